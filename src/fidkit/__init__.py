@@ -1,0 +1,47 @@
+"""fidkit: read many passages to answer one question, fast.
+
+Public names are imported when first used, so that `import fidkit` needs neither torch nor time.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Answer": "fidkit.types",
+    "Answerer": "fidkit.answerer",
+    "Corpus": "fidkit.corpus",
+    "Evidence": "fidkit.types",
+    "FidkitError": "fidkit.errors",
+    "Hit": "fidkit.types",
+    "Passage": "fidkit.types",
+    "Reader": "fidkit.reader",
+    "ReaderConfig": "fidkit.config",
+    "StackConfig": "fidkit.config",
+}
+
+__all__ = ["__version__", "presets", *_HOMES]
+
+if TYPE_CHECKING:
+    from fidkit.answerer import Answerer
+    from fidkit.config import ReaderConfig, StackConfig
+    from fidkit.corpus import Corpus
+    from fidkit.errors import FidkitError
+    from fidkit.reader import Reader
+    from fidkit.systems import PRESETS as presets
+    from fidkit.types import Answer, Evidence, Hit, Passage
+
+
+def __getattr__(name: str) -> Any:
+    if name == "presets":
+        return importlib.import_module("fidkit.systems").PRESETS
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'fidkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,207 @@
+"""The space of readers as data. No torch here: cost models and the command line read it too.
+
+A reader is one point of this space; FiD, FiD-Light, FiDO, MemoryFiD and LUMEN are names for some
+points (`fidkit.presets`). Combinations no paper tried are as valid as those with a name.
+"""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fidkit.errors import ConfigError
+
+FORMAT_VERSION = 1
+
+
+class Strict(BaseModel):
+    """Immutable record that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def replace(self, **changes: Any) -> Any:
+        """A validated copy with some fields changed.
+
+        Raises:
+            ConfigError: an unknown field, or a combination that cannot be built.
+        """
+        return parse(type(self), {**self.model_dump(), **changes}, type(self).__name__)
+
+
+class StackConfig(Strict):
+    """One Transformer stack (T5's names in brackets).
+
+    Attributes:
+        layers: number of layers.
+        width: size of the residual stream [d_model].
+        heads: query heads.
+        head_width: size of one head [d_kv]; heads * head_width need not equal width.
+        feed_forward: inner size of the feed-forward layer [d_ff].
+    """
+
+    layers: int = Field(ge=1)
+    width: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    head_width: int = Field(ge=1)
+    feed_forward: int = Field(ge=1)
+
+
+class ReaderConfig(Strict):
+    """A point in the space of Fusion-in-Decoder readers.
+
+    Attributes:
+        encoder, decoder: the two stacks, of independent size.
+        vocabulary_size: rows of the embedding tables.
+        block: `t5-v1.1` (gated GELU feed-forward) or `t5` (plain ReLU).
+        tied_head: logits from the decoder's embedding, scaled by width ** -0.5, as T5 v1.0 does.
+        shared_embedding: encoder and decoder share one table (needs equal widths).
+        live_layers: encoder layers that run per question; the others run once per passage (LUMEN).
+            All of them: FiD. None of them: MemoryFiD. `None` means all.
+        kept_vectors: vectors of each passage that the decoder sees (FiD-Light). `None` means all.
+        question_in_context: `each` keeps the question's vectors in front of every passage (FiD),
+            `once` puts them in front of the context a single time (MemoryFiD), `none` drops them.
+        cross_attention_every: K; decoder layers K, 2K, ... (counted from 1) have cross-attention
+            (FiDO section 3.1).
+        self_kv_heads, cross_kv_heads: key/value heads of the decoder's self- and cross-attention:
+            1 is multi-query (FiDO section 3.2), the number of query heads is multi-head. `None` means multi-head.
+        relative_buckets, relative_max_distance: T5's relative position bias.
+        dropout: training only.
+        question_tokens, passage_tokens: what the reader takes of each, their prefixes included.
+        question_format, passage_format: the text in front of the tokenizer.
+    """
+
+    encoder: StackConfig
+    decoder: StackConfig
+    vocabulary_size: int = Field(default=32128, ge=2)
+    block: Literal["t5", "t5-v1.1"] = "t5-v1.1"
+    tied_head: bool = False
+    shared_embedding: bool = True
+    live_layers: int | None = Field(default=None, ge=0)
+    kept_vectors: int | None = Field(default=None, ge=1)
+    question_in_context: Literal["each", "once", "none"] = "each"
+    cross_attention_every: int = Field(default=1, ge=1)
+    self_kv_heads: int | None = Field(default=None, ge=1)
+    cross_kv_heads: int | None = Field(default=None, ge=1)
+    relative_buckets: int = Field(default=32, ge=4)
+    relative_max_distance: int = Field(default=128, ge=2)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    question_tokens: int = Field(default=48, ge=4)
+    passage_tokens: int = Field(default=208, ge=4)
+    question_format: str = "question: {question}"
+    passage_format: str = "title: {title} context: {text}"
+    pad_token: int = 0
+    end_token: int = 1
+
+    @model_validator(mode="after")
+    def _possible(self) -> ReaderConfig:
+        if self.live_layers is None:
+            object.__setattr__(self, "live_layers", self.encoder.layers)
+        for name in ("self_kv_heads", "cross_kv_heads"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, self.decoder.heads)
+            if self.decoder.heads % getattr(self, name):
+                raise ValueError(
+                    f"{name} is {getattr(self, name)} but must divide the decoder's {self.decoder.heads} heads; "
+                    f"choose one of {[n for n in range(1, self.decoder.heads + 1) if self.decoder.heads % n == 0]}"
+                )
+        if self.live > self.encoder.layers:
+            raise ValueError(
+                f"live_layers is {self.live} but the encoder has {self.encoder.layers} layers; choose 0 to {self.encoder.layers}"
+            )
+        if self.cross_attention_every > self.decoder.layers:
+            raise ValueError(
+                f"cross_attention_every is {self.cross_attention_every} but the decoder has {self.decoder.layers} layers, "
+                f"so no layer would read the passages; choose 1 to {self.decoder.layers}"
+            )
+        if self.shared_embedding and self.encoder.width != self.decoder.width:
+            raise ValueError(
+                f"shared_embedding needs equal widths, but the encoder has {self.encoder.width} and the decoder "
+                f"{self.decoder.width}; set shared_embedding to false"
+            )
+        return self
+
+    @property
+    def live(self) -> int:
+        """Live encoder layers as a number (never None)."""
+        return self.encoder.layers if self.live_layers is None else self.live_layers
+
+    @property
+    def memory_layers(self) -> int:
+        """Encoder layers that run once per passage."""
+        return self.encoder.layers - self.live
+
+    @property
+    def alpha(self) -> Fraction:
+        """Live proportion of the encoder (LUMEN's alpha)."""
+        return Fraction(self.live, self.encoder.layers)
+
+    @property
+    def cross_layers(self) -> tuple[bool, ...]:
+        """For each decoder layer, whether it has cross-attention."""
+        every = self.cross_attention_every
+        return tuple((layer + 1) % every == 0 for layer in range(self.decoder.layers))
+
+    @property
+    def kv_heads(self) -> tuple[int, int]:
+        """Key/value heads of the decoder's self- and cross-attention as numbers."""
+        heads = self.decoder.heads
+        return self.self_kv_heads or heads, self.cross_kv_heads or heads
+
+    def save(self, path: Path) -> None:
+        record = {"format_version": FORMAT_VERSION, **self.model_dump()}
+        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> ReaderConfig:
+        """Read `config.json`.
+
+        Raises:
+            ConfigError: not JSON, a newer format, an unknown key, or an impossible combination.
+        """
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path}: expected a reader's config.json, but {error}") from error
+        if not isinstance(record, dict):
+            raise ConfigError(f"{path}: expected a JSON object, got {type(record).__name__}")
+        version = record.pop("format_version", None)
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise ConfigError(
+                f"{path}: format_version is {version!r}, this fidkit reads up to {FORMAT_VERSION}; "
+                "upgrade fidkit, or convert a foreign checkpoint with `fidkit convert`"
+            )
+        return parse(cls, record, str(path))
+
+
+def parse(model: type[Any], record: Any, where: str) -> Any:
+    """Validate `record` as `model`, with an error for people.
+
+    Raises:
+        ConfigError: names the place, the field and what is wrong with it.
+    """
+    try:
+        return model.model_validate(record)
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            field = ".".join(str(part) for part in item["loc"])
+            if item["type"] == "extra_forbidden":
+                known = ", ".join(_fields_at(model, item["loc"][:-1]))
+                problems.append(f"unknown key {field!r}" + (f" (known: {known})" if known else ""))
+            else:
+                message = item["msg"].removeprefix("Value error, ")
+                problems.append(f"{field}: {message}" if field else message)
+        raise ConfigError(f"{where}: " + "; ".join(problems)) from error
+
+
+def _fields_at(model: type[Any], path: tuple[Any, ...]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return []
+        model = field.annotation
+    return list(model.model_fields)

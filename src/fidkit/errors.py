@@ -1,0 +1,33 @@
+"""Errors whose text is meant for the person who caused them.
+
+Every message says what was given, what was expected and what to do next, on one line.
+The command line prints the text and exits with `exit_code`; `--debug` shows the traceback.
+"""
+
+
+class FidkitError(Exception):
+    """Something failed that the caller can do something about (exit code 1)."""
+
+    exit_code = 1
+
+
+class UsageError(FidkitError):
+    """The call itself was wrong: a bad option, an empty question, an unknown name (exit code 2)."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration or recipe has an unknown key or an impossible combination."""
+
+
+class CheckpointError(FidkitError):
+    """A reader directory is missing parts, has parts too many, or parts of the wrong shape."""
+
+
+class CorpusError(FidkitError):
+    """A corpus can't be opened, built or searched."""
+
+
+class DataError(FidkitError):
+    """A file of passages or questions is malformed; the message names file and line."""
