@@ -1,0 +1,117 @@
+"""From answered questions to one report. Knows answers, not what made them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from fidkit.errors import DataError, FidkitError
+from fidkit.evaluate.data import Question
+from fidkit.evaluate.metrics import exact_match, f1, recall_at
+from fidkit.types import Answer, Passage
+
+CUTOFFS = (1, 5, 10, 20, 40, 100)
+
+
+class Result(NamedTuple):
+    """A question, the passages that were read for it in rank order, and the answer they led to."""
+
+    question: Question
+    passages: Sequence[Passage]
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Means over questions.
+
+    Attributes:
+        n: number of questions.
+        em: exact match, percent (0 to 100).
+        f1: word overlap, percent (0 to 100).
+        recall: percent of questions with an answer among the first k passages, by k.
+        seconds: wall time, the answering included.
+    """
+
+    n: int
+    em: float
+    f1: float
+    recall: dict[int, float]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object; the keys of `recall` are strings there."""
+        recall = {str(k): value for k, value in self.recall.items()}
+        return {"n": self.n, "em": self.em, "f1": self.f1, "recall": recall, "seconds": self.seconds}
+
+
+def evaluate(
+    results: Iterable[Result], *, predictions: Path | None = None, cutoffs: Sequence[int] = CUTOFFS
+) -> Report:
+    """Judge results as they come.
+
+    Each is written to `predictions` (JSONL) at once, so an interrupted run keeps what it has. Recall is
+    reported for the cutoffs that some question has passages enough for.
+
+    Raises:
+        DataError: no results, or a question without answers to judge by.
+        FidkitError: `predictions` can't be written.
+    """
+    start = time.perf_counter()
+    n, deepest, em_sum, f1_sum, found = 0, 0, 0, 0.0, Counter[int]()
+    with _rows(predictions) as file:
+        for question, passages, answer in results:
+            row = _row(question, passages, answer)
+            if file is not None:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            n += 1
+            deepest = max(deepest, len(passages))
+            em_sum += row["em"]
+            f1_sum += row["f1"]
+            found.update(_hits(question, passages, cutoffs))
+    if not n:
+        raise DataError("no questions to evaluate; expected at least one")
+    recall = {k: 100 * found[k] / n for k in cutoffs if k <= deepest}
+    seconds = time.perf_counter() - start
+    return Report(n=n, em=100 * em_sum / n, f1=100 * f1_sum / n, recall=recall, seconds=seconds)
+
+
+def _row(question: Question, passages: Sequence[Passage], answer: Answer) -> dict[str, Any]:
+    if not question.answers:
+        raise DataError(f"question {question.id!r} has no answers to judge by; add `answers` or `target`")
+    return {
+        "id": question.id,
+        "question": question.question,
+        "prediction": answer.text,
+        "score": answer.score,
+        "em": int(exact_match(answer.text, question.answers)),
+        "f1": f1(answer.text, question.answers),
+        "answers": list(question.answers),
+        "passage_ids": [passage.id for passage in passages],
+    }
+
+
+def _hits(question: Question, passages: Sequence[Passage], cutoffs: Sequence[int]) -> list[int]:
+    texts = (f"{passage.title} {passage.text}" for passage in passages)
+    return [k for k, hit in recall_at(cutoffs, question.answers, texts).items() if hit]
+
+
+@contextmanager
+def _rows(path: Path | None) -> Iterator[TextIO | None]:
+    if path is None:
+        yield None
+        return
+    try:
+        file = path.open("w", encoding="utf-8", buffering=1)  # a line a question reaches the disk at once
+    except OSError as error:
+        raise FidkitError(
+            f"{path}: can't write predictions ({error.strerror}); choose another file"
+        ) from error
+    with file:
+        yield file

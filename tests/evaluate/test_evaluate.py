@@ -1,0 +1,69 @@
+"""The report over answered questions, and its predictions file."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fidkit import Answer, FidkitError, Passage
+from fidkit.errors import DataError
+from fidkit.evaluate import Question, Result, evaluate
+
+PASSAGES = (Passage("1", "Norway", "a country"), Passage("2", "Oslo", "a capital"))
+RIGHT = Result(Question("q1", "capital?", ("Oslo",)), PASSAGES, Answer("oslo", -0.1))
+HALF = Result(Question("q2", "country?", ("Norway Kingdom",)), PASSAGES, Answer("Norway", -0.5))
+
+
+def test_report_is_in_percent() -> None:
+    report = evaluate([RIGHT, HALF], cutoffs=(1, 2, 5))
+    assert report.n == 2
+    assert report.em == 50
+    assert report.f1 == pytest.approx(100 * (1 + 2 / 3) / 2)
+    # Titles count, and nobody was given five passages.
+    assert report.recall == {1: 0, 2: 50}
+    assert report.seconds >= 0
+
+
+def test_report_as_json_has_string_cutoffs() -> None:
+    record = evaluate([RIGHT], cutoffs=(1, 2)).to_json()
+    assert list(record) == ["n", "em", "f1", "recall", "seconds"]
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_closed_book_has_no_recall() -> None:
+    assert evaluate([Result(RIGHT.question, (), RIGHT.answer)]).recall == {}
+
+
+def test_predictions_survive_an_interruption(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+
+    def interrupted() -> Iterator[Result]:
+        yield RIGHT
+        assert len(path.read_text(encoding="utf-8").splitlines()) == 1
+        yield HALF
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(interrupted(), predictions=path)
+    first, second = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert first == {
+        "id": "q1",
+        "question": "capital?",
+        "prediction": "oslo",
+        "score": -0.1,
+        "em": 1,
+        "f1": 1.0,
+        "answers": ["Oslo"],
+        "passage_ids": ["1", "2"],
+    }
+    assert second["em"] == 0
+
+
+def test_nothing_to_judge_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no questions"):
+        evaluate([])
+    with pytest.raises(DataError, match="'q' has no answers"):
+        evaluate([Result(Question("q", "?"), (), Answer("x", 0.0))])
+    with pytest.raises(FidkitError, match="can't write predictions"):
+        evaluate([RIGHT], predictions=tmp_path / "no" / "such" / "folder.jsonl")
