@@ -1,0 +1,47 @@
+# Everything a developer types. `make` alone lists it.
+.DEFAULT_GOAL := help
+.PHONY: help ask test slow lint fix wheel
+
+PYTHON ?= python3
+VENV := .venv
+PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+Q ?= What does fidkit do?
+export Q
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+ask: $(VENV)/.core ## Ask the bundled reader; Q="your question" asks another
+	@$(VENV)/bin/fidkit ask "$$Q"
+
+test: $(VENV)/.dev ## Run the tests (a few minutes, CPU, no network)
+	$(VENV)/bin/python -m pytest
+
+slow: $(VENV)/.dev ## Run the tests marked slow
+	$(VENV)/bin/python -m pytest -m "slow and not gpu and not network"
+
+lint: $(VENV)/.dev ## Check style, types and the import contract
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+fix: $(VENV)/.dev ## Mend what the style check can mend
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+wheel: $(VENV)/.dev ## Build the wheel into dist/
+	$(VENV)/bin/hatchling build -t wheel
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing fidkit into $(VENV) (once; torch is large)" >&2
+	@$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing fidkit and the developer tools into $(VENV) (once; torch is large)" >&2
+	@$(PIP_INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.core

@@ -1,0 +1,99 @@
+"""The `fidkit` command: its verbs, and how an error becomes one line and an exit code.
+
+Verbs import what they need when they run, so that `fidkit --help` costs neither torch nor time.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from fidkit import __version__
+from fidkit.cli import doctor
+from fidkit.errors import FidkitError
+
+INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
+DEBUG = "--debug"
+
+app = typer.Typer(
+    name="fidkit",
+    help="Read many passages to answer one question, fast.",
+    rich_markup_mode=None,  # plain help text; importing rich would double the time to it
+    pretty_exceptions_enable=False,
+)
+app.command()(doctor.doctor)
+
+
+def _register_verbs_in_progress() -> None:
+    # Goes away when all verbs exist; then, with `from fidkit.cli import ask, convert, corpus, ...`:
+    #   app.command()(ask.ask); app.add_typer(corpus.app, name="corpus"); app.command()(train.train)
+    #   app.command()(evaluate.evaluate); app.command()(convert.convert); app.command()(doctor.doctor)
+    for verb in ("ask", "corpus", "train", "evaluate", "convert"):
+        if importlib.util.find_spec(f"fidkit.cli.{verb}") is None:
+            continue
+        module = importlib.import_module(f"fidkit.cli.{verb}")
+        if verb == "corpus":
+            app.add_typer(module.app, name=verb)
+        else:
+            app.command()(getattr(module, verb))
+
+
+_register_verbs_in_progress()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fidkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="On failure show the traceback too (works after the command as well).")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 fine, 1 failure, 2 wrong use, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    rest = [argument for argument in given if argument != DEBUG]
+    sys.exit(run(rest or ["--help"], debug=DEBUG in given))
+
+
+def run(arguments: Sequence[str], *, debug: bool = False) -> int:
+    """Run one command; returns its exit code, having said on stderr what went wrong."""
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="fidkit", standalone_mode=False)
+        # Without standalone mode an early exit comes back as its code, a finished command as its result.
+        return code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(_one_line(error), file=sys.stderr)
+        return error.exit_code if isinstance(error, FidkitError | typer.TyperException) else 1
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, FidkitError):
+        message = str(error)
+    elif isinstance(error, typer.TyperException):
+        context = getattr(error, "ctx", None)
+        help_command = f"{context.command_path if context else 'fidkit'} --help"
+        message = f"{error.format_message().rstrip('.')}; see `{help_command}`"
+    else:
+        message = f"unexpected {type(error).__name__}: {error}; run again with {DEBUG}"
+    return "error: " + " ".join(message.split())

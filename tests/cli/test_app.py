@@ -1,0 +1,112 @@
+"""The frame around the verbs: start-up, error lines, exit codes."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import typer
+
+from fidkit import FidkitError, __version__
+from fidkit.cli import app as cli
+from fidkit.errors import UsageError
+
+HEAVY = ("torch", "numpy", "rich", "tantivy", "faiss", "tokenizers", "huggingface_hub")
+
+
+def fidkit(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from fidkit.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["doctor", "--help"], ["ask", "--help"]])
+def test_start_up_imports_nothing_heavy(arguments: list[str]) -> None:
+    script = (
+        "import sys\n"
+        "from fidkit.cli.app import run\n"
+        f"code = run({arguments!r})\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "[]\n"
+
+
+def test_version_and_help_go_to_stdout() -> None:
+    version = fidkit("--version")
+    assert (version.returncode, version.stdout, version.stderr) == (0, f"fidkit {__version__}\n", "")
+    for arguments in ([], ["--help"]):
+        helped = fidkit(*arguments)
+        assert (helped.returncode, helped.stderr) == (0, "")
+        assert all(
+            verb in helped.stdout for verb in ("ask", "corpus", "train", "evaluate", "convert", "doctor")
+        )
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["doctor", "--nonsense"], ["doctor", "superfluous"], ["--nope"]]
+)
+def test_wrong_use_is_one_line_and_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "--help`" in err
+
+
+def _raises(error: BaseException) -> Callable[[], None]:
+    def verb() -> None:
+        raise error
+
+    return verb
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Makes `fidkit fail` raise what it is given."""
+
+    def install(error: BaseException) -> None:
+        app = typer.Typer()
+        app.callback()(lambda: None)
+        app.command("fail")(_raises(error))
+        monkeypatch.setattr(cli, "app", app)
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (FidkitError("no such folder; make it"), 1, "error: no such folder; make it\n"),
+        (UsageError("two\n  lines"), 2, "error: two lines\n"),
+        (ZeroDivisionError("oh"), 1, "error: unexpected ZeroDivisionError: oh; run again with --debug\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_failures_are_one_line(
+    error: BaseException,
+    code: int,
+    line: str,
+    failing: Callable[[BaseException], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failing(error)
+    assert cli.run(["fail"]) == code
+    assert capsys.readouterr() == ("", line)
+
+
+def test_debug_adds_the_traceback_wherever_it_stands(
+    failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(FidkitError("no such folder; make it"))
+    for arguments in (["--debug", "fail"], ["fail", "--debug"]):
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main(arguments)
+        assert exit_info.value.code == 1
+        err = capsys.readouterr().err
+        assert err.startswith("Traceback")
+        assert err.endswith("error: no such folder; make it\n")

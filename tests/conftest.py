@@ -1,0 +1,34 @@
+"""What every test gets: fixed seeds, a home of its own, and no network."""
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SEED = 0
+
+
+def pytest_report_header() -> str:
+    import torch
+
+    return f"torch {torch.__version__}, {torch.get_num_threads()} threads, cuda {torch.cuda.is_available()}"
+
+
+@pytest.fixture(autouse=True)
+def _reproducible() -> None:
+    random.seed(SEED)
+    np.random.seed(SEED)  # for libraries that still draw from the global state
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(SEED)
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = tmp_path_factory.mktemp("fidkit-home")
+    monkeypatch.setenv("FIDKIT_HOME", str(home))
+    if os.environ.get("FIDKIT_TEST_NETWORK") is None:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return home
