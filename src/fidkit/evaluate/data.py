@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -41,8 +41,14 @@ class Question:
     positive_ids: tuple[str, ...] = ()
 
 
-def read_questions(path: str | Path) -> Iterator[Question]:
+def read_questions(
+    path: str | Path, where: Mapping[str, Collection[str]] | None = None
+) -> Iterator[Question]:
     """The questions of a FiD file: a JSON list (read whole) or JSONL (streamed), gzipped or not.
+
+    Args:
+        path: the file.
+        where: keep only records whose value of each key is one of those given.
 
     Raises:
         DataError: the file can't be read, or a record is malformed; says which file and line.
@@ -51,8 +57,9 @@ def read_questions(path: str | Path) -> Iterator[Question]:
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8-sig") as file:
-            for number, (where, record) in enumerate(_records(file, path)):
-                yield _question(record, str(number), where, path.name)
+            for number, (place, record) in enumerate(_records(file, path)):
+                if all(isinstance(record, dict) and record.get(k) in v for k, v in (where or {}).items()):
+                    yield _question(record, str(number), place, path.name)
     except (OSError, EOFError, UnicodeError) as error:
         raise DataError(f"{path}: expected a readable UTF-8 file of questions, but {error}") from error
 

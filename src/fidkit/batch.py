@@ -1,0 +1,94 @@
+"""The two records around a reader: what goes in, and the waist that everything after it consumes.
+
+Letters as in `fidkit.nn`; Q question tokens, P passage tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+IGNORED = -100
+"""Label of positions that don't count in the loss."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B questions with any number of passages each, every passage a row of its own.
+
+    Attributes:
+        question_ids: [B, Q], padded on the right.
+        question_lengths: [B].
+        passage_ids: [R, P], padded on the right; passages of a question stand together, in order.
+        passage_lengths: [R].
+        question_of_passage: [R], which question each passage belongs to, never decreasing.
+        labels: [B, T] target tokens with `IGNORED` after the end, or None.
+    """
+
+    question_ids: Tensor
+    question_lengths: Tensor
+    passage_ids: Tensor
+    passage_lengths: Tensor
+    question_of_passage: Tensor
+    labels: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Batch:
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: x if x is None else x.to(device) for name, x in moved.items()})
+
+
+@dataclass(frozen=True)
+class Context:
+    """Fused encoder states of all passages of each question: all that the decoder ever sees.
+
+    Attributes:
+        states_BMD: one vector a kept token, passages one after the other, padded on the right.
+        mask_BM: True where a vector is real.
+        passage_BM: which passage of its question a vector came from; -1 for a question block of its own.
+        token_BM: which token of that passage; -1 for the question's tokens and padding.
+    """
+
+    states_BMD: Tensor
+    mask_BM: Tensor
+    passage_BM: Tensor
+    token_BM: Tensor
+
+
+def collate(
+    questions: Sequence[Sequence[int]],
+    passages: Sequence[Sequence[Sequence[int]]],
+    targets: Sequence[Sequence[int]] | None = None,
+    *,
+    pad_token: int = 0,
+    empty_passage: Sequence[int] = (),
+) -> Batch:
+    """Batch token lists.
+
+    Args:
+        questions: tokens of each question.
+        passages: tokens of each passage of each question.
+        targets: tokens of each target, end of sequence included.
+        pad_token: fills up rows.
+        empty_passage: what a question without passages reads.
+    """
+    filled = [list(of_one) or [empty_passage] for of_one in passages]
+    rows = [row for of_one in filled for row in of_one]
+    question_of_passage = [number for number, of_one in enumerate(filled) for _ in of_one]
+    return Batch(
+        question_ids=_pad(questions, pad_token),
+        question_lengths=torch.tensor([len(q) for q in questions]),
+        passage_ids=_pad(rows, pad_token),
+        passage_lengths=torch.tensor([len(p) for p in rows]),
+        question_of_passage=torch.tensor(question_of_passage),
+        labels=None if targets is None else _pad(targets, IGNORED),
+    )
+
+
+def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    out = torch.full((len(rows), max(map(len, rows), default=0)), value, dtype=torch.long)
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = torch.as_tensor(row, dtype=torch.long)
+    return out

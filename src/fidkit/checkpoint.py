@@ -1,0 +1,160 @@
+"""A reader as a directory: `config.json`, `model.safetensors`, `tokenizer.json`.
+
+Each parameter is stored once, under its first name; tied parameters are tied by the config.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fidkit import assets
+from fidkit.config import ReaderConfig
+from fidkit.errors import CheckpointError
+from fidkit.reader import Reader
+from fidkit.tokens import FILE as TOKENIZER
+from fidkit.tokens import Tokenizer
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+BUNDLED = "pocket"
+
+
+def save(reader: Reader, directory: Path, dtype: torch.dtype | None = None) -> None:
+    """Write `reader` to `directory`, replacing files of an earlier save one by one.
+
+    Args:
+        reader: what to save.
+        directory: made if missing.
+        dtype: store floating-point weights as this type; None keeps theirs.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: p.detach().to(dtype or p.dtype).cpu().contiguous() for name, p in reader.named_parameters()
+    }
+    _replace(directory / WEIGHTS, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
+    if reader.tokenizer is not None:
+        _replace(directory / TOKENIZER, reader.tokenizer.save)
+    _replace(directory / CONFIG, reader.config.save)
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    write(temporary)
+    os.replace(temporary, path)
+
+
+def load(path_or_name: str | Path) -> Reader:
+    """Load a reader; see `Reader.from_pretrained`.
+
+    Weights stored as bfloat16 are computed with as float32, which loses nothing.
+    """
+    directory = locate(path_or_name)
+    config = ReaderConfig.load(directory / CONFIG)
+    tokenizer = Tokenizer.load(directory / TOKENIZER, config) if (directory / TOKENIZER).exists() else None
+    with torch.device("meta"):
+        reader = Reader(config, tokenizer)
+    assign(reader, read_tensors(directory / WEIGHTS), str(directory / WEIGHTS))
+    return reader.eval()
+
+
+def locate(path_or_name: str | Path) -> Path:
+    """The directory of a reader: as given, bundled, or fetched from the hub.
+
+    Raises:
+        CheckpointError: none of the three.
+    """
+    directory = Path(path_or_name)
+    if (directory / CONFIG).is_file():
+        return directory
+    if directory.exists():
+        raise CheckpointError(
+            f"{directory}: no {CONFIG} in it; expected a reader's directory ({CONFIG}, {WEIGHTS}, {TOKENIZER}). "
+            "For a Hugging Face T5 checkpoint run `fidkit convert` first"
+        )
+    if str(path_or_name) == BUNDLED:
+        return assets.reader()
+    return _fetch(str(path_or_name))
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, TOKENIZER]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"no reader {name!r}: not a directory, not the bundled reader ({BUNDLED}), "
+            f"and the Hugging Face hub did not give it ({reason})"
+        ) from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: expected a safetensors file, but {error}; download or save it again") from error
+
+
+def assign(reader: Reader, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Give every parameter of `reader` its tensor.
+
+    Raises:
+        CheckpointError: lists what is missing, superfluous or of another shape.
+    """
+    parameters = dict(reader.named_parameters())
+    problems = [f"missing {name}" for name in parameters.keys() - tensors.keys()]
+    problems += [f"unexpected {name}" for name in tensors.keys() - parameters.keys()]
+    problems += [
+        f"{name} is {list(tensors[name].shape)}, expected {list(p.shape)}"
+        for name, p in parameters.items()
+        if name in tensors and tensors[name].shape != p.shape
+    ]
+    if problems:
+        shown = "; ".join(sorted(problems)[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+        raise CheckpointError(f"{where} does not fit its {CONFIG}: {shown}; save or convert the reader again")
+    # Modules are shared where parameters are tied, so assigning module by module keeps the ties.
+    names = {id(p): name for name, p in parameters.items()}
+    for module in reader.modules():
+        for leaf, parameter in list(module.named_parameters(recurse=False)):
+            tensor = tensors[names[id(parameter)]].float()
+            setattr(module, leaf, torch.nn.Parameter(tensor, requires_grad=parameter.requires_grad))
+
+
+def fingerprint(reader: Reader) -> str:
+    """SHA-256 over config, tokenizer and weights: equal readers, equal fingerprints."""
+    digest = hashlib.sha256(json.dumps(reader.config.model_dump(), sort_keys=True).encode())
+    if reader.tokenizer is not None:
+        digest.update(reader.tokenizer.backend.to_str().encode())
+    for name, parameter in sorted(reader.named_parameters()):
+        digest.update(name.encode())
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def push(reader: Reader, name: str, *, private: bool) -> None:
+    """Upload to the hub; see `Reader.push_to_hub`."""
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    api.create_repo(name, private=private, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        save(reader, Path(folder))
+        api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload fidkit reader")

@@ -1,0 +1,101 @@
+"""Attention with any number of key/value heads: multi-head, grouped, multi-query.
+
+Self- and cross-attention are two classes over one functional core: they share algebra, not life
+cycle. Self-attention appends to its keys; cross-attention projects its keys once a question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fidkit.config import StackConfig
+
+KeysValues = tuple[Tensor, Tensor]
+"""Keys and values, each [B, G, S, h]."""
+
+Probe = Callable[[Tensor], None]
+"""Sees attention scores [B, H, T, S] after biases and before the softmax."""
+
+
+def attend(
+    q_BHTh: Tensor,
+    k_BGSh: Tensor,
+    v_BGSh: Tensor,
+    bias: Tensor,
+    *,
+    dropout: float = 0.0,
+    probe: Probe | None = None,
+) -> Tensor:
+    """Softmax attention [B, H, T, h]; the plain path that faster kernels are tested against.
+
+    Scores are not divided by sqrt(h): T5 folds that factor into its initialisation. Key/value heads
+    are never repeated: the H / G query heads that share one are stacked along the query axis.
+
+    Args:
+        q_BHTh: queries.
+        k_BGSh: keys; G divides H.
+        v_BGSh: values.
+        bias: float32, broadcastable to [B, H, T, S].
+        dropout: probability of dropping an attention weight.
+        probe: called with the scores.
+    """
+    B, H, T, h = q_BHTh.shape
+    G = k_BGSh.shape[1]
+    scores = q_BHTh.reshape(B, G, H // G * T, h) @ k_BGSh.transpose(-1, -2)
+    scores = scores.view(B, H, T, -1).float() + bias
+    if probe is not None:
+        probe(scores)
+    weights = F.dropout(scores.softmax(-1), dropout, training=dropout > 0).to(v_BGSh.dtype)
+    return (weights.view(B, G, H // G * T, -1) @ v_BGSh).view(B, H, T, h)
+
+
+class Projections(nn.Module):
+    """The four matrices of an attention layer."""
+
+    def __init__(self, stack: StackConfig, kv_heads: int, context_width: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_width = stack.heads, kv_heads, stack.head_width
+        self.rate = dropout
+        self.query = nn.Linear(stack.width, stack.heads * stack.head_width, bias=False)
+        self.key = nn.Linear(context_width, kv_heads * stack.head_width, bias=False)
+        self.value = nn.Linear(context_width, kv_heads * stack.head_width, bias=False)
+        self.out = nn.Linear(stack.heads * stack.head_width, stack.width, bias=False)
+
+    def keys_values(self, context: Tensor) -> KeysValues:
+        """Project [B, S, context width] to keys and values [B, G, S, h]."""
+        return self._split(self.key(context), self.kv_heads), self._split(self.value(context), self.kv_heads)
+
+    def _split(self, x: Tensor, heads: int) -> Tensor:
+        return x.view(*x.shape[:2], heads, self.head_width).transpose(1, 2)
+
+    def _attend(self, x: Tensor, keys_values: KeysValues, bias: Tensor, probe: Probe | None = None) -> Tensor:
+        q = self._split(self.query(x), self.heads)
+        mixed = attend(q, *keys_values, bias, dropout=self.rate if self.training else 0.0, probe=probe)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class SelfAttention(Projections):
+    """Attention of a sequence to itself."""
+
+    def __init__(self, stack: StackConfig, kv_heads: int, dropout: float) -> None:
+        super().__init__(stack, kv_heads, stack.width, dropout)
+
+    def forward(
+        self, x: Tensor, bias: Tensor, remember: Callable[[KeysValues], KeysValues] = lambda new: new
+    ) -> Tensor:
+        """Mix [B, T, width]; `remember` turns the new keys and values into all keys and values so far."""
+        return self._attend(x, remember(self.keys_values(x)), bias)
+
+
+class CrossAttention(Projections):
+    """Attention of the decoder to a context whose keys and values were projected beforehand."""
+
+    def forward(self, x: Tensor, keys_values: KeysValues, bias: Tensor, probe: Probe | None = None) -> Tensor:
+        """Mix [B, T, width] with the context's `keys_values` [B, G, M, h]."""
+        return self._attend(x, keys_values, bias, probe)
+
+
+__all__ = ["CrossAttention", "KeysValues", "Probe", "Projections", "SelfAttention", "attend"]

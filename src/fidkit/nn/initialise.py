@@ -1,0 +1,46 @@
+"""T5's initial weights, in one place.
+
+| parameter | distribution |
+|---|---|
+| embedding | N(0, 1) |
+| query | N(0, 1 / (width * head width)): folds the attention scale that T5 leaves out |
+| key, value | N(0, 1 / context width) |
+| attention out | N(0, 1 / (heads * head width)) |
+| feed-forward | N(0, 1 / inputs) |
+| head (untied) | N(0, 1 / width) |
+| relative bias | N(0, 1 / buckets) |
+| norms | 1 |
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from fidkit.nn.attention import Projections
+from fidkit.nn.layers import RMSNorm
+from fidkit.nn.positions import RelativeBias
+
+
+@torch.no_grad()
+def initialise(module: nn.Module, generator: torch.Generator | None = None) -> None:
+    """Draw all weights of `module` anew, in the order of its submodules."""
+    done: set[nn.Module] = set()
+    for part in module.modules():
+        if isinstance(part, Projections):
+            _normal(part.query, (part.query.in_features * part.head_width) ** -0.5, generator)
+            for linear in (part.key, part.value, part.out):
+                _normal(linear, linear.in_features**-0.5, generator)
+            done |= {part.query, part.key, part.value, part.out}
+        elif isinstance(part, nn.Linear) and part not in done:
+            _normal(part, part.in_features**-0.5, generator)
+        elif isinstance(part, nn.Embedding):
+            _normal(part, 1.0, generator)
+        elif isinstance(part, RelativeBias):
+            _normal(part, part.weight.shape[0] ** -0.5, generator)
+        elif isinstance(part, RMSNorm):
+            part.weight.fill_(1.0)
+
+
+def _normal(module: nn.Module, deviation: float, generator: torch.Generator | None) -> None:
+    module.weight.normal_(0.0, deviation, generator=generator)

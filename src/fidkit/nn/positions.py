@@ -1,0 +1,73 @@
+"""T5's relative position bias."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def relative_buckets(distance: Tensor, *, bidirectional: bool, buckets: int, max_distance: int) -> Tensor:
+    """Bucket of each signed distance `key position - query position`.
+
+    Near distances have a bucket each, far ones share buckets that widen logarithmically up to
+    `max_distance`. Unidirectional attention spends all buckets on the past.
+
+    Args:
+        distance: integers of any shape.
+        bidirectional: half of the buckets are for keys after the query.
+        buckets: rows of the bias table.
+        max_distance: everything from here on shares the last bucket.
+
+    Returns:
+        Integers in [0, buckets), same shape.
+    """
+    offset = torch.zeros_like(distance)
+    if bidirectional:
+        buckets //= 2
+        offset = (distance > 0).long() * buckets
+        distance = distance.abs()
+    else:
+        distance = (-distance).clamp(min=0)
+    exact = buckets // 2
+    scale = (buckets - exact) / math.log(max_distance / exact)
+    far = exact + (torch.log(distance.clamp(min=1).float() / exact) * scale).long()
+    return offset + torch.where(distance < exact, distance, far.clamp(max=buckets - 1))
+
+
+class RelativeBias(nn.Module):
+    """One learnt bias a bucket and head, shared by all layers of a stack."""
+
+    def __init__(self, heads: int, *, bidirectional: bool, buckets: int, max_distance: int) -> None:
+        super().__init__()
+        self.bidirectional = bidirectional
+        self.max_distance = max_distance
+        self.weight = nn.Parameter(torch.empty(buckets, heads))
+
+    def forward(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
+        """Bias [1, H, queries, keys] for explicit integer positions [queries] and [keys]."""
+        distance = key_positions[None, :] - query_positions[:, None]
+        bucket = relative_buckets(
+            distance,
+            bidirectional=self.bidirectional,
+            buckets=self.weight.shape[0],
+            max_distance=self.max_distance,
+        )
+        return self.weight[bucket].permute(2, 0, 1)[None]
+
+
+def key_mask_bias(mask: Tensor) -> Tensor:
+    """Additive bias [B, 1, 1, S] that hides the keys where `mask` [B, S] is False."""
+    return torch.zeros(mask.shape, dtype=torch.float32, device=mask.device).masked_fill(~mask, HIDDEN)[:, None, None]
+
+
+def causal_bias(query_positions: Tensor, key_positions: Tensor) -> Tensor:
+    """Additive bias [1, 1, queries, keys] that hides keys after the query."""
+    future = key_positions[None, :] > query_positions[:, None]
+    return torch.zeros(future.shape, device=future.device).masked_fill(future, HIDDEN)[None, None]
+
+
+# Large enough that a hidden key weighs exactly 0 in float32, small enough to add without overflow;
+# not -inf, so that a row with nothing to see stays finite.
+HIDDEN = -1e9

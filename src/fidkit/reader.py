@@ -1,0 +1,233 @@
+"""The reader: one module for every point of the space.
+
+    question, passages -> read -> Context -> decode (training) or start/step (generation)
+
+Letters in shape suffixes: see `fidkit.nn` and `fidkit.batch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fidkit import systems
+from fidkit.batch import IGNORED, Batch, Context
+from fidkit.config import ReaderConfig
+from fidkit.nn.cache import DecoderCache
+from fidkit.nn.decoder import Decoder, LayerProbe
+from fidkit.nn.encoder import EncoderLayers, LiveEncoder, MemoryEncoder
+from fidkit.nn.fusion import fuse, join, length_mask
+from fidkit.nn.initialise import initialise
+from fidkit.tokens import Tokenizer
+from fidkit.types import Answer, Passage
+
+
+@dataclass(frozen=True)
+class Output:
+    """What `Reader.forward` returns.
+
+    Attributes:
+        loss: mean cross-entropy of the target tokens, a scalar in nats.
+        logits: [B, T, V], float32.
+        tokens: target tokens that the mean is over.
+    """
+
+    loss: Tensor
+    logits: Tensor
+    tokens: int
+
+
+class Reader(nn.Module):
+    """A Fusion-in-Decoder reader.
+
+    Args:
+        config: the point in the space of readers.
+        tokenizer: vocabulary and text formats; needed to answer text, not to run on tokens.
+    """
+
+    def __init__(self, config: ReaderConfig, tokenizer: Tokenizer | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = tokenizer
+        encoder, decoder = config.encoder, config.decoder
+        self.embedding = nn.Embedding(config.vocabulary_size, encoder.width)
+        self.memory_encoder = MemoryEncoder(config, self.embedding)
+        self.question_encoder = EncoderLayers(config, config.memory_layers)
+        self.live_encoder = LiveEncoder(config, config.live)
+        shared = config.shared_embedding
+        self.decoder = Decoder(
+            config, self.embedding if shared else nn.Embedding(config.vocabulary_size, decoder.width)
+        )
+        self.head = _TiedHead(self.decoder.embedding) if config.tied_head else _Head(config)
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw T5's initial weights; the three encoders start as parts of one (LUMEN)."""
+        initialise(self, generator)
+        self.split_encoder()
+
+    @torch.no_grad()
+    def split_encoder(self) -> None:
+        """Make the memory encoder a copy of the question encoder, and share the relative bias table."""
+        if not self.config.memory_layers:
+            return
+        self.memory_encoder.encoder.load_state_dict(self.question_encoder.state_dict())
+        self.memory_encoder.embedding.load_state_dict(self.embedding.state_dict())
+        if self.config.live:
+            self.live_encoder.relative_bias.load_state_dict(self.question_encoder.relative_bias.state_dict())
+
+    # Reading
+
+    def encode_passages(self, ids_RP: Tensor, lengths_R: Tensor) -> Tensor:
+        """Memory [R, P, D] of passages: what LUMEN stores. Embeddings alone where all layers are live."""
+        return self.memory_encoder(ids_RP, length_mask(lengths_R, ids_RP.shape[1]))
+
+    def encode_questions(self, ids_BQ: Tensor, lengths_B: Tensor) -> Tensor:
+        """Question states [B, Q, D] at the depth of the memory, once per question."""
+        return self.question_encoder(self.embedding(ids_BQ), length_mask(lengths_B, ids_BQ.shape[1]))
+
+    def read(self, batch: Batch) -> Context:
+        """Encode all passages with their question and fuse them."""
+        return self.read_memory(batch, self.encode_passages(batch.passage_ids, batch.passage_lengths))
+
+    def read_memory(self, batch: Batch, memory_RPD: Tensor) -> Context:
+        """`read` with the passages' memory at hand; `batch.passage_ids` is not looked at."""
+        question_BQD = self.encode_questions(batch.question_ids, batch.question_lengths)
+        of_passage = batch.question_of_passage
+        joined = join(
+            question_BQD[of_passage], batch.question_lengths[of_passage], memory_RPD, batch.passage_lengths
+        )
+        return fuse(
+            self.live_encoder(joined.states_RSD, joined.mask_RS),
+            joined,
+            of_passage,
+            len(batch.question_lengths),
+            keep=self.config.kept_vectors,
+            question_states_BQD=self.live_encoder.finish(question_BQD),
+            question_lengths=batch.question_lengths,
+            question_in_context=self.config.question_in_context,
+        )
+
+    # Training
+
+    def decode(self, labels_BT: Tensor, context: Context, probe: LayerProbe | None = None) -> Tensor:
+        """Logits [B, T, V] (float32) of every target token given the ones before it."""
+        ids = labels_BT.roll(1, dims=1).masked_fill(labels_BT.roll(1, dims=1) == IGNORED, self.config.pad_token)
+        ids[:, 0] = self.config.pad_token
+        return self.head(self.decoder(ids, context.states_BMD, context.mask_BM, probe)).float()
+
+    def forward(self, batch: Batch) -> Output:
+        """Loss and logits of a batch with labels.
+
+        Raises:
+            ValueError: the batch has no labels.
+        """
+        if batch.labels is None:
+            raise ValueError("the batch has no labels; pass targets to collate(), or call read() to only encode")
+        logits = self.decode(batch.labels, self.read(batch))
+        loss = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED)
+        return Output(loss, logits, int((batch.labels != IGNORED).sum()))
+
+    # Generation
+
+    def start(self, context: Context, max_tokens: int) -> DecoderCache:
+        """Project the context's keys and values and make room for `max_tokens` steps."""
+        return self.decoder.start(context.states_BMD, context.mask_BM, max_tokens)
+
+    def step(self, ids_B: Tensor, cache: DecoderCache) -> Tensor:
+        """Logits [B, V] (float32) of the token after `ids_B`; the first token is the padding token."""
+        return self.head(self.decoder.step(ids_B, cache)).float()
+
+    # Life cycle
+
+    @classmethod
+    def from_preset(cls, name: str, seed: int = 0) -> Reader:
+        """A reader with random weights and the bundled vocabulary.
+
+        Raises:
+            UsageError: no such preset.
+        """
+        config = systems.config(name)
+        reader = cls(config, Tokenizer.bundled(config))
+        reader.reset_parameters(torch.Generator().manual_seed(seed))
+        return reader.eval()
+
+    @classmethod
+    def from_pretrained(cls, path_or_name: str | Path) -> Reader:
+        """Load a directory, the bundled reader (`pocket`), or a name on the Hugging Face hub, ready to answer.
+
+        Raises:
+            CheckpointError: nothing there, or tensors missing, superfluous or of another shape.
+        """
+        from fidkit import checkpoint
+
+        return checkpoint.load(path_or_name)
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write `config.json`, `model.safetensors` and `tokenizer.json`."""
+        from fidkit import checkpoint
+
+        checkpoint.save(self, Path(directory))
+
+    def push_to_hub(self, name: str, *, private: bool = False) -> None:
+        """Upload the saved reader to the Hugging Face hub as `name`."""
+        from fidkit import checkpoint
+
+        checkpoint.push(self, name, private=private)
+
+    @overload
+    def answer(self, question: str, passages: Sequence[Passage], max_new_tokens: int = 32) -> Answer: ...
+    @overload
+    def answer(
+        self, question: Sequence[str], passages: Sequence[Sequence[Passage]], max_new_tokens: int = 32
+    ) -> list[Answer]: ...
+    def answer(
+        self,
+        question: str | Sequence[str],
+        passages: Sequence[Passage] | Sequence[Sequence[Passage]],
+        max_new_tokens: int = 32,
+    ) -> Answer | list[Answer]:
+        """Answer one question from its passages, or a list of questions from a list of passages each.
+
+        Raises:
+            UsageError: an empty question, or lists of different lengths.
+        """
+        from fidkit import answerer
+
+        if isinstance(question, str):
+            return answerer.answer_batch(self, [question], [passages], max_new_tokens)[0]  # type: ignore[list-item]
+        return answerer.answer_batch(self, question, passages, max_new_tokens)  # type: ignore[arg-type]
+
+
+class _Head(nn.Module):
+    """T5 v1.1: a matrix of its own."""
+
+    def __init__(self, config: ReaderConfig) -> None:
+        super().__init__()
+        self.linear = nn.Linear(config.decoder.width, config.vocabulary_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x)
+
+
+class _TiedHead(nn.Module):
+    """T5 v1.0: the decoder's embedding, scaled by width ** -0.5."""
+
+    def __init__(self, embedding: nn.Embedding) -> None:
+        super().__init__()
+        self.embedding = embedding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x * x.shape[-1] ** -0.5, self.embedding.weight)
+
+
+def parameter_count(config: ReaderConfig) -> int:
+    """Parameters of a reader, without allocating them."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in Reader(config).parameters())

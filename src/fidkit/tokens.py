@@ -1,0 +1,105 @@
+"""Text to tokens and back.
+
+Question and passage are tokenised apart, so that a passage is tokenised once in its life, serves every
+question, and joins it on tokens or on states alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import tokenizers
+
+from fidkit import assets
+from fidkit.config import ReaderConfig
+from fidkit.errors import CheckpointError
+from fidkit.types import Passage
+
+FILE = "tokenizer.json"
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionTokens:
+    """A question's tokens; `dropped` counts those beyond what the reader takes."""
+
+    ids: list[int]
+    dropped: int
+
+
+class Tokenizer:
+    """A `tokenizer.json` together with a reader's text formats and limits."""
+
+    def __init__(self, backend: tokenizers.Tokenizer, config: ReaderConfig) -> None:
+        self.backend = backend
+        self.backend.no_truncation()
+        self.backend.no_padding()
+        self.config = config
+
+    @classmethod
+    def load(cls, path: Path, config: ReaderConfig) -> Tokenizer:
+        """Read a `tokenizer.json`.
+
+        Raises:
+            CheckpointError: missing, unreadable, or with more tokens than the reader has embeddings.
+        """
+        try:
+            backend = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise CheckpointError(f"{path}: expected a tokenizer.json, but {error}") from error
+        if backend.get_vocab_size() > config.vocabulary_size:
+            raise CheckpointError(
+                f"{path}: {backend.get_vocab_size()} tokens, but the reader has {config.vocabulary_size} embeddings; "
+                "use the tokenizer that the reader was trained with"
+            )
+        return cls(backend, config)
+
+    @classmethod
+    def bundled(cls, config: ReaderConfig) -> Tokenizer:
+        """The vocabulary that comes with fidkit."""
+        return cls.load(assets.tokenizer_file(), config)
+
+    def save(self, path: Path) -> None:
+        self.backend.save(str(path))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with anything that changes a passage's tokens."""
+        c = self.config
+        parts = [self.backend.to_str(), c.passage_format, str(c.passage_tokens), str(c.end_token)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def question(self, text: str) -> QuestionTokens:
+        """Tokens of a question, its prefix included, cut to what the reader takes."""
+        ids = self._encode(self.config.question_format.format(question=text.strip()))
+        limit = self.config.question_tokens
+        return QuestionTokens(ids[:limit], max(0, len(ids) - limit))
+
+    def passages(self, passages: Iterable[Passage]) -> list[list[int]]:
+        """Tokens of passages with their end of sequence, cut to what the reader takes."""
+        form = self.config.passage_format
+        texts = [form.format(title=p.title, text=p.text) for p in passages]
+        return [self._end(e.ids, self.config.passage_tokens) for e in self._encode_all(texts)]
+
+    def target(self, text: str, limit: int | None = None) -> list[int]:
+        """Tokens of an answer with its end of sequence, at most `limit` in all."""
+        return self._end(self._encode(text), limit)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of the tokens before the first end of sequence."""
+        kept = list(ids)
+        if self.config.end_token in kept:
+            kept = kept[: kept.index(self.config.end_token)]
+        return self.backend.decode(kept, skip_special_tokens=True).strip()
+
+    def _end(self, ids: list[int], limit: int | None) -> list[int]:
+        return (ids if limit is None else ids[: limit - 1]) + [self.config.end_token]
+
+    def _encode(self, text: str) -> list[int]:
+        return self.backend.encode(text, add_special_tokens=False).ids
+
+    def _encode_all(self, texts: list[str]) -> list[tokenizers.Encoding]:
+        return self.backend.encode_batch(texts, add_special_tokens=False)

@@ -1,0 +1,1 @@
+"""Making readers: vocabulary, data, objectives, the loop."""

@@ -1,0 +1,200 @@
+"""A training run as data: what a recipe file may say, and what it means.
+
+Every key is checked; the resolved recipe is written beside the checkpoints.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from fidkit.config import Strict, parse
+from fidkit.errors import ConfigError
+
+
+class ReaderSpec(Strict):
+    """Where the reader comes from: random weights of a `preset`, or a trained one at `start`.
+
+    Attributes:
+        preset: name of a configuration.
+        start: directory, bundled name or hub name to go on from.
+        initialisation: of a preset's weights: T5's, or T5's with heads that match and copy
+            (`fidkit.train.matching`).
+        changes: configuration keys that differ from the preset's.
+    """
+
+    preset: str | None = None
+    start: str | None = None
+    initialisation: Literal["t5", "matching"] = "t5"
+    changes: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ReaderSpec:
+        if (self.preset is None) == (self.start is None):
+            raise ValueError("give either a preset (random weights) or a reader to start from")
+        return self
+
+
+class SourceSpec(Strict):
+    """Where examples come from.
+
+    Attributes:
+        kind: `questions` from files, or `cloze` questions made of the passages.
+        files: FiD JSON or JSONL.
+        retrieved: JSONL of `{"id", "ctx_ids"}`, ranked passage ids for questions without `ctxs`.
+        where: keep records whose key has one of these values.
+        verbatim: keep a question only with a passage that holds an answer word for word, and train
+            on the form that stands there.
+    """
+
+    kind: Literal["questions", "cloze"]
+    files: list[str] = []
+    retrieved: list[str] = []
+    where: dict[str, list[str]] = {}
+    verbatim: bool = False
+
+
+class StageSpec(Strict):
+    """A stretch of training.
+
+    Attributes:
+        steps: optimiser steps.
+        questions: of one batch.
+        accumulate: batches of one step.
+        mix: source name to weight.
+        passages: N, read for each question.
+        context: `positive` reads passages that hold an answer, filled up to N with retrieved ones that
+            do not, shuffled; `retrieved` reads the first N as ranked.
+        sentences: cut positive passages to a window of so many sentences; absent means whole.
+        noise, removed: of cloze questions, see `fidkit.train.cloze.make_cloze`.
+        auxiliary: weight of the auxiliary losses; 0 leaves them out.
+    """
+
+    steps: int = Field(ge=1)
+    questions: int = Field(default=28, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    mix: dict[str, float]
+    passages: int = Field(default=1, ge=1)
+    context: Literal["positive", "retrieved"] = "positive"
+    sentences: int | None = Field(default=None, ge=1)
+    noise: float = Field(default=0.0, ge=0, le=1)
+    removed: float = Field(default=0.0, ge=0, le=1)
+    auxiliary: float = Field(default=0.0, ge=0)
+
+
+class OptimiserSpec(Strict):
+    """AdamW and its schedule: linear warm-up, constant, linear decay from `decay_from` (a fraction of all
+    steps) to `final` (a fraction of the rate)."""
+
+    rate: float = Field(default=1e-4, gt=0)
+    warmup: int = Field(default=100, ge=0)
+    decay_from: float = Field(default=0.6, ge=0, le=1)
+    final: float = Field(default=0.05, ge=0, le=1)
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+
+
+class EvaluationSpec(Strict):
+    """Every so many steps, answer the first `limit` questions of each file; the mean F1 picks the best.
+
+    Attributes:
+        context: `positive`, `retrieved`, as for stages.
+    """
+
+    every: int = Field(default=500, ge=1)
+    files: dict[str, str] = {}
+    retrieved: dict[str, str] = {}
+    limit: int = Field(default=200, ge=1)
+    passages: int = Field(default=1, ge=1)
+    context: Literal["positive", "retrieved"] = "positive"
+
+
+class Recipe(Strict):
+    """A training run.
+
+    Attributes:
+        output: run directory: `log.jsonl`, `recipe.toml`, `last/`, `best/`.
+        data: folder in front of all relative data paths.
+        passages: sources of passages, as for `fidkit corpus build`.
+        held_out: question files; pages that hold their answers are kept out of cloze questions.
+        save_every: steps between checkpoints.
+        precision: of activations; weights and optimiser stay float32.
+        threads: of the CPU; absent leaves torch's choice.
+    """
+
+    output: str
+    seed: int = 0
+    data: str = "."
+    reader: ReaderSpec
+    passages: list[str] = []
+    held_out: list[str] = []
+    sources: dict[str, SourceSpec]
+    stages: list[StageSpec] = Field(min_length=1)
+    optimiser: OptimiserSpec = OptimiserSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    precision: Literal["float32", "bf16"] = "float32"
+    target_tokens: int = Field(default=24, ge=2)
+    save_every: int = Field(default=500, ge=1)
+    log_every: int = Field(default=50, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _sources_exist(self) -> Recipe:
+        for number, stage in enumerate(self.stages, 1):
+            for name in stage.mix:
+                if name not in self.sources:
+                    raise ValueError(f"stage {number} mixes {name!r}, but the sources are {', '.join(self.sources)}")
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    def path(self, name: str) -> Path:
+        """A data path of the recipe as a path of this machine."""
+        return Path(self.data, name)
+
+
+def load_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
+    """Read a recipe and apply `key.key=value` changes (values in TOML, or plain text).
+
+    Raises:
+        ConfigError: the file or a change is malformed, or a key is unknown; names it.
+    """
+    try:
+        record = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: expected a recipe in TOML, but {error}") from error
+    for change in changes:
+        _apply(record, change)
+    recipe: Recipe = parse(Recipe, record, str(path))
+    return recipe
+
+
+def _apply(record: dict[str, Any], change: str) -> None:
+    key, separator, text = change.partition("=")
+    if not separator:
+        raise ConfigError(f"--set {change}: expected key=value, such as optimiser.rate=0.001")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = key.strip().split(".")
+    place: Any = record
+    for parent in parents:
+        if isinstance(place, list) and parent.isdigit() and int(parent) < len(place):
+            place = place[int(parent)]
+        elif isinstance(place, dict):
+            place = place.setdefault(parent, {})
+        else:
+            raise ConfigError(f"--set {change}: {parent!r} leads nowhere in the recipe")
+    if not isinstance(place, dict):
+        raise ConfigError(f"--set {change}: {last!r} leads nowhere in the recipe")
+    place[last] = value
