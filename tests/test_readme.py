@@ -1,0 +1,99 @@
+"""What README and docs tell people to type works."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from fidkit import FidkitError, assets
+from fidkit.cli.app import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [body for kind, body in BLOCK.findall(page.read_text(encoding="utf-8")) if kind == language]
+
+
+COMMANDS = [
+    pytest.param(shlex.split(line)[1:], id=f"{page.name}: {line}")
+    for page in PAGES
+    for block in blocks(page, "sh")
+    for line in block.splitlines()
+    if line.startswith("fidkit ")
+]
+
+
+def bundled_reader() -> bool:
+    try:
+        assets.reader()
+    except FidkitError:
+        return False
+    return True
+
+
+needs_reader = pytest.mark.skipif(not bundled_reader(), reason="no bundled reader in this checkout")
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_commands_parse(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    command, path = typer.main.get_command(app), ["fidkit"]
+    context = command.make_context("fidkit", list(words))
+    while hasattr(command, "commands"):
+        name, *words = words
+        assert name in command.commands, f"{' '.join(path)} has no {name!r}"
+        command = command.commands[name]
+        path.append(name)
+        try:
+            context = command.make_context(name, list(words), parent=context)
+        except typer.BadParameter as error:
+            # The paths of an example aren't there; everything else must be right.
+            if "does not exist" not in str(error):
+                raise
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {target for page in [*PAGES, ROOT / "CONTRIBUTING.md"] for target in _make_targets(page)}
+    assert "ask" in named
+    assert named <= targets
+
+
+def _make_targets(page: Path) -> list[str]:
+    return re.findall(r"(?:^|`)make (\w+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@needs_reader
+def test_the_first_question(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from fidkit.cli import main; main()", "ask", "What does fidkit do?"]
+    environment = {**os.environ, "FIDKIT_HOME": str(tmp_path)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@needs_reader
+def test_the_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks(ROOT / "README.md", "python")
+    names: dict[str, object] = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["answer"].evidence  # type: ignore[attr-defined]
