@@ -7,8 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 SEED = 0
+
+# Read when huggingface_hub is imported, so it can't wait for a fixture. HF_HUB_OFFLINE=0 outside wins.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# A busy machine is no failure.
+settings.register_profile("fidkit", deadline=None)
+settings.load_profile("fidkit")
 
 
 def pytest_report_header() -> str:
@@ -29,6 +37,4 @@ def _reproducible() -> None:
 def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path_factory.mktemp("fidkit-home")
     monkeypatch.setenv("FIDKIT_HOME", str(home))
-    if os.environ.get("FIDKIT_TEST_NETWORK") is None:
-        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return home

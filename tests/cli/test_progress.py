@@ -34,6 +34,12 @@ def test_unknown_total_and_failure_still_end_with_a_line(capsys: pytest.CaptureF
     assert err.count("\n") == 1
 
 
+def test_nothing_done_is_nothing_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("reading", total=0) as job:
+        job.describe("looking")
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.sys.stderr, "isatty", lambda: True, raising=False)
     with progress("indexing", total=2) as job:

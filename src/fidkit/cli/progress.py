@@ -37,7 +37,7 @@ def progress(description: str, total: int | None = None) -> Iterator[Progress]:
     try:
         yield lines
     finally:
-        lines.say()
+        lines.close()
 
 
 @contextmanager
@@ -85,6 +85,10 @@ class _Lines:
     def say(self) -> None:
         self.said = time.monotonic()
         print(self._line(self.said - self.start), file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self.done:  # a job that found nothing to do says nothing
+            self.say()
 
     def _line(self, seconds: float) -> str:
         rate = self.done / seconds if seconds > 0 else 0.0
