@@ -1,0 +1,131 @@
+"""Kills builds of a corpus at random moments and looks at what is left; prints one JSON row.
+
+python benchmarks/corpus_kill.py SRC --to NEW_DIR [--count 20] [--seed 0] [--first]
+
+The files of SRC make two states: `part`, the first half of them, and `all`. A corpus in the state
+`part` is rebuilt to `all`, and back, each time killed (SIGKILL) at a random moment of the time that a
+rebuild takes. Afterwards it must open, hold exactly one of the two states, and index what it holds.
+With `--first` every killed build starts from nothing; what is left may also say that it was never
+completed. At the end an undisturbed rebuild must give the content of a corpus that never saw a kill.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fidkit.corpus import Corpus
+from fidkit.corpus.lexical import Lexical
+from fidkit.errors import CorpusError
+
+BUILD = "import sys; from fidkit.corpus import Corpus; Corpus.build(sys.argv[2:], sys.argv[1])"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source", type=Path, help="folder with two files or more")
+    parser.add_argument("--to", type=Path, required=True, help="directory that does not exist yet")
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", action="store_true", help="kill first builds instead of rebuilds")
+    arguments = parser.parse_args()
+    arguments.to.mkdir(parents=True)
+    files = sorted(
+        path for path in arguments.source.iterdir() if path.name.endswith((".jsonl.gz", ".jsonl", ".txt"))
+    )
+    outcome = trial(files, arguments.to, arguments.count, arguments.seed, arguments.first)
+    print(json.dumps({"schema": 1, "benchmark": "corpus_kill", "command": " ".join(sys.argv), **outcome}))
+
+
+def trial(
+    files: Sequence[Path], work: Path, count: int, seed: int = 0, first: bool = False
+) -> dict[str, Any]:
+    """Kill `count` builds; outcomes beginning with "bad" must not happen."""
+    part, target = files[: len(files) // 2], work / "killed"
+    known: dict[str, str] = {}
+    for name, sources in (("part", part), ("all", files)):
+        run(sources, work / name)
+        known[content(work / name)] = name
+    seconds = timed_first(files, target) if first else timed_rebuild(part, files, target)
+    draw, outcomes, moments, state = random.Random(seed), Counter[str](), list[float](), "part"
+    for _ in range(count):
+        if first:
+            shutil.rmtree(target, ignore_errors=True)
+        moments.append(round(draw.random() * seconds, 3))
+        killed = run(files if first or state == "part" else part, target, moments[-1])
+        state = judge(target, known)
+        outcomes[f"{'killed' if killed else 'finished before the kill'}: {state}"] += 1
+    run(files, target)
+    final = "equals an undisturbed build" if judge(target, known) == "all" else "bad: differs"
+    return {
+        "n": count,
+        "outcomes": dict(outcomes),
+        "rebuild": final,
+        "build_s": round(seconds, 2),
+        "kills_s": moments,
+    }
+
+
+def timed_first(files: Sequence[Path], target: Path) -> float:
+    began = time.monotonic()
+    run(files, target)
+    return time.monotonic() - began
+
+
+def timed_rebuild(part: Sequence[Path], files: Sequence[Path], target: Path) -> float:
+    """Leaves the state `part`."""
+    run(part, target)
+    seconds = timed_first(files, target)
+    run(part, target)
+    return seconds
+
+
+def run(sources: Sequence[Path], target: Path, kill_after: float | None = None) -> bool:
+    """Build in a process of its own; True when it was killed before it ended."""
+    process = subprocess.Popen([sys.executable, "-c", BUILD, str(target), *map(str, sources)])
+    try:
+        code = process.wait(kill_after)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        code = process.wait()
+    if code not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"the build of {target} ended with {code}")
+    return code != 0
+
+
+def judge(target: Path, known: dict[str, str]) -> str:
+    """The state that a corpus is in: one of the known, "never completed", or something bad."""
+    try:
+        return known.get(content(target), "bad: a state that never was")
+    except CorpusError as error:
+        incomplete = (
+            "never completed" in str(error) or "does not exist" in str(error) or "not a corpus" in str(error)
+        )
+        return "never completed" if incomplete else f"bad: {error}"
+
+
+def content(directory: Path) -> str:
+    """Hash of all passages in order; raises CorpusError unless the index holds as many."""
+    digest = hashlib.sha256()
+    with Corpus.open(directory) as corpus:
+        for passage in corpus:
+            digest.update(repr(passage).encode())
+        index = Lexical(directory / f"lexical-{corpus.info().generation}")
+        if len(index) != len(corpus):
+            raise CorpusError(f"{len(index)} passages in the index, {len(corpus)} in the catalogue")
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""BM25 over titles and texts, by tantivy. It knows row numbers only; texts are the catalogue's.
+
+Title and text are one field, cut at everything that is no letter or digit, lowercased, stemmed as
+English. Questions are analysed the same way and become an OR of terms: no query language, so `:`,
+`"` or `(` in a question mean nothing. The words that make a question of it are left out: they are
+rare enough in passages to weigh much, and say nothing about the answer.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import tantivy
+
+from fidkit.corpus.layout import sync_directory
+from fidkit.errors import CorpusError
+
+_ANALYSER = "fidkit_english"
+# fmt: off
+_NOT_SEARCHED = [
+    "who", "whom", "whose", "what", "which", "when", "where", "why", "how",
+    "do", "does", "did", "is", "are", "was", "were", "be", "been", "being",
+    "has", "have", "had", "can", "could", "will", "would",
+    "the", "of", "and", "a", "an", "in", "to",
+]
+# fmt: on
+_LONGEST_WORD = 40
+_HEAP_BYTES = 200_000_000
+_THREADS = 2
+_COPIED = ("meta.json", ".managed.json")
+
+
+class Lexical:
+    """A finished index, opened for searching; safe to use from several threads."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open.
+
+        Raises:
+            FileNotFoundError: there is no index; a build may have replaced it just now.
+            CorpusError: it is damaged.
+        """
+        if not (directory / "meta.json").exists():
+            raise FileNotFoundError(directory)
+        self.name = directory.name
+        self._elsewhere: TemporaryDirectory[str] | None = None
+        try:
+            self._searcher = self._open(directory)
+        except ValueError as error:
+            if not directory.exists():
+                raise FileNotFoundError(directory) from error
+            raise CorpusError(
+                f"{directory}: the index can't be read ({error}); delete it and build the corpus again"
+            ) from error
+
+    def search(self, question: str, k: int) -> list[tuple[int, float]]:
+        """The k best (row, BM25 score), best first, equal scores by row; fewer when fewer match."""
+        # A command line in another encoding may hand over half characters, which tantivy refuses.
+        question = question.encode("utf-8", "replace").decode("utf-8")
+        terms = dict.fromkeys(_FOR_QUESTIONS.analyze(question)) or dict.fromkeys(_FOR_TEXTS.analyze(question))
+        clauses = [
+            (tantivy.Occur.Should, tantivy.Query.term_query(_SCHEMA, "body", term, index_option="freq"))
+            for term in terms
+        ]
+        found = self._searcher.search(tantivy.Query.boolean_query(clauses), limit=k, count=False).hits
+        rows = self._searcher.fast_field_values("row", [address for _, address in found])
+        hits = [
+            (int(row), float(score)) for row, (score, _) in zip(rows, found, strict=True) if row is not None
+        ]
+        return sorted(hits, key=lambda hit: (-hit[1], hit[0]))
+
+    def __len__(self) -> int:
+        """Number of passages."""
+        return int(self._searcher.num_docs)
+
+    def _open(self, directory: Path) -> tantivy.Searcher:
+        try:
+            return _searcher(directory)
+        except ValueError as error:
+            if "Lockfile" not in str(error):
+                raise
+        # tantivy writes a lock file to open an index. In a read-only directory, open links to its files.
+        self._elsewhere = TemporaryDirectory(prefix="fidkit-")
+        _link(directory, Path(self._elsewhere.name), os.symlink)
+        return _searcher(Path(self._elsewhere.name))
+
+
+class LexicalWriter:
+    """Writes a new index directory, from nothing or as the successor of another.
+
+    A successor shares the other's segment files by hard link: tantivy never changes a segment in place.
+    """
+
+    def __init__(self, directory: Path, base: Path | None = None) -> None:
+        self._directory = directory
+        directory.mkdir()
+        if base is not None:
+            _link(base, directory, _hard_link)
+        self._writer = _index(directory).writer(_HEAP_BYTES, _THREADS)
+
+    def add(self, rows: Iterable[tuple[int, int, str, str]]) -> None:
+        """Add (row, file, title, text)."""
+        for row, file, title, text in rows:
+            self._writer.add_document(tantivy.Document(row=row, file=file, body=f"{title}\n{text}"))
+
+    def remove_file(self, file: int) -> None:
+        """Remove what was added for this file."""
+        self._writer.delete_documents_by_term("file", file)
+
+    def finish(self) -> None:
+        """Write out, merge and force to the disk."""
+        self._writer.commit()
+        self._writer.wait_merging_threads()
+        sync_directory(self._directory)
+
+    def abandon(self) -> None:
+        """Stop. What was written is for `sweep` to delete."""
+        with suppress(Exception):  # the writer may be dead already: tantivy's threads end on a full disk
+            self._writer.rollback()
+
+
+def _schema() -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    # Frequencies without positions: nothing here searches for phrases.
+    builder.add_text_field("body", tokenizer_name=_ANALYSER, index_option="freq")
+    builder.add_integer_field("row", fast=True)
+    builder.add_integer_field("file", indexed=True)
+    return builder.build()
+
+
+def _analyser(for_questions: bool) -> tantivy.TextAnalyzer:
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+    builder = builder.filter(tantivy.Filter.remove_long(_LONGEST_WORD)).filter(tantivy.Filter.lowercase())
+    builder = builder.filter(tantivy.Filter.ascii_fold())
+    if for_questions:
+        builder = builder.filter(tantivy.Filter.custom_stopword(_NOT_SEARCHED))
+    return builder.filter(tantivy.Filter.stemmer("english")).build()
+
+
+_SCHEMA = _schema()
+_FOR_TEXTS = _analyser(for_questions=False)
+_FOR_QUESTIONS = _analyser(for_questions=True)
+
+
+def _index(directory: Path) -> tantivy.Index:
+    index = tantivy.Index(_SCHEMA, str(directory))
+    index.register_tokenizer(_ANALYSER, _FOR_TEXTS)
+    return index
+
+
+def _searcher(directory: Path) -> tantivy.Searcher:
+    index = tantivy.Index.open(str(directory))
+    # The catalogue says when to change over; tantivy need not watch the directory.
+    index.config_reader(reload_policy="manual")
+    return index.searcher()
+
+
+def _link(source: Path, target: Path, link: Callable[[Path, Path], None]) -> None:
+    for entry in source.iterdir():
+        if entry.name in _COPIED:
+            shutil.copyfile(entry, target / entry.name)
+        elif not entry.name.endswith(".lock"):
+            link(entry.resolve(), target / entry.name)
+
+
+def _hard_link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)

@@ -1,0 +1,78 @@
+"""Decides what a build has to read: a file is unchanged when its path, size and time are, or its hash is."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+
+from fidkit.corpus.catalogue import FileRecord
+from fidkit.corpus.sources import SourceFile
+
+# A file written this recently may be written again without its time changing.
+_TRUST_AFTER_NS = 2_000_000_000
+
+
+@dataclass(slots=True)
+class Plan:
+    """`remove` goes, `read` comes, `keep` changes its place in the order at most.
+
+    Positions count the files of the sources in their order.
+    """
+
+    read: list[tuple[int, SourceFile]] = field(default_factory=list)
+    keep: list[tuple[int, SourceFile, FileRecord]] = field(default_factory=list)
+    remove: list[FileRecord] = field(default_factory=list)
+
+    @property
+    def moved(self) -> bool:
+        """Whether a kept file was found elsewhere or with another time."""
+        return any(
+            position != record.position or not _same_stat(found, record)
+            for position, found, record in self.keep
+        )
+
+    @property
+    def bytes_to_read(self) -> int:
+        return sum(file.size for _, file in self.read)
+
+
+def make_plan(found: list[SourceFile], records: list[FileRecord]) -> Plan:
+    """Compare the files found with those indexed."""
+    plan = Plan()
+    indexed = {record.name: record for record in records}
+    for position, file in enumerate(found):
+        record = indexed.pop(file.name, None)
+        if record and _unchanged(file, record):
+            plan.keep.append((position, file, record))
+            continue
+        plan.read.append((position, file))
+        if record:
+            plan.remove.append(record)
+    plan.remove += indexed.values()
+    return plan
+
+
+def trusted_time(file: SourceFile) -> int:
+    """The modification time to note: 0, equal to none, for a file that may change within its tick."""
+    return file.mtime_ns if file.mtime_ns < time.time_ns() - _TRUST_AFTER_NS else 0
+
+
+def _unchanged(file: SourceFile, record: FileRecord) -> bool:
+    if file.kind == "skipped":
+        return record.kind == "skipped" and record.note == file.note
+    # A document that turned out to be no text was read once too, which its hash shows.
+    if record.kind != file.kind and not (
+        record.kind == "skipped" and file.kind == "document" and record.sha256
+    ):
+        return False
+    return _same_stat(file, record) or (file.size == record.size and _hash(file) == record.sha256)
+
+
+def _same_stat(file: SourceFile, record: FileRecord) -> bool:
+    return (str(file.path), file.size, file.mtime_ns) == (record.path, record.size, record.mtime_ns)
+
+
+def _hash(file: SourceFile) -> str:
+    with file.path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

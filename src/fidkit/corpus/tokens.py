@@ -1,0 +1,131 @@
+"""Token ids of passages, computed once: a passage is tokenised once in its life.
+
+The cache is addressed by content (a hash of title and text), never by passage number or id, so an
+entry can be unused but not stale. It belongs to no generation and may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fidkit.corpus.layout import TOKENS
+from fidkit.types import Passage
+
+Tokenize = Callable[[list[Passage]], list[list[int]]]
+
+_NARROW, _WIDE = np.dtype("<u2"), np.dtype("<u4")
+_DIGEST_BYTES = 16
+_MOST_PARAMETERS = 500
+_BUSY_SECONDS = 2.0
+_TABLE = """CREATE TABLE IF NOT EXISTS tokens (
+    tokenizer TEXT NOT NULL, passage BLOB NOT NULL, ids BLOB NOT NULL, PRIMARY KEY (tokenizer, passage)
+) WITHOUT ROWID"""
+
+
+class TokenCache:
+    """Token ids by passage for one tokenizer. Safe to use from several threads and processes.
+
+    It is a cache: where it can't be read or written, passages are tokenised again and nobody is told.
+    """
+
+    def __init__(self, directory: Path, key: str) -> None:
+        """Cache in a corpus directory.
+
+        Args:
+            directory: of the corpus; may be read-only.
+            key: fingerprint of everything besides title and text that decides the ids: the
+                tokenizer, the format of the passage, the length it is cut to.
+        """
+        self._path = directory / TOKENS
+        self._key = key
+        self._lock = threading.Lock()
+        self._sql: sqlite3.Connection | None = None
+
+    def get(self, passages: Sequence[Passage], tokenize: Tokenize) -> list[list[int]]:
+        """Token ids of the passages, in their order.
+
+        Args:
+            passages: any; they need not be of this corpus.
+            tokenize: called once at most, with the passages that are not cached (each content once).
+        """
+        digests = [_digest(passage) for passage in passages]
+        known = self._load(set(digests))
+        missing = {
+            digest: passage for digest, passage in zip(digests, passages, strict=True) if digest not in known
+        }
+        if missing:
+            fresh = dict(zip(missing, tokenize(list(missing.values())), strict=True))
+            self._store(fresh)
+            known |= fresh
+        return [known[digest] for digest in digests]
+
+    def close(self) -> None:
+        """Let go of the file; the next `get` opens it again."""
+        with self._lock:
+            if self._sql:
+                self._sql.close()
+            self._sql = None
+
+    def _load(self, digests: set[bytes]) -> dict[bytes, list[int]]:
+        wanted = list(digests)
+        try:
+            with self._lock:
+                sql = self._connection()
+                found: list[tuple[bytes, bytes]] = []
+                for at in range(0, len(wanted), _MOST_PARAMETERS):
+                    some = wanted[at : at + _MOST_PARAMETERS]
+                    query = (
+                        f"SELECT passage, ids FROM tokens WHERE tokenizer = ? AND passage IN ({_marks(some)})"
+                    )
+                    found += sql.execute(query, (self._key, *some)).fetchall()
+        except sqlite3.Error:
+            return {}
+        return {digest: _unpack(ids) for digest, ids in found}
+
+    def _store(self, fresh: dict[bytes, list[int]]) -> None:
+        rows = [(self._key, digest, _pack(ids)) for digest, ids in fresh.items()]
+        try:
+            with self._lock, self._connection() as sql:
+                sql.executemany("INSERT OR IGNORE INTO tokens VALUES (?, ?, ?)", rows)
+        except sqlite3.Error:
+            return
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._sql is None:
+            sql = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, check_same_thread=False)
+            try:
+                sql.execute("PRAGMA journal_mode = WAL")
+                sql.execute("PRAGMA synchronous = NORMAL")
+                sql.execute(_TABLE)
+            except sqlite3.Error:
+                sql.close()
+                raise
+            self._sql = sql
+        return self._sql
+
+
+def _digest(passage: Passage) -> bytes:
+    title, text = (part.encode("utf-8", "surrogatepass") for part in (passage.title, passage.text))
+    return hashlib.blake2b(b"%d:%b%b" % (len(title), title, text), digest_size=_DIGEST_BYTES).digest()
+
+
+def _pack(ids: Sequence[int]) -> bytes:
+    """The width of an id in bytes, then the ids, little-endian."""
+    kind = _NARROW if max(ids, default=0) <= np.iinfo(_NARROW).max else _WIDE
+    return bytes([kind.itemsize]) + np.asarray(ids, dtype=kind).tobytes()
+
+
+def _unpack(packed: bytes) -> list[int]:
+    kind = _NARROW if packed[0] == _NARROW.itemsize else _WIDE
+    ids: list[int] = np.frombuffer(packed, dtype=kind, offset=1).tolist()
+    return ids
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))

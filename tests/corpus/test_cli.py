@@ -1,0 +1,46 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from fidkit.cli.corpus import app
+
+runner = CliRunner()
+
+
+def run(*arguments: object):
+    return runner.invoke(app, [str(argument) for argument in arguments])
+
+
+def test_build_search_info(docs, tmp_path):
+    (docs / "bad.txt").write_bytes(b"\xff")
+    built = run("build", docs, "--to", tmp_path / "c")
+    assert built.exit_code == 0
+    assert "3 passages" in built.stdout
+    assert "4 files read, 0 removed, 1 skipped" in built.stdout
+    assert f'fidkit ask "YOUR QUESTION" --in {tmp_path / "c"}' in built.stderr
+    found = run("search", tmp_path / "c", "where is tea from?", "-k", "1")
+    assert "tea.md#1" in found.stdout
+    assert "skipped      1 files" in run("info", tmp_path / "c").stdout
+
+
+def test_json_is_one_object(docs, tmp_path):
+    built = json.loads(run("build", docs, "--to", tmp_path / "c", "--json").stdout)
+    assert (built["passages"], built["build"]["files_read"]) == (3, 3)
+    found = json.loads(run("search", tmp_path / "c", "coffee", "--json").stdout)
+    assert found["hits"][0]["id"] == "coffee.txt#1"
+    assert set(found["hits"][0]) == {"id", "title", "text", "score", "source"}
+    assert json.loads(run("search", tmp_path / "c", "zebra", "--json").stdout)["hits"] == []
+    assert json.loads(run("info", tmp_path / "c", "--json").stdout)["fingerprint"] == built["fingerprint"]
+
+
+def test_an_error_is_the_only_thing_said(tmp_path):
+    failed = run("build", tmp_path / "nope", "--to", tmp_path / "c")
+    assert failed.exception is not None
+    assert "no such file or folder" in str(failed.exception)
+    assert failed.output == ""
+
+
+@pytest.mark.parametrize("arguments", [["build"], ["build", "x"], ["search", "x"], ["info"]])
+def test_missing_arguments_are_wrong_use(arguments):
+    assert run(*arguments).exit_code == 2

@@ -1,0 +1,312 @@
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from fidkit.corpus import Corpus, is_corpus
+from fidkit.corpus import plan as planning
+from fidkit.corpus.layout import writer_lock
+from fidkit.errors import CorpusError, DataError, UsageError
+
+
+def texts(corpus: Corpus) -> list[str]:
+    return [passage.text for passage in corpus]
+
+
+def indexes(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.glob("lexical-*"))
+
+
+def age(*paths: Path) -> None:
+    """Make files old enough for their times to be trusted."""
+    for path in paths:
+        os.utime(path, ns=(10**18, 10**18))
+
+
+@pytest.fixture
+def corpus(docs, tmp_path):
+    age(*docs.rglob("*.*"))
+    with Corpus.build(docs, tmp_path / "c") as built:
+        yield built
+
+
+def test_a_folder_becomes_passages(corpus, docs):
+    assert [passage.id for passage in corpus] == ["coffee.txt#1", "deep/cocoa.txt#1", "tea.md#1"]
+    assert len(corpus) == 3
+    for passage in corpus:
+        name, span = passage.source.rsplit(":", 1)
+        start, end = map(int, span.split("-"))
+        assert (docs / name).read_bytes().decode()[start:end] == passage.text
+
+
+def test_search_finds_the_passage_first(corpus):
+    hits = corpus.search("Where does tea come from?", k=2)
+    assert [hit.passage.id for hit in hits][0] == "tea.md#1"
+    assert hits[0].score > hits[-1].score or len(hits) == 1
+    assert corpus.search("quantum chromodynamics") == []
+    assert corpus.get(["tea.md#1"]) == [hits[0].passage]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        'tea: "AND (',
+        "tea OR NOT (NOT",
+        "title:tea^2~*",
+        "tea\x00tea",
+        "\ud800 tea",
+        "TEÁ?!",
+        "tea " * 5000,
+        "[* TO *] tea",
+    ],
+)
+def test_odd_questions_are_only_words(corpus, question):
+    assert corpus.search(question)[0].passage.id == "tea.md#1"
+
+
+@pytest.mark.parametrize("question", ["?!", "who is it", "茶"])
+def test_questions_without_a_match_find_nothing(corpus, question):
+    assert corpus.search(question) == []
+
+
+def test_a_question_of_common_words_alone_is_searched_for_them(tmp_path, write_rows):
+    rows = write_rows(
+        tmp_path / "p.jsonl", [{"id": 1, "title": "The Who", "text": "a band"}, {"text": "else"}]
+    )
+    assert Corpus.build(rows, tmp_path / "c").search("who?")[0].passage.id == "1"
+
+
+def test_wrong_use_is_said(corpus):
+    for question, k, says in (
+        ("", 5, "question is empty"),
+        (" \n", 5, "question is empty"),
+        ("tea", 0, "k is 0"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            corpus.search(question, k)
+    with pytest.raises(CorpusError, match=r"no passage with id 'x' \(1 of 2"):
+        corpus.get(["tea.md#1", "x"])
+
+
+def test_passage_files_keep_their_ids_and_order(tmp_path, write_rows):
+    write_rows(tmp_path / "in" / "b.jsonl", [{"id": n, "title": "", "text": f"text {n}"} for n in (9, 3)])
+    write_rows(tmp_path / "in" / "a.jsonl.gz", [{"id": 5, "title": "Five", "text": "text five", "more": 1}])
+    (tmp_path / "in" / "README.md").write_text("about the data")
+    corpus = Corpus.build(tmp_path / "in", tmp_path / "c")
+    assert [passage.id for passage in corpus] == ["5", "9", "3"]
+    assert corpus.get([9, "5"])[0].source == "b.jsonl"
+    info = corpus.info()
+    assert (info.passages, info.documents, info.passage_files, info.skipped) == (3, 0, 2, 1)
+    assert info.skipped_files == [("README.md", "describes the passage files beside it")]
+
+
+def test_ids_must_be_unique(tmp_path, write_rows, docs):
+    one = write_rows(tmp_path / "one.jsonl", [{"id": 1, "text": "a"}, {"id": 2, "text": "b"}])
+    two = write_rows(
+        tmp_path / "two.jsonl", [{"id": 3, "text": "a"}, {"id": "2", "text": "b"}, {"id": 4, "text": "c"}]
+    )
+    with pytest.raises(DataError, match=r"two\.jsonl: .* '2' occurs in one\.jsonl"):
+        Corpus.build([one, two], tmp_path / "c")
+
+
+def test_files_that_are_no_text_are_counted(docs, tmp_path):
+    (docs / "latin.txt").write_bytes(b"caf\xe9")
+    (docs / "data.md").write_bytes(b"\x00\x01")
+    info = Corpus.build(docs, tmp_path / "c").info()
+    assert info.skipped_files == [("data.md", "binary, not text"), ("latin.txt", "not UTF-8 text")]
+    assert (info.passages, info.skipped, info.to_json()["skipped_files"][0]["file"]) == (3, 2, "data.md")
+    assert Corpus.build(docs, tmp_path / "c").report.files_read == 0
+
+
+def test_only_files_without_text_is_an_error_and_keeps_the_old_state(corpus, docs):
+    for path in docs.rglob("*.*"):
+        path.write_bytes(b"\xff\xfe")
+    with pytest.raises(
+        CorpusError, match=r"found nothing to read \(3 skipped, the first: coffee\.txt, not UTF-8"
+    ):
+        corpus.refresh()
+    assert len(corpus) == len(corpus.search("comes from")) == 3
+
+
+# Incremental
+
+
+def test_nothing_new_reads_nothing(corpus, docs, monkeypatch):
+    monkeypatch.setattr(planning, "_hash", lambda _: pytest.fail("an unchanged file was read"))
+    before = corpus.info()
+    assert (corpus.refresh().files_read, corpus.info().generation) == (0, before.generation)
+
+
+def test_touched_files_are_hashed_but_not_indexed_again(corpus, docs):
+    os.utime(docs / "tea.md")
+    assert corpus.refresh().files_read == 0
+    assert corpus.info().generation == 1
+
+
+@pytest.mark.parametrize("filler", [0, 40], ids=["index written afresh", "index patched"])
+def test_added_changed_and_removed_files(docs, tmp_path, filler):
+    for number in range(filler):
+        (docs / f"filler{number}.txt").write_text(f"filler number {number}")
+    corpus = Corpus.build(docs, tmp_path / "c")
+    (docs / "maté.txt").write_text("Maté comes from Paraguay.")
+    (docs / "tea.md").write_text("# Tea\n\nTea comes from Assam.\n")
+    (docs / "coffee.txt").unlink()
+    report = corpus.refresh()
+    assert (report.files_read, report.files_removed, report.passages_read) == (2, 2, 2)
+    fresh = Corpus.build(docs, tmp_path / "fresh")
+    assert list(corpus) == list(fresh)
+    assert corpus.info().fingerprint == fresh.info().fingerprint
+    for question, ids in (("Ethiopia", []), ("China", []), ("Assam", ["tea.md#1"]), ("mate", ["maté.txt#1"])):
+        assert [hit.passage.id for hit in corpus.search(question)] == ids
+    assert indexes(tmp_path / "c") == ["lexical-2"]
+
+
+def test_ids_may_move_between_files(tmp_path, write_rows):
+    one, two = tmp_path / "in" / "one.jsonl", tmp_path / "in" / "two.jsonl"
+    write_rows(one, [{"id": 1, "text": "a"}, {"id": 2, "text": "b"}])
+    write_rows(two, [{"id": 3, "text": "c"}])
+    corpus = Corpus.build(tmp_path / "in", tmp_path / "c")
+    write_rows(one, [{"id": 3, "text": "a"}])
+    write_rows(two, [{"id": 1, "text": "b"}, {"id": 2, "text": "c"}])
+    corpus.refresh()
+    assert [(passage.id, passage.text) for passage in corpus] == [("3", "a"), ("1", "b"), ("2", "c")]
+
+
+def test_sources_may_be_added_and_dropped(docs, tmp_path, write_rows):
+    rows = write_rows(tmp_path / "p.jsonl", [{"id": 1, "text": "Rooibos comes from South Africa."}])
+    assert len(Corpus.build([rows, docs], tmp_path / "c")) == 4
+    corpus = Corpus.build([docs], tmp_path / "c")
+    assert (len(corpus), corpus.search("rooibos"), corpus.report.files_read) == (3, [], 0)
+
+
+def test_a_malformed_row_leaves_the_corpus_as_it_was(tmp_path, write_rows):
+    rows = write_rows(tmp_path / "p.jsonl", [{"id": 1, "text": "old words"}])
+    corpus = Corpus.build(rows, tmp_path / "c")
+    rows.write_text('{"id": 1, "text": "new words"}\n{"id": 2}\n')
+    with pytest.raises(DataError, match="line 2"):
+        corpus.refresh()
+    assert texts(corpus) == ["old words"]
+    assert corpus.search("old")
+    assert indexes(tmp_path / "c") == ["lexical-1"]
+
+
+def test_a_missing_index_is_said_and_mended(corpus, docs, tmp_path):
+    (tmp_path / "c" / "lexical-1" / "meta.json").unlink()
+    with Corpus.open(tmp_path / "c") as broken, pytest.raises(CorpusError, match="index .* is missing"):
+        broken.search("tea")
+    assert Corpus.build(docs, tmp_path / "c").search("tea")
+
+
+# Several at once
+
+
+def test_a_second_writer_is_refused_at_once(docs, tmp_path):
+    (tmp_path / "c").mkdir()
+    with (
+        writer_lock(tmp_path / "c"),
+        pytest.raises(CorpusError, match="another process is building this corpus"),
+    ):
+        Corpus.build(docs, tmp_path / "c")
+    assert len(Corpus.build(docs, tmp_path / "c")) == 3
+
+
+def test_a_reader_sees_the_old_state_while_a_build_runs_and_the_new_one_after(corpus, docs, tmp_path):
+    (docs / "tea.md").write_text("# Tea\n\nTea comes from Assam.\n")
+    seen = []
+
+    def look(_: object) -> None:
+        for reader in (corpus, Corpus.open(tmp_path / "c")):
+            seen.append([hit.passage.text for hit in reader.search("China")] and len(reader))
+
+    Corpus.build(docs, tmp_path / "c", progress=look)
+    assert set(seen) == {3}
+    assert corpus.search("China") == []
+    assert corpus.search("Assam")[0].passage.text.endswith("Assam.")
+
+
+def test_an_iteration_keeps_the_state_it_began_with(corpus, docs):
+    passages = iter(corpus)
+    first = next(passages)
+    (docs / "tea.md").write_text("# Tea\n\nTea comes from Assam.\n")
+    corpus.refresh()
+    assert "China" in [first, *passages][-1].text
+    assert "Assam" in texts(corpus)[-1]
+
+
+def test_searches_from_many_threads_while_it_is_rebuilt(corpus, docs):
+    wrong: list[object] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            try:
+                hits = corpus.search("tea comes from", k=10)
+                if (
+                    len(hits) != 3
+                    or "version" not in hits[0].passage.text
+                    and "China" not in hits[0].passage.text
+                ):
+                    wrong.append(hits)
+            except Exception as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for version in range(8):
+        (docs / "tea.md").write_text(f"# Tea\n\nTea tea comes from tea version {version}.\n")
+        corpus.refresh()
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+# What can't be opened or written
+
+
+def test_no_corpus_at_all(tmp_path, docs):
+    with pytest.raises(
+        CorpusError, match="does not exist; expected a directory made by `fidkit corpus build"
+    ):
+        Corpus.open(tmp_path / "nope")
+    with pytest.raises(CorpusError, match="is not a corpus"):
+        Corpus.open(docs)
+    with pytest.raises(CorpusError, match=r"holds 'coffee\.txt'; choose another"):
+        Corpus.build(docs, docs)
+    with pytest.raises(CorpusError, match="is a built corpus, not a source"):
+        Corpus.build(Corpus.build(docs, tmp_path / "c").path, tmp_path / "d")
+    with pytest.raises(CorpusError, match="can't make a corpus here"):
+        Corpus.build(docs, docs / "tea.md")
+
+
+def test_a_corpus_among_its_sources_is_passed_over(docs):
+    for _ in range(2):
+        assert len(Corpus.build(docs, docs / "index.corpus")) == 3
+    assert is_corpus(docs / "index.corpus")
+
+
+def test_a_newer_format_is_refused_by_readers_and_writers(corpus, docs, tmp_path):
+    with sqlite3.connect(tmp_path / "c" / "catalogue.sqlite") as sql:
+        sql.execute("UPDATE meta SET value = '99' WHERE key = 'format_version'")
+    sql.close()
+    for attempt in (lambda: Corpus.open(tmp_path / "c"), lambda: Corpus.build(docs, tmp_path / "c")):
+        with pytest.raises(CorpusError, match="format version 99, this fidkit reads up to 1; upgrade fidkit"):
+            attempt()
+
+
+def test_a_damaged_catalogue_is_said(docs, tmp_path):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "catalogue.sqlite").write_text("this is no database\n" * 100)
+    for attempt in (lambda: Corpus.open(tmp_path / "c"), lambda: Corpus.build(docs, tmp_path / "c")):
+        with pytest.raises(CorpusError, match="catalogue can't be read"):
+            attempt()
+
+
+def test_no_torch_is_imported():
+    code = "import sys, fidkit.corpus; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+
+from fidkit.corpus import default_location
+from fidkit.corpus.sources import discover
+from fidkit.errors import CorpusError, UsageError
+
+
+def kinds(*sources: Path) -> dict[str, str]:
+    return {file.name: file.kind for file in discover(sources)}
+
+
+def test_folders_are_searched_but_not_what_is_hidden(docs):
+    (docs / ".git").mkdir()
+    (docs / ".git" / "x.md").write_text("x")
+    (docs / ".hidden.md").write_text("x")
+    (docs / "picture.png").write_bytes(b"\x89PNG")
+    (docs / "gone.txt").symlink_to(docs / "nowhere")
+    assert kinds(docs) == {
+        "coffee.txt": "document",
+        "deep/cocoa.txt": "document",
+        "gone.txt": "skipped",
+        "picture.png": "skipped",
+        "tea.md": "document",
+    }
+
+
+def test_text_beside_passage_files_describes_them(docs, write_rows):
+    write_rows(docs / "deep" / "p.jsonl.gz", [{"text": "a"}])
+    found = kinds(docs)
+    assert found["deep/p.jsonl.gz"] == "passages"
+    assert found["deep/cocoa.txt"] == "skipped"
+    assert found["tea.md"] == "document"
+
+
+def test_only_dpr_tables_are_passages(docs):
+    (docs / "psgs.tsv").write_text("id\ttext\ttitle\n1\ta\tb\n")
+    (docs / "deep" / "prices.tsv").write_text("item\tprice\n")
+    found = kinds(docs)
+    assert (found["psgs.tsv"], found["deep/prices.tsv"]) == ("passages", "skipped")
+
+
+def test_names_are_unique(tmp_path):
+    for folder in ("one/docs", "two/docs", "three/notes"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.md").write_text("a")
+    one, two, three = (tmp_path / name for name in ("one/docs", "two/docs", "three/notes"))
+    assert list(kinds(one)) == ["a.md"]
+    assert list(kinds(one, three)) == ["docs/a.md", "notes/a.md"]
+    assert list(kinds(one, two)) == [str(one / "a.md"), str(two / "a.md")]
+
+
+def test_a_file_given_twice_counts_once(docs):
+    assert len(discover([docs, docs / "tea.md", docs])) == 3
+
+
+def test_a_named_file_of_any_ending_is_a_document(tmp_path):
+    (tmp_path / "README").write_text("words")
+    assert kinds(tmp_path / "README") == {"README": "document"}
+
+
+def test_what_can_not_be_a_source(tmp_path, docs):
+    with pytest.raises(UsageError, match="no sources"):
+        discover([])
+    with pytest.raises(CorpusError, match="nope: no such file or folder"):
+        discover([docs, tmp_path / "nope"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match="found nothing to read; expected"):
+        discover([tmp_path / "empty"])
+    (tmp_path / "empty" / "x.png").write_bytes(b"x")
+    with pytest.raises(CorpusError, match=r"found nothing to read \(1 skipped, the first: x\.png"):
+        discover([tmp_path / "empty"])
+
+
+def test_default_location_depends_on_absolute_paths_only(docs, tmp_path, monkeypatch):
+    monkeypatch.setenv("FIDKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(docs.parent)
+    assert default_location(["docs"]) == default_location([docs])
+    assert default_location(["docs"]) != default_location([docs / "deep"])
+    assert default_location([docs]).is_relative_to(tmp_path / "home")
