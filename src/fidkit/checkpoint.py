@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,6 +28,10 @@ from fidkit.tokens import Tokenizer
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 BUNDLED = "pocket"
+TOKENIZER_SHA256 = "tokenizer_sha256"
+"""Key in the weights' metadata: of the `tokenizer.json` saved with them."""
+
+T = TypeVar("T")
 
 
 def save(reader: Reader, directory: Path, dtype: torch.dtype | None = None) -> None:
@@ -41,13 +46,16 @@ def save(reader: Reader, directory: Path, dtype: torch.dtype | None = None) -> N
     tensors = {
         name: p.detach().to(dtype or p.dtype).cpu().contiguous() for name, p in reader.named_parameters()
     }
-    _replace(directory / WEIGHTS, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
+    metadata = {"format": "pt"}
     if reader.tokenizer is not None:
-        _replace(directory / TOKENIZER, reader.tokenizer.save)
-    _replace(directory / CONFIG, reader.config.save)
+        replace_file(directory / TOKENIZER, reader.tokenizer.save)
+        metadata[TOKENIZER_SHA256] = _sha256(directory / TOKENIZER)
+    replace_file(directory / WEIGHTS, lambda path: save_file(tensors, path, metadata=metadata))
+    replace_file(directory / CONFIG, reader.config.save)
 
 
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file beside `path`, then put it in the place of `path` at once."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     write(temporary)
     os.replace(temporary, path)
@@ -60,11 +68,30 @@ def load(path_or_name: str | Path) -> Reader:
     """
     directory = locate(path_or_name)
     config = ReaderConfig.load(directory / CONFIG)
+    _check_tokenizer(directory)
     tokenizer = Tokenizer.load(directory / TOKENIZER, config) if (directory / TOKENIZER).exists() else None
     with torch.device("meta"):
         reader = Reader(config, tokenizer)
     assign(reader, read_tensors(directory / WEIGHTS), str(directory / WEIGHTS))
     return reader.eval()
+
+
+def _check_tokenizer(directory: Path) -> None:
+    """Refuse a tokenizer that the weights weren't saved with: it would number other tokens."""
+    expected = _read(directory / WEIGHTS, lambda file: (file.metadata() or {}).get(TOKENIZER_SHA256))
+    if expected is None:
+        return
+    if not (directory / TOKENIZER).is_file():
+        raise CheckpointError(f"{directory}: no {TOKENIZER}, but the reader was saved with one; put it back")
+    if _sha256(directory / TOKENIZER) != expected:
+        raise CheckpointError(
+            f"{directory / TOKENIZER}: not the tokenizer that {WEIGHTS} was saved with; put that one back, "
+            "or download the reader again"
+        )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def locate(path_or_name: str | Path) -> Path:
@@ -78,8 +105,8 @@ def locate(path_or_name: str | Path) -> Path:
         return directory
     if directory.exists():
         raise CheckpointError(
-            f"{directory}: no {CONFIG} in it; expected a reader's directory ({CONFIG}, {WEIGHTS}, {TOKENIZER}). "
-            "For a Hugging Face T5 checkpoint run `fidkit convert` first"
+            f"{directory}: no {CONFIG} in it; expected a reader's directory "
+            f"({CONFIG}, {WEIGHTS}, {TOKENIZER}). For a Hugging Face T5 checkpoint run `fidkit convert` first"
         )
     if str(path_or_name) == BUNDLED:
         return assets.reader()
@@ -106,36 +133,65 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: missing or damaged.
     """
+    return _read(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - not a dict
+
+
+def _read(path: Path, get: Callable[[Any], T]) -> T:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            return get(file)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: expected a safetensors file, but {error}; download or save it again") from error
+        raise CheckpointError(
+            f"{path}: expected a safetensors file, but {error}; download or save it again"
+        ) from error
 
 
 def assign(reader: Reader, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Give every parameter of `reader` its tensor.
+    """Give every parameter of `reader` (which may be on `meta`) its tensor.
 
     Raises:
         CheckpointError: lists what is missing, superfluous or of another shape.
     """
-    parameters = dict(reader.named_parameters())
-    problems = [f"missing {name}" for name in parameters.keys() - tensors.keys()]
-    problems += [f"unexpected {name}" for name in tensors.keys() - parameters.keys()]
-    problems += [
-        f"{name} is {list(tensors[name].shape)}, expected {list(p.shape)}"
-        for name, p in parameters.items()
-        if name in tensors and tensors[name].shape != p.shape
-    ]
-    if problems:
-        shown = "; ".join(sorted(problems)[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
-        raise CheckpointError(f"{where} does not fit its {CONFIG}: {shown}; save or convert the reader again")
+    parameters = _check(reader, tensors, where)
     # Modules are shared where parameters are tied, so assigning module by module keeps the ties.
     names = {id(p): name for name, p in parameters.items()}
     for module in reader.modules():
         for leaf, parameter in list(module.named_parameters(recurse=False)):
             tensor = tensors[names[id(parameter)]].float()
             setattr(module, leaf, torch.nn.Parameter(tensor, requires_grad=parameter.requires_grad))
+
+
+@torch.no_grad()
+def assign_in_place(reader: Reader, tensors: Mapping[str, Tensor], where: str) -> None:
+    """`assign` that keeps the parameter objects, for a reader that an optimiser already knows."""
+    for name, parameter in _check(reader, tensors, where).items():
+        parameter.copy_(tensors[name])
+
+
+def _check(reader: Reader, tensors: Mapping[str, Tensor], where: str) -> dict[str, torch.nn.Parameter]:
+    parameters = dict(reader.named_parameters())
+    shapes = {name: p.shape for name, p in parameters.items()}
+    compare(shapes, tensors, where, "save or convert the reader again")
+    return parameters
+
+
+def compare(shapes: Mapping[str, torch.Size], tensors: Mapping[str, Tensor], where: str, remedy: str) -> None:
+    """Require exactly the tensors named in `shapes`, each in its shape.
+
+    Raises:
+        CheckpointError: lists what is missing, superfluous or of another shape, and ends with `remedy`.
+    """
+    problems = [f"missing {name}" for name in shapes.keys() - tensors.keys()]
+    problems += [f"unexpected {name}" for name in tensors.keys() - shapes.keys()]
+    problems += [
+        f"{name} is {list(tensors[name].shape)}, expected {list(shape)}"
+        for name, shape in shapes.items()
+        if name in tensors and tensors[name].shape != shape
+    ]
+    if problems:
+        more = [f"and {len(problems) - 5} more"] if len(problems) > 5 else []
+        shown = "; ".join(sorted(problems)[:5] + more)
+        raise CheckpointError(f"{where} does not fit its {CONFIG}: {shown}; {remedy}")
 
 
 def fingerprint(reader: Reader) -> str:

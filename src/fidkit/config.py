@@ -67,7 +67,8 @@ class ReaderConfig(Strict):
         cross_attention_every: K; decoder layers K, 2K, ... (counted from 1) have cross-attention
             (FiDO section 3.1).
         self_kv_heads, cross_kv_heads: key/value heads of the decoder's self- and cross-attention:
-            1 is multi-query (FiDO section 3.2), the number of query heads is multi-head. `None` means multi-head.
+            1 is multi-query (FiDO section 3.2), the number of query heads is multi-head.
+            `None` means multi-head.
         relative_buckets, relative_max_distance: T5's relative position bias.
         dropout: training only.
         question_tokens, passage_tokens: what the reader takes of each, their prefixes included.
@@ -104,23 +105,26 @@ class ReaderConfig(Strict):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, self.decoder.heads)
             if self.decoder.heads % getattr(self, name):
+                heads = self.decoder.heads
                 raise ValueError(
-                    f"{name} is {getattr(self, name)} but must divide the decoder's {self.decoder.heads} heads; "
-                    f"choose one of {[n for n in range(1, self.decoder.heads + 1) if self.decoder.heads % n == 0]}"
+                    f"{name} is {getattr(self, name)} but must divide the decoder's {heads} heads; "
+                    f"choose one of {[n for n in range(1, heads + 1) if heads % n == 0]}"
                 )
         if self.live > self.encoder.layers:
             raise ValueError(
-                f"live_layers is {self.live} but the encoder has {self.encoder.layers} layers; choose 0 to {self.encoder.layers}"
+                f"live_layers is {self.live} but the encoder has {self.encoder.layers} layers; "
+                f"choose 0 to {self.encoder.layers}"
             )
         if self.cross_attention_every > self.decoder.layers:
             raise ValueError(
-                f"cross_attention_every is {self.cross_attention_every} but the decoder has {self.decoder.layers} layers, "
-                f"so no layer would read the passages; choose 1 to {self.decoder.layers}"
+                f"cross_attention_every is {self.cross_attention_every} but the decoder has "
+                f"{self.decoder.layers} layers, so no layer would read the passages; "
+                f"choose 1 to {self.decoder.layers}"
             )
         if self.shared_embedding and self.encoder.width != self.decoder.width:
             raise ValueError(
-                f"shared_embedding needs equal widths, but the encoder has {self.encoder.width} and the decoder "
-                f"{self.decoder.width}; set shared_embedding to false"
+                f"shared_embedding needs equal widths, but the encoder has {self.encoder.width} and "
+                f"the decoder {self.decoder.width}; set shared_embedding to false"
             )
         return self
 
@@ -169,12 +173,18 @@ class ReaderConfig(Strict):
         if not isinstance(record, dict):
             raise ConfigError(f"{path}: expected a JSON object, got {type(record).__name__}")
         version = record.pop("format_version", None)
+        if version is None and "model_type" in record:
+            raise ConfigError(
+                f"{path.parent}: a Hugging Face checkpoint ({record['model_type']}), not a fidkit reader; "
+                f"run `fidkit convert {path.parent} NEW_DIRECTORY` and load that"
+            )
         if not isinstance(version, int) or version > FORMAT_VERSION:
             raise ConfigError(
                 f"{path}: format_version is {version!r}, this fidkit reads up to {FORMAT_VERSION}; "
-                "upgrade fidkit, or convert a foreign checkpoint with `fidkit convert`"
+                "upgrade fidkit"
             )
-        return parse(cls, record, str(path))
+        config: ReaderConfig = parse(cls, record, str(path))
+        return config
 
 
 def parse(model: type[Any], record: Any, where: str) -> Any:
@@ -201,7 +211,9 @@ def parse(model: type[Any], record: Any, where: str) -> Any:
 def _fields_at(model: type[Any], path: tuple[Any, ...]) -> list[str]:
     for part in path:
         field = model.model_fields.get(part) if isinstance(part, str) else None
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+        if field is None or not (
+            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        ):
             return []
         model = field.annotation
     return list(model.model_fields)

@@ -1,0 +1,66 @@
+"""`fidkit convert`: checkpoints in and out, and readers of one shape into another."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Layout(StrEnum):
+    """What a checkpoint is written as."""
+
+    FIDKIT = "fidkit"
+    HF_T5 = "hf-t5"
+
+
+def convert(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SRC",
+            help="A reader, or a Hugging Face T5 checkpoint: a directory or a name on the hub.",
+            show_default=False,
+        ),
+    ],
+    destination: Annotated[Path, typer.Argument(metavar="DST", help="A new directory.", show_default=False)],
+    to: Annotated[Layout, typer.Option(help="Layout of what is written.")] = Layout.FIDKIT,
+    cross_attention_every: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K", help="Keep cross-attention in every K-th decoder layer only.", show_default=False
+        ),
+    ] = None,
+    kv_heads: Annotated[
+        int | None,
+        typer.Option(
+            metavar="G", help="Key/value heads of the decoder, averaged from those there.", show_default=False
+        ),
+    ] = None,
+    live_layers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Encoder layers that run per question (LUMEN).", show_default=False),
+    ] = None,
+) -> None:
+    """Convert a checkpoint, and change the reader's shape on the way."""
+    from fidkit.errors import UsageError
+
+    if (destination.is_dir() and any(destination.iterdir())) or destination.is_file():
+        raise UsageError(f"{destination} exists already; give a new or empty directory")
+
+    from fidkit.convert import export_t5, load
+
+    reader, notes = load(
+        source, cross_attention_every=cross_attention_every, kv_heads=kv_heads, live_layers=live_layers
+    )
+    if to is Layout.HF_T5:
+        notes += export_t5(reader, destination)
+    else:
+        reader.save_pretrained(destination)
+    for line in notes.lines():
+        print(line, file=sys.stderr)
+    count = sum(p.numel() for p in reader.parameters())
+    print(f"{destination}: {count / 1e6:,.1f}M parameters, {to.value}")

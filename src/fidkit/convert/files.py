@@ -1,0 +1,117 @@
+"""Files of foreign checkpoints: where they are, and the tensors in them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fidkit import checkpoint
+from fidkit.errors import CheckpointError
+
+SAFETENSORS = "model.safetensors"
+PICKLE = "pytorch_model.bin"
+INDEX = ".index.json"
+TOKENIZERS = ["tokenizer.json", "spiece.model"]
+
+
+def locate(path_or_name: str | Path) -> Path:
+    """The directory of a checkpoint: as given, or fetched from the Hugging Face hub.
+
+    Raises:
+        CheckpointError: neither; or a directory without `config.json`.
+    """
+    directory = Path(path_or_name)
+    if (directory / checkpoint.CONFIG).is_file():
+        return directory
+    if directory.exists():
+        raise CheckpointError(
+            f"{directory}: no {checkpoint.CONFIG} in it; expected a checkpoint as Hugging Face lays it out "
+            f"({checkpoint.CONFIG}, {SAFETENSORS} or {PICKLE}, tokenizer.json)"
+        )
+    name = str(path_or_name)
+    found = _fetch(
+        name, [checkpoint.CONFIG, *TOKENIZERS, SAFETENSORS, SAFETENSORS + INDEX, "model-*.safetensors"]
+    )
+    if not (found / SAFETENSORS).exists() and not (found / (SAFETENSORS + INDEX)).exists():
+        # Asked for on its own, so that nobody downloads the weights twice.
+        found = _fetch(name, [PICKLE, PICKLE + INDEX, "pytorch_model-*.bin"])
+    return found
+
+
+def _fetch(name: str, patterns: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"no checkpoint {name!r}: not a directory, and the Hugging Face hub did not give it ({reason}); "
+            "check the name and the connection, or download it and give the directory"
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        CheckpointError: missing or something else.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: expected a JSON object, but {error}") from error
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, got {type(record).__name__}")
+    return record
+
+
+def read_weights(directory: Path) -> dict[str, Tensor]:
+    """All tensors of a checkpoint: safetensors or pickle, in one file or in shards; safetensors preferred.
+
+    Raises:
+        CheckpointError: no weights, damaged ones, or shards missing.
+    """
+    for name, read in ((SAFETENSORS, checkpoint.read_tensors), (PICKLE, _read_pickle)):
+        if (directory / name).is_file():
+            return read(directory / name)
+        if (directory / (name + INDEX)).is_file():
+            return _read_shards(directory / (name + INDEX), read)
+    raise CheckpointError(
+        f"{directory}: no weights in it; expected {SAFETENSORS} or {PICKLE}, "
+        f"in one file or with {INDEX} and shards"
+    )
+
+
+def _read_shards(index: Path, read: Any) -> dict[str, Tensor]:
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict):
+        raise CheckpointError(f"{index}: expected an object 'weight_map' of tensor names to files")
+    tensors: dict[str, Tensor] = {}
+    for file in sorted(set(places.values())):
+        if Path(file).name != file:
+            raise CheckpointError(f"{index}: names the file {file!r} outside the checkpoint's directory")
+        tensors |= read(index.parent / file)
+    missing = sorted(places.keys() - tensors.keys())
+    if missing:
+        raise CheckpointError(f"{index}: the shards lack {', '.join(missing[:5])}; download them again")
+    return tensors
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"{path}: expected tensors as PyTorch pickles them and nothing else, but {reason}"
+        ) from error
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise CheckpointError(f"{path}: expected names and tensors, got other Python objects")
+    return tensors

@@ -1,0 +1,186 @@
+"""A reader's weights in another shape: fewer cross-attention layers, fewer key/value heads, a split encoder.
+
+What the new shape has no place for is dropped, heads that become one are averaged (GQA), and the encoder's
+first layers become the memory and the question encoder (LUMEN). A reshaped reader wants a little training.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import tokenizers
+import torch
+from torch import Tensor
+
+from fidkit import checkpoint
+from fidkit.config import ReaderConfig
+from fidkit.convert.notes import Notes
+from fidkit.errors import CheckpointError, ConfigError
+from fidkit.reader import Reader
+from fidkit.tokens import Tokenizer
+
+Weights = dict[str, Tensor]
+
+LAYER = re.compile(r"(question_encoder|live_encoder)\.layers\.(\d+)\.(.+)")
+TABLE = "relative_bias.weight"
+
+
+def reshape(
+    reader: Reader,
+    *,
+    cross_attention_every: int | None = None,
+    kv_heads: int | None = None,
+    live_layers: int | None = None,
+) -> tuple[Reader, Notes]:
+    """A reader of another shape with weights of its own; None leaves a knob as it is.
+
+    Raises:
+        ConfigError: a shape that cannot be built, or that needs weights the reader doesn't have.
+        CheckpointError: another `live_layers`, but the memory encoder was trained apart from the rest.
+    """
+    weights = {name: p.detach().clone() for name, p in reader.named_parameters()}
+    config, weights, notes = reshape_weights(
+        reader.config,
+        weights,
+        cross_attention_every=cross_attention_every,
+        kv_heads=kv_heads,
+        live_layers=live_layers,
+    )
+    backend = None if reader.tokenizer is None else reader.tokenizer.backend
+    return build(config, weights, backend, "the reshaped reader"), notes
+
+
+def build(config: ReaderConfig, weights: Weights, backend: tokenizers.Tokenizer | None, where: str) -> Reader:
+    """A reader in eval mode made of `weights`, which it keeps."""
+    with torch.device("meta"):
+        reader = Reader(config, None if backend is None else Tokenizer(backend, config))
+    checkpoint.assign(reader, weights, where)
+    return reader.eval()
+
+
+def reshape_weights(
+    config: ReaderConfig,
+    weights: Weights,
+    *,
+    cross_attention_every: int | None = None,
+    kv_heads: int | None = None,
+    live_layers: int | None = None,
+) -> tuple[ReaderConfig, Weights, Notes]:
+    """`reshape` on a configuration and the weights that belong to it."""
+    notes = Notes()
+    if cross_attention_every is not None:
+        config, weights, more = _keep_cross_attention(config, weights, cross_attention_every)
+        notes += more
+    if kv_heads is not None:
+        config, weights, more = _average_heads(config, weights, kv_heads)
+        notes += more
+    if live_layers is not None:
+        config, weights = join_encoder(config, weights)
+        config, weights, more = _split_encoder(config, weights, live_layers)
+        notes += more
+    return config, weights, notes
+
+
+def _keep_cross_attention(
+    config: ReaderConfig, weights: Weights, every: int
+) -> tuple[ReaderConfig, Weights, Notes]:
+    new = config.replace(cross_attention_every=every)
+    before, after = config.cross_layers, new.cross_layers
+    new_layers = [str(n) for n in range(len(after)) if after[n] and not before[n]]
+    if new_layers:
+        raise ConfigError(
+            f"cross_attention_every {every} needs cross-attention in decoder layers {', '.join(new_layers)} "
+            f"(from 0), which this reader doesn't have; choose a multiple of {config.cross_attention_every}"
+        )
+    gone = [f"decoder.layers.{n}.cross_attention" for n in range(len(after)) if before[n] and not after[n]]
+    dropped = tuple(
+        name for name in weights if name.startswith(tuple(f"{g}{end}" for g in gone for end in "._"))
+    )
+    return new, {name: w for name, w in weights.items() if name not in dropped}, Notes(dropped=dropped)
+
+
+def _average_heads(config: ReaderConfig, weights: Weights, heads: int) -> tuple[ReaderConfig, Weights, Notes]:
+    """Mean of the neighbouring heads that become one, as neighbouring query heads will share it."""
+    new = config.replace(self_kv_heads=heads, cross_kv_heads=heads)
+    weights, averaged = dict(weights), []
+    for kind, before in zip(("self", "cross"), config.kv_heads, strict=True):
+        if before % heads:
+            raise ConfigError(
+                f"{heads} key/value heads must divide the {before} that {kind}-attention has now; "
+                f"choose one of {[n for n in range(1, before + 1) if before % n == 0]}"
+            )
+        pattern = re.compile(rf"decoder\.layers\.\d+\.{kind}_attention\.(key|value)\.weight")
+        for name in filter(pattern.fullmatch, list(weights) if before != heads else []):
+            grouped = weights[name].unflatten(0, (heads, before // heads, config.decoder.head_width))
+            weights[name] = grouped.mean(1).flatten(0, 1)
+            averaged.append(name)
+    return new, weights, Notes(averaged=tuple(averaged))
+
+
+def join_encoder(config: ReaderConfig, weights: Mapping[str, Tensor]) -> tuple[ReaderConfig, Weights]:
+    """The encoder as one live stack again, where memory and question encoder are still parts of one.
+
+    Raises:
+        CheckpointError: they were trained apart.
+    """
+    joined: Weights = {}
+    for name, weight in weights.items():
+        if name.startswith("memory_encoder."):
+            _require_equal(weights, name, _source_of_memory(name))
+        elif name == f"live_encoder.{TABLE}" and config.memory_layers:
+            _require_equal(weights, name, f"question_encoder.{TABLE}")
+        elif name == f"question_encoder.{TABLE}":
+            joined[f"live_encoder.{TABLE}"] = weight
+        elif layer := LAYER.fullmatch(name):
+            number = int(layer[2]) + (config.memory_layers if layer[1] == "live_encoder" else 0)
+            joined[f"live_encoder.layers.{number}.{layer[3]}"] = weight
+        else:
+            joined[name] = weight
+    return config.replace(live_layers=config.encoder.layers), joined
+
+
+def _source_of_memory(name: str) -> str:
+    rest = name.removeprefix("memory_encoder.")
+    return rest if rest.startswith("embedding.") else rest.replace("encoder.", "question_encoder.", 1)
+
+
+def _require_equal(weights: Mapping[str, Tensor], name: str, source: str) -> None:
+    if not torch.equal(weights[name], weights[source]):
+        raise CheckpointError(
+            f"{name} is no longer equal to {source}: this reader's encoders were trained apart and don't fit "
+            "into one; convert the reader that it was made from"
+        )
+
+
+def _split_encoder(config: ReaderConfig, weights: Weights, live: int) -> tuple[ReaderConfig, Weights, Notes]:
+    """The first layers become question encoder and memory encoder (copies), the rest stays live."""
+    new: ReaderConfig = config.replace(live_layers=live)
+    memory = new.memory_layers
+    if not memory:
+        return new, weights, Notes()
+    split: Weights = {}
+    for name, weight in weights.items():
+        layer = LAYER.fullmatch(name)
+        if layer and int(layer[2]) >= memory:
+            split[f"live_encoder.layers.{int(layer[2]) - memory}.{layer[3]}"] = weight
+        elif layer or name == f"live_encoder.{TABLE}":
+            split[name.replace("live_encoder", "question_encoder")] = weight
+        else:
+            split[name] = weight
+    # Copies, not views: training one must not change the other.
+    twins = {
+        f"memory_encoder.{name.replace('question_encoder', 'encoder')}": weight.clone()
+        for name, weight in split.items()
+        if name.startswith("question_encoder.") or name == "embedding.weight"
+    }
+    if live:
+        twins[f"live_encoder.{TABLE}"] = split[f"question_encoder.{TABLE}"].clone()
+    remarks: tuple[str, ...] = ()
+    if not live and new.question_in_context == "each":
+        # Nothing mixes question and passage any more, so its vectors would be the same in each passage.
+        new = new.replace(question_in_context="once")
+        remarks = (
+            "without live layers the question stands once in the context (question_in_context = once)",
+        )
+    return new, split | twins, Notes(copied=tuple(twins), remarks=remarks)
