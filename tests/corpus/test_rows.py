@@ -48,6 +48,7 @@ def test_dpr_tsv(name):
         ('{"id": true, "text": "a"}', "as id, got True"),
         ('{"id": 1, "text": "a", "title": 5}', "line 1"),
         ("[1, 2]", "got list"),
+        ('{"text": "\\ud800 half"}', "line 1: expected whole characters"),
         (b'{"text": "caf\xe9"}', "line 1"),
     ],
 )

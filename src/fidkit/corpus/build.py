@@ -70,6 +70,8 @@ def build(
     began = time.monotonic()
     roots = [str(Path(source).expanduser().resolve()) for source in sources]
     found = discover(roots)
+    if _is_current(directory, roots, found):
+        return BuildReport(0, 0, 0, time.monotonic() - began)
     prepare(directory)
     with writer_lock(directory), explained_disk(directory):
         catalogue = Catalogue.for_writing(directory)
@@ -83,6 +85,21 @@ def build(
             raise
         finally:
             catalogue.close()
+
+
+def _is_current(directory: Path, roots: list[str], found: list[SourceFile]) -> bool:
+    """Whether there is nothing to do, found out without writing or keeping a writer out."""
+    try:
+        catalogue = Catalogue.for_reading(directory)
+    except CorpusError:  # to be created, or refused in so many words
+        return False
+    try:
+        meta, files = catalogue.state()
+    finally:
+        catalogue.close()
+    plan = make_plan(found, files)
+    changed = plan.read or plan.remove or plan.moved or meta["sources"] != json.dumps(roots)
+    return not changed and (directory / meta["lexical"] / "meta.json").exists()
 
 
 class _Build:

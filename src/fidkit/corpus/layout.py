@@ -19,7 +19,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fidkit.errors import CorpusError
@@ -107,7 +107,11 @@ def sweep(directory: Path, keep: str | None) -> None:
     """Delete the lexical indexes that the catalogue does not name. Only with the writer's lock."""
     for entry in directory.glob(LEXICAL + "*"):
         if entry.name != keep:
-            shutil.rmtree(entry, ignore_errors=True)
+            # Gone at one moment: a reader that is about to open it finds all of it or nothing.
+            gone = entry.with_suffix(".gone")
+            with suppress(OSError):
+                entry.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
 
 
 def sync_directory(directory: Path) -> None:
