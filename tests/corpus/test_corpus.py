@@ -3,11 +3,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fidkit.corpus import Corpus, is_corpus
+from fidkit.corpus import build as building
 from fidkit.corpus import plan as planning
 from fidkit.corpus.layout import writer_lock
 from fidkit.errors import CorpusError, DataError, UsageError
@@ -199,6 +201,16 @@ def test_a_missing_index_is_said_and_mended(corpus, docs, tmp_path):
     with Corpus.open(tmp_path / "c") as broken, pytest.raises(CorpusError, match=r"index .* is missing"):
         broken.search("tea")
     assert Corpus.build(docs, tmp_path / "c").search("tea")
+
+
+def test_a_file_that_vanishes_meanwhile_is_said(corpus, docs, monkeypatch):
+    (docs / "new.txt").symlink_to(docs / "tea.md")
+    found = building.discover([docs])
+    (docs / "new.txt").unlink()
+    monkeypatch.setattr(building, "discover", lambda _: [replace(file, size=1) for file in found])
+    with pytest.raises(CorpusError, match=r"can't be read \(No such file or directory\); check the file"):
+        corpus.refresh()
+    assert len(corpus) == len(corpus.search("comes from")) == 3
 
 
 # Several at once

@@ -182,6 +182,11 @@ class _Build:
             return self._read_rows(position, file, writer)
         except UnreadableDocument as reason:
             return self._skipped(position, file, str(reason), reason.sha256)
+        except OSError as error:
+            raise CorpusError(
+                f"{file.path}: can't be read ({error.strerror or error}); check the file and run the "
+                "build again, the corpus is as it was before"
+            ) from error
 
     def _read_rows(self, position: int, file: SourceFile, writer: LexicalWriter) -> FileRecord:
         total, first, number, before = Sum(), self._next_row, self._next_file, self._done_bytes

@@ -74,5 +74,8 @@ def _same_stat(file: SourceFile, record: FileRecord) -> bool:
 
 
 def _hash(file: SourceFile) -> str:
-    with file.path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with file.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:  # reading it as a changed file will say what is wrong
+        return "unreadable"
