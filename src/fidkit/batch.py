@@ -6,7 +6,8 @@ Letters as in `fidkit.nn`; Q question tokens, P passage tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,8 +37,11 @@ class Batch:
     labels: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: x if x is None else x.to(device) for name, x in moved.items()})
+        moved: dict[str, Any] = {}
+        for f in fields(self):
+            tensor = getattr(self, f.name)
+            moved[f.name] = tensor if tensor is None else tensor.to(device)
+        return Batch(**moved)
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,9 @@ class Reader(nn.Module):
 
     def decode(self, labels_BT: Tensor, context: Context, probe: LayerProbe | None = None) -> Tensor:
         """Logits [B, T, V] (float32) of every target token given the ones before it."""
-        ids = labels_BT.roll(1, dims=1).masked_fill(labels_BT.roll(1, dims=1) == IGNORED, self.config.pad_token)
+        ids = labels_BT.roll(1, dims=1).masked_fill(
+            labels_BT.roll(1, dims=1) == IGNORED, self.config.pad_token
+        )
         ids[:, 0] = self.config.pad_token
         return self.head(self.decoder(ids, context.states_BMD, context.mask_BM, probe)).float()
 
@@ -129,7 +131,7 @@ class Reader(nn.Module):
             ValueError: the batch has no labels.
         """
         if batch.labels is None:
-            raise ValueError("the batch has no labels; pass targets to collate(), or call read() to only encode")
+            raise ValueError("the batch has no labels; give collate() targets, or only encode with read()")
         logits = self.decode(batch.labels, self.read(batch))
         loss = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED)
         return Output(loss, logits, int((batch.labels != IGNORED).sum()))
@@ -160,7 +162,7 @@ class Reader(nn.Module):
 
     @classmethod
     def from_pretrained(cls, path_or_name: str | Path) -> Reader:
-        """Load a directory, the bundled reader (`pocket`), or a name on the Hugging Face hub, ready to answer.
+        """Load a directory, the bundled reader (`pocket`) or a name on the hub, ready to answer.
 
         Raises:
             CheckpointError: nothing there, or tensors missing, superfluous or of another shape.

@@ -26,7 +26,12 @@ SIZES = {
 }
 # FiDO section 3.3: the decoder is two sizes larger, as far as T5 has sizes.
 FIDO_PAIRS = [("small", "large"), ("base", "base"), ("base", "xl"), ("large", "xxl"), ("xl", "xxl")]
-ALPHAS = {"eighth": Fraction(1, 8), "quarter": Fraction(1, 4), "third": Fraction(1, 3), "half": Fraction(1, 2)}
+ALPHAS = {
+    "eighth": Fraction(1, 8),
+    "quarter": Fraction(1, 4),
+    "third": Fraction(1, 3),
+    "half": Fraction(1, 2),
+}
 FIDO: dict[str, Any] = {"cross_attention_every": 6, "self_kv_heads": 1, "cross_kv_heads": 1}
 # FiDO section 4.4 compares at equal decoder cost: 256 tokens / K = 6.
 FID_LIGHT_VECTORS = 43

@@ -52,8 +52,8 @@ class Tokenizer:
             raise CheckpointError(f"{path}: expected a tokenizer.json, but {error}") from error
         if backend.get_vocab_size() > config.vocabulary_size:
             raise CheckpointError(
-                f"{path}: {backend.get_vocab_size()} tokens, but the reader has {config.vocabulary_size} embeddings; "
-                "use the tokenizer that the reader was trained with"
+                f"{path}: {backend.get_vocab_size()} tokens, but the reader has {config.vocabulary_size} "
+                "embeddings; use the tokenizer that the reader was trained with"
             )
         return cls(backend, config)
 

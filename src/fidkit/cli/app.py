@@ -5,8 +5,6 @@ Verbs import what they need when they run, so that `fidkit --help` costs neither
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,7 +13,7 @@ from typing import Annotated
 import typer
 
 from fidkit import __version__
-from fidkit.cli import doctor
+from fidkit.cli import ask, convert, corpus, doctor, evaluate, train
 from fidkit.errors import FidkitError
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
@@ -27,24 +25,12 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help text; importing rich would double the time to it
     pretty_exceptions_enable=False,
 )
+app.command()(ask.ask)
+app.add_typer(corpus.app, name="corpus")
+app.command()(train.train)
+app.command()(evaluate.evaluate)
+app.command()(convert.convert)
 app.command()(doctor.doctor)
-
-
-def _register_verbs_in_progress() -> None:
-    # Goes away when all verbs exist; then, with `from fidkit.cli import ask, convert, corpus, ...`:
-    #   app.command()(ask.ask); app.add_typer(corpus.app, name="corpus"); app.command()(train.train)
-    #   app.command()(evaluate.evaluate); app.command()(convert.convert); app.command()(doctor.doctor)
-    for verb in ("ask", "corpus", "train", "evaluate", "convert"):
-        if importlib.util.find_spec(f"fidkit.cli.{verb}") is None:
-            continue
-        module = importlib.import_module(f"fidkit.cli.{verb}")
-        if verb == "corpus":
-            app.add_typer(module.app, name=verb)
-        else:
-            app.command()(getattr(module, verb))
-
-
-_register_verbs_in_progress()
 
 
 def _show_version(wanted: bool) -> None:

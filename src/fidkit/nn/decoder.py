@@ -113,7 +113,9 @@ class Decoder(nn.Module):
         return self.norm(x)[:, 0]
 
     def _self_bias(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        return self.relative_bias(query_positions, key_positions) + causal_bias(query_positions, key_positions)
+        return self.relative_bias(query_positions, key_positions) + causal_bias(
+            query_positions, key_positions
+        )
 
 
 def _as_is(new: KeysValues) -> KeysValues:

@@ -35,7 +35,9 @@ def length_mask(lengths: Tensor, width: int) -> Tensor:
     return torch.arange(width, device=lengths.device)[None] < lengths[:, None]
 
 
-def join(question_RQD: Tensor, question_lengths: Tensor, passage_RPD: Tensor, passage_lengths: Tensor) -> Joined:
+def join(
+    question_RQD: Tensor, question_lengths: Tensor, passage_RPD: Tensor, passage_lengths: Tensor
+) -> Joined:
     """Put each row's question in front of its passage.
 
     Args:

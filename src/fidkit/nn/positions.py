@@ -59,7 +59,9 @@ class RelativeBias(nn.Module):
 
 def key_mask_bias(mask: Tensor) -> Tensor:
     """Additive bias [B, 1, 1, S] that hides the keys where `mask` [B, S] is False."""
-    return torch.zeros(mask.shape, dtype=torch.float32, device=mask.device).masked_fill(~mask, HIDDEN)[:, None, None]
+    return torch.zeros(mask.shape, dtype=torch.float32, device=mask.device).masked_fill(~mask, HIDDEN)[
+        :, None, None
+    ]
 
 
 def causal_bias(query_positions: Tensor, key_positions: Tensor) -> Tensor:

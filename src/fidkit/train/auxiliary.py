@@ -105,7 +105,9 @@ class Auxiliary(nn.Module):
         position, kept = _positions_in(context, batch, places)
         if kept.any():
             found["guide"] = _guide(scores, places, position, kept)
-            found["pointer"] = _point(self.pointer(context.states_BMD).float(), context.mask_BM, places, position, kept)
+            found["pointer"] = _point(
+                self.pointer(context.states_BMD).float(), context.mask_BM, places, position, kept
+            )
         if early is not None:
             found["overlap"] = self._overlap(early, batch)
         return found
@@ -133,7 +135,7 @@ def _positions_in(context: Context, batch: Batch, places: Places) -> tuple[Tenso
 
 
 def _guide(scores: list[Tensor], places: Places, position: Tensor, kept: Tensor) -> Tensor:
-    B, H, T, M = scores[0].shape
+    B, _, T, M = scores[0].shape
     wanted = torch.zeros(B, T, M, dtype=torch.bool, device=position.device)
     wanted[places.question[kept], places.step[kept], position[kept]] = True
     steps = wanted.any(-1)

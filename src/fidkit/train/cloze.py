@@ -22,10 +22,11 @@ NUMBER = re.compile(
 )
 PHRASE = re.compile(r"\b[a-z][a-z-]+(?: [a-z][a-z-]+){0,3}\b")
 DATE = re.compile(rf"(?:1\d|20)\d\d$|{_MONTH}")
-STOP_WORDS = frozenset(
+_STOP = (
     "the a an of in on at to by for with and or is was were are be been it its this that these those he she "
-    "they his her their as from has have had which who not but".split()
+    "they his her their as from has have had which who not but"
 )
+STOP_WORDS = frozenset(_STOP.split())
 ASKS = {
     "name": ("who", "what", "where", "which", "what", "who"),
     "date": ("when", "what year", "in what year"),
@@ -54,7 +55,13 @@ class Cloze:
 
 
 def make_cloze(
-    passage: Passage, rng: random.Random, *, sentences: int | None, noise: float, removed: float, masked: float = 0.25
+    passage: Passage,
+    rng: random.Random,
+    *,
+    sentences: int | None,
+    noise: float,
+    removed: float,
+    masked: float = 0.25,
 ) -> Cloze | None:
     """Ask for a span of `passage`; None if it has none worth asking for.
 
@@ -73,18 +80,26 @@ def make_cloze(
         return None
     number, span = rng.choice(spans)
     if rng.random() < removed:
-        recurring = [(i, s) for i, s in spans if _stands_elsewhere(kept, i, s) and kept[i][s.start : s.end] not in passage.title]
+        recurring = [
+            (i, s)
+            for i, s in spans
+            if _stands_elsewhere(kept, i, s) and kept[i][s.start : s.end] not in passage.title
+        ]
         if recurring:
             number, span = rng.choice(recurring)
             question = ask(kept[number], span, rng, noise)
             rest = " ".join(kept[:number] + kept[number + 1 :])
-            return question and _cloze(question, kept[number], span, passage, rest)
+            return _cloze(question, kept[number], span, passage, rest)
     question = _mask(kept[number], span) if rng.random() < masked else ask(kept[number], span, rng, noise)
-    return question and _cloze(question, kept[number], span, passage, " ".join(kept))
+    return _cloze(question, kept[number], span, passage, " ".join(kept))
 
 
-def _cloze(question: str, sentence: str, span: Span, passage: Passage, text: str) -> Cloze:
-    return Cloze(question, sentence[span.start : span.end], Passage(passage.id, passage.title, text, passage.source))
+def _cloze(question: str | None, sentence: str, span: Span, passage: Passage, text: str) -> Cloze | None:
+    if question is None:
+        return None
+    return Cloze(
+        question, sentence[span.start : span.end], Passage(passage.id, passage.title, text, passage.source)
+    )
 
 
 def _stands_elsewhere(sentences: list[str], number: int, span: Span) -> bool:

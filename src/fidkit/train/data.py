@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import random
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from fidkit.corpus.rows import read_passages
-from fidkit.corpus.sources import discover
+from fidkit.corpus.rows import Row, read_document, read_passages
+from fidkit.corpus.sources import SourceFile, discover
 from fidkit.errors import DataError
 from fidkit.evaluate.data import Question, read_questions
 from fidkit.tokens import Tokenizer
@@ -58,7 +59,9 @@ class ClozeSource:
 
     def __init__(self, passages: Sequence[Passage]) -> None:
         if not passages:
-            raise DataError("no passages to make cloze questions of; give `passages` that are not all held out")
+            raise DataError(
+                "no passages to make cloze questions of; give `passages` that are not all held out"
+            )
         self.passages = passages
 
     def draw(self, number: int, rng: random.Random, stage: StageSpec) -> Drawn:
@@ -91,7 +94,9 @@ class QuestionSource:
 
     def __init__(self, questions: Sequence[TrainingQuestion], seed: int) -> None:
         if not questions:
-            raise DataError("a source has no questions left; loosen its `where` or `verbatim`, or check its files")
+            raise DataError(
+                "a source has no questions left; loosen its `where` or `verbatim`, or check its files"
+            )
         self.questions, self.seed = questions, seed
         self._epoch, self._order = -1, list[int]()
 
@@ -154,13 +159,17 @@ def verbatim_forms(answers: Iterable[str], passage: Passage) -> list[str]:
 
 def load_passages(recipe: Recipe) -> dict[str, Passage]:
     """All passages of the recipe's sources by id, in memory."""
-    passages = {}
-    for file in discover([recipe.path(source) for source in recipe.passages]) if recipe.passages else []:
-        if file.kind == "passages":
-            with file.path.open("rb") as raw:
-                for row in read_passages(raw, file.name):
-                    passages[row.id] = Passage(row.id, row.title, row.text, file.name)
-    return passages
+    files = discover([recipe.path(source) for source in recipe.passages]) if recipe.passages else []
+    return {row.id: Passage(row.id, row.title, row.text, file.name) for file in files for row in _rows(file)}
+
+
+def _rows(file: SourceFile) -> Iterator[Row]:
+    if file.kind == "skipped":
+        return
+    read = read_passages if file.kind == "passages" else read_document
+    # As a corpus does: a document that is no text is passed over.
+    with file.path.open("rb") as raw, contextlib.suppress(UnicodeDecodeError):
+        yield from read(raw, file.name)
 
 
 def load_sources(recipe: Recipe, passages: dict[str, Passage]) -> dict[str, Source]:
@@ -199,9 +208,7 @@ def join_passages(
     question: Question, passages: dict[str, Passage], ranked: dict[str, list[str]], *, verbatim: bool
 ) -> TrainingQuestion | None:
     """A question with its passages; None where it has no answer, or none word for word if that is asked."""
-    listed = question.passages or tuple(
-        passages[i] for i in ranked.get(question.id, ()) if i in passages
-    )
+    listed = question.passages or tuple(passages[i] for i in ranked.get(question.id, ()) if i in passages)
     positives = tuple(passages[i] for i in question.positive_ids if i in passages)
     if not question.positive_ids:
         positives = tuple(p for p in listed if any(holds(p, a) for a in question.answers))
@@ -220,13 +227,19 @@ def read_ranked(path: Path) -> dict[str, list[str]]:
         DataError: names file and line.
     """
     ranked = {}
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+    with (
+        gzip.open(path, "rt", encoding="utf-8")
+        if path.suffix == ".gz"
+        else path.open(encoding="utf-8") as lines
+    ):
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
                 ranked[str(row["id"])] = [str(i) for i in row["ctx_ids"]]
             except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{path}, line {number}: expected {{'id', 'ctx_ids'}}, but {error!r}") from error
+                raise DataError(
+                    f"{path}, line {number}: expected {{'id', 'ctx_ids'}}, but {error!r}"
+                ) from error
     return ranked
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fidkit.nn.attention import Projections
+from fidkit.nn.attention import CrossAttention, Projections
 from fidkit.nn.layers import FeedForward, GatedFeedForward
 from fidkit.nn.positions import RelativeBias
 from fidkit.reader import Reader
@@ -48,7 +48,7 @@ def match_and_copy(reader: Reader, generator: torch.Generator) -> None:
     for stack in (reader.question_encoder, reader.live_encoder):
         if len(stack.layers):
             _positions(stack.relative_bias.weight, matching)
-    reading = [layer.cross_attention for layer in reader.decoder.layers if layer.cross_attention is not None]
+    reading = [module for module in reader.decoder.modules() if isinstance(module, CrossAttention)]
     for attention in reading[-2:]:
         _copy(attention, COPY_GAIN, generator)
     reader.decoder.relative_bias.weight[0, -1] = PREFER
@@ -71,7 +71,8 @@ def _match(attention: Projections, heads: int, generator: torch.Generator) -> No
 
 def _copy(attention: Projections, gain: float, generator: torch.Generator) -> None:
     """Value then output is `gain` times the identity, as far as shapes allow."""
-    value = _orthogonal(*attention.value.weight.shape, generator)
+    rows, columns = attention.value.weight.shape
+    value = _orthogonal(rows, columns, generator)
     attention.value.weight.copy_(value)
     if attention.kv_heads == attention.heads and attention.value.in_features == attention.out.out_features:
         attention.out.weight.copy_(value.T * gain)

@@ -87,8 +87,16 @@ class StageSpec(Strict):
 
 
 class OptimiserSpec(Strict):
-    """AdamW and its schedule: linear warm-up, constant, linear decay from `decay_from` (a fraction of all
-    steps) to `final` (a fraction of the rate)."""
+    """AdamW and its schedule: linear warm-up, constant, linear decay.
+
+    Attributes:
+        rate: highest learning rate.
+        warmup: steps of warm-up.
+        decay_from: fraction of all steps after which the rate falls.
+        final: fraction of the rate that is left in the end.
+        betas, weight_decay: of AdamW; norms and position biases don't decay.
+        clip: largest norm of the gradient.
+    """
 
     rate: float = Field(default=1e-4, gt=0)
     warmup: int = Field(default=100, ge=0)
@@ -149,7 +157,9 @@ class Recipe(Strict):
         for number, stage in enumerate(self.stages, 1):
             for name in stage.mix:
                 if name not in self.sources:
-                    raise ValueError(f"stage {number} mixes {name!r}, but the sources are {', '.join(self.sources)}")
+                    raise ValueError(
+                        f"stage {number} mixes {name!r}, but the sources are {', '.join(self.sources)}"
+                    )
         return self
 
     @property

@@ -3,7 +3,8 @@
 A reader learns to copy answers out of passages, so an answer must be the same tokens wherever it
 stands. Plain SentencePiece breaks that: `2022` in `(2022)` becomes part of `▁(2022`. Here punctuation
 stands alone and carries the spacing itself, marked with a joiner (`(2022)` is `(￭`, `2022`, `￭)`), so
-that every word is the same piece in every place. Text comes back as it was, up to runs of white space.
+that every word is the same piece in every place. Text comes back as it was, up to white space (a leading
+space stays: `Tokenizer.decode` strips it).
 
     python -m fidkit.train.vocabulary SOURCE... --to tokenizer.json
 """
@@ -58,7 +59,6 @@ def frame(model: models.Unigram) -> tokenizers.Tokenizer:
             decoders.Replace(" " + JOINER, ""),
             decoders.Replace(JOINER + " ", ""),
             decoders.Replace(JOINER, ""),
-            decoders.Strip(" ", 1, 1),
         ]
     )
     return tokenizer
@@ -119,17 +119,25 @@ def assemble(pieces: list[tuple[str, float]]) -> tokenizers.Tokenizer:
 
 def _texts(sources: list[Path], every: int) -> Iterator[str]:
     for source in sources:
-        with gzip.open(source, "rt", encoding="utf-8") if source.suffix == ".gz" else source.open(encoding="utf-8") as lines:
+        with (
+            gzip.open(source, "rt", encoding="utf-8")
+            if source.suffix == ".gz"
+            else source.open(encoding="utf-8") as lines
+        ):
             for number, line in enumerate(lines):
                 if number % every == 0:
                     record = json.loads(line)
-                    yield " ".join(str(record[key]) for key in ("title", "text", "question", "target") if record.get(key))
+                    yield " ".join(
+                        str(record[key]) for key in ("title", "text", "question", "target") if record.get(key)
+                    )
 
 
 def main() -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(description="Train a Unigram vocabulary.")
-    parser.add_argument("sources", nargs="+", type=Path, help="JSONL files with title, text, question or target")
+    parser.add_argument(
+        "sources", nargs="+", type=Path, help="JSONL files with title, text, question or target"
+    )
     parser.add_argument("--to", required=True, type=Path, help="the tokenizer.json to write")
     parser.add_argument("--size", default=16384, type=int, help="tokens in all")
     parser.add_argument("--every", default=1, type=int, help="take every n-th line")

@@ -1,0 +1,188 @@
+"""From a question to an answer with evidence: the one place that knows corpus, reader and engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from fidkit.batch import IGNORED, Batch, Context, collate
+from fidkit.corpus import Corpus, TokenCache
+from fidkit.engine.generate import Generated, greedy
+from fidkit.errors import CheckpointError, UsageError
+from fidkit.reader import Reader
+from fidkit.tokens import QuestionTokens, Tokenizer
+from fidkit.types import Answer, Evidence, Passage
+
+NOTHING_FOUND = "no passage shares a word with the question; the answer is a guess from the question alone"
+
+
+class Answerer:
+    """A corpus and a reader that belong together for a while.
+
+    Args:
+        corpus: where passages are found; their tokens are kept there.
+        reader: reads them.
+    """
+
+    def __init__(self, corpus: Corpus, reader: Reader) -> None:
+        self.corpus, self.reader = corpus, reader
+        self.cache = corpus.token_cache(tokenizer_of(reader).fingerprint)
+
+    def answer(self, question: str, passages: int = 40, max_new_tokens: int = 32) -> Answer:
+        """Find passages and answer from them.
+
+        Args:
+            question: in plain words.
+            passages: how many to read, at most.
+            max_new_tokens: length of the answer, at most.
+
+        Raises:
+            UsageError: an empty question, or no passages asked for.
+        """
+        check_question(question)
+        if passages < 1:
+            raise UsageError(f"passages is {passages}; expected 1 or more passages to read")
+        start = time.perf_counter()
+        hits = self.corpus.search(question, passages)
+        searched = 1000 * (time.perf_counter() - start)
+        [answer] = answer_batch(
+            self.reader, [question], [[hit.passage for hit in hits]], max_new_tokens, cache=self.cache
+        )
+        timings = {"search": searched, **answer.timings_ms}
+        timings["total"] += searched
+        notes = answer.notes if hits else (*answer.notes, NOTHING_FOUND)
+        return Answer(answer.text, answer.score, answer.evidence, timings, notes)
+
+
+def answer_batch(
+    reader: Reader,
+    questions: Sequence[str],
+    passages: Sequence[Sequence[Passage]],
+    max_new_tokens: int = 32,
+    *,
+    cache: TokenCache | None = None,
+) -> list[Answer]:
+    """Answer questions together, each from its own passages (any number, also none).
+
+    Timings are of the whole batch, the same in every answer.
+
+    Raises:
+        UsageError: an empty question, or lists of different lengths.
+        CheckpointError: the reader has no tokenizer.
+    """
+    if len(questions) != len(passages):
+        raise UsageError(
+            f"{len(questions)} questions but {len(passages)} lists of passages; give one list a question"
+        )
+    for question in questions:
+        check_question(question)
+    if not questions:
+        return []
+    tokenizer, clock = tokenizer_of(reader), _Clock()
+    with clock.stage("tokenize"):
+        batch, notes = _prepare(tokenizer, questions, passages, cache)
+        batch = batch.to(reader.embedding.weight.device)
+    with torch.inference_mode():
+        with clock.stage("encode"):
+            context = reader.eval().read(batch)
+        with clock.stage("decode"):
+            generated = greedy(reader, context, max_new_tokens)
+        with clock.stage("evidence"):
+            shares = evidence_shares(reader, context, generated, max(map(len, passages))).tolist()
+    timings = {**clock.ms, "total": sum(clock.ms.values())}
+    texts = [tokenizer.decode([i for i in ids if i != IGNORED]) for ids in generated.ids_BT.tolist()]
+    return [
+        Answer(text, score, _ranked(read, share), dict(timings), note)
+        for text, score, read, share, note in zip(
+            texts, generated.scores.tolist(), passages, shares, notes, strict=True
+        )
+    ]
+
+
+def evidence_shares(reader: Reader, context: Context, generated: Generated, passages: int) -> Tensor:
+    """Share [B, passages] of each passage in the answer; a question's shares sum to 1.
+
+    The attention mass that the answer's tokens put on the vectors of a passage (the question's in front
+    of it included), averaged over heads, answer tokens and the layers that have cross-attention. Mass on
+    a question block that belongs to no passage is left out.
+    """
+    ids = generated.ids_BT
+    steps = (ids != IGNORED).float()
+    masses: list[Tensor] = []
+
+    def collect(_layer: int, scores_BHTM: Tensor) -> None:
+        masses.append(torch.einsum("bhtm,bt->bm", scores_BHTM.softmax(-1), steps))
+
+    reader.decode(ids, context, collect)
+    mass_BM = torch.stack(masses).sum(0).masked_fill(context.passage_BM < 0, 0.0)
+    shares = mass_BM.new_zeros(mass_BM.shape[0], max(1, passages))
+    shares.scatter_add_(1, context.passage_BM.clamp(min=0), mass_BM)
+    return shares / shares.sum(1, keepdim=True).clamp(min=1e-30)
+
+
+def check_question(question: str) -> None:
+    """Refuse an empty question.
+
+    Raises:
+        UsageError: nothing but white space.
+    """
+    if not question.strip():
+        raise UsageError('the question is empty; expected some words, such as "who wrote it?"')
+
+
+def tokenizer_of(reader: Reader) -> Tokenizer:
+    """The reader's tokenizer.
+
+    Raises:
+        CheckpointError: it has none.
+    """
+    if reader.tokenizer is None:
+        raise CheckpointError(
+            "the reader has no tokenizer.json; put the one it was trained with beside its weights"
+        )
+    return reader.tokenizer
+
+
+def _prepare(
+    tokenizer: Tokenizer,
+    questions: Sequence[str],
+    passages: Sequence[Sequence[Passage]],
+    cache: TokenCache | None,
+) -> tuple[Batch, list[tuple[str, ...]]]:
+    asked = [tokenizer.question(question) for question in questions]
+    flat = [passage for of_one in passages for passage in of_one]
+    rows = iter(cache.get(flat, tokenizer.passages) if cache else tokenizer.passages(flat))
+    tokens = [[next(rows) for _ in of_one] for of_one in passages]
+    empty = tokenizer.passages([Passage("", "", "")])[0]
+    config = tokenizer.config
+    batch = collate([q.ids for q in asked], tokens, pad_token=config.pad_token, empty_passage=empty)
+    return batch, [_notes(q, config.question_tokens) for q in asked]
+
+
+def _notes(question: QuestionTokens, limit: int) -> tuple[str, ...]:
+    if not question.dropped:
+        return ()
+    cut = question.dropped
+    return (f"the question is {limit + cut} tokens long, the reader takes {limit}: the last {cut} were cut",)
+
+
+def _ranked(passages: Sequence[Passage], shares: Sequence[float]) -> tuple[Evidence, ...]:
+    evidence = [Evidence(p, share) for p, share in zip(passages, shares, strict=False)]
+    return tuple(sorted(evidence, key=lambda e: -e.score))
+
+
+class _Clock:
+    """Milliseconds by stage."""
+
+    def __init__(self) -> None:
+        self.ms: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.ms[name] = 1000 * (time.perf_counter() - start)

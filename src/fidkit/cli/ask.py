@@ -1,0 +1,100 @@
+"""`fidkit ask`: a question, documents, an answer with its evidence."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fidkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from fidkit.corpus import Corpus
+    from fidkit.types import Answer
+
+_SHOWN = 3
+_EXCERPT_CHARACTERS = 220
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="In plain words.", show_default=False)],
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--in",
+            metavar="PATH",
+            help="Folder, file or built corpus; repeatable. fidkit's own docs if absent.",
+        ),
+    ] = None,
+    reader: Annotated[str, typer.Option(help="Directory, bundled name, or hub name.")] = "pocket",
+    passages: Annotated[int, typer.Option(help="How many passages to read, at most.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+) -> None:
+    """Answer a question from documents; the first use indexes them, later uses reuse that."""
+    if not question.strip():
+        raise UsageError('the question is empty; expected some words, such as fidkit ask "who wrote it?"')
+    if passages < 1:
+        raise UsageError(f"--passages is {passages}; expected 1 or more")
+    with corpus_of(sources) as corpus:
+        from fidkit.answerer import Answerer
+        from fidkit.reader import Reader
+
+        answer = Answerer(corpus, Reader.from_pretrained(reader)).answer(question, passages)
+    for note in answer.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(to_json(question, answer, reader), ensure_ascii=False))
+    else:
+        _show(answer, reader)
+
+
+def corpus_of(sources: list[Path] | None) -> Corpus:
+    """The corpus of the sources: as given if built, else in the cache, brought up to date."""
+    from fidkit import assets
+    from fidkit.cli.corpus import reported_progress
+    from fidkit.corpus import Corpus, default_location, is_corpus
+
+    if sources and len(sources) == 1 and is_corpus(sources[0]):
+        return Corpus.open(sources[0])
+    chosen = sources or [assets.documents()]
+    with reported_progress() as tell:
+        return Corpus.build(chosen, default_location(chosen), tell)
+
+
+def to_json(question: str, answer: Answer, reader: str) -> dict[str, object]:
+    """The contract's JSON of an answer."""
+    return {
+        "question": question,
+        "answer": answer.text,
+        "score": answer.score,
+        "evidence": [evidence.to_json() for evidence in answer.evidence],
+        "timings_ms": {stage: round(ms, 3) for stage, ms in answer.timings_ms.items()},
+        "reader": reader,
+        "notes": list(answer.notes),
+    }
+
+
+def _show(answer: Answer, reader: str) -> None:
+    print(answer.text or "(no answer)")
+    print()
+    for evidence in answer.evidence[:_SHOWN]:
+        passage = evidence.passage
+        text = " ".join(passage.text.split())
+        cut = (
+            text if len(text) <= _EXCERPT_CHARACTERS else text[:_EXCERPT_CHARACTERS].rsplit(" ", 1)[0] + " …"
+        )
+        print(f"{evidence.score:4.0%}  {passage.title}  [{passage.source or passage.id}]")
+        print(f"      {cut}")
+    seconds = answer.timings_ms["total"] / 1000
+    print(
+        f"\n{len(answer.evidence)} passages read in {seconds:.2f} s, score {answer.score:.2f}",
+        file=sys.stderr,
+    )
+    if reader == "pocket":
+        print(
+            "The bundled reader is small and often wrong: check the evidence, or pass --reader.",
+            file=sys.stderr,
+        )

@@ -1,0 +1,301 @@
+"""The training loop: plain, exact, resumable.
+
+A run directory holds `recipe.json` (the resolved recipe), `log.jsonl` (one row a report), `last/` and
+`best/` (readers; `last/training/` has what resuming needs). Started again, a run goes on from `last/`,
+with the same data, dropout and optimiser state as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fidkit import checkpoint
+from fidkit.batch import IGNORED, Batch, collate
+from fidkit.errors import CheckpointError, ConfigError, FidkitError
+from fidkit.reader import Reader
+from fidkit.tokens import Tokenizer
+from fidkit.train.auxiliary import Auxiliary, find_places
+from fidkit.train.data import Example, Stream, load_passages, load_sources
+from fidkit.train.development import Development
+from fidkit.train.matching import match_and_copy
+from fidkit.train.recipe import Recipe, StageSpec
+from fidkit.train.schedule import rate
+
+Report = Callable[[dict[str, Any]], None]
+STATE = "training/state.pt"
+TAIL = 0.1
+"""Auxiliary losses fade over this last fraction of a run, ..."""
+TAIL_WEIGHT = 0.3
+"""... to this share of their weight: by then the reader should serve the answer alone."""
+
+
+class Trainer:
+    """One run of a recipe.
+
+    Args:
+        recipe: what to do.
+        report: called with each row that goes to the log.
+
+    Raises:
+        ConfigError: the run directory belongs to another recipe.
+        DataError: passages or questions are malformed or missing.
+    """
+
+    def __init__(self, recipe: Recipe, report: Report = lambda row: None) -> None:
+        self.recipe, self.report = recipe, report
+        self.directory = Path(recipe.output)
+        if recipe.threads:
+            torch.set_num_threads(recipe.threads)
+        torch.manual_seed(recipe.seed)
+        self.reader = _make_reader(recipe)
+        self.auxiliary = Auxiliary(self.reader)
+        passages = load_passages(recipe)
+        self.stream = Stream(recipe, load_sources(recipe, passages), self.tokenizer)
+        self.development = Development(recipe, passages)
+        self.optimiser = torch.optim.AdamW(
+            self._groups(), lr=recipe.optimiser.rate, betas=recipe.optimiser.betas, fused=True
+        )
+        self.step, self.seconds, self.cpu_seconds, self.best = 0, 0.0, 0.0, -1.0
+        self._claim_directory()
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The reader's tokenizer; a reader without one can't be trained on text."""
+        if self.reader.tokenizer is None:
+            raise CheckpointError(
+                "the reader to start from has no tokenizer.json; add the one it was trained with"
+            )
+        return self.reader.tokenizer
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Matrices decay, norms and position biases do not."""
+        trained = [p for p in (*self.reader.parameters(), *self.auxiliary.parameters()) if p.requires_grad]
+        decay = self.recipe.optimiser.weight_decay
+        matrices = [p for p in trained if p.ndim > 1 and p.shape[0] > self.reader.config.relative_buckets]
+        kept = {id(p) for p in matrices}
+        return [
+            {"params": matrices, "weight_decay": decay},
+            {"params": [p for p in trained if id(p) not in kept], "weight_decay": 0.0},
+        ]
+
+    # Running
+
+    def run(self) -> None:
+        """Train to the end of the recipe, from wherever the run stands."""
+        self.resume()
+        sums: dict[str, float] = {}
+        since, tokens, questions = time.perf_counter(), 0, 0
+        while self.step < self.recipe.steps:
+            started, cpu_started = time.perf_counter(), time.process_time()
+            losses, counts = self.train_step()
+            self.seconds += time.perf_counter() - started
+            self.cpu_seconds += time.process_time() - cpu_started
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value
+            tokens, questions = tokens + counts[0], questions + counts[1]
+            if self.step % self.recipe.log_every == 0 or self.step == self.recipe.steps:
+                passed = time.perf_counter() - since
+                means = {name: round(value / self.recipe.log_every, 4) for name, value in sums.items()}
+                self.log(
+                    "train",
+                    **means,
+                    tokens_per_s=round(tokens / passed),
+                    questions_per_s=round(questions / passed, 1),
+                )
+                sums, since, tokens, questions = {}, time.perf_counter(), 0, 0
+            self._look_after(self.step)
+
+    def _look_after(self, step: int) -> None:
+        last = step == self.recipe.steps
+        if step % self.recipe.evaluation.every == 0 or last:
+            self.evaluate()
+        if step % self.recipe.save_every == 0 or last:
+            self.save()
+
+    def train_step(self) -> tuple[dict[str, float], tuple[int, int]]:
+        """One optimiser step; mean losses, and (encoder tokens, questions) that went into it.
+
+        Losses are divided by the target tokens (auxiliary ones: the questions) of the whole step, so that
+        accumulation equals a larger batch however tokens are spread over its parts.
+        """
+        number, stage = self._stage()
+        self.reader.train()
+        self.auxiliary.train()
+        parts = [self.stream.next(number) for _ in range(stage.accumulate)]
+        batches = [_collate(part) for part in parts]
+        targets = sum(int((b.labels != IGNORED).sum()) for b in batches if b.labels is not None)
+        questions = sum(map(len, parts))
+        sums: dict[str, float] = {}
+        for part, batch in zip(parts, batches, strict=True):
+            losses = self._losses(part, batch, stage)
+            answer = losses.pop("answer") / targets
+            shares = {name: value * len(part) / questions for name, value in losses.items()}
+            total = answer + stage.auxiliary * self._fade() * sum(shares.values(), torch.zeros(()))
+            total.backward()
+            for name, value in {"loss": answer, **shares}.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach())
+        self._update(sums)
+        tokens = sum(
+            int(b.passage_lengths.sum() + b.question_lengths[b.question_of_passage].sum()) for b in batches
+        )
+        return sums, (tokens, questions)
+
+    def _losses(self, part: Sequence[Example], batch: Batch, stage: StageSpec) -> dict[str, Tensor]:
+        """Summed cross-entropy of the answers, and the auxiliary losses if the stage wants them."""
+        assert batch.labels is not None
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            context = self.reader.read(batch)
+            logits = self.reader.decode(
+                batch.labels, context, self.auxiliary.probe if stage.auxiliary else None
+            )
+            answer = F.cross_entropy(
+                logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED, reduction="sum"
+            )
+            if not stage.auxiliary:
+                return {"answer": answer}
+            places = find_places([e.passages for e in part], [e.target for e in part])
+            return {"answer": answer, **self.auxiliary.losses(batch, context, places)}
+
+    def _update(self, sums: dict[str, float]) -> None:
+        spec = self.recipe.optimiser
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate(self.step, self.recipe.steps, spec)
+        trained = [p for group in self.optimiser.param_groups for p in group["params"]]
+        sums["norm"] = float(torch.nn.utils.clip_grad_norm_(trained, spec.clip))
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+
+    def _stage(self) -> tuple[int, StageSpec]:
+        left = self.step
+        for number, stage in enumerate(self.recipe.stages):
+            if left < stage.steps:
+                return number, stage
+            left -= stage.steps
+        raise AssertionError("the run is over")
+
+    def _fade(self) -> float:
+        return TAIL_WEIGHT if self.step >= (1 - TAIL) * self.recipe.steps else 1.0
+
+    # Watching
+
+    def evaluate(self) -> None:
+        """Answer the development questions; the best mean F1 so far goes to `best/`."""
+        scores = self.development.scores(self.reader)
+        if not scores:
+            return
+        mean = sum(s["f1"] for s in scores.values()) / len(scores)
+        self.log("evaluation", mean_f1=round(mean, 2), **scores)
+        if mean > self.best:
+            self.best = mean
+            checkpoint.save(self.reader, self.directory / "best")
+
+    def log(self, kind: str, **values: Any) -> None:
+        """Report a row and append it to `log.jsonl`."""
+        row = {"kind": kind, "step": self.step, "steps": self.recipe.steps}
+        row |= {"seconds": round(self.seconds, 1), "cpu_seconds": round(self.cpu_seconds, 1)}
+        row |= {"rate": rate(max(0, self.step - 1), self.recipe.steps, self.recipe.optimiser), **values}
+        with (self.directory / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self.report(row)
+
+    # Life cycle
+
+    def save(self) -> None:
+        """Replace `last/` as a whole, so that a kill leaves either the old or the new one."""
+        new, last, old = (self.directory / name for name in ("last.new", "last", "last.old"))
+        shutil.rmtree(new, ignore_errors=True)
+        checkpoint.save(self.reader, new)
+        (new / STATE).parent.mkdir()
+        torch.save(
+            {
+                "step": self.step,
+                "seconds": self.seconds,
+                "cpu_seconds": self.cpu_seconds,
+                "best": self.best,
+                "stream": self.stream.state(),
+                "optimiser": self.optimiser.state_dict(),
+                "auxiliary": self.auxiliary.state_dict(),
+                "random": torch.get_rng_state(),
+            },
+            new / STATE,
+        )
+        shutil.rmtree(old, ignore_errors=True)
+        if last.exists():
+            last.rename(old)
+        new.rename(last)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def resume(self) -> None:
+        """Go to where the run was saved last; stay at the start if it never was."""
+        last = self.directory / "last"
+        if not last.exists():
+            last = self.directory / "last.old"  # killed between the two renames of save()
+        if not (last / STATE).exists():
+            return
+        try:
+            state = torch.load(last / STATE, weights_only=True)
+        except Exception as error:
+            raise CheckpointError(
+                f"{last / STATE}: can't be read ({error}); delete {last} to start over"
+            ) from error
+        checkpoint.assign_in_place(self.reader, checkpoint.read_tensors(last / checkpoint.WEIGHTS), str(last))
+        self.auxiliary.load_state_dict(state["auxiliary"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.stream.restore(state["stream"])
+        self.step, self.best = state["step"], state["best"]
+        self.seconds, self.cpu_seconds = state["seconds"], state["cpu_seconds"]
+        torch.set_rng_state(state["random"])
+
+    def _claim_directory(self) -> None:
+        path = self.directory / "recipe.json"
+        text = self.recipe.model_dump_json(indent=2) + "\n"
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            raise ConfigError(
+                f"{self.directory} holds a run of another recipe ({path.name} differs); "
+                "choose another output, or delete it to start over"
+            )
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise FidkitError(
+                f"{self.directory}: can't write the run there ({error}); choose another output"
+            ) from error
+
+
+def _make_reader(recipe: Recipe) -> Reader:
+    spec = recipe.reader
+    if spec.start is not None:
+        reader = Reader.from_pretrained(spec.start)
+    else:
+        reader = Reader.from_preset(str(spec.preset), seed=recipe.seed)
+    changes = {"dropout": recipe.dropout, **spec.changes}
+    if any(getattr(reader.config, key, None) != value for key, value in changes.items()):
+        reader = _changed(reader, changes)
+    if spec.preset is not None and spec.initialisation == "matching":
+        match_and_copy(reader, torch.Generator().manual_seed(recipe.seed))
+    return reader
+
+
+def _changed(reader: Reader, changes: dict[str, Any]) -> Reader:
+    """The same weights under a configuration that differs in something that is no weight."""
+    config = reader.config.replace(**changes)
+    backend = reader.tokenizer and reader.tokenizer.backend
+    changed = Reader(config, Tokenizer(backend, config) if backend else None)
+    tensors = {name: p.detach() for name, p in reader.named_parameters()}
+    checkpoint.assign_in_place(changed, tensors, "reader.changes")
+    return changed
+
+
+def _collate(part: Sequence[Example]) -> Batch:
+    return collate([e.question for e in part], [e.passages for e in part], [e.target for e in part])
