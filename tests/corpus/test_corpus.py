@@ -82,6 +82,12 @@ def test_a_question_of_common_words_alone_is_searched_for_them(tmp_path, write_r
     assert Corpus.build(rows, tmp_path / "c").search("who?")[0].passage.id == "1"
 
 
+def test_equal_passages_come_in_their_order(tmp_path, write_rows):
+    rows = write_rows(tmp_path / "p.jsonl", [{"id": n, "text": "the same tea"} for n in range(12)])
+    corpus = Corpus.build(rows, tmp_path / "c")
+    assert [hit.passage.id for hit in corpus.search("tea", k=5)] == ["0", "1", "2", "3", "4"]
+
+
 def test_wrong_use_is_said(corpus):
     for question, k, says in (
         ("", 5, "question is empty"),

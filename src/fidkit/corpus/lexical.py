@@ -29,6 +29,9 @@ _NOT_SEARCHED = [
     "the", "of", "and", "a", "an", "in", "to",
 ]
 # fmt: on
+# Equal scores come in the order of segments, which differs from build to build. Some more are asked for
+# and sorted by row, so that the same content gives the same hits.
+_SPARE = 16
 _LONGEST_WORD = 40
 _HEAP_BYTES = 200_000_000
 _THREADS = 2
@@ -67,12 +70,13 @@ class Lexical:
             (tantivy.Occur.Should, tantivy.Query.term_query(_SCHEMA, "body", term, index_option="freq"))
             for term in terms
         ]
-        found = self._searcher.search(tantivy.Query.boolean_query(clauses), limit=k, count=False).hits
+        query = tantivy.Query.boolean_query(clauses)
+        found = self._searcher.search(query, limit=k + _SPARE, count=False).hits
         rows = self._searcher.fast_field_values("row", [address for _, address in found])
         hits = [
             (int(row), float(score)) for row, (score, _) in zip(rows, found, strict=True) if row is not None
         ]
-        return sorted(hits, key=lambda hit: (-hit[1], hit[0]))
+        return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:k]
 
     def __len__(self) -> int:
         """Number of passages."""
