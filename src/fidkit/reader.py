@@ -118,11 +118,20 @@ class Reader(nn.Module):
 
     def decode(self, labels_BT: Tensor, context: Context, probe: LayerProbe | None = None) -> Tensor:
         """Logits [B, T, V] (float32) of every target token given the ones before it."""
-        ids = labels_BT.roll(1, dims=1).masked_fill(
-            labels_BT.roll(1, dims=1) == IGNORED, self.config.pad_token
-        )
+        return self.head(self._target_states(labels_BT, context, probe)).float()
+
+    def answer_loss(self, labels_BT: Tensor, context: Context, probe: LayerProbe | None = None) -> Tensor:
+        """Summed cross-entropy of the target tokens, in nats; padding costs no logits."""
+        real = labels_BT != IGNORED
+        logits = self.head(self._target_states(labels_BT, context, probe)[real]).float()
+        return F.cross_entropy(logits, labels_BT[real], reduction="sum")
+
+    def _target_states(self, labels_BT: Tensor, context: Context, probe: LayerProbe | None) -> Tensor:
+        """Decoder states [B, T, E], each having seen the targets before its own."""
+        ids = labels_BT.roll(1, dims=1)
+        ids = ids.masked_fill(ids == IGNORED, self.config.pad_token)
         ids[:, 0] = self.config.pad_token
-        return self.head(self.decoder(ids, context.states_BMD, context.mask_BM, probe)).float()
+        return self.decoder(ids, context.states_BMD, context.mask_BM, probe)
 
     def forward(self, batch: Batch) -> Output:
         """Loss and logits of a batch with labels.

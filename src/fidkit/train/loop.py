@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fidkit import checkpoint
 from fidkit.batch import IGNORED, Batch, collate
 from fidkit.errors import CheckpointError, ConfigError, FidkitError
+from fidkit.nn.positions import RelativeBias
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer
 from fidkit.train.auxiliary import Auxiliary, find_places
@@ -77,14 +77,14 @@ class Trainer:
         return self.reader.tokenizer
 
     def _groups(self) -> list[dict[str, Any]]:
-        """Matrices decay, norms and position biases do not."""
-        trained = [p for p in (*self.reader.parameters(), *self.auxiliary.parameters()) if p.requires_grad]
-        decay = self.recipe.optimiser.weight_decay
-        matrices = [p for p in trained if p.ndim > 1 and p.shape[0] > self.reader.config.relative_buckets]
-        kept = {id(p) for p in matrices}
+        """The reader's matrices decay; norms, position biases and the auxiliary heads do not."""
+        spared = {id(m.weight) for m in self.reader.modules() if isinstance(m, RelativeBias)}
+        trained = [p for p in self.reader.parameters() if p.requires_grad]
+        matrices = [p for p in trained if p.ndim > 1 and id(p) not in spared]
+        others = [p for p in trained if p.ndim <= 1 or id(p) in spared]
         return [
-            {"params": matrices, "weight_decay": decay},
-            {"params": [p for p in trained if id(p) not in kept], "weight_decay": 0.0},
+            {"params": matrices, "weight_decay": self.recipe.optimiser.weight_decay},
+            {"params": [*others, *self.auxiliary.parameters()], "weight_decay": 0.0},
         ]
 
     # Running
@@ -92,8 +92,9 @@ class Trainer:
     def run(self) -> None:
         """Train to the end of the recipe, from wherever the run stands."""
         self.resume()
+        self._rewind_log()
         sums: dict[str, float] = {}
-        since, tokens, questions = time.perf_counter(), 0, 0
+        since, steps, tokens, questions = time.perf_counter(), 0, 0, 0
         while self.step < self.recipe.steps:
             started, cpu_started = time.perf_counter(), time.process_time()
             losses, counts = self.train_step()
@@ -101,17 +102,17 @@ class Trainer:
             self.cpu_seconds += time.process_time() - cpu_started
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
-            tokens, questions = tokens + counts[0], questions + counts[1]
+            steps, tokens, questions = steps + 1, tokens + counts[0], questions + counts[1]
             if self.step % self.recipe.log_every == 0 or self.step == self.recipe.steps:
                 passed = time.perf_counter() - since
-                means = {name: round(value / self.recipe.log_every, 4) for name, value in sums.items()}
+                means = {name: round(value / steps, 4) for name, value in sums.items()}
                 self.log(
                     "train",
                     **means,
                     tokens_per_s=round(tokens / passed),
                     questions_per_s=round(questions / passed, 1),
                 )
-                sums, since, tokens, questions = {}, time.perf_counter(), 0, 0
+                sums, since, steps, tokens, questions = {}, time.perf_counter(), 0, 0, 0
             self._look_after(self.step)
 
     def _look_after(self, step: int) -> None:
@@ -154,12 +155,8 @@ class Trainer:
         assert batch.labels is not None
         with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             context = self.reader.read(batch)
-            logits = self.reader.decode(
-                batch.labels, context, self.auxiliary.probe if stage.auxiliary else None
-            )
-            answer = F.cross_entropy(
-                logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED, reduction="sum"
-            )
+            probe = self.auxiliary.probe if stage.auxiliary else None
+            answer = self.reader.answer_loss(batch.labels, context, probe)
             if not stage.auxiliary:
                 return {"answer": answer}
             places = find_places([e.passages for e in part], [e.target for e in part])
@@ -237,9 +234,9 @@ class Trainer:
 
     def resume(self) -> None:
         """Go to where the run was saved last; stay at the start if it never was."""
-        last = self.directory / "last"
-        if not last.exists():
-            last = self.directory / "last.old"  # killed between the two renames of save()
+        last, old = self.directory / "last", self.directory / "last.old"
+        if old.exists() and not last.exists():
+            old.rename(last)  # killed between the two renames of save()
         if not (last / STATE).exists():
             return
         try:
@@ -255,6 +252,15 @@ class Trainer:
         self.step, self.best = state["step"], state["best"]
         self.seconds, self.cpu_seconds = state["seconds"], state["cpu_seconds"]
         torch.set_rng_state(state["random"])
+
+    def _rewind_log(self) -> None:
+        """Take rows of steps that will be done again out of the log, and a row that a kill cut off."""
+        path = self.directory / "log.jsonl"
+        if not path.exists():
+            return
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = "".join(x for x in lines if x.endswith("\n") and json.loads(x)["step"] <= self.step)
+        checkpoint.replace_file(path, lambda new: new.write_text(kept, encoding="utf-8"))
 
     def _claim_directory(self) -> None:
         path = self.directory / "recipe.json"

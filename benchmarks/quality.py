@@ -1,0 +1,82 @@
+"""Measure the bundled reader's quality: every setting of the table, one `fidkit evaluate` each.
+
+    python benchmarks/quality.py --data DATA --corpus DIR [--reader pocket] [--only squad/gold ...]
+
+Appends rows to benchmarks/results/quality.jsonl; settings that have a row for this reader are skipped, so
+an interrupted run goes on. `python benchmarks/render.py` renders the rows into README and model card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import rows
+
+from fidkit import Reader, checkpoint
+
+RESULTS = rows.RESULTS / "quality.jsonl"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One measurement; `limit` keeps controls and the larger sets affordable."""
+
+    dataset: str
+    context: str
+    passages: int
+    limit: int | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset}/{self.context}" + (f"-{self.passages}" if self.passages > 1 else "")
+
+
+def settings() -> list[Setting]:
+    """Gold passage and its control first, then retrieved passages with theirs."""
+    plan = [Setting(d, c, 1) for d in ("squad", "newwiki") for c in ("gold", "foreign-gold", "none")]
+    plan += [Setting(d, "none", 1, 500) for d in ("nq", "webq")]
+    for n in (5, 20):
+        plan += [Setting(d, "retrieved", n) for d in ("squad", "newwiki")]
+        plan += [Setting(d, "retrieved", n, 500) for d in ("nq", "webq")]
+        plan += [Setting(d, "foreign", n, 300) for d in ("squad", "newwiki", "nq", "webq")]
+    return plan
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure a reader's quality in every setting of the table.")
+    parser.add_argument("--data", type=Path, required=True, help="folder with qa/dev.*.jsonl.gz")
+    parser.add_argument("--corpus", type=Path, required=True, help="a built corpus")
+    parser.add_argument("--reader", default="pocket")
+    parser.add_argument("--only", nargs="*", default=[], help="settings such as squad/gold or nq/retrieved-5")
+    options = parser.parse_args()
+    fingerprint = checkpoint.fingerprint(Reader.from_pretrained(options.reader))[:16]
+    done = {record["setting"] for record in rows.read(RESULTS) if record["fingerprint"] == fingerprint}
+    for setting in settings():
+        if setting.name in done or (options.only and setting.name not in options.only):
+            continue
+        report = measure(setting, options.data, options.corpus, options.reader)
+        rows.append(
+            RESULTS,
+            rows.row(
+                "quality", setting=setting.name, dataset=setting.dataset, fingerprint=fingerprint, **report
+            ),
+        )
+
+
+def measure(setting: Setting, data: Path, corpus: Path, reader: str) -> dict[str, object]:
+    """The JSON that `fidkit evaluate` prints."""
+    command = [sys.executable, "-m", "fidkit", "evaluate", "--json", "--reader", reader]
+    command += ["--data", str(data / "qa" / f"dev.{setting.dataset}.jsonl.gz"), "--corpus", str(corpus)]
+    command += ["--context", setting.context, "--passages", str(setting.passages)]
+    command += ["--limit", str(setting.limit)] if setting.limit else []
+    result: dict[str, object] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return result
+
+
+if __name__ == "__main__":
+    main()

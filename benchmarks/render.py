@@ -1,0 +1,72 @@
+"""Render measured rows into README and model card; no number in them is typed in.
+
+    python benchmarks/render.py [--check]
+
+With --check nothing is written; exit 1 if a document differs from its rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import rows
+
+ROOT = Path(__file__).resolve().parents[1]
+CARD = ROOT / "src/fidkit/assets/reader/README.md"
+START, END = "<!-- quality -->", "<!-- /quality -->"
+CONTEXTS = {
+    "gold": "one passage that holds the answer",
+    "foreign-gold": "one passage of another question",
+    "none": "no passage",
+    "retrieved": "retrieved",
+    "foreign": "retrieved for another question",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Render measured rows into the documents.")
+    parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
+    options = parser.parse_args()
+    table = quality_table(list(rows.read(rows.RESULTS / "quality.jsonl")))
+    stale = [
+        path for path in (ROOT / "README.md", CARD) if path.exists() and update(path, table, options.check)
+    ]
+    if options.check and stale:
+        sys.exit(f"{', '.join(map(str, stale))}: not what the rows say; run python benchmarks/render.py")
+
+
+def quality_table(records: list[dict[str, Any]]) -> str:
+    """EM / F1 of the reader that was measured last, a line a context, a column a dataset."""
+    if not records:
+        return "Not measured yet."
+    current = [r for r in records if r["fingerprint"] == records[-1]["fingerprint"]]
+    datasets = list(dict.fromkeys(r["dataset"] for r in current))
+    lines = [f"| the reader sees | {' | '.join(datasets)} |", "|---|" + "---|" * len(datasets)]
+    for context, words in CONTEXTS.items():
+        for n in sorted({r["passages"] for r in current if r["context"] == context}):
+            cells = {r["dataset"]: _cell(r) for r in current if (r["context"], r["passages"]) == (context, n)}
+            label = words if n == 1 else f"{n} passages, {words}"
+            lines.append(f"| {label} | {' | '.join(cells.get(d, '–') for d in datasets)} |")
+    return "\n".join([*lines, "", "Each cell: exact match / F1 in percent (number of questions)."])
+
+
+def _cell(record: dict[str, Any]) -> str:
+    return f"{record['em']:.1f} / {record['f1']:.1f} ({record['n']})"
+
+
+def update(path: Path, table: str, check: bool) -> bool:
+    """Put the table between the marks of a document; whether it was another before."""
+    text = path.read_text(encoding="utf-8")
+    before, rest = text.split(START)
+    after = rest.split(END)[1]
+    new = f"{before}{START}\n{table}\n{END}{after}"
+    if new != text and not check:
+        path.write_text(new, encoding="utf-8")
+    return new != text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m fidkit`."""
+
+from fidkit.cli import main
+
+main()
