@@ -224,9 +224,13 @@ def _t5_shaped(reader: Reader) -> tuple[ReaderConfig, Weights]:
     config = reader.config
     reasons = []
     if config.cross_attention_every > 1:
-        reasons.append(f"only every {config.cross_attention_every}th decoder layer has cross-attention")
+        reasons.append(f"cross-attention in one of {config.cross_attention_every} decoder layers only")
     if config.kv_heads != (config.decoder.heads, config.decoder.heads):
-        reasons.append(f"{config.decoder.heads} query heads share {config.kv_heads} key/value heads")
+        own, cross = config.kv_heads
+        reasons.append(
+            f"{config.decoder.heads} query heads share {own} key/value heads in self-attention "
+            f"and {cross} in cross-attention"
+        )
     reasons += [
         f"encoder and decoder differ in {name}"
         for name in ("width", "heads", "head_width", "feed_forward")

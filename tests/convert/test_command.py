@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from fidkit.cli.app import run
+from fidkit.convert import export_t5
+from fidkit.reader import Reader
+from oracles import random_reader, small, stack
+
+
+@pytest.fixture
+def t5(tmp_path: Path) -> Path:
+    export_t5(random_reader(small(decoder=stack(4))), tmp_path / "t5")
+    return tmp_path / "t5"
+
+
+def test_in_and_out_again(t5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reader, back = tmp_path / "reader", tmp_path / "back"
+    assert run(["convert", str(t5), str(reader)]) == 0
+    assert str(reader) in capsys.readouterr().out
+    assert not Reader.from_pretrained(reader).training
+    assert run(["convert", str(reader), str(back), "--to", "hf-t5"]) == 0
+    name = "model.safetensors"
+    assert (back / name).read_bytes() == (t5 / name).read_bytes()
+
+
+def test_another_shape(t5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    to = tmp_path / "lumen-fido"
+    knobs = ["--cross-attention-every", "4", "--kv-heads", "1", "--live-layers", "1"]
+    assert run(["convert", str(t5), str(to), *knobs]) == 0
+    config = Reader.from_pretrained(to).config
+    assert (config.cross_attention_every, config.kv_heads, config.live) == (4, (1, 1), 1)
+    said = capsys.readouterr().err.splitlines()
+    assert sum(line.startswith("dropped decoder.layers.") for line in said) == 3 * 5
+    assert any("averaged the heads" in line for line in said)
+
+
+def test_impossible_shapes_are_wrong_use(
+    t5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["convert", str(t5), str(tmp_path / "x"), "--cross-attention-every", "9"]) == 2
+    assert "choose 1 to 4" in one_line(capsys)
+    assert not (tmp_path / "x").exists()
+
+
+def test_nothing_is_overwritten(t5: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (t5 / "config.json").read_bytes()
+    assert run(["convert", str(t5), str(t5)]) == 2
+    assert "exists already" in one_line(capsys)
+    assert (t5 / "config.json").read_bytes() == before
+
+
+def test_a_damaged_source_is_a_failure(t5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({}, t5 / "pytorch_model.bin")
+    (t5 / "model.safetensors").unlink()
+    assert run(["convert", str(t5), str(tmp_path / "x")]) == 1
+    assert "missing" in one_line(capsys)
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error

@@ -1,0 +1,221 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from fidkit import checkpoint, systems
+from fidkit.errors import CheckpointError, ConfigError, FidkitError
+from fidkit.reader import Reader
+from fidkit.tokens import Tokenizer
+from oracles import batch_of, random_reader, small
+
+EXAMPLES = [([3, 4], [[5, 6, 7], [8]], [9, 1]), ([10, 11, 12], [[13, 14]], [15, 16, 1])]
+NAMES = ["tiny-fid", "tiny-lumen-fido", "tiny-memoryfid"]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A reader with the bundled vocabulary."""
+    directory = tmp_path / "reader"
+    Reader.from_preset("tiny-fid").save_pretrained(directory)
+    return directory
+
+
+def weights(reader: Reader) -> dict[str, torch.Tensor]:
+    return dict(reader.named_parameters())
+
+
+def refused(directory: Path) -> str:
+    with pytest.raises(FidkitError) as caught:
+        Reader.from_pretrained(directory)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert directory.name in message
+    return message
+
+
+def rewrite(directory: Path, change, metadata: dict[str, str] | None = None) -> None:
+    tensors = load_file(directory / "model.safetensors")
+    change(tensors)
+    save_file(tensors, directory / "model.safetensors", metadata=metadata)
+
+
+def reconfigure(directory: Path, **changes) -> None:
+    path = directory / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+# What is saved is loaded
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_save_and_load(name: str, tmp_path: Path) -> None:
+    reader = Reader.from_preset(name, seed=3)
+    reader.save_pretrained(tmp_path)
+    again = Reader.from_pretrained(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+    assert again.config == reader.config
+    assert not again.training
+    assert weights(again).keys() == weights(reader).keys()
+    assert all(torch.equal(p, weights(again)[n]) for n, p in weights(reader).items())
+    assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in reader.parameters()]
+    assert torch.equal(again(batch_of(EXAMPLES)).logits, reader(batch_of(EXAMPLES)).logits)
+    assert checkpoint.fingerprint(again) == checkpoint.fingerprint(reader)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+def test_ties_survive(tied: bool, shared: bool, tmp_path: Path) -> None:
+    reader = random_reader(small(tied_head=tied, shared_embedding=shared))
+    reader.save_pretrained(tmp_path)
+    again = Reader.from_pretrained(tmp_path)
+    assert (again.decoder.embedding.weight is again.embedding.weight) == shared
+    assert again.memory_encoder.embedding.weight is again.embedding.weight
+    if tied:
+        assert again.head.embedding.weight is again.decoder.embedding.weight
+    assert torch.equal(again(batch_of(EXAMPLES)).logits, reader(batch_of(EXAMPLES)).logits)
+
+
+def test_bfloat16_weights_are_computed_with_as_float32(tmp_path: Path) -> None:
+    reader = random_reader(small())
+    checkpoint.save(reader, tmp_path, torch.bfloat16)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert {t.dtype for t in stored.values()} == {torch.bfloat16}
+    again = weights(Reader.from_pretrained(tmp_path))
+    assert all(torch.equal(p, weights(reader)[n].bfloat16().float()) for n, p in again.items())
+
+
+def test_a_reader_without_a_tokenizer(tmp_path: Path) -> None:
+    random_reader(small()).save_pretrained(tmp_path)
+    assert Reader.from_pretrained(tmp_path).tokenizer is None
+
+
+def test_saving_again_replaces(saved: Path) -> None:
+    Reader.from_preset("tiny-lumen", seed=1).save_pretrained(saved)
+    assert Reader.from_pretrained(saved).config == systems.config("tiny-lumen")
+
+
+def test_fingerprints_differ_by_config_weights_and_tokenizer() -> None:
+    reader = Reader.from_preset("tiny-fid")
+    prints = {checkpoint.fingerprint(reader), checkpoint.fingerprint(Reader.from_preset("tiny-fid", 1))}
+    prints.add(checkpoint.fingerprint(Reader.from_preset("tiny-fid-light")))
+    reader.tokenizer = None
+    prints.add(checkpoint.fingerprint(reader))
+    assert len(prints) == 4
+
+
+def test_assigning_in_place_keeps_the_parameters() -> None:
+    reader, other = random_reader(small(), 1), random_reader(small(), 2)
+    before = {n: id(p) for n, p in reader.named_parameters()}
+    checkpoint.assign_in_place(reader, weights(other), "there")
+    assert {n: id(p) for n, p in reader.named_parameters()} == before
+    assert all(torch.equal(p, weights(other)[n]) for n, p in weights(reader).items())
+
+
+# What is refused
+
+
+def test_tensors_missing_superfluous_and_of_another_shape(saved: Path) -> None:
+    def spoil(tensors) -> None:
+        del tensors["decoder.norm.weight"]
+        tensors["decoder.extra.weight"] = torch.zeros(2)
+        tensors["live_encoder.norm.weight"] = torch.zeros(7)
+
+    rewrite(saved, spoil)
+    message = refused(saved)
+    assert "missing decoder.norm.weight" in message
+    assert "unexpected decoder.extra.weight" in message
+    assert "live_encoder.norm.weight is [7], expected [32]" in message
+
+
+def test_a_long_list_is_cut(saved: Path) -> None:
+    count = len(weights(Reader.from_preset("tiny-fid")))
+    rewrite(saved, dict.clear)
+    assert f"and {count - 5} more" in refused(saved)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 1000, -1])
+def test_truncated_weights(saved: Path, kept: int) -> None:
+    path = saved / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    assert "expected a safetensors file" in refused(saved)
+
+
+def test_missing_weights(saved: Path) -> None:
+    (saved / "model.safetensors").unlink()
+    assert "expected a safetensors file" in refused(saved)
+
+
+def test_another_tokenizer(saved: Path) -> None:
+    record = json.loads((saved / "tokenizer.json").read_text())
+    pieces = record["model"]["vocab"]
+    pieces[500], pieces[501] = pieces[501], pieces[500]  # as many tokens, with other numbers
+    (saved / "tokenizer.json").write_text(json.dumps(record))
+    assert "not the tokenizer that model.safetensors was saved with" in refused(saved)
+
+
+def test_a_lost_tokenizer(saved: Path) -> None:
+    (saved / "tokenizer.json").unlink()
+    assert "no tokenizer.json, but the reader was saved with one" in refused(saved)
+
+
+def test_the_fingerprint_is_of_the_file(saved: Path) -> None:
+    with safe_open(saved / "model.safetensors", framework="pt") as file:
+        assert len(file.metadata()[checkpoint.TOKENIZER_SHA256]) == 64
+    # A checkpoint that doesn't say is taken as it is.
+    rewrite(saved, lambda tensors: None)
+    assert Reader.from_pretrained(saved).tokenizer is not None
+
+
+def test_a_larger_vocabulary_than_the_embedding(saved: Path, tmp_path: Path) -> None:
+    config = small(vocabulary_size=100)
+    random_reader(config).save_pretrained(tmp_path / "small")
+    Tokenizer.bundled(small(vocabulary_size=16384)).save(tmp_path / "small" / "tokenizer.json")
+    assert "16384 tokens, but the reader has 100 embeddings" in refused(tmp_path / "small")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"colour": 1}, "unknown key 'colour' (known: encoder, decoder"),
+        ({"cross_attention_every": 4}, "the decoder has 3 layers"),
+        ({"self_kv_heads": 3}, "must divide the decoder's 4 heads"),
+        ({"live_layers": 4}, "the encoder has 3 layers"),
+        ({"dropout": "much"}, "dropout: "),
+    ],
+)
+def test_impossible_configurations(saved: Path, change: dict, message: str) -> None:
+    reconfigure(saved, **change)
+    assert message in refused(saved)
+
+
+def test_a_newer_format(saved: Path) -> None:
+    reconfigure(saved, format_version=2)
+    assert "format_version is 2, this fidkit reads up to 1; upgrade fidkit" in refused(saved)
+
+
+def test_a_config_of_another_reader(saved: Path) -> None:
+    systems.config("tiny-fido").save(saved / "config.json")
+    assert "does not fit its config.json" in refused(saved)
+
+
+def test_a_foreign_checkpoint_says_how_to_convert_it(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5", "d_model": 512}))
+    with pytest.raises(
+        ConfigError, match=r"a Hugging Face checkpoint \(t5\).*`fidkit convert .* NEW_DIRECTORY`"
+    ):
+        Reader.from_pretrained(tmp_path)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no config\.json in it"):
+        Reader.from_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="not a directory, not the bundled reader"):
+        Reader.from_pretrained("nobody/nothing-at-all")

@@ -1,0 +1,127 @@
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from fidkit import systems
+from fidkit.config import ReaderConfig, StackConfig
+from fidkit.errors import ConfigError, UsageError
+from oracles import small, stack
+
+
+def test_what_is_left_out_is_fid() -> None:
+    config = small()
+    assert (config.live, config.memory_layers, config.alpha) == (3, 0, 1)
+    assert config.kv_heads == (4, 4)
+    assert config.cross_layers == (True, True)
+
+
+def test_the_period_counts_from_one() -> None:
+    config = small(decoder=stack(24), cross_attention_every=6)
+    assert [n for n, reads in enumerate(config.cross_layers) if reads] == [5, 11, 17, 23]
+    # T5-small's 8 decoder layers: layers 7 and 8 follow the only one that reads.
+    assert small(decoder=stack(8), cross_attention_every=6).cross_layers.index(True) == 5
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    for name, config in systems.PRESETS.items():
+        config.save(tmp_path / "config.json")
+        assert ReaderConfig.load(tmp_path / "config.json") == config, name
+
+
+def test_a_copy_with_changes_is_checked() -> None:
+    assert small().replace(live_layers=1).memory_layers == 2
+    with pytest.raises(ConfigError, match="live_layers is 9"):
+        small().replace(live_layers=9)
+    with pytest.raises(ConfigError, match="unknown key 'colour'"):
+        small().replace(colour=1)
+
+
+def test_configurations_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        small().dropout = 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"self_kv_heads": 3}, r"self_kv_heads is 3 .* 4 heads; choose one of \[1, 2, 4\]"),
+        ({"cross_kv_heads": 8}, "cross_kv_heads is 8"),
+        ({"live_layers": 4}, "choose 0 to 3"),
+        ({"live_layers": -1}, "live_layers: "),
+        ({"cross_attention_every": 3}, "choose 1 to 2"),
+        ({"cross_attention_every": 0}, "cross_attention_every: "),
+        ({"decoder": stack(width=20).model_dump()}, "set shared_embedding to false"),
+        ({"question_in_context": "twice"}, "question_in_context: "),
+        ({"block": "t6"}, "block: "),
+        ({"kept_vectors": 0}, "kept_vectors: "),
+        ({"dropout": 1.0}, "dropout: "),
+        ({"encoder": stack().model_dump() | {"layers": 0}}, r"encoder\.layers: "),
+        (
+            {"encoder": stack().model_dump() | {"depth": 3}},
+            r"unknown key 'encoder\.depth' \(known: layers, width",
+        ),
+    ],
+)
+def test_impossible_combinations(change: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        small().replace(**change)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"format_version": 1}', '{"format_version": "1"}', "\xff"])
+def test_files_that_hold_no_configuration(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(ConfigError, match=r"config\.json"):
+        ReaderConfig.load(path)
+
+
+def test_a_newer_format(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    small().save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 99}))
+    with pytest.raises(ConfigError, match="format_version is 99, this fidkit reads up to 1; upgrade fidkit"):
+        ReaderConfig.load(path)
+
+
+# Presets
+
+
+def test_names_of_the_papers() -> None:
+    for size in ("small", "base", "large", "xl", "xxl"):
+        for name in ("fid", "fid-light", "fid-lsa", "memoryfid", "lumen"):
+            assert f"{name}-{size}" in systems.PRESETS
+        for alpha in ("eighth", "quarter", "third", "half"):
+            assert f"lumen-{size}-{alpha}" in systems.PRESETS
+    for pair in ("small-large", "base-base", "base-xl", "large-xxl", "xl-xxl"):
+        assert f"fido-{pair}" in systems.PRESETS
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha"),
+    [
+        ("fid-base", Fraction(1)),
+        ("memoryfid-base", Fraction(0)),
+        ("lumen-base", Fraction(1, 3)),
+        ("lumen-xxl-eighth", Fraction(1, 8)),
+        ("lumen-base-eighth", Fraction(1, 6)),  # 1.5 of 12 layers is no number of layers
+    ],
+)
+def test_live_share(name: str, alpha: Fraction) -> None:
+    assert systems.config(name).alpha == alpha
+
+
+def test_fido_reads_in_every_sixth_layer_with_one_head() -> None:
+    config = systems.config("fido-base-xl")
+    assert [n for n, reads in enumerate(config.cross_layers) if reads] == [5, 11, 17, 23]
+    assert config.kv_heads == (1, 1)
+    assert config.encoder.width < config.decoder.width
+    assert isinstance(config.encoder, StackConfig)
+
+
+def test_an_unknown_name_offers_the_nearest() -> None:
+    with pytest.raises(UsageError, match="no preset 'fid-bass'; did you mean fid-base"):
+        systems.config("fid-bass")

@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import pytest
+
+from fidkit.errors import CheckpointError
+from fidkit.tokens import Tokenizer
+from fidkit.types import Passage
+from oracles import small
+
+CONFIG = small(vocabulary_size=16384, question_tokens=12, passage_tokens=20)
+PASSAGE = Passage("1", "Tides", "The moon pulls at the water, and the water rises.")
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.bundled(CONFIG)
+
+
+def test_a_question_has_its_prefix_and_no_end(tokenizer: Tokenizer) -> None:
+    tokens = tokenizer.question("  who pulls? ")
+    assert tokenizer.decode(tokens.ids) == "question: who pulls?"
+    assert CONFIG.end_token not in tokens.ids
+    assert tokens.dropped == 0
+
+
+def test_a_long_question_is_cut_and_said(tokenizer: Tokenizer) -> None:
+    whole = Tokenizer(tokenizer.backend, CONFIG.replace(question_tokens=500)).question("why " * 40).ids
+    tokens = tokenizer.question("why " * 40)
+    assert tokens.ids == whole[:12]
+    assert tokens.dropped == len(whole) - 12 > 0
+
+
+def test_a_passage_ends(tokenizer: Tokenizer) -> None:
+    (ids,) = tokenizer.passages([PASSAGE])
+    assert ids[-1] == CONFIG.end_token
+    assert ids.count(CONFIG.end_token) == 1
+    assert tokenizer.decode(ids).startswith("title: Tides context: The moon")
+
+
+def test_a_long_passage_is_cut_before_its_end(tokenizer: Tokenizer) -> None:
+    (ids,) = tokenizer.passages([Passage("1", "", "water " * 100)])
+    assert len(ids) == 20
+    assert ids[-1] == CONFIG.end_token
+
+
+def test_passages_are_tokenised_each_by_itself(tokenizer: Tokenizer) -> None:
+    others = [PASSAGE, Passage("2", "", ""), Passage("3", "x", "y")]
+    assert tokenizer.passages(others) == [tokenizer.passages([p])[0] for p in others]
+    assert tokenizer.passages([]) == []
+
+
+def test_targets(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.target("the moon")
+    assert ids[-1] == CONFIG.end_token
+    assert tokenizer.decode(ids) == "the moon"
+    assert tokenizer.target("the moon", 2) == [ids[0], CONFIG.end_token]
+
+
+def test_decoding_stops_at_the_end(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.target("the moon")
+    assert tokenizer.decode([*ids, *tokenizer.target("or the sun")]) == "the moon"
+    assert tokenizer.decode([CONFIG.end_token]) == tokenizer.decode([]) == ""
+
+
+@pytest.mark.parametrize("text", ["naïve café", "東京", "1,234.5 km²", "a\tb\nc", "🌊", ""])
+def test_any_text_can_be_tokenised(tokenizer: Tokenizer, text: str) -> None:
+    (ids,) = tokenizer.passages([Passage("1", text, text)])
+    assert all(0 <= i < CONFIG.vocabulary_size for i in ids)
+
+
+def test_braces_in_texts_are_text(tokenizer: Tokenizer) -> None:
+    assert "{title}" in tokenizer.decode(tokenizer.passages([Passage("1", "{title}", "{0}")])[0])
+
+
+def test_the_fingerprint_follows_what_changes_a_passages_tokens(tokenizer: Tokenizer) -> None:
+    def fingerprint(**changes) -> str:
+        return Tokenizer(tokenizer.backend, CONFIG.replace(**changes)).fingerprint
+
+    assert fingerprint() == tokenizer.fingerprint
+    assert fingerprint(question_tokens=30, live_layers=1) == tokenizer.fingerprint
+    others = {fingerprint(passage_tokens=21), fingerprint(passage_format="{text}"), fingerprint(end_token=2)}
+    assert len(others | {tokenizer.fingerprint}) == 4
+
+
+def test_saved_and_loaded(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path / "tokenizer.json")
+    again = Tokenizer.load(tmp_path / "tokenizer.json", CONFIG)
+    assert again.fingerprint == tokenizer.fingerprint
+
+
+def test_files_that_hold_no_tokenizer(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    with pytest.raises(CheckpointError, match=r"expected a tokenizer\.json"):
+        Tokenizer.load(path, CONFIG)
+    path.write_text("{}")
+    with pytest.raises(CheckpointError, match=r"expected a tokenizer\.json"):
+        Tokenizer.load(path, CONFIG)
+
+
+def test_more_tokens_than_embeddings() -> None:
+    with pytest.raises(CheckpointError, match="16384 tokens, but the reader has 37 embeddings"):
+        Tokenizer.bundled(small())
