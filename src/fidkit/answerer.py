@@ -71,7 +71,7 @@ def answer_batch(
     Timings are of the whole batch, the same in every answer.
 
     Raises:
-        UsageError: an empty question, or lists of different lengths.
+        UsageError: an empty question, lists of different lengths, or no room for an answer.
         CheckpointError: the reader has no tokenizer.
     """
     if len(questions) != len(passages):
@@ -80,6 +80,8 @@ def answer_batch(
         )
     for question in questions:
         check_question(question)
+    if max_new_tokens < 1:
+        raise UsageError(f"max_new_tokens is {max_new_tokens}; expected 1 or more")
     if not questions:
         return []
     tokenizer, clock = tokenizer_of(reader), _Clock()

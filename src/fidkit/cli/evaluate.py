@@ -51,6 +51,8 @@ def evaluate(
         raise UsageError(
             f"--passages is {passages}; expected 1 or more (for no passages at all: --context none)"
         )
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit is {limit}; expected 1 or more questions")
     if context not in get_args(ContextKind):
         raise UsageError(f"--context is {context!r}; expected one of {', '.join(get_args(ContextKind))}")
     report, path = _run(reader, data, corpus, passages, cast("ContextKind", context), limit, predictions)

@@ -35,7 +35,8 @@ def train(
                 bar.describe(line(row))
 
         Trainer(loaded, show).run()
-    print(f"{loaded.output}/best")
+    # Without development questions there is no best.
+    print(f"{loaded.output}/{'best' if loaded.evaluation.files else 'last'}")
 
 
 def line(row: dict[str, Any]) -> str:

@@ -31,10 +31,17 @@ def passages_for(
         n: passages a question, for `retrieved` and `foreign`.
         search: passages for a question, the best first.
         get: passages by id.
+
+    Raises:
+        DataError: one question alone has no other to take passages from.
     """
     if kind in ("gold", "foreign-gold"):
         questions = [question for question in questions if question.positive_ids]
     shift = len(questions) // 2 if kind in ("foreign", "foreign-gold") else 0
+    if kind in ("foreign", "foreign-gold") and not shift:
+        raise DataError(
+            f"{kind} passages come from other questions; expected 2 or more, got {len(questions)}"
+        )
     for number, question in enumerate(questions):
         other = questions[(number + shift) % len(questions)]
         if kind == "none":

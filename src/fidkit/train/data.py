@@ -22,6 +22,8 @@ from fidkit.types import Passage
 
 POOL = 8
 """Batches that are drawn together and sorted by length, so that little is padded."""
+CLOZE_ATTEMPTS = 10_000
+"""Passages to try for a cloze; where none of so many has a span to ask for, there is hardly one at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class ClozeSource:
         self.passages = passages
 
     def draw(self, number: int, rng: random.Random, stage: StageSpec) -> Drawn:
-        while True:
+        for _ in range(CLOZE_ATTEMPTS):
             cloze = make_cloze(
                 rng.choice(self.passages),
                 rng,
@@ -74,9 +76,12 @@ class ClozeSource:
                 removed=stage.removed,
             )
             if cloze:
-                break
-        others = rng.sample(self.passages, stage.passages - 1)
-        return Drawn(cloze.question, cloze.answer, _shuffled([cloze.passage, *others], rng))
+                others = rng.sample(self.passages, min(len(self.passages), stage.passages - 1))
+                return Drawn(cloze.question, cloze.answer, _shuffled([cloze.passage, *others], rng))
+        raise DataError(
+            f"{CLOZE_ATTEMPTS:,} passages gave no cloze question; expected sentences of five words or more "
+            "with a name, a number or a phrase to ask for"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,20 +232,23 @@ def read_ranked(path: Path) -> dict[str, list[str]]:
         DataError: names file and line.
     """
     ranked = {}
-    with (
-        gzip.open(path, "rt", encoding="utf-8")
-        if path.suffix == ".gz"
-        else path.open(encoding="utf-8") as lines
-    ):
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-                ranked[str(row["id"])] = [str(i) for i in row["ctx_ids"]]
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(
-                    f"{path}, line {number}: expected {{'id', 'ctx_ids'}}, but {error!r}"
-                ) from error
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                identity, found = _ranked(line, f"{path}:{number}")
+                ranked[identity] = found
+    except (OSError, EOFError, UnicodeError) as error:
+        raise DataError(f"{path}: expected a readable UTF-8 file of ranked passages, but {error}") from error
     return ranked
+
+
+def _ranked(line: str, where: str) -> tuple[str, list[str]]:
+    try:
+        row = json.loads(line)
+        return str(row["id"]), [str(i) for i in row["ctx_ids"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{where}: expected {{'id', 'ctx_ids'}}, but {error!r}") from error
 
 
 # Batches

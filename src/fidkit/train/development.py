@@ -6,6 +6,7 @@ import torch
 
 from fidkit.batch import collate
 from fidkit.engine.generate import greedy
+from fidkit.errors import DataError
 from fidkit.evaluate.data import read_questions
 from fidkit.evaluate.metrics import exact_match, f1
 from fidkit.reader import Reader
@@ -40,6 +41,11 @@ class Development:
                 chosen.append((question.question, question.answers, list(listed)))
             if len(chosen) == self.spec.limit:
                 break
+        if not chosen:
+            raise DataError(
+                f"{recipe.path(self.spec.files[name])}: no question with {self.spec.context} passages, "
+                "so nothing to evaluate on; check `passages` and `evaluation.retrieved`"
+            )
         return sorted(chosen, key=lambda item: max(len(p.text) for p in item[2]))
 
     def scores(self, reader: Reader) -> dict[str, dict[str, float]]:

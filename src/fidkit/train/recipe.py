@@ -126,7 +126,7 @@ class Recipe(Strict):
     """A training run.
 
     Attributes:
-        output: run directory: `log.jsonl`, `recipe.toml`, `last/`, `best/`.
+        output: run directory: `log.jsonl`, `recipe.json`, `last/`, `best/`.
         data: folder in front of all relative data paths.
         passages: sources of passages, as for `fidkit corpus build`.
         held_out: question files; pages that hold their answers are kept out of cloze questions.
