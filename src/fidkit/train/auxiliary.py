@@ -10,7 +10,7 @@ All three need an answer that stands in a passage:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,9 @@ class Places:
     token: Tensor
     first: Tensor
     last: Tensor
+
+    def to(self, device: torch.device) -> Places:
+        return Places(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
 def find_places(passages: Sequence[Sequence[Sequence[int]]], targets: Sequence[Sequence[int]]) -> Places:

@@ -44,6 +44,11 @@ class Example:
     target: list[int]
 
     @property
+    def tokens(self) -> int:
+        """Tokens of all rows."""
+        return len(self.question) * len(self.passages) + sum(map(len, self.passages))
+
+    @property
     def longest(self) -> int:
         """Tokens of the longest row."""
         return len(self.question) + max(map(len, self.passages))

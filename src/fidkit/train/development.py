@@ -64,7 +64,9 @@ class Development:
             batch = collate(
                 [tokenizer.question(q).ids for q, _, _ in part], [tokenizer.passages(p) for *_, p in part]
             )
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            device = reader.embedding.weight.device
+            batch = batch.to(device)
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
                 generated = greedy(reader, reader.read(batch))
             for (_, answers, _), ids in zip(part, generated.ids_BT.tolist(), strict=True):
                 text = tokenizer.decode([i for i in ids if i >= 0])

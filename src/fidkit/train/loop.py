@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fidkit import checkpoint
-from fidkit.batch import IGNORED, Batch, collate
+from fidkit.batch import Batch, collate
 from fidkit.errors import CheckpointError, ConfigError, FidkitError
 from fidkit.nn.positions import RelativeBias
 from fidkit.reader import Reader
@@ -26,6 +27,7 @@ from fidkit.tokens import Tokenizer
 from fidkit.train.auxiliary import Auxiliary, find_places
 from fidkit.train.data import Example, Stream, load_passages, load_sources
 from fidkit.train.development import Development
+from fidkit.train.group import Group
 from fidkit.train.matching import match_and_copy
 from fidkit.train.recipe import Recipe, StageSpec
 from fidkit.train.schedule import rate
@@ -55,9 +57,12 @@ class Trainer:
         self.directory = Path(recipe.output)
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
+        self.group = Group.join()
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(recipe.seed)
-        self.reader = _make_reader(recipe)
-        self.auxiliary = Auxiliary(self.reader)
+        self.reader = _make_reader(recipe).to(self.device)
+        self.auxiliary = Auxiliary(self.reader).to(self.device)
+        torch.manual_seed(recipe.seed + self.group.rank)  # dropout; the same weights, other masks
         passages = load_passages(recipe)
         self.stream = Stream(recipe, load_sources(recipe, passages), self.tokenizer)
         self.development = Development(recipe, passages)
@@ -117,7 +122,7 @@ class Trainer:
 
     def _look_after(self, step: int) -> None:
         last = step == self.recipe.steps
-        if step % self.recipe.evaluation.every == 0 or last:
+        if (step % self.recipe.evaluation.every == 0 or last) and self.group.leads:
             self.evaluate()
         if step % self.recipe.save_every == 0 or last:
             self.save()
@@ -132,34 +137,32 @@ class Trainer:
         self.reader.train()
         self.auxiliary.train()
         parts = [self.stream.next(number) for _ in range(stage.accumulate)]
-        batches = [_collate(part) for part in parts]
-        targets = sum(int((b.labels != IGNORED).sum()) for b in batches if b.labels is not None)
-        questions = sum(map(len, parts))
+        examples = [example for part in parts for example in part]
+        targets, questions = sum(len(e.target) for e in examples), len(examples)
         sums: dict[str, float] = {}
-        for part, batch in zip(parts, batches, strict=True):
-            losses = self._losses(part, batch, stage)
+        for part in filter(None, map(self.group.share, parts)):
+            losses = self._losses(part, stage)
             answer = losses.pop("answer") / targets
             shares = {name: value * len(part) / questions for name, value in losses.items()}
-            total = answer + stage.auxiliary * self._fade() * sum(shares.values(), torch.zeros(()))
+            total = answer + stage.auxiliary * self._fade() * sum(shares.values())
             total.backward()
             for name, value in {"loss": answer, **shares}.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach())
+        sums = _added(self.group.gather(sums))
         self._update(sums)
-        tokens = sum(
-            int(b.passage_lengths.sum() + b.question_lengths[b.question_of_passage].sum()) for b in batches
-        )
-        return sums, (tokens, questions)
+        return sums, (sum(e.tokens for e in examples), questions)
 
-    def _losses(self, part: Sequence[Example], batch: Batch, stage: StageSpec) -> dict[str, Tensor]:
+    def _losses(self, part: Sequence[Example], stage: StageSpec) -> dict[str, Tensor]:
         """Summed cross-entropy of the answers, and the auxiliary losses if the stage wants them."""
+        batch = _collate(part).to(self.device)
         assert batch.labels is not None
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             context = self.reader.read(batch)
             probe = self.auxiliary.probe if stage.auxiliary else None
             answer = self.reader.answer_loss(batch.labels, context, probe)
             if not stage.auxiliary:
                 return {"answer": answer}
-            places = find_places([e.passages for e in part], [e.target for e in part])
+            places = find_places([e.passages for e in part], [e.target for e in part]).to(self.device)
             return {"answer": answer, **self.auxiliary.losses(batch, context, places)}
 
     def _update(self, sums: dict[str, float]) -> None:
@@ -167,6 +170,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate(self.step, self.recipe.steps, spec)
         trained = [p for group in self.optimiser.param_groups for p in group["params"]]
+        self.group.sum_gradients(trained)
         sums["norm"] = float(torch.nn.utils.clip_grad_norm_(trained, spec.clip))
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -197,7 +201,9 @@ class Trainer:
             checkpoint.save(self.reader, self.directory / "best")
 
     def log(self, kind: str, **values: Any) -> None:
-        """Report a row and append it to `log.jsonl`."""
+        """Report a row and append it to `log.jsonl`; process 0 only."""
+        if not self.group.leads:
+            return
         row = {"kind": kind, "step": self.step, "steps": self.recipe.steps}
         row |= {"seconds": round(self.seconds, 1), "cpu_seconds": round(self.cpu_seconds, 1)}
         row |= {"rate": rate(max(0, self.step - 1), self.recipe.steps, self.recipe.optimiser), **values}
@@ -209,6 +215,9 @@ class Trainer:
 
     def save(self) -> None:
         """Replace `last/` as a whole, so that a kill leaves either the old or the new one."""
+        random = self.group.gather(torch.get_rng_state())
+        if not self.group.leads:
+            return
         new, last, old = (self.directory / name for name in ("last.new", "last", "last.old"))
         shutil.rmtree(new, ignore_errors=True)
         checkpoint.save(self.reader, new)
@@ -222,7 +231,7 @@ class Trainer:
                 "stream": self.stream.state(),
                 "optimiser": self.optimiser.state_dict(),
                 "auxiliary": self.auxiliary.state_dict(),
-                "random": torch.get_rng_state(),
+                "random": random,
             },
             new / STATE,
         )
@@ -235,8 +244,9 @@ class Trainer:
     def resume(self) -> None:
         """Go to where the run was saved last; stay at the start if it never was."""
         last, old = self.directory / "last", self.directory / "last.old"
-        if old.exists() and not last.exists():
+        if self.group.leads and old.exists() and not last.exists():
             old.rename(last)  # killed between the two renames of save()
+        self.group.wait()
         if not (last / STATE).exists():
             return
         try:
@@ -251,12 +261,13 @@ class Trainer:
         self.stream.restore(state["stream"])
         self.step, self.best = state["step"], state["best"]
         self.seconds, self.cpu_seconds = state["seconds"], state["cpu_seconds"]
-        torch.set_rng_state(state["random"])
+        if self.group.rank < len(state["random"]):
+            torch.set_rng_state(state["random"][self.group.rank])
 
     def _rewind_log(self) -> None:
         """Take rows of steps that will be done again out of the log, and a row that a kill cut off."""
         path = self.directory / "log.jsonl"
-        if not path.exists():
+        if not self.group.leads or not path.exists():
             return
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = "".join(x for x in lines if x.endswith("\n") and json.loads(x)["step"] <= self.step)
@@ -270,6 +281,8 @@ class Trainer:
                 f"{self.directory} holds a run of another recipe ({path.name} differs); "
                 "choose another output, or delete it to start over"
             )
+        if not self.group.leads:
+            return
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
@@ -301,6 +314,13 @@ def _changed(reader: Reader, changes: dict[str, Any]) -> Reader:
     tensors = {name: p.detach() for name, p in reader.named_parameters()}
     checkpoint.assign_in_place(changed, tensors, "reader.changes")
     return changed
+
+
+def _added(rows: Iterable[dict[str, float]]) -> dict[str, float]:
+    total: Counter[str] = Counter()
+    for row in rows:
+        total.update(row)
+    return dict(total)
 
 
 def _collate(part: Sequence[Example]) -> Batch:

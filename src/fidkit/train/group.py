@@ -1,0 +1,70 @@
+"""Several processes that train as one: each takes a share of every batch, and gradients are summed.
+
+    torchrun --nproc-per-node 2 -m fidkit train RECIPE.toml
+
+All processes draw the same examples, so that losses are divided by the whole batch and nothing depends on
+who takes which. A process alone is a group of one, for which all of this is the identity.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """This process and how many there are; process 0 logs, evaluates and saves."""
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def join(cls) -> Group:
+        """The group that torchrun started, or a group of one."""
+        size = int(os.environ.get("WORLD_SIZE", "1"))
+        if size == 1:
+            return cls()
+        if not distributed.is_initialized():
+            distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        return cls(distributed.get_rank(), size)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is process 0."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """The items that this process takes."""
+        return items[self.rank :: self.size]
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            distributed.barrier()
+
+    def gather(self, value: T) -> list[T]:
+        """The value of each process, by rank."""
+        if self.size == 1:
+            return [value]
+        gathered: list[Any] = [None] * self.size
+        distributed.all_gather_object(gathered, value)
+        return gathered
+
+    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Give each parameter the sum of its gradients in all processes."""
+        if self.size == 1:
+            return
+        trained = list(parameters)
+        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in trained]
+        flat = torch.cat([g.flatten() for g in grads])
+        distributed.all_reduce(flat)
+        for p, summed in zip(trained, flat.split([p.numel() for p in trained]), strict=True):
+            p.grad = summed.view_as(p)
