@@ -1,0 +1,145 @@
+"""`fidkit ask`: one JSON object on stdout, everything else on stderr, errors in one line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fidkit.cli.app import run
+from fidkit.corpus import Corpus
+from fidkit.reader import Reader
+
+QUESTION = "where does tea come from?"
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> str:
+    directory = tmp_path_factory.mktemp("reader")
+    Reader.from_preset("tiny-fid").save_pretrained(directory)
+    return str(directory)
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "tea.md").write_text("# Tea\n\nTea comes from China.\n")
+    (folder / "coffee.txt").write_text("Coffee comes from Ethiopia, tea does not.")
+    (folder / "picture.txt").write_bytes(b"\x89PNG\xff\x00")
+    return folder
+
+
+def test_json_is_one_object_with_the_keys_of_the_contract(
+    reader: str, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["ask", QUESTION, "--in", str(docs), "--reader", reader, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1
+    record = json.loads(out)
+    keys = ["question", "answer", "score", "evidence", "timings_ms", "reader", "notes"]
+    assert list(record) == keys
+    assert (record["question"], record["reader"], record["notes"]) == (QUESTION, reader, [])
+    assert {e["source"].split(":")[0] for e in record["evidence"]} == {"tea.md", "coffee.txt"}
+    assert all(list(e) == ["id", "title", "text", "score", "source"] for e in record["evidence"])
+    assert sum(e["score"] for e in record["evidence"]) == pytest.approx(1, abs=1e-5)
+    assert record["score"] < 0
+    assert {"search", "encode", "decode", "total"} <= record["timings_ms"].keys()
+    assert "{" not in err
+
+
+def test_the_second_use_reuses_the_index_and_later_ones_refresh_it(
+    reader: str, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ask(question: str) -> dict:
+        assert run(["ask", question, "--in", str(docs), "--reader", reader, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    def index() -> dict[Path, int]:
+        corpora = Path(os.environ["FIDKIT_HOME"])
+        files = [path for path in corpora.rglob("*") if path.is_file() and ".sqlite" not in path.name]
+        return {path: path.stat().st_mtime_ns for path in files}
+
+    first, built = ask(QUESTION), index()
+    second = ask(QUESTION)
+    assert index() == built != {}
+    for key in ("answer", "score", "evidence"):
+        assert first[key] == second[key]
+    (docs / "cocoa.txt").write_text("Cocoa comes from the Amazon.")
+    assert ask("what of cocoa and the Amazon?")["evidence"][0]["source"].startswith("cocoa.txt")
+
+
+def test_a_built_corpus_or_several_sources_will_do(
+    reader: str, docs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Corpus.build(docs, tmp_path / "built").close()
+    both = ["--in", str(docs / "tea.md"), "--in", str(docs / "coffee.txt")]
+    for sources in (["--in", str(tmp_path / "built")], both):
+        assert run(["ask", QUESTION, *sources, "--reader", reader, "--json"]) == 0
+        assert len(json.loads(capsys.readouterr().out)["evidence"]) == 2
+    assert run(["ask", QUESTION, *both, "--reader", reader, "--json", "--passages", "1"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["evidence"]) == 1
+
+
+def test_a_person_sees_the_answer_its_evidence_and_where_it_stands(
+    reader: str, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["ask", QUESTION, "--in", str(docs), "--reader", reader]) == 0
+    out, err = capsys.readouterr()
+    assert "Tea comes from China." in out
+    assert "[tea.md:" in out
+    assert "%" in out
+    assert "2 passages read in" in err
+
+
+@pytest.mark.parametrize(
+    ("question", "said"), [("xyzzy?", "no passage shares a word"), ("tea " * 99, "tokens long")]
+)
+def test_notes_go_to_stderr_and_into_the_json(
+    reader: str, docs: Path, question: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["ask", question, "--in", str(docs), "--reader", reader, "--json"]) == 0
+    out, err = capsys.readouterr()
+    [note] = json.loads(out)["notes"]
+    assert said in note
+    assert f"note: {note}" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([" "], 2, "the question is empty"),
+        (["who?", "--passages", "0"], 2, "--passages is 0"),
+        (["who?", "--in", "no/such/folder"], 1, "no/such/folder"),
+        (["who?", "--in", "{empty}"], 1, "empty"),
+        (["who?", "--in", "{docs}", "--reader", "{docs}"], 1, "no config.json"),
+        (["who?", "--in", "{docs}", "--reader", "no such reader!"], 1, "no reader 'no such reader!'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    arguments: list[str],
+    code: int,
+    said: str,
+    docs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "empty").mkdir()
+    places = {"docs": docs, "empty": tmp_path / "empty"}
+    assert run(["ask", *(a.format(**places) for a in arguments), "--json"]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    last = err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert said in last
+    assert "Traceback" not in err
+
+
+def test_as_a_command_only_json_reaches_stdout(reader: str, docs: Path) -> None:
+    command = [sys.executable, "-c", "from fidkit.cli import main; main()", "ask", QUESTION]
+    command += ["--in", str(docs), "--reader", reader, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["question"] == QUESTION

@@ -1,0 +1,115 @@
+"""`fidkit evaluate`: a report as the contract has it, predictions, controls."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fidkit.cli.app import run
+from fidkit.corpus import Corpus
+from fidkit.reader import Reader
+from train.toy import FACTS, IDS, write_rows, write_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Questions, the corpus of their passages, and a reader."""
+    folder = tmp_path_factory.mktemp("world")
+    write_world(folder)
+    Corpus.build(folder / "passages.jsonl", folder / "corpus").close()
+    Reader.from_preset("tiny-fid").save_pretrained(folder / "reader")
+    return folder
+
+
+def arguments(world: Path, *more: str, corpus: bool = True) -> list[str]:
+    given = ["evaluate", "--reader", str(world / "reader"), "--data", str(world / "questions.jsonl")]
+    return [*given, *(["--corpus", str(world / "corpus")] if corpus else []), *more]
+
+
+def report(given: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert run([*given, "--json"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    return json.loads(out)
+
+
+def test_json_has_the_keys_of_the_contract(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = report(arguments(world, "--passages", "2"), capsys)
+    assert {"n", "em", "f1", "recall", "seconds", "reader"} <= record.keys()
+    assert (record["n"], record["reader"], record["passages"]) == (8, str(world / "reader"), 2)
+    assert 0 <= record["em"] <= record["f1"] <= 100
+    assert list(record["recall"]) == ["1"]
+    assert record["seconds"] > 0
+
+
+def test_contexts_are_what_they_say(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def read(context: str) -> dict[str, list[str]]:
+        path = tmp_path / f"{context}.jsonl"
+        report(arguments(world, "--context", context, "--predictions", str(path)), capsys)
+        rows = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+        return {row["id"]: row["passage_ids"] for row in rows}
+
+    half = len(IDS) // 2
+    assert read("gold") == {f"q{i}": [i] for i in IDS}
+    assert read("foreign-gold") == {f"q{i}": [IDS[(n + half) % len(IDS)]] for n, i in enumerate(IDS)}
+    assert read("none") == {f"q{i}": [] for i in IDS}
+
+
+def test_predictions_hold_a_row_a_question(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out.jsonl"
+    record = report(arguments(world, "--limit", "3", "--predictions", str(path)), capsys)
+    rows = {row["id"]: row for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
+    assert record["n"] == len(rows) == 3
+    assert rows.keys() == {f"q{i}" for i in IDS[:3]}
+    assert rows["qp0"]["answers"] == FACTS[0][3]
+    assert sum(row["em"] for row in rows.values()) / 3 * 100 == pytest.approx(record["em"])
+    assert all({"prediction", "score", "passage_ids"} <= row.keys() for row in rows.values())
+
+
+def test_questions_may_bring_their_passages(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [{"title": title, "text": text} for title, text, *_ in FACTS[:2]]
+    path = write_rows(tmp_path / "own.jsonl", [{"question": "who?", "answers": ["Roald"], "ctxs": own}])
+    given = ["evaluate", "--reader", str(world / "reader"), "--data", str(path)]
+    assert report(given, capsys)["recall"] == {"1": 100}
+
+
+def test_a_person_reads_one_line(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments(world, "--limit", "2", "--passages", "1")) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert "2 questions, EM " in out
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "said"),
+    [
+        (["--passages", "0"], 2, "--passages is 0"),
+        (["--limit", "0"], 2, "--limit is 0"),
+        (["--context", "golden"], 2, "expected one of retrieved, gold, foreign, foreign-gold, none"),
+        (["--data", "missing.jsonl"], 1, "missing.jsonl"),
+        (["--corpus", "missing.corpus"], 1, "missing.corpus"),
+        (["--context", "foreign", "--limit", "1"], 1, "expected 2 or more, got 1"),
+        (["--predictions", "no/such/folder/out.jsonl"], 1, "can't write predictions"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    world: Path, more: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments(world, *more)) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert said in err
+
+
+def test_without_corpus_and_passages_the_remedy_is_named(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments(world, corpus=False)) == 1
+    assert "give --corpus" in capsys.readouterr().err

@@ -1,0 +1,80 @@
+"""What a reader gets to read: its own passages, those of another question, or none."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from fidkit.errors import DataError
+from fidkit.evaluate.contexts import ContextKind, no_corpus, passages_for
+from fidkit.evaluate.data import Question
+from fidkit.types import Passage
+
+
+def passage(name: str) -> Passage:
+    return Passage(name, "", f"text of {name}")
+
+
+def question(number: int, *own: str, gold: str | None = None) -> Question:
+    passages = tuple(map(passage, own))
+    return Question(str(number), f"q{number}", ("a",), None, passages, (), (gold, "other") if gold else ())
+
+
+QUESTIONS = [
+    question(0, gold="g0"),
+    question(1, "own1", "own2", "own3"),
+    question(2),
+    question(3, gold="g3"),
+    question(4, gold="g4"),
+]
+
+
+def read(kind: ContextKind, n: int = 2, questions: Sequence[Question] = QUESTIONS) -> dict[str, list[str]]:
+    def search(text: str, k: int) -> list[Passage]:
+        return [passage(f"{text}/{rank}") for rank in range(k)]
+
+    def get(ids: Sequence[str]) -> list[Passage]:
+        return [passage(i) for i in ids]
+
+    read = passages_for(questions, kind, n, search=search, get=get)
+    return {asked.question: [p.id for p in passages] for asked, passages in read}
+
+
+def test_retrieved_is_the_files_own_passages_or_a_search() -> None:
+    assert read("retrieved") == {
+        "q0": ["q0/0", "q0/1"],
+        "q1": ["own1", "own2"],
+        "q2": ["q2/0", "q2/1"],
+        "q3": ["q3/0", "q3/1"],
+        "q4": ["q4/0", "q4/1"],
+    }
+
+
+def test_gold_is_one_known_passage_and_leaves_out_questions_without() -> None:
+    assert read("gold") == {"q0": ["g0"], "q3": ["g3"], "q4": ["g4"]}
+
+
+@pytest.mark.parametrize(("foreign", "own"), [("foreign", "retrieved"), ("foreign-gold", "gold")])
+def test_foreign_is_what_the_question_half_a_file_away_gets(foreign: ContextKind, own: ContextKind) -> None:
+    expected, given = read(own), read(foreign)
+    assert list(given) == list(expected)
+    assert all(given[asked] != expected[asked] for asked in given)
+    order = list(expected.values())
+    assert list(given.values()) == order[len(order) // 2 :] + order[: len(order) // 2]
+
+
+def test_none_reads_nothing_and_needs_no_corpus() -> None:
+    given = passages_for(QUESTIONS, "none", 2, search=no_corpus, get=no_corpus)
+    assert [(asked.question, passages) for asked, passages in given] == [(f"q{n}", []) for n in range(5)]
+
+
+@pytest.mark.parametrize("kind", ["foreign", "foreign-gold"])
+def test_a_question_is_never_foreign_to_itself(kind: ContextKind) -> None:
+    with pytest.raises(DataError, match=f"{kind} passages come from other questions"):
+        read(kind, questions=QUESTIONS[:1])
+
+
+def test_without_a_corpus_the_file_must_bring_passages() -> None:
+    own = passages_for(QUESTIONS[1:2], "retrieved", 9, search=no_corpus, get=no_corpus)
+    assert [len(passages) for _, passages in own] == [3]
+    with pytest.raises(DataError, match="give --corpus"):
+        list(passages_for(QUESTIONS[:1], "retrieved", 9, search=no_corpus, get=no_corpus))

@@ -1,0 +1,238 @@
+"""Answers: the same alone and in company, with evidence that is what the decoder looked at."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from fidkit import Corpus, Passage
+from fidkit.answerer import NOTHING_FOUND, Answerer, answer_batch
+from fidkit.batch import collate
+from fidkit.engine.generate import greedy
+from fidkit.errors import CheckpointError, UsageError
+from fidkit.nn.attention import CrossAttention
+from fidkit.reader import Reader
+from fidkit.tokens import Tokenizer
+from fidkit.types import Answer
+
+SYSTEMS = ["tiny-fid", "tiny-fid-light", "tiny-fid-lsa", "tiny-fido", "tiny-memoryfid", "tiny-lumen"]
+PASSAGES = [
+    Passage("tea", "Tea", "Tea comes from China. It was first a medicine."),
+    Passage("nile", "Nile", "The Nile flows north."),
+    Passage("fram", "Fram", "Fram was the ship that carried Nansen and later Amundsen to the ice, and back."),
+]
+QUESTIONS = ["where does tea come from?", "who?", "which ship carried both of the explorers?"]
+READ = [PASSAGES, PASSAGES[1:2], PASSAGES[::-1][:2]]
+STAGES = ["tokenize", "encode", "decode", "evidence", "total"]
+
+
+@pytest.fixture(scope="module", params=SYSTEMS)
+def reader(request: pytest.FixtureRequest) -> Reader:
+    return sharpened(request.param)
+
+
+@pytest.fixture(scope="module")
+def fid() -> Reader:
+    return sharpened("tiny-fid")
+
+
+def sharpened(name: str) -> Reader:
+    """A random reader whose cross-attention is not almost even."""
+    reader = Reader.from_preset(name)
+    with torch.no_grad():
+        for module in reader.modules():
+            if isinstance(module, CrossAttention):
+                module.query.weight.mul_(8)
+    return reader
+
+
+def shares(answer: Answer) -> dict[str, float]:
+    return {evidence.passage.id: evidence.score for evidence in answer.evidence}
+
+
+def naive_shares(reader: Reader, question: str, passages: list[Passage], tokens: int) -> list[float]:
+    """Attention mass of the answer's tokens by passage, from what goes into each cross-attention."""
+    tokenizer = reader.tokenizer
+    batch = collate([tokenizer.question(question).ids], [tokenizer.passages(passages)])
+    mass = torch.zeros(len(passages))
+
+    def watch(module: CrossAttention, inputs: tuple, _output: torch.Tensor) -> None:
+        x, (keys, _), _, _ = inputs
+        query = module.query(x)[0].view(len(x[0]), module.heads, -1)
+        for head in range(module.heads):
+            key = keys[0, head * module.kv_heads // module.heads]
+            for step in range(len(query)):
+                attended = (key @ query[step, head]).softmax(0)
+                for number in range(len(passages)):
+                    mass[number] += attended[context.passage_BM[0] == number].sum()
+
+    with torch.no_grad():
+        context = reader.read(batch)
+        ids = greedy(reader, context, tokens).ids_BT
+        layers = [module for module in reader.modules() if isinstance(module, CrossAttention)]
+        assert len(layers) == sum(reader.config.cross_layers)
+        hooks = [layer.register_forward_hook(watch) for layer in layers]
+        reader.decode(ids, context)
+        for hook in hooks:
+            hook.remove()
+    return (mass / mass.sum()).tolist()
+
+
+def test_evidence_is_the_attention_of_the_layers_that_read(reader: Reader) -> None:
+    for question, passages in zip(QUESTIONS, READ, strict=True):
+        answer = reader.answer(question, passages, 5)
+        expected = naive_shares(reader, question, passages, 5)
+        given = shares(answer)
+        assert [given[p.id] for p in passages] == pytest.approx(expected, abs=1e-5)
+        assert sum(given.values()) == pytest.approx(1, abs=1e-5)
+        ranked = [evidence.score for evidence in answer.evidence]
+        assert ranked == sorted(ranked, reverse=True)
+
+
+def test_a_batch_answers_as_one_by_one(reader: Reader) -> None:
+    together = reader.answer(QUESTIONS, READ, 5)
+    for question, passages, answer in zip(QUESTIONS, READ, together, strict=True):
+        alone = reader.answer(question, passages, 5)
+        assert alone.text == answer.text
+        assert alone.score == pytest.approx(answer.score, abs=1e-4)
+        assert shares(alone) == pytest.approx(shares(answer), abs=1e-4)
+
+
+def test_the_order_of_passages_changes_nothing(reader: Reader) -> None:
+    answers = [reader.answer(QUESTIONS[0], order, 5) for order in (PASSAGES, PASSAGES[::-1])]
+    assert answers[0].text == answers[1].text
+    assert answers[0].score == pytest.approx(answers[1].score, abs=1e-4)
+    assert shares(answers[0]) == pytest.approx(shares(answers[1]), abs=1e-4)
+
+
+def test_a_passage_given_twice_is_two_pieces_of_evidence(fid: Reader) -> None:
+    answer = fid.answer(QUESTIONS[0], [PASSAGES[0], PASSAGES[0]], 3)
+    assert [evidence.score for evidence in answer.evidence] == pytest.approx([0.5, 0.5], abs=1e-5)
+
+
+def test_the_score_is_the_mean_log_probability_under_teacher_forcing(reader: Reader) -> None:
+    tokenizer = reader.tokenizer
+    for question, passages in zip(QUESTIONS, READ, strict=True):
+        answer = reader.answer(question, passages, 6)
+        asked, read = [tokenizer.question(question).ids], [tokenizer.passages(passages)]
+        ids = greedy(reader, reader.read(collate(asked, read)), 6).ids_BT[0].tolist()
+        with torch.no_grad():
+            output = reader(collate(asked, read, [ids]))
+        assert answer.text == tokenizer.decode(ids)
+        assert answer.score == pytest.approx(-float(output.loss), abs=1e-4)
+
+
+# Questions and passages at the edge
+
+
+@pytest.mark.parametrize("question", ["", " \n\t"])
+def test_an_empty_question_is_refused(fid: Reader, question: str) -> None:
+    for ask in (
+        lambda: fid.answer(question, PASSAGES),
+        lambda: fid.answer(["who?", question], [PASSAGES, PASSAGES]),
+    ):
+        with pytest.raises(UsageError, match="the question is empty"):
+            ask()
+
+
+def test_a_long_question_is_cut_and_said(fid: Reader) -> None:
+    long = "who " * 200
+    noted, silent = fid.answer([long, "who?"], [PASSAGES, PASSAGES], 3)
+    tokens = len(Tokenizer(fid.tokenizer.backend, fid.config.replace(question_tokens=999)).question(long).ids)
+    limit = fid.config.question_tokens
+    [note] = noted.notes
+    assert [int(number) for number in re.findall(r"\d+", note)] == [tokens, limit, tokens - limit]
+    assert "cut" in note
+    assert silent.notes == ()
+    cut = fid.tokenizer.decode(fid.tokenizer.question(long).ids).removeprefix("question:")
+    assert fid.answer(cut, PASSAGES, 3).text == noted.text
+
+
+def test_without_passages_there_is_an_answer_and_no_evidence(reader: Reader) -> None:
+    alone = reader.answer("who?", [], 3)
+    assert alone.evidence == ()
+    assert alone.score < 0
+    beside, other = reader.answer(["who?", "who?"], [[], PASSAGES], 3)
+    assert (beside.text, beside.evidence) == (alone.text, ())
+    assert len(other.evidence) == 3
+
+
+def test_lists_belong_together(fid: Reader) -> None:
+    assert fid.answer([], []) == []
+    with pytest.raises(UsageError, match="2 questions but 1 lists of passages"):
+        fid.answer(["who?", "what?"], [PASSAGES])
+    with pytest.raises(UsageError, match="max_new_tokens is 0"):
+        fid.answer("who?", PASSAGES, 0)
+
+
+def test_a_reader_without_a_tokenizer_says_so(fid: Reader) -> None:
+    with pytest.raises(CheckpointError, match=r"no tokenizer\.json"):
+        Reader(fid.config).answer("who?", PASSAGES)
+
+
+def test_timings_are_of_each_stage(fid: Reader) -> None:
+    answer = fid.answer("who?", PASSAGES, 3)
+    assert list(answer.timings_ms) == STAGES
+    assert all(ms > 0 for ms in answer.timings_ms.values())
+    assert answer.timings_ms["total"] == pytest.approx(sum(answer.timings_ms[s] for s in STAGES[:-1]))
+
+
+# With a corpus
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for passage in PASSAGES:
+        (folder / f"{passage.id}.txt").write_text(passage.text)
+    return Corpus.build(folder, tmp_path / "corpus")
+
+
+def test_an_answerer_reads_what_the_corpus_finds(corpus: Corpus, fid: Reader) -> None:
+    question = "which ship carried Nansen up the Nile?"
+    answer = Answerer(corpus, fid).answer(question, 5, 4)
+    found = [hit.passage for hit in corpus.search(question, 5)]
+    assert {evidence.passage for evidence in answer.evidence} == set(found)
+    assert len(found) == 2
+    same = fid.answer(question, found, 4)
+    assert (answer.text, answer.score, answer.evidence) == (same.text, same.score, same.evidence)
+    assert list(answer.timings_ms) == ["search", *STAGES]
+    assert answer.timings_ms["total"] > answer.timings_ms["search"] > 0
+    assert len(Answerer(corpus, fid).answer(question, 1, 4).evidence) == 1
+
+
+def test_cached_tokens_give_the_same_answer(
+    corpus: Corpus, fid: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Answerer(corpus, fid).answer("where does tea come from?", max_new_tokens=4)
+    tokenized: list[Passage] = []
+    tokenize = Tokenizer.passages
+    monkeypatch.setattr(
+        Tokenizer, "passages", lambda self, some: [*map(tokenized.append, some)] and tokenize(self, some)
+    )
+    again = Answerer(corpus, fid).answer("where does tea come from?", max_new_tokens=4)
+    assert (again.text, again.score, again.evidence) == (first.text, first.score, first.evidence)
+    assert all(passage.text == "" for passage in tokenized)  # nothing but the empty passage
+
+
+def test_nothing_found_is_said(corpus: Corpus, fid: Reader) -> None:
+    answer = Answerer(corpus, fid).answer("xyzzy?", max_new_tokens=3)
+    assert (answer.evidence, answer.notes) == ((), (NOTHING_FOUND,))
+
+
+def test_an_answerer_refuses_what_makes_no_sense(corpus: Corpus, fid: Reader) -> None:
+    answerer = Answerer(corpus, fid)
+    with pytest.raises(UsageError, match="passages is 0; expected 1 or more"):
+        answerer.answer("who?", 0)
+    with pytest.raises(UsageError, match="the question is empty"):
+        answerer.answer(" ")
+
+
+def test_one_and_many_agree(fid: Reader) -> None:
+    [listed] = fid.answer(QUESTIONS[:1], READ[:1], 4)
+    [batched] = answer_batch(fid, QUESTIONS[:1], READ[:1], 4)
+    one = fid.answer(QUESTIONS[0], READ[0], 4)
+    for answer in (listed, batched):
+        assert (answer.text, answer.score, answer.evidence) == (one.text, one.score, one.evidence)

@@ -1,0 +1,87 @@
+"""A recipe says exactly what was written, and refuses everything else in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from fidkit.errors import ConfigError
+from fidkit.train.recipe import Recipe, load_recipe
+from train.toy import RECIPE, write_world
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write_world(tmp_path)
+
+
+def refusal(path: Path, *changes: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        load_recipe(path, changes)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_recipe_says_what_was_written(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert (recipe.seed, recipe.steps, recipe.stages[1].accumulate) == (3, 6, 2)
+    assert recipe.sources["facts"].files == ["questions.jsonl"]
+    assert recipe.optimiser.betas == (0.9, 0.98)
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_changes_reach_nested_keys_and_items_of_lists(path: Path) -> None:
+    changed = load_recipe(
+        path,
+        [
+            "stages.0.steps=7",
+            "stages.1.mix={ cloze = 1 }",
+            "optimiser.rate=0.5",
+            "output=runs/a b",  # text needs no quotes
+            'data="quoted"',
+            "sources.facts.where.dataset=['squad']",
+            "reader.changes.dropout=0.3",
+        ],
+    )
+    assert [stage.steps for stage in changed.stages] == [7, 3]
+    assert changed.stages[1].mix == {"cloze": 1.0}
+    assert (changed.optimiser.rate, changed.output, changed.data) == (0.5, "runs/a b", "quoted")
+    assert changed.sources["facts"].where == {"dataset": ["squad"]}
+    assert changed.reader.changes == {"dropout": 0.3}
+    assert changed.optimiser.warmup == load_recipe(path).optimiser.warmup
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("colour=red", "unknown key 'colour'"),
+        ("optimiser.speed=1", "unknown key 'optimiser.speed'"),
+        ("stages.0.speed=1", "unknown key 'stages.0.speed'"),
+        ("seed=many", "seed: "),
+        ("stages.1.steps=0", "stages.1.steps: "),
+        ("optimiser.rate=-1", "optimiser.rate: "),
+        ("sources.facts.kind=guess", "sources.facts.kind: "),
+        ("stages.0.mix={ nothing = 1.0 }", "stage 1 mixes 'nothing', but the sources are cloze, facts"),
+        ("stages=[]", "stages: "),
+        ("reader.start=somewhere", "either a preset (random weights) or a reader to start from"),
+        ("seed", "expected key=value"),
+        ("seed.x=1", "--set seed.x=1: 'x' leads nowhere"),
+        ("stages.9.steps=1", "--set stages.9.steps=1: '9' leads nowhere"),
+        ("stages.0=1", "--set stages.0=1: '0' leads nowhere"),
+    ],
+)
+def test_a_refusal_names_the_key(path: Path, change: str, named: str) -> None:
+    assert named in refusal(path, change)
+
+
+def test_a_recipe_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    missing, broken, foreign = (tmp_path / name for name in ("missing", "broken", "foreign"))
+    broken.write_text("seed = ")
+    foreign.write_bytes(b"seed = '\xff'")
+    for path in (missing, broken, foreign):
+        assert refusal(path).startswith(f"{path}: expected a recipe in TOML, but ")
+
+
+def test_keys_without_a_default_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "short.toml"
+    path.write_text(RECIPE.replace('output = "run"', ""))
+    assert "output: Field required" in refusal(path)
