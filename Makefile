@@ -1,6 +1,6 @@
 # Everything a developer types. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help ask test slow lint fix wheel
+.PHONY: help ask test slow gpu lint fix wheel
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,6 +16,9 @@ ask: $(VENV)/.core ## Ask the bundled reader; Q="your question" asks another
 
 test: $(VENV)/.dev ## Run the tests (a few minutes, CPU, no network)
 	$(VENV)/bin/python -m pytest
+
+gpu: $(VENV)/.dev ## Run the tests that need a CUDA device
+	$(VENV)/bin/python -m pytest -m gpu
 
 slow: $(VENV)/.dev ## Run the tests marked slow
 	$(VENV)/bin/python -m pytest -m "slow and not gpu and not network"

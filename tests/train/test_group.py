@@ -21,7 +21,14 @@ def trained_by(processes: int, folder: Path) -> dict[str, torch.Tensor]:
     folder.mkdir()
     recipe = write_world(folder)
     changes = [f"data={folder}", f"output={folder / 'run'}", *CHANGES]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(processes),
+    ]
     command += ["-m", "fidkit", "train", str(recipe), *(x for change in changes for x in ("--set", change))]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
