@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import rows
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -42,19 +42,10 @@ def main() -> None:
     began = time.perf_counter()
     versions = {"v1.0": True, "v1.1": False}
     found = {name: compare(tied, arguments.passages, arguments.seed) for name, tied in versions.items()}
-    row = {
-        "schema": 1,
-        "benchmark": "parity",
-        "command": " ".join(sys.argv),
-        "revision": revision(),
-        "torch": torch.__version__,
-        "transformers": importlib.metadata.version("transformers"),
-        "passages": arguments.passages,
-        "seed": arguments.seed,
-        "seconds": round(time.perf_counter() - began, 1),
-        **found,
-    }
-    print(json.dumps(row))
+    seconds = round(time.perf_counter() - began, 1)
+    theirs = importlib.metadata.version("transformers")
+    record = rows.row("parity", transformers=theirs, passages=arguments.passages, seed=arguments.seed)
+    print(json.dumps({**record, "seconds": seconds, **found}))
 
 
 def compare(tied: bool, passages: int, seed: int) -> dict[str, Any]:
@@ -65,11 +56,11 @@ def compare(tied: bool, passages: int, seed: int) -> dict[str, Any]:
         reader, _ = import_t5(directory)
     question, target = draw(12), [*draw(7), 1]
     read = [draw(int(length)) for length in torch.randint(20, 200, (passages,))]
-    rows = [question + passage for passage in read]
+    joined = [question + passage for passage in read]
 
     output = reader(batch_of([(question, read, target)]))
     output.loss.backward()
-    logits = hf_logits(model, rows, [0, *target[:-1]])
+    logits = hf_logits(model, joined, [0, *target[:-1]])
     loss = loss_of(logits, target)
     loss.backward()
     ours, theirs = dict(reader.named_parameters()), dict(model.named_parameters())
@@ -78,7 +69,7 @@ def compare(tied: bool, passages: int, seed: int) -> dict[str, Any]:
     with torch.inference_mode():
         written = greedy(reader, reader.read(batch_of([(question, read, [1])])), ANSWER_TOKENS)
         answer = [token for token in written.ids_BT[0].tolist() if token != IGNORED]
-        same = answer == hf_greedy(model, rows, ANSWER_TOKENS)
+        same = answer == hf_greedy(model, joined, ANSWER_TOKENS)
     return {
         "logit_difference": largest(output.logits[0] - logits),
         "largest_logit": largest(logits),
@@ -95,11 +86,6 @@ def draw(length: int) -> list[int]:
 
 def largest(values: torch.Tensor) -> float:
     return float(values.detach().abs().max())
-
-
-def revision() -> str:
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -209,6 +209,14 @@ def test_a_question_without_passages_reads_the_empty_passage() -> None:
     assert torch.equal(reader(empty).logits, reader(spelt_out).logits)
 
 
+@quick
+@given(config=configs(), examples=questions())
+def test_the_loss_of_real_tokens_only_is_the_loss(config, examples) -> None:
+    reader, batch = random_reader(config), batch_of(examples)
+    output = reader(batch)
+    same(reader.answer_loss(batch.labels, reader.read(batch)) / output.tokens, output.loss)
+
+
 def test_no_labels() -> None:
     with pytest.raises(ValueError, match="no labels"):
         random_reader(small())(collate([[3]], [[[4]]]))
