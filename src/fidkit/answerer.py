@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -16,6 +16,9 @@ from fidkit.errors import CheckpointError, UsageError
 from fidkit.reader import Reader
 from fidkit.tokens import QuestionTokens, Tokenizer
 from fidkit.types import Answer, Evidence, Passage
+
+Stream = Callable[[str], None]
+"""Sees an answer's text so far."""
 
 NOTHING_FOUND = "no passage shares a word with the question; the answer is a guess from the question alone"
 
@@ -32,13 +35,16 @@ class Answerer:
         self.corpus, self.reader = corpus, reader
         self.cache = corpus.token_cache(tokenizer_of(reader).fingerprint)
 
-    def answer(self, question: str, passages: int = 40, max_new_tokens: int = 32) -> Answer:
+    def answer(
+        self, question: str, passages: int = 40, max_new_tokens: int = 32, stream: Stream | None = None
+    ) -> Answer:
         """Find passages and answer from them.
 
         Args:
             question: in plain words.
             passages: how many to read, at most.
             max_new_tokens: length of the answer, at most.
+            stream: sees the text so far, each time it has grown.
 
         Raises:
             UsageError: an empty question, or no passages asked for.
@@ -49,8 +55,9 @@ class Answerer:
         start = time.perf_counter()
         hits = self.corpus.search(question, passages)
         searched = 1000 * (time.perf_counter() - start)
+        found = [hit.passage for hit in hits]
         [answer] = answer_batch(
-            self.reader, [question], [[hit.passage for hit in hits]], max_new_tokens, cache=self.cache
+            self.reader, [question], [found], max_new_tokens, cache=self.cache, stream=stream
         )
         timings = {"search": searched, **answer.timings_ms}
         timings["total"] += searched
@@ -65,10 +72,11 @@ def answer_batch(
     max_new_tokens: int = 32,
     *,
     cache: TokenCache | None = None,
+    stream: Stream | None = None,
 ) -> list[Answer]:
     """Answer questions together, each from its own passages (any number, also none).
 
-    Timings are of the whole batch, the same in every answer.
+    Timings are of the whole batch, the same in every answer. `stream` sees the first question's text grow.
 
     Raises:
         UsageError: an empty question, lists of different lengths, or no room for an answer.
@@ -92,7 +100,8 @@ def answer_batch(
         with clock.stage("encode"):
             context = reader.eval().read(batch)
         with clock.stage("decode"):
-            generated = greedy(reader, context, max_new_tokens)
+            watch = stream and _growing_text(tokenizer, stream)
+            generated = greedy(reader, context, max_new_tokens, watch)
         with clock.stage("evidence"):
             shares = evidence_shares(reader, context, generated, max(map(len, passages))).tolist()
     timings = {**clock.ms, "total": sum(clock.ms.values())}
@@ -147,6 +156,22 @@ def tokenizer_of(reader: Reader) -> Tokenizer:
             "the reader has no tokenizer.json; put the one it was trained with beside its weights"
         )
     return reader.tokenizer
+
+
+def _growing_text(tokenizer: Tokenizer, stream: Stream) -> Callable[[Tensor], None]:
+    ids: list[int] = []
+    said = ""
+
+    def watch(step_B: Tensor) -> None:
+        nonlocal said
+        ids.append(int(step_B[0]))
+        text = tokenizer.decode([i for i in ids if i != IGNORED])
+        # A character of several byte tokens is unreadable until its last one is there.
+        if text != said and not text.endswith("\N{REPLACEMENT CHARACTER}"):
+            said = text
+            stream(text)
+
+    return watch
 
 
 def _prepare(

@@ -31,6 +31,7 @@ def ask(
     ] = None,
     reader: Annotated[str, typer.Option(help="Directory, bundled name, or hub name.")] = "pocket",
     passages: Annotated[int, typer.Option(help="How many passages to read, at most.")] = 20,
+    stream: Annotated[bool, typer.Option("--stream", help="Show the answer while it is written.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Answer a question from documents; the first use indexes them, later uses reuse that."""
@@ -38,17 +39,22 @@ def ask(
         raise UsageError('the question is empty; expected some words, such as fidkit ask "who wrote it?"')
     if passages < 1:
         raise UsageError(f"--passages is {passages}; expected 1 or more")
+    if stream and as_json:
+        raise UsageError("--stream and --json exclude each other; give one of them")
     with corpus_of(sources) as corpus:
         from fidkit.answerer import Answerer
         from fidkit.reader import Reader
 
-        answer = Answerer(corpus, Reader.from_pretrained(reader)).answer(question, passages)
+        printed = _Printed() if stream else None
+        answer = Answerer(corpus, Reader.from_pretrained(reader)).answer(question, passages, stream=printed)
     for note in answer.notes:
         print(f"note: {note}", file=sys.stderr)
     if as_json:
         print(json.dumps(to_json(question, answer, reader), ensure_ascii=False))
-    else:
-        _show(answer, reader)
+        return
+    if printed is None or not printed.text:
+        print(answer.text or "(no answer)", end="")
+    _show_evidence(answer, reader)
 
 
 def corpus_of(sources: list[Path] | None) -> Corpus:
@@ -77,9 +83,18 @@ def to_json(question: str, answer: Answer, reader: str) -> dict[str, object]:
     }
 
 
-def _show(answer: Answer, reader: str) -> None:
-    print(answer.text or "(no answer)")
-    print()
+class _Printed:
+    """Prints a text as it grows."""
+
+    text = ""
+
+    def __call__(self, text: str) -> None:
+        print(text.removeprefix(self.text), end="", flush=True)
+        self.text = text
+
+
+def _show_evidence(answer: Answer, reader: str) -> None:
+    print("\n")
     for evidence in answer.evidence[:_SHOWN]:
         passage = evidence.passage
         text = " ".join(passage.text.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -35,13 +36,16 @@ class Generated:
 
 
 @torch.inference_mode()
-def greedy(reader: Reader, context: Context, max_new_tokens: int = 32) -> Generated:
+def greedy(
+    reader: Reader, context: Context, max_new_tokens: int = 32, watch: Callable[[Tensor], None] | None = None
+) -> Generated:
     """The likeliest next token, again and again, until every question has ended.
 
     Args:
         reader: in eval mode.
         context: of B questions.
         max_new_tokens: stop here at the latest.
+        watch: sees the tokens [B] of each step as they come.
     """
     end = reader.config.end_token
     B = context.states_BMD.shape[0]
@@ -53,6 +57,8 @@ def greedy(reader: Reader, context: Context, max_new_tokens: int = 32) -> Genera
         value, last = reader.step(last, cache).log_softmax(-1).max(-1)
         ids.append(last.masked_fill(~running, IGNORED))
         log_probabilities.append(value.masked_fill(~running, 0.0))
+        if watch is not None:
+            watch(ids[-1])
         running = running & (last != end)
         if not running.any():
             break
