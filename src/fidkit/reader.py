@@ -180,11 +180,16 @@ class Reader(nn.Module):
 
         return checkpoint.load(path_or_name)
 
-    def save_pretrained(self, directory: str | Path) -> None:
-        """Write `config.json`, `model.safetensors` and `tokenizer.json`."""
+    def save_pretrained(self, directory: str | Path, dtype: str | None = None) -> None:
+        """Write `config.json`, `model.safetensors` and `tokenizer.json`.
+
+        Args:
+            directory: made if missing.
+            dtype: store weights as `bfloat16`, say; None keeps their type.
+        """
         from fidkit import checkpoint
 
-        checkpoint.save(self, Path(directory))
+        checkpoint.save(self, Path(directory), getattr(torch, dtype) if dtype else None)
 
     def push_to_hub(self, name: str, *, private: bool = False) -> None:
         """Upload the saved reader to the Hugging Face hub as `name`."""

@@ -10,6 +10,13 @@ from typing import Annotated
 import typer
 
 
+class Precision(StrEnum):
+    """How weights are stored."""
+
+    FLOAT32 = "float32"
+    BF16 = "bf16"
+
+
 class Layout(StrEnum):
     """What a checkpoint is written as."""
 
@@ -44,12 +51,18 @@ def convert(
         int | None,
         typer.Option(metavar="N", help="Encoder layers that run per question (LUMEN).", show_default=False),
     ] = None,
+    dtype: Annotated[
+        Precision, typer.Option(help="How weights are stored; bf16 halves the size.")
+    ] = Precision.FLOAT32,
 ) -> None:
     """Convert a checkpoint, and change the reader's shape on the way."""
     from fidkit.errors import UsageError
 
     if (destination.is_dir() and any(destination.iterdir())) or destination.is_file():
         raise UsageError(f"{destination} exists already; give a new or empty directory")
+
+    if to is Layout.HF_T5 and dtype is not Precision.FLOAT32:
+        raise UsageError("--dtype goes with --to fidkit; a T5 checkpoint is written in float32")
 
     from fidkit.convert import export_t5, load
 
@@ -59,7 +72,7 @@ def convert(
     if to is Layout.HF_T5:
         notes += export_t5(reader, destination)
     else:
-        reader.save_pretrained(destination)
+        reader.save_pretrained(destination, dtype="bfloat16" if dtype is Precision.BF16 else None)
     for line in notes.lines():
         print(line, file=sys.stderr)
     count = sum(p.numel() for p in reader.parameters())
