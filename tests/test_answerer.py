@@ -1,5 +1,6 @@
 """Answers: the same alone and in company, with evidence that is what the decoder looked at."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -228,6 +229,14 @@ def test_an_answerer_refuses_what_makes_no_sense(corpus: Corpus, fid: Reader) ->
         answerer.answer("who?", 0)
     with pytest.raises(UsageError, match="the question is empty"):
         answerer.answer(" ")
+
+
+def test_a_stream_sees_the_text_grow_into_the_answer(corpus: Corpus, fid: Reader) -> None:
+    seen: list[str] = []
+    answer = Answerer(corpus, fid).answer("where does tea come from?", max_new_tokens=6, stream=seen.append)
+    assert len(seen) > 1
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(seen))
+    assert seen[-1] == answer.text
 
 
 def test_one_and_many_agree(fid: Reader) -> None:

@@ -94,6 +94,16 @@ def test_a_person_sees_the_answer_its_evidence_and_where_it_stands(
     assert "2 passages read in" in err
 
 
+def test_a_stream_prints_what_is_printed_without(
+    reader: str, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = []
+    for more in ([], ["--stream"]):
+        assert run(["ask", QUESTION, "--in", str(docs), "--reader", reader, *more]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1] != ""
+
+
 @pytest.mark.parametrize(
     ("question", "said"), [("xyzzy?", "no passage shares a word"), ("tea " * 99, "tokens long")]
 )
@@ -112,6 +122,7 @@ def test_notes_go_to_stderr_and_into_the_json(
     [
         ([" "], 2, "the question is empty"),
         (["who?", "--passages", "0"], 2, "--passages is 0"),
+        (["who?", "--stream"], 2, "--stream and --json exclude each other"),
         (["who?", "--in", "no/such/folder"], 1, "no/such/folder"),
         (["who?", "--in", "{empty}"], 1, "empty"),
         (["who?", "--in", "{docs}", "--reader", "{docs}"], 1, "no config.json"),

@@ -52,8 +52,8 @@ def ask(
     if as_json:
         print(json.dumps(to_json(question, answer, reader), ensure_ascii=False))
         return
-    if printed is None or not printed.text:
-        print(answer.text or "(no answer)", end="")
+    show = printed or _Printed()
+    show(answer.text or "(no answer)")  # all of it, or what came too late to be streamed
     _show_evidence(answer, reader)
 
 
