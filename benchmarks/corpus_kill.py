@@ -25,6 +25,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import rows
+
 from fidkit.corpus import Corpus
 from fidkit.corpus.lexical import Lexical
 from fidkit.errors import CorpusError
@@ -45,7 +47,7 @@ def main() -> None:
         path for path in arguments.source.iterdir() if path.name.endswith((".jsonl.gz", ".jsonl", ".txt"))
     )
     outcome = trial(files, arguments.to, arguments.count, arguments.seed, arguments.first)
-    print(json.dumps({"schema": 1, "benchmark": "corpus_kill", "command": " ".join(sys.argv), **outcome}))
+    print(json.dumps(rows.row("corpus_kill", **outcome)))
 
 
 def trial(

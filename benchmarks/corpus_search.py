@@ -9,20 +9,19 @@ Latency: `Corpus.search(question, k=40)` with texts, on questions drawn evenly f
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
-import platform
 import random
 import resource
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import rows
+
 from fidkit.corpus import Corpus
+from fidkit.evaluate.data import Question, read_questions
 from fidkit.evaluate.metrics import has_answer
 
 DEPTHS = (1, 5, 20, 40)
@@ -35,12 +34,13 @@ def main() -> None:
     parser.add_argument("--build", type=Path, nargs="+", metavar="SRC", help="build the corpus first")
     parser.add_argument("--timed", type=int, default=1000, help="questions whose search is timed")
     arguments = parser.parse_args()
-    row: dict[str, Any] = {"schema": 1, "benchmark": "corpus_search", "command": " ".join(sys.argv), **host()}
+    row = rows.row("corpus_search", load=os.getloadavg()[0])
     if arguments.build:
         row["build"] = built(arguments.build, arguments.corpus)
     with Corpus.open(arguments.corpus) as corpus:
         sets = {
-            path.name.removesuffix(".gz").removesuffix(".jsonl"): read(path) for path in arguments.questions
+            path.name.removesuffix(".gz").removesuffix(".jsonl"): list(read_questions(path))
+            for path in arguments.questions
         }
         row["passages"] = len(corpus)
         row["latency_ms"] = latency(corpus, sets, arguments.timed)
@@ -56,9 +56,9 @@ def built(sources: list[Path], directory: Path) -> dict[str, Any]:
         return {**corpus.report.to_json(), "peak_bytes": peak, "bytes_on_disk": corpus.info().bytes_on_disk}
 
 
-def latency(corpus: Corpus, sets: dict[str, list[dict[str, Any]]], count: int) -> dict[str, float]:
+def latency(corpus: Corpus, sets: dict[str, list[Question]], count: int) -> dict[str, float]:
     """Milliseconds over `count` questions after a warm-up of 50 others."""
-    questions = [record["question"] for records in sets.values() for record in records]
+    questions = [record.question for records in sets.values() for record in records]
     random.Random(0).shuffle(questions)
     for question in questions[count : count + 50]:
         corpus.search(question, k=40)
@@ -73,38 +73,19 @@ def latency(corpus: Corpus, sets: dict[str, list[dict[str, Any]]], count: int) -
     return {"n": len(times), "median": statistics.median(times), "p95": cuts[18], "max": max(times)}
 
 
-def recall(corpus: Corpus, records: list[dict[str, Any]]) -> dict[str, float]:
+def recall(corpus: Corpus, records: list[Question]) -> dict[str, float]:
     """Percent of questions with an answer among the first k passages, by k."""
     ranks = [first_hit(corpus, record) for record in records]
     shares = {str(k): round(100 * sum(rank <= k for rank in ranks) / len(ranks), 2) for k in DEPTHS}
     return {"n": len(ranks), **shares}
 
 
-def first_hit(corpus: Corpus, record: dict[str, Any]) -> int:
+def first_hit(corpus: Corpus, record: Question) -> int:
     """Rank, from 1, of the first passage with an answer; one more than searched for when none has."""
-    for rank, hit in enumerate(corpus.search(record["question"], k=max(DEPTHS)), start=1):
-        if has_answer(record["answers"], f"{hit.passage.title} {hit.passage.text}"):
+    for rank, hit in enumerate(corpus.search(record.question, k=max(DEPTHS)), start=1):
+        if has_answer(record.answers, f"{hit.passage.title} {hit.passage.text}"):
             return rank
     return max(DEPTHS) + 1
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
-        return [json.loads(line) for line in lines]
-
-
-def host() -> dict[str, Any]:
-    """What the figures depend on besides the program."""
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return {
-        "revision": git.stdout.strip(),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-    }
 
 
 if __name__ == "__main__":

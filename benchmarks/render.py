@@ -49,7 +49,7 @@ def quality_table(records: list[dict[str, Any]]) -> str:
         for n in sorted({r["passages"] for r in current if r["context"] == context}):
             cells = {r["dataset"]: _cell(r) for r in current if (r["context"], r["passages"]) == (context, n)}
             label = words if n == 1 else f"{n} passages, {words}"
-            lines.append(f"| {label} | {' | '.join(cells.get(d, '–') for d in datasets)} |")
+            lines.append(f"| {label} | {' | '.join(cells.get(d, '') for d in datasets)} |")
     return "\n".join([*lines, "", "Each cell: exact match / F1 in percent (number of questions)."])
 
 

@@ -1,30 +1,17 @@
 """What is left of a corpus when a build dies, the disk fills up, or nothing may be written."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
+import corpus_kill
 import pytest
 
 from fidkit.corpus import Corpus
 from fidkit.errors import CorpusError
-
-KILL = Path(__file__).parents[2] / "benchmarks" / "corpus_kill.py"
-
-
-@pytest.fixture(scope="module")
-def corpus_kill() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("corpus_kill", KILL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -44,7 +31,7 @@ def files(tmp_path, write_rows) -> list[Path]:
 
 @pytest.mark.parametrize("first", [False, True], ids=["rebuild", "first build"])
 @pytest.mark.parametrize("count", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_kill_at_random_moments(corpus_kill, files, tmp_path, count, first):
+def test_kill_at_random_moments(files, tmp_path, count, first):
     row = corpus_kill.trial(files, tmp_path / "work", count, seed=count, first=first)
     assert row["rebuild"] == "equals an undisturbed build"
     assert not [outcome for outcome in row["outcomes"] if "bad" in outcome], row
