@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from fidkit import Corpus, Passage
-from fidkit.answerer import NOTHING_FOUND, Answerer, answer_batch
-from fidkit.batch import collate
-from fidkit.engine.generate import greedy
+from fidkit.answerer import NOTHING_FOUND, Answerer, answer_batch, evidence_shares
+from fidkit.batch import IGNORED, collate
+from fidkit.engine.generate import Generated, greedy
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.nn.attention import CrossAttention
 from fidkit.reader import Reader
@@ -98,6 +98,24 @@ def test_a_batch_answers_as_one_by_one(reader: Reader) -> None:
         assert alone.text == answer.text
         assert alone.score == pytest.approx(answer.score, abs=1e-4)
         assert shares(alone) == pytest.approx(shares(answer), abs=1e-4)
+
+
+@torch.no_grad()
+def test_evidence_of_a_short_answer_ends_where_the_answer_ends(fid: Reader) -> None:
+    def of(questions: list[str], ids: list[list[int]]) -> torch.Tensor:
+        tokenizer = fid.tokenizer
+        batch = collate(
+            [tokenizer.question(q).ids for q in questions], [tokenizer.passages(PASSAGES)] * len(ids)
+        )
+        generated = Generated(torch.tensor(ids), torch.zeros(len(ids), len(ids[0])))
+        return evidence_shares(fid, fid.read(batch), generated, 3)
+
+    short, long = [300, 1], [400, 500, 600, 700, 1]
+    padded = [*short, *[IGNORED] * 3]
+    together = of(QUESTIONS[:2], [padded, long])
+    alone = [of(QUESTIONS[:1], [short]), of(QUESTIONS[1:2], [long])]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
+    assert not torch.allclose(together[0], of(QUESTIONS[:1], [long])[0], atol=1e-4)
 
 
 def test_the_order_of_passages_changes_nothing(reader: Reader) -> None:
