@@ -1,8 +1,8 @@
 """Measure the bundled reader's quality: every setting of the table, one `fidkit evaluate` each.
 
-    python benchmarks/quality.py --data DATA --corpus DIR [--reader pocket] [--only squad/gold ...]
+    python benchmarks/quality.py --data DATA --corpus DIR [--reader pocket] [--only squad/gold ...] [--to FILE]
 
-Appends rows to benchmarks/results/quality.jsonl; settings that have a row for this reader are skipped, so
+Appends rows to benchmarks/results/quality.jsonl (or FILE); settings that have a row for this reader are skipped, so
 an interrupted run goes on. `python benchmarks/render.py` renders the rows into README and model card.
 """
 
@@ -18,8 +18,6 @@ from pathlib import Path
 import rows
 
 from fidkit import Reader, checkpoint
-
-RESULTS = rows.RESULTS / "quality.jsonl"
 
 
 @dataclass(frozen=True)
@@ -53,15 +51,16 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="a built corpus")
     parser.add_argument("--reader", default="pocket")
     parser.add_argument("--only", nargs="*", default=[], help="settings such as squad/gold or nq/retrieved-5")
+    parser.add_argument("--to", type=Path, default=rows.RESULTS / "quality.jsonl", help="rows go here")
     options = parser.parse_args()
     fingerprint = checkpoint.fingerprint(Reader.from_pretrained(options.reader))[:16]
-    done = {record["setting"] for record in rows.read(RESULTS) if record["fingerprint"] == fingerprint}
+    done = {record["setting"] for record in rows.read(options.to) if record["fingerprint"] == fingerprint}
     for setting in settings():
         if setting.name in done or (options.only and setting.name not in options.only):
             continue
         report = measure(setting, options.data, options.corpus, options.reader)
         rows.append(
-            RESULTS,
+            options.to,
             rows.row(
                 "quality", setting=setting.name, dataset=setting.dataset, fingerprint=fingerprint, **report
             ),
