@@ -1,8 +1,8 @@
 """Measure the bundled reader's quality: every setting of the table, one `fidkit evaluate` each.
 
-    python benchmarks/quality.py --data DATA --corpus DIR [--reader pocket] [--only squad/gold ...] [--to FILE]
+    python benchmarks/quality.py --data DATA --corpus DIR [--reader pocket] [--only squad/gold ...]
 
-Appends rows to benchmarks/results/quality.jsonl (or FILE); settings that have a row for this reader are skipped, so
+Appends rows to benchmarks/results/quality.jsonl; settings that have a row for this reader are skipped, so
 an interrupted run goes on. `python benchmarks/render.py` renders the rows into README and model card.
 """
 

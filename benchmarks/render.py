@@ -16,7 +16,7 @@ import rows
 
 ROOT = Path(__file__).resolve().parents[1]
 CARD = ROOT / "src/fidkit/assets/reader/README.md"
-START, END = "<!-- quality -->", "<!-- /quality -->"
+TABLES = {"quality": "quality.jsonl", "one-passage": "quality-one-passage.jsonl"}
 CONTEXTS = {
     "gold": "one passage that holds the answer",
     "foreign-gold": "one passage of another question",
@@ -30,10 +30,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Render measured rows into the documents.")
     parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
     options = parser.parse_args()
-    table = quality_table(list(rows.read(rows.RESULTS / "quality.jsonl")))
-    stale = [
-        path for path in (ROOT / "README.md", CARD) if path.exists() and update(path, table, options.check)
-    ]
+    tables = {mark: quality_table(list(rows.read(rows.RESULTS / file))) for mark, file in TABLES.items()}
+    stale = [path for path in (ROOT / "README.md", CARD) if update(path, tables, options.check)]
     if options.check and stale:
         sys.exit(f"{', '.join(map(str, stale))}: not what the rows say; run python benchmarks/render.py")
 
@@ -57,12 +55,14 @@ def _cell(record: dict[str, Any]) -> str:
     return f"{record['em']:.1f} / {record['f1']:.1f} ({record['n']})"
 
 
-def update(path: Path, table: str, check: bool) -> bool:
-    """Put the table between the marks of a document; whether it was another before."""
-    text = path.read_text(encoding="utf-8")
-    before, rest = text.split(START)
-    after = rest.split(END)[1]
-    new = f"{before}{START}\n{table}\n{END}{after}"
+def update(path: Path, tables: dict[str, str], check: bool) -> bool:
+    """Put each table between the marks of its name, where a document has them; whether that changes it."""
+    text = new = path.read_text(encoding="utf-8")
+    for mark, table in tables.items():
+        before, start, rest = new.partition(f"<!-- {mark} -->")
+        _, end, after = rest.partition(f"<!-- /{mark} -->")
+        if start and end:
+            new = f"{before}{start}\n{table}\n{end}{after}"
     if new != text and not check:
         path.write_text(new, encoding="utf-8")
     return new != text

@@ -100,3 +100,14 @@ def test_files_that_hold_no_tokenizer(tmp_path: Path) -> None:
 def test_more_tokens_than_embeddings() -> None:
     with pytest.raises(CheckpointError, match="16384 tokens, but the reader has 37 embeddings"):
         Tokenizer.bundled(small())
+
+
+@pytest.mark.parametrize("text", ["a </s> b", "a <pad> b", "a <extra_id_0> b"])
+def test_what_looks_like_a_control_token_is_text(tokenizer: Tokenizer, text: str) -> None:
+    for ids in (tokenizer.target(text)[:-1], tokenizer.question(text).ids):
+        assert not {CONFIG.pad_token, CONFIG.end_token, 3} & set(ids)
+    assert tokenizer.decode(tokenizer.target(text)) == text
+
+
+def test_cloze_questions_may_hold_a_mask(tokenizer: Tokenizer) -> None:
+    assert 3 in tokenizer.question("a <extra_id_0> b", sentinels=True).ids

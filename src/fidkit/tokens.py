@@ -37,6 +37,8 @@ class Tokenizer:
         self.backend = backend
         self.backend.no_truncation()
         self.backend.no_padding()
+        # What looks like a control token in somebody's text is text.
+        self.backend.encode_special_tokens = True
         self.config = config
 
     @classmethod
@@ -72,9 +74,22 @@ class Tokenizer:
         parts = [self.backend.to_str(), c.passage_format, str(c.passage_tokens), str(c.end_token)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
-    def question(self, text: str) -> QuestionTokens:
-        """Tokens of a question, its prefix included, cut to what the reader takes."""
-        ids = self._encode(self.config.question_format.format(question=text.strip()))
+    @cached_property
+    def _with_sentinels(self) -> tokenizers.Tokenizer:
+        return tokenizers.Tokenizer.from_str(self.backend.to_str())
+
+    def _format_question(self, text: str) -> str:
+        return self.config.question_format.format(question=text.strip())
+
+    def question(self, text: str, *, sentinels: bool = False) -> QuestionTokens:
+        """Tokens of a question, its prefix included, cut to what the reader takes.
+
+        Args:
+            text: the question.
+            sentinels: take `<extra_id_0>` for T5's mask; otherwise it is text like any other.
+        """
+        backend = self._with_sentinels if sentinels else self.backend
+        ids = backend.encode(self._format_question(text), add_special_tokens=False).ids
         limit = self.config.question_tokens
         return QuestionTokens(ids[:limit], max(0, len(ids) - limit))
 

@@ -36,6 +36,19 @@ def test_another_shape(t5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert any("averaged the heads" in line for line in said)
 
 
+def test_half_the_size(t5: Path, tmp_path: Path) -> None:
+    assert run(["convert", str(t5), str(tmp_path / "whole")]) == 0
+    assert run(["convert", str(t5), str(tmp_path / "half"), "--dtype", "bf16"]) == 0
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < 0.6 * sizes[1]
+    halves, wholes = (
+        dict(Reader.from_pretrained(tmp_path / n).named_parameters()) for n in ("half", "whole")
+    )
+    for name, whole in wholes.items():
+        assert torch.equal(halves[name], whole.bfloat16().float())
+    assert run(["convert", str(t5), str(tmp_path / "x"), "--to", "hf-t5", "--dtype", "bf16"]) == 2
+
+
 def test_impossible_shapes_are_wrong_use(
     t5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

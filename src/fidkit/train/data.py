@@ -311,7 +311,7 @@ class Stream:
 def encode(drawn: Drawn, tokenizer: Tokenizer, target_tokens: int) -> Example:
     """Tokens of a drawn question, cut to what the reader takes."""
     return Example(
-        tokenizer.question(drawn.question).ids,
+        tokenizer.question(drawn.question, sentinels=True).ids,
         tokenizer.passages(drawn.passages),
         tokenizer.target(drawn.target, target_tokens),
     )
