@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fidkit.config import ReaderConfig
 from fidkit.systems import config
 from fidkit.tokens import Tokenizer
-from fidkit.train.vocabulary import JOINER, SPACE, SPECIAL
+from fidkit.train.vocabulary import JOINER, SPACE
 from fidkit.types import Passage
 
 READER: ReaderConfig = config("tiny-fid")
@@ -64,11 +64,6 @@ def test_a_word_is_the_same_pieces_wherever_it_stands(word: str, place: str) -> 
     tokens = TOKENIZER.target(place.format(word))
     runs = [tokens[i : i + len(pieces)] for i in range(len(tokens))]
     assert pieces in runs
-
-
-def test_a_special_token_in_a_text_counts_as_one_and_a_mask_stays_whole() -> None:
-    mask = TOKENIZER.backend.token_to_id(SPECIAL[3])
-    assert TOKENIZER.target(f"born in {SPECIAL[3]} as a child").count(mask) == 1
 
 
 def test_a_question_is_cut_to_what_the_reader_takes_and_says_by_how_much() -> None:
