@@ -59,10 +59,13 @@ class Group:
         return gathered
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Give each parameter the sum of its gradients in all processes."""
+        """Give each parameter the sum of its gradients in all processes; none where no process has one."""
         if self.size == 1:
             return
-        trained = list(parameters)
+        every = list(parameters)
+        used = torch.tensor([p.grad is not None for p in every], dtype=torch.int32, device=every[0].device)
+        distributed.all_reduce(used, distributed.ReduceOp.MAX)
+        trained = [p for p, is_used in zip(every, used.tolist(), strict=True) if is_used]
         grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in trained]
         flat = torch.cat([g.flatten() for g in grads])
         distributed.all_reduce(flat)

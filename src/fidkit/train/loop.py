@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fidkit import checkpoint
+from fidkit import checkpoint, systems
 from fidkit.batch import Batch, collate
 from fidkit.errors import CheckpointError, ConfigError, FidkitError
 from fidkit.nn.positions import RelativeBias
@@ -130,8 +130,9 @@ class Trainer:
     def train_step(self) -> tuple[dict[str, float], tuple[int, int]]:
         """One optimiser step; mean losses, and (encoder tokens, questions) that went into it.
 
-        Losses are divided by the target tokens (auxiliary ones: the questions) of the whole step, so that
-        accumulation equals a larger batch however tokens are spread over its parts.
+        The answer's loss is divided by the target tokens of the whole step, so that accumulation equals a
+        larger batch however tokens are spread over its parts. Auxiliary losses are means over a part,
+        weighted by its questions.
         """
         number, stage = self._stage()
         self.reader.train()
@@ -294,23 +295,20 @@ class Trainer:
 
 def _make_reader(recipe: Recipe) -> Reader:
     spec = recipe.reader
-    if spec.start is not None:
-        reader = Reader.from_pretrained(spec.start)
-    else:
-        reader = Reader.from_preset(str(spec.preset), seed=recipe.seed)
     changes = {"dropout": recipe.dropout, **spec.changes}
-    if any(getattr(reader.config, key, None) != value for key, value in changes.items()):
-        reader = _changed(reader, changes)
-    if spec.preset is not None and spec.initialisation == "matching":
-        match_and_copy(reader, torch.Generator().manual_seed(recipe.seed))
+    if spec.start is not None:
+        return _changed(Reader.from_pretrained(spec.start), changes)
+    config = systems.config(str(spec.preset)).replace(**changes)
+    reader = Reader(config, Tokenizer.bundled(config))
+    generator = torch.Generator().manual_seed(recipe.seed)
+    (match_and_copy if spec.initialisation == "matching" else Reader.reset_parameters)(reader, generator)
     return reader
 
 
 def _changed(reader: Reader, changes: dict[str, Any]) -> Reader:
     """The same weights under a configuration that differs in something that is no weight."""
     config = reader.config.replace(**changes)
-    backend = reader.tokenizer and reader.tokenizer.backend
-    changed = Reader(config, Tokenizer(backend, config) if backend else None)
+    changed = Reader(config, reader.tokenizer and Tokenizer(reader.tokenizer.backend, config))
     tensors = {name: p.detach() for name, p in reader.named_parameters()}
     checkpoint.assign_in_place(changed, tensors, "reader.changes")
     return changed

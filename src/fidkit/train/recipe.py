@@ -24,7 +24,8 @@ class ReaderSpec(Strict):
         start: directory, bundled name or hub name to go on from.
         initialisation: of a preset's weights: T5's, or T5's with heads that match and copy
             (`fidkit.train.matching`).
-        changes: configuration keys that differ from the preset's.
+        changes: configuration keys that differ from the preset's, or from the trained reader's where they
+            shape no weight.
     """
 
     preset: str | None = None
