@@ -14,7 +14,8 @@ from fidkit.errors import CheckpointError, ConfigError, DataError
 from fidkit.nn.positions import RelativeBias
 from fidkit.reader import Reader
 from fidkit.train.data import Example
-from fidkit.train.loop import STATE, Trainer
+from fidkit.train.loop import Trainer
+from fidkit.train.run import STATE
 from fidkit.train.schedule import rate
 from train.toy import FACTS, IDS, world
 
@@ -311,8 +312,15 @@ def test_training_goes_on_from_another_reader(whole: Path, tmp_path: Path) -> No
         assert torch.equal(trainer.reader.get_parameter(name), p), name
 
 
+def test_changes_shape_a_preset(tmp_path: Path) -> None:
+    trainer = Trainer(world(tmp_path, "reader.changes.cross_kv_heads=1"))
+    assert trainer.reader.config.kv_heads[1] == 1
+
+
 def test_changes_that_no_weights_fit_are_refused(tmp_path: Path) -> None:
+    Reader.from_preset("tiny-fid").save_pretrained(tmp_path / "trained")
+    trained = f'reader={{ start = "{tmp_path / "trained"}", changes = {{ cross_kv_heads = 1 }} }}'
     with pytest.raises(CheckpointError, match=r"reader\.changes does not fit"):
-        Trainer(world(tmp_path, "reader.changes.cross_kv_heads=1"))
+        Trainer(world(tmp_path, trained))
     with pytest.raises(ConfigError, match="unknown key 'colour'"):
         Trainer(world(tmp_path, "reader.changes.colour=red"))

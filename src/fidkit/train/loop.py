@@ -1,18 +1,14 @@
 """The training loop: plain, exact, resumable.
 
-A run directory holds `recipe.json` (the resolved recipe), `log.jsonl` (one row a report), `last/` and
-`best/` (readers; `last/training/` has what resuming needs). Started again, a run goes on from `last/`,
-with the same data, dropout and optimiser state as if it had never stopped.
+Started again, a run goes on from where it was saved last, with the same data, dropout and optimiser state
+as if it had never stopped.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +16,7 @@ from torch import Tensor
 
 from fidkit import checkpoint, systems
 from fidkit.batch import Batch, collate
-from fidkit.errors import CheckpointError, ConfigError, FidkitError
+from fidkit.errors import CheckpointError
 from fidkit.nn.positions import RelativeBias
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer
@@ -30,10 +26,10 @@ from fidkit.train.development import Development
 from fidkit.train.group import Group
 from fidkit.train.matching import match_and_copy
 from fidkit.train.recipe import Recipe, StageSpec
+from fidkit.train.run import Run
 from fidkit.train.schedule import rate
 
 Report = Callable[[dict[str, Any]], None]
-STATE = "training/state.pt"
 TAIL = 0.1
 """Auxiliary losses fade over this last fraction of a run, ..."""
 TAIL_WEIGHT = 0.3
@@ -54,7 +50,6 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, report: Report = lambda row: None) -> None:
         self.recipe, self.report = recipe, report
-        self.directory = Path(recipe.output)
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         self.group = Group.join()
@@ -70,7 +65,8 @@ class Trainer:
             self._groups(), lr=recipe.optimiser.rate, betas=recipe.optimiser.betas, fused=True
         )
         self.step, self.seconds, self.cpu_seconds, self.best = 0, 0.0, 0.0, -1.0
-        self._claim_directory()
+        # Last: a recipe that can't be loaded claims no directory.
+        self.directory = Run(recipe, self.group)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -97,7 +93,7 @@ class Trainer:
     def run(self) -> None:
         """Train to the end of the recipe, from wherever the run stands."""
         self.resume()
-        self._rewind_log()
+        self.directory.rewind_log(self.step)
         sums: dict[str, float] = {}
         since, steps, tokens, questions = time.perf_counter(), 0, 0, 0
         while self.step < self.recipe.steps:
@@ -199,7 +195,7 @@ class Trainer:
         self.log("evaluation", mean_f1=round(mean, 2), **scores)
         if mean > self.best:
             self.best = mean
-            checkpoint.save(self.reader, self.directory / "best")
+            checkpoint.save(self.reader, self.directory.best)
 
     def log(self, kind: str, **values: Any) -> None:
         """Report a row and append it to `log.jsonl`; process 0 only."""
@@ -208,55 +204,33 @@ class Trainer:
         row = {"kind": kind, "step": self.step, "steps": self.recipe.steps}
         row |= {"seconds": round(self.seconds, 1), "cpu_seconds": round(self.cpu_seconds, 1)}
         row |= {"rate": rate(max(0, self.step - 1), self.recipe.steps, self.recipe.optimiser), **values}
-        with (self.directory / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        self.directory.log(row)
         self.report(row)
 
     # Life cycle
 
     def save(self) -> None:
-        """Replace `last/` as a whole, so that a kill leaves either the old or the new one."""
+        """Write `last/`."""
         random = self.group.gather(torch.get_rng_state())
         if not self.group.leads:
             return
-        new, last, old = (self.directory / name for name in ("last.new", "last", "last.old"))
-        shutil.rmtree(new, ignore_errors=True)
-        checkpoint.save(self.reader, new)
-        (new / STATE).parent.mkdir()
-        torch.save(
-            {
-                "step": self.step,
-                "seconds": self.seconds,
-                "cpu_seconds": self.cpu_seconds,
-                "best": self.best,
-                "stream": self.stream.state(),
-                "optimiser": self.optimiser.state_dict(),
-                "auxiliary": self.auxiliary.state_dict(),
-                "random": random,
-            },
-            new / STATE,
-        )
-        shutil.rmtree(old, ignore_errors=True)
-        if last.exists():
-            last.rename(old)
-        new.rename(last)
-        shutil.rmtree(old, ignore_errors=True)
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "best": self.best,
+            "stream": self.stream.state(),
+            "optimiser": self.optimiser.state_dict(),
+            "auxiliary": self.auxiliary.state_dict(),
+            "random": random,
+        }
+        self.directory.save(self.reader, state)
 
     def resume(self) -> None:
         """Go to where the run was saved last; stay at the start if it never was."""
-        last, old = self.directory / "last", self.directory / "last.old"
-        if self.group.leads and old.exists() and not last.exists():
-            old.rename(last)  # killed between the two renames of save()
-        self.group.wait()
-        if not (last / STATE).exists():
+        state = self.directory.restore(self.reader)
+        if state is None:
             return
-        try:
-            state = torch.load(last / STATE, weights_only=True)
-        except Exception as error:
-            raise CheckpointError(
-                f"{last / STATE}: can't be read ({error}); delete {last} to start over"
-            ) from error
-        checkpoint.assign_in_place(self.reader, checkpoint.read_tensors(last / checkpoint.WEIGHTS), str(last))
         self.auxiliary.load_state_dict(state["auxiliary"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.stream.restore(state["stream"])
@@ -264,33 +238,6 @@ class Trainer:
         self.seconds, self.cpu_seconds = state["seconds"], state["cpu_seconds"]
         if self.group.rank < len(state["random"]):
             torch.set_rng_state(state["random"][self.group.rank])
-
-    def _rewind_log(self) -> None:
-        """Take rows of steps that will be done again out of the log, and a row that a kill cut off."""
-        path = self.directory / "log.jsonl"
-        if not self.group.leads or not path.exists():
-            return
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = "".join(x for x in lines if x.endswith("\n") and json.loads(x)["step"] <= self.step)
-        checkpoint.replace_file(path, lambda new: new.write_text(kept, encoding="utf-8"))
-
-    def _claim_directory(self) -> None:
-        path = self.directory / "recipe.json"
-        text = self.recipe.model_dump_json(indent=2) + "\n"
-        if path.exists() and path.read_text(encoding="utf-8") != text:
-            raise ConfigError(
-                f"{self.directory} holds a run of another recipe ({path.name} differs); "
-                "choose another output, or delete it to start over"
-            )
-        if not self.group.leads:
-            return
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise FidkitError(
-                f"{self.directory}: can't write the run there ({error}); choose another output"
-            ) from error
 
 
 def _make_reader(recipe: Recipe) -> Reader:
