@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-Q ?= What does fidkit do?
+Q ?= How many encoder layers does the bundled reader have?
 export Q
 
 help: ## List these commands

@@ -38,10 +38,13 @@ def settings() -> list[Setting]:
     """Gold passage and its control first, then retrieved passages with theirs."""
     plan = [Setting(d, c, 1) for d in ("squad", "newwiki") for c in ("gold", "foreign-gold", "none")]
     plan += [Setting(d, "none", 1, 500) for d in ("nq", "webq")]
-    for n in (5, 20):
-        plan += [Setting(d, "retrieved", n) for d in ("squad", "newwiki")]
-        plan += [Setting(d, "retrieved", n, 500) for d in ("nq", "webq")]
-        plan += [Setting(d, "foreign", n, 300) for d in ("squad", "newwiki", "nq", "webq")]
+    for n, some, few in ((5, 500, 300), (20, 300, 200)):
+        plan += [
+            Setting("squad", "retrieved", n),
+            Setting("newwiki", "retrieved", n, None if n == 5 else 600),
+        ]
+        plan += [Setting(d, "retrieved", n, some) for d in ("nq", "webq")]
+        plan += [Setting(d, "foreign", n, few) for d in ("squad", "newwiki", "nq", "webq")]
     return plan
 
 

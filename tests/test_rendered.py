@@ -1,0 +1,31 @@
+"""Numbers in the documents come from rows, and the rows from the reader that is shipped."""
+
+import render
+import rows
+
+from fidkit import Reader, checkpoint
+
+
+def tables() -> dict[str, str]:
+    return {
+        mark: render.quality_table(list(rows.read(rows.RESULTS / file)))
+        for mark, file in render.TABLES.items()
+    }
+
+
+def test_documents_say_what_the_rows_say() -> None:
+    for path in (render.ROOT / "README.md", render.CARD):
+        assert not render.update(path, tables(), check=True), f"{path}: run python benchmarks/render.py"
+
+
+def test_a_stale_table_is_noticed(tmp_path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a <!-- quality -->\nold\n<!-- /quality --> b", encoding="utf-8")
+    assert render.update(page, {"quality": "new"}, check=False)
+    assert page.read_text(encoding="utf-8") == "a <!-- quality -->\nnew\n<!-- /quality --> b"
+    assert not render.update(page, {"quality": "new"}, check=True)
+
+
+def test_the_table_is_of_the_bundled_reader() -> None:
+    measured = list(rows.read(rows.RESULTS / "quality.jsonl"))[-1]["fingerprint"]
+    assert checkpoint.fingerprint(Reader.from_pretrained("pocket")).startswith(measured)
