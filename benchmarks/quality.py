@@ -38,10 +38,10 @@ def settings() -> list[Setting]:
     """Gold passage and its control first, then retrieved passages with theirs."""
     plan = [Setting(d, c, 1) for d in ("squad", "newwiki") for c in ("gold", "foreign-gold", "none")]
     plan += [Setting(d, "none", 1, 500) for d in ("nq", "webq")]
-    for n, most, some, few in ((5, None, 500, 300), (20, 400, 200, 100)):
-        plan += [Setting(d, "retrieved", n, most) for d in ("squad", "newwiki")]
-        plan += [Setting(d, "retrieved", n, some) for d in ("nq", "webq")]
-        plan += [Setting(d, "foreign", n, few) for d in ("squad", "newwiki", "nq", "webq")]
+    for n in (5, 20):
+        plan += [Setting(d, "retrieved", n) for d in ("squad", "newwiki")]
+        plan += [Setting(d, "retrieved", n, 500) for d in ("nq", "webq")]
+        plan += [Setting(d, "foreign", n, 300) for d in ("squad", "newwiki", "nq", "webq")]
     return plan
 
 
