@@ -22,8 +22,9 @@ from fidkit.config import ReaderConfig
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.decoder import Decoder, LayerProbe
 from fidkit.nn.encoder import EncoderLayers, LiveEncoder, MemoryEncoder
-from fidkit.nn.fusion import fuse, join, length_mask
+from fidkit.nn.fusion import fuse, join
 from fidkit.nn.initialise import initialise
+from fidkit.nn.rows import Rows
 from fidkit.tokens import Tokenizer
 from fidkit.types import Answer, Passage
 
@@ -85,32 +86,34 @@ class Reader(nn.Module):
     # Reading
 
     def encode_passages(self, ids_RP: Tensor, lengths_R: Tensor) -> Tensor:
-        """Memory [R, P, D] of passages: what LUMEN stores. Embeddings alone where all layers are live."""
-        return self.memory_encoder(ids_RP, length_mask(lengths_R, ids_RP.shape[1]))
+        """Memory [X, D] of passages, one after the other: what LUMEN stores.
+
+        Embeddings alone where all layers are live.
+        """
+        rows = Rows(lengths_R)
+        return self.memory_encoder(rows.pack(ids_RP), rows)
 
     def encode_questions(self, ids_BQ: Tensor, lengths_B: Tensor) -> Tensor:
-        """Question states [B, Q, D] at the depth of the memory, once per question."""
-        return self.question_encoder(self.embedding(ids_BQ), length_mask(lengths_B, ids_BQ.shape[1]))
+        """Question states [X, D] at the depth of the memory, once per question."""
+        rows = Rows(lengths_B)
+        return self.question_encoder(self.embedding(rows.pack(ids_BQ)), rows)
 
     def read(self, batch: Batch) -> Context:
         """Encode all passages with their question and fuse them."""
         return self.read_memory(batch, self.encode_passages(batch.passage_ids, batch.passage_lengths))
 
-    def read_memory(self, batch: Batch, memory_RPD: Tensor) -> Context:
+    def read_memory(self, batch: Batch, memory_XD: Tensor) -> Context:
         """`read` with the passages' memory at hand; `batch.passage_ids` is not looked at."""
-        question_BQD = self.encode_questions(batch.question_ids, batch.question_lengths)
-        of_passage = batch.question_of_passage
-        joined = join(
-            question_BQD[of_passage], batch.question_lengths[of_passage], memory_RPD, batch.passage_lengths
-        )
+        question_XD = self.encode_questions(batch.question_ids, batch.question_lengths)
+        questions, passages = Rows(batch.question_lengths), Rows(batch.passage_lengths)
+        joined = join(question_XD, questions, memory_XD, passages, batch.question_of_passage)
         return fuse(
-            self.live_encoder(joined.states_RSD, joined.mask_RS),
+            self.live_encoder(joined.states_XD, joined.rows),
             joined,
-            of_passage,
-            len(batch.question_lengths),
+            batch.question_of_passage,
             keep=self.config.kept_vectors,
-            question_states_BQD=self.live_encoder.finish(question_BQD),
-            question_lengths=batch.question_lengths,
+            question_states_XD=self.live_encoder.finish(question_XD),
+            questions=questions,
             question_in_context=self.config.question_in_context,
         )
 

@@ -2,29 +2,29 @@ import torch
 from torch import Tensor
 
 from fidkit.nn.fusion import fuse, join, length_mask
+from fidkit.nn.rows import Rows
 
 # Question vectors are 100 question + position, passage vectors 10 row + position; 1 and 2 questions.
-QUESTIONS = torch.tensor([[101.0, 102, 0], [201, 202, 203]])[..., None]
-QUESTION_LENGTHS = torch.tensor([2, 3])
-PASSAGES = torch.tensor([[11.0, 12, 13], [21, 0, 0], [31, 32, 0]])[..., None]
-PASSAGE_LENGTHS = torch.tensor([3, 1, 2])
-OF_PASSAGE = torch.tensor([0, 0, 1])
+QUESTIONS = torch.tensor([101.0, 102, 201, 202, 203])[:, None]
+OF_QUESTIONS = Rows(torch.tensor([2, 3]))
+PASSAGES = torch.tensor([11.0, 12, 13, 21, 31, 32])[:, None]
+OF_PASSAGES = Rows(torch.tensor([3, 1, 2]))
+QUESTION_OF_PASSAGE = torch.tensor([0, 0, 1])
 
 
 def joined():
-    return join(QUESTIONS[OF_PASSAGE], QUESTION_LENGTHS[OF_PASSAGE], PASSAGES, PASSAGE_LENGTHS)
+    return join(QUESTIONS, OF_QUESTIONS, PASSAGES, OF_PASSAGES, QUESTION_OF_PASSAGE)
 
 
 def fused(**knobs):
     rows = joined()
     settings = {"keep": None, "question_in_context": "each"} | knobs
     return fuse(
-        rows.states_RSD,
+        rows.states_XD,
         rows,
-        OF_PASSAGE,
-        2,
-        question_states_BQD=QUESTIONS,
-        question_lengths=QUESTION_LENGTHS,
+        QUESTION_OF_PASSAGE,
+        question_states_XD=QUESTIONS,
+        questions=OF_QUESTIONS,
         **settings,
     )
 
@@ -34,7 +34,7 @@ def kept(context) -> list[list[int]]:
     return [row[mask].flatten().int().tolist() for row, mask in rows]
 
 
-def shown(values: Tensor) -> list[list[int]]:
+def shown(values: Tensor) -> list:
     return values.int().tolist()
 
 
@@ -44,10 +44,9 @@ def test_length_mask() -> None:
 
 def test_join_leaves_no_gap() -> None:
     rows = joined()
-    assert rows.mask_RS.sum(1).tolist() == [5, 3, 5]
-    states = rows.states_RSD[..., 0].masked_fill(~rows.mask_RS, 0)
-    assert shown(states) == [[101, 102, 11, 12, 13], [101, 102, 21, 0, 0], [201, 202, 203, 31, 32]]
-    assert shown(rows.token_RS) == [[-1, -1, 0, 1, 2], [-1, -1, 0, -1, -1], [-1, -1, -1, 0, 1]]
+    assert rows.rows.lengths.tolist() == [5, 3, 5]
+    assert shown(rows.states_XD[:, 0]) == [101, 102, 11, 12, 13, 101, 102, 21, 201, 202, 203, 31, 32]
+    assert shown(rows.token_X) == [-1, -1, 0, 1, 2, -1, -1, 0, -1, -1, -1, 0, 1]
 
 
 def test_question_with_each_passage() -> None:

@@ -1,17 +1,21 @@
 """Attention with any number of key/value heads: multi-head, grouped, multi-query.
 
-Self- and cross-attention are two classes over one functional core: they share algebra, not life
-cycle. Self-attention appends to its keys; cross-attention projects its keys once a question.
+Three classes over one functional core: they share algebra, not life cycle. The encoder's rows attend to
+themselves; the decoder's self-attention appends to its keys; cross-attention projects its keys once a
+question.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fidkit.config import StackConfig
+from fidkit.nn.positions import key_mask_bias
+from fidkit.nn.rows import Rows
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values, each [B, G, S, h]."""
@@ -52,6 +56,39 @@ def attend(
     return (weights.view(B, G, H // G * T, -1) @ v_BGSh).view(B, H, T, h)
 
 
+def attend_rows(
+    q_XHh: Tensor, k_XHh: Tensor, v_XHh: Tensor, rows: Rows, bias: Tensor, *, dropout: float = 0.0
+) -> Tensor:
+    """Attention [X, H, h] of every row to itself, padded for the time of the call.
+
+    Args:
+        q_XHh: queries of all rows.
+        k_XHh: keys.
+        v_XHh: values.
+        rows: where rows begin and end.
+        bias: [1, H, S, S] by position in the row, S the longest row or more.
+        dropout: probability of dropping an attention weight.
+    """
+    if not rows.blocks:
+        return torch.zeros_like(q_XHh)
+    mixed, origin = [], []
+    for block in rows.blocks:
+        R, S = block.mask_RS.shape
+        q, k, v = (
+            x.index_select(0, block.vector_RS.flatten()).unflatten(0, (R, S)) for x in (q_XHh, k_XHh, v_XHh)
+        )
+        of_block = attend(
+            q.transpose(1, 2),
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            bias[:, :, :S, :S] + key_mask_bias(block.mask_RS),
+            dropout=dropout,
+        )
+        mixed.append(of_block.transpose(1, 2)[block.mask_RS])
+        origin.append(block.vector_RS[block.mask_RS])
+    return torch.cat(mixed).index_select(0, torch.cat(origin).argsort())
+
+
 class Projections(nn.Module):
     """The four matrices of an attention layer."""
 
@@ -90,6 +127,22 @@ class SelfAttention(Projections):
         return self._attend(x, remember(self.keys_values(x)), bias)
 
 
+class RowAttention(Projections):
+    """Attention of ragged rows to themselves, as in the encoder."""
+
+    def __init__(self, stack: StackConfig, dropout: float) -> None:
+        super().__init__(stack, stack.heads, stack.width, dropout)
+
+    def forward(self, x_XD: Tensor, rows: Rows, bias: Tensor) -> Tensor:
+        """Mix the vectors [X, D] of each of `rows`; `bias` as in `attend_rows`."""
+        q, k, v = (
+            projection(x_XD).unflatten(-1, (self.heads, self.head_width))
+            for projection in (self.query, self.key, self.value)
+        )
+        rate = self.rate if self.training else 0.0
+        return self.out(attend_rows(q, k, v, rows, bias, dropout=rate).flatten(1))
+
+
 class CrossAttention(Projections):
     """Attention of the decoder to a context whose keys and values were projected beforehand."""
 
@@ -98,4 +151,13 @@ class CrossAttention(Projections):
         return self._attend(x, keys_values, bias, probe)
 
 
-__all__ = ["CrossAttention", "KeysValues", "Probe", "Projections", "SelfAttention", "attend"]
+__all__ = [
+    "CrossAttention",
+    "KeysValues",
+    "Probe",
+    "Projections",
+    "RowAttention",
+    "SelfAttention",
+    "attend",
+    "attend_rows",
+]

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from fidkit.config import ReaderConfig
-from fidkit.nn.attention import SelfAttention
+from fidkit.nn.attention import RowAttention
 from fidkit.nn.layers import FEED_FORWARD, RMSNorm
-from fidkit.nn.positions import RelativeBias, key_mask_bias
+from fidkit.nn.positions import RelativeBias
+from fidkit.nn.rows import Rows
 
 
 class EncoderLayer(nn.Module):
@@ -18,13 +19,13 @@ class EncoderLayer(nn.Module):
         super().__init__()
         stack = config.encoder
         self.attention_norm = RMSNorm(stack.width)
-        self.attention = SelfAttention(stack, stack.heads, config.dropout)
+        self.attention = RowAttention(stack, config.dropout)
         self.feed_forward_norm = RMSNorm(stack.width)
         self.feed_forward = FEED_FORWARD[config.block](stack, config.dropout)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), bias))
+    def forward(self, x: Tensor, rows: Rows, bias: Tensor) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x), rows, bias))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
@@ -43,16 +44,19 @@ class EncoderLayers(nn.Module):
                 max_distance=config.relative_max_distance,
             )
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Encode rows [R, S, D] whose real positions are True in `mask` [R, S]."""
+    def forward(self, x_XD: Tensor, rows: Rows) -> Tensor:
+        """Encode the vectors [X, D] of `rows`, each row by itself."""
         if not self.layers:
-            return x
-        positions = torch.arange(x.shape[1], device=x.device)
-        bias = self.relative_bias(positions, positions) + key_mask_bias(mask)
-        x = self.dropout(x)
+            return x_XD
+        bias, x = self.bias(rows.longest), self.dropout(x_XD)
         for layer in self.layers:
-            x = layer(x, bias)
+            x = layer(x, rows, bias)
         return x
+
+    def bias(self, width: int) -> Tensor:
+        """Relative bias [1, H, width, width]."""
+        positions = torch.arange(width, device=self.relative_bias.weight.device)
+        return self.relative_bias(positions, positions)
 
 
 class LiveEncoder(EncoderLayers):
@@ -63,8 +67,8 @@ class LiveEncoder(EncoderLayers):
         self.norm = RMSNorm(config.encoder.width)
         self.last_dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        return self.finish(super().forward(x, mask))
+    def forward(self, x_XD: Tensor, rows: Rows) -> Tensor:
+        return self.finish(super().forward(x_XD, rows))
 
     def finish(self, x: Tensor) -> Tensor:
         """What every vector goes through before the decoder sees it."""
@@ -90,6 +94,6 @@ class MemoryEncoder(nn.Module):
     def train(self, mode: bool = True) -> MemoryEncoder:
         return super().train(mode and not self.frozen)
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Memory [R, P, D] of passages `ids` [R, P]."""
-        return self.encoder(self.embedding(ids), mask)
+    def forward(self, ids_X: Tensor, rows: Rows) -> Tensor:
+        """Memory [X, D] of the passages' tokens."""
+        return self.encoder(self.embedding(ids_X), rows)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fidkit.batch import Context
+from fidkit.nn.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,14 @@ class Joined:
     """Rows of question + passage.
 
     Attributes:
-        states_RSD: question vectors, then passage vectors, then padding.
-        mask_RS: True where a vector is real.
-        token_RS: which passage token a vector is; -1 for question vectors and padding.
+        states_XD: question vectors, then passage vectors, row after row.
+        rows: where rows begin and end.
+        token_X: which passage token a vector is; -1 for question vectors.
     """
 
-    states_RSD: Tensor
-    mask_RS: Tensor
-    token_RS: Tensor
+    states_XD: Tensor
+    rows: Rows
+    token_X: Tensor
 
 
 def length_mask(lengths: Tensor, width: int) -> Tensor:
@@ -36,74 +37,73 @@ def length_mask(lengths: Tensor, width: int) -> Tensor:
 
 
 def join(
-    question_RQD: Tensor, question_lengths: Tensor, passage_RPD: Tensor, passage_lengths: Tensor
+    question_XD: Tensor, questions: Rows, passage_XD: Tensor, passages: Rows, question_of_passage: Tensor
 ) -> Joined:
-    """Put each row's question in front of its passage.
+    """Put its question in front of each passage.
 
     Args:
-        question_RQD: the question of each row (repeated for each of its passages).
-        question_lengths: [R].
-        passage_RPD: passage states.
-        passage_lengths: [R].
+        question_XD: vectors of all questions.
+        questions: B rows.
+        passage_XD: vectors of all passages.
+        passages: R rows.
+        question_of_passage: [R].
     """
-    Q = question_RQD.shape[1]
-    total = question_lengths + passage_lengths
-    position = torch.arange(int(total.max()), device=total.device)[None]
-    of_passage = position - question_lengths[:, None]
-    real = position < total[:, None]
-    source = torch.where(of_passage < 0, position, Q + of_passage)
-    source = source.masked_fill(~real, 0)
-    both = torch.cat([question_RQD, passage_RPD], dim=1)
-    states = both.gather(1, source[:, :, None].expand(-1, -1, both.shape[2]))
-    token = torch.where((of_passage >= 0) & real, of_passage, -1)
-    return Joined(states, real, token)
+    in_front = questions.lengths[question_of_passage]
+    rows = Rows(in_front + passages.lengths)
+    row = rows.row_X
+    token = rows.position_X - in_front[row]
+    of_question = questions.starts[question_of_passage[row]] + rows.position_X
+    of_passage = len(question_XD) + passages.starts[row] + token
+    source = torch.where(token < 0, of_question, of_passage)
+    states = torch.cat([question_XD, passage_XD]).index_select(0, source)
+    return Joined(states, rows, token.clamp(min=-1))
 
 
 def fuse(
-    states_RSD: Tensor,
+    states_XD: Tensor,
     joined: Joined,
     question_of_passage: Tensor,
-    questions: int,
     *,
     keep: int | None,
-    question_states_BQD: Tensor,
-    question_lengths: Tensor,
+    question_states_XD: Tensor,
+    questions: Rows,
     question_in_context: Literal["each", "once", "none"],
 ) -> Context:
     """Lay the kept vectors of all rows of a question one after the other.
 
     Args:
-        states_RSD: encoded rows.
+        states_XD: encoded rows.
         joined: where each vector of a row comes from.
         question_of_passage: [R], never decreasing.
-        questions: B.
         keep: vectors kept of each row, from its start; None keeps all.
-        question_states_BQD: the question by itself, for `once`.
-        question_lengths: [B].
+        question_states_XD: the questions by themselves, for `once`.
+        questions: B rows.
         question_in_context: what becomes of the question's vectors.
     """
-    kept = joined.mask_RS if question_in_context == "each" else joined.token_RS >= 0
+    B, row = len(questions.lengths), joined.rows.row_X
+    kept = torch.ones_like(row, dtype=torch.bool)
+    if question_in_context != "each":
+        kept = joined.token_X >= 0
     if keep is not None:
-        kept = kept & (kept.long().cumsum(1) <= keep)
-    row, column = kept.nonzero(as_tuple=True)
-    states = states_RSD[row, column]
+        before = torch.cat([row.new_zeros(1), kept.cumsum(0)])
+        kept = kept & (before[:-1] - before[joined.rows.starts[row]] < keep)
+    row, token, states = row[kept], joined.token_X[kept], states_XD[kept]
     question = question_of_passage[row]
-    first_row = torch.searchsorted(question_of_passage, torch.arange(questions, device=row.device))
+    first_row = torch.searchsorted(question_of_passage, torch.arange(B, device=row.device))
     passage = row - first_row[question]
-    token = joined.token_RS[row, column]
     if question_in_context == "once":
-        own, position = length_mask(question_lengths, question_states_BQD.shape[1]).nonzero(as_tuple=True)
+        own = questions.row_X
         order = torch.cat([own, question]).argsort(stable=True)
-        states = torch.cat([question_states_BQD[own, position], states])[order]
+        states = torch.cat([question_states_XD, states])[order]
         none = torch.full_like(own, -1)
         passage, token = torch.cat([none, passage])[order], torch.cat([none, token])[order]
         question = torch.cat([own, question])[order]
-    counts = torch.bincount(question, minlength=questions)
+    counts = torch.bincount(question, minlength=B)
     place = torch.arange(len(question), device=row.device) - (counts.cumsum(0) - counts)[question]
     M = int(counts.max())
 
     def lay_out(values: Tensor, fill: int) -> Tensor:
-        out = values.new_full((questions, M, *values.shape[1:]), fill)
+        out = values.new_full((B, M, *values.shape[1:]), fill)
         return out.index_put((question, place), values)
 
     return Context(lay_out(states, 0), length_mask(counts, M), lay_out(passage, -1), lay_out(token, -1))

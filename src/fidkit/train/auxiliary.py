@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fidkit.batch import Batch, Context
 from fidkit.nn.fusion import length_mask
+from fidkit.nn.rows import Rows
 from fidkit.reader import Reader
 
 GUIDED_HEADS = 2
@@ -115,15 +116,15 @@ class Auxiliary(nn.Module):
             found["overlap"] = self._overlap(early, batch)
         return found
 
-    def _overlap(self, early_RSD: Tensor, batch: Batch) -> Tensor:
+    def _overlap(self, early_XD: Tensor, batch: Batch) -> Tensor:
         question = batch.question_ids[batch.question_of_passage]
         lengths = batch.question_lengths[batch.question_of_passage]
         mask = length_mask(lengths, question.shape[1])
         shared = ((batch.passage_ids[:, :, None] == question[:, None, :]) & mask[:, None, :]).any(2)
-        row, token = length_mask(batch.passage_lengths, batch.passage_ids.shape[1]).nonzero(as_tuple=True)
-        states = early_RSD[row, lengths[row] + token]
+        joined, passages = Rows(lengths + batch.passage_lengths), Rows(batch.passage_lengths)
+        states = early_XD[joined.position_X >= lengths[joined.row_X]]
         logits = self.overlap(F.rms_norm(states, states.shape[-1:])).float().squeeze(-1)
-        return F.binary_cross_entropy_with_logits(logits, shared[row, token].float())
+        return F.binary_cross_entropy_with_logits(logits, passages.pack(shared).float())
 
 
 def _positions_in(context: Context, batch: Batch, places: Places) -> tuple[Tensor, Tensor]:

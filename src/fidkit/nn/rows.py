@@ -1,0 +1,82 @@
+"""Ragged rows that stand one after the other without padding: what encoders work on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+# Rows share a padded block for attention while the shortest is at least this long beside the longest.
+_NEARLY = 0.8
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where R rows lie among the X vectors of all of them.
+
+    Attributes:
+        lengths: [R], vectors of each row; a row may be empty.
+    """
+
+    lengths: Tensor
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """[R + 1]: row r is `starts[r] : starts[r + 1]`."""
+        return torch.cat([self.lengths.new_zeros(1), self.lengths.cumsum(0)])
+
+    @cached_property
+    def row_X(self) -> Tensor:
+        """Which row each vector belongs to."""
+        numbers = torch.arange(len(self.lengths), device=self.lengths.device)
+        return numbers.repeat_interleave(self.lengths)
+
+    @cached_property
+    def position_X(self) -> Tensor:
+        """Position of each vector in its row."""
+        return torch.arange(len(self.row_X), device=self.lengths.device) - self.starts[self.row_X]
+
+    @cached_property
+    def longest(self) -> int:
+        return int(self.lengths.max()) if len(self.lengths) else 0
+
+    def pack(self, x_RS: Tensor) -> Tensor:
+        """[X, ...] of rows [R, S, ...] that are padded on the right."""
+        return x_RS[self.row_X, self.position_X]
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """Rows of nearly one length together, so that attention pads little."""
+        return list(self._blocks())
+
+    def _blocks(self) -> Iterator[Block]:
+        order = self.lengths.argsort(descending=True)
+        lengths = self.lengths[order].tolist()
+        first = 0
+        while first < len(lengths) and lengths[first]:
+            end = first + 1
+            while end < len(lengths) and lengths[end] >= _NEARLY * lengths[first] and lengths[end]:
+                end += 1
+            yield self._block(order[first:end], lengths[first])
+            first = end
+
+    def _block(self, rows: Tensor, width: int) -> Block:
+        position = torch.arange(width, device=rows.device)[None]
+        mask = position < self.lengths[rows][:, None]
+        return Block((self.starts[rows][:, None] + position).masked_fill(~mask, 0), mask)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows, padded to the longest of them.
+
+    Attributes:
+        vector_RS: which of the X vectors stands there; 0 at padding.
+        mask_RS: True where a vector is real.
+    """
+
+    vector_RS: Tensor
+    mask_RS: Tensor
