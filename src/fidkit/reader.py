@@ -150,13 +150,19 @@ class Reader(nn.Module):
 
     # Generation
 
-    def start(self, context: Context, max_tokens: int) -> DecoderCache:
-        """Project the context's keys and values and make room for `max_tokens` steps."""
-        return self.decoder.start(context.states_BMD, context.mask_BM, max_tokens)
+    def start(self, context: Context, max_tokens: int, beams: int = 1) -> DecoderCache:
+        """Project the context's keys and values; make room for `max_tokens` steps of `beams` rows each."""
+        return self.decoder.start(context.states_BMD, context.mask_BM, max_tokens, beams)
 
-    def step(self, ids_B: Tensor, cache: DecoderCache) -> Tensor:
-        """Logits [B, V] (float32) of the token after `ids_B`; the first token is the padding token."""
-        return self.head(self.decoder.step(ids_B, cache)).float()
+    def step(self, ids_N: Tensor, cache: DecoderCache) -> Tensor:
+        """Logits [N, V] (float32) of the token after `ids_N`; the first token is the padding token.
+
+        N = B * beams rows, those of a question together.
+
+        Raises:
+            UsageError: `max_tokens` steps are done.
+        """
+        return self.head(self.decoder.step(ids_N, cache)).float()
 
     # Life cycle
 

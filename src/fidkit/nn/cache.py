@@ -8,17 +8,27 @@ import torch
 from torch import Tensor
 
 from fidkit.config import ReaderConfig
+from fidkit.errors import FidkitError, UsageError
 from fidkit.nn.attention import KeysValues
 
 
 class DecoderCache:
     """Static self-attention caches, written one position a step, and write-once cross-attention caches.
 
+    W answers to a question are written side by side: beams, or samples. Their rows stand together, so that
+    N = B * W rows have a self-attention cache each, while the cross-attention cache of a question is held
+    once, however many answers read it.
+
     Attributes:
+        beams: W, rows of a question.
         length: positions written so far.
-        self_keys, self_values: [layers, B, G, max_tokens, h].
+        max_tokens: positions there is room for.
+        self_keys, self_values: [layers, N, G, max_tokens, h].
         cross: per layer, keys and values [B, G, M, h], or None for a layer without cross-attention.
         cross_bias: [B, 1, 1, M], hides padding.
+
+    Raises:
+        FidkitError: the self-attention caches don't fit into memory.
     """
 
     def __init__(
@@ -29,14 +39,28 @@ class DecoderCache:
         cross_bias: Tensor,
         max_tokens: int,
         like: Tensor,
+        beams: int = 1,
     ) -> None:
         stack = config.decoder
-        shape = (stack.layers, cross_bias.shape[0], config.kv_heads[0], max_tokens, stack.head_width)
-        self.length = 0
-        self.self_keys = torch.zeros(shape, dtype=like.dtype, device=like.device)
-        self.self_values = torch.zeros_like(self.self_keys)
+        rows = cross_bias.shape[0] * beams
+        shape = (stack.layers, rows, config.kv_heads[0], max_tokens, stack.head_width)
+        self.beams, self.length, self.max_tokens = beams, 0, max_tokens
+        self.self_keys, self.self_values = _zeros(shape, like), _zeros(shape, like)
         self.cross = cross
         self.cross_bias = cross_bias
+
+    def next_position(self) -> int:
+        """The position that the step about to come writes.
+
+        Raises:
+            UsageError: all positions are written.
+        """
+        if self.length >= self.max_tokens:
+            raise UsageError(
+                f"the decoder's cache was made for {self.max_tokens} tokens and all are written; "
+                f"start it with max_tokens={self.length + 1} or more"
+            )
+        return self.length
 
     def appender(self, layer: int) -> Callable[[KeysValues], KeysValues]:
         """A function that stores one position's keys and values of `layer` and returns all so far."""
@@ -49,7 +73,28 @@ class DecoderCache:
 
         return append
 
+    def select(self, rows_N: Tensor) -> None:
+        """Let row i go on from what row `rows_N[i]` has written; both are rows of the same question.
+
+        That is why the cross-attention caches stay as they are. In place: nothing is reallocated.
+        """
+        for cache in (self.self_keys, self.self_values):
+            written = cache[:, :, :, : self.length]
+            written.copy_(written[:, rows_N])
+
     @property
     def cross_bytes(self) -> int:
         """Bytes of the cross-attention caches; layers without cross-attention add none."""
         return sum(x.nbytes for pair in self.cross if pair is not None for x in pair)
+
+
+def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    try:
+        return torch.zeros(shape, dtype=like.dtype, device=like.device)
+    except RuntimeError as error:  # also what PyTorch raises when a CPU or a device is out of memory
+        layers, rows, heads, tokens, width = shape
+        gigabytes = 2 * layers * rows * heads * tokens * width * like.element_size() / 1e9
+        raise FidkitError(
+            f"no room for the self-attention caches of {rows} rows (questions x beams) with {tokens} tokens "
+            f"each, {gigabytes:.1f} GB; take fewer questions at a time, fewer beams or fewer tokens"
+        ) from error

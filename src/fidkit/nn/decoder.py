@@ -90,27 +90,37 @@ class Decoder(nn.Module):
             x = layer.think(x)
         return self.dropout(self.norm(x))
 
-    def start(self, context_BMD: Tensor, mask_BM: Tensor, max_tokens: int) -> DecoderCache:
-        """Caches for decoding up to `max_tokens` tokens."""
+    def start(self, context_BMD: Tensor, mask_BM: Tensor, max_tokens: int, beams: int = 1) -> DecoderCache:
+        """Caches for writing `beams` answers of up to `max_tokens` tokens to each question."""
         return DecoderCache(
             self.config,
             cross=self.project(context_BMD),
             cross_bias=key_mask_bias(mask_BM),
             max_tokens=max_tokens,
             like=context_BMD,
+            beams=beams,
         )
 
-    def step(self, ids_B: Tensor, cache: DecoderCache) -> Tensor:
-        """State [B, E] of the next position; `cache` grows by one position."""
-        position = torch.tensor([cache.length], device=ids_B.device)
-        bias = self._self_bias(position, torch.arange(cache.length + 1, device=ids_B.device))
-        x = self.embedding(ids_B[:, None])
+    def step(self, ids_N: Tensor, cache: DecoderCache) -> Tensor:
+        """State [N, E] of the next position; `cache` grows by one position.
+
+        Self-attention sees N rows of one token. Cross-attention sees B questions with their W rows along
+        the query axis, so that they share the question's keys and values instead of having copies.
+
+        Raises:
+            UsageError: the cache has no room for another position.
+        """
+        here = cache.next_position()
+        positions = torch.arange(here + 1, device=ids_N.device)
+        bias = self._self_bias(positions[here:], positions)
+        x_N1E = self.embedding(ids_N[:, None])
         for number, layer in enumerate(self.layers):
-            x = layer.mix(x, bias, cache.appender(number))
-            x = layer.read(x, cache.cross[number], cache.cross_bias, None)
-            x = layer.think(x)
+            x_N1E = layer.mix(x_N1E, bias, cache.appender(number))
+            x_BWE = x_N1E.view(-1, cache.beams, x_N1E.shape[-1])
+            x_BWE = layer.read(x_BWE, cache.cross[number], cache.cross_bias, None)
+            x_N1E = layer.think(x_BWE.view_as(x_N1E))
         cache.length += 1
-        return self.norm(x)[:, 0]
+        return self.norm(x_N1E)[:, 0]
 
     def _self_bias(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
         return self.relative_bias(query_positions, key_positions) + causal_bias(
