@@ -1,10 +1,19 @@
+from dataclasses import replace
+from typing import ClassVar
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from engine.toy import Toy, contexts_of
 from fidkit.batch import IGNORED
-from fidkit.engine.generate import greedy
+from fidkit.engine import beam
+from fidkit.engine import generate as generation
+from fidkit.engine.decoding import Decoding
+from fidkit.engine.generate import generate, greedy
+from fidkit.engine.steps import time_to_look
 from fidkit.reader import Reader
 from oracles import NaiveReader, batch_of, questions, quick, random_reader, small, stack
 
@@ -101,3 +110,104 @@ def test_it_stops_at_the_limit(monkeypatch: pytest.MonkeyPatch, most: int) -> No
     reader, _ = scripted(monkeypatch, [[5, 6, 7, 8]])
     generated = greedy(reader, reader.read(batch_of([([3], [[4]], [1])])), most)
     assert generated.ids_BT.tolist() == [[5, 6, 7][:most]]
+
+
+class HostWaits(TorchDispatchMode):
+    """Counts what makes a host wait for its device: values that are read, shapes that depend on values."""
+
+    OPERATIONS: ClassVar = {
+        torch.ops.aten._local_scalar_dense,
+        torch.ops.aten.item,
+        torch.ops.aten.is_nonzero,
+        torch.ops.aten.nonzero,
+        torch.ops.aten.masked_select,
+        torch.ops.aten.equal,
+        torch.ops.aten.lift_fresh,  # a tensor made of Python numbers, which has to be copied to a device
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        by_mask = func is torch.ops.aten.index.Tensor and any(
+            i is not None and i.dtype == torch.bool for i in args[1]
+        )
+        self.count += func.overloadpacket in self.OPERATIONS or by_mask
+        return func(*args, **kwargs or {})
+
+
+DECODINGS = [
+    Decoding(no_repeat_ngram=2, min_tokens=3, stop=((4, 5, 6, 7),)),
+    Decoding(beams=3, n_best=2, no_repeat_ngram=2, min_tokens=3, stop=((4, 5, 6, 7),)),
+    Decoding(temperature=2, top_k=9, top_p=0.9, n_best=2),
+]
+
+
+@pytest.mark.parametrize("decoding", DECODINGS, ids=["greedy", "beams", "samples"])
+@pytest.mark.parametrize("name", ["fid", "fido"])
+def test_no_step_waits_for_its_device(name: str, decoding: Decoding, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "time_to_look", lambda *_: False)
+    monkeypatch.setattr(beam, "time_to_look", lambda *_: False)
+    reader = ready(name)
+    context = reader.read(batch_of([([3], [[4], [5, 6]], [1]), ([7], [[8]], [1])]))
+
+    def waits(most: int) -> int:
+        with HostWaits() as seen:
+            generate(reader, context, replace(decoding, max_tokens=most))
+        return seen.count
+
+    assert waits(20) == waits(4) > 0
+
+
+def test_a_look_at_a_value_is_seen_as_a_wait() -> None:
+    with HostWaits() as seen:
+        torch.ones(3)[torch.ones(3) > 0].sum().item()
+    assert seen.count == 2
+
+
+@pytest.mark.parametrize(
+    "decoding", [Decoding(max_tokens=20), Decoding(max_tokens=20, temperature=1, n_best=3)]
+)
+def test_looking_seldom_changes_nothing(decoding: Decoding, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device runs on for a few steps after the last answer has ended."""
+    toy, context = Toy(), contexts_of(1, 2, 3)
+    often = generate(toy, context, decoding)
+    monkeypatch.setattr(generation, "time_to_look", lambda *_: False)
+    seldom = generate(toy, context, decoding)
+    assert seldom.ids_BT.tolist() == often.ids_BT.tolist()
+    assert seldom.log_probabilities_BT.tolist() == often.log_probabilities_BT.tolist()
+    assert often.lengths.max() < 20
+
+
+def test_a_device_is_looked_at_every_few_steps() -> None:
+    looks = [time_to_look(step, torch.device("cuda")) for step in range(32)]
+    assert 2 <= sum(looks) <= 8
+    assert all(time_to_look(step, torch.device("cpu")) for step in range(32))
+
+
+def test_watch_sees_each_token_as_it_comes() -> None:
+    seen: list[list[int]] = []
+    decoding = Decoding(max_tokens=6, temperature=1)
+    generated = generate(Toy(), contexts_of(1, 2, 3), decoding, lambda ids: seen.append(ids.tolist()))
+    assert torch.tensor(seen).T.tolist() == generated.ids_BT.tolist()
+
+
+def test_watch_sees_the_best_of_several_samples() -> None:
+    seen: list[list[int]] = []
+    decoding = Decoding(max_tokens=6, temperature=1, n_best=4)
+    generated = generate(Toy(), contexts_of(1, 2, 3), decoding, lambda ids: seen.append(ids.tolist()))
+    assert torch.tensor(seen).T.tolist() == generated.best.ids_BT.tolist()
+
+
+def test_greedy_keeps_to_the_rules() -> None:
+    rules = {"min_tokens": 2, "stop": ((4, 2), (5,)), "no_repeat_ngram": 1}
+    toy, questions_asked = Toy(vocabulary=6), range(12)
+    generated = generate(toy, contexts_of(*questions_asked), Decoding(max_tokens=9, **rules))
+    for number, row in enumerate(generated.ids_BT.tolist()):
+        expected: list[int] = []
+        while not expected or not (expected[-1] in (1, 5) or expected[-2:] == [4, 2] or len(expected) == 9):
+            follow = toy.next(number)(expected).tolist()
+            allowed = [v for v in range(6) if v not in expected and (v != 1 or len(expected) >= 2)]
+            expected.append(max(allowed, key=lambda v: follow[v]))
+        assert [t for t in row if t != IGNORED] == expected
