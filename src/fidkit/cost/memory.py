@@ -1,0 +1,108 @@
+"""What a batch needs at once, and the largest batch that fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fidkit.config import ReaderConfig, StackConfig
+from fidkit.cost.parts import LOGIT_BYTES
+from fidkit.cost.traffic import cross_cache_bytes, self_cache_bytes
+from fidkit.cost.weights import stage_weights, weight_bytes
+from fidkit.cost.workload import (
+    Rows,
+    Workload,
+    context_vectors,
+    live_rows,
+    memory_rows,
+    question_rows,
+)
+
+TRAINING_BYTES = 16  # float32 weight, gradient, and two moments of Adam
+WEIGHT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of a batch.
+
+    Attributes:
+        weights: of all stages.
+        reading: activations of the widest encoder layer, all rows at once. Attention scores are never
+            stored (a flash kernel); the plain reader, which stores them, needs more.
+        context: the fused context.
+        cross_cache, self_cache: the decoder's.
+        logits: of one step.
+    """
+
+    weights: int
+    reading: int
+    context: int
+    cross_cache: int
+    self_cache: int
+    logits: int
+
+    @property
+    def total(self) -> int:
+        """At the fuller of two moments: the widest encoder layer, or the last decoding step."""
+        decoding = self.context + self.cross_cache + self.self_cache + self.logits
+        return self.weights + max(self.reading, decoding)
+
+
+def batch_memory(config: ReaderConfig, workload: Workload) -> Memory:
+    """Bytes that a batch needs at once, to read it and to generate its answers."""
+    rows = workload.questions * workload.beams
+    vectors = workload.questions * context_vectors(config, workload)
+    return Memory(
+        weights=sum(weight_bytes(config, workload).values()),
+        reading=_reading(config, workload),
+        context=vectors * config.encoder.width * workload.value_bytes,
+        cross_cache=cross_cache_bytes(config, workload),
+        self_cache=self_cache_bytes(config, workload),
+        logits=rows * config.vocabulary_size * LOGIT_BYTES,
+    )
+
+
+def largest_batch(config: ReaderConfig, workload: Workload, available_bytes: int) -> int:
+    """Most questions of this kind that fit into `available_bytes` at once; 0 when not even one does."""
+
+    def fits(questions: int) -> bool:
+        return batch_memory(config, workload.replace(questions=questions)).total <= available_bytes
+
+    low, high = 0, 1
+    while fits(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def training_state_bytes(config: ReaderConfig) -> int:
+    """Bytes of float32 weights, gradients and Adam's moments; activations come on top.
+
+    The frozen memory encoder has weights only.
+    """
+    sizes = {name: stage.parameters for name, stage in stage_weights(config).items()}
+    frozen = sizes.pop("memory")
+    return TRAINING_BYTES * sum(sizes.values()) + WEIGHT_BYTES * frozen
+
+
+def _reading(config: ReaderConfig, workload: Workload) -> int:
+    stages = [(question_rows(workload), config.memory_layers), (live_rows(workload), config.live)]
+    if not workload.reads_store(config):
+        stages.append((memory_rows(workload), config.memory_layers))
+    tokens = max(_tokens(rows, layers) for rows, layers in stages)
+    # Stored memory and a reader without live layers: the rows are there, but nothing computes on them.
+    held = live_rows(workload).tokens * config.encoder.width
+    return max(held, tokens * _widest(config, config.encoder)) * workload.value_bytes
+
+
+def _tokens(rows: Rows, layers: int) -> int:
+    return rows.tokens if layers else 0
+
+
+def _widest(config: ReaderConfig, stack: StackConfig) -> int:
+    """Values a token alive at once: residual, normed input, and the larger of attention and feed-forward."""
+    attention = 4 * stack.heads * stack.head_width
+    gated = 1 if config.block == "t5-v1.1" else 0
+    return 2 * stack.width + max(attention, (2 + gated) * stack.feed_forward)

@@ -1,0 +1,255 @@
+"""A workload as a list of parts: what each computes and what it must move through memory.
+
+A part is the same work in all layers of a stage: a feed-forward layer, say, over all its layers and
+steps. All sums of this package (FLOPs, bytes, time) are sums over these parts.
+
+FLOPs are exact: they equal what torch counts on the plain reader, two for each multiply-add of a matrix
+product; element-wise work is not counted, as is usual. Bytes are the least that one kernel a part must
+move: its weights once, its inputs and outputs once, attention scores never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fidkit.config import ReaderConfig, StackConfig
+from fidkit.cost import store
+from fidkit.cost.weights import (
+    Matrix,
+    context_matrices,
+    cross_matrices,
+    feed_forward_matrices,
+    head_matrix,
+    self_matrices,
+)
+from fidkit.cost.workload import (
+    Rows,
+    Workload,
+    context_vectors,
+    live_rows,
+    memory_rows,
+    question_rows,
+)
+
+ENCODER_STAGES = ("memory", "question", "live")
+DECODER_STAGES = ("projection", "decode", "head")
+STAGES = (*ENCODER_STAGES, *DECODER_STAGES, "backward")
+KINDS = ("linear", "encoder_attention", "decoder_weights", "decoder_attention", "shared_attention")
+"""Kinds of work that hardware does with efficiencies of their own.
+
+| kind | what |
+|---|---|
+| linear | products with many rows: encoders, cross keys and values, all of training |
+| encoder_attention | attention of many queries to many keys |
+| decoder_weights | a step's products, which stream weights |
+| decoder_attention | a step's attention where each cached head serves one query: matrix-vector products |
+| shared_attention | the same where several heads or beams share a cached head: small matrix products |
+"""
+
+LOGIT_BYTES = 4  # logits are float32 in any dtype
+
+
+@dataclass(frozen=True)
+class Part:
+    """The same work in all layers and steps of a stage, for a whole batch.
+
+    Attributes:
+        stage: one of `STAGES`.
+        name: what is computed.
+        kind: one of `KINDS`; or `elementwise` (norms, residuals, activations: free when fused); or
+            `fetch` (memory rows read from a store).
+        flops: floating-point operations.
+        bytes: moved through memory.
+        launches: kernels, at one a layer and step.
+    """
+
+    stage: str
+    name: str
+    kind: str
+    flops: int
+    bytes: int
+    launches: int
+
+
+def list_parts(config: ReaderConfig, workload: Workload, *, training: bool = False) -> tuple[Part, ...]:
+    """All work of a batch, in the order it runs.
+
+    Args:
+        config: the reader.
+        workload: the batch; with `training`, targets of `output_tokens` and one beam.
+        training: a forward and backward pass over given targets instead of generating them. The
+            optimizer's update is not part of it.
+    """
+    reading = reading_parts(config, workload)
+    decoding = decoder_parts(config, workload, training=training)
+    forward = (*reading, *decoding)
+    return forward + _backward(forward) if training else forward
+
+
+def reading_parts(config: ReaderConfig, workload: Workload) -> list[Part]:
+    """Everything before the fused context."""
+    if workload.reads_store(config):
+        size = store.bytes_per_token(config, workload.memory)
+        fetched = workload.questions * sum(workload.lengths) * size
+        memory = [Part("memory", "fetch", "fetch", 0, fetched, 1)]
+    else:
+        memory = encoder_parts("memory", config, memory_rows(workload), config.memory_layers, workload)
+    return [
+        *memory,
+        *encoder_parts("question", config, question_rows(workload), config.memory_layers, workload),
+        *encoder_parts("live", config, live_rows(workload), config.live, workload),
+    ]
+
+
+def encoder_parts(
+    stage: str, config: ReaderConfig, rows: Rows, layers: int, workload: Workload
+) -> list[Part]:
+    """Parts of `layers` encoder layers over `rows`; none where there are no layers."""
+    if not layers:
+        return []
+    stack, size = config.encoder, workload.value_bytes
+    inner = stack.heads * stack.head_width
+    make = _Linears(stage, "linear", rows.tokens, 1, size, workload.dtype)
+    return [
+        make("projections", self_matrices(stack, stack.heads), 2 * stack.width + 4 * inner, layers),
+        Part(
+            stage,
+            "attention",
+            "encoder_attention",
+            layers * 4 * rows.pairs * inner,
+            layers * rows.tokens * 4 * inner * size,  # queries, keys, values in; the mixture out
+            layers,
+        ),
+        make("feed-forward", feed_forward_matrices(config, stack), _feed_forward_moves(stack), layers),
+        make.elementwise(_elementwise(config, stack, norms=2), layers),
+    ]
+
+
+def decoder_parts(config: ReaderConfig, workload: Workload, *, training: bool = False) -> list[Part]:
+    """Everything after the fused context: cross keys and values, steps (or one pass), logits."""
+    stack, size = config.decoder, workload.value_bytes
+    inner, readers = stack.heads * stack.head_width, sum(config.cross_layers)
+    context = workload.questions * context_vectors(config, workload)
+    run = _run(workload, training)
+    self_value, cross_value = (2 * heads * stack.head_width for heads in config.kv_heads)
+    dtype = workload.decoder_matrices
+    once = _Linears("projection", "linear", context, 1, size, dtype)
+    kind = "linear" if training else "decoder_weights"
+    step = _Linears("decode", kind, run.tokens, run.passes, size, dtype)
+    everything = run.tokens * run.passes
+    queries = everything * 2 * inner * size  # queries in, the mixture out
+    self_moves = 2 * stack.width + 2 * inner + self_value
+    logits = _Linears("head", kind, run.tokens, run.passes, size, workload.head_dtype(config))(
+        "logits", [head_matrix(config)], stack.width, 1
+    )
+    made = everything * config.vocabulary_size * LOGIT_BYTES
+
+    def attention(name: str, layers: int, pairs: int, cached_bytes: int, sharing: int) -> Part:
+        generating = "decoder_attention" if sharing == 1 else "shared_attention"
+        kind = "encoder_attention" if training else generating
+        flops, moved = layers * 4 * pairs * inner, layers * (cached_bytes + queries)
+        return Part("decode", name, kind, flops, moved, layers * run.passes)
+
+    return [
+        # The context is read once for all layers: their keys and values are one product.
+        _merge(
+            once("keys and values", context_matrices(config), cross_value, readers),
+            extra_bytes=context * config.encoder.width * size,
+        ),
+        step("self projections", self_matrices(stack, config.kv_heads[0]), self_moves, stack.layers),
+        attention(
+            "self-attention",
+            stack.layers,
+            run.self_pairs,
+            run.self_positions * self_value * size,
+            stack.heads // config.kv_heads[0],
+        ),
+        step("cross projections", cross_matrices(config), 2 * stack.width + 2 * inner, readers),
+        attention(
+            "cross-attention",
+            readers,
+            everything // workload.questions * context,
+            run.passes * context * cross_value * size,
+            stack.heads // config.kv_heads[1] * workload.beams,
+        ),
+        step("feed-forward", feed_forward_matrices(config, stack), _feed_forward_moves(stack), stack.layers),
+        step.elementwise(_elementwise(config, stack, norms=3), stack.layers),
+        _merge(logits, extra_bytes=made),
+    ]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """How target tokens pass through the decoder.
+
+    Attributes:
+        passes: times that the weights are read.
+        tokens: of one pass.
+        self_pairs: query-key pairs of self-attention, of all passes.
+        self_positions: cached positions read by self-attention, of all passes.
+    """
+
+    passes: int
+    tokens: int
+    self_pairs: int
+    self_positions: int
+
+
+def _run(workload: Workload, training: bool) -> _Run:
+    B, T = workload.questions, workload.output_tokens
+    if training:
+        # The plain reader computes the square of positions and hides the future in it.
+        return _Run(1, B * T, B * T * T, B * T)
+    rows = B * workload.beams
+    past = rows * T * (T + 1) // 2
+    return _Run(T, rows, past, past)
+
+
+@dataclass(frozen=True)
+class _Linears:
+    """Makes parts of matrix products and what stands between them."""
+
+    stage: str
+    kind: str
+    tokens: int
+    passes: int
+    value_bytes: int
+    dtype: str
+
+    def __call__(self, name: str, matrices: Sequence[Matrix], moved: int, layers: int) -> Part:
+        """`moved`: values a token that go in and out in one layer."""
+        times = layers * self.passes
+        flops = times * 2 * self.tokens * sum(m.parameters for m in matrices)
+        weights = sum(m.bytes(self.dtype) for m in matrices)
+        moved_bytes = times * (weights + self.tokens * moved * self.value_bytes)
+        return Part(self.stage, name, self.kind, flops, moved_bytes, times)
+
+    def elementwise(self, moved: int, layers: int) -> Part:
+        times = layers * self.passes
+        moved_bytes = times * self.tokens * moved * self.value_bytes
+        return Part(self.stage, "norms and activations", "elementwise", 0, moved_bytes, times)
+
+
+def _feed_forward_moves(stack: StackConfig) -> int:
+    """Values a token: in, the activated inner layer out and in again, out."""
+    return 2 * stack.width + 2 * stack.feed_forward
+
+
+def _elementwise(config: ReaderConfig, stack: StackConfig, norms: int) -> int:
+    """Values a token and layer: each norm one in, one out; each residual two in, one out; the activation."""
+    gated = 1 if config.block == "t5-v1.1" else 0
+    return norms * 5 * stack.width + (2 + gated) * stack.feed_forward
+
+
+def _merge(part: Part, *, extra_bytes: int) -> Part:
+    return Part(part.stage, part.name, part.kind, part.flops, part.bytes + extra_bytes, part.launches)
+
+
+def _backward(forward: Sequence[Part]) -> tuple[Part, ...]:
+    """Gradients of inputs and of weights: two products of the size of each; the memory encoder is frozen."""
+    return tuple(
+        Part("backward", f"{p.stage} {p.name}", p.kind, 2 * p.flops, 2 * p.bytes, 2 * p.launches)
+        for p in forward
+        if p.stage != "memory"
+    )

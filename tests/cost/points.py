@@ -1,0 +1,70 @@
+"""Readers, workloads and batches to try cost models on."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from fidkit.batch import Batch, collate
+from fidkit.config import ReaderConfig, StackConfig
+from fidkit.cost import Workload
+
+# The readers here are too small for threads to pay.
+torch.set_num_threads(1)
+few = settings(max_examples=20, deadline=None, derandomize=True)
+# As the plain reader computes.
+PLAIN = {"memory": "computed", "dtype": "float32"}
+
+
+def batch_of(workload: Workload, labels: bool = False) -> Batch:
+    B = workload.questions
+    passages = [[2] * length for length in workload.lengths]
+    return collate(
+        [[2] * workload.question_tokens] * B,
+        [passages] * B,
+        [[2] * workload.output_tokens] * B if labels else None,
+    )
+
+
+@st.composite
+def configs(draw) -> ReaderConfig:
+    def stack() -> StackConfig:
+        return StackConfig(
+            layers=draw(st.integers(1, 4)),
+            width=draw(st.sampled_from([8, 12])),
+            heads=draw(st.sampled_from([1, 2, 6])),
+            head_width=draw(st.sampled_from([2, 5])),
+            feed_forward=draw(st.sampled_from([7, 16])),
+        )
+
+    encoder, decoder = stack(), stack()
+    divisors = st.sampled_from([n for n in range(1, decoder.heads + 1) if decoder.heads % n == 0])
+    return ReaderConfig(
+        encoder=encoder,
+        decoder=decoder,
+        vocabulary_size=50,
+        block=draw(st.sampled_from(["t5", "t5-v1.1"])),
+        tied_head=draw(st.booleans()),
+        shared_embedding=encoder.width == decoder.width and draw(st.booleans()),
+        live_layers=draw(st.integers(0, encoder.layers)),
+        kept_vectors=draw(st.sampled_from([None, 1, 6])),
+        question_in_context=draw(st.sampled_from(["each", "once", "none"])),
+        cross_attention_every=draw(st.integers(1, decoder.layers)),
+        self_kv_heads=draw(divisors),
+        cross_kv_heads=draw(divisors),
+    )
+
+
+@st.composite
+def workloads(draw) -> Workload:
+    lengths = tuple(draw(st.lists(st.integers(1, 12), min_size=1, max_size=4)))
+    return Workload(
+        questions=draw(st.integers(1, 3)),
+        passages=len(lengths),
+        passage_tokens=lengths,
+        question_tokens=draw(st.integers(1, 6)),
+        output_tokens=draw(st.integers(1, 4)),
+        beams=draw(st.integers(1, 3)),
+        **PLAIN,
+    )

@@ -1,0 +1,75 @@
+"""What fits: against the paper's order, and as properties."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cost.points import configs, few, workloads
+from fidkit.config import ReaderConfig
+from fidkit.cost import (
+    Workload,
+    batch_memory,
+    cross_cache_bytes,
+    find_hardware,
+    largest_batch,
+    parameters,
+    training_state_bytes,
+)
+from fidkit.systems import config
+
+
+@few
+@given(configs(), workloads(), st.integers(0, 2_000_000))
+def test_the_largest_batch_fits_and_one_more_does_not(
+    point: ReaderConfig, workload: Workload, available: int
+) -> None:
+    most = largest_batch(point, workload, available)
+    if most:
+        assert batch_memory(point, workload.replace(questions=most)).total <= available
+    assert batch_memory(point, workload.replace(questions=most + 1)).total > available
+
+
+@few
+@given(configs(), workloads())
+def test_memory_grows_with_everything(point: ReaderConfig, workload: Workload) -> None:
+    least = batch_memory(point, workload).total
+    longer = tuple(length + 5 for length in workload.lengths)
+    for changes in (
+        {"questions": workload.questions + 1},
+        {"passage_tokens": longer},
+        {"passages": workload.passages + 1, "passage_tokens": (*workload.lengths, 5)},
+        {"output_tokens": workload.output_tokens + 1},
+        {"beams": workload.beams + 1},
+    ):
+        assert batch_memory(point, workload.replace(**changes)).total >= least
+
+
+def test_batches_on_a_tpu_are_in_the_order_of_the_paper() -> None:
+    """FiDO table 1, TPUv4: 24, 128, 256, and 128 with the XL decoder."""
+    usable = find_hardware("tpuv4").usable_bytes
+    fid, lsa, fido, wide = (
+        largest_batch(config(name), Workload(), usable)
+        for name in ("fid-base", "fid-lsa-base", "fido-base-base", "fido-base-xl")
+    )
+    assert 24 <= fid < lsa < fido
+    assert fid < wide < fido
+
+
+def test_stored_memory_makes_room() -> None:
+    stored, computed = (
+        batch_memory(config("memoryfid-base"), Workload(memory=m)) for m in ("bf16", "computed")
+    )
+    assert stored.reading < computed.reading
+    assert (
+        stored.cross_cache == computed.cross_cache == cross_cache_bytes(config("memoryfid-base"), Workload())
+    )
+
+
+def test_training_keeps_four_numbers_a_parameter() -> None:
+    assert training_state_bytes(config("fid-base")) == 16 * parameters(config("fid-base"))
+    assert training_state_bytes(config("lumen-base")) < 16 * parameters(config("lumen-base"))
+
+
+@pytest.mark.parametrize("available", [0, 1000])
+def test_nothing_fits_into_nothing(available: int) -> None:
+    assert largest_batch(config("tiny-fid"), Workload(), available) == 0

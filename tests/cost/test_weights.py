@@ -1,0 +1,72 @@
+"""Parameters and their bytes, against the reader itself."""
+
+import pytest
+import torch
+
+from fidkit.config import ReaderConfig
+from fidkit.cost import Workload, parameters, weight_bytes
+from fidkit.cost.weights import SCALE_BYTES, Matrix, stage_weights
+from fidkit.reader import Reader, parameter_count
+from fidkit.systems import PRESETS, config
+
+OF_STAGE = {
+    "embedding": ("embedding.", "decoder.embedding."),
+    "memory": ("memory_encoder.",),
+    "question": ("question_encoder.",),
+    "live": ("live_encoder.",),
+    "head": ("head.",),
+}
+
+
+def stage_of(name: str) -> str:
+    for stage, prefixes in OF_STAGE.items():
+        if name.startswith(prefixes):
+            return stage
+    return "decoder"
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_parameters_are_those_of_the_reader(name: str) -> None:
+    assert parameters(PRESETS[name]) == parameter_count(PRESETS[name])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"live_layers": 0},
+        {"live_layers": 2},
+        {"tied_head": True, "block": "t5"},
+        {"shared_embedding": False, "cross_attention_every": 2, "cross_kv_heads": 2},
+    ],
+)
+def test_every_stage_owns_what_its_module_owns(changed: dict[str, object]) -> None:
+    point: ReaderConfig = config("tiny-fid").replace(**changed)
+    with torch.device("meta"):
+        reader = Reader(point)
+    found: dict[str, int] = dict.fromkeys([*OF_STAGE, "decoder"], 0)
+    for parameter_name, parameter in reader.named_parameters():
+        found[stage_of(parameter_name)] += parameter.numel()
+    assert {stage: owned.parameters for stage, owned in stage_weights(point).items()} == found
+
+
+def test_bytes_follow_the_dtype() -> None:
+    fid = config("fid-base")
+    single, half = (sum(weight_bytes(fid, Workload(dtype=dtype)).values()) for dtype in ("float32", "bf16"))
+    assert single == 2 * half == 4 * parameters(fid)
+
+
+def test_int8_is_for_the_decoder_alone() -> None:
+    fid = config("fid-base")
+    half, int8 = (weight_bytes(fid, Workload(decoder_dtype=dtype)) for dtype in (None, "int8"))
+    changed = {stage for stage in half if half[stage] != int8[stage]}
+    assert changed == {"decoder", "head"}
+    matrix = Matrix(768, 32128)
+    assert int8["head"] == matrix.parameters + SCALE_BYTES * matrix.outputs
+    assert int8["decoder"] / half["decoder"] == pytest.approx(0.5, rel=0.01)
+
+
+def test_a_tied_head_is_no_further_matrix() -> None:
+    pocket = config("pocket-fid")
+    assert pocket.tied_head
+    assert weight_bytes(pocket, Workload(decoder_dtype="int8"))["head"] == 0
