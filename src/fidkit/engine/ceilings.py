@@ -1,0 +1,187 @@
+"""What this machine can do at most: the rate of matrix products and the bandwidth of its memory.
+
+Ceilings are best times, not typical ones: a disturbed run is slower, none is faster than the machine. What
+kernels get of them (`Hardware.efficiency`) isn't measured here but taken over from the same class of machine.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fidkit.cost.hardware import HARDWARE, Hardware
+
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+# Rows, inputs, outputs: a base encoder's layers, and larger ones.
+CPU_SHAPES = ((10240, 768, 2048), (10240, 768, 768), (4096, 1024, 2816), (2560, 2048, 5120))
+CUDA_SHAPES = ((8192, 8192, 8192), (16384, 4096, 4096), (10240, 2048, 5120))
+STREAM_WIDTHS = (2048, 5120)
+REPEATS = 3
+"""Least runs of each measurement, after one to warm up."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How thoroughly is measured.
+
+    Attributes:
+        seconds: spent on each shape and access pattern.
+        shapes: of matrix products, as rows, inputs and outputs; None for those of the device.
+        megabytes: streamed to measure bandwidth; several times the caches.
+    """
+
+    seconds: float = 0.5
+    shapes: tuple[tuple[int, int, int], ...] | None = None
+    megabytes: int = 512
+
+
+def measure(device: str | None = None, effort: Effort | None = None) -> Hardware:
+    """Measure this machine, with all threads of PyTorch.
+
+    Takes some seconds, and wants the machine to itself.
+
+    Args:
+        device: `cpu` or `cuda`; by default the GPU where there is one.
+        effort: how thoroughly.
+    """
+    on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    chosen, like = effort or Effort(), HARDWARE["h200" if on.type == "cuda" else "cpu-2core"]
+    with torch.inference_mode():
+        rates = matrix_tflops(on, chosen)
+        bandwidth = bandwidth_gbs(on, chosen)
+    return Hardware(
+        name="local",
+        matrix_tflops=rates,
+        bandwidth_gbs=bandwidth,
+        memory_gb=_memory_bytes(on) / 1e9,
+        store_gbs=like.store_gbs,
+        source=f"measured with torch {torch.__version__} on {describe(on)}; "
+        f"efficiencies and store taken over from {like.name}",
+        efficiency=like.efficiency,
+        elementwise=like.elementwise,
+        launch_us=like.launch_us,
+        step_us=like.step_us,
+    )
+
+
+def matrix_tflops(device: torch.device, effort: Effort) -> dict[str, float]:
+    """Best rate of a matrix product by dtype, in 10¹² operations a second; int8 where PyTorch has it."""
+    shapes = effort.shapes or (CUDA_SHAPES if device.type == "cuda" else CPU_SHAPES)
+    rates = {}
+    for name in (*DTYPES, "int8"):
+        found = [_rate(name, shape, device, effort.seconds) for shape in shapes]
+        measured = [rate for rate in found if rate is not None]
+        if measured:
+            rates[name] = max(measured)
+    return rates
+
+
+def bandwidth_gbs(device: torch.device, effort: Effort) -> float:
+    """Best bandwidth over several ways to walk through memory, in 10⁹ bytes a second."""
+    return max(
+        moved / best_seconds(run, device, effort.seconds) / 1e9
+        for moved, run in _streams(device, effort.megabytes * 1_000_000)
+    )
+
+
+def best_seconds(run: Callable[[], object], device: torch.device, seconds: float) -> float:
+    """The shortest of repeated runs, for about `seconds` altogether."""
+    run()
+    best, spent, repeats = float("inf"), 0.0, 0
+    while spent < seconds or repeats < REPEATS:
+        took = _timed(run, device)
+        best, spent, repeats = min(best, took), spent + took, repeats + 1
+    return best
+
+
+def describe(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_processor()}, {torch.get_num_threads()} threads"
+
+
+def _rate(name: str, shape: tuple[int, int, int], device: torch.device, seconds: float) -> float | None:
+    rows, inputs, outputs = shape
+    if name == "int8":
+        x, w = (
+            torch.ones(size, dtype=torch.int8, device=device) for size in ((rows, inputs), (inputs, outputs))
+        )
+
+        def run() -> Tensor:
+            return torch._int_mm(x, w)
+    else:
+        x, w = (
+            torch.ones(size, dtype=DTYPES[name], device=device)
+            for size in ((rows, inputs), (outputs, inputs))
+        )
+
+        def run() -> Tensor:
+            return F.linear(x, w)
+
+    try:
+        return 2 * rows * inputs * outputs / best_seconds(run, device, seconds) / 1e12
+    except (RuntimeError, NotImplementedError):  # this build of PyTorch has no such kernel here
+        return None
+
+
+def _streams(device: torch.device, size: int) -> Iterator[tuple[int, Callable[[], object]]]:
+    """Bytes moved and what moves them: reductions, a copy, and products of matrix and vector."""
+    x = torch.ones(size // 4, device=device)
+    yield x.nbytes, x.sum
+    half = len(x) // 2
+    a, b = x[:half], x[half : 2 * half]
+    yield a.nbytes + b.nbytes, lambda: torch.dot(a, b)
+    yield a.nbytes + b.nbytes, lambda: a.copy_(b)
+    inputs, outputs = STREAM_WIDTHS
+    for dtype in DTYPES.values():
+        # One matrix after the other, as in a decoding step: none is in a cache when its turn comes.
+        flat = x.view(dtype)
+        count = max(1, len(flat) // (inputs * outputs))
+        if count * inputs * outputs > len(flat):
+            continue
+        matrices = flat[: count * inputs * outputs].view(count, outputs, inputs)
+        vector = torch.ones(1, inputs, dtype=dtype, device=device)
+        yield matrices.nbytes, partial(_products, vector, matrices)
+
+
+def _products(vector: Tensor, matrices: Tensor) -> None:
+    for matrix in matrices:
+        F.linear(vector, matrix)
+
+
+def _timed(run: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cuda":
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        run()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1000
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def _memory_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
