@@ -65,7 +65,7 @@ def test_text_has_stages_totals_memory_and_hints(capsys: pytest.CaptureFixture[s
     assert "largest batch" in out
     assert "store: 0.16 GB for 1,000 passages in int8" in out
     assert out.count("x faster") == 3
-    assert "accuracy: " in out
+    assert "price: " in out
     assert "a question" in out
     assert err.startswith("h200: NVIDIA H200 SXM datasheet")
 

@@ -197,10 +197,10 @@ def _hints(planned: Plan) -> Iterator[str]:
         yield "what buys most:"
     for hint in chosen:
         yield f"  {hint.gain:.2f}x faster, {_ms(hint.ms_per_question)} ms a question: {hint.change}"
-        yield f"    accuracy: {hint.price}"
+        yield f"    price: {hint.price}"
     for hint in [hint for hint in planned.hints if hint.gain < 1][:1]:
         yield f"what more would cost:\n  {1 / hint.gain:.2f}x slower: {hint.change}"
-        yield f"    accuracy: {hint.price}"
+        yield f"    price: {hint.price}"
 
 
 def _require_fit(preset: str, planned: Plan) -> None:
