@@ -21,7 +21,7 @@ from fidkit.batch import IGNORED, Batch, Context
 from fidkit.config import ReaderConfig
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.decoder import Decoder, LayerProbe
-from fidkit.nn.encoder import EncoderLayers, LiveEncoder, MemoryEncoder
+from fidkit.nn.encoder import EncoderLayers, LiveEncoder, MemoryEncoder, Run
 from fidkit.nn.fusion import fuse, join
 from fidkit.nn.initialise import initialise
 from fidkit.nn.rows import Rows
@@ -85,30 +85,39 @@ class Reader(nn.Module):
 
     # Reading
 
-    def encode_passages(self, ids_RP: Tensor, lengths_R: Tensor) -> Tensor:
+    def encode_passages(self, ids_RP: Tensor, lengths_R: Tensor, run: Run = EncoderLayers.__call__) -> Tensor:
         """Memory [X, D] of passages, one after the other: what LUMEN stores.
 
         Embeddings alone where all layers are live.
         """
         rows = Rows(lengths_R)
-        return self.memory_encoder(rows.pack(ids_RP), rows)
+        return run(self.memory_encoder.encoder, self.memory_encoder.embedding(rows.pack(ids_RP)), rows)
 
-    def encode_questions(self, ids_BQ: Tensor, lengths_B: Tensor) -> Tensor:
+    def encode_questions(
+        self, ids_BQ: Tensor, lengths_B: Tensor, run: Run = EncoderLayers.__call__
+    ) -> Tensor:
         """Question states [X, D] at the depth of the memory, once per question."""
         rows = Rows(lengths_B)
-        return self.question_encoder(self.embedding(rows.pack(ids_BQ)), rows)
+        return run(self.question_encoder, self.embedding(rows.pack(ids_BQ)), rows)
 
-    def read(self, batch: Batch) -> Context:
-        """Encode all passages with their question and fuse them."""
-        return self.read_memory(batch, self.encode_passages(batch.passage_ids, batch.passage_lengths))
+    def read(self, batch: Batch, run: Run = EncoderLayers.__call__) -> Context:
+        """Encode all passages with their question and fuse them.
 
-    def read_memory(self, batch: Batch, memory_XD: Tensor) -> Context:
+        Args:
+            batch: of B questions.
+            run: how encoder layers are run, for engines that have a faster way.
+        """
+        return self.read_memory(
+            batch, self.encode_passages(batch.passage_ids, batch.passage_lengths, run), run
+        )
+
+    def read_memory(self, batch: Batch, memory_XD: Tensor, run: Run = EncoderLayers.__call__) -> Context:
         """`read` with the passages' memory at hand; `batch.passage_ids` is not looked at."""
-        question_XD = self.encode_questions(batch.question_ids, batch.question_lengths)
+        question_XD = self.encode_questions(batch.question_ids, batch.question_lengths, run)
         questions, passages = Rows(batch.question_lengths), Rows(batch.passage_lengths)
         joined = join(question_XD, questions, memory_XD, passages, batch.question_of_passage)
         return fuse(
-            self.live_encoder(joined.states_XD, joined.rows),
+            self.live_encoder.finish(run(self.live_encoder, joined.states_XD, joined.rows)),
             joined,
             batch.question_of_passage,
             keep=self.config.kept_vectors,
@@ -164,6 +173,12 @@ class Reader(nn.Module):
         """
         return self.head(self.decoder.step(ids_N, cache)).float()
 
+    @property
+    def head_weight(self) -> Tensor:
+        """[V, E], what logits are products with; a tied head scales them by E ** -0.5."""
+        head = self.head
+        return head.embedding.weight if isinstance(head, _TiedHead) else head.linear.weight
+
     # Life cycle
 
     @classmethod
@@ -207,27 +222,46 @@ class Reader(nn.Module):
         checkpoint.push(self, name, private=private)
 
     @overload
-    def answer(self, question: str, passages: Sequence[Passage], max_new_tokens: int = 32) -> Answer: ...
+    def answer(
+        self,
+        question: str,
+        passages: Sequence[Passage],
+        max_new_tokens: int = 32,
+        decoding: Decoding | None = None,
+    ) -> Answer: ...
     @overload
     def answer(
-        self, question: Sequence[str], passages: Sequence[Sequence[Passage]], max_new_tokens: int = 32
+        self,
+        question: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        max_new_tokens: int = 32,
+        decoding: Decoding | None = None,
     ) -> list[Answer]: ...
     def answer(
         self,
         question: str | Sequence[str],
         passages: Sequence[Passage] | Sequence[Sequence[Passage]],
         max_new_tokens: int = 32,
+        decoding: Decoding | None = None,
     ) -> Answer | list[Answer]:
         """Answer one question from its passages, or a list of questions from a list of passages each.
+
+        Args:
+            question: one or many.
+            passages: of the question, or of each.
+            max_new_tokens: length of an answer, at most; short for `Decoding(max_tokens=…)`.
+            decoding: how answers are written, their length included: beams, sampling, several answers.
 
         Raises:
             UsageError: an empty question, or lists of different lengths.
         """
         from fidkit import answerer
+        from fidkit.engine.decoding import Decoding
 
+        decoding = decoding or Decoding(max_tokens=max_new_tokens)
         if isinstance(question, str):
-            return answerer.answer_batch(self, [question], [passages], max_new_tokens)[0]  # type: ignore[list-item]
-        return answerer.answer_batch(self, question, passages, max_new_tokens)  # type: ignore[arg-type]
+            return answerer.answer_batch(self, [question], [passages], decoding)[0]  # type: ignore[list-item]
+        return answerer.answer_batch(self, question, passages, decoding)  # type: ignore[arg-type]
 
 
 class _Head(nn.Module):

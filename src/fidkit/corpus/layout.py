@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fidkit.errors import CorpusError
+from fidkit.home import home
 
 FORMAT_VERSION = 1
 
@@ -48,10 +49,8 @@ def default_location(sources: Iterable[str | os.PathLike[str]]) -> Path:
     `$FIDKIT_HOME/corpora/<hash>`, by default below `~/.cache/fidkit`. The hash is of the absolute paths
     in their order, so the same sources find the same corpus from any working directory.
     """
-    home = os.environ.get("FIDKIT_HOME")
-    base = Path(home).expanduser() if home else Path.home() / ".cache" / "fidkit"
     paths = b"\0".join(os.fsencode(Path(source).expanduser().resolve()) for source in sources)
-    return base / "corpora" / hashlib.sha256(paths).hexdigest()[:16]
+    return home() / "corpora" / hashlib.sha256(paths).hexdigest()[:16]
 
 
 def prepare(directory: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from fidkit.cost.parts import KINDS
 from fidkit.errors import FidkitError, UsageError
+from fidkit.home import home
 
 FORMAT_VERSION = 1
 LOCAL = "local"
@@ -134,8 +135,7 @@ def from_json(record: Any, where: str) -> Hardware:
 
 def local_path() -> Path:
     """Where this machine's measurements are kept: `$FIDKIT_HOME/hardware.json`."""
-    home = os.environ.get("FIDKIT_HOME")
-    return (Path(home).expanduser() if home else Path.home() / ".cache" / "fidkit") / "hardware.json"
+    return home() / "hardware.json"
 
 
 def load_local() -> Hardware:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -67,12 +69,13 @@ class LiveEncoder(EncoderLayers):
         self.norm = RMSNorm(config.encoder.width)
         self.last_dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x_XD: Tensor, rows: Rows) -> Tensor:
-        return self.finish(super().forward(x_XD, rows))
-
     def finish(self, x: Tensor) -> Tensor:
         """What every vector goes through before the decoder sees it."""
         return self.last_dropout(self.norm(x))
+
+
+Run = Callable[[EncoderLayers, Tensor, Rows], Tensor]
+"""A way to run encoder layers over the vectors [X, D] of rows; `EncoderLayers.__call__` is the plain one."""
 
 
 class MemoryEncoder(nn.Module):
@@ -93,7 +96,3 @@ class MemoryEncoder(nn.Module):
 
     def train(self, mode: bool = True) -> MemoryEncoder:
         return super().train(mode and not self.frozen)
-
-    def forward(self, ids_X: Tensor, rows: Rows) -> Tensor:
-        """Memory [X, D] of the passages' tokens."""
-        return self.encoder(self.embedding(ids_X), rows)
