@@ -1,0 +1,183 @@
+"""The decoder on the CPU's native kernels: one call a token."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fidkit.batch import Context
+from fidkit.native import LANES, TYPES, Kernels, Layer, Linear, Step
+from fidkit.nn.cache import DecoderCache
+from fidkit.nn.decoder import DecoderLayer
+from fidkit.nn.layers import FeedForward, GatedFeedForward
+from fidkit.reader import Reader
+
+# Context vectors whose keys and values are projected and laid out while they are in the cache.
+CHUNK = 2048
+
+
+class NativeCache(DecoderCache):
+    """Self-attention caches as the plain decoder's; cross-attention caches laid out for the kernels.
+
+    Attributes:
+        lengths: [B] int64, real vectors of each context.
+        self_bias: [H, max_tokens] float32, by distance into the past.
+        packed: per layer, keys and values [B, G, room, h]; None for a layer without cross-attention.
+        layers: what the kernel reads, with pointers into `packed`.
+    """
+
+    lengths: Tensor
+    self_bias: Tensor
+    packed: list[tuple[Tensor, Tensor] | None]
+    layers: ctypes.Array[Layer]
+
+    @property
+    def cross_bytes(self) -> int:
+        return sum(x.nbytes for pair in self.packed if pair is not None for x in pair)
+
+
+class NativeDecoder:
+    """Start and step of a reader's decoder.
+
+    Args:
+        reader: float32 or bfloat16, on the CPU; what the kernels read are its weights, not copies.
+        kernels: the compiled kernels.
+        int8: round matrices to 8 bits with a scale a row; activations and caches stay as they are, and so
+            does a tied head, which is the embedding table too.
+    """
+
+    def __init__(self, reader: Reader, kernels: Kernels, *, int8: bool = False) -> None:
+        self.reader, self.kernels, self.int8 = reader, kernels, int8
+        self.dtype = reader.embedding.weight.dtype
+        self._alive: list[Tensor] = []
+        layers = [self._layer(layer) for layer in reader.decoder.layers]
+        self._layers = (Layer * len(layers))(*layers)
+        self._final_norm = self._floats(reader.decoder.norm.weight)
+        self._head = self._linear(reader.head_weight, int8=int8 and not reader.config.tied_head)
+
+    def start(self, context: Context, max_tokens: int, beams: int = 1) -> NativeCache:
+        """Project the context's keys and values straight into the layout that steps read."""
+        cache = NativeCache(
+            self.reader.config,
+            cross=[],
+            cross_bias=torch.empty(len(context.mask_BM), 1, 1, 0),
+            max_tokens=max_tokens,
+            like=context.states_BMD,
+            beams=beams,
+        )
+        cache.lengths = context.mask_BM.sum(1)
+        cache.packed = [self._project(layer, context, cache.lengths) for layer in self.reader.decoder.layers]
+        cache.layers = type(self._layers).from_buffer_copy(self._layers)
+        for layer, packed in zip(cache.layers, cache.packed, strict=True):
+            if packed is not None:
+                layer.cross_keys, layer.cross_values = packed[0].data_ptr(), packed[1].data_ptr()
+        cache.self_bias = self._self_bias(max_tokens)
+        return cache
+
+    def step(self, ids_N: Tensor, cache: NativeCache) -> Tensor:
+        """Logits [N, V] (float32) of the token after `ids_N`.
+
+        Raises:
+            UsageError: the cache has no room for another position.
+        """
+        config, stack = self.reader.config, self.reader.config.decoder
+        states = self.reader.decoder.embedding(ids_N).to(torch.float32, copy=True)
+        logits = torch.empty(len(ids_N), config.vocabulary_size)
+        packed = next(pair for pair in cache.packed if pair is not None)
+        step = Step(
+            rows=len(ids_N),
+            beams=cache.beams,
+            width=stack.width,
+            heads=stack.heads,
+            head=stack.head_width,
+            self_groups=config.kv_heads[0],
+            cross_groups=config.kv_heads[1],
+            feed_forward=stack.feed_forward,
+            position=cache.next_position(),
+            capacity=cache.max_tokens,
+            context=packed[0].shape[2],
+            lengths=cache.lengths.data_ptr(),
+            layers=stack.layers,
+            layer=cache.layers,
+            self_keys=cache.self_keys.data_ptr(),
+            self_values=cache.self_values.data_ptr(),
+            self_bias=cache.self_bias.data_ptr(),
+            final_norm=self._final_norm,
+            head_linear=self._head,
+            head_scale=stack.width**-0.5 if config.tied_head else 1.0,
+            epsilon=self.reader.decoder.norm.epsilon,
+            states=states.data_ptr(),
+            logits=logits.data_ptr(),
+        )
+        self.kernels.decoder_step(step, self.dtype)
+        cache.length += 1
+        return logits
+
+    def _project(self, layer: nn.Module, context: Context, lengths: Tensor) -> tuple[Tensor, Tensor] | None:
+        assert isinstance(layer, DecoderLayer)
+        attention = layer.cross_attention
+        if attention is None:
+            return None
+        room = -(-context.states_BMD.shape[1] // LANES) * LANES
+        shape = (len(lengths), attention.kv_heads, room, attention.head_width)
+        keys, values = (torch.zeros(shape, dtype=self.dtype) for _ in range(2))
+        for question, length in enumerate(lengths.tolist()):
+            for first in range(0, length, CHUNK):
+                states = context.states_BMD[question, first : min(first + CHUNK, length)]
+                new_keys, new_values = (
+                    F.linear(states, projection.weight).unflatten(-1, (shape[1], shape[3]))
+                    for projection in (attention.key, attention.value)
+                )
+                self.kernels.pack_context(new_keys, new_values, keys[question], values[question], first)
+        return keys, values
+
+    def _self_bias(self, capacity: int) -> Tensor:
+        """[H, capacity] by distance into the past."""
+        bias = self.reader.decoder.relative_bias(torch.tensor([capacity - 1]), torch.arange(capacity))
+        return bias[0, :, 0].float().flip(-1).contiguous()
+
+    def _layer(self, layer: nn.Module) -> Layer:
+        assert isinstance(layer, DecoderLayer)
+        attention, cross, block = layer.self_attention, layer.cross_attention, layer.feed_forward
+        assert isinstance(block, FeedForward | GatedFeedForward)
+        found = Layer(
+            self_norm=self._floats(layer.self_attention_norm.weight),
+            feed_forward_norm=self._floats(layer.feed_forward_norm.weight),
+            query=self._linear(attention.query.weight),
+            key=self._linear(attention.key.weight),
+            value=self._linear(attention.value.weight),
+            out=self._linear(attention.out.weight),
+            inner=self._linear(block.inner.weight),
+            feed_forward_out=self._linear(block.out.weight),
+        )
+        if isinstance(block, GatedFeedForward):
+            found.gate = self._linear(block.gate.weight)
+        if cross is not None:
+            found.cross_norm = self._floats(layer.cross_attention_norm.weight)
+            found.cross_query = self._linear(cross.query.weight)
+            found.cross_out = self._linear(cross.out.weight)
+        return found
+
+    def _linear(self, weight: Tensor, *, int8: bool | None = None) -> Linear:
+        rows, columns = weight.shape
+        if not (self.int8 if int8 is None else int8):
+            return Linear(self._keep(weight), None, rows, columns, TYPES[weight.dtype])
+        rounded, scale = to_int8(weight)
+        return Linear(self._keep(rounded), self._keep(scale), rows, columns, TYPES[torch.int8])
+
+    def _floats(self, weight: Tensor) -> int:
+        return self._keep(weight.float())
+
+    def _keep(self, tensor: Tensor) -> int:
+        tensor = tensor.detach().contiguous()
+        self._alive.append(tensor)
+        return tensor.data_ptr()
+
+
+def to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Matrix [rows, columns] -> int8 of the same shape and float32 scales [rows]: the largest is 127."""
+    scale = (weight.float().abs().amax(1) / 127).clamp(min=1e-12)
+    return (weight.float() / scale[:, None]).round().to(torch.int8), scale

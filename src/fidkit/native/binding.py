@@ -1,0 +1,181 @@
+"""The kernels as functions of tensors."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from ctypes import POINTER, Structure, c_float, c_int, c_int64, c_void_p
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from fidkit.native.build import BuildError, library
+
+log = logging.getLogger(__name__)
+
+LANES = 16
+"""Keys in a block of the packed caches."""
+
+_VERSION = 1
+TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
+
+
+class Linear(Structure):
+    """A weight [rows, columns] of a decoder; `scale` [rows] of int8 weights only."""
+
+    _fields_ = [
+        ("weight", c_void_p),
+        ("scale", c_void_p),
+        ("rows", c_int64),
+        ("columns", c_int64),
+        ("type", c_int64),
+    ]
+
+
+class Layer(Structure):
+    """A decoder layer; see kernels.cpp."""
+
+    _fields_ = [
+        *((name, c_void_p) for name in ("self_norm", "cross_norm", "feed_forward_norm")),
+        *((name, Linear) for name in ("query", "key", "value", "out", "cross_query", "cross_out")),
+        *((name, Linear) for name in ("gate", "inner", "feed_forward_out")),
+        ("cross_keys", c_void_p),
+        ("cross_values", c_void_p),
+    ]
+
+
+class Step(Structure):
+    """One position of a decoder; see kernels.cpp."""
+
+    _fields_ = [
+        *((name, c_int64) for name in ("rows", "beams", "width", "heads", "head", "self_groups")),
+        *((name, c_int64) for name in ("cross_groups", "feed_forward", "position", "capacity", "context")),
+        ("lengths", c_void_p),
+        ("layers", c_int64),
+        ("layer", POINTER(Layer)),
+        ("self_keys", c_void_p),
+        ("self_values", c_void_p),
+        ("self_bias", c_void_p),
+        ("final_norm", c_void_p),
+        ("head_linear", Linear),
+        ("head_scale", c_float),
+        ("epsilon", c_float),
+        ("states", c_void_p),
+        ("logits", c_void_p),
+    ]
+
+
+class Kernels:
+    """The compiled kernels.
+
+    Tensors are on the CPU and contiguous unless said otherwise; `T` below is float32 or bfloat16.
+    """
+
+    def __init__(self, path: os.PathLike[str]) -> None:
+        self._library = ctypes.CDLL(os.fspath(path))
+        if self._library.fidkit_version() != _VERSION:
+            raise BuildError(f"{path} is of another version of fidkit; delete it")
+        declare = self._library
+        pointers, sizes = c_void_p, c_int64
+        declare.fidkit_row_attention.argtypes = [
+            c_int, *[pointers] * 3, sizes, pointers, sizes, pointers, *[sizes] * 3, pointers, sizes, c_int,
+        ]  # fmt: skip
+        declare.fidkit_add_norm.argtypes = [
+            c_int, *[pointers] * 3, c_float, pointers, sizes, sizes, c_int,
+        ]  # fmt: skip
+        declare.fidkit_gated_gelu.argtypes = [c_int, *[pointers] * 3, sizes, c_int]
+        declare.fidkit_pack_context.argtypes = [
+            c_int, *[pointers] * 2, *[sizes] * 5, *[pointers] * 2, c_int,
+        ]  # fmt: skip
+        declare.fidkit_decoder_step.argtypes = [c_int, POINTER(Step), c_int]
+
+    @property
+    def has_bfloat16(self) -> bool:
+        """Whether this CPU multiplies bfloat16 in hardware."""
+        return bool(self._library.fidkit_has_bfloat16())
+
+    def row_attention(
+        self, q_XHh: Tensor, k_XHh: Tensor, v_XHh: Tensor, starts: Tensor, bias_by_distance: Tensor
+    ) -> Tensor:
+        """Attention [X, H, h] of each row to itself, of T; h is a multiple of 16.
+
+        Args:
+            q_XHh: queries of all rows, T.
+            k_XHh: keys.
+            v_XHh: values.
+            starts: [R + 1] int64, where rows begin.
+            bias_by_distance: [H, 2 S - 1] float32, S the longest row or more; `[h, S - 1 + key - query]`.
+        """
+        _, H, h = q_XHh.shape
+        out = torch.empty_like(q_XHh)
+        self._library.fidkit_row_attention(
+            TYPES[q_XHh.dtype], *_at(q_XHh, k_XHh, v_XHh), H * h, out.data_ptr(), H * h, *_at(starts),
+            len(starts) - 1, H, h, *_at(bias_by_distance), (bias_by_distance.shape[1] + 1) // 2, _threads(),
+        )  # fmt: skip
+        return out
+
+    def add_norm(
+        self, states: Tensor, change: Tensor | None, weight: Tensor, epsilon: float, dtype: torch.dtype
+    ) -> Tensor:
+        """Add `change` (T) to `states` [X, D] (float32) in place; returns RMS norm times `weight`, as T."""
+        out = torch.empty(states.shape, dtype=dtype)
+        added = None if change is None else _at(change)[0]
+        self._library.fidkit_add_norm(
+            TYPES[dtype], *_at(states), added, *_at(weight), epsilon, *_at(out), *states.shape, _threads()
+        )
+        return out
+
+    def gated_gelu(self, gate: Tensor, inner: Tensor) -> Tensor:
+        """gelu(gate) * inner (T, tanh form), written over `inner`."""
+        self._library.fidkit_gated_gelu(TYPES[gate.dtype], *_at(gate, inner, inner), gate.numel(), _threads())
+        return inner
+
+    def pack_context(
+        self, keys: Tensor, values: Tensor, to_keys: Tensor, to_values: Tensor, first: int = 0
+    ) -> None:
+        """Lay cross keys and values [M, G, h] (T) of a question out as `decoder_step` reads them.
+
+        Args:
+            keys: of all heads.
+            values: of all heads.
+            to_keys: [G, room, h], room a multiple of `LANES` and at least `first` + M.
+            to_values: the same.
+            first: place of the first key, a multiple of `LANES`.
+        """
+        M, G, h = keys.shape
+        assert first % LANES == 0
+        assert first + M <= to_keys.shape[1]
+        skipped = first * h * keys.element_size()
+        self._library.fidkit_pack_context(
+            TYPES[keys.dtype], *_at(keys, values), G * h, M, G, h, to_keys.shape[1],
+            *(at + skipped for at in _at(to_keys, to_values)), _threads(),
+        )  # fmt: skip
+
+    def decoder_step(self, step: Step, dtype: torch.dtype) -> None:
+        """Run one position; caches are of `dtype`."""
+        self._library.fidkit_decoder_step(TYPES[dtype], ctypes.byref(step), _threads())
+
+
+@cache
+def kernels() -> Kernels | None:
+    """The kernels of this machine; None, with one warning, if they can't be built."""
+    if os.environ.get("FIDKIT_NATIVE") == "0":
+        return None
+    try:
+        return Kernels(library())
+    except (BuildError, OSError) as error:
+        log.warning("native kernels are off, answers take longer: %s", error)
+        return None
+
+
+def _at(*tensors: Tensor) -> list[int]:
+    for tensor in tensors:
+        assert tensor.is_contiguous()
+        assert tensor.device.type == "cpu"
+    return [tensor.data_ptr() for tensor in tensors]
+
+
+def _threads() -> int:
+    return torch.get_num_threads()

@@ -1,0 +1,138 @@
+"""The fast path is the plain one: every knob, every precision, with and without native kernels."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fidkit import native
+from fidkit.engine.generate import greedy
+from fidkit.engine.native_encoder import chunks
+from fidkit.engine.runner import PRECISIONS, Runner
+from fidkit.errors import UsageError
+from fidkit.nn.rows import Rows
+from oracles import batch_of, questions, quick, random_reader, small, stack
+
+WIDE = small(encoder=stack(head_width=16), decoder=stack(2, head_width=16))
+PLAIN = pytest.mark.parametrize("plain", [False, True], ids=["native", "plain"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _home_for_all(tmp_path_factory: pytest.TempPathFactory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIDKIT_HOME", str(tmp_path_factory.mktemp("kernels")))
+        native.kernels()
+        yield
+
+
+@st.composite
+def configs(draw, **fixed):
+    heads = draw(st.sampled_from([2, 4]))
+    depth = draw(st.integers(1, 3))
+    decoder = stack(depth, width=draw(st.sampled_from([20, 40])), heads=heads, head_width=16)
+    tied = draw(st.booleans())
+    knobs = {
+        "encoder": stack(3, width=24, heads=3, head_width=16),
+        "decoder": decoder,
+        "shared_embedding": False,
+        "block": "t5" if tied else "t5-v1.1",
+        "tied_head": tied,
+        "live_layers": draw(st.integers(0, 3)),
+        "kept_vectors": draw(st.sampled_from([None, 3])),
+        "question_in_context": draw(st.sampled_from(["each", "once"])),
+        "cross_attention_every": draw(st.integers(1, depth)),
+        "self_kv_heads": draw(st.sampled_from([1, heads])),
+        "cross_kv_heads": draw(st.sampled_from([1, heads // 2, heads])),
+    }
+    return small(**knobs | fixed)
+
+
+@torch.no_grad()
+def steps(source, context, beams: int, tokens) -> torch.Tensor:
+    """Logits of teacher-forced tokens [T, N]."""
+    cache = source.start(context, len(tokens), beams)
+    return torch.stack([source.step(ids, cache) for ids in tokens])
+
+
+@PLAIN
+@quick
+@given(config=configs(), examples=questions(), beams=st.sampled_from([1, 3, 7]), seed=st.integers(0, 9))
+def test_float32_is_the_plain_reader(plain: bool, config, examples, beams: int, seed: int) -> None:
+    reader, batch = random_reader(config, seed, apart=True), batch_of(examples)
+    runner = Runner(reader, plain=plain)
+    assert runner.native is not plain or native.kernels() is None
+    context, wanted = runner.read(batch), reader.read(batch)
+    torch.testing.assert_close(context.states_BMD, wanted.states_BMD, rtol=1e-5, atol=1e-5)
+    for name in ("mask_BM", "passage_BM", "token_BM"):
+        assert torch.equal(getattr(context, name), getattr(wanted, name))
+    tokens = torch.randint(0, config.vocabulary_size, (5, len(examples) * beams))
+    found, plainly = (steps(source, wanted, beams, tokens) for source in (runner, reader))
+    torch.testing.assert_close(found, plainly, rtol=1e-5, atol=1e-5)
+
+
+@quick
+@given(config=configs(), examples=questions())
+def test_greedy_answers_are_the_plain_readers(config, examples) -> None:
+    reader, batch = random_reader(config), batch_of(examples)
+    runner = Runner(reader)
+    found, wanted = greedy(runner, runner.read(batch), 8), greedy(reader, reader.read(batch), 8)
+    assert torch.equal(found.ids_BT, wanted.ids_BT)
+
+
+@PLAIN
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+@quick
+@given(config=configs(kept_vectors=None), examples=questions())
+def test_half_precision_is_near(plain: bool, precision, config, examples) -> None:
+    """Within 6 % of the spread on average, 12 % with rounded weights: bounds that a wrong head breaks."""
+    reader, batch = random_reader(config), batch_of(examples)
+    runner = Runner(reader, precision, plain=plain)
+    wanted, found = reader.read(batch), runner.read(batch)
+    assert found.states_BMD.dtype is torch.bfloat16
+    distance = (found.states_BMD.float() - wanted.states_BMD)[wanted.mask_BM]
+    assert distance.abs().mean() < 0.06 * wanted.states_BMD[wanted.mask_BM].std()
+    tokens = torch.randint(0, config.vocabulary_size, (4, len(examples)))
+    near, exact = steps(runner, found, 1, tokens), steps(reader, wanted, 1, tokens)
+    assert (near - exact).abs().mean() < (0.06 if precision == "bfloat16" else 0.12) * exact.std()
+
+
+def test_many_keys_are_read_in_chunks() -> None:
+    """More keys than a thread scores at once, in questions of very different lengths."""
+    examples = [([1, 2], [[3] * 700, [4] * 650], [1]), ([5], [[6] * 9], [1])]
+    reader, batch = random_reader(WIDE), batch_of(examples)
+    context, tokens = reader.read(batch), torch.randint(0, 37, (3, 4))
+    found, wanted = (steps(source, context, 2, tokens) for source in (Runner(reader), reader))
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_rows_are_selected(precision) -> None:
+    runner = Runner(random_reader(WIDE), precision)
+    context = runner.read(batch_of([([1, 2], [[3, 4]], [1])]))
+    first, second = (torch.tensor(ids) for ids in ([5, 6], [7, 7]))
+    cache, straight = runner.start(context, 4, 2), runner.start(context, 4, 2)
+    runner.step(first, cache)
+    cache.select(torch.tensor([1, 1]))
+    runner.step(first[[1, 1]], straight)
+    assert torch.equal(runner.step(second, cache), runner.step(second, straight))
+
+
+@given(lengths=st.lists(st.integers(0, 900), max_size=12))
+def test_chunks_hold_whole_rows_once(lengths: list[int]) -> None:
+    found = list(chunks(Rows(torch.tensor(lengths, dtype=torch.long))))
+    assert [n for _, _, starts in found for n in starts.diff().tolist()] == lengths
+    assert all(end - first == int(starts[-1]) for first, end, starts in found)
+    assert all(end - first <= 1536 for first, end, _ in found)
+
+
+def test_unknown_precision() -> None:
+    with pytest.raises(UsageError, match="'fp16'; expected one of float32, bfloat16, int8"):
+        Runner(random_reader(small()), "fp16")
+
+
+def test_the_reader_is_left_as_it_is() -> None:
+    reader = random_reader(small())
+    before = {name: p.clone() for name, p in reader.named_parameters()}
+    for precision in PRECISIONS:
+        Runner(reader, precision, plain=True)
+    assert all(torch.equal(before[name], p) for name, p in reader.named_parameters())

@@ -1,0 +1,94 @@
+"""Each kernel against torch, in both types."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fidkit.native import LANES, kernels
+from fidkit.nn.attention import attend_rows
+from fidkit.nn.rows import Rows
+from oracles import quick
+
+TYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+# Beside float32 torch on the same inputs: rounding of one result and of the attention weights.
+NEAR = {torch.float32: {"rtol": 1e-5, "atol": 1e-5}, torch.bfloat16: {"rtol": 1e-2, "atol": 1e-2}}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home_for_all(tmp_path_factory: pytest.TempPathFactory):
+    """Build once, not once a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIDKIT_HOME", str(tmp_path_factory.mktemp("kernels")))
+        if kernels() is None:
+            pytest.skip("no compiler here")
+        yield
+
+
+@TYPES
+@quick
+@given(
+    lengths=st.lists(st.integers(0, 70), min_size=1, max_size=6),
+    heads=st.integers(1, 3),
+    width=st.sampled_from([16, 32, 64, 80]),
+    spare=st.integers(0, 5),
+)
+def test_row_attention(dtype, lengths, heads: int, width: int, spare: int) -> None:
+    rows, S = Rows(torch.tensor(lengths)), max(lengths) + spare + 1
+    q, k, v = ((torch.randn(sum(lengths), heads, width) * width**-0.25).to(dtype) for _ in range(3))
+    by_distance = torch.randn(heads, 2 * S - 1)
+    positions = torch.arange(S)
+    bias = by_distance[:, positions[None] - positions[:, None] + S - 1][None]
+    found = kernels().row_attention(q, k, v, rows.starts, by_distance)
+    wanted = attend_rows(q.float(), k.float(), v.float(), rows, bias)
+    torch.testing.assert_close(found.float(), wanted, **NEAR[dtype])
+
+
+def test_scores_of_any_size_stay_finite() -> None:
+    """Weights of exp(0) and exp(-1000): the largest score is taken off first."""
+    q, k = torch.full((2, 1, 16), 10.0), torch.tensor([10.0, -10.0])[:, None, None].expand(2, 1, 16)
+    v = torch.arange(32.0).view(2, 1, 16)
+    found = kernels().row_attention(q, k.contiguous(), v, torch.tensor([0, 2]), torch.zeros(1, 3))
+    assert torch.equal(found, v[:1].expand(2, 1, 16))
+
+
+@TYPES
+@quick
+@given(rows=st.integers(1, 9), width=st.integers(1, 70), change=st.booleans())
+def test_add_norm(dtype, rows: int, width: int, change: bool) -> None:
+    states, weight = torch.randn(rows, width), torch.rand(width)
+    more = torch.randn(rows, width).to(dtype) if change else None
+    wanted = states + more.float() if more is not None else states.clone()
+    normed = kernels().add_norm(states, more, weight, 1e-6, dtype)
+    assert torch.equal(states, wanted)
+    torch.testing.assert_close(normed.float(), F.rms_norm(wanted, (width,), weight, 1e-6), **NEAR[dtype])
+
+
+@TYPES
+@quick
+@given(size=st.integers(1, 100))
+def test_gated_gelu(dtype, size: int) -> None:
+    gate, inner = ((torch.randn(size) * 5).to(dtype) for _ in range(2))
+    wanted = F.gelu(gate.float(), approximate="tanh") * inner.float()
+    torch.testing.assert_close(kernels().gated_gelu(gate, inner).float(), wanted, **NEAR[dtype])
+
+
+@TYPES
+@quick
+@given(keys=st.integers(1, 40), groups=st.integers(1, 3), first=st.sampled_from([0, LANES, 3 * LANES]))
+def test_packed_context(dtype, keys: int, groups: int, first: int) -> None:
+    """Keys by blocks of 16, values by slots of one float or two neighbouring bfloat16."""
+    h, room = 16, first + -(-keys // LANES) * LANES
+    k, v = (torch.randn(keys, groups, h).to(dtype) for _ in range(2))
+    to_k, to_v = (torch.zeros(groups, room, h, dtype=dtype) for _ in range(2))
+    kernels().pack_context(k, v, to_k, to_v, first)
+    deep = 4 // dtype.itemsize
+    unpacked_k = (
+        to_k.view(groups, room // LANES, h // deep, LANES, deep).transpose(2, 3).reshape(groups, room, h)
+    )
+    unpacked_v = to_v.view(groups, room // deep, h, deep).transpose(2, 3).reshape(groups, room, h)
+    for found, wanted in ((unpacked_k, k), (unpacked_v, v)):
+        assert torch.equal(found[:, first : first + keys], wanted.transpose(0, 1))
+        assert not found[:, :first].any()
+        assert not found[:, first + keys :].any()
