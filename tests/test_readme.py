@@ -67,7 +67,13 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_the_first_question(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from fidkit.cli import main; main()", "ask", "How many encoder layers does the bundled reader have?"]
+    command = [
+        sys.executable,
+        "-c",
+        "from fidkit.cli import main; main()",
+        "ask",
+        "How many encoder layers does the bundled reader have?",
+    ]
     environment = {**os.environ, "FIDKIT_HOME": str(tmp_path)}
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment, timeout=120
