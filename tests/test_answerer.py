@@ -10,7 +10,8 @@ import torch
 from fidkit import Corpus, Passage
 from fidkit.answerer import NOTHING_FOUND, Answerer, answer_batch, evidence_shares
 from fidkit.batch import IGNORED, collate
-from fidkit.engine.generate import Generated, greedy
+from fidkit.engine.decoding import Decoding
+from fidkit.engine.generate import Generated, generate, greedy
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.nn.attention import CrossAttention
 from fidkit.reader import Reader
@@ -181,7 +182,7 @@ def test_lists_belong_together(fid: Reader) -> None:
     assert fid.answer([], []) == []
     with pytest.raises(UsageError, match="2 questions but 1 lists of passages"):
         fid.answer(["who?", "what?"], [PASSAGES])
-    with pytest.raises(UsageError, match="max_new_tokens is 0"):
+    with pytest.raises(UsageError, match="max_tokens is 0; expected 1 or more"):
         fid.answer("who?", PASSAGES, 0)
 
 
@@ -263,3 +264,44 @@ def test_one_and_many_agree(fid: Reader) -> None:
     one = fid.answer(QUESTIONS[0], READ[0], 4)
     for answer in (listed, batched):
         assert (answer.text, answer.score, answer.evidence) == (one.text, one.score, one.evidence)
+
+
+# Ways of writing
+
+
+def test_decoding_is_passed_on(fid: Reader) -> None:
+    tokenizer, decoding = fid.tokenizer, Decoding(max_tokens=5, beams=4, n_best=3, length_penalty=0.5)
+    answers = fid.answer(QUESTIONS, READ, decoding=decoding)
+    for question, passages, answer in zip(QUESTIONS, READ, answers, strict=True):
+        batch = collate([tokenizer.question(question).ids], [tokenizer.passages(passages)])
+        with torch.no_grad():
+            generated = generate(fid, fid.read(batch), decoding)
+        texts = [tokenizer.decode([i for i in row if i != IGNORED]) for row in generated.ids_BT.tolist()]
+        scores = generated.scores.tolist()
+        assert [answer.text, *(a.text for a in answer.alternatives)] == texts
+        assert [answer.score, *(a.score for a in answer.alternatives)] == pytest.approx(scores, abs=1e-4)
+    assert fid.answer(QUESTIONS[0], READ[0], 5).alternatives == ()
+
+
+def test_evidence_is_that_of_the_best_answer(fid: Reader) -> None:
+    alone, many = (
+        fid.answer(QUESTIONS, READ, decoding=Decoding(max_tokens=5, beams=4, n_best=n)) for n in (1, 4)
+    )
+    for one, best in zip(alone, many, strict=True):
+        assert (one.text, one.score, shares(one)) == (best.text, best.score, shares(best))
+
+
+def test_a_stop_text_ends_an_answer(fid: Reader) -> None:
+    long = fid.answer(QUESTIONS[0], READ[0], 8)
+    middle = long.text[len(long.text) // 2 :][:2]
+    short = fid.answer(QUESTIONS[0], READ[0], decoding=Decoding(max_tokens=8, stop=(middle,)))
+    assert middle in short.text
+    assert long.text.startswith(short.text)
+    assert len(short.text) < len(long.text)
+
+
+@pytest.mark.parametrize("decoding", [Decoding(max_tokens=5, beams=3), Decoding(max_tokens=5, temperature=1)])
+def test_a_stream_ends_with_the_answer(corpus: Corpus, fid: Reader, decoding: Decoding) -> None:
+    seen: list[str] = []
+    answer = Answerer(corpus, fid).answer("where is the tea?", stream=seen.append, decoding=decoding)
+    assert seen[-1] == answer.text

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Alternative": "fidkit.types",
     "Answer": "fidkit.types",
     "Answerer": "fidkit.answerer",
     "Corpus": "fidkit.corpus",
+    "Decoding": "fidkit.engine.decoding",
     "Evidence": "fidkit.types",
     "FidkitError": "fidkit.errors",
     "Hit": "fidkit.types",
@@ -29,10 +31,11 @@ if TYPE_CHECKING:
     from fidkit.answerer import Answerer
     from fidkit.config import ReaderConfig, StackConfig
     from fidkit.corpus import Corpus
+    from fidkit.engine.decoding import Decoding
     from fidkit.errors import FidkitError
     from fidkit.reader import Reader
     from fidkit.systems import PRESETS as presets
-    from fidkit.types import Answer, Evidence, Hit, Passage
+    from fidkit.types import Alternative, Answer, Evidence, Hit, Passage
 
 
 def __getattr__(name: str) -> Any:

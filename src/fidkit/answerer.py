@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from fidkit.batch import IGNORED, Batch, Context, collate
 from fidkit.corpus import Corpus, TokenCache
-from fidkit.engine.generate import Generated, greedy
+from fidkit.engine.decoding import Decoding
+from fidkit.engine.generate import Generated, generate
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.reader import Reader
 from fidkit.tokens import QuestionTokens, Tokenizer
-from fidkit.types import Answer, Evidence, Passage
+from fidkit.types import Alternative, Answer, Evidence, Passage
 
 Stream = Callable[[str], None]
-"""Sees an answer's text so far."""
+"""Sees an answer's text so far. Beam search and several samples are seen when all is written."""
 
 NOTHING_FOUND = "no passage shares a word with the question; the answer is a guess from the question alone"
 
@@ -36,15 +39,21 @@ class Answerer:
         self.cache = corpus.token_cache(tokenizer_of(reader).fingerprint)
 
     def answer(
-        self, question: str, passages: int = 40, max_new_tokens: int = 32, stream: Stream | None = None
+        self,
+        question: str,
+        passages: int = 40,
+        max_new_tokens: int = 32,
+        stream: Stream | None = None,
+        decoding: Decoding | None = None,
     ) -> Answer:
         """Find passages and answer from them.
 
         Args:
             question: in plain words.
             passages: how many to read, at most.
-            max_new_tokens: length of the answer, at most.
+            max_new_tokens: length of the answer, at most; short for `Decoding(max_tokens=…)`.
             stream: sees the text so far, each time it has grown.
+            decoding: how the answer is written, its length included.
 
         Raises:
             UsageError: an empty question, or no passages asked for.
@@ -57,12 +66,12 @@ class Answerer:
         searched = 1000 * (time.perf_counter() - start)
         found = [hit.passage for hit in hits]
         [answer] = answer_batch(
-            self.reader, [question], [found], max_new_tokens, cache=self.cache, stream=stream
+            self.reader, [question], [found], max_new_tokens, decoding, cache=self.cache, stream=stream
         )
         timings = {"search": searched, **answer.timings_ms}
         timings["total"] += searched
         notes = answer.notes if hits else (*answer.notes, NOTHING_FOUND)
-        return Answer(answer.text, answer.score, answer.evidence, timings, notes)
+        return replace(answer, timings_ms=timings, notes=notes)
 
 
 def answer_batch(
@@ -70,16 +79,26 @@ def answer_batch(
     questions: Sequence[str],
     passages: Sequence[Sequence[Passage]],
     max_new_tokens: int = 32,
+    decoding: Decoding | None = None,
     *,
     cache: TokenCache | None = None,
     stream: Stream | None = None,
 ) -> list[Answer]:
     """Answer questions together, each from its own passages (any number, also none).
 
-    Timings are of the whole batch, the same in every answer. `stream` sees the first question's text grow.
+    Evidence is that of the best answer. Timings are of the whole batch, the same in every answer.
+
+    Args:
+        reader: with a tokenizer.
+        questions: in plain words.
+        passages: of each question.
+        max_new_tokens: length of an answer, at most; short for `Decoding(max_tokens=…)`.
+        decoding: how answers are written, their length included.
+        cache: keeps passages' tokens.
+        stream: sees the first question's text grow.
 
     Raises:
-        UsageError: an empty question, lists of different lengths, or no room for an answer.
+        UsageError: an empty question, or lists of different lengths.
         CheckpointError: the reader has no tokenizer.
     """
     if len(questions) != len(passages):
@@ -88,8 +107,7 @@ def answer_batch(
         )
     for question in questions:
         check_question(question)
-    if max_new_tokens < 1:
-        raise UsageError(f"max_new_tokens is {max_new_tokens}; expected 1 or more")
+    decoding = decoding or Decoding(max_tokens=max_new_tokens)
     if not questions:
         return []
     tokenizer, clock = tokenizer_of(reader), _Clock()
@@ -101,15 +119,14 @@ def answer_batch(
             context = reader.eval().read(batch)
         with clock.stage("decode"):
             watch = stream and _growing_text(tokenizer, stream)
-            generated = greedy(reader, context, max_new_tokens, watch)
+            generated = generate(reader, context, decoding, watch, tokenizer)
         with clock.stage("evidence"):
-            shares = evidence_shares(reader, context, generated, max(map(len, passages))).tolist()
+            shares = evidence_shares(reader, context, generated.best, max(map(len, passages))).tolist()
     timings = {**clock.ms, "total": sum(clock.ms.values())}
-    texts = [tokenizer.decode([i for i in ids if i != IGNORED]) for ids in generated.ids_BT.tolist()]
     return [
-        Answer(text, score, _ranked(read, share), dict(timings), note)
-        for text, score, read, share, note in zip(
-            texts, generated.scores.tolist(), passages, shares, notes, strict=True
+        Answer(best.text, best.score, _ranked(read, share), dict(timings), note, others)
+        for (best, others), read, share, note in zip(
+            _written(tokenizer, generated), passages, shares, notes, strict=True
         )
     ]
 
@@ -156,6 +173,16 @@ def tokenizer_of(reader: Reader) -> Tokenizer:
             "the reader has no tokenizer.json; put the one it was trained with beside its weights"
         )
     return reader.tokenizer
+
+
+def _written(tokenizer: Tokenizer, generated: Generated) -> list[tuple[Alternative, tuple[Alternative, ...]]]:
+    """The best answer to each question, and the others."""
+    texts = [tokenizer.decode([i for i in ids if i != IGNORED]) for ids in generated.ids_BT.tolist()]
+    answers = [Alternative(text, score) for text, score in zip(texts, generated.scores.tolist(), strict=True)]
+    n = generated.n_best
+    of_questions = [answers[first : first + n] for first in range(0, len(answers), n)]
+    # Beams that found no hypothesis score -inf.
+    return [(best, tuple(o for o in others if math.isfinite(o.score))) for best, *others in of_questions]
 
 
 def _growing_text(tokenizer: Tokenizer, stream: Stream) -> Callable[[Tensor], None]:

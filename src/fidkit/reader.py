@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,9 @@ from fidkit.nn.initialise import initialise
 from fidkit.nn.rows import Rows
 from fidkit.tokens import Tokenizer
 from fidkit.types import Answer, Passage
+
+if TYPE_CHECKING:
+    from fidkit.engine.decoding import Decoding
 
 
 @dataclass(frozen=True)
@@ -255,13 +258,11 @@ class Reader(nn.Module):
         Raises:
             UsageError: an empty question, or lists of different lengths.
         """
-        from fidkit import answerer
-        from fidkit.engine.decoding import Decoding
+        from fidkit.answerer import answer_batch
 
-        decoding = decoding or Decoding(max_tokens=max_new_tokens)
         if isinstance(question, str):
-            return answerer.answer_batch(self, [question], [passages], decoding)[0]  # type: ignore[list-item]
-        return answerer.answer_batch(self, question, passages, decoding)  # type: ignore[arg-type]
+            return answer_batch(self, [question], [passages], max_new_tokens, decoding)[0]  # type: ignore[list-item]
+        return answer_batch(self, question, passages, max_new_tokens, decoding)  # type: ignore[arg-type]
 
 
 class _Head(nn.Module):

@@ -41,15 +41,28 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another answer to the same question: a further hypothesis of beam search, or a further sample."""
+
+    text: str
+    score: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {"answer": self.text, "score": self.score}
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """An answer with what it rests on.
 
     Attributes:
         text: the answer; empty when the reader ended at once.
-        score: mean log-probability of the answer's tokens, end of sequence included (0 is certain).
+        score: mean log-probability of the answer's tokens, end of sequence included (0 is certain); with
+            another length penalty than 1, their sum over their number to that power.
         evidence: the passages read, the one with the largest share first.
         timings_ms: milliseconds by stage (`search`, `tokenize`, `encode`, `decode`, `evidence`, `total`).
         notes: what the person should know (a question that was cut, nothing found).
+        alternatives: further answers, the best first, where several were asked for; texts may repeat.
     """
 
     text: str
@@ -57,3 +70,4 @@ class Answer:
     evidence: tuple[Evidence, ...] = ()
     timings_ms: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()

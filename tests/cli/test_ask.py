@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from fidkit.answerer import Answerer
 from fidkit.cli.app import run
 from fidkit.corpus import Corpus
+from fidkit.engine.decoding import Decoding
 from fidkit.reader import Reader
+from fidkit.types import Answer
 
 QUESTION = "where does tea come from?"
 
@@ -105,6 +108,53 @@ def test_a_stream_prints_what_is_printed_without(
 
 
 @pytest.mark.parametrize(
+    "more", [["--beams", "3"], ["--temperature", "1", "--top-k", "9", "--top-p", "0.9", "--seed", "4"]]
+)
+def test_alternatives_are_shown_and_in_the_json(
+    reader: str, docs: Path, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [
+        "ask",
+        QUESTION,
+        "--in",
+        str(docs),
+        "--reader",
+        reader,
+        "--n-best",
+        "3",
+        "--max-tokens",
+        "4",
+        *more,
+    ]
+    assert run([*given, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    others = record["alternatives"]
+    assert [list(other) for other in others] == [["answer", "score"]] * 2
+    scores = [record["score"], *(other["score"] for other in others)]
+    assert scores == sorted(scores, reverse=True)
+    assert run(given) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(record["answer"])
+    assert all(
+        f"or: {other['answer'] or '(no answer)'}  (score {other['score']:.2f})" in out for other in others
+    )
+
+
+@pytest.mark.parametrize("more", [["--max-tokens", "2"], ["--min-tokens", "9"], ["--no-repeat-ngram", "1"],
+                                  ["--length-penalty", "0"]])  # fmt: skip
+def test_options_reach_the_decoding(reader: str, docs: Path, more: list[str], monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(Answerer, "answer", lambda *_, decoding, **__: seen.append(decoding) or Answer("", 0))
+    monkeypatch.setattr("fidkit.cli.ask._show_evidence", lambda *_: None)
+    assert (
+        run(["ask", QUESTION, "--in", str(docs), "--reader", reader, *more, "--stop", "a", "--stop", "b"])
+        == 0
+    )
+    name = more[0].removeprefix("--").replace("-", "_")
+    assert seen == [Decoding(**{name: float(more[1])}, stop=("a", "b"))]
+
+
+@pytest.mark.parametrize(
     ("question", "said"), [("xyzzy?", "no passage shares a word"), ("tea " * 99, "tokens long")]
 )
 def test_notes_go_to_stderr_and_into_the_json(
@@ -122,6 +172,8 @@ def test_notes_go_to_stderr_and_into_the_json(
     [
         ([" "], 2, "the question is empty"),
         (["who?", "--passages", "0"], 2, "--passages is 0"),
+        (["who?", "--beams", "0"], 2, "beams is 0; expected 1 or more"),
+        (["who?", "--beams", "2", "--temperature", "1"], 2, "expected beam search or sampling"),
         (["who?", "--stream"], 2, "--stream and --json exclude each other"),
         (["who?", "--in", "no/such/folder"], 1, "no/such/folder"),
         (["who?", "--in", "{empty}"], 1, "empty"),

@@ -69,6 +69,17 @@ def test_predictions_hold_a_row_a_question(
     assert all({"prediction", "score", "passage_ids"} <= row.keys() for row in rows.values())
 
 
+def test_decoding_reaches_the_reader_and_alternatives_the_predictions(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out.jsonl"
+    more = ["--beams", "3", "--n-best", "2", "--max-tokens", "3", "--length-penalty", "0"]
+    report(arguments(world, "--limit", "2", "--predictions", str(path), *more), capsys)
+    rows = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+    assert all(len(row["alternatives"]) == 1 for row in rows)
+    assert all(row["alternatives"][0]["score"] <= row["score"] for row in rows)
+
+
 def test_questions_may_bring_their_passages(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,6 +101,7 @@ def test_a_person_reads_one_line(world: Path, capsys: pytest.CaptureFixture[str]
     [
         (["--passages", "0"], 2, "--passages is 0"),
         (["--limit", "0"], 2, "--limit is 0"),
+        (["--n-best", "2"], 2, "n_best is 2 but beams 1"),
         (["--context", "golden"], 2, "expected one of retrieved, gold, foreign, foreign-gold, none"),
         (["--data", "missing.jsonl"], 1, "missing.jsonl"),
         (["--corpus", "missing.corpus"], 1, "missing.corpus"),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fidkit.cli import decoding as options
+from fidkit.engine.decoding import Decoding
 from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +35,17 @@ def ask(
     passages: Annotated[int, typer.Option(help="How many passages to read, at most.")] = 20,
     stream: Annotated[bool, typer.Option("--stream", help="Show the answer while it is written.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    max_tokens: options.MaxTokens = 32,
+    min_tokens: options.MinTokens = 0,
+    beams: options.Beams = 1,
+    length_penalty: options.LengthPenalty = 1.0,
+    temperature: options.Temperature = 0.0,
+    top_k: options.TopK = None,
+    top_p: options.TopP = 1.0,
+    seed: options.Seed = 0,
+    n_best: options.NBest = 1,
+    no_repeat_ngram: options.NoRepeatNgram = 0,
+    stop: options.Stop = None,
 ) -> None:
     """Answer a question from documents; the first use indexes them, later uses reuse that."""
     if not question.strip():
@@ -41,12 +54,26 @@ def ask(
         raise UsageError(f"--passages is {passages}; expected 1 or more")
     if stream and as_json:
         raise UsageError("--stream and --json exclude each other; give one of them")
+    decoding = Decoding(
+        max_tokens=max_tokens,
+        min_tokens=min_tokens,
+        beams=beams,
+        length_penalty=length_penalty,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        n_best=n_best,
+        stop=tuple(stop or ()),
+        no_repeat_ngram=no_repeat_ngram,
+    )
     with corpus_of(sources) as corpus:
         from fidkit.answerer import Answerer
         from fidkit.reader import Reader
 
         printed = _Printed() if stream else None
-        answer = Answerer(corpus, Reader.from_pretrained(reader)).answer(question, passages, stream=printed)
+        answerer = Answerer(corpus, Reader.from_pretrained(reader))
+        answer = answerer.answer(question, passages, stream=printed, decoding=decoding)
     for note in answer.notes:
         print(f"note: {note}", file=sys.stderr)
     if as_json:
@@ -54,6 +81,8 @@ def ask(
         return
     show = printed or _Printed()
     show(answer.text or "(no answer)")  # all of it, or what came too late to be streamed
+    for other in answer.alternatives:
+        print(f"\nor: {other.text or '(no answer)'}  (score {other.score:.2f})", end="")
     _show_evidence(answer, reader)
 
 
@@ -71,8 +100,8 @@ def corpus_of(sources: list[Path] | None) -> Corpus:
 
 
 def to_json(question: str, answer: Answer, reader: str) -> dict[str, object]:
-    """The contract's JSON of an answer."""
-    return {
+    """The contract's JSON of an answer, and its alternatives if there are any."""
+    record: dict[str, object] = {
         "question": question,
         "answer": answer.text,
         "score": answer.score,
@@ -81,6 +110,9 @@ def to_json(question: str, answer: Answer, reader: str) -> dict[str, object]:
         "reader": reader,
         "notes": list(answer.notes),
     }
+    if answer.alternatives:
+        record["alternatives"] = [alternative.to_json() for alternative in answer.alternatives]
+    return record
 
 
 class _Printed:

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
+from fidkit.cli import decoding as options
+from fidkit.engine.batcher import Limits, plan_batches
+from fidkit.engine.decoding import Decoding
 from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,8 +24,10 @@ if TYPE_CHECKING:
     from fidkit.reader import Reader
     from fidkit.types import Passage
 
-_BATCH_PASSAGES = 20  # scores of so many stay in the cache; larger batches are slower on a CPU
-_POOL_BATCHES = 64
+# What 20 passages have: their attention scores stay in the cache, larger batches are slower on a CPU.
+# Characters stand in for tokens, which the reader makes of them only later.
+_LIMITS = Limits(tokens=20 * 600, questions=20)
+_POOL_QUESTIONS = 256
 
 
 def evaluate(
@@ -43,6 +48,17 @@ def evaluate(
         Path | None, typer.Option(help="Write every prediction to this JSONL file.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    max_tokens: options.MaxTokens = 32,
+    min_tokens: options.MinTokens = 0,
+    beams: options.Beams = 1,
+    length_penalty: options.LengthPenalty = 1.0,
+    temperature: options.Temperature = 0.0,
+    top_k: options.TopK = None,
+    top_p: options.TopP = 1.0,
+    seed: options.Seed = 0,
+    n_best: options.NBest = 1,
+    no_repeat_ngram: options.NoRepeatNgram = 0,
+    stop: options.Stop = None,
 ) -> None:
     """Judge a reader on questions with known answers."""
     from fidkit.evaluate.contexts import ContextKind
@@ -55,7 +71,21 @@ def evaluate(
         raise UsageError(f"--limit is {limit}; expected 1 or more questions")
     if context not in get_args(ContextKind):
         raise UsageError(f"--context is {context!r}; expected one of {', '.join(get_args(ContextKind))}")
-    report, path = _run(reader, data, corpus, passages, cast("ContextKind", context), limit, predictions)
+    decoding = Decoding(
+        max_tokens=max_tokens,
+        min_tokens=min_tokens,
+        beams=beams,
+        length_penalty=length_penalty,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        n_best=n_best,
+        stop=tuple(stop or ()),
+        no_repeat_ngram=no_repeat_ngram,
+    )
+    kind = cast("ContextKind", context)
+    report, path = _run(reader, data, corpus, passages, kind, limit, predictions, decoding)
     if as_json:
         print(json.dumps({**report.to_json(), "reader": reader, "context": context, "passages": passages}))
         return
@@ -65,7 +95,14 @@ def evaluate(
 
 
 def _run(
-    name: str, data: Path, corpus: Path | None, n: int, kind: ContextKind, limit: int | None, out: Path | None
+    name: str,
+    data: Path,
+    corpus: Path | None,
+    n: int,
+    kind: ContextKind,
+    limit: int | None,
+    out: Path | None,
+    decoding: Decoding,
 ) -> tuple[Report, Path]:
     from fidkit.cli.progress import progress
     from fidkit.corpus import Corpus
@@ -87,31 +124,19 @@ def _run(
         reader = Reader.from_pretrained(name)
         bar = stack.enter_context(progress(f"evaluating on {data.name}", len(questions)))
         read = passages_for(questions, kind, n, search=search, get=get)
-        return judge(_answered(reader, read, bar), predictions=out), data
+        return judge(_answered(reader, read, decoding, bar), predictions=out), data
 
 
 def _answered(
-    reader: Reader, read: Iterator[tuple[Question, list[Passage]]], bar: Progress
+    reader: Reader, read: Iterator[tuple[Question, list[Passage]]], decoding: Decoding, bar: Progress
 ) -> Iterator[Result]:
     """Answers in batches of similar length, drawn from a pool of questions at a time."""
     from fidkit.evaluate.evaluate import Result
 
-    while pool := list(_take_passages(read, _BATCH_PASSAGES * _POOL_BATCHES)):
-        pool.sort(key=lambda item: max((len(p.text) for p in item[1]), default=0))
-        rest = iter(pool)
-        while batch := list(_take_passages(rest, _BATCH_PASSAGES)):
-            answers = reader.answer([q.question for q, _ in batch], [passages for _, passages in batch])
-            for (question, passages), answer in zip(batch, answers, strict=True):
-                yield Result(question, passages, answer)
+    while pool := list(itertools.islice(read, _POOL_QUESTIONS)):
+        sizes = [sum(len(passage.text) for passage in passages) for _, passages in pool]
+        for batch in plan_batches(sizes, _LIMITS):
+            questions, passages = zip(*(pool[number] for number in batch), strict=True)
+            answers = reader.answer([q.question for q in questions], passages, decoding=decoding)
+            yield from map(Result, questions, passages, answers)
             bar.advance(len(batch))
-
-
-def _take_passages(
-    read: Iterator[tuple[Question, list[Passage]]], most: int
-) -> Iterator[tuple[Question, list[Passage]]]:
-    taken = 0
-    for question, passages in read:
-        yield question, passages
-        taken += max(1, len(passages))
-        if taken >= most:
-            return

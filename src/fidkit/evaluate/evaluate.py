@@ -85,11 +85,13 @@ def evaluate(
 def _row(question: Question, passages: Sequence[Passage], answer: Answer) -> dict[str, Any]:
     if not question.answers:
         raise DataError(f"question {question.id!r} has no answers to judge by; add `answers` or `target`")
+    others = [alternative.to_json() for alternative in answer.alternatives]
     return {
         "id": question.id,
         "question": question.question,
         "prediction": answer.text,
         "score": answer.score,
+        **({"alternatives": others} if others else {}),
         "em": int(exact_match(answer.text, question.answers)),
         "f1": f1(answer.text, question.answers),
         "answers": list(question.answers),
