@@ -70,6 +70,7 @@ def main() -> None:
 def measure(setting: Setting, data: Path, corpus: Path, reader: str) -> dict[str, object]:
     """The JSON that `fidkit evaluate` prints."""
     command = [sys.executable, "-m", "fidkit", "evaluate", "--json", "--reader", reader]
+    command += ["--precision", "float32"]
     command += ["--data", str(data / "qa" / f"dev.{setting.dataset}.jsonl.gz"), "--corpus", str(corpus)]
     command += ["--context", setting.context, "--passages", str(setting.passages)]
     command += ["--limit", str(setting.limit)] if setting.limit else []

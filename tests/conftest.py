@@ -33,8 +33,16 @@ def _reproducible() -> None:
         sys.modules["torch"].manual_seed(SEED)
 
 
+@pytest.fixture(scope="session")
+def _built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("native")
+
+
 @pytest.fixture(autouse=True)
-def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def _isolated(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, _built_once: Path
+) -> Path:
     home = tmp_path_factory.mktemp("fidkit-home")
+    (home / "native").symlink_to(_built_once)  # compiling for every test would take hours
     monkeypatch.setenv("FIDKIT_HOME", str(home))
     return home

@@ -212,7 +212,7 @@ def corpus(tmp_path: Path) -> Corpus:
 
 def test_an_answerer_reads_what_the_corpus_finds(corpus: Corpus, fid: Reader) -> None:
     question = "which ship carried Nansen up the Nile?"
-    answer = Answerer(corpus, fid).answer(question, 5, 4)
+    answer = Answerer(corpus, fid, "as-is").answer(question, 5, 4)
     found = [hit.passage for hit in corpus.search(question, 5)]
     assert {evidence.passage for evidence in answer.evidence} == set(found)
     assert len(found) == 2

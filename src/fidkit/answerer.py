@@ -15,6 +15,7 @@ from fidkit.batch import IGNORED, Batch, Context, collate
 from fidkit.corpus import Corpus, TokenCache
 from fidkit.engine.decoding import Decoding
 from fidkit.engine.generate import Generated, generate
+from fidkit.engine.runner import Precision, Runner
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.reader import Reader
 from fidkit.tokens import QuestionTokens, Tokenizer
@@ -32,10 +33,11 @@ class Answerer:
     Args:
         corpus: where passages are found; their tokens are kept there.
         reader: reads them.
+        precision: what it computes with; by default what suits the device (`fidkit.engine.runner`).
     """
 
-    def __init__(self, corpus: Corpus, reader: Reader) -> None:
-        self.corpus, self.reader = corpus, reader
+    def __init__(self, corpus: Corpus, reader: Reader, precision: Precision = "auto") -> None:
+        self.corpus, self.runner = corpus, Runner(reader, precision)
         self.cache = corpus.token_cache(tokenizer_of(reader).fingerprint)
 
     def answer(
@@ -66,7 +68,7 @@ class Answerer:
         searched = 1000 * (time.perf_counter() - start)
         found = [hit.passage for hit in hits]
         [answer] = answer_batch(
-            self.reader, [question], [found], max_new_tokens, decoding, cache=self.cache, stream=stream
+            self.runner, [question], [found], max_new_tokens, decoding, cache=self.cache, stream=stream
         )
         timings = {"search": searched, **answer.timings_ms}
         timings["total"] += searched
@@ -75,7 +77,7 @@ class Answerer:
 
 
 def answer_batch(
-    reader: Reader,
+    source: Runner | Reader,
     questions: Sequence[str],
     passages: Sequence[Sequence[Passage]],
     max_new_tokens: int = 32,
@@ -89,7 +91,7 @@ def answer_batch(
     Evidence is that of the best answer. Timings are of the whole batch, the same in every answer.
 
     Args:
-        reader: with a tokenizer.
+        source: a reader with a tokenizer, or a runner of one; a reader is run at the precision it has.
         questions: in plain words.
         passages: of each question.
         max_new_tokens: length of an answer, at most; short for `Decoding(max_tokens=…)`.
@@ -110,16 +112,18 @@ def answer_batch(
     decoding = decoding or Decoding(max_tokens=max_new_tokens)
     if not questions:
         return []
-    tokenizer, clock = tokenizer_of(reader), _Clock()
+    runner = source if isinstance(source, Runner) else Runner(source)
+    reader, clock = runner.reader, _Clock()
+    tokenizer = tokenizer_of(reader)
     with clock.stage("tokenize"):
         batch, notes = _prepare(tokenizer, questions, passages, cache)
         batch = batch.to(reader.embedding.weight.device)
     with torch.inference_mode():
         with clock.stage("encode"):
-            context = reader.eval().read(batch)
+            context = runner.read(batch)
         with clock.stage("decode"):
             watch = stream and _growing_text(tokenizer, stream)
-            generated = generate(reader, context, decoding, watch, tokenizer)
+            generated = generate(runner, context, decoding, watch, tokenizer)
         with clock.stage("evidence"):
             shares = evidence_shares(reader, context, generated.best, max(map(len, passages))).tolist()
     timings = {**clock.ms, "total": sum(clock.ms.values())}

@@ -17,14 +17,6 @@ WIDE = small(encoder=stack(head_width=16), decoder=stack(2, head_width=16))
 PLAIN = pytest.mark.parametrize("plain", [False, True], ids=["native", "plain"])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _home_for_all(tmp_path_factory: pytest.TempPathFactory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIDKIT_HOME", str(tmp_path_factory.mktemp("kernels")))
-        native.kernels()
-        yield
-
-
 @st.composite
 def configs(draw, **fixed):
     heads = draw(st.sampled_from([2, 4]))
@@ -126,7 +118,7 @@ def test_chunks_hold_whole_rows_once(lengths: list[int]) -> None:
 
 
 def test_unknown_precision() -> None:
-    with pytest.raises(UsageError, match="'fp16'; expected one of float32, bfloat16, int8"):
+    with pytest.raises(UsageError, match="'fp16'; expected one of auto, as-is, float32, bfloat16, int8"):
         Runner(random_reader(small()), "fp16")
 
 

@@ -10,8 +10,9 @@ from fidkit.native import binding, build
 
 
 @pytest.fixture(autouse=True)
-def _unbuilt(monkeypatch: pytest.MonkeyPatch):
+def _unbuilt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     binding.kernels.cache_clear()
+    monkeypatch.setenv("FIDKIT_HOME", str(tmp_path / "home"))
     yield
     binding.kernels.cache_clear()
 

@@ -1,5 +1,7 @@
 """Each kernel against torch, in both types."""
 
+import shutil
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,19 +13,10 @@ from fidkit.nn.attention import attend_rows
 from fidkit.nn.rows import Rows
 from oracles import quick
 
+pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 TYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 # Beside float32 torch on the same inputs: rounding of one result and of the attention weights.
 NEAR = {torch.float32: {"rtol": 1e-5, "atol": 1e-5}, torch.bfloat16: {"rtol": 1e-2, "atol": 1e-2}}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _home_for_all(tmp_path_factory: pytest.TempPathFactory):
-    """Build once, not once a test."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIDKIT_HOME", str(tmp_path_factory.mktemp("kernels")))
-        if kernels() is None:
-            pytest.skip("no compiler here")
-        yield
 
 
 @TYPES

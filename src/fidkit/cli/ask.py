@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -15,6 +15,7 @@ from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
     from fidkit.corpus import Corpus
+    from fidkit.engine.runner import Precision
     from fidkit.types import Answer
 
 _SHOWN = 3
@@ -35,6 +36,7 @@ def ask(
     passages: Annotated[int, typer.Option(help="How many passages to read, at most.")] = 20,
     stream: Annotated[bool, typer.Option("--stream", help="Show the answer while it is written.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    precision: options.Precision = "auto",
     max_tokens: options.MaxTokens = 32,
     min_tokens: options.MinTokens = 0,
     beams: options.Beams = 1,
@@ -72,7 +74,7 @@ def ask(
         from fidkit.reader import Reader
 
         printed = _Printed() if stream else None
-        answerer = Answerer(corpus, Reader.from_pretrained(reader))
+        answerer = Answerer(corpus, Reader.from_pretrained(reader), cast("Precision", precision))
         answer = answerer.answer(question, passages, stream=printed, decoding=decoding)
     for note in answer.notes:
         print(f"note: {note}", file=sys.stderr)

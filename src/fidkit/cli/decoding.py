@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16, or int8 (decoder weights).")]
 MaxTokens = Annotated[int, typer.Option(help="Tokens of an answer, at most.")]
 MinTokens = Annotated[int, typer.Option(help="Tokens of an answer before it may end.")]
 Beams = Annotated[int, typer.Option(help="Hypotheses that beam search follows; 1 is greedy.")]

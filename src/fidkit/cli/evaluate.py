@@ -18,10 +18,10 @@ from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
     from fidkit.cli.progress import Progress
+    from fidkit.engine.runner import Precision, Runner
     from fidkit.evaluate.contexts import ContextKind
     from fidkit.evaluate.data import Question
     from fidkit.evaluate.evaluate import Report, Result
-    from fidkit.reader import Reader
     from fidkit.types import Passage
 
 # What 20 passages have: their attention scores stay in the cache, larger batches are slower on a CPU.
@@ -48,6 +48,7 @@ def evaluate(
         Path | None, typer.Option(help="Write every prediction to this JSONL file.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    precision: options.Precision = "auto",
     max_tokens: options.MaxTokens = 32,
     min_tokens: options.MinTokens = 0,
     beams: options.Beams = 1,
@@ -85,7 +86,9 @@ def evaluate(
         no_repeat_ngram=no_repeat_ngram,
     )
     kind = cast("ContextKind", context)
-    report, path = _run(reader, data, corpus, passages, kind, limit, predictions, decoding)
+    report, path = _run(
+        reader, cast("Precision", precision), data, corpus, passages, kind, limit, predictions, decoding
+    )
     if as_json:
         print(json.dumps({**report.to_json(), "reader": reader, "context": context, "passages": passages}))
         return
@@ -96,6 +99,7 @@ def evaluate(
 
 def _run(
     name: str,
+    precision: Precision,
     data: Path,
     corpus: Path | None,
     n: int,
@@ -106,6 +110,7 @@ def _run(
 ) -> tuple[Report, Path]:
     from fidkit.cli.progress import progress
     from fidkit.corpus import Corpus
+    from fidkit.engine.runner import Runner
     from fidkit.evaluate import evaluate as judge
     from fidkit.evaluate.contexts import no_corpus, passages_for
     from fidkit.evaluate.data import read_questions
@@ -121,22 +126,23 @@ def _run(
             def search(question: str, k: int) -> list[Passage]:
                 return [hit.passage for hit in opened.search(question, k)]
 
-        reader = Reader.from_pretrained(name)
+        runner = Runner(Reader.from_pretrained(name), precision)
         bar = stack.enter_context(progress(f"evaluating on {data.name}", len(questions)))
         read = passages_for(questions, kind, n, search=search, get=get)
-        return judge(_answered(reader, read, decoding, bar), predictions=out), data
+        return judge(_answered(runner, read, decoding, bar), predictions=out), data
 
 
 def _answered(
-    reader: Reader, read: Iterator[tuple[Question, list[Passage]]], decoding: Decoding, bar: Progress
+    runner: Runner, read: Iterator[tuple[Question, list[Passage]]], decoding: Decoding, bar: Progress
 ) -> Iterator[Result]:
     """Answers in batches of similar length, drawn from a pool of questions at a time."""
+    from fidkit.answerer import answer_batch
     from fidkit.evaluate.evaluate import Result
 
     while pool := list(itertools.islice(read, _POOL_QUESTIONS)):
         sizes = [sum(len(passage.text) for passage in passages) for _, passages in pool]
         for batch in plan_batches(sizes, _LIMITS):
             questions, passages = zip(*(pool[number] for number in batch), strict=True)
-            answers = reader.answer([q.question for q in questions], passages, decoding=decoding)
+            answers = answer_batch(runner, [q.question for q in questions], passages, decoding=decoding)
             yield from map(Result, questions, passages, answers)
             bar.advance(len(batch))

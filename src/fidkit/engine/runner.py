@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,8 +17,14 @@ from fidkit.errors import UsageError
 from fidkit.nn.cache import DecoderCache
 from fidkit.reader import Reader
 
-Precision = Literal["float32", "bfloat16", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
+Precision = Literal["auto", "as-is", "float32", "bfloat16", "int8"]
+"""What a reader computes with.
+
+`auto`: bfloat16 where the device multiplies it in hardware, else float32. `as-is`: what the weights are.
+`int8`: bfloat16, with the decoder's matrices rounded to 8 bits.
+"""
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 class Runner:
@@ -26,25 +32,25 @@ class Runner:
 
     Args:
         reader: in eval mode; it is left as it is.
-        precision: of weights and activations; `int8` is bfloat16 with the decoder's matrices in 8 bits. By
-            default what the reader's weights have.
+        precision: of weights and activations. Anything but `as-is` may cost a copy of the weights.
         plain: leave the native kernels out, where there are any.
 
     Raises:
         UsageError: no such precision, or weights that are not finite numbers.
     """
 
-    def __init__(self, reader: Reader, precision: Precision | None = None, *, plain: bool = False) -> None:
-        if precision is not None and precision not in PRECISIONS:
+    def __init__(self, reader: Reader, precision: Precision = "as-is", *, plain: bool = False) -> None:
+        if precision not in PRECISIONS:
             raise UsageError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
         self.int8 = precision == "int8"
-        self.reader = _converted(reader, precision).eval()
-        kernels = None if plain else native.kernels() if _suits_kernels(self.reader) else None
+        self.reader = _converted(reader, _dtype(reader, precision)).eval()
+        kernels = native.kernels() if _suits_kernels(self.reader) and not plain else None
         self.native = kernels is not None
         if kernels is not None:
             self._encoder = NativeEncoder(kernels)
             self._decoder = NativeDecoder(self.reader, kernels, int8=self.int8)
         elif self.int8:
+            self.reader = _copy(self.reader)
             _round_decoder(self.reader)
 
     @property
@@ -70,12 +76,29 @@ class Runner:
         return self.reader.step(ids_N, cache)
 
 
-def _converted(reader: Reader, precision: Precision | None) -> Reader:
-    wanted = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.bfloat16}
-    dtype = reader.embedding.weight.dtype if precision is None else wanted[precision]
-    if dtype == reader.embedding.weight.dtype and precision != "int8":
-        return reader
-    return copy.deepcopy(reader).to(dtype)
+def _dtype(reader: Reader, precision: Precision) -> torch.dtype:
+    weight = reader.embedding.weight
+    if precision == "auto":
+        return torch.bfloat16 if _multiplies_bfloat16(weight.device) else torch.float32
+    if precision == "as-is":
+        return weight.dtype
+    return torch.float32 if precision == "float32" else torch.bfloat16
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    kernels = native.kernels()
+    return kernels is not None and kernels.has_bfloat16
+
+
+def _converted(reader: Reader, dtype: torch.dtype) -> Reader:
+    return reader if dtype == reader.embedding.weight.dtype else _copy(reader).to(dtype)
+
+
+def _copy(reader: Reader) -> Reader:
+    """Weights of its own, the same tokenizer."""
+    return copy.deepcopy(reader, {id(reader.tokenizer): reader.tokenizer})
 
 
 def _suits_kernels(reader: Reader) -> bool:
