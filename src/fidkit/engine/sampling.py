@@ -26,18 +26,33 @@ def draw(log_probabilities_NV: Tensor, uniform_N: Tensor, decoding: Decoding) ->
 
     Args:
         log_probabilities_NV: need not be normalised; -inf is never drawn.
-        uniform_N: where in the cumulative distribution, the likeliest token first, to draw.
+        uniform_N: where in the cumulative distribution to draw.
         decoding: with a temperature above 0.
     """
-    sorted_NV, tokens_NV = log_probabilities_NV.sort(dim=1, descending=True, stable=True)
-    sorted_NK = sorted_NV[:, : decoding.top_k].double()
+    candidates_NK, tokens_NK = _candidates(log_probabilities_NV, decoding)
     # The likeliest becomes 0 before the division, which then can't overflow.
-    probabilities_NK = ((sorted_NK - sorted_NK[:, :1]) / decoding.temperature).softmax(1)
-    before_NK = probabilities_NK.cumsum(1) - probabilities_NK
-    kept_NK = probabilities_NK.where(before_NK < decoding.top_p, 0)
-    cumulative_NK = kept_NK.cumsum(1)
-    point_N1 = uniform_N[:, None] * cumulative_NK[:, -1:]
+    scaled_NK = (candidates_NK - candidates_NK.amax(1, keepdim=True)).double() / decoding.temperature
+    probabilities_NK = scaled_NK.softmax(1)
+    if decoding.top_p < 1:
+        before_NK = probabilities_NK.cumsum(1) - probabilities_NK
+        probabilities_NK = probabilities_NK.where(before_NK < decoding.top_p, 0)
+    place_N1 = _place(probabilities_NK.cumsum(1), uniform_N[:, None])
+    return (place_N1 if tokens_NK is None else tokens_NK.gather(1, place_N1))[:, 0]
+
+
+def _candidates(log_probabilities_NV: Tensor, decoding: Decoding) -> tuple[Tensor, Tensor | None]:
+    """Values and tokens to draw among: the likeliest first where that matters, None for all as they stand."""
+    if decoding.top_k is not None:
+        return log_probabilities_NV.topk(min(decoding.top_k, log_probabilities_NV.shape[1]), dim=1)
+    if decoding.top_p < 1:
+        return log_probabilities_NV.sort(dim=1, descending=True)
+    return log_probabilities_NV, None  # sorting a vocabulary takes longer than all the rest here
+
+
+def _place(cumulative_NK: Tensor, uniform_N1: Tensor) -> Tensor:
+    """The first place [N, 1] where the cumulative weight exceeds that share of the total."""
+    total_N1 = cumulative_NK[:, -1:]
+    # Rounding must not lift the point to the total, which nothing exceeds.
+    point_N1 = (uniform_N1 * total_N1).minimum(total_N1.nextafter(torch.zeros_like(total_N1)))
     place_N1 = torch.searchsorted(cumulative_NK, point_N1, right=True)
-    # Rounding may put the point on the total; it then belongs to the last token that is kept.
-    last_N1 = (kept_NK > 0).sum(1, keepdim=True).clamp(min=1) - 1
-    return tokens_NV.gather(1, place_N1.minimum(last_N1))[:, 0]
+    return place_N1.clamp(max=cumulative_NK.shape[1] - 1)  # nothing exceeds what is not a number either
