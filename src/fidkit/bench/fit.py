@@ -1,0 +1,90 @@
+"""Whether everything that is to be measured fits into memory together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from fidkit.bench.subjects import Subject
+from fidkit.cost import Workload
+from fidkit.cost.hardware import RESERVED_SHARE
+from fidkit.errors import UsageError
+
+_MEMORY = Path("/proc/meminfo")
+_GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def check_fit(subjects: Sequence[Subject], workload: Workload, available: int) -> None:
+    """Refuse what doesn't fit, before any of it is allocated.
+
+    Args:
+        subjects: all are in memory at once, but run one after the other.
+        workload: of each.
+        available: bytes.
+
+    Raises:
+        UsageError: by how much it doesn't fit, and the largest batch, or number of passages, that does.
+    """
+    needed = needed_bytes(subjects, workload)
+    if needed <= available:
+        return
+    batch = f"{workload.questions:,} x {workload.passages:,} passages"
+    names = ", ".join(subject.name for subject in subjects)
+    sizes = (f"{size / 1e9:,.2f} GB" for size in (needed, needed - available, available))
+    raise UsageError(
+        f"{batch} don't fit: {next(sizes)} needed for {names}, "
+        f"{next(sizes)} more than the {next(sizes)} available; {_remedy(subjects, workload, available)}"
+    )
+
+
+def needed_bytes(subjects: Sequence[Subject], workload: Workload) -> int:
+    """All weights, and the largest of what runs need on top."""
+    needs = [subject.needs(workload) for subject in subjects]
+    return sum(need.weights for need in needs) + max(need.working for need in needs)
+
+
+def available_bytes(device: torch.device) -> int:
+    """Memory that is free, less a reserve."""
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_memory()
+    return int(free * (1 - RESERVED_SHARE))
+
+
+def _remedy(subjects: Sequence[Subject], workload: Workload, available: int) -> str:
+    def fits(questions: int, passages: int) -> bool:
+        lengths = workload.passage_tokens
+        changed = workload.replace(
+            questions=questions,
+            passages=passages,
+            passage_tokens=lengths if isinstance(lengths, int) else lengths[:passages],
+        )
+        return needed_bytes(subjects, changed) <= available
+
+    if batch := _largest(lambda n: fits(n, workload.passages), workload.questions):
+        return f"the largest batch that does is {batch:,}"
+    if passages := _largest(lambda n: fits(1, n), workload.passages):
+        return f"not even one question does; the most passages that fit are {passages:,}, with --batch 1"
+    return "not even one passage does; take fewer or smaller presets, or fewer peers"
+
+
+def _largest(fits: Callable[[int], bool], below: int) -> int:
+    """The largest number under `below` that fits, 0 if none does; what fits, fits for smaller ones too."""
+    low, high = 0, below
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _free_memory() -> int:
+    try:
+        lines = dict(line.split(":", 1) for line in _MEMORY.read_text(encoding="utf-8").splitlines())
+        free = 1024 * int(lines["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):  # not Linux
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(free, int(_GROUP_LIMIT.read_text(encoding="utf-8")))
+    except (OSError, ValueError):  # no limit
+        return free

@@ -1,0 +1,158 @@
+"""Interleaved rounds, and what they amount to."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from fidkit.bench.subjects import Subject
+
+FEW = 2
+"""Tokens of the short answer that tells steps from the projection before them."""
+STAGES = ("encoder_ms", "decoder_ms", "step_ms", "total_ms")
+
+
+class Progress(Protocol):
+    """What a long job reports to."""
+
+    def advance(self, n: int = 1) -> None:
+        """`n` more runs are done."""
+
+    def describe(self, text: str) -> None:
+        """Say what is being done now."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """One run of a subject, in milliseconds.
+
+    Attributes:
+        encoder_ms: from token ids to the fused context.
+        few_ms: cross keys and values, and `FEW` tokens.
+        decoder_ms: cross keys and values, and all tokens.
+        tokens: of an answer, more than `FEW`.
+    """
+
+    encoder_ms: float
+    few_ms: float
+    decoder_ms: float
+    tokens: int
+
+    @property
+    def step_ms(self) -> float:
+        """A further token: what long answers take more than short ones, without the projection."""
+        return (self.decoder_ms - self.few_ms) / (self.tokens - FEW)
+
+    @property
+    def total_ms(self) -> float:
+        return self.encoder_ms + self.decoder_ms
+
+    def of(self, stage: str) -> float:
+        """Time of one of `STAGES`."""
+        ms: float = getattr(self, stage)
+        return ms
+
+
+Round = Mapping[str, Times]
+"""Times of every subject, by name, in the order they ran."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Times a call in milliseconds, and waits for the device before and after."""
+
+    device: torch.device
+
+    def __call__(self, run: Callable[[], object]) -> float:
+        self._wait()
+        began = time.perf_counter()
+        run()
+        self._wait()
+        return 1000 * (time.perf_counter() - began)
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+@torch.inference_mode()
+def warm_up(subject: Subject, tokens: int, clock: Clock) -> float:
+    """Run a prepared subject once as rounds will; returns milliseconds, compilation included."""
+
+    def run() -> None:
+        subject.warm_up(tokens)
+        subject.decode(FEW)
+
+    return clock(run)
+
+
+@torch.inference_mode()
+def run_rounds(
+    subjects: Sequence[Subject], rounds: int, tokens: int, clock: Clock, progress: Progress
+) -> list[Round]:
+    """Measure warm subjects side by side.
+
+    Each round runs every subject once, beginning with another one than the round before. When the job is
+    interrupted, the complete rounds are returned.
+
+    Args:
+        subjects: with different names.
+        rounds: how many.
+        tokens: of an answer, more than `FEW`.
+        clock: of the device they run on.
+        progress: advances with every subject.
+
+    Raises:
+        KeyboardInterrupt: before the first round was complete.
+    """
+    done: list[Round] = []
+    try:
+        for number in range(rounds):
+            progress.describe(f"round {number + 1} of {rounds}")
+            done.append({s.name: _run(s, tokens, clock, progress) for s in rotated(subjects, number)})
+    except KeyboardInterrupt:
+        if not done:
+            raise
+    return done
+
+
+def rotated(subjects: Sequence[Subject], by: int) -> list[Subject]:
+    """The same in a ring, beginning elsewhere."""
+    first = by % len(subjects)
+    return [*subjects[first:], *subjects[:first]]
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Minimum, median, maximum and number of repeats."""
+    return {
+        "min": min(values),
+        "median": statistics.median(values),
+        "max": max(values),
+        "n": len(values),
+    }
+
+
+def times_faster(rounds: Sequence[Round], name: str, than: str, stage: str) -> float | None:
+    """Median over rounds of the other's time over this one's in the same round.
+
+    None if a time isn't positive in any round: steps too short to tell from noise.
+    """
+    pairs = [(each[name].of(stage), each[than].of(stage)) for each in rounds]
+    ratios = [other / own for own, other in pairs if own > 0 and other > 0]
+    return statistics.median(ratios) if ratios else None
+
+
+def _run(subject: Subject, tokens: int, clock: Clock, progress: Progress) -> Times:
+    times = Times(
+        encoder_ms=clock(subject.encode),
+        few_ms=clock(lambda: subject.decode(FEW)),
+        decoder_ms=clock(lambda: subject.decode(tokens)),
+        tokens=tokens,
+    )
+    progress.advance()
+    return times

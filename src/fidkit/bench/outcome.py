@@ -1,0 +1,94 @@
+"""Times as rows of JSON, beside what the cost model says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from fidkit.bench.measure import STAGES, summary, times_faster
+from fidkit.bench.questions import Questions
+from fidkit.bench.rows import PACKAGES, make_row
+from fidkit.bench.run import Measured, Request
+from fidkit.bench.subjects import Facts, Subject, at_precision
+from fidkit.cost import Hardware, Prediction, batch_memory, predict, step_bytes
+from fidkit.cost.parts import ENCODER_STAGES
+from fidkit.engine import ceilings
+
+
+def make_rows(request: Request, questions: Questions, measured: Measured) -> list[dict[str, Any]]:
+    """A row of JSON for each subject, in the order of the request."""
+    return [_row(subject, request, questions, measured) for subject in measured.subjects]
+
+
+def _row(subject: Subject, request: Request, questions: Questions, measured: Measured) -> dict[str, Any]:
+    facts, rounds = subject.facts, measured.rounds
+    repeats = {stage: [each[subject.name].of(stage) for each in rounds] for stage in (*STAGES, "few_ms")}
+    times = {stage: summary(repeats[stage]) for stage in STAGES}
+    others = [other.name for other in measured.subjects if other is not subject]
+    row = make_row(
+        "bench",
+        (*PACKAGES, "transformers"),
+        subject=subject.name,
+        preset=facts.preset,
+        config=facts.config,
+        shapes=questions.shapes(request.output_tokens),
+        dtype=facts.dtype,
+        device=request.device.type,
+        native=facts.native,
+        threads=torch.get_num_threads(),
+        rounds=request.rounds,
+        warm_up_ms=measured.warm_up_ms[subject.name],
+        repeats=repeats,
+        **times,
+        faster_than={
+            other: {stage: times_faster(rounds, subject.name, other, stage) for stage in STAGES}
+            for other in others
+        },
+        **_beside(facts, questions, request.output_tokens, measured.hardware, times),
+    )
+    row["hardware"] |= {
+        "device": ceilings.describe(request.device),
+        "matrix_tflops": dict(measured.hardware.matrix_tflops),
+        "bandwidth_gbs": measured.hardware.bandwidth_gbs,
+    }
+    return row
+
+
+def _beside(
+    facts: Facts, questions: Questions, tokens: int, hardware: Hardware, times: Mapping[str, dict[str, float]]
+) -> dict[str, Any]:
+    """What the cost model says of a subject: None where it knows nothing of it.
+
+    Ceilings are of useful tokens, whether or not the subject computes padding. The prediction knows the
+    efficiency of our own kernels only.
+    """
+    if facts.reader is None:
+        return {"work": None, "predicted": None, "ceiling": None, "fraction": None}
+    workload = at_precision(questions.workload(tokens), facts.dtype)
+    prediction = predict(facts.reader, workload, hardware)
+    ceiling = {**prediction.ceiling, "step_ms": _step_ceiling_ms(prediction)}
+    predicted = {**prediction.predicted, "step_ms": prediction.step_ms} if facts.preset else None
+    medians = {stage: times[stage]["median"] for stage in STAGES}
+    return {
+        "work": {
+            "encoder_flops": _flops(prediction, encoder=True),
+            "decoder_flops": _flops(prediction, encoder=False),
+            "step_bytes": step_bytes(facts.reader, workload),
+            "memory_bytes": batch_memory(facts.reader, workload).total,
+        },
+        "predicted": predicted,
+        "ceiling": ceiling,
+        "fraction": {s: ceiling[s] / medians[s] if medians[s] > 0 else None for s in STAGES},
+    }
+
+
+def _step_ceiling_ms(prediction: Prediction) -> float:
+    """Of one step, averaged over all, logits included."""
+    steps = [stage.ceiling_ms for stage in prediction.stages if stage.stage in ("decode", "head")]
+    return sum(steps) / prediction.workload.output_tokens
+
+
+def _flops(prediction: Prediction, *, encoder: bool) -> int:
+    return sum(s.flops for s in prediction.stages if (s.stage in ENCODER_STAGES) is encoder)

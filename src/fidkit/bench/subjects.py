@@ -1,0 +1,219 @@
+"""What can be measured, behind one small interface; and our own readers behind it.
+
+Peers on `transformers` are in `fidkit.bench.peers`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fidkit import native
+from fidkit.batch import Batch, Context, collate
+from fidkit.bench.questions import Questions
+from fidkit.config import ReaderConfig
+from fidkit.cost import Workload, batch_memory
+from fidkit.cost.workload import live_rows
+from fidkit.engine.native_encoder import NativeEncoder
+from fidkit.engine.runner import Precision, Runner
+from fidkit.nn.encoder import EncoderLayers, Run
+from fidkit.reader import Reader
+
+DTYPES: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "int8": torch.bfloat16,
+}
+# Scores of the plain path, by bytes: products, the same in float32, with bias, after the softmax, and cast.
+_PLAIN_SCORE_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes of memory: of weights, which stay, and of what a run adds for a while."""
+
+    weights: int
+    working: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a row says of a subject.
+
+    Attributes:
+        preset: of our own readers; None of a peer.
+        dtype: of weights and activations; `int8` is of the decoder's matrices.
+        config: sizes and choices, as JSON.
+        reader: what the cost model is asked about; None where it knows nothing of the kind.
+        native: whether native kernels run.
+    """
+
+    preset: str | None
+    dtype: Precision
+    config: dict[str, Any]
+    reader: ReaderConfig | None = None
+    native: bool = False
+
+
+class Subject(ABC):
+    """Something that reads passages and writes answers.
+
+    Letters: B questions, T output tokens.
+
+    Attributes:
+        name: what it is called in rows and tables.
+    """
+
+    name: str
+
+    @property
+    @abstractmethod
+    def facts(self) -> Facts:
+        """Known once it is warm."""
+
+    @abstractmethod
+    def needs(self, workload: Workload) -> Needs:
+        """Estimated memory, before anything is prepared."""
+
+    @abstractmethod
+    def prepare(self, questions: Questions) -> None:
+        """Make weights and inputs ready; done once, and not timed."""
+
+    @abstractmethod
+    def encode(self) -> None:
+        """From token ids to what the decoder reads."""
+
+    @abstractmethod
+    def decode(self, tokens: int) -> Tensor:
+        """Write so many tokens [B, T] from what was encoded last; an end of sequence stops nothing."""
+
+    def warm_up(self, tokens: int) -> None:
+        """Do all once that rounds will do again and again."""
+        self.encode()
+        self.decode(tokens)
+
+
+class Weights:
+    """Random weights of a reader, made when first needed and shared by the subjects that run them."""
+
+    def __init__(self, config: ReaderConfig, dtype: torch.dtype, device: torch.device) -> None:
+        self.config, self.dtype, self.device = config, dtype, device
+
+    @cached_property
+    def reader(self) -> Reader:
+        with building(self.dtype, self.device):
+            return Reader(self.config).eval()
+
+
+class Ours(Subject):
+    """A preset as `Runner` runs it.
+
+    The memory of passages is computed beforehand where the reader has memory layers, and held in bf16, as
+    a store does; encoding fetches it.
+
+    Args:
+        name: of the subject.
+        preset: of the reader.
+        weights: of the reader.
+        precision: see `Runner`.
+        plain: without native kernels.
+    """
+
+    def __init__(
+        self, name: str, preset: str, weights: Weights, precision: Precision, *, plain: bool = False
+    ) -> None:
+        self.name, self.preset = name, preset
+        self.weights, self.precision, self.plain = weights, precision, plain
+        self.config = weights.config
+
+    @property
+    def facts(self) -> Facts:
+        return Facts(
+            preset=self.preset,
+            dtype=self.precision,
+            config=self.config.model_dump(mode="json"),
+            reader=self.config,
+            native=self.runner.native,
+        )
+
+    def needs(self, workload: Workload) -> Needs:
+        work = at_precision(workload, self.precision)
+        memory = batch_memory(self.config, work)
+        working = memory.total - memory.weights
+        if self.plain:
+            working += live_rows(work).pairs * self.config.encoder.heads * _PLAIN_SCORE_BYTES
+        rounded = self.precision == "int8"  # kept beside the weights that it was rounded from
+        before = batch_memory(self.config, at_precision(workload, "bfloat16")).weights if rounded else 0
+        return Needs(memory.weights + before, working)
+
+    def prepare(self, questions: Questions) -> None:
+        self.runner = Runner(self.weights.reader, self.precision, plain=self.plain)
+        pad = self.config.pad_token
+        self.batch: Batch = collate(questions.questions, questions.passages, pad_token=pad).to(self.device)
+        self.memory = self._stored() if self.config.memory_layers else None
+        self.context: Context | None = None
+
+    def encode(self) -> None:
+        if self.memory is None:
+            self.context = self.runner.read(self.batch)
+            return
+        memory_XD = torch.cat(self.memory).to(self.device, DTYPES[self.precision])
+        self.context = self.runner.reader.read_memory(self.batch, memory_XD, self._run)
+
+    def decode(self, tokens: int) -> Tensor:
+        assert self.context is not None, "encode first"
+        cache = self.runner.start(self.context, tokens)
+        last_B = torch.full((len(self.batch.question_ids),), self.config.pad_token, device=self.device)
+        written = []
+        for _ in range(tokens):
+            last_B = self.runner.step(last_B, cache).argmax(-1)
+            written.append(last_B)
+        return torch.stack(written, 1)
+
+    @property
+    def device(self) -> torch.device:
+        return self.weights.device
+
+    @property
+    def _run(self) -> Run:
+        kernels = native.kernels() if self.runner.native else None
+        return EncoderLayers.__call__ if kernels is None else NativeEncoder(kernels)
+
+    @torch.inference_mode()
+    def _stored(self) -> list[Tensor]:
+        """Memory of each passage [P, D], bf16, in the machine's own memory."""
+        lengths = self.batch.passage_lengths
+        memory_XD = self.runner.reader.encode_passages(self.batch.passage_ids, lengths, self._run)
+        return list(memory_XD.to("cpu", torch.bfloat16).split(lengths.tolist()))
+
+
+@contextmanager
+def building(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
+    """Modules made inside have parameters of this type on this device, without a larger copy before.
+
+    The same weights every time; the random state outside is left as it is.
+    """
+    before = torch.get_default_dtype()
+    with torch.random.fork_rng(), torch.device(device):
+        torch.manual_seed(0)
+        torch.set_default_dtype(dtype)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
+
+def at_precision(workload: Workload, precision: Precision) -> Workload:
+    """The workload in the cost model's words for a precision."""
+    changed: Workload = workload.replace(
+        dtype="float32" if precision == "float32" else "bf16",
+        decoder_dtype="int8" if precision == "int8" else None,
+    )
+    return changed

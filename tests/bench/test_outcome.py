@@ -1,0 +1,239 @@
+"""From a request to rows: every field, consistent with the repeats, beside prediction and ceiling."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.toy import CPU, MACHINE, QUICK, Quiet, Toy
+from fidkit.bench import run
+from fidkit.bench.measure import STAGES
+from fidkit.bench.outcome import make_rows
+from fidkit.bench.questions import Questions, synthetic
+from fidkit.bench.run import Measured, Request, better, make_subjects, measure
+from fidkit.bench.table import make_notes, make_table, make_title
+from fidkit.cost import Workload, predict
+from fidkit.errors import FidkitError, UsageError
+from fidkit.systems import PRESETS
+
+WORKLOAD = Workload(questions=2, passages=3, passage_tokens=9, question_tokens=4, output_tokens=5)
+QUESTIONS = synthetic(WORKLOAD, 1000)
+REQUEST = Request(
+    presets=["tiny-fid", "tiny-lumen"], plain=True, rounds=3, output_tokens=5, device=CPU, effort=QUICK
+)
+FIELDS = {
+    *("schema", "kind", "git", "command", "hardware", "versions", "subject", "preset", "config", "shapes"),
+    *("dtype", "device", "native", "threads", "rounds", "warm_up_ms", "repeats", "faster_than"),
+    *("work", "predicted", "ceiling", "fraction", *STAGES),
+}
+
+
+@pytest.fixture(scope="module")
+def measured() -> Measured:
+    return measure(REQUEST, QUESTIONS, Quiet())
+
+
+@pytest.fixture(scope="module")
+def rows(measured: Measured) -> list[dict]:
+    return make_rows(REQUEST, QUESTIONS, measured)
+
+
+def test_progress_advances_with_every_run() -> None:
+    progress = Quiet()
+    request = Request(presets=["tiny-fid"], rounds=2, output_tokens=3, device=CPU, effort=QUICK)
+    measure(request, QUESTIONS, progress)
+    assert progress.done == request.runs == 3
+    assert progress.said[0] == "preparing tiny-fid"
+
+
+def test_rows_have_every_field(rows: list[dict]) -> None:
+    assert [row["subject"] for row in rows] == [
+        "tiny-fid", "tiny-fid@plain", "tiny-lumen", "tiny-lumen@plain",
+    ]  # fmt: skip
+    for row in rows:
+        assert row.keys() == FIELDS
+        assert (row["kind"], row["dtype"], row["device"], row["rounds"]) == ("bench", "bfloat16", "cpu", 3)
+        assert row["threads"] == torch.get_num_threads()
+        assert {"torch", "fidkit", "python", "transformers"} == row["versions"].keys()
+        assert {"machine", "cpu", "cores", "device", "matrix_tflops", "bandwidth_gbs"} <= row[
+            "hardware"
+        ].keys()
+        assert row["config"] == PRESETS[row["preset"]].model_dump(mode="json")
+        assert json.loads(json.dumps(row, allow_nan=False)) == row
+
+
+def test_summaries_are_of_the_repeats(rows: list[dict], measured: Measured) -> None:
+    for row in rows:
+        times = [each[row["subject"]] for each in measured.rounds]
+        assert row["repeats"]["few_ms"] == [t.few_ms for t in times]
+        for stage in STAGES:
+            repeats = row["repeats"][stage]
+            assert repeats == [t.of(stage) for t in times]
+            assert row[stage] == {
+                "min": min(repeats), "median": sorted(repeats)[1], "max": max(repeats), "n": 3,
+            }  # fmt: skip
+        total = zip(row["repeats"]["encoder_ms"], row["repeats"]["decoder_ms"], strict=True)
+        assert row["repeats"]["total_ms"] == [a + b for a, b in total]
+
+
+def test_ratios_are_of_rounds(rows: list[dict]) -> None:
+    own, other = rows[0], rows[2]
+    pairs = zip(own["repeats"]["total_ms"], other["repeats"]["total_ms"], strict=True)
+    ratios = sorted(theirs / ours for ours, theirs in pairs)
+    assert own["faster_than"]["tiny-lumen"]["total_ms"] == ratios[1]
+    assert own["faster_than"].keys() == {"tiny-fid@plain", "tiny-lumen", "tiny-lumen@plain"}
+
+
+def test_predictions_are_the_cost_models(rows: list[dict], measured: Measured) -> None:
+    for row in rows:
+        prediction = predict(PRESETS[row["preset"]], WORKLOAD, measured.hardware)
+        assert row["predicted"] == {**prediction.predicted, "step_ms": prediction.step_ms}
+        for stage in ("encoder_ms", "decoder_ms", "total_ms"):
+            assert row["ceiling"][stage] == prediction.ceiling[stage]
+        for stage in STAGES:
+            median = row[stage]["median"]
+            assert row["fraction"][stage] == (row["ceiling"][stage] / median if median > 0 else None)
+        assert row["ceiling"]["step_ms"] * 5 < row["ceiling"]["decoder_ms"]
+        work = row["work"]
+        assert work["encoder_flops"] + work["decoder_flops"] == prediction.flops
+        assert work["step_bytes"] > 0 < work["memory_bytes"]
+
+
+def test_the_machines_peaks_are_the_better_ones() -> None:
+    assert better(MACHINE, MACHINE) == MACHINE
+    fast = replace(MACHINE, matrix_tflops={"float32": 9.0, "bf16": 0.1}, bandwidth_gbs=1.0)
+    assert better(MACHINE, fast).matrix_tflops == {**MACHINE.matrix_tflops, "float32": 9.0}
+    assert better(MACHINE, fast).bandwidth_gbs == MACHINE.bandwidth_gbs
+
+
+def test_precisions_side_by_side() -> None:
+    request = Request(presets=["tiny-fid"], precisions=("bfloat16", "int8"), rounds=1, output_tokens=3,
+                      device=CPU, effort=QUICK)  # fmt: skip
+    rows = make_rows(request, QUESTIONS, measure(request, QUESTIONS, Quiet()))
+    assert [(row["subject"], row["dtype"]) for row in rows] == [
+        ("tiny-fid", "bfloat16"), ("tiny-fid@int8", "int8"),
+    ]  # fmt: skip
+    assert rows[1]["work"]["step_bytes"] < rows[0]["work"]["step_bytes"]
+
+
+def test_peers_have_ceilings_where_the_cost_model_knows_them() -> None:
+    pytest.importorskip("transformers")
+    request = Request(
+        presets=["tiny-fido"], peers=["hf"], rounds=1, output_tokens=3, device=CPU, effort=QUICK
+    )
+    row = make_rows(request, QUESTIONS, measure(request, QUESTIONS, Quiet()))[1]
+    assert (row["subject"], row["preset"], row["predicted"]) == ("hf", None, None)
+    assert row["config"]["attention"] == "sdpa"
+    assert row["ceiling"]["encoder_ms"] > 0 < row["fraction"]["total_ms"]
+    assert make_table([row], "hf")[1][0][5:7] == ["-", "-"]
+
+
+def test_peers_that_the_cost_model_does_not_know(measured: Measured) -> None:
+    toy = Toy("decoder-only")
+    rounds = [{"decoder-only": each["tiny-fid"]} for each in measured.rounds]
+    only = Measured([toy], rounds, {"decoder-only": 1.0}, MACHINE)
+    (row,) = make_rows(REQUEST, QUESTIONS, only)
+    assert row.keys() == FIELDS
+    assert [row[name] for name in ("work", "predicted", "ceiling", "fraction")] == [None] * 4
+    _, lines = make_table([row], "hf")
+    assert lines[0][5:] == ["-"] * 4
+
+
+def test_subjects_of_a_request() -> None:
+    request = Request(
+        presets=["tiny-fid", "tiny-fido"],
+        peers=["hf", "hf-eager", "hf-compile", "decoder-only"],
+        precisions=("int8", "float32"),
+        plain=True,
+    )
+    pytest.importorskip("transformers")
+    subjects = make_subjects(request)
+    assert len(subjects) == request.subjects
+    assert len({subject.name for subject in subjects}) == len(subjects)
+    assert [s.name for s in subjects[:4]] == [
+        "tiny-fid", "tiny-fid@plain", "tiny-fid@float32", "tiny-fid@float32@plain",
+    ]  # fmt: skip
+    assert [s.name for s in subjects[8:]] == ["hf", "hf-eager", "hf-compile", "decoder-only"]
+    assert [s.dtype for s in subjects[8:]] == ["bfloat16"] * 4  # int8 is ours alone
+    assert subjects[8].config.encoder == PRESETS["tiny-fid"].encoder
+
+
+def test_what_does_not_fit_is_never_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "available_bytes", lambda device: 10_000)
+    monkeypatch.setattr(run.Ours, "prepare", lambda *_: pytest.fail("was prepared"))
+    with pytest.raises(UsageError, match="needed for tiny-fid, tiny-fid@plain"):
+        measure(REQUEST, QUESTIONS, Quiet())
+
+
+def test_a_device_that_runs_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare(*_) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(run.Ours, "prepare", prepare)
+    with pytest.raises(FidkitError, match="take a smaller --batch"):
+        measure(REQUEST, QUESTIONS, Quiet())
+
+
+def test_an_interrupted_run_keeps_complete_rounds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    decode, calls = run.Ours.decode, []
+
+    def interrupted(self, tokens: int):
+        calls.append(tokens)
+        if len(calls) > 2 + 2 * 2:  # warm, and through two rounds
+            raise KeyboardInterrupt
+        return decode(self, tokens)
+
+    monkeypatch.setattr(run.Ours, "decode", interrupted)
+    request = Request(presets=["tiny-fid"], rounds=7, output_tokens=3, device=CPU, effort=QUICK,
+                      profile=tmp_path / "trace.json")  # fmt: skip
+    measured = measure(request, QUESTIONS, Quiet())
+    assert len(measured.rounds) == 2
+    assert not (tmp_path / "trace.json").exists()
+    assert make_rows(request, QUESTIONS, measured)[0]["total_ms"]["n"] == 2
+
+
+def test_a_profile_names_stages(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "trace.json"
+    request = Request(presets=["tiny-fid", "tiny-fido"], rounds=1, output_tokens=3, device=CPU, effort=QUICK,
+                      profile=path)  # fmt: skip
+    measure(request, QUESTIONS, Quiet())
+    names = {event.get("name") for event in json.loads(path.read_text(encoding="utf-8"))["traceEvents"]}
+    assert {"tiny-fid: encode", "tiny-fid: decode", "tiny-fido: encode", "tiny-fido: decode"} <= names
+
+
+def test_the_table_shows_the_rows(rows: list[dict]) -> None:
+    header, lines = make_table(rows, "tiny-fid")
+    assert header == [
+        "subject",
+        "stage",
+        "ms",
+        "min",
+        "max",
+        "x tiny-fid",
+        "predicted",
+        "ceiling",
+        "of ceiling",
+    ]
+    assert [line[:2] for line in lines[:5]] == [
+        ["tiny-fid", "encoder"], ["", "decoder"], ["", "step"], ["", "total"], ["tiny-fid@plain", "encoder"],
+    ]  # fmt: skip
+    assert all(len(line) == len(header) for line in lines)
+    assert lines[0][5] == "-"
+    assert float(lines[4][5]) == pytest.approx(rows[1]["faster_than"]["tiny-fid"]["encoder_ms"], abs=0.006)
+    title = make_title(rows)
+    assert title.startswith("2 questions x 3 passages of 13 tokens, question included; 5 output tokens; bfl")
+    assert "medians of 3 rounds" in title
+    assert list(make_notes(rows)) == []
+
+
+def test_what_was_compiled_says_how_long_it_took(rows: list[dict]) -> None:
+    row = {**rows[0], "subject": "hf-compile", "warm_up_ms": 90_000.0,
+           "config": {"compiled": True, "decoder": "eager"}}  # fmt: skip
+    assert list(make_notes([row])) == ["hf-compile: 90 s to compile and warm up; fastest decoder here: eager"]
+
+
+def test_questions_of_one_corpus_have_one_number_of_passages() -> None:
+    ragged = Questions([[1]], [[[1], [2, 3]]])
+    assert ragged.shapes(3)["passages"] == ragged.workload(3).passages == 2
