@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from fidkit import __version__
-from fidkit.cli import ask, convert, corpus, doctor, evaluate, plan, train
+from fidkit.cli import ask, bench, convert, corpus, doctor, evaluate, plan, train
 from fidkit.errors import FidkitError
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
@@ -31,6 +31,7 @@ app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(convert.convert)
 app.command()(plan.plan)
+app.command()(bench.bench)
 app.command()(doctor.doctor)
 
 

@@ -1,0 +1,262 @@
+"""`fidkit bench`: readers and peers side by side, measured, beside prediction and ceiling."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fidkit.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from fidkit.bench.questions import Questions
+    from fidkit.bench.run import Request
+    from fidkit.cost import Workload
+
+DEFAULT_QUESTION_TOKENS = 48
+DEFAULT_ROW_TOKENS = 256
+LEAST_OUTPUT_TOKENS = 3  # two tell a step from the projection, one more is measured
+PRECISIONS = ("float32", "bfloat16", "int8")  # the runner's; importing it imports torch
+DEVICES = ("cpu", "cuda")
+INTERRUPTED = 130  # as the command line reports it
+
+
+def bench(
+    presets: Annotated[list[str], typer.Argument(metavar="PRESET...", help="Presets.", show_default=False)],
+    vs: Annotated[
+        str,
+        typer.Option(
+            "--vs", metavar="PEERS", help="hf, hf-eager, hf-compile, decoder-only; separated by commas."
+        ),
+    ] = "",
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16 or int8; several separated by commas.")
+    ] = "bfloat16",
+    passages: Annotated[int, typer.Option(metavar="N", help="Passages a question.")] = 40,
+    passage_tokens: Annotated[
+        int | None,
+        typer.Option(
+            metavar="P",
+            help="Tokens of a passage together with its question.",
+            show_default=str(DEFAULT_ROW_TOKENS),
+        ),
+    ] = None,
+    question_tokens: Annotated[
+        int | None,
+        typer.Option(
+            metavar="Q", help="Tokens of a question, part of P.", show_default=str(DEFAULT_QUESTION_TOKENS)
+        ),
+    ] = None,
+    output_tokens: Annotated[
+        int, typer.Option(metavar="T", help="Tokens of an answer; nothing ends earlier.")
+    ] = 32,
+    batch: Annotated[int, typer.Option(metavar="B", help="Questions at a time.")] = 1,
+    rounds: Annotated[int, typer.Option(metavar="R", help="Repeats of every subject.")] = 7,
+    threads: Annotated[
+        int | None, typer.Option(help="Of PyTorch and the native kernels.", show_default="PyTorch's choice")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda.", show_default="cuda where there is one")
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Measure each preset without native kernels, too.")
+    ] = False,
+    corpus: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Take real passages from this corpus ...")
+    ] = None,
+    questions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="... for the first questions of this file.")
+    ] = None,
+    profile: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a trace of one round of the presets.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="ROWS.jsonl", help="Append the rows here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+) -> None:
+    """Measure presets side by side in interleaved rounds, beside prediction, ceiling and peers."""
+    peers = [name.strip() for name in vs.split(",") if name.strip()]
+    precisions = [name.strip() for name in precision.split(",")]
+    numbers = {"passages": passages, "batch": batch, "rounds": rounds, "threads": threads}
+    _check_numbers(**numbers, output_tokens=output_tokens)
+    _check_writable(profile, out)
+    _check_names(presets, precisions, peers)
+
+    from fidkit.bench.run import Request
+
+    request = Request(
+        presets=presets,
+        peers=peers,
+        precisions=precisions,  # type: ignore[arg-type]
+        plain=plain,
+        rounds=rounds,
+        output_tokens=output_tokens,
+        device=_device(device),
+        profile=profile,
+    )
+    read = _questions(request, corpus, questions, batch, passages, passage_tokens, question_tokens)
+    _run(request, read, threads, out, as_json)
+
+
+def _run(request: Request, read: Questions, threads: int | None, out: Path | None, as_json: bool) -> None:
+    import torch
+
+    from fidkit.bench.outcome import make_rows
+    from fidkit.bench.rows import append
+    from fidkit.bench.run import measure
+    from fidkit.cli.progress import progress
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with progress("measuring", request.runs) as bar:
+        measured = measure(request, read, bar)
+    rows = make_rows(request, read, measured)
+    if as_json:
+        print(json.dumps({"rows": rows}))
+    else:
+        _show(rows, (*request.peers, *request.presets)[0])
+    if out is not None:
+        for row in rows:
+            append(out, row)
+    if len(measured.rounds) < request.rounds:
+        print(f"interrupted after {len(measured.rounds)} of {request.rounds} rounds", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED)
+
+
+def _questions(
+    request: Request,
+    corpus: Path | None,
+    file: Path | None,
+    batch: int,
+    passages: int,
+    row_tokens: int | None,
+    question_tokens: int | None,
+) -> Questions:
+    """Real questions where a corpus is given, else random tokens of full length."""
+    from fidkit import systems
+    from fidkit.bench.fit import available_bytes, check_fit
+    from fidkit.bench.questions import retrieved, synthetic
+    from fidkit.bench.run import make_subjects
+
+    if corpus is not None and file is not None:
+        if row_tokens is not None or question_tokens is not None:
+            raise UsageError(
+                "--corpus brings its own lengths; leave out --passage-tokens and --question-tokens"
+            )
+        return retrieved(corpus, file, systems.config(request.presets[0]), batch, passages)
+    if corpus is not None or file is not None:
+        raise UsageError("--corpus and --questions go together; give both, or neither for random tokens")
+    workload = _workload(request, batch, passages, row_tokens, question_tokens)
+    # Before millions of tokens are drawn; `measure` checks again what has been read.
+    check_fit(make_subjects(request), workload, available_bytes(request.device))
+    return synthetic(workload, min(systems.config(preset).vocabulary_size for preset in request.presets))
+
+
+def _workload(
+    request: Request, batch: int, passages: int, row_tokens: int | None, question_tokens: int | None
+) -> Workload:
+    from fidkit.cost import Workload
+
+    asked = DEFAULT_QUESTION_TOKENS if question_tokens is None else question_tokens
+    row = DEFAULT_ROW_TOKENS if row_tokens is None else row_tokens
+    if asked < 1 or row <= asked:
+        raise UsageError(
+            f"--passage-tokens {row} with --question-tokens {asked}: the first includes the second; expected "
+            "a question of 1 token or more, and more tokens than that"
+        )
+    return Workload(
+        questions=batch,
+        passages=passages,
+        passage_tokens=row - asked,
+        question_tokens=asked,
+        output_tokens=request.output_tokens,
+    )
+
+
+def _check_numbers(**given: int | None) -> None:
+    for name, number in given.items():
+        least = LEAST_OUTPUT_TOKENS if name == "output_tokens" else 1
+        if number is not None and number < least:
+            why = ": a step is timed as what such an answer takes more than one of two tokens"
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"{option} is {number}; expected {least} or more{why if least > 1 else ''}")
+
+
+def _check_names(presets: list[str], precisions: list[str], peers: list[str]) -> None:
+    """Before anything is made that takes time."""
+    from fidkit import systems
+
+    for what, given, known in (
+        ("preset", presets, sorted(systems.PRESETS)),
+        ("precision", precisions, PRECISIONS),
+    ):
+        for number, name in enumerate(given):
+            if name not in known:
+                raise UsageError(f"no {what} {name!r}; known: {', '.join(known)}")
+            if name in given[:number]:
+                raise UsageError(f"the {what} {name} is given twice; name it once")
+    if peers:
+        from fidkit.bench.peers import check_peers
+
+        check_peers(peers)
+
+
+def _check_writable(*paths: Path | None) -> None:
+    """A measurement that can't be written would be lost."""
+    for path in filter(None, paths):
+        new = not path.exists()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.open("ab").close()
+        except OSError as error:
+            raise UsageError(
+                f"can't write {path}: {error.strerror}; name a file that can be written"
+            ) from error
+        if new:
+            path.unlink()
+
+
+def _device(name: str | None) -> torch.device:
+    import torch
+
+    there = torch.cuda.is_available()
+    chosen = name or ("cuda" if there else "cpu")
+    if chosen not in DEVICES:
+        raise UsageError(f"--device is {chosen!r}; expected one of {', '.join(DEVICES)}")
+    if chosen == "cuda" and not there:
+        raise UsageError("--device cuda: PyTorch sees no CUDA device here; leave it out to measure the CPU")
+    return torch.device(chosen)
+
+
+def _show(rows: list[dict[str, Any]], against: str) -> None:
+    from fidkit.bench.table import make_notes, make_table, make_title
+
+    print(make_title(rows))
+    _print_table(*make_table(rows, against))
+    for note in make_notes(rows):
+        print(note)
+
+
+def _print_table(header: list[str], lines: list[list[str]]) -> None:
+    """By rich on a terminal, aligned text elsewhere."""
+    names = 2  # columns of text; the others are numbers
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False)
+        for number, name in enumerate(header):
+            table.add_column(name, justify="left" if number < names else "right")
+        for line in lines:
+            table.add_row(*line)
+        Console().print(table)
+        return
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    for line in (header, *lines):
+        cells = [cell.ljust(width) for cell, width in zip(line[:names], widths[:names], strict=True)]
+        cells += [cell.rjust(width) for cell, width in zip(line[names:], widths[names:], strict=True)]
+        print("  ".join(cells))
