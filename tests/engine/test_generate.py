@@ -13,6 +13,7 @@ from fidkit.engine import beam
 from fidkit.engine import generate as generation
 from fidkit.engine.decoding import Decoding
 from fidkit.engine.generate import generate, greedy
+from fidkit.engine.runner import Runner
 from fidkit.engine.steps import time_to_look
 from fidkit.reader import Reader
 from oracles import NaiveReader, batch_of, questions, quick, random_reader, small, stack
@@ -144,7 +145,23 @@ DECODINGS = [
 ]
 
 
-@pytest.mark.parametrize("decoding", DECODINGS, ids=["greedy", "beams", "samples"])
+WAYS = pytest.mark.parametrize("decoding", DECODINGS, ids=["greedy", "beams", "samples"])
+
+
+@WAYS
+@quick
+@given(examples=questions(), seed=st.integers(0, 5))
+def test_a_runner_writes_what_the_reader_writes(examples, seed: int, decoding: Decoding) -> None:
+    wide = stack(2, head_width=16)
+    reader = random_reader(small(encoder=wide, decoder=wide, self_kv_heads=1, cross_kv_heads=2), seed)
+    runner, decoding = Runner(reader, "float32"), replace(decoding, max_tokens=MOST)
+    expected = generate(reader, reader.read(batch_of(examples)), decoding)
+    found = generate(runner, runner.read(batch_of(examples)), decoding)
+    assert found.ids_BT.tolist() == expected.ids_BT.tolist()
+    torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=1e-4)
+
+
+@WAYS
 @pytest.mark.parametrize("name", ["fid", "fido"])
 def test_no_step_waits_for_its_device(name: str, decoding: Decoding, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation, "time_to_look", lambda *_: False)
