@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fidkit.cost import Workload
 
 DEFAULT_QUESTION_TOKENS = 48
-DEFAULT_ROW_TOKENS = 256
+DEFAULT_PASSAGE_TOKENS = 208  # 256 with the question, as the papers have it
 LEAST_OUTPUT_TOKENS = 3  # two tell a step from the projection, one more is measured
 PRECISIONS = ("float32", "bfloat16", "int8")  # the runner's; importing it imports torch
 DEVICES = ("cpu", "cuda")
@@ -42,15 +42,13 @@ def bench(
         int | None,
         typer.Option(
             metavar="P",
-            help="Tokens of a passage together with its question.",
-            show_default=str(DEFAULT_ROW_TOKENS),
+            help="Tokens of a passage, without its question.",
+            show_default=str(DEFAULT_PASSAGE_TOKENS),
         ),
     ] = None,
     question_tokens: Annotated[
         int | None,
-        typer.Option(
-            metavar="Q", help="Tokens of a question, part of P.", show_default=str(DEFAULT_QUESTION_TOKENS)
-        ),
+        typer.Option(metavar="Q", help="Tokens of a question.", show_default=str(DEFAULT_QUESTION_TOKENS)),
     ] = None,
     output_tokens: Annotated[
         int, typer.Option(metavar="T", help="Tokens of an answer; nothing ends earlier.")
@@ -82,7 +80,9 @@ def bench(
     peers = [name.strip() for name in vs.split(",") if name.strip()]
     precisions = [name.strip() for name in precision.split(",")]
     numbers = {"passages": passages, "batch": batch, "rounds": rounds, "threads": threads}
-    _check_numbers(**numbers, output_tokens=output_tokens)
+    _check_numbers(
+        **numbers, output_tokens=output_tokens, passage_tokens=passage_tokens, question_tokens=question_tokens
+    )
     _check_writable(profile, out)
     _check_names(presets, precisions, peers)
 
@@ -133,7 +133,7 @@ def _questions(
     file: Path | None,
     batch: int,
     passages: int,
-    row_tokens: int | None,
+    passage_tokens: int | None,
     question_tokens: int | None,
 ) -> Questions:
     """Real questions where a corpus is given, else random tokens of full length."""
@@ -143,36 +143,29 @@ def _questions(
     from fidkit.bench.run import make_subjects
 
     if corpus is not None and file is not None:
-        if row_tokens is not None or question_tokens is not None:
+        if passage_tokens is not None or question_tokens is not None:
             raise UsageError(
                 "--corpus brings its own lengths; leave out --passage-tokens and --question-tokens"
             )
         return retrieved(corpus, file, systems.config(request.presets[0]), batch, passages)
     if corpus is not None or file is not None:
         raise UsageError("--corpus and --questions go together; give both, or neither for random tokens")
-    workload = _workload(request, batch, passages, row_tokens, question_tokens)
+    workload = _workload(request, batch, passages, passage_tokens, question_tokens)
     # Before millions of tokens are drawn; `measure` checks again what has been read.
     check_fit(make_subjects(request), workload, available_bytes(request.device))
     return synthetic(workload, min(systems.config(preset).vocabulary_size for preset in request.presets))
 
 
 def _workload(
-    request: Request, batch: int, passages: int, row_tokens: int | None, question_tokens: int | None
+    request: Request, batch: int, passages: int, passage_tokens: int | None, question_tokens: int | None
 ) -> Workload:
     from fidkit.cost import Workload
 
-    asked = DEFAULT_QUESTION_TOKENS if question_tokens is None else question_tokens
-    row = DEFAULT_ROW_TOKENS if row_tokens is None else row_tokens
-    if asked < 1 or row <= asked:
-        raise UsageError(
-            f"--passage-tokens {row} with --question-tokens {asked}: the first includes the second; expected "
-            "a question of 1 token or more, and more tokens than that"
-        )
     return Workload(
         questions=batch,
         passages=passages,
-        passage_tokens=row - asked,
-        question_tokens=asked,
+        passage_tokens=DEFAULT_PASSAGE_TOKENS if passage_tokens is None else passage_tokens,
+        question_tokens=DEFAULT_QUESTION_TOKENS if question_tokens is None else question_tokens,
         output_tokens=request.output_tokens,
     )
 

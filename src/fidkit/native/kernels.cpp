@@ -496,7 +496,7 @@ void dot_tile(const Linear& a, const decltype(Weights<W>::input(Activations{})) 
   for (; k + STEP <= a.columns; k += STEP)
     UNROLLED for (int r = 0; r < R; ++r) {
       const W* w = weight + r * a.columns + k;
-      __builtin_prefetch(w + 1024 / sizeof(W));
+      __builtin_prefetch(w + R * a.columns, 0, 2);
       UNROLLED for (int i = 0; i < M; ++i) sum[r][i] = Weights<W>::multiply(sum[r][i], w, x + (m + i) * a.columns + k);
     }
   UNROLLED for (int r = 0; r < R; ++r)
