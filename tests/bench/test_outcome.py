@@ -1,6 +1,7 @@
 """From a request to rows: every field, consistent with the repeats, beside prediction and ceiling."""
 
 import json
+import statistics
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +20,16 @@ from fidkit.errors import FidkitError, UsageError
 from fidkit.systems import PRESETS
 
 WORKLOAD = Workload(questions=2, passages=3, passage_tokens=9, question_tokens=4, output_tokens=5)
+QUICKLY = {"effort": QUICK, "probe": QUICK}
 QUESTIONS = synthetic(WORKLOAD, 1000)
 REQUEST = Request(
-    presets=["tiny-fid", "tiny-lumen"], plain=True, rounds=3, output_tokens=5, device=CPU, effort=QUICK
+    presets=["tiny-fid", "tiny-lumen"],
+    plain=True,
+    rounds=3,
+    output_tokens=5,
+    device=CPU,
+    effort=QUICK,
+    probe=QUICK,
 )
 FIELDS = {
     *("schema", "kind", "git", "command", "hardware", "versions", "subject", "preset", "config", "shapes"),
@@ -42,7 +50,7 @@ def rows(measured: Measured) -> list[dict]:
 
 def test_progress_advances_with_every_run() -> None:
     progress = Quiet()
-    request = Request(presets=["tiny-fid"], rounds=2, output_tokens=3, device=CPU, effort=QUICK)
+    request = Request(presets=["tiny-fid"], rounds=2, output_tokens=3, device=CPU, **QUICKLY)
     measure(request, QUESTIONS, progress)
     assert progress.done == request.runs == 3
     assert progress.said[0] == "preparing tiny-fid"
@@ -92,9 +100,10 @@ def test_predictions_are_the_cost_models(rows: list[dict], measured: Measured) -
         assert row["predicted"] == {**prediction.predicted, "step_ms": prediction.step_ms}
         for stage in ("encoder_ms", "decoder_ms", "total_ms"):
             assert row["ceiling"][stage] == prediction.ceiling[stage]
-        for stage in STAGES:
-            median = row[stage]["median"]
-            assert row["fraction"][stage] == (row["ceiling"][stage] / median if median > 0 else None)
+        for stage in ("encoder_ms", "decoder_ms", "total_ms"):
+            then = [predict(PRESETS[row["preset"]], WORKLOAD, m).ceiling[stage] for m in measured.machines]
+            shares = [best / took for best, took in zip(then, row["repeats"][stage], strict=True)]
+            assert row["fraction"][stage] == statistics.median(shares)
         assert row["ceiling"]["step_ms"] * 5 < row["ceiling"]["decoder_ms"]
         work = row["work"]
         assert work["encoder_flops"] + work["decoder_flops"] == prediction.flops
@@ -108,9 +117,17 @@ def test_the_machines_peaks_are_the_better_ones() -> None:
     assert better(MACHINE, fast).bandwidth_gbs == MACHINE.bandwidth_gbs
 
 
+def test_the_machine_is_measured_before_each_round(rows: list[dict], measured: Measured) -> None:
+    assert len(measured.machines) == len(measured.rounds) == 3
+    assert [m["bandwidth_gbs"] for m in rows[0]["hardware"]["rounds"]] == [
+        machine.bandwidth_gbs for machine in measured.machines
+    ]
+    assert measured.hardware.bandwidth_gbs >= max(m.bandwidth_gbs for m in measured.machines)
+
+
 def test_precisions_side_by_side() -> None:
     request = Request(presets=["tiny-fid"], precisions=("bfloat16", "int8"), rounds=1, output_tokens=3,
-                      device=CPU, effort=QUICK)  # fmt: skip
+                      device=CPU, **QUICKLY)  # fmt: skip
     rows = make_rows(request, QUESTIONS, measure(request, QUESTIONS, Quiet()))
     assert [(row["subject"], row["dtype"]) for row in rows] == [
         ("tiny-fid", "bfloat16"), ("tiny-fid@int8", "int8"),
@@ -120,9 +137,7 @@ def test_precisions_side_by_side() -> None:
 
 def test_peers_have_ceilings_where_the_cost_model_knows_them() -> None:
     pytest.importorskip("transformers")
-    request = Request(
-        presets=["tiny-fido"], peers=["hf"], rounds=1, output_tokens=3, device=CPU, effort=QUICK
-    )
+    request = Request(presets=["tiny-fido"], peers=["hf"], rounds=1, output_tokens=3, device=CPU, **QUICKLY)
     row = make_rows(request, QUESTIONS, measure(request, QUESTIONS, Quiet()))[1]
     assert (row["subject"], row["preset"], row["predicted"]) == ("hf", None, None)
     assert row["config"]["attention"] == "sdpa"
@@ -133,7 +148,7 @@ def test_peers_have_ceilings_where_the_cost_model_knows_them() -> None:
 def test_peers_that_the_cost_model_does_not_know(measured: Measured) -> None:
     toy = Toy("decoder-only")
     rounds = [{"decoder-only": each["tiny-fid"]} for each in measured.rounds]
-    only = Measured([toy], rounds, {"decoder-only": 1.0}, MACHINE)
+    only = Measured([toy], rounds, {"decoder-only": 1.0}, MACHINE, [MACHINE] * len(rounds))
     (row,) = make_rows(REQUEST, QUESTIONS, only)
     assert row.keys() == FIELDS
     assert [row[name] for name in ("work", "predicted", "ceiling", "fraction")] == [None] * 4
@@ -186,7 +201,7 @@ def test_an_interrupted_run_keeps_complete_rounds(monkeypatch: pytest.MonkeyPatc
         return decode(self, tokens)
 
     monkeypatch.setattr(run.Ours, "decode", interrupted)
-    request = Request(presets=["tiny-fid"], rounds=7, output_tokens=3, device=CPU, effort=QUICK,
+    request = Request(presets=["tiny-fid"], rounds=7, output_tokens=3, device=CPU, **QUICKLY,
                       profile=tmp_path / "trace.json")  # fmt: skip
     measured = measure(request, QUESTIONS, Quiet())
     assert len(measured.rounds) == 2
@@ -196,7 +211,7 @@ def test_an_interrupted_run_keeps_complete_rounds(monkeypatch: pytest.MonkeyPatc
 
 def test_a_profile_names_stages(tmp_path: Path) -> None:
     path = tmp_path / "new" / "trace.json"
-    request = Request(presets=["tiny-fid", "tiny-fido"], rounds=1, output_tokens=3, device=CPU, effort=QUICK,
+    request = Request(presets=["tiny-fid", "tiny-fido"], rounds=1, output_tokens=3, device=CPU, **QUICKLY,
                       profile=path)  # fmt: skip
     measure(request, QUESTIONS, Quiet())
     names = {event.get("name") for event in json.loads(path.read_text(encoding="utf-8"))["traceEvents"]}

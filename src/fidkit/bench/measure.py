@@ -93,7 +93,12 @@ def warm_up(subject: Subject, tokens: int, clock: Clock) -> float:
 
 @torch.inference_mode()
 def run_rounds(
-    subjects: Sequence[Subject], rounds: int, tokens: int, clock: Clock, progress: Progress
+    subjects: Sequence[Subject],
+    rounds: int,
+    tokens: int,
+    clock: Clock,
+    progress: Progress,
+    before: Callable[[], object] = lambda: None,
 ) -> list[Round]:
     """Measure warm subjects side by side.
 
@@ -106,6 +111,7 @@ def run_rounds(
         tokens: of an answer, more than `FEW`.
         clock: of the device they run on.
         progress: advances with every subject.
+        before: called at the beginning of each round.
 
     Raises:
         KeyboardInterrupt: before the first round was complete.
@@ -114,6 +120,7 @@ def run_rounds(
     try:
         for number in range(rounds):
             progress.describe(f"round {number + 1} of {rounds}")
+            before()
             done.append({s.name: _run(s, tokens, clock, progress) for s in rotated(subjects, number)})
     except KeyboardInterrupt:
         if not done:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from fidkit.bench.questions import Questions
 from fidkit.bench.rows import PACKAGES, make_row
 from fidkit.bench.run import Measured, Request
 from fidkit.bench.subjects import Facts, Subject, at_precision
-from fidkit.cost import Hardware, Prediction, batch_memory, predict, step_bytes
+from fidkit.cost import Prediction, batch_memory, predict, step_bytes
 from fidkit.cost.parts import ENCODER_STAGES
 from fidkit.engine import ceilings
 
@@ -46,31 +47,38 @@ def _row(subject: Subject, request: Request, questions: Questions, measured: Mea
             other: {stage: times_faster(rounds, subject.name, other, stage) for stage in STAGES}
             for other in others
         },
-        **_beside(facts, questions, request.output_tokens, measured.hardware, times),
+        **_beside(facts, questions, request.output_tokens, measured, repeats),
     )
     row["hardware"] |= {
         "device": ceilings.describe(request.device),
         "matrix_tflops": dict(measured.hardware.matrix_tflops),
         "bandwidth_gbs": measured.hardware.bandwidth_gbs,
+        "rounds": [
+            {"matrix_tflops": dict(machine.matrix_tflops), "bandwidth_gbs": machine.bandwidth_gbs}
+            for machine in measured.machines
+        ],
     }
     return row
 
 
 def _beside(
-    facts: Facts, questions: Questions, tokens: int, hardware: Hardware, times: Mapping[str, dict[str, float]]
+    facts: Facts,
+    questions: Questions,
+    tokens: int,
+    measured: Measured,
+    repeats: Mapping[str, Sequence[float]],
 ) -> dict[str, Any]:
     """What the cost model says of a subject: None where it knows nothing of it.
 
     Ceilings are of useful tokens, whether or not the subject computes padding. The prediction knows the
-    efficiency of our own kernels only.
+    efficiency of our own kernels only. Each repeat is held against the ceiling of its own round.
     """
     if facts.reader is None:
         return {"work": None, "predicted": None, "ceiling": None, "fraction": None}
     workload = at_precision(questions.workload(tokens), facts.dtype)
-    prediction = predict(facts.reader, workload, hardware)
-    ceiling = {**prediction.ceiling, "step_ms": _step_ceiling_ms(prediction)}
+    prediction = predict(facts.reader, workload, measured.hardware)
     predicted = {**prediction.predicted, "step_ms": prediction.step_ms} if facts.preset else None
-    medians = {stage: times[stage]["median"] for stage in STAGES}
+    then = [_ceiling(predict(facts.reader, workload, machine)) for machine in measured.machines]
     return {
         "work": {
             "encoder_flops": _flops(prediction, encoder=True),
@@ -79,9 +87,19 @@ def _beside(
             "memory_bytes": batch_memory(facts.reader, workload).total,
         },
         "predicted": predicted,
-        "ceiling": ceiling,
-        "fraction": {s: ceiling[s] / medians[s] if medians[s] > 0 else None for s in STAGES},
+        "ceiling": _ceiling(prediction),
+        "fraction": {s: _fraction([each[s] for each in then], repeats[s]) for s in STAGES},
     }
+
+
+def _ceiling(prediction: Prediction) -> dict[str, float]:
+    return {**prediction.ceiling, "step_ms": _step_ceiling_ms(prediction)}
+
+
+def _fraction(ceilings_ms: Sequence[float], measured_ms: Sequence[float]) -> float | None:
+    """Median over rounds; None if no time is positive: steps too short to tell from noise."""
+    shares = [best / took for best, took in zip(ceilings_ms, measured_ms, strict=False) if took > 0]
+    return statistics.median(shares) if shares else None
 
 
 def _step_ceiling_ms(prediction: Prediction) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ from fidkit.engine.runner import Precision
 from fidkit.errors import FidkitError
 
 PLAIN = "@plain"
+# Before every round, in half a second: what a shared machine can do changes from one minute to the next.
+PROBE = Effort(seconds=0.1, dtypes=("bf16",), megabytes=256)
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Request:
         output_tokens: T, of every answer, more than `fidkit.bench.measure.FEW`.
         device: `cpu` or `cuda`.
         profile: where a trace of one round of our own subjects goes.
-        effort: to measure ceilings with.
+        effort: to measure ceilings with, before and after the rounds.
+        probe: to measure them with before each round.
     """
 
     presets: Sequence[str]
@@ -50,6 +54,7 @@ class Request:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     profile: Path | None = None
     effort: Effort | None = None
+    probe: Effort = PROBE
 
     @property
     def subjects(self) -> int:
@@ -69,13 +74,15 @@ class Measured:
         subjects: in the order of the request.
         rounds: complete ones.
         warm_up_ms: of each subject, by name.
-        hardware: the machine's ceilings, the better of before and after.
+        hardware: the machine's ceilings, the best of all measurements.
+        machines: the same as measured before each round.
     """
 
     subjects: Sequence[Subject]
     rounds: Sequence[Round]
     warm_up_ms: dict[str, float]
     hardware: Hardware
+    machines: Sequence[Hardware]
 
 
 def make_subjects(request: Request) -> list[Subject]:
@@ -133,17 +140,24 @@ def _measure(
         warm[subject.name] = warm_up(subject, request.output_tokens, clock)
         progress.advance()
     progress.describe("measuring the machine")
-    before = ceilings.measure(request.device.type, request.effort)
-    rounds = run_rounds(subjects, request.rounds, request.output_tokens, clock, progress)
-    if len(rounds) < request.rounds:  # interrupted: what there is, at once
-        return Measured(subjects, rounds, warm, before)
-    progress.describe("measuring the machine")
-    hardware = better(before, ceilings.measure(request.device.type, request.effort))
-    if request.profile:
+    found = [ceilings.measure(request.device.type, request.effort)]
+    machines: list[Hardware] = []
+
+    def probe() -> None:
+        now = ceilings.measure(request.device.type, request.probe)
+        rates = {**found[0].matrix_tflops, **now.matrix_tflops}
+        machines.append(dataclasses.replace(now, matrix_tflops=rates))
+
+    rounds = run_rounds(subjects, request.rounds, request.output_tokens, clock, progress, probe)
+    complete = len(rounds) == request.rounds
+    if complete:  # else interrupted: what there is, at once
+        progress.describe("measuring the machine")
+        found.append(ceilings.measure(request.device.type, request.effort))
+    if complete and request.profile:
         progress.describe("profiling")
         own = [subject for subject in subjects if subject.facts.preset]
         write_trace(own, request.output_tokens, request.profile, request.device)
-    return Measured(subjects, rounds, warm, hardware)
+    return Measured(subjects, rounds, warm, functools.reduce(better, [*found, *machines]), machines)
 
 
 def better(one: Hardware, other: Hardware) -> Hardware:

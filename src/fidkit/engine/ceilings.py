@@ -35,11 +35,13 @@ class Effort:
 
     Attributes:
         seconds: spent on each shape and access pattern.
+        dtypes: of matrix products; None for all.
         shapes: of matrix products, as rows, inputs and outputs; None for those of the device.
         megabytes: streamed to measure bandwidth; several times the caches.
     """
 
     seconds: float = 0.5
+    dtypes: tuple[str, ...] | None = None
     shapes: tuple[tuple[int, int, int], ...] | None = None
     megabytes: int = 512
 
@@ -77,7 +79,7 @@ def matrix_tflops(device: torch.device, effort: Effort) -> dict[str, float]:
     """Best rate of a matrix product by dtype, in 10¹² operations a second; int8 where PyTorch has it."""
     shapes = effort.shapes or (CUDA_SHAPES if device.type == "cuda" else CPU_SHAPES)
     rates = {}
-    for name in (*DTYPES, "int8"):
+    for name in effort.dtypes or (*DTYPES, "int8"):
         found = [_rate(name, shape, device, effort.seconds) for shape in shapes]
         measured = [rate for rate in found if rate is not None]
         if measured:
@@ -135,13 +137,17 @@ def _rate(name: str, shape: tuple[int, int, int], device: torch.device, seconds:
 
 
 def _streams(device: torch.device, size: int) -> Iterator[tuple[int, Callable[[], object]]]:
-    """Bytes moved and what moves them: reductions, a copy, and products of matrix and vector."""
+    """Bytes moved and what moves them: reductions, products of matrix and vector, and on a GPU a copy.
+
+    Decoding reads: a CPU's rate of reading and writing at once is another one, often higher.
+    """
     x = torch.ones(size // 4, device=device)
     yield x.nbytes, x.sum
     half = len(x) // 2
     a, b = x[:half], x[half : 2 * half]
     yield a.nbytes + b.nbytes, lambda: torch.dot(a, b)
-    yield a.nbytes + b.nbytes, lambda: a.copy_(b)
+    if device.type == "cuda":
+        yield a.nbytes + b.nbytes, lambda: a.copy_(b)
     inputs, outputs = STREAM_WIDTHS
     for dtype in DTYPES.values():
         # One matrix after the other, as in a decoding step: none is in a cache when its turn comes.
