@@ -135,6 +135,12 @@ def test_tensors_missing_superfluous_and_of_another_shape(saved: Path) -> None:
     assert "live_encoder.norm.weight is [7], expected [32]" in message
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(saved: Path, value: float) -> None:
+    rewrite(saved, lambda tensors: tensors["decoder.norm.weight"].__setitem__(3, value))
+    assert "not all weights are finite numbers: decoder.norm.weight; take an earlier" in refused(saved)
+
+
 def test_a_long_list_is_cut(saved: Path) -> None:
     count = len(weights(Reader.from_preset("tiny-fid")))
     rewrite(saved, dict.clear)

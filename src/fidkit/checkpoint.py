@@ -150,9 +150,10 @@ def assign(reader: Reader, tensors: Mapping[str, Tensor], where: str) -> None:
     """Give every parameter of `reader` (which may be on `meta`) its tensor.
 
     Raises:
-        CheckpointError: lists what is missing, superfluous or of another shape.
+        CheckpointError: lists what is missing, superfluous or of another shape, or not a finite number.
     """
     parameters = _check(reader, tensors, where)
+    _require_finite(tensors, where)
     # Modules are shared where parameters are tied, so assigning module by module keeps the ties.
     names = {id(p): name for name, p in parameters.items()}
     for module in reader.modules():
@@ -173,6 +174,16 @@ def _check(reader: Reader, tensors: Mapping[str, Tensor], where: str) -> dict[st
     shapes = {name: p.shape for name, p in parameters.items()}
     compare(shapes, tensors, where, "save or convert the reader again")
     return parameters
+
+
+def _require_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    """One such weight makes every answer nonsense, without an error anywhere."""
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise CheckpointError(
+            f"{where}: not all weights are finite numbers: {', '.join(sorted(broken)[:5])}; take an earlier "
+            "checkpoint, or download the reader again"
+        )
 
 
 def compare(shapes: Mapping[str, torch.Size], tensors: Mapping[str, Tensor], where: str, remedy: str) -> None:

@@ -1,5 +1,6 @@
 """The frame around the verbs: start-up, error lines, exit codes."""
 
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -110,3 +111,10 @@ def test_debug_adds_the_traceback_wherever_it_stands(
         err = capsys.readouterr().err
         assert err.startswith("Traceback")
         assert err.endswith("error: no such folder; make it\n")
+
+
+def test_what_fidkit_has_to_say_is_a_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--version"]) == cli.run(["--version"]) == 0  # said once, however often it runs
+    capsys.readouterr()
+    logging.getLogger("fidkit.native").info("building %s", "it")
+    assert capsys.readouterr() == ("", "note: building it\n")

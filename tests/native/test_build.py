@@ -44,6 +44,25 @@ def test_a_source_that_changes_is_built_again(little: Path) -> None:
     assert build.library() != first
 
 
+def test_state(little: Path, monkeypatch) -> None:
+    assert build.state() == "to be built at first use"
+    build.library()
+    assert build.state().startswith("built (")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert build.state() == "off: no C++ compiler (no-such-compiler); install g++, or set CXX"
+    monkeypatch.setenv("FIDKIT_NATIVE", "0")
+    assert build.state() == "left out (FIDKIT_NATIVE=0)"
+
+
+def test_building_is_said(little: Path, caplog) -> None:
+    with caplog.at_level(logging.INFO):
+        build.library()
+        build.library()
+    assert [record.getMessage().split(",")[0] for record in caplog.records] == [
+        "building the native kernels for this CPU"
+    ]
+
+
 def test_kernels_of_another_version(little: Path, caplog) -> None:
     assert binding.kernels() is None
     assert "another version of fidkit" in caplog.text

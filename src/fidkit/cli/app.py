@@ -5,6 +5,7 @@ Verbs import what they need when they run, so that `fidkit --help` costs neither
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from collections.abc import Sequence
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str], *, debug: bool = False) -> int:
     """Run one command; returns its exit code, having said on stderr what went wrong."""
+    _say_on_stderr()
     try:
         code = typer.main.get_command(app).main(arguments, prog_name="fidkit", standalone_mode=False)
         # Without standalone mode an early exit comes back as its code, a finished command as its result.
@@ -73,6 +75,21 @@ def run(arguments: Sequence[str], *, debug: bool = False) -> int:
             traceback.print_exc()
         print(_one_line(error), file=sys.stderr)
         return error.exit_code if isinstance(error, FidkitError | typer.TyperException) else 1
+
+
+def _say_on_stderr() -> None:
+    """What fidkit has to say besides results: a line each, without a logger's ornaments."""
+    logger = logging.getLogger("fidkit")
+    logger.setLevel(logging.INFO)
+    if not logger.handlers:
+        logger.addHandler(_OnStderr())
+
+
+class _OnStderr(logging.Handler):
+    """Writes to what stderr is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"note: {record.getMessage()}", file=sys.stderr)
 
 
 def _one_line(error: Exception) -> str:

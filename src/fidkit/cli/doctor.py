@@ -87,13 +87,15 @@ def _place(find: Callable[[], Path]) -> str | None:
 def _hardware(*, torch_installed: bool) -> dict[str, Any]:
     devices = [{"name": "cpu", "what": platform.processor() or platform.machine()}]
     if not torch_installed:
-        return {"devices": devices, "threads": os.cpu_count()}
+        return {"devices": devices, "threads": os.cpu_count(), "native_kernels": "off: no torch"}
     import torch
+
+    from fidkit.native import build
 
     for index in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(index)
         devices.append({"name": f"cuda:{index}", "what": f"{card.name}, {card.total_memory / 1e9:.0f} GB"})
-    return {"devices": devices, "threads": torch.get_num_threads()}
+    return {"devices": devices, "threads": torch.get_num_threads(), "native_kernels": build.state()}
 
 
 def _disk() -> dict[str, Any]:
@@ -127,7 +129,7 @@ def _text(report: dict[str, Any]) -> str:
     rows = [("fidkit", report["fidkit"]), ("python", f"{report['python']} on {report['platform']}")]
     rows += [(name, version or "missing") for name, version in report["packages"].items()]
     rows += [(device["name"], device["what"]) for device in report["devices"]]
-    rows += [("threads", str(report["threads"]))]
+    rows += [("threads", str(report["threads"])), ("native kernels", report["native_kernels"])]
     rows += [("home", f"{report['home']} ({report['disk_free_bytes'] / 1e9:.1f} GB free)")]
     rows += [(name, place or "missing") for name, place in report["bundled"].items()]
     for item in report["missing"]:

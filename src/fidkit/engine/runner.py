@@ -36,7 +36,7 @@ class Runner:
         plain: leave the native kernels out, where there are any.
 
     Raises:
-        UsageError: no such precision, or weights that are not finite numbers.
+        UsageError: no such precision.
     """
 
     def __init__(self, reader: Reader, precision: Precision = "as-is", *, plain: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -11,6 +12,8 @@ import tempfile
 from pathlib import Path
 
 from fidkit.home import home
+
+log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 COMPILERS = ("c++", "g++", "clang++")
@@ -32,8 +35,9 @@ def library() -> Path:
         BuildError: there is no compiler, it fails, or nothing can be written.
     """
     compiler = _compiler()
-    path = home() / "native" / f"kernels-{_fingerprint(compiler)}.so"
+    path = _path(compiler)
     if not path.exists():
+        log.info("building the native kernels for this CPU, once; it takes some seconds")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
@@ -43,6 +47,21 @@ def library() -> Path:
         except OSError as error:
             raise BuildError(f"can't write {path}: {error}") from error
     return path
+
+
+def state() -> str:
+    """In words: built, to be built, or why not. Builds nothing."""
+    if os.environ.get("FIDKIT_NATIVE") == "0":
+        return "left out (FIDKIT_NATIVE=0)"
+    try:
+        path = _path(_compiler())
+    except BuildError as error:
+        return f"off: {error}"
+    return f"built ({path})" if path.exists() else "to be built at first use"
+
+
+def _path(compiler: str) -> Path:
+    return home() / "native" / f"kernels-{_fingerprint(compiler)}.so"
 
 
 def _compiler() -> str:
