@@ -1,4 +1,4 @@
-"""Render measured rows into README and model card; no number in them is typed in.
+"""Render measured rows into README, model card and docs/reproduce.md; no number in them is typed in.
 
     python benchmarks/render.py [--check]
 
@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import rows
+from paper import page, plots
 
 ROOT = Path(__file__).resolve().parents[1]
 CARD = ROOT / "src/fidkit/assets/reader/README.md"
 TABLES = {"quality": "quality.jsonl", "one-passage": "quality-one-passage.jsonl"}
+DOCS = ROOT / "docs"
 CONTEXTS = {
     "gold": "one passage that holds the answer",
     "foreign-gold": "one passage of another question",
@@ -32,6 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     tables = {mark: quality_table(list(rows.read(rows.RESULTS / file))) for mark, file in TABLES.items()}
     stale = [path for path in (ROOT / "README.md", CARD) if update(path, tables, options.check)]
+    stale += reproduce(rows.RESULTS, DOCS, options.check)
     if options.check and stale:
         sys.exit(f"{', '.join(map(str, stale))}: not what the rows say; run python benchmarks/render.py")
 
@@ -66,6 +69,23 @@ def update(path: Path, tables: dict[str, str], check: bool) -> bool:
     if new != text and not check:
         path.write_text(new, encoding="utf-8")
     return new != text
+
+
+def reproduce(results: Path, docs: Path, check: bool) -> list[Path]:
+    """Write the page of the FiDO paper's tables and figures, and its plots; which of them were stale."""
+    quality = [row for file in sorted(results.glob("quality*.jsonl")) for row in rows.read(file)]
+    text, path = page.render(results, quality), docs / "reproduce.md"
+    stale = [] if path.exists() and path.read_text(encoding="utf-8") == text else [path]
+    if stale and not check:
+        path.write_text(text, encoding="utf-8")
+    for section in page.sections({}):
+        drawn = plots.panels(section.name, page.load(results, section.name)) if section.plot else []
+        picture = plots.path_of(docs, section.name)
+        if drawn and not plots.is_current(picture, drawn):
+            stale.append(picture)
+            if not check:
+                plots.draw(drawn, picture)
+    return stale
 
 
 if __name__ == "__main__":

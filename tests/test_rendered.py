@@ -18,6 +18,11 @@ def test_documents_say_what_the_rows_say() -> None:
         assert not render.update(path, tables(), check=True), f"{path}: run python benchmarks/render.py"
 
 
+def test_the_paper_s_tables_and_plots_say_what_the_rows_say() -> None:
+    stale = render.reproduce(rows.RESULTS, render.DOCS, check=True)
+    assert not stale, f"{stale}: run python benchmarks/render.py"
+
+
 def test_a_stale_table_is_noticed(tmp_path) -> None:
     page = tmp_path / "page.md"
     page.write_text("a <!-- quality -->\nold\n<!-- /quality --> b", encoding="utf-8")

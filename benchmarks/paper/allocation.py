@@ -12,7 +12,7 @@ import torch
 
 from fidkit.bench.fit import available_bytes
 from fidkit.bench.measure import warm_up
-from fidkit.bench.questions import synthetic
+from fidkit.bench.questions import Questions, synthetic
 from fidkit.cost import HARDWARE, Workload, batch_memory, largest_batch
 from fidkit.engine import batcher
 from paper.inference import Entry
@@ -183,7 +183,9 @@ def allocated(session: Session, system: str, workload: Workload) -> int | None:
 
 def _peak(session: Session, system: str, workload: Workload) -> int:
     subject = Entry(system, system).subject(session)
-    subject.prepare(synthetic(workload, session.size.vocabulary))
+    one = synthetic(workload.replace(questions=1), session.size.vocabulary)
+    # The same question again and again: drawing hundreds takes longer than answering them.
+    subject.prepare(Questions([*one.questions] * workload.questions, [*one.passages] * workload.questions))
 
     def run() -> None:
         warm_up(subject, workload.output_tokens, session.clock)

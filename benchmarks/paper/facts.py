@@ -35,8 +35,8 @@ BEAM_COST = 4
 BEAM_OR_SIZE = {"mq": 0.6, "mq-beam": 2.4, "asym": 2.0}
 # What the XL decoder adds to the time of base-base at batch 24.
 LARGER_DECODER_COST = 0.21
-# Section 3.1: cross-attention in every sixth layer. A layer of FiD costs 12 n_s d² in the encoder, 2 n_s d² in
-# the decoder.
+# Section 3.1: cross-attention in every sixth layer. A layer of FiD costs 12 n_s d² in the encoder and
+# 2 n_s d² in the decoder.
 EVERY = 6
 DECODER_SHARE = 1 / 7
 
