@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fidkit import native
 from fidkit.engine.generate import greedy
-from fidkit.engine.native_encoder import chunks
+from fidkit.engine.native_encoder import CHUNK, chunks
 from fidkit.engine.runner import PRECISIONS, Runner
 from fidkit.errors import UsageError
 from fidkit.nn.rows import Rows
@@ -114,7 +114,7 @@ def test_chunks_hold_whole_rows_once(lengths: list[int]) -> None:
     found = list(chunks(Rows(torch.tensor(lengths, dtype=torch.long))))
     assert [n for _, _, starts in found for n in starts.diff().tolist()] == lengths
     assert all(end - first == int(starts[-1]) for first, end, starts in found)
-    assert all(end - first <= 1536 for first, end, _ in found)
+    assert all(end - first <= CHUNK for first, end, _ in found)
 
 
 def test_unknown_precision() -> None:

@@ -53,7 +53,7 @@ def test_add_norm(dtype, rows: int, width: int, change: bool) -> None:
     states, weight = torch.randn(rows, width), torch.rand(width)
     more = torch.randn(rows, width).to(dtype) if change else None
     wanted = states + more.float() if more is not None else states.clone()
-    normed = kernels().add_norm(states, more, weight, 1e-6, dtype)
+    normed = kernels().add_norm(states, more, weight, 1e-6, torch.empty(rows, width, dtype=dtype))
     assert torch.equal(states, wanted)
     torch.testing.assert_close(normed.float(), F.rms_norm(wanted, (width,), weight, 1e-6), **NEAR[dtype])
 

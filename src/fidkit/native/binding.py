@@ -97,7 +97,13 @@ class Kernels:
         return bool(self._library.fidkit_has_bfloat16())
 
     def row_attention(
-        self, q_XHh: Tensor, k_XHh: Tensor, v_XHh: Tensor, starts: Tensor, bias_by_distance: Tensor
+        self,
+        q_XHh: Tensor,
+        k_XHh: Tensor,
+        v_XHh: Tensor,
+        starts: Tensor,
+        bias_by_distance: Tensor,
+        out_XHh: Tensor | None = None,
     ) -> Tensor:
         """Attention [X, H, h] of each row to itself, of T; h is a multiple of 16.
 
@@ -107,23 +113,23 @@ class Kernels:
             v_XHh: values.
             starts: [R + 1] int64, where rows begin.
             bias_by_distance: [H, 2 S - 1] float32, S the longest row or more; `[h, S - 1 + key - query]`.
+            out_XHh: where to write, if not to new memory.
         """
         _, H, h = q_XHh.shape
-        out = torch.empty_like(q_XHh)
+        out = torch.empty_like(q_XHh) if out_XHh is None else out_XHh
         self._library.fidkit_row_attention(
-            TYPES[q_XHh.dtype], *_at(q_XHh, k_XHh, v_XHh), H * h, out.data_ptr(), H * h, *_at(starts),
+            TYPES[q_XHh.dtype], *_at(q_XHh, k_XHh, v_XHh), H * h, *_at(out), H * h, *_at(starts),
             len(starts) - 1, H, h, *_at(bias_by_distance), (bias_by_distance.shape[1] + 1) // 2, _threads(),
         )  # fmt: skip
         return out
 
     def add_norm(
-        self, states: Tensor, change: Tensor | None, weight: Tensor, epsilon: float, dtype: torch.dtype
+        self, states: Tensor, change: Tensor | None, weight: Tensor, epsilon: float, out: Tensor
     ) -> Tensor:
-        """Add `change` (T) to `states` [X, D] (float32) in place; returns RMS norm times `weight`, as T."""
-        out = torch.empty(states.shape, dtype=dtype)
+        """Add `change` (T) to `states` [X, D] (float32); `out` (T) becomes their RMS norm times `weight`."""
         added = None if change is None else _at(change)[0]
         self._library.fidkit_add_norm(
-            TYPES[dtype], *_at(states), added, *_at(weight), epsilon, *_at(out), *states.shape, _threads()
+            TYPES[out.dtype], *_at(states), added, *_at(weight), epsilon, *_at(out), *states.shape, _threads()
         )
         return out
 
