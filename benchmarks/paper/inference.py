@@ -8,6 +8,7 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from fidkit.bench.fit import available_bytes, needed_bytes
@@ -118,8 +119,11 @@ class Inference:
             missing = group.missing(session, book)
             if missing and not deadline.over:
                 say(f"{session.experiment} {self.name}: {', '.join(e.name for e in entries)}")
-                for row in group.measure(session, questions, missing, deadline):
-                    book.add(row)
+                try:
+                    for row in group.measure(session, questions, missing, deadline):
+                        book.add(row)
+                except torch.OutOfMemoryError:
+                    say(f"{self.name} ran out of memory, more was needed than estimated: left out")
             session.free(keep_weights=len(groups) == 1)
 
     def _groups(self, session: Session) -> list[tuple[Entry, ...]]:
@@ -190,7 +194,10 @@ def _rounds(
     while len(done) < rounds and deadline.allows(expected_s):
         began = deadline.clock()
         in_order = rotated(subjects, len(done))
-        done += run_rounds(in_order, 1, tokens, session.clock, Silent(), probe)
+        try:
+            done += run_rounds(in_order, 1, tokens, session.clock, Silent(), probe)
+        except KeyboardInterrupt:  # the complete rounds are kept
+            deadline.stop()
         expected_s = deadline.clock() - began
     return done
 

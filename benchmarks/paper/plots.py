@@ -87,6 +87,8 @@ def _lines(axes: Any, panel: dict[str, Any]) -> None:
     if panel.get("log"):
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        places = sorted({place for x, _ in panel["lines"].values() for place in x})
+        axes.set_xticks(places, [str(place) for place in places])
     else:
         axes.set_ylim(bottom=0)
     axes.set_xlabel(panel["x"], fontsize=7)

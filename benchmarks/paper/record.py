@@ -73,6 +73,10 @@ class Deadline:
     def over(self) -> bool:
         return self.clock() >= self.end
 
+    def stop(self) -> None:
+        """From now on nothing is allowed: somebody pressed Ctrl-C."""
+        self.end = self.clock()
+
     def allows(self, seconds: float) -> bool:
         """Whether a job of so many seconds, as expected, ends in time."""
         return self.clock() + self.SPARE * seconds < self.end

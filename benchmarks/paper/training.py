@@ -185,7 +185,10 @@ class Training:
             missing = group.missing(session, book)
             if missing and not deadline.over:
                 say(f"{session.experiment} {self.name}: {', '.join(systems)}")
-                self._measure(systems, session, questions, labels, missing, deadline, book)
+                try:
+                    self._measure(systems, session, questions, labels, missing, deadline, book)
+                except torch.OutOfMemoryError:
+                    say(f"{self.name} ran out of memory, more was needed than estimated: left out")
             session.free(keep_weights=False)
 
     def _groups(self, session: Session) -> list[tuple[str, ...]]:

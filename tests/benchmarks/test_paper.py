@@ -17,13 +17,13 @@ from paper.session import Session
 from fidkit.bench.rows import read
 
 ROOT = Path(__file__).parents[2]
-QUICK = ("figure-4", "table-1", "table-4")
+SLOW = ("figure-6", "plan", "precision")
 STAMPS = {"git", "command", "hardware", "versions", "date", "threads", *IDENTITY}
 
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in EXPERIMENTS],
+    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in EXPERIMENTS],
 )
 def test_every_experiment_runs(name: str, measure, capsys: pytest.CaptureFixture[str]) -> None:
     found = list(read(measure(name)))
@@ -80,6 +80,21 @@ def test_a_deadline_keeps_a_reserve() -> None:
     assert not deadline.over
     assert deadline.allows(60 / Deadline.SPARE - 1)
     assert not deadline.allows(60 / Deadline.SPARE)
+
+
+def test_an_interruption_keeps_complete_rounds(measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, calls = paper.inference.run_rounds, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return run(*arguments)
+
+    monkeypatch.setattr(paper.inference, "run_rounds", interrupted)
+    found = list(read(measure("table-4", rounds=5)))
+    assert [row["total_ms"]["n"] for row in found] == [2, 2, 2]
+    assert len(calls) == 3
 
 
 def test_cuda_is_asked_for_in_vain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
