@@ -1,5 +1,7 @@
 """The fast path is the plain one: every knob, every precision, with and without native kernels."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
@@ -60,6 +62,27 @@ def test_float32_is_the_plain_reader(plain: bool, config, examples, beams: int, 
     tokens = torch.randint(0, config.vocabulary_size, (5, len(examples) * beams))
     found, plainly = (steps(source, wanted, beams, tokens) for source in (runner, reader))
     torch.testing.assert_close(found, plainly, rtol=1e-5, atol=1e-5)
+
+
+@PLAIN
+@quick
+@given(config=configs(), examples=questions())
+def test_memory_at_hand_is_memory_computed(plain: bool, config, examples) -> None:
+    runner, batch = Runner(random_reader(config, apart=True), plain=plain), batch_of(examples)
+    memory = runner.encode_passages(batch.passage_ids, batch.passage_lengths)
+    assert torch.equal(runner.read_memory(batch, memory).states_BMD, runner.read(batch).states_BMD)
+
+
+def test_native_rounding_is_no_worse_than_the_plain_readers() -> None:
+    """Against float64, over weights that amplify rounding: on average at most half as much again."""
+    native_errors, plain_errors = [], []
+    for seed in range(10):
+        reader = random_reader(WIDE.replace(live_layers=seed % 4), seed, apart=True)
+        batch = batch_of([([2, 3], [[16, 2, 34, 14], list(range(1, 30))], [2])])
+        exact = copy.deepcopy(reader).double().read(batch).states_BMD
+        for errors, source in ((native_errors, Runner(reader)), (plain_errors, reader)):
+            errors.append((source.read(batch).states_BMD.double() - exact).abs().mean().item())
+    assert sum(native_errors) < 1.5 * sum(plain_errors)
 
 
 @quick

@@ -15,15 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fidkit import native
 from fidkit.batch import Batch, Context, collate
 from fidkit.bench.questions import Questions
 from fidkit.config import ReaderConfig
 from fidkit.cost import Workload, batch_memory
 from fidkit.cost.workload import live_rows
-from fidkit.engine.native_encoder import NativeEncoder
 from fidkit.engine.runner import Precision, Runner
-from fidkit.nn.encoder import EncoderLayers, Run
 from fidkit.reader import Reader
 
 DTYPES: dict[str, torch.dtype] = {
@@ -165,7 +162,7 @@ class Ours(Subject):
             self.context = self.runner.read(self.batch)
             return
         memory_XD = torch.cat(self.memory).to(self.device, DTYPES[self.precision])
-        self.context = self.runner.reader.read_memory(self.batch, memory_XD, self._run)
+        self.context = self.runner.read_memory(self.batch, memory_XD)
 
     def decode(self, tokens: int) -> Tensor:
         assert self.context is not None, "encode first"
@@ -181,16 +178,11 @@ class Ours(Subject):
     def device(self) -> torch.device:
         return self.weights.device
 
-    @property
-    def _run(self) -> Run:
-        kernels = native.kernels() if self.runner.native else None
-        return EncoderLayers.__call__ if kernels is None else NativeEncoder(kernels)
-
     @torch.inference_mode()
     def _stored(self) -> list[Tensor]:
         """Memory of each passage [P, D], bf16, in the machine's own memory."""
         lengths = self.batch.passage_lengths
-        memory_XD = self.runner.reader.encode_passages(self.batch.passage_ids, lengths, self._run)
+        memory_XD = self.runner.encode_passages(self.batch.passage_ids, lengths)
         return list(memory_XD.to("cpu", torch.bfloat16).split(lengths.tolist()))
 
 

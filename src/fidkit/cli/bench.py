@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fidkit.cli.table import print_table
 from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -229,27 +230,6 @@ def _show(rows: list[dict[str, Any]], against: str) -> None:
     from fidkit.bench.table import make_notes, make_table, make_title
 
     print(make_title(rows))
-    _print_table(*make_table(rows, against))
+    print_table(*make_table(rows, against), text=(0, 1))
     for note in make_notes(rows):
         print(note)
-
-
-def _print_table(header: list[str], lines: list[list[str]]) -> None:
-    """By rich on a terminal, aligned text elsewhere."""
-    names = 2  # columns of text; the others are numbers
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(box=None, pad_edge=False)
-        for number, name in enumerate(header):
-            table.add_column(name, justify="left" if number < names else "right")
-        for line in lines:
-            table.add_row(*line)
-        Console().print(table)
-        return
-    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
-    for line in (header, *lines):
-        cells = [cell.ljust(width) for cell, width in zip(line[:names], widths[:names], strict=True)]
-        cells += [cell.rjust(width) for cell, width in zip(line[names:], widths[names:], strict=True)]
-        print("  ".join(cells))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fidkit.cli.table import print_table
+
 if TYPE_CHECKING:
     from fidkit.config import ReaderConfig
     from fidkit.cost import Hardware, Plan, Workload
@@ -107,7 +109,7 @@ def plan(
 
 def _show(preset: str, planned: Plan) -> None:
     print(_title(preset, planned))
-    _table(COLUMNS, _rows(planned))
+    print_table(COLUMNS, _rows(planned), text=(0, len(COLUMNS) - 1))
     for line in (_memory(planned), *_store(planned), _paper(planned), *_hints(planned)):
         print(line)
     machine = planned.prediction.hardware
@@ -291,26 +293,6 @@ def _corpus_passages(preset: str, config: ReaderConfig, workload: Workload, give
     if not stores:
         raise UsageError(f"--corpus-passages {given} needs a store; give --codec bf16, int8 or pq")
     return given
-
-
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """A table by rich on a terminal, aligned text elsewhere."""
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(box=None, pad_edge=False)
-        for name in header:
-            table.add_column(name, justify="left" if name in (header[0], header[-1]) else "right")
-        for row in rows:
-            table.add_row(*row)
-        Console().print(table)
-        return
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    for row in [header, *rows]:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True)]
-        print("  ".join([*cells, row[-1]]).rstrip())
 
 
 def _ms(ms: float) -> str:

@@ -15,6 +15,7 @@ from fidkit.engine.native_decoder import NativeCache, NativeDecoder, to_int8
 from fidkit.engine.native_encoder import NativeEncoder
 from fidkit.errors import UsageError
 from fidkit.nn.cache import DecoderCache
+from fidkit.nn.encoder import EncoderLayers, Run
 from fidkit.reader import Reader
 
 Precision = Literal["auto", "as-is", "float32", "bfloat16", "int8"]
@@ -46,8 +47,8 @@ class Runner:
         self.reader = _converted(reader, _dtype(reader, precision)).eval()
         kernels = native.kernels() if _suits_kernels(self.reader) and not plain else None
         self.native = kernels is not None
+        self._run: Run = EncoderLayers.__call__ if kernels is None else NativeEncoder(kernels)
         if kernels is not None:
-            self._encoder = NativeEncoder(kernels)
             self._decoder = NativeDecoder(self.reader, kernels, int8=self.int8)
         elif self.int8:
             self.reader = _copy(self.reader)
@@ -58,9 +59,19 @@ class Runner:
         return self.reader.config
 
     @torch.no_grad()
+    def encode_passages(self, ids_RP: Tensor, lengths_R: Tensor) -> Tensor:
+        """Memory [X, D] of passages, one after the other."""
+        return self.reader.encode_passages(ids_RP, lengths_R, self._run)
+
+    @torch.no_grad()
     def read(self, batch: Batch) -> Context:
         """Encode all passages with their question and fuse them."""
-        return self.reader.read(batch, self._encoder) if self.native else self.reader.read(batch)
+        return self.reader.read(batch, self._run)
+
+    @torch.no_grad()
+    def read_memory(self, batch: Batch, memory_XD: Tensor) -> Context:
+        """`read` with the passages' memory at hand; `batch.passage_ids` is not looked at."""
+        return self.reader.read_memory(batch, memory_XD, self._run)
 
     @torch.no_grad()
     def start(self, context: Context, max_tokens: int, beams: int = 1) -> DecoderCache:
