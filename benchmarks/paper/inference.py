@@ -5,21 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fidkit.bench.fit import available_bytes, needed_bytes
-from fidkit.bench.measure import FEW, Round, rotated, run_rounds, warm_up
 from fidkit.bench.outcome import make_rows
 from fidkit.bench.peers import PEERS, make_peer
 from fidkit.bench.questions import Questions, synthetic
-from fidkit.bench.run import Measured, Request, better
+from fidkit.bench.run import measure_subjects
 from fidkit.bench.subjects import DTYPES, Facts, Needs, Ours, Subject
-from fidkit.cost import HARDWARE, Hardware, Workload, predict
-from fidkit.engine import ceilings
+from fidkit.cost import HARDWARE, Workload, predict
 from fidkit.engine.decoding import Decoding
 from fidkit.engine.generate import generate
 from fidkit.engine.runner import Precision
@@ -66,8 +63,7 @@ class Beams(Ours):
 
     @property
     def facts(self) -> Facts:
-        # `fidkit.bench` predicts greedy decoding; better no prediction than that one.
-        return dataclasses.replace(super().facts, reader=None)
+        return dataclasses.replace(super().facts, beams=self.beams)
 
     def needs(self, workload: Workload) -> Needs:
         return super().needs(workload.replace(beams=self.beams))
@@ -104,7 +100,9 @@ class Inference:
         like = HARDWARE["h200" if session.device.type == "cuda" else "cpu-2core"]
         ms = sum(
             predict(
-                session.size.system("fid" if e.system in PEERS else e.system), self.workload, like
+                session.size.system("fid" if e.system in PEERS else e.system),
+                self.workload.replace(beams=e.beams),
+                like,
             ).predicted["total_ms"]
             for e in self.entries
         )
@@ -141,65 +139,31 @@ class Inference:
 
     def measure(self, session: Session, questions: Questions, rounds: int, deadline: Deadline) -> list[Row]:
         """Rows of up to `rounds` rounds; none if time is up before the first."""
-        subjects = [entry.subject(session) for entry in self.entries]
-        tokens = self.workload.output_tokens
-        warm: dict[str, float] = {}
-        for subject in subjects:
-            if deadline.over:
-                return []
-            subject.prepare(questions)
-            warm[subject.name] = warm_up(subject, tokens, session.clock)
-        machines: list[Hardware] = []
-        done = _rounds(subjects, session, tokens, rounds, deadline, machines, sum(warm.values()) / 1000)
-        if not done:
+        try:
+            measured = measure_subjects(
+                [entry.subject(session) for entry in self.entries],
+                questions,
+                output_tokens=self.workload.output_tokens,
+                rounds=rounds,
+                device=session.device,
+                peaks=session.peaks,
+                probe=session.probe,
+                progress=Silent(),
+                allows=deadline.allows,
+            )
+        except KeyboardInterrupt:  # there is no complete round to keep
+            deadline.stop()
             return []
-        best = functools.reduce(better, [session.peaks, *machines])
-        measured = Measured(subjects, done, warm, best, machines)
-        request = Request(
-            presets=[e.name for e in self.entries],
-            rounds=session.rounds,
-            output_tokens=tokens,
-            device=session.device,
-        )
-        rows = make_rows(request, questions, measured)
+        if measured.interrupted:
+            deadline.stop()
+        if not measured.rounds:
+            return []
+        rows = make_rows(measured)
         return [self._told(row, entry, session) for row, entry in zip(rows, self.entries, strict=True)]
 
     def _told(self, row: Row, entry: Entry, session: Session) -> Row:
         row |= session.identity(self.name, entry.name, self.workload.questions)
-        row |= {"precision": entry.precision, "beams": entry.beams}
-        if self.workload.output_tokens <= FEW:  # too short to tell a step from the projection
-            row["step_ms"] = None
-            row["repeats"].pop("step_ms")
-        return row
-
-
-def _rounds(
-    subjects: Sequence[Subject],
-    session: Session,
-    tokens: int,
-    rounds: int,
-    deadline: Deadline,
-    machines: list[Hardware],
-    expected_s: float,
-) -> list[Round]:
-    """Interleaved rounds until there are enough or the next one would end too late."""
-    peaks = session.peaks
-
-    def probe() -> None:
-        now = ceilings.measure(session.device.type, session.probe)
-        rates = {**peaks.matrix_tflops, **now.matrix_tflops}
-        machines.append(dataclasses.replace(now, matrix_tflops=rates))
-
-    done: list[Round] = []
-    while len(done) < rounds and deadline.allows(expected_s):
-        began = deadline.clock()
-        in_order = rotated(subjects, len(done))
-        try:
-            done += run_rounds(in_order, 1, tokens, session.clock, Silent(), probe)
-        except KeyboardInterrupt:  # the complete rounds are kept
-            deadline.stop()
-        expected_s = deadline.clock() - began
-    return done
+        return row | {"precision": entry.precision}
 
 
 class Silent:

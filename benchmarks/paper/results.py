@@ -51,6 +51,11 @@ class Result:
         return self.ms(stage) / self.batch
 
     @property
+    def step_ms(self) -> float | None:
+        """Median of a further token by question; None where answers are too short to tell it."""
+        return self.sample_ms("step_ms") if self.repeats.get("step_ms") else None
+
+    @property
     def decoder_share(self) -> float:
         """Of the time of both stacks."""
         decoder = self.ms("decoder_ms")

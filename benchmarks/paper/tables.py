@@ -11,7 +11,7 @@ from paper.sizes import label
 
 Paper = Mapping[str, tuple[float | None, float | None]]
 """The paper's total and decoder, in milliseconds a sample."""
-NOTHING = ""
+NOTHING = "\N{EN DASH}"
 
 
 def grid(header: Sequence[str], lines: Iterable[Sequence[str]], texts: int = 1) -> str:
@@ -21,7 +21,7 @@ def grid(header: Sequence[str], lines: Iterable[Sequence[str]], texts: int = 1) 
 
 
 def number(value: float | None) -> str:
-    """A whole number as it is, another with three digits or more; nothing where there is none."""
+    """A whole number as it is, another with three digits or more; a dash where there is none."""
     if value is None:
         return NOTHING
     if isinstance(value, int):
@@ -36,14 +36,13 @@ def times(found: Systems, size: str, paper: Paper) -> str:
     lines = []
     for system, result in found.items():
         totals = [ms / result.batch for ms in result.repeats["total_ms"]]
-        step = number(result.sample_ms("step_ms")) if "step_ms" in result.repeats else NOTHING
         of_paper = paper.get(system, (None, None))
         lines.append(
             [
                 label(system, size),
                 number(result.sample_ms("encoder_ms")),
                 number(result.sample_ms("decoder_ms")),
-                step,
+                number(result.step_ms),
                 number(result.sample_ms("total_ms")),
                 number(min(totals)),
                 number(max(totals)),
@@ -159,11 +158,13 @@ def precisions(found: Systems, quality: Mapping[str, float]) -> str:
     for result in found.values():
         row: dict[str, Any] = result.row
         memory = row["work"]["memory_bytes"] / 1e6 if row.get("work") else None
-        stages = ("encoder_ms", "decoder_ms", "step_ms", "total_ms")
         lines.append(
             [
                 row["precision"],
-                *(number(result.sample_ms(stage)) for stage in stages),
+                number(result.sample_ms("encoder_ms")),
+                number(result.sample_ms("decoder_ms")),
+                number(result.step_ms),
+                number(result.sample_ms("total_ms")),
                 number(memory),
                 number(quality.get(row["precision"])),
             ]

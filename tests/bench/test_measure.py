@@ -11,7 +11,7 @@ from fidkit.bench.measure import (
     Clock,
     Times,
     rotated,
-    run_rounds,
+    run_round,
     summary,
     times_faster,
     warm_up,
@@ -24,23 +24,28 @@ def three(log: list) -> list[Toy]:
     return [Toy(name, log) for name in "abc"]
 
 
-def test_every_round_runs_every_subject_once_in_turn() -> None:
+def test_a_round_runs_every_subject_once_in_turn() -> None:
     log: list = []
     progress = Quiet()
-    rounds = run_rounds(three(log), 4, TOKENS, Clock(CPU), progress)
-    assert ["".join(each) for each in rounds] == ["abc", "bca", "cab", "abc"]
-    order = [name for each in rounds for name in each]
-    assert log == [(name, what) for name in order for what in ("encode", FEW, TOKENS)]
-    assert progress.done == 12
-    assert progress.said[-1] == "round 4 of 4"
+    assert list(run_round(three(log), TOKENS, Clock(CPU), progress)) == ["a", "b", "c"]
+    assert log == [(name, what) for name in "abc" for what in ("encode", FEW, TOKENS)]
+    assert progress.done == 3
 
 
 def test_times_are_the_clocks() -> None:
     clock = FakeClock([10, 4, 12, 20, 5, 25])
-    (times,) = run_rounds([Toy("a"), Toy("b")], 1, TOKENS, clock, Quiet())
+    times = run_round([Toy("a"), Toy("b")], TOKENS, clock, Quiet())
     assert times["a"] == Times(encoder_ms=10, few_ms=4, decoder_ms=12, tokens=TOKENS)
     assert (times["a"].step_ms, times["a"].total_ms) == (2.0, 22.0)
     assert [times["b"].of(stage) for stage in STAGES] == [20, 25, 5.0, 45]
+
+
+@pytest.mark.parametrize("tokens", [1, FEW])
+def test_short_answers_tell_no_step(tokens: int) -> None:
+    times = Times(encoder_ms=10, few_ms=4, decoder_ms=3, tokens=tokens)
+    assert times.step_ms is None
+    assert times.total_ms == 13
+    assert times_faster([{"own": times, "other": times}], "own", "other", "step_ms") is None
 
 
 def test_the_clock_counts_milliseconds() -> None:
@@ -56,30 +61,6 @@ def test_warming_up_does_what_rounds_do() -> None:
 def test_rotation_begins_elsewhere() -> None:
     subjects = three([])
     assert ["".join(s.name for s in rotated(subjects, by)) for by in range(4)] == ["abc", "bca", "cab", "abc"]
-
-
-class Interrupted(Toy):
-    """Is interrupted when it encodes for the `after`-th time."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__("interrupted")
-        self.left = after
-
-    def encode(self) -> None:
-        self.left -= 1
-        if not self.left:
-            raise KeyboardInterrupt
-
-
-def test_interrupted_rounds_are_dropped() -> None:
-    rounds = run_rounds([Toy("a"), Interrupted(3)], 7, TOKENS, Clock(CPU), Quiet())
-    assert len(rounds) == 2
-    assert all(set(each) == {"a", "interrupted"} for each in rounds)
-
-
-def test_nothing_to_show_before_the_first_round() -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run_rounds([Toy("a"), Interrupted(1)], 7, TOKENS, Clock(CPU), Quiet())
 
 
 def test_summary() -> None:

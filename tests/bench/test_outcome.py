@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.toy import CPU, MACHINE, QUICK, Quiet, Toy
+from bench.toy import CPU, MACHINE, QUICK, Interrupted, Quiet, Toy
 from fidkit.bench import run
-from fidkit.bench.measure import STAGES
+from fidkit.bench.measure import FEW, STAGES
 from fidkit.bench.outcome import make_rows
 from fidkit.bench.questions import Questions, synthetic
-from fidkit.bench.run import Measured, Request, better, make_subjects, measure
+from fidkit.bench.run import Measured, Request, better, make_subjects, measure, measure_subjects
+from fidkit.bench.subjects import Facts
 from fidkit.bench.table import make_notes, make_table, make_title
 from fidkit.cost import Workload, predict
 from fidkit.errors import FidkitError, UsageError
@@ -33,7 +34,7 @@ REQUEST = Request(
 )
 FIELDS = {
     *("schema", "kind", "git", "command", "hardware", "versions", "subject", "preset", "config", "shapes"),
-    *("dtype", "device", "native", "threads", "rounds", "warm_up_ms", "repeats", "faster_than"),
+    *("dtype", "beams", "device", "native", "threads", "rounds", "warm_up_ms", "repeats", "faster_than"),
     *("work", "predicted", "ceiling", "fraction", *STAGES),
 }
 
@@ -45,7 +46,7 @@ def measured() -> Measured:
 
 @pytest.fixture(scope="module")
 def rows(measured: Measured) -> list[dict]:
-    return make_rows(REQUEST, QUESTIONS, measured)
+    return make_rows(measured)
 
 
 def test_progress_advances_with_every_run() -> None:
@@ -53,7 +54,7 @@ def test_progress_advances_with_every_run() -> None:
     request = Request(presets=["tiny-fid"], rounds=2, output_tokens=3, device=CPU, **QUICKLY)
     measure(request, QUESTIONS, progress)
     assert progress.done == request.runs == 3
-    assert progress.said[0] == "preparing tiny-fid"
+    assert progress.said[:2] == ["measuring the machine", "preparing tiny-fid"]
 
 
 def test_rows_have_every_field(rows: list[dict]) -> None:
@@ -128,7 +129,7 @@ def test_the_machine_is_measured_before_each_round(rows: list[dict], measured: M
 def test_precisions_side_by_side() -> None:
     request = Request(presets=["tiny-fid"], precisions=("bfloat16", "int8"), rounds=1, output_tokens=3,
                       device=CPU, **QUICKLY)  # fmt: skip
-    rows = make_rows(request, QUESTIONS, measure(request, QUESTIONS, Quiet()))
+    rows = make_rows(measure(request, QUESTIONS, Quiet()))
     assert [(row["subject"], row["dtype"]) for row in rows] == [
         ("tiny-fid", "bfloat16"), ("tiny-fid@int8", "int8"),
     ]  # fmt: skip
@@ -138,22 +139,22 @@ def test_precisions_side_by_side() -> None:
 def test_peers_have_ceilings_where_the_cost_model_knows_them() -> None:
     pytest.importorskip("transformers")
     request = Request(presets=["tiny-fido"], peers=["hf"], rounds=1, output_tokens=3, device=CPU, **QUICKLY)
-    row = make_rows(request, QUESTIONS, measure(request, QUESTIONS, Quiet()))[1]
+    row = make_rows(measure(request, QUESTIONS, Quiet()))[1]
     assert (row["subject"], row["preset"], row["predicted"]) == ("hf", None, None)
     assert row["config"]["attention"] == "sdpa"
     assert row["ceiling"]["encoder_ms"] > 0 < row["fraction"]["total_ms"]
-    assert make_table([row], "hf")[1][0][5:7] == ["-", "-"]
+    assert make_table([row], "hf")[1][0][5:7] == ["–", "–"]
 
 
 def test_peers_that_the_cost_model_does_not_know(measured: Measured) -> None:
     toy = Toy("decoder-only")
     rounds = [{"decoder-only": each["tiny-fid"]} for each in measured.rounds]
-    only = Measured([toy], rounds, {"decoder-only": 1.0}, MACHINE, [MACHINE] * len(rounds))
-    (row,) = make_rows(REQUEST, QUESTIONS, only)
+    only = replace(measured, subjects=[toy], rounds=rounds, warm_up_ms={"decoder-only": 1.0})
+    (row,) = make_rows(only)
     assert row.keys() == FIELDS
     assert [row[name] for name in ("work", "predicted", "ceiling", "fraction")] == [None] * 4
     _, lines = make_table([row], "hf")
-    assert lines[0][5:] == ["-"] * 4
+    assert lines[0][5:] == ["–"] * 4
 
 
 def test_subjects_of_a_request() -> None:
@@ -206,7 +207,91 @@ def test_an_interrupted_run_keeps_complete_rounds(monkeypatch: pytest.MonkeyPatc
     measured = measure(request, QUESTIONS, Quiet())
     assert len(measured.rounds) == 2
     assert not (tmp_path / "trace.json").exists()
-    assert make_rows(request, QUESTIONS, measured)[0]["total_ms"]["n"] == 2
+    assert make_rows(measured)[0]["total_ms"]["n"] == 2
+
+
+def measure_toys(subjects: list[Toy], allows=lambda seconds: True, rounds: int = 7) -> Measured:
+    return measure_subjects(
+        subjects, QUESTIONS, output_tokens=5, rounds=rounds, device=CPU, peaks=MACHINE, probe=QUICK,
+        progress=Quiet(), allows=allows,
+    )  # fmt: skip
+
+
+def test_every_round_begins_with_another_subject() -> None:
+    measured = measure_toys([Toy("a"), Toy("b")], rounds=3)
+    assert ["".join(each) for each in measured.rounds] == ["ab", "ba", "ab"]
+    assert len(measured.machines) == 3
+    assert not measured.interrupted
+
+
+def test_an_interrupted_round_is_dropped() -> None:
+    measured = measure_toys([Toy("a"), Interrupted(after=4)])  # warm, two rounds, then
+    assert measured.interrupted
+    assert [set(each) for each in measured.rounds] == [{"a", "interrupted"}] * 2
+    assert len(measured.machines) == 2
+
+
+def test_nothing_to_show_before_the_first_round() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        measure_toys([Toy("a"), Interrupted(after=2)])
+
+
+def test_rounds_end_when_time_is_up() -> None:
+    asked: list[float] = []
+
+    def allows(seconds: float) -> bool:
+        asked.append(seconds)
+        return len(asked) <= 4
+
+    measured = measure_toys([Toy("a"), Toy("b")], allows)
+    assert len(measured.rounds) == 2  # two subjects are made ready, two rounds begin
+    assert asked[:2] == [0, 0]
+    assert all(seconds > 0 for seconds in asked[2:])
+    assert not measured.interrupted
+
+
+def test_no_round_begins_before_all_subjects_are_ready() -> None:
+    log: list = []
+    answers = iter([True, False, True])
+    measured = measure_toys([Toy("a", log), Toy("b", log)], lambda _: next(answers))
+    assert (measured.rounds, measured.warm_up_ms.keys(), measured.hardware) == ([], {"a"}, MACHINE)
+    assert ("b", "prepare") not in log
+
+
+class Beams(run.Ours):
+    @property
+    def facts(self) -> Facts:
+        return replace(super().facts, beams=4)
+
+
+def test_beams_are_predicted() -> None:
+    weights = run.Weights(PRESETS["tiny-fid"], torch.bfloat16, CPU)
+    subjects = [
+        run.Ours("one", "tiny-fid", weights, "bfloat16"),
+        Beams("four", "tiny-fid", weights, "bfloat16"),
+    ]
+    measured = measure_toys(subjects, rounds=1)
+    one, four = make_rows(measured)
+    assert (one["beams"], four["beams"]) == (1, 4)
+    expected = predict(PRESETS["tiny-fid"], WORKLOAD.replace(beams=4), measured.hardware)
+    assert four["predicted"] == {**expected.predicted, "step_ms": expected.step_ms}
+    assert four["work"]["decoder_flops"] > one["work"]["decoder_flops"]
+    assert four["work"]["memory_bytes"] > one["work"]["memory_bytes"]
+    assert four["predicted"]["encoder_ms"] == one["predicted"]["encoder_ms"]
+
+
+@pytest.mark.parametrize("tokens", [1, FEW])
+def test_answers_too_short_to_tell_a_step(tokens: int) -> None:
+    request = Request(
+        presets=["tiny-fid", "tiny-fido"], rounds=2, output_tokens=tokens, device=CPU, **QUICKLY
+    )
+    rows = make_rows(measure(request, QUESTIONS, Quiet()))
+    for row in rows:
+        assert (row["step_ms"], row["repeats"]["step_ms"], row["fraction"]["step_ms"]) == (None, [], None)
+        assert row["decoder_ms"]["n"] == 2
+    assert rows[0]["faster_than"]["tiny-fido"]["step_ms"] is None
+    _, lines = make_table(rows, "tiny-fid")
+    assert lines[2][1:6] == ["step", *"––––"]
 
 
 def test_a_profile_names_stages(tmp_path: Path) -> None:
@@ -235,7 +320,7 @@ def test_the_table_shows_the_rows(rows: list[dict]) -> None:
         ["tiny-fid", "encoder"], ["", "decoder"], ["", "step"], ["", "total"], ["tiny-fid@plain", "encoder"],
     ]  # fmt: skip
     assert all(len(line) == len(header) for line in lines)
-    assert lines[0][5] == "-"
+    assert lines[0][5] == "–"
     assert float(lines[4][5]) == pytest.approx(rows[1]["faster_than"]["tiny-fid"]["encoder_ms"], abs=0.006)
     title = make_title(rows)
     assert title.startswith("2 questions x 3 passages of 13 tokens, question included; 5 output tokens; bfl")

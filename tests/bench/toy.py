@@ -59,6 +59,19 @@ class Toy(Subject):
         return torch.zeros(1, tokens)
 
 
+class Interrupted(Toy):
+    """Is interrupted when it encodes for the `after`-th time."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__("interrupted")
+        self.left = after
+
+    def encode(self) -> None:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
 class FakeClock:
     """Runs what it is given and says how long it took: the next of a list, in milliseconds."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import render
-from paper import page, plots, verdicts
+from paper import page, plots, tables, verdicts
 from paper.results import gather
 
 from fidkit.bench.rows import read
@@ -84,6 +84,15 @@ def test_times_are_of_one_sample() -> None:
     found = systems(fake("fid", [24.0], [48.0], batch=24))
     assert found["fid"].sample_ms("decoder_ms") == pytest.approx(2)
     assert found["fid"].decoder_share == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("step", [[], [2.5]])
+def test_answers_too_short_to_tell_a_step_have_a_dash(step: list[float]) -> None:
+    row = fake("fid", [10.0], [5.0], precision="int8")
+    row["repeats"]["step_ms"] = step
+    said = "2.50" if step else "–"
+    assert f" | 5.00 | {said} | " in tables.times(systems(row), "base", {})
+    assert f" | 5.00 | {said} | " in tables.precisions(systems(row), {})
 
 
 def test_the_paper_s_statements_are_judged() -> None:

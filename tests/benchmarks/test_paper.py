@@ -14,6 +14,7 @@ from paper.record import IDENTITY, Book, Deadline
 from paper.results import gather
 from paper.session import Session
 
+from fidkit.bench import run as running
 from fidkit.bench.rows import read
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +84,7 @@ def test_a_deadline_keeps_a_reserve() -> None:
 
 
 def test_an_interruption_keeps_complete_rounds(measure, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, calls = paper.inference.run_rounds, []
+    run, calls = running.run_round, []
 
     def interrupted(*arguments):
         calls.append(arguments)
@@ -91,10 +92,31 @@ def test_an_interruption_keeps_complete_rounds(measure, monkeypatch: pytest.Monk
             raise KeyboardInterrupt
         return run(*arguments)
 
-    monkeypatch.setattr(paper.inference, "run_rounds", interrupted)
+    monkeypatch.setattr(running, "run_round", interrupted)
     found = list(read(measure("table-4", rounds=5)))
     assert [row["total_ms"]["n"] for row in found] == [2, 2, 2]
     assert len(calls) == 3
+
+
+def test_an_interruption_before_the_first_round_leaves_no_rows(
+    measure, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "run_round", interrupted)
+    assert not measure("figure-6").exists()
+    err = capsys.readouterr().err
+    assert "4 of 4 units left" in err
+    assert err.count("figure-6 ") == 1  # nothing further is begun
+
+
+def test_beams_are_predicted_as_beams(measure) -> None:
+    rows = {row["system"]: row for row in read(measure("table-7", rounds=1))}
+    greedy, beams = rows["mq"], rows["mq-beam"]
+    assert (greedy["beams"], beams["beams"]) == (1, 4)
+    assert beams["predicted"]["encoder_ms"] == greedy["predicted"]["encoder_ms"]
+    assert beams["work"]["decoder_flops"] > 3 * greedy["work"]["decoder_flops"]
 
 
 def test_cuda_is_asked_for_in_vain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

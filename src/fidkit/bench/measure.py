@@ -35,7 +35,7 @@ class Times:
         encoder_ms: from token ids to the fused context.
         few_ms: cross keys and values, and `FEW` tokens.
         decoder_ms: cross keys and values, and all tokens.
-        tokens: of an answer, more than `FEW`.
+        tokens: of an answer.
     """
 
     encoder_ms: float
@@ -44,17 +44,20 @@ class Times:
     tokens: int
 
     @property
-    def step_ms(self) -> float:
-        """A further token: what long answers take more than short ones, without the projection."""
-        return (self.decoder_ms - self.few_ms) / (self.tokens - FEW)
+    def step_ms(self) -> float | None:
+        """A further token: what long answers take more than short ones, without the projection.
+
+        None of answers that are no longer than the short one.
+        """
+        return (self.decoder_ms - self.few_ms) / (self.tokens - FEW) if self.tokens > FEW else None
 
     @property
     def total_ms(self) -> float:
         return self.encoder_ms + self.decoder_ms
 
-    def of(self, stage: str) -> float:
-        """Time of one of `STAGES`."""
-        ms: float = getattr(self, stage)
+    def of(self, stage: str) -> float | None:
+        """Time of one of `STAGES`; None of steps where there is none."""
+        ms: float | None = getattr(self, stage)
         return ms
 
 
@@ -92,40 +95,21 @@ def warm_up(subject: Subject, tokens: int, clock: Clock) -> float:
 
 
 @torch.inference_mode()
-def run_rounds(
+def run_round(
     subjects: Sequence[Subject],
-    rounds: int,
     tokens: int,
     clock: Clock,
     progress: Progress,
-    before: Callable[[], object] = lambda: None,
-) -> list[Round]:
-    """Measure warm subjects side by side.
-
-    Each round runs every subject once, beginning with another one than the round before. When the job is
-    interrupted, the complete rounds are returned.
+) -> Round:
+    """Run every warm subject once, in this order.
 
     Args:
         subjects: with different names.
-        rounds: how many.
-        tokens: of an answer, more than `FEW`.
+        tokens: of an answer.
         clock: of the device they run on.
         progress: advances with every subject.
-        before: called at the beginning of each round.
-
-    Raises:
-        KeyboardInterrupt: before the first round was complete.
     """
-    done: list[Round] = []
-    try:
-        for number in range(rounds):
-            progress.describe(f"round {number + 1} of {rounds}")
-            before()
-            done.append({s.name: _run(s, tokens, clock, progress) for s in rotated(subjects, number)})
-    except KeyboardInterrupt:
-        if not done:
-            raise
-    return done
+    return {subject.name: _run(subject, tokens, clock, progress) for subject in subjects}
 
 
 def rotated(subjects: Sequence[Subject], by: int) -> list[Subject]:
@@ -147,9 +131,9 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 def times_faster(rounds: Sequence[Round], name: str, than: str, stage: str) -> float | None:
     """Median over rounds of the other's time over this one's in the same round.
 
-    None if a time isn't positive in any round: steps too short to tell from noise.
+    None if a time isn't positive in any round, or there is none: steps too short to tell from noise.
     """
-    pairs = [(each[name].of(stage), each[than].of(stage)) for each in rounds]
+    pairs = [(each[name].of(stage) or 0.0, each[than].of(stage) or 0.0) for each in rounds]
     ratios = [other / own for own, other in pairs if own > 0 and other > 0]
     return statistics.median(ratios) if ratios else None
 

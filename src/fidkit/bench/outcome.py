@@ -8,25 +8,24 @@ from typing import Any
 
 import torch
 
-from fidkit.bench.measure import STAGES, summary, times_faster
-from fidkit.bench.questions import Questions
+from fidkit.bench.measure import STAGES, Round, summary, times_faster
 from fidkit.bench.rows import PACKAGES, make_row
-from fidkit.bench.run import Measured, Request
+from fidkit.bench.run import Measured
 from fidkit.bench.subjects import Facts, Subject, at_precision
 from fidkit.cost import Prediction, batch_memory, predict, step_bytes
 from fidkit.cost.parts import ENCODER_STAGES
 from fidkit.engine import ceilings
 
 
-def make_rows(request: Request, questions: Questions, measured: Measured) -> list[dict[str, Any]]:
-    """A row of JSON for each subject, in the order of the request."""
-    return [_row(subject, request, questions, measured) for subject in measured.subjects]
+def make_rows(measured: Measured) -> list[dict[str, Any]]:
+    """A row of JSON for each subject, in the order they were given."""
+    return [_row(subject, measured) for subject in measured.subjects]
 
 
-def _row(subject: Subject, request: Request, questions: Questions, measured: Measured) -> dict[str, Any]:
+def _row(subject: Subject, measured: Measured) -> dict[str, Any]:
     facts, rounds = subject.facts, measured.rounds
-    repeats = {stage: [each[subject.name].of(stage) for each in rounds] for stage in (*STAGES, "few_ms")}
-    times = {stage: summary(repeats[stage]) for stage in STAGES}
+    repeats = {stage: _repeats(rounds, subject.name, stage) for stage in (*STAGES, "few_ms")}
+    times = {stage: summary(repeats[stage]) if repeats[stage] else None for stage in STAGES}
     others = [other.name for other in measured.subjects if other is not subject]
     row = make_row(
         "bench",
@@ -34,12 +33,13 @@ def _row(subject: Subject, request: Request, questions: Questions, measured: Mea
         subject=subject.name,
         preset=facts.preset,
         config=facts.config,
-        shapes=questions.shapes(request.output_tokens),
+        shapes=measured.questions.shapes(measured.output_tokens),
         dtype=facts.dtype,
-        device=request.device.type,
+        beams=facts.beams,
+        device=measured.device.type,
         native=facts.native,
         threads=torch.get_num_threads(),
-        rounds=request.rounds,
+        rounds=len(rounds),
         warm_up_ms=measured.warm_up_ms[subject.name],
         repeats=repeats,
         **times,
@@ -47,10 +47,10 @@ def _row(subject: Subject, request: Request, questions: Questions, measured: Mea
             other: {stage: times_faster(rounds, subject.name, other, stage) for stage in STAGES}
             for other in others
         },
-        **_beside(facts, questions, request.output_tokens, measured, repeats),
+        **_beside(facts, measured, repeats),
     )
     row["hardware"] |= {
-        "device": ceilings.describe(request.device),
+        "device": ceilings.describe(measured.device),
         "matrix_tflops": dict(measured.hardware.matrix_tflops),
         "bandwidth_gbs": measured.hardware.bandwidth_gbs,
         "rounds": [
@@ -61,13 +61,7 @@ def _row(subject: Subject, request: Request, questions: Questions, measured: Mea
     return row
 
 
-def _beside(
-    facts: Facts,
-    questions: Questions,
-    tokens: int,
-    measured: Measured,
-    repeats: Mapping[str, Sequence[float]],
-) -> dict[str, Any]:
+def _beside(facts: Facts, measured: Measured, repeats: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """What the cost model says of a subject: None where it knows nothing of it.
 
     Ceilings are of useful tokens, whether or not the subject computes padding. The prediction knows the
@@ -75,7 +69,8 @@ def _beside(
     """
     if facts.reader is None:
         return {"work": None, "predicted": None, "ceiling": None, "fraction": None}
-    workload = at_precision(questions.workload(tokens), facts.dtype)
+    workload = measured.questions.workload(measured.output_tokens).replace(beams=facts.beams)
+    workload = at_precision(workload, facts.dtype)
     prediction = predict(facts.reader, workload, measured.hardware)
     predicted = {**prediction.predicted, "step_ms": prediction.step_ms} if facts.preset else None
     then = [_ceiling(predict(facts.reader, workload, machine)) for machine in measured.machines]
@@ -92,12 +87,17 @@ def _beside(
     }
 
 
+def _repeats(rounds: Sequence[Round], name: str, stage: str) -> list[float]:
+    """A subject's times; none of steps where answers are too short to tell them."""
+    return [ms for ms in (each[name].of(stage) for each in rounds) if ms is not None]
+
+
 def _ceiling(prediction: Prediction) -> dict[str, float]:
     return {**prediction.ceiling, "step_ms": _step_ceiling_ms(prediction)}
 
 
 def _fraction(ceilings_ms: Sequence[float], measured_ms: Sequence[float]) -> float | None:
-    """Median over rounds; None if no time is positive: steps too short to tell from noise."""
+    """Median over rounds; None if there is no time, or none positive: steps too short to tell from noise."""
     shares = [best / took for best, took in zip(ceilings_ms, measured_ms, strict=False) if took > 0]
     return statistics.median(shares) if shares else None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 
 from fidkit import systems
 from fidkit.bench.fit import available_bytes, check_fit
-from fidkit.bench.measure import Clock, Progress, Round, run_rounds, warm_up
+from fidkit.bench.measure import Clock, Progress, Round, rotated, run_round, warm_up
 from fidkit.bench.peers import make_peer
 from fidkit.bench.questions import Questions
 from fidkit.bench.subjects import DTYPES, Ours, Subject, Weights
@@ -38,7 +39,7 @@ class Request:
         precisions: each preset runs at each; peers at the first.
         plain: measure each preset without native kernels, too.
         rounds: repeats.
-        output_tokens: T, of every answer, more than `fidkit.bench.measure.FEW`.
+        output_tokens: T, of every answer.
         device: `cpu` or `cuda`.
         profile: where a trace of one round of our own subjects goes.
         effort: to measure ceilings with, before and after the rounds.
@@ -71,18 +72,26 @@ class Measured:
     """What came of it.
 
     Attributes:
-        subjects: in the order of the request.
+        subjects: in the order they were given.
+        questions: what all read.
+        output_tokens: T, of every answer.
+        device: they ran on.
         rounds: complete ones.
         warm_up_ms: of each subject, by name.
         hardware: the machine's ceilings, the best of all measurements.
         machines: the same as measured before each round.
+        interrupted: somebody pressed Ctrl-C.
     """
 
     subjects: Sequence[Subject]
+    questions: Questions
+    output_tokens: int
+    device: torch.device
     rounds: Sequence[Round]
     warm_up_ms: dict[str, float]
     hardware: Hardware
     machines: Sequence[Hardware]
+    interrupted: bool = False
 
 
 def make_subjects(request: Request) -> list[Subject]:
@@ -119,10 +128,10 @@ def measure(request: Request, questions: Questions, progress: Progress) -> Measu
         FidkitError: a peer's compiler fails, or a device runs out of memory all the same.
         KeyboardInterrupt: before the first round was complete.
     """
-    subjects, clock = make_subjects(request), Clock(request.device)
+    subjects = make_subjects(request)
     check_fit(subjects, questions.workload(request.output_tokens), available_bytes(request.device))
     try:
-        return _measure(subjects, request, questions, clock, progress)
+        return _measure(subjects, request, questions, progress)
     except torch.OutOfMemoryError as error:
         raise FidkitError(
             "the device ran out of memory, more was needed than estimated; take a smaller --batch, fewer "
@@ -130,34 +139,107 @@ def measure(request: Request, questions: Questions, progress: Progress) -> Measu
         ) from error
 
 
-def _measure(
-    subjects: Sequence[Subject], request: Request, questions: Questions, clock: Clock, progress: Progress
+def measure_subjects(
+    subjects: Sequence[Subject],
+    questions: Questions,
+    *,
+    output_tokens: int,
+    rounds: int,
+    device: torch.device,
+    peaks: Hardware,
+    probe: Effort,
+    progress: Progress,
+    allows: Callable[[float], bool] = lambda seconds: True,
 ) -> Measured:
-    warm = {}
+    """Make subjects ready and run them in interleaved rounds.
+
+    Each round runs every subject once, beginning with another one than the round before. What is
+    interrupted, or out of time, keeps its complete rounds.
+
+    Args:
+        subjects: with different names; they fit into memory together.
+        questions: what all read.
+        output_tokens: T, of every answer.
+        rounds: how many, at most.
+        device: they run on.
+        peaks: the machine's, as measured before.
+        probe: to measure them with again before each round.
+        progress: advances with every run of a subject.
+        allows: whether something that takes so many seconds, as expected, may still begin. It is asked
+            before each subject is made ready (0 seconds) and before each round.
+
+    Raises:
+        KeyboardInterrupt: before the first round was complete.
+    """
+    clock = Clock(device)
+    warm: dict[str, float] = {}
     for subject in subjects:
+        if not allows(0):
+            rounds = 0  # a round is of all subjects or of none
+            break
         progress.describe(f"preparing {subject.name}")
         subject.prepare(questions)
-        warm[subject.name] = warm_up(subject, request.output_tokens, clock)
+        warm[subject.name] = warm_up(subject, output_tokens, clock)
         progress.advance()
-    progress.describe("measuring the machine")
-    found = [ceilings.measure(request.device.type, request.effort)]
-    machines: list[Hardware] = []
+    done: list[tuple[Hardware, Round]] = []
+    expected_s, interrupted = sum(warm.values()) / 1000, False
+    try:
+        while len(done) < rounds and allows(expected_s):
+            progress.describe(f"round {len(done) + 1} of {rounds}")
+            began = time.perf_counter()
+            machine = _probed(device, probe, peaks)
+            in_turn = rotated(subjects, len(done))
+            done.append((machine, run_round(in_turn, output_tokens, clock, progress)))
+            expected_s = time.perf_counter() - began
+    except KeyboardInterrupt:
+        if not done:
+            raise
+        interrupted = True
+    machines = [machine for machine, _ in done]
+    return Measured(
+        subjects=subjects,
+        questions=questions,
+        output_tokens=output_tokens,
+        device=device,
+        rounds=[times for _, times in done],
+        warm_up_ms=warm,
+        hardware=functools.reduce(better, [peaks, *machines]),
+        machines=machines,
+        interrupted=interrupted,
+    )
 
-    def probe() -> None:
-        now = ceilings.measure(request.device.type, request.probe)
-        rates = {**found[0].matrix_tflops, **now.matrix_tflops}
-        machines.append(dataclasses.replace(now, matrix_tflops=rates))
 
-    rounds = run_rounds(subjects, request.rounds, request.output_tokens, clock, progress, probe)
-    complete = len(rounds) == request.rounds
-    if complete:  # else interrupted: what there is, at once
+def _measure(
+    subjects: Sequence[Subject], request: Request, questions: Questions, progress: Progress
+) -> Measured:
+    def peaks() -> Hardware:
         progress.describe("measuring the machine")
-        found.append(ceilings.measure(request.device.type, request.effort))
-    if complete and request.profile:
+        return ceilings.measure(request.device.type, request.effort)
+
+    measured = measure_subjects(
+        subjects,
+        questions,
+        output_tokens=request.output_tokens,
+        rounds=request.rounds,
+        device=request.device,
+        peaks=peaks(),
+        probe=request.probe,
+        progress=progress,
+    )
+    if measured.interrupted:  # what there is, at once
+        return measured
+    measured = dataclasses.replace(measured, hardware=better(measured.hardware, peaks()))
+    if request.profile:
         progress.describe("profiling")
         own = [subject for subject in subjects if subject.facts.preset]
         write_trace(own, request.output_tokens, request.profile, request.device)
-    return Measured(subjects, rounds, warm, functools.reduce(better, [*found, *machines]), machines)
+    return measured
+
+
+def _probed(device: torch.device, probe: Effort, peaks: Hardware) -> Hardware:
+    """The machine as it is now; rates that the probe leaves out are those of before."""
+    now = ceilings.measure(device.type, probe)
+    return dataclasses.replace(now, matrix_tflops={**peaks.matrix_tflops, **now.matrix_tflops})
 
 
 def better(one: Hardware, other: Hardware) -> Hardware:

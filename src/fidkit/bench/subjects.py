@@ -50,6 +50,7 @@ class Facts:
         config: sizes and choices, as JSON.
         reader: what the cost model is asked about; None where it knows nothing of the kind.
         native: whether native kernels run.
+        beams: hypotheses that it follows; 1 is greedy.
     """
 
     preset: str | None
@@ -57,6 +58,7 @@ class Facts:
     config: dict[str, Any]
     reader: ReaderConfig | None = None
     native: bool = False
+    beams: int = 1
 
 
 class Subject(ABC):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 STAGES = ("encoder", "decoder", "step", "total")
-NOTHING = "-"
+NOTHING = "\N{EN DASH}"
 Record = Mapping[str, Any]
 """A row as `fidkit.bench.outcome` makes it."""
 
@@ -64,7 +64,7 @@ def milliseconds(ms: float) -> str:
 def _cells(row: Record, stage: str, against: str) -> list[str]:
     measured = row[stage]
     return [
-        *(milliseconds(measured[key]) for key in ("median", "min", "max")),
+        *(_of(measured, key, milliseconds) for key in ("median", "min", "max")),
         _of(row["faster_than"].get(against), stage, lambda ratio: f"{ratio:.2f}"),
         _of(row["predicted"], stage, milliseconds),
         _of(row["ceiling"], stage, milliseconds),
@@ -72,8 +72,8 @@ def _cells(row: Record, stage: str, against: str) -> list[str]:
     ]
 
 
-def _of(values: Mapping[str, float | None] | None, stage: str, show: Callable[[float], str]) -> str:
-    value = None if values is None else values[stage]
+def _of(values: Mapping[str, float | None] | None, name: str, show: Callable[[float], str]) -> str:
+    value = None if values is None else values[name]
     return NOTHING if value is None else show(value)
 
 
