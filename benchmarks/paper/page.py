@@ -302,8 +302,8 @@ def render(folder: Path, quality: Sequence[Row] = ()) -> str:
 
 
 def exact_match(quality: Sequence[Row]) -> dict[str, float]:
-    """Of the reader that was measured last, by precision; rows without a precision are float32."""
+    """Of the reader that was measured last, by precision."""
     if not quality:
         return {}
     current = [row for row in quality if row["fingerprint"] == quality[-1]["fingerprint"]]
-    return {row.get("precision", "float32"): row["em"] for row in current if row["setting"] == "squad/gold"}
+    return {row["precision"]: row["em"] for row in current if row["setting"] == "squad/gold"}

@@ -133,10 +133,10 @@ def test_settings_stay_apart() -> None:
 
 def test_exact_match_comes_from_the_reader_measured_last() -> None:
     rows = [
-        {"setting": "squad/gold", "fingerprint": "old", "em": 1.0},
-        {"setting": "squad/gold", "fingerprint": "new", "em": 2.0},
+        {"setting": "squad/gold", "fingerprint": "old", "em": 1.0, "precision": "float32"},
+        {"setting": "squad/gold", "fingerprint": "new", "em": 2.0, "precision": "float32"},
         {"setting": "squad/gold", "fingerprint": "new", "em": 3.0, "precision": "int8"},
-        {"setting": "nq/gold", "fingerprint": "new", "em": 4.0},
+        {"setting": "nq/gold", "fingerprint": "new", "em": 4.0, "precision": "float32"},
     ]
     assert page.exact_match(rows) == {"float32": 2.0, "int8": 3.0}
     assert page.exact_match([]) == {}

@@ -43,6 +43,15 @@ def test_json_has_the_keys_of_the_contract(world: Path, capsys: pytest.CaptureFi
     assert record["seconds"] > 0
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_the_report_says_what_was_computed_with(
+    world: Path, precision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = arguments(world, "--limit", "1", "--passages", "1", "--max-tokens", "2")
+    assert report([*given, "--precision", precision], capsys)["precision"] == precision
+    assert report(given, capsys)["precision"] in ("float32", "bfloat16")  # as the machine has it
+
+
 def test_contexts_are_what_they_say(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def read(context: str) -> dict[str, list[str]]:
         path = tmp_path / f"{context}.jsonl"

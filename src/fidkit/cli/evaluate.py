@@ -86,15 +86,16 @@ def evaluate(
         no_repeat_ngram=no_repeat_ngram,
     )
     kind = cast("ContextKind", context)
-    report, path = _run(
+    report, computed = _run(
         reader, cast("Precision", precision), data, corpus, passages, kind, limit, predictions, decoding
     )
     if as_json:
-        print(json.dumps({**report.to_json(), "reader": reader, "context": context, "passages": passages}))
+        how = {"reader": reader, "precision": computed, "context": context, "passages": passages}
+        print(json.dumps({**report.to_json(), **how}))
         return
     recall = "".join(f", recall@{k} {value:.1f}" for k, value in report.recall.items())
     scores = f"EM {report.em:.1f}, F1 {report.f1:.1f}{recall}"
-    print(f"{path}: {report.n} questions, {scores}, {report.seconds:.0f} s")
+    print(f"{data}: {report.n} questions, {scores}, {report.seconds:.0f} s")
 
 
 def _run(
@@ -107,7 +108,8 @@ def _run(
     limit: int | None,
     out: Path | None,
     decoding: Decoding,
-) -> tuple[Report, Path]:
+) -> tuple[Report, str]:
+    """The report, and the precision that `auto` or another name came to."""
     from fidkit.cli.progress import progress
     from fidkit.corpus import Corpus
     from fidkit.engine.runner import Runner
@@ -129,7 +131,12 @@ def _run(
         runner = Runner(Reader.from_pretrained(name), precision)
         bar = stack.enter_context(progress(f"evaluating on {data.name}", len(questions)))
         read = passages_for(questions, kind, n, search=search, get=get)
-        return judge(_answered(runner, read, decoding, bar), predictions=out), data
+        return judge(_answered(runner, read, decoding, bar), predictions=out), _computed(runner)
+
+
+def _computed(runner: Runner) -> str:
+    """What a runner computes with: `float32`, `bfloat16` or `int8`."""
+    return "int8" if runner.int8 else str(runner.reader.embedding.weight.dtype).removeprefix("torch.")
 
 
 def _answered(
