@@ -14,6 +14,7 @@ from typing import Any
 
 import rows
 from paper import page, plots
+from paper.sections import sections
 
 ROOT = Path(__file__).resolve().parents[1]
 CARD = ROOT / "src/fidkit/assets/reader/README.md"
@@ -78,7 +79,7 @@ def reproduce(results: Path, docs: Path, check: bool) -> list[Path]:
     stale = [] if path.exists() and path.read_text(encoding="utf-8") == text else [path]
     if stale and not check:
         path.write_text(text, encoding="utf-8")
-    for section in page.sections({}):
+    for section in sections({}):
         drawn = plots.panels(section.name, page.load(results, section.name)) if section.plot else []
         picture = plots.path_of(docs, section.name)
         if drawn and not plots.is_current(picture, drawn):

@@ -1,4 +1,4 @@
-"""Memory against batch, and the largest batch that fits (table 1)."""
+"""Memory against batch, and the largest batch that fits, by trying (table 1)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from fidkit.bench.fit import available_bytes
 from fidkit.bench.measure import warm_up
 from fidkit.bench.questions import Questions, synthetic
-from fidkit.cost import HARDWARE, Workload, batch_memory, largest_batch
+from fidkit.cost import Workload, batch_memory, largest_batch
 from fidkit.engine import batcher
 from paper.inference import Entry
 from paper.record import Book, Deadline, Row, say
@@ -24,49 +24,7 @@ from paper.session import Session
 
 # Questions are looked for up to here.
 MOST = 4096
-BUDGETS = ("tpuv4", "h200")
-"""Hardware whose memory the cost model fills: the paper's, and ours."""
 STATM = Path("/proc/self/statm")
-
-
-@dataclass(frozen=True)
-class Budgets:
-    """The largest batch by the cost model, without running anything.
-
-    Attributes:
-        name: of the unit.
-        systems: see `paper.sizes`.
-        workload: one question.
-    """
-
-    name: str
-    systems: tuple[str, ...]
-    workload: Workload
-
-    def missing(self, session: Session, book: Book) -> int:
-        """1 until it is done."""
-        return book.missing([session.identity(self.name, s, 0) for s in self.systems], 1)
-
-    def expected_s(self, session: Session) -> float:
-        """None to speak of."""
-        return 0.0
-
-    def run(self, session: Session, book: Book, deadline: Deadline) -> None:
-        """A row for each system."""
-        for system in self.systems:
-            config = session.size.system(system)
-            fits = {
-                name: {
-                    "memory_gb": HARDWARE[name].memory_gb,
-                    "batch": largest_batch(config, self.workload, HARDWARE[name].usable_bytes),
-                }
-                for name in BUDGETS
-            }
-            book.add(
-                session.row_of(
-                    self.name, system, 0, config=config.model_dump(mode="json"), largest_batch=fits
-                )
-            )
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fidkit.cost import HARDWARE, Workload
-from paper.allocation import Budgets, Growth, Limit
-from paper.counts import Counts
+from paper.allocation import Growth, Limit
 from paper.facts import BEAM_COST
+from paper.formulas import Formula, largest_batches, operations
 from paper.inference import Entry, Inference, has_transformers
 from paper.record import Book, Deadline, say
 from paper.session import Session
@@ -45,7 +45,7 @@ class Unit(Protocol):
 def figure_1(session: Session) -> list[Unit]:
     one = session.size.workload
     return [
-        Counts("operations", ("fid", "asym"), one),
+        Formula("operations", ("fid", "asym"), one, operations),
         _inference("inference", session, ("fid", "asym")),
         Training("training", ("fid", "asym"), _batch(session, "fine-tuning", one), dropout=0.1),
     ]
@@ -69,7 +69,7 @@ def figure_6(session: Session) -> list[Unit]:
 
 def table_1(session: Session) -> list[Unit]:
     one = session.size.workload
-    units: list[Unit] = [Budgets("model", STEPS, one)]
+    units: list[Unit] = [Formula("model", STEPS, one, largest_batches)]
     if session.device.type == "cuda":
         units += [Limit("tpuv4-memory", s, one, HARDWARE["tpuv4"].memory_gb) for s in STEPS]
         units += [Limit("all-memory", s, one) for s in STEPS]

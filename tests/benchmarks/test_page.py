@@ -7,6 +7,7 @@ import pytest
 import render
 from paper import page, plots, tables, verdicts
 from paper.results import gather
+from paper.sections import sections
 
 from fidkit.bench.rows import read
 
@@ -23,7 +24,7 @@ def test_rows_become_a_page_with_a_plot(measure, tmp_path: Path) -> None:
     assert row["date"] in text
     assert "Status: measured at size tiny on " in text
     assert "waits for a GPU" in text
-    assert text.count("Status: not measured") == len(page.sections({})) - 1
+    assert text.count("Status: not measured") == len(sections({})) - 1
     assert render.reproduce(path.parent, docs, check=True) == []
 
 
@@ -48,14 +49,14 @@ def test_plots_are_the_same_every_time(measure, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_all_sections_together(measure, tmp_path: Path) -> None:
-    for section in page.sections({}):
+    for section in sections({}):
         folder = measure(section.name).parent
     docs = tmp_path / "docs"
     docs.mkdir()
     render.reproduce(folder, docs, check=False)
     text = (docs / "reproduce.md").read_text(encoding="utf-8")
     assert "not measured" not in text
-    for section in page.sections({}):
+    for section in sections({}):
         assert (docs / f"paper-{section.name}.png").exists() == section.plot
     assert sum(file.stat().st_size for file in docs.iterdir()) < 500_000
     shutil.rmtree(docs)
