@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from fidkit.cli import decoding as options
+from fidkit.cli.decoding import PrecisionName, takes_decoding
 from fidkit.engine.decoding import Decoding
 from fidkit.errors import UsageError
 
@@ -22,6 +22,7 @@ _SHOWN = 3
 _EXCERPT_CHARACTERS = 220
 
 
+@takes_decoding
 def ask(
     question: Annotated[str, typer.Argument(help="In plain words.", show_default=False)],
     sources: Annotated[
@@ -36,18 +37,9 @@ def ask(
     passages: Annotated[int, typer.Option(help="How many passages to read, at most.")] = 20,
     stream: Annotated[bool, typer.Option("--stream", help="Show the answer while it is written.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
-    precision: options.Precision = "auto",
-    max_tokens: options.MaxTokens = 32,
-    min_tokens: options.MinTokens = 0,
-    beams: options.Beams = 1,
-    length_penalty: options.LengthPenalty = 1.0,
-    temperature: options.Temperature = 0.0,
-    top_k: options.TopK = None,
-    top_p: options.TopP = 1.0,
-    seed: options.Seed = 0,
-    n_best: options.NBest = 1,
-    no_repeat_ngram: options.NoRepeatNgram = 0,
-    stop: options.Stop = None,
+    precision: PrecisionName = "auto",
+    *,
+    decoding: Decoding,
 ) -> None:
     """Answer a question from documents; the first use indexes them, later uses reuse that."""
     if not question.strip():
@@ -56,19 +48,6 @@ def ask(
         raise UsageError(f"--passages is {passages}; expected 1 or more")
     if stream and as_json:
         raise UsageError("--stream and --json exclude each other; give one of them")
-    decoding = Decoding(
-        max_tokens=max_tokens,
-        min_tokens=min_tokens,
-        beams=beams,
-        length_penalty=length_penalty,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-        n_best=n_best,
-        stop=tuple(stop or ()),
-        no_repeat_ngram=no_repeat_ngram,
-    )
     with corpus_of(sources) as corpus:
         from fidkit.answerer import Answerer
         from fidkit.reader import Reader

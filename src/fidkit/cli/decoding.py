@@ -1,22 +1,79 @@
-"""Options that say how answers are written; `fidkit.engine.decoding` explains and checks them."""
+"""The options that say how answers are written, once for all commands that write some."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16, or int8 (decoder weights).")]
-MaxTokens = Annotated[int, typer.Option(help="Tokens of an answer, at most.")]
-MinTokens = Annotated[int, typer.Option(help="Tokens of an answer before it may end.")]
-Beams = Annotated[int, typer.Option(help="Hypotheses that beam search follows; 1 is greedy.")]
-LengthPenalty = Annotated[float, typer.Option(help="Beam search: larger prefers longer answers.")]
-Temperature = Annotated[float, typer.Option(help="Above 0: draw tokens, the hotter the more freely.")]
-TopK = Annotated[int | None, typer.Option(help="Draw among so many likeliest tokens.")]
-TopP = Annotated[float, typer.Option(help="Draw among the likeliest tokens of this probability.")]
-Seed = Annotated[int, typer.Option(help="Of the drawing.")]
-NBest = Annotated[int, typer.Option(help="Answers a question: the best beams, or samples.")]
-NoRepeatNgram = Annotated[int, typer.Option(help="No so many tokens in a row twice; 0 is off.")]
-Stop = Annotated[
-    list[str] | None, typer.Option(metavar="TEXT", help="End an answer after this text; repeatable.")
-]
+from fidkit.engine.decoding import Decoding
+
+PrecisionName = Annotated[str, typer.Option(help="auto, float32, bfloat16, or int8 (decoder weights).")]
+
+
+def options(
+    max_tokens: Annotated[int, typer.Option(help="Tokens of an answer, at most.")] = Decoding.max_tokens,
+    min_tokens: Annotated[
+        int, typer.Option(help="Tokens of an answer before it may end.")
+    ] = Decoding.min_tokens,
+    beams: Annotated[
+        int, typer.Option(help="Hypotheses that beam search follows; 1 is greedy.")
+    ] = Decoding.beams,
+    length_penalty: Annotated[
+        float, typer.Option(help="Beam search: larger prefers longer answers.")
+    ] = Decoding.length_penalty,
+    temperature: Annotated[
+        float, typer.Option(help="Above 0: draw tokens, the hotter the more freely.")
+    ] = Decoding.temperature,
+    top_k: Annotated[int | None, typer.Option(help="Draw among so many likeliest tokens.")] = Decoding.top_k,
+    top_p: Annotated[
+        float, typer.Option(help="Draw among the likeliest tokens of this probability.")
+    ] = Decoding.top_p,
+    seed: Annotated[int, typer.Option(help="Of the drawing.")] = Decoding.seed,
+    n_best: Annotated[
+        int, typer.Option(help="Answers a question: the best beams, or samples.")
+    ] = Decoding.n_best,
+    no_repeat_ngram: Annotated[
+        int, typer.Option(help="No so many tokens in a row twice; 0 is off.")
+    ] = Decoding.no_repeat_ngram,
+    stop: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="End an answer after this text; repeatable.")
+    ] = None,
+) -> Decoding:
+    """What was given, as a value, which explains and checks it."""
+    return Decoding(
+        max_tokens=max_tokens,
+        min_tokens=min_tokens,
+        beams=beams,
+        length_penalty=length_penalty,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        n_best=n_best,
+        stop=tuple(stop or ()),
+        no_repeat_ngram=no_repeat_ngram,
+    )
+
+
+def takes_decoding(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameter `decoding` is made of `options`, which come last in its help.
+
+    Typer finds a command's options in its signature and knows no groups of them, so one signature is made
+    of two.
+    """
+    own, shared = (inspect.signature(f, eval_str=True).parameters for f in (command, options))
+
+    @functools.wraps(command)
+    def run(**given: object) -> None:
+        chosen = {name: given.pop(name) for name in shared}
+        command(**given, decoding=options(**chosen))  # type: ignore[arg-type]
+
+    kept = [parameter for name, parameter in own.items() if name != "decoding"]
+    parameters = [*kept, *shared.values()]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run

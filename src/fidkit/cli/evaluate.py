@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from fidkit.cli import decoding as options
+from fidkit.cli.decoding import PrecisionName, takes_decoding
 from fidkit.engine.batcher import Limits, plan_batches
 from fidkit.engine.decoding import Decoding
 from fidkit.errors import UsageError
@@ -30,6 +30,7 @@ _LIMITS = Limits(tokens=20 * 600, questions=20)
 _POOL_QUESTIONS = 256
 
 
+@takes_decoding
 def evaluate(
     data: Annotated[Path, typer.Option(help="Questions: FiD JSON or JSONL.", show_default=False)],
     reader: Annotated[str, typer.Option(help="Directory, bundled name, or hub name.")] = "pocket",
@@ -48,18 +49,9 @@ def evaluate(
         Path | None, typer.Option(help="Write every prediction to this JSONL file.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
-    precision: options.Precision = "auto",
-    max_tokens: options.MaxTokens = 32,
-    min_tokens: options.MinTokens = 0,
-    beams: options.Beams = 1,
-    length_penalty: options.LengthPenalty = 1.0,
-    temperature: options.Temperature = 0.0,
-    top_k: options.TopK = None,
-    top_p: options.TopP = 1.0,
-    seed: options.Seed = 0,
-    n_best: options.NBest = 1,
-    no_repeat_ngram: options.NoRepeatNgram = 0,
-    stop: options.Stop = None,
+    precision: PrecisionName = "auto",
+    *,
+    decoding: Decoding,
 ) -> None:
     """Judge a reader on questions with known answers."""
     from fidkit.evaluate.contexts import ContextKind
@@ -72,19 +64,6 @@ def evaluate(
         raise UsageError(f"--limit is {limit}; expected 1 or more questions")
     if context not in get_args(ContextKind):
         raise UsageError(f"--context is {context!r}; expected one of {', '.join(get_args(ContextKind))}")
-    decoding = Decoding(
-        max_tokens=max_tokens,
-        min_tokens=min_tokens,
-        beams=beams,
-        length_penalty=length_penalty,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-        n_best=n_best,
-        stop=tuple(stop or ()),
-        no_repeat_ngram=no_repeat_ngram,
-    )
     kind = cast("ContextKind", context)
     report, computed = _run(
         reader, cast("Precision", precision), data, corpus, passages, kind, limit, predictions, decoding
