@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fidkit.batch import Context
+from fidkit.engine.products import Products
 from fidkit.native import LANES, TYPES, Kernels, Layer, Linear, Step
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.decoder import DecoderLayer
@@ -52,6 +52,7 @@ class NativeDecoder:
     def __init__(self, reader: Reader, kernels: Kernels, *, int8: bool = False) -> None:
         self.reader, self.kernels, self.int8 = reader, kernels, int8
         self.dtype = reader.embedding.weight.dtype
+        self.products = Products()
         self._alive: list[Tensor] = []
         layers = [self._layer(layer) for layer in reader.decoder.layers]
         self._layers = (Layer * len(layers))(*layers)
@@ -128,7 +129,7 @@ class NativeDecoder:
             for first in range(0, length, CHUNK):
                 states = context.states_BMD[question, first : min(first + CHUNK, length)]
                 new_keys, new_values = (
-                    F.linear(states, projection.weight).unflatten(-1, (shape[1], shape[3]))
+                    self.products(states, projection).unflatten(-1, (shape[1], shape[3]))
                     for projection in (attention.key, attention.value)
                 )
                 self.kernels.pack_context(new_keys, new_values, keys[question], values[question], first)

@@ -113,7 +113,7 @@ class Kernels:
             v_XHh: values.
             starts: [R + 1] int64, where rows begin.
             bias_by_distance: [H, 2 S - 1] float32, S the longest row or more; `[h, S - 1 + key - query]`.
-            out_XHh: where to write, if not to new memory.
+            out_XHh: where to write, if not to new memory; may be `q_XHh`.
         """
         _, H, h = q_XHh.shape
         out = torch.empty_like(q_XHh) if out_XHh is None else out_XHh

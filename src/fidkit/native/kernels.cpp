@@ -85,6 +85,32 @@ inline void store_floats(bfloat16* to, Floats x) {
 #endif
 }
 
+inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+
+// exp(x) as 2^n * polynomial(r), for x up to 88; below -87 as at -87. Relative error below 2e-7.
+inline Floats exponential(Floats x) {
+  x = larger(x, broadcast(-87.0f));
+  const Floats magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const Floats shifted = x * 1.44269504f + magic, n = shifted - magic;
+  const Floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  Floats p = broadcast(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  return (Floats)((Words)p + ((Words)shifted << 23));
+}
+
+// The same to 7.5e-5, a twentieth of what rounding to bfloat16 adds.
+inline Floats rough_exponential(Floats x) {
+  x = larger(x, broadcast(-87.0f)) * 1.44269504f;
+  const Floats magic = broadcast(12582912.0f), shifted = x + magic, r = x - (shifted - magic);
+  const Floats p = ((0.05517166f * r + 0.24261112f) * r + 0.69326099f) * r + 0.99992807f;
+  return (Floats)((Words)p + ((Words)shifted << 23));
+}
+
 template <class T>
 struct Slots;
 
@@ -92,6 +118,7 @@ template <>
 struct Slots<float> {
   static constexpr int64_t DEPTH = 1;  // elements of a slot
   static Floats multiply(Floats sum, Words a, Words b) { return sum + (Floats)a * (Floats)b; }
+  static Floats exponential(Floats x) { return ::exponential(x); }
 };
 
 template <>
@@ -105,6 +132,7 @@ struct Slots<bfloat16> {
     return sum + (Floats)(a & 0xffff0000u) * (Floats)(b & 0xffff0000u);
 #endif
   }
+  static Floats exponential(Floats x) { return rough_exponential(x); }
 };
 
 // Halves folded onto each other: four steps instead of fifteen that wait for one another.
@@ -117,30 +145,13 @@ inline float folded(Floats x, Fold fold) {
   return x[0];
 }
 
-inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
 inline float sum_of(Floats x) { return folded(x, [](Floats a, Floats b) { return a + b; }); }
 inline float largest_of(Floats x) { return folded(x, larger); }
 
-// exp by 2^n * polynomial(r); relative error below 2e-7 where the result is a normal number, else 0 or so.
-inline Floats exponential(Floats x) {
-  x = x < -87.0f ? broadcast(-87.0f) : x;
-  x = x > 88.0f ? broadcast(88.0f) : x;
-  const Floats magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-  const Floats n = (x * 1.44269504f + magic) - magic;
-  const Floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  Floats p = broadcast(1.9875691500e-4f);
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  return (Floats)((Ints)p + (__builtin_convertvector(n, Ints) << 23));
-}
-
+template <class T>
 inline Floats gelu(Floats x) {  // the tanh form: x * sigmoid(2 u)
   const Floats u = 0.7978845608f * (x + 0.044715f * x * x * x);
-  return x / (1.0f + exponential(-2.0f * u));
+  return x / (1.0f + Slots<T>::exponential(-2.0f * larger(u, broadcast(-43.0f))));
 }
 
 // Calls `body` with a compile-time count of 1 to 6.
@@ -156,11 +167,13 @@ inline void with_count(int64_t count, Body body) {
   }
 }
 
-// out[q][v] = sum over d of left[q][d] * right[d][v]: Q rows of slots times V vectors of slots.
-template <class T, int Q, int V>
+// sum[q][v] = start(q, v) + sum over d of left[q][d] * right[d][v], for Q rows of slots and V vectors of
+// slots; finish(q, v, sum) takes each.
+template <class T, int Q, int V, class Start, class Finish>
 inline void tile(const uint32_t* left, int64_t left_row, const uint32_t* right, int64_t right_step,
-                 int64_t right_vector, int64_t depth, float* out, int64_t out_row, int64_t out_vector) {
-  Floats sum[Q][V] = {};
+                 int64_t right_vector, int64_t depth, Start start, Finish finish) {
+  Floats sum[Q][V];
+  UNROLLED for (int q = 0; q < Q; ++q) UNROLLED for (int v = 0; v < V; ++v) sum[q][v] = start(q, v);
   for (int64_t d = 0; d < depth; ++d) {
     Words b[V];
     UNROLLED for (int v = 0; v < V; ++v) b[v] = load<Words>(right + d * right_step + v * right_vector);
@@ -169,21 +182,20 @@ inline void tile(const uint32_t* left, int64_t left_row, const uint32_t* right, 
       UNROLLED for (int v = 0; v < V; ++v) sum[q][v] = Slots<T>::multiply(sum[q][v], a, b[v]);
     }
   }
-  UNROLLED for (int q = 0; q < Q; ++q)
-    UNROLLED for (int v = 0; v < V; ++v) store(out + q * out_row + v * out_vector, sum[q][v]);
+  UNROLLED for (int q = 0; q < Q; ++q) UNROLLED for (int v = 0; v < V; ++v) finish(q, v, sum[q][v]);
 }
 
-// The same for any number of vectors.
-template <class T, int Q>
-inline void tiles(const uint32_t* left, int64_t left_row, const uint32_t* right, int64_t right_step,
-                  int64_t right_vector, int64_t depth, int64_t vectors, float* out, int64_t out_row) {
-  int64_t v = 0;
-  for (; v + VECTORS <= vectors; v += VECTORS)
-    tile<T, Q, VECTORS>(left, left_row, right + v * right_vector, right_step, right_vector, depth,
-                        out + v * LANES, out_row, LANES);
-  for (; v < vectors; ++v)
-    tile<T, Q, 1>(left, left_row, right + v * right_vector, right_step, right_vector, depth, out + v * LANES,
-                  out_row, LANES);
+// Calls body(first, count) for parts of `vectors` of nearly one size, at most VECTORS: a part of one vector
+// would wait for its own sums.
+template <class Body>
+inline void in_parts(int64_t vectors, Body body) {
+  for (int64_t v = 0, parts = (vectors + VECTORS - 1) / VECTORS; parts; --parts) {
+    const int64_t count = (vectors - v + parts - 1) / parts;
+    with_count(count, [&](auto V) {
+      if constexpr (V <= VECTORS) body(v, V);
+    });
+    v += count;
+  }
 }
 
 inline int64_t rounded_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -194,18 +206,38 @@ inline int64_t packed_slots(int64_t keys, int64_t head) {
   return rounded_up(keys, LANES) * head / Slots<T>::DEPTH;
 }
 
+// 16 x 16 words, turned around: interleaving rows i and i + 8 rotates the bits of (row, lane) by one.
+inline void transpose(Words (&rows)[LANES]) {
+  UNROLLED for (int stage = 0; stage < 4; ++stage) {
+    Words next[LANES];
+    UNROLLED for (int i = 0; i < 8; ++i) {
+      next[2 * i] = __builtin_shufflevector(rows[i], rows[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6,
+                                            22, 7, 23);
+      next[2 * i + 1] = __builtin_shufflevector(rows[i], rows[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13,
+                                                29, 14, 30, 15, 31);
+    }
+    UNROLLED for (int i = 0; i < LANES; ++i) rows[i] = next[i];
+  }
+}
+
 // Rows [keys][head] at a stride -> [key / 16][slot of the head][16 keys]; missing keys are 0.
 template <class T>
 void pack_keys(const T* from, int64_t stride, int64_t keys, int64_t head, uint32_t* to) {
-  const int64_t slots = head / Slots<T>::DEPTH;
+  constexpr int64_t DEPTH = Slots<T>::DEPTH;
+  const int64_t slots = head / DEPTH;
   for (int64_t block = 0; block < keys; block += LANES, to += slots * LANES) {
     const int64_t here = std::min(LANES, keys - block);
-    if (here < LANES) std::memset(to, 0, slots * LANES * sizeof(uint32_t));
-    for (int64_t key = 0; key < here; ++key) {
-      const T* row = from + (block + key) * stride;
-      for (int64_t s = 0; s < slots; ++s)
-        to[s * LANES + key] = load<uint32_t>(row + s * Slots<T>::DEPTH);
+    int64_t s = 0;
+    for (; s + LANES <= slots; s += LANES) {
+      Words rows[LANES];
+      for (int64_t key = 0; key < LANES; ++key)
+        rows[key] = key < here ? load<Words>(from + (block + key) * stride + s * DEPTH) : Words{};
+      transpose(rows);
+      for (int64_t i = 0; i < LANES; ++i) store(to + (s + i) * LANES, rows[i]);
     }
+    for (; s < slots; ++s)
+      for (int64_t key = 0; key < LANES; ++key)
+        to[s * LANES + key] = key < here ? load<uint32_t>(from + (block + key) * stride + s * DEPTH) : 0;
   }
 }
 
@@ -216,68 +248,75 @@ inline void pack_values(const float* from, int64_t stride, int64_t keys, int64_t
   std::memset(to + keys * head, 0, (rows - keys) * head * 4);
 }
 
+inline Words widened(const bfloat16* from) { return __builtin_convertvector(load<Halves>(from), Words); }
+
 inline void pack_values(const bfloat16* from, int64_t stride, int64_t keys, int64_t head, uint32_t* to) {
   const int64_t rows = rounded_up(keys, LANES);
   for (int64_t key = 0; key < rows; key += 2, to += head) {
-    const bfloat16* even = key < keys ? from + key * stride : nullptr;
-    const bfloat16* odd = key + 1 < keys ? from + (key + 1) * stride : nullptr;
-    for (int64_t i = 0; i < head; ++i) {
-      const uint32_t low = even ? even[i].bits : 0, high = odd ? odd[i].bits : 0;
-      to[i] = low | high << 16;
+    const bfloat16* even = from + key * stride;
+    for (int64_t i = 0; i < head; i += LANES) {
+      Words pair = key < keys ? widened(even + i) : Words{};
+      if (key + 1 < keys) pair |= widened(even + stride + i) << 16;
+      store(to + i, pair);
     }
   }
 }
 
-// Scores -> weights exp(score - largest) as slots of T, 0 beyond `keys`; returns largest and sum.
+// Scores -> weights exp(score - largest) as slots of T; returns their sum. A score of -inf weighs nothing
+// that shows.
+template <class T>
+float softmax(const float* scores, float largest, int64_t width, uint32_t* weights) {
+  Floats sum{};
+  T* out = reinterpret_cast<T*>(weights);
+  for (int64_t i = 0; i < width; i += LANES) {
+    const Floats p = Slots<T>::exponential(load<Floats>(scores + i) - largest);
+    sum += p;
+    store_floats(out + i, p);
+  }
+  return sum_of(sum);
+}
+
 struct Softmax {
   float largest, sum;
 };
 
-template <class T>
-Softmax softmax(float* scores, const float* bias, int64_t keys, uint32_t* weights) {
-  const int64_t width = rounded_up(keys, LANES);
-  for (int64_t i = keys; i < width; ++i) scores[i] = -std::numeric_limits<float>::infinity();
-  Floats most = broadcast(-std::numeric_limits<float>::infinity());
-  int64_t i = 0;
-  if (bias) {
-    for (; i + LANES <= keys; i += LANES) {
-      const Floats x = load<Floats>(scores + i) + load<Floats>(bias + i);
-      store(scores + i, x);
-      most = larger(x, most);
-    }
-    for (int64_t tail = i; tail < keys; ++tail) scores[tail] += bias[tail];
-  }
-  for (; i < width; i += LANES) {
-    const Floats x = load<Floats>(scores + i);
-    most = larger(x, most);
-  }
-  const float largest = largest_of(most);
-  Floats sum{};
-  T* out = reinterpret_cast<T*>(weights);
-  for (i = 0; i < width; i += LANES) {
-    const Floats x = load<Floats>(scores + i) - largest;
-    Floats p = exponential(x);
-    p = x < -87.0f ? Floats{} : p;
-    sum += p;
-    store_floats(out + i, p);
-  }
-  return {largest, sum_of(sum)};
-}
-
 // Attention of `queries` (at most QUERIES, rows of slots) to packed keys and values; rows of mixtures, not yet
-// divided by the sum of their weights. `bias` has a row a query, one float before the next.
+// divided by the sum of their weights. `bias` has a row a query, one float before the next, and may be read up
+// to the next 16 keys; null for none.
 template <class T>
 void attend(const uint32_t* query, int64_t query_row, int64_t queries, const uint32_t* keys,
             const uint32_t* values, int64_t count, int64_t head, const float* bias, float* scores,
             uint32_t* weights, Softmax* softmaxes, float* out, int64_t out_row) {
-  const int64_t slots = head / Slots<T>::DEPTH, width = rounded_up(count, LANES);
-  const int64_t weight_row = width / Slots<T>::DEPTH;
+  constexpr int64_t DEPTH = Slots<T>::DEPTH;
+  const int64_t slots = head / DEPTH, width = rounded_up(count, LANES), weight_row = width / DEPTH;
+  const Floats nothing = broadcast(-std::numeric_limits<float>::infinity());
+  Floats lane;
+  for (int i = 0; i < LANES; ++i) lane[i] = i;
   with_count(queries, [&](auto Q) {
-    tiles<T, Q>(query, query_row, keys, LANES, slots * LANES, slots, width / LANES, scores, width);
-    for (int q = 0; q < Q; ++q)
-      softmaxes[q] =
-          softmax<T>(scores + q * width, bias ? bias - q : nullptr, count, weights + q * weight_row);
-    tiles<T, Q>(weights, weight_row, values, head, LANES, weight_row, head / LANES, out, out_row);
+    Floats most[Q];
+    for (int q = 0; q < Q; ++q) most[q] = nothing;
+    in_parts(width / LANES, [&](int64_t first, auto V) {
+      const int64_t from = first * LANES;
+      tile<T, Q, V>(
+          query, query_row, keys + from * slots, LANES, slots * LANES, slots,
+          [&](int q, int v) { return bias ? load<Floats>(bias + from + v * LANES - q) : Floats{}; },
+          [&](int q, int v, Floats sum) {
+            const int64_t left = count - from - v * LANES;
+            if (left < LANES) sum = lane < static_cast<float>(left) ? sum : nothing;
+            store(scores + q * width + from + v * LANES, sum);
+            most[q] = larger(sum, most[q]);
+          });
+    });
+    for (int q = 0; q < Q; ++q) {
+      const float largest = largest_of(most[q]);
+      softmaxes[q] = {largest, softmax<T>(scores + q * width, largest, width, weights + q * weight_row)};
+    }
+    in_parts(head / LANES, [&](int64_t first, auto V) {
+      tile<T, Q, V>(
+          weights, weight_row, values + first * LANES, head, LANES, (count + DEPTH - 1) / DEPTH,
+          [](int, int) { return Floats{}; },
+          [&](int q, int v, Floats sum) { store(out + q * out_row + (first + v) * LANES, sum); });
+    });
   });
 }
 
@@ -295,7 +334,7 @@ void row_attention(const T* q, const T* k, const T* v, int64_t stride, T* out, i
 #pragma omp parallel num_threads(threads)
   {
     static thread_local std::vector<uint32_t> key_space, value_space, query_space, weight_space;
-    static thread_local std::vector<float> score_space, mix_space;
+    static thread_local std::vector<float> score_space, mix_space, bias_space;
 #pragma omp for schedule(dynamic, 1)
     for (int64_t task = 0; task < rows * heads; ++task) {
       const int64_t row = task / heads, h = task % heads, first = starts[row];
@@ -311,14 +350,16 @@ void row_attention(const T* q, const T* k, const T* v, int64_t stride, T* out, i
       const int64_t offset = first * stride + h * head;
       pack_keys(k + offset, stride, count, head, keys);
       pack_values(v + offset, stride, count, head, values);
-      // bias[h][reach - 1 + key - query], so a later query starts one float earlier.
-      const float* of_head = bias + h * (2 * reach - 1) + reach - 1;
+      // bias[h][reach - 1 + key - query], so a later query starts one float earlier; as much of it as this row
+      // needs, with room behind it for keys that only fill a vector.
+      float* near = scratch(bias_space, 2 * count + LANES);
+      std::memcpy(near, bias + h * (2 * reach - 1) + reach - count, (2 * count - 1) * sizeof(float));
       for (int64_t i = 0; i < count; i += QUERIES) {
         const int64_t here = std::min<int64_t>(QUERIES, count - i);
         for (int64_t j = 0; j < here; ++j)
           std::memcpy(query + j * slots, q + offset + (i + j) * stride, slots * sizeof(uint32_t));
         Softmax softmaxes[QUERIES];
-        attend<T>(query, slots, here, keys, values, count, head, of_head - i, scores, weights, softmaxes,
+        attend<T>(query, slots, here, keys, values, count, head, near + count - 1 - i, scores, weights, softmaxes,
                   mixed, head);
         for (int64_t j = 0; j < here; ++j)
           for (int64_t d = 0; d < head; d += LANES)
@@ -365,9 +406,9 @@ void gated_gelu(const T* gate, const T* inner, T* out, int64_t size, int threads
   const int64_t whole = size / LANES;
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t i = 0; i < whole; ++i)
-    store_floats(out + i * LANES, gelu(load_floats(gate + i * LANES)) * load_floats(inner + i * LANES));
+    store_floats(out + i * LANES, gelu<T>(load_floats(gate + i * LANES)) * load_floats(inner + i * LANES));
   for (int64_t i = whole * LANES; i < size; ++i)
-    narrow(gelu(broadcast(widen(gate[i])))[0] * widen(inner[i]), out + i);
+    narrow(gelu<T>(broadcast(widen(gate[i])))[0] * widen(inner[i]), out + i);
 }
 
 // ---- Decoder ------------------------------------------------------------------------------------------
@@ -618,19 +659,23 @@ class Worker {
     const T* k = keys + (m * s.self_groups + group) * s.capacity * s.head;
     const T* v = values + (m * s.self_groups + group) * s.capacity * s.head;
     const T* q = all.query.data() + (m * s.heads + h) * s.head;
-    float* scores = scratch(score_space, rounded_up(count, LANES));
+    const int64_t width = rounded_up(count, LANES);
+    float* scores = scratch(score_space, width);
+    float largest = -std::numeric_limits<float>::infinity();
+    for (int64_t j = 0; j < width; ++j) scores[j] = largest;
     for (int64_t j = 0; j < count; ++j) {
       Floats sum{};
       for (int64_t d = 0; d < s.head; d += LANES) sum += load_floats(q + d) * load_floats(k + j * s.head + d);
       scores[j] = sum_of(sum) + s.self_bias[h * s.capacity + s.position - j];
+      largest = std::max(largest, scores[j]);
     }
-    T* weights = reinterpret_cast<T*>(scratch(weight_space, rounded_up(count, LANES)));
-    const Softmax soft = softmax<T>(scores, nullptr, count, reinterpret_cast<uint32_t*>(weights));
+    T* weights = reinterpret_cast<T*>(scratch(weight_space, width));
+    const float total = softmax<T>(scores, largest, width, reinterpret_cast<uint32_t*>(weights));
     for (int64_t d = 0; d < s.head; d += LANES) {
       Floats sum{};
       for (int64_t j = 0; j < count; ++j) sum += widen(weights[j]) * load_floats(v + j * s.head + d);
       for (int64_t i = 0; i < LANES; ++i)
-        all.mixed.set((m * s.heads + h) * s.head + d + i, sum[i] / soft.sum);
+        all.mixed.set((m * s.heads + h) * s.head + d + i, sum[i] / total);
     }
   }
 
@@ -712,7 +757,7 @@ class Worker {
         const int64_t at = m * s.feed_forward + n, here = std::min(LANES, end - n);
         Floats gate{};
         std::memcpy(&gate, &all.gate[at], here * sizeof(float));
-        gate = gelu(gate);
+        gate = gelu<T>(gate);
         for (int64_t i = 0; i < here; ++i) all.hidden.set(at + i, gate[i] * all.inner[at + i]);
       }
   }

@@ -1,0 +1,49 @@
+"""Products with weights that are laid out once for the CPU's matrix library."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# How many vectors the layout is chosen for; it was measured to be as good for 256 to 4096 of them.
+_VECTORS = 1024
+
+
+class Products:
+    """`x @ linear.weight.T` for many x and some linears, as `torch.nn.functional.linear` has it.
+
+    The library (oneDNN) lays a matrix out anew at every product; keeping it in that layout costs a copy of
+    the matrix and makes bfloat16 about 1.15 and float32 2 times as fast. The layout is made when a matrix is
+    first used: a later change of its weights is not seen.
+    """
+
+    def __init__(self) -> None:
+        self._packed: dict[nn.Linear, Tensor] = {}
+
+    def __call__(self, x_XD: Tensor, linear: nn.Linear) -> Tensor:
+        """[X, D] -> [X, E]."""
+        if not _packs(x_XD):
+            return F.linear(x_XD, linear.weight)
+        packed = self._packed.get(linear)
+        if packed is None:
+            packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), _VECTORS)
+            self._packed[linear] = packed
+        return torch.ops.mkldnn._linear_pointwise(x_XD, packed, None, "none", [], "")
+
+
+def _packs(x: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and platform.machine() in ("x86_64", "AMD64")
+        and torch.backends.mkldnn.is_available()
+        and (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and _multiplies_bfloat16()))
+    )
+
+
+@cache
+def _multiplies_bfloat16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
