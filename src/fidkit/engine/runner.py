@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -11,7 +11,10 @@ from torch import Tensor
 from fidkit import native
 from fidkit.batch import Batch, Context
 from fidkit.config import ReaderConfig
-from fidkit.engine.native_decoder import NativeCache, NativeDecoder, to_int8
+from fidkit.engine import fused
+from fidkit.engine.cuda_decoder import CudaDecoder
+from fidkit.engine.cuda_encoder import CudaEncoder
+from fidkit.engine.native_decoder import NativeDecoder, to_int8
 from fidkit.engine.native_encoder import NativeEncoder
 from fidkit.errors import UsageError
 from fidkit.nn.cache import DecoderCache
@@ -34,7 +37,7 @@ class Runner:
     Args:
         reader: in eval mode; it is left as it is.
         precision: of weights and activations. Anything but `as-is` may cost a copy of the weights.
-        plain: leave the native kernels out, where there are any.
+        plain: leave native kernels, compiled functions and CUDA graphs out, where there are any.
 
     Raises:
         UsageError: no such precision.
@@ -47,12 +50,20 @@ class Runner:
         self.reader = _converted(reader, _dtype(reader, precision)).eval()
         kernels = native.kernels() if _suits_kernels(self.reader) and not plain else None
         self.native = kernels is not None
-        self._run: Run = EncoderLayers.__call__ if kernels is None else NativeEncoder(kernels)
-        if kernels is not None:
-            self._decoder = NativeDecoder(self.reader, kernels, int8=self.int8)
-        elif self.int8:
+        if self.int8 and not self.native:
             self.reader = _copy(self.reader)
             _round_decoder(self.reader)
+        self._run: Run = EncoderLayers.__call__
+        self._decoder: Any = self.reader  # or another with the same `start` and `step`, and caches of its own
+        if kernels is not None:
+            self._run, self._decoder = (
+                NativeEncoder(kernels),
+                NativeDecoder(self.reader, kernels, int8=self.int8),
+            )
+        elif self.reader.embedding.weight.is_cuda and not plain:
+            functions = fused.compiled()
+            self._decoder = CudaDecoder(self.reader, functions)
+            self._run = CudaEncoder(functions, make_room=self._decoder.make_room)
 
     @property
     def config(self) -> ReaderConfig:
@@ -76,15 +87,14 @@ class Runner:
     @torch.no_grad()
     def start(self, context: Context, max_tokens: int, beams: int = 1) -> DecoderCache:
         """Project the context's keys and values; make room for `max_tokens` steps of `beams` rows each."""
-        start = self._decoder.start if self.native else self.reader.start
-        return start(context, max_tokens, beams)
+        cache: DecoderCache = self._decoder.start(context, max_tokens, beams)
+        return cache
 
     @torch.no_grad()
     def step(self, ids_N: Tensor, cache: DecoderCache) -> Tensor:
         """Logits [N, V] (float32) of the token after `ids_N`; the first token is the padding token."""
-        if isinstance(cache, NativeCache):
-            return self._decoder.step(ids_N, cache)
-        return self.reader.step(ids_N, cache)
+        logits: Tensor = self._decoder.step(ids_N, cache)
+        return logits
 
 
 def _dtype(reader: Reader, precision: Precision) -> torch.dtype:

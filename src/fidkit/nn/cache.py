@@ -23,9 +23,11 @@ class DecoderCache:
         beams: W, rows of a question.
         length: positions written so far.
         max_tokens: positions there is room for.
-        self_keys, self_values: [layers, N, G, max_tokens, h].
+        self_keys, self_values: [layers, N, G, max_tokens or more, h].
         cross: per layer, keys and values [B, G, M, h], or None for a layer without cross-attention.
         cross_bias: [B, 1, 1, M], hides padding.
+
+    With `own`, the self-attention caches are those: with room for `max_tokens` positions at least.
 
     Raises:
         FidkitError: the self-attention caches don't fit into memory.
@@ -40,12 +42,15 @@ class DecoderCache:
         max_tokens: int,
         like: Tensor,
         beams: int = 1,
+        own: KeysValues | None = None,
     ) -> None:
-        stack = config.decoder
-        rows = cross_bias.shape[0] * beams
-        shape = (stack.layers, rows, config.kv_heads[0], max_tokens, stack.head_width)
         self.beams, self.length, self.max_tokens = beams, 0, max_tokens
-        self.self_keys, self.self_values = _zeros(shape, like), _zeros(shape, like)
+        if own is None:
+            stack = config.decoder
+            rows = cross_bias.shape[0] * beams
+            shape = (stack.layers, rows, config.kv_heads[0], max_tokens, stack.head_width)
+            own = _zeros(shape, like), _zeros(shape, like)
+        self.self_keys, self.self_values = own
         self.cross = cross
         self.cross_bias = cross_bias
 

@@ -1,0 +1,76 @@
+"""Encoder layers on a GPU: ragged rows without padding, and fused kernels between the products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fidkit.engine.fused import PLAIN, Functions
+from fidkit.engine.row_attention import Attend, Attention, prepare
+from fidkit.nn.encoder import EncoderLayer, EncoderLayers
+from fidkit.nn.layers import FeedForward, GatedFeedForward
+from fidkit.nn.rows import Rows
+
+
+class CudaEncoder:
+    """Runs encoder layers over ragged rows; a `fidkit.nn.encoder.Run`.
+
+    Args:
+        functions: what stands between products, compiled or not.
+        attention: how rows attend to themselves.
+        make_room: frees memory; False if there was none to free.
+    """
+
+    def __init__(
+        self,
+        functions: Functions = PLAIN,
+        attention: Attention = "flex",
+        make_room: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.functions, self.attention, self.make_room = functions, attention, make_room
+
+    def __call__(self, layers: EncoderLayers, x_XD: Tensor, rows: Rows) -> Tensor:
+        """Encode [X, D]; the same type comes back."""
+        if not layers.layers or not len(x_XD):
+            return x_XD
+        try:
+            return self._encode(layers, x_XD, rows)
+        except torch.OutOfMemoryError:
+            if not self.make_room():
+                raise
+        return self._encode(layers, x_XD, rows)
+
+    def _encode(self, layers: EncoderLayers, x: Tensor, rows: Rows) -> Tensor:
+        between, attend, change = self.functions, None, None
+        for layer in layers.layers:
+            assert isinstance(layer, EncoderLayer)
+            norm = layer.attention_norm
+            if change is None:
+                normed = between.first(x, norm)
+            else:
+                x, normed = between.residual(x, change, norm)
+            q, k, v = _projected(layer, normed)
+            attend = attend or prepare(self.attention, layers, rows, q)
+            change = _mixed(layer, attend, q, k, v)
+            x, normed = between.residual(x, change, layer.feed_forward_norm)
+            block = layer.feed_forward
+            assert isinstance(block, FeedForward | GatedFeedForward)
+            change = between.feed_forward(block, normed)
+        assert change is not None
+        return x + change
+
+
+def _projected(layer: EncoderLayer, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    attention = layer.attention
+    q, k, v = (
+        projection(normed).unflatten(-1, (attention.heads, attention.head_width))
+        for projection in (attention.query, attention.key, attention.value)
+    )
+    return q, k, v
+
+
+def _mixed(layer: EncoderLayer, attend: Attend, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    out: Tensor = layer.attention.out(attend(q, k, v).flatten(1))
+    return out
