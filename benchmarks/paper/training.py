@@ -23,7 +23,7 @@ from fidkit.bench.measure import rotated, summary
 from fidkit.bench.questions import Questions, synthetic
 from fidkit.bench.subjects import building
 from fidkit.config import ReaderConfig
-from fidkit.cost import Workload, total_flops, training_state_bytes
+from fidkit.cost import Workload, total_flops, training_activations, training_state_bytes
 from fidkit.reader import Reader
 from paper.record import Book, Deadline, say
 from paper.session import Session
@@ -32,11 +32,8 @@ STAGES = ("encoder_ms", "decoder_ms", "update_ms", "total_ms")
 PEER = "hf"
 CLIP = 1.0
 RATE = 1e-4
-# Bytes of activations that a layer keeps for its backward pass, a token and unit of width, and a query-key
-# pair and head: twice what Korthikanti et al. (2022) count for 16 bits, since residuals are float32 here.
-TOKEN_BYTES, PAIR_BYTES = 68, 10
-LOSS_BYTES = 12
-"""Of one logit: in float32, its softmax and its gradient."""
+# By so much activations may exceed the estimate: the peer's are others.
+RESERVE = 1.25
 # FLOP/s that any machine reaches, to guess the time of the first step.
 SLOWEST = {"cpu": 1e11, "cuda": 5e13}
 
@@ -205,10 +202,9 @@ class Training:
 
     def _bytes(self, session: Session, systems: tuple[str, ...]) -> int:
         """State of all, and the activations of one at a time."""
-        configs = [_config(session, system) for system in systems]
-        return sum(map(training_state_bytes, configs)) + max(
-            activation_bytes(config, self.workload) for config in configs
-        )
+        configs = [_config(session, system).replace(dropout=self.dropout) for system in systems]
+        most = max(training_activations(config, self.workload).total for config in configs)
+        return sum(map(training_state_bytes, configs)) + int(RESERVE * most)
 
     def _measure(
         self,
@@ -253,22 +249,6 @@ class Training:
                     **{stage: summary(values) for stage, values in repeats.items()},
                 )
             )
-
-
-def activation_bytes(config: ReaderConfig, workload: Workload) -> int:
-    """What a training step keeps for the backward pass, generously."""
-    row = [workload.question_tokens + length for length in workload.lengths]
-    source, target = workload.questions * sum(row), workload.questions * workload.output_tokens
-    pairs = workload.questions * sum(n * n for n in row)
-    encoder, decoder = config.encoder, config.decoder
-    cross = sum(config.cross_layers)
-    return (
-        encoder.layers * (source * encoder.width * TOKEN_BYTES + pairs * encoder.heads * PAIR_BYTES)
-        + decoder.layers * target * decoder.width * TOKEN_BYTES
-        + cross * (target * source // workload.questions * decoder.heads * PAIR_BYTES)
-        + cross * source * 2 * config.kv_heads[1] * decoder.head_width * 4
-        + target * config.vocabulary_size * LOSS_BYTES
-    )
 
 
 def _config(session: Session, system: str) -> ReaderConfig:

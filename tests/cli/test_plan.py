@@ -116,8 +116,15 @@ def test_a_training_step(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["stages"][-1]["stage"] == "backward"
     assert found["memory"]["total"] == 16 * found["parameters"]
     assert found["hints"] == []
+    kept, again = (found["memory"][name] for name in ("activations", "checkpointed"))
+    assert found["memory"]["state"] == found["memory"]["total"]
+    assert kept.keys() == {"encoder", "decoder", "logits"}
+    assert sum(again.values()) < sum(kept.values())
     assert run(["plan", "fid-base", "--train"]) == 0
-    assert "a training step of 1 question" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "a training step of 1 question" in out
+    assert "MB a passage token" in out
+    assert "with activation checkpointing" in out
 
 
 def test_a_batch_that_does_not_fit_is_planned_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:

@@ -160,11 +160,16 @@ def _work(flops: int, moved: int) -> tuple[str, str, str]:
 
 def _memory(planned: Plan) -> str:
     usable = f"of {_gb(planned.usable_bytes)} on {planned.prediction.hardware.name}"
+    from fidkit.cost import TrainingMemory
+
     m = planned.memory
-    if m is None:
+    if isinstance(m, TrainingMemory):
+        w, kept = planned.prediction.workload, m.activations.total
+        of_token = kept / (w.questions * sum(w.lengths)) / 1e6
         return (
-            f"memory: {_gb(planned.needed_bytes)} {usable} for weights, gradients and Adam's moments; "
-            "activations come on top"
+            f"memory: {_gb(m.state)} {usable} for weights, gradients and Adam's moments; on top, activations "
+            f"of about {_gb(kept)} ({of_token:,.2f} MB a passage token), or {_gb(m.checkpointed.total)} with "
+            "activation checkpointing"
         )
     return (
         f"memory: {_gb(m.total)} {usable} (weights {_gb(m.weights)}, reading {_gb(m.reading)}, "

@@ -1,6 +1,6 @@
 """What a reader costs before it runs: operations, bytes, time and memory, as functions of its config.
 
-    workload, weights -> parts -> flops, traffic, memory, roofline -> hints -> plan
+    workload, weights -> parts -> flops, traffic, memory, training, roofline -> hints -> plan
 
 No torch here, and of fidkit only its configuration. `fidkit plan` prints all of it.
 """
@@ -8,7 +8,7 @@ No torch here, and of fidkit only its configuration. `fidkit plan` prints all of
 from fidkit.cost.flops import exact_flops, paper_flops, paper_shares, total_flops
 from fidkit.cost.hardware import HARDWARE, Efficiency, Hardware, find_hardware
 from fidkit.cost.hints import Hint, best, suggest
-from fidkit.cost.memory import Memory, batch_memory, largest_batch, training_state_bytes
+from fidkit.cost.memory import Memory, batch_memory, largest_batch
 from fidkit.cost.parts import Part, list_parts
 from fidkit.cost.plan import Plan, make_plan
 from fidkit.cost.roofline import Build, Prediction, StageTime, build, predict
@@ -21,11 +21,19 @@ from fidkit.cost.traffic import (
     step_bytes,
     step_weight_bytes,
 )
+from fidkit.cost.training import (
+    Activations,
+    TrainingMemory,
+    training_activations,
+    training_memory,
+    training_state_bytes,
+)
 from fidkit.cost.weights import parameters, weight_bytes
 from fidkit.cost.workload import Workload, context_vectors
 
 __all__ = [
     "HARDWARE",
+    "Activations",
     "Build",
     "Efficiency",
     "Hardware",
@@ -36,6 +44,7 @@ __all__ = [
     "Plan",
     "Prediction",
     "StageTime",
+    "TrainingMemory",
     "Workload",
     "batch_memory",
     "best",
@@ -58,6 +67,8 @@ __all__ = [
     "store_bytes",
     "suggest",
     "total_flops",
+    "training_activations",
+    "training_memory",
     "training_state_bytes",
     "weight_bytes",
 ]

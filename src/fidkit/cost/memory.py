@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.cost.parts import LOGIT_BYTES
 from fidkit.cost.traffic import cross_cache_bytes, self_cache_bytes
-from fidkit.cost.weights import stage_weights, weight_bytes
+from fidkit.cost.weights import weight_bytes
 from fidkit.cost.workload import (
     Rows,
     Workload,
@@ -16,9 +16,6 @@ from fidkit.cost.workload import (
     memory_rows,
     question_rows,
 )
-
-TRAINING_BYTES = 16  # float32 weight, gradient, and two moments of Adam
-WEIGHT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -75,16 +72,6 @@ def largest_batch(config: ReaderConfig, workload: Workload, available_bytes: int
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
-
-
-def training_state_bytes(config: ReaderConfig) -> int:
-    """Bytes of float32 weights, gradients and Adam's moments; activations come on top.
-
-    The frozen memory encoder has weights only.
-    """
-    sizes = {name: stage.parameters for name, stage in stage_weights(config).items()}
-    frozen = sizes.pop("memory")
-    return TRAINING_BYTES * sum(sizes.values()) + WEIGHT_BYTES * frozen
 
 
 def _reading(config: ReaderConfig, workload: Workload) -> int:

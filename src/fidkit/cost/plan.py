@@ -10,9 +10,10 @@ from fidkit.config import ReaderConfig, StackConfig
 from fidkit.cost.flops import PaperFlops, paper_flops
 from fidkit.cost.hardware import Hardware
 from fidkit.cost.hints import Hint, suggest
-from fidkit.cost.memory import Memory, batch_memory, largest_batch, training_state_bytes
+from fidkit.cost.memory import Memory, batch_memory, largest_batch
 from fidkit.cost.roofline import Build, Prediction, build, predict
 from fidkit.cost.traffic import Intensities, paper_intensities
+from fidkit.cost.training import TrainingMemory, training_memory
 from fidkit.cost.weights import parameters
 from fidkit.cost.workload import Workload
 
@@ -24,7 +25,7 @@ class Plan:
     Attributes:
         prediction: operations, bytes and time by stage.
         parameters: of the reader.
-        memory: bytes of the batch; None for a training step.
+        memory: bytes of the batch, or of the training step.
         needed_bytes: at once; of a training step without its activations.
         largest_batch: most questions that fit; None for a training step.
         store: the memory of a corpus; None where none is stored.
@@ -35,7 +36,7 @@ class Plan:
 
     prediction: Prediction
     parameters: int
-    memory: Memory | None
+    memory: Memory | TrainingMemory
     needed_bytes: int
     largest_batch: int | None
     store: Build | None
@@ -45,7 +46,7 @@ class Plan:
 
     @property
     def training(self) -> bool:
-        return self.memory is None
+        return isinstance(self.memory, TrainingMemory)
 
     @property
     def usable_bytes(self) -> int:
@@ -77,7 +78,7 @@ class Plan:
                 "operational_intensity": asdict(self.intensities),
             },
             "memory": {
-                **(asdict(self.memory) if self.memory else {}),
+                **asdict(self.memory),
                 "total": self.needed_bytes,
                 "usable": self.usable_bytes,
                 "fits": not self.missing_bytes,
@@ -110,7 +111,7 @@ def make_plan(
     Raises:
         UsageError: a dtype without a rate, or a store for a reader that stores nothing.
     """
-    memory = None if training else batch_memory(config, workload)
+    memory = training_memory(config, workload) if training else batch_memory(config, workload)
     store = None
     if corpus_passages is not None:
         store = build(config, workload, hardware, passages=corpus_passages, codec=workload.memory)
@@ -118,7 +119,7 @@ def make_plan(
         prediction=predict(config, workload, hardware, training=training),
         parameters=parameters(config),
         memory=memory,
-        needed_bytes=training_state_bytes(config) if memory is None else memory.total,
+        needed_bytes=memory.total if isinstance(memory, Memory) else memory.state,
         largest_batch=None if training else largest_batch(config, workload, hardware.usable_bytes),
         store=store,
         paper=paper_flops(config, workload),

@@ -1,0 +1,184 @@
+"""Memory of a training step: what stays from step to step, and what forward passes keep for backward ones.
+
+Activations are counted as the plain reader keeps them on a CPU. It stores attention weights. Residuals,
+norms and softmax are float32, what matrix products read has the workload's dtype (`bf16` is autocast). On a
+GPU, norms and dropout keep less. With checkpointing, a layer keeps its input alone and is computed again in
+the backward pass, one layer at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fidkit.config import ReaderConfig, StackConfig
+from fidkit.cost.weights import stage_weights
+from fidkit.cost.workload import Rows, Workload, context_vectors, live_rows, question_rows
+
+STATE_BYTES = 16  # float32 weight, gradient, and two moments of Adam
+FLOAT_BYTES = 4
+LOGIT_BYTES = 12
+"""Of one logit: in float32, its log-softmax and its gradient, at the beginning of the backward pass."""
+NORM_BYTES = 8
+"""Of one value that a norm reads: in float32, as it is and divided by the root mean square."""
+
+
+def training_state_bytes(config: ReaderConfig) -> int:
+    """Bytes of float32 weights, gradients and Adam's moments; activations come on top.
+
+    The frozen memory encoder has weights only.
+    """
+    sizes = {name: stage.parameters for name, stage in stage_weights(config).items()}
+    frozen = sizes.pop("memory")
+    return STATE_BYTES * sum(sizes.values()) + FLOAT_BYTES * frozen
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Bytes that a training step keeps for its backward pass.
+
+    Attributes:
+        encoder: of layers that are trained; the frozen memory encoder keeps nothing.
+        decoder: of its layers, with the keys and values of cross-attention.
+        logits: of all target tokens.
+    """
+
+    encoder: int
+    decoder: int
+    logits: int
+
+    @property
+    def total(self) -> int:
+        return self.encoder + self.decoder + self.logits
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """Bytes of a training step.
+
+    Attributes:
+        state: weights, gradients and moments.
+        activations: on top.
+        checkpointed: the same if layers are computed again in the backward pass.
+    """
+
+    state: int
+    activations: Activations
+    checkpointed: Activations
+
+
+def training_memory(config: ReaderConfig, workload: Workload) -> TrainingMemory:
+    """Bytes that a training step over given targets needs."""
+    return TrainingMemory(
+        state=training_state_bytes(config),
+        activations=training_activations(config, workload),
+        checkpointed=training_activations(config, workload, checkpointing=True),
+    )
+
+
+def training_activations(
+    config: ReaderConfig, workload: Workload, *, checkpointing: bool = False
+) -> Activations:
+    """What a training step keeps of a batch.
+
+    Args:
+        config: the reader; its dropout counts.
+        workload: the batch, with targets of `output_tokens`.
+        checkpointing: layers are computed again in the backward pass.
+    """
+    keeps = _Keeps(config, workload)
+    encoders = [
+        (layers, rows)
+        for layers, rows in (
+            (config.memory_layers, question_rows(workload)),
+            (config.live, live_rows(workload)),
+        )
+        if layers
+    ]
+    decoders = [keeps.decoder_layer(reads) for reads in config.cross_layers]
+    encoder = sum(keeps.edge(rows.tokens, config.encoder) for _, rows in encoders)
+    if checkpointing:
+        encoder += sum(layers * rows.tokens * config.encoder.width for layers, rows in encoders) * FLOAT_BYTES
+        encoder += max((keeps.encoder_layer(rows) for _, rows in encoders), default=0)
+        inputs = len(decoders) * keeps.targets * config.decoder.width * FLOAT_BYTES
+        decoder = inputs + max(decoders)
+    else:
+        encoder += sum(layers * keeps.encoder_layer(rows) for layers, rows in encoders)
+        decoder = sum(decoders)
+    finished = live_rows(workload).tokens + question_rows(workload).tokens
+    return Activations(
+        encoder=encoder + keeps.last_norm(finished, config.encoder),
+        decoder=decoder + keeps.context() + keeps.around_decoder(),
+        logits=keeps.targets * config.vocabulary_size * LOGIT_BYTES,
+    )
+
+
+class _Keeps:
+    """Bytes that layers keep of a batch."""
+
+    def __init__(self, config: ReaderConfig, workload: Workload) -> None:
+        self.config, self.workload = config, workload
+        self.size = workload.value_bytes
+        self.drops = 1 if config.dropout else 0
+        self.targets = workload.questions * workload.output_tokens
+
+    def encoder_layer(self, rows: Rows) -> int:
+        stack = self.config.encoder
+        return self._self_attention(rows, stack, stack.heads) + self._feed_forward(rows.tokens, stack)
+
+    def decoder_layer(self, reads: bool) -> int:
+        """With or without cross-attention, whose keys and values are not the layer's."""
+        stack, kv_heads = self.config.decoder, self.config.kv_heads[0]
+        rows = Rows(self.targets, self.targets * self.workload.output_tokens)
+        layer = self._self_attention(rows, stack, kv_heads) + self._feed_forward(self.targets, stack)
+        return layer + (self._cross_attention(stack) if reads else 0)
+
+    def context(self) -> int:
+        """The context as products read it, and keys and values of all layers that do."""
+        readers = sum(self.config.cross_layers)
+        shared = self.config.kv_heads[1] * self.config.decoder.head_width
+        vectors = self.workload.questions * context_vectors(self.config, self.workload)
+        read = self.config.encoder.width * self._read_by(2 * readers)
+        return vectors * (read + readers * 2 * shared * self.size)
+
+    def edge(self, tokens: int, stack: StackConfig) -> int:
+        """What drops out of a stack's input."""
+        return tokens * stack.width * FLOAT_BYTES * self.drops
+
+    def last_norm(self, tokens: int, stack: StackConfig) -> int:
+        """The final norm of a stack, and what drops out after it."""
+        return tokens * stack.width * NORM_BYTES + self.edge(tokens, stack)
+
+    def around_decoder(self) -> int:
+        """Before the first layer and after the last, up to what the head reads."""
+        stack = self.config.decoder
+        ends = self.edge(self.targets, stack) + self.last_norm(self.targets, stack)
+        return ends + self.targets * stack.width * self.size
+
+    def _self_attention(self, rows: Rows, stack: StackConfig, kv_heads: int) -> int:
+        values = 2 * (stack.heads + kv_heads) * stack.head_width  # of queries, keys, values and the mixture
+        return self._sublayer(rows.tokens, stack, 3, values) + self._weights(rows.pairs, stack)
+
+    def _cross_attention(self, stack: StackConfig) -> int:
+        pairs = self.targets * context_vectors(self.config, self.workload)
+        values = 2 * stack.heads * stack.head_width  # of queries and the mixture
+        return self._sublayer(self.targets, stack, 1, values) + self._weights(pairs, stack)
+
+    def _feed_forward(self, tokens: int, stack: StackConfig) -> int:
+        if self.config.block == "t5-v1.1":  # gate, its activation, inner, their product; dropout's mask
+            return self._sublayer(tokens, stack, 2, (4 + self.drops) * stack.feed_forward)
+        # The activation; dropout's mask and what it leaves.
+        return self._sublayer(tokens, stack, 1, (1 + 2 * self.drops) * stack.feed_forward)
+
+    def _sublayer(self, tokens: int, stack: StackConfig, products: int, values: int) -> int:
+        """The norm, what products read of it, `values` a token inside, and dropout's mask after."""
+        read = stack.width * (NORM_BYTES + self._read_by(products))
+        return tokens * (read + (values + stack.width * self.drops) * self.size)
+
+    def _read_by(self, products: int) -> int:
+        """Bytes of a float32 value that products read: autocast makes a copy for each of them."""
+        return FLOAT_BYTES if self.size == FLOAT_BYTES else products * self.size
+
+    def _weights(self, pairs: int, stack: StackConfig) -> int:
+        """Attention weights: the softmax, dropout's mask, and what the product with values reads."""
+        another = self.size if self.drops or self.size != FLOAT_BYTES else 0
+        return pairs * stack.heads * (FLOAT_BYTES * (1 + self.drops) + another)
