@@ -1,5 +1,7 @@
 """Parameters and their bytes, against the reader itself."""
 
+import re
+
 import pytest
 import torch
 
@@ -22,7 +24,7 @@ def stage_of(name: str) -> str:
     for stage, prefixes in OF_STAGE.items():
         if name.startswith(prefixes):
             return stage
-    return "decoder"
+    return "projection" if re.search(r"cross_attention\.(key|value)\.", name) else "decoder"
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -44,7 +46,7 @@ def test_every_stage_owns_what_its_module_owns(changed: dict[str, object]) -> No
     point: ReaderConfig = config("tiny-fid").replace(**changed)
     with torch.device("meta"):
         reader = Reader(point)
-    found: dict[str, int] = dict.fromkeys([*OF_STAGE, "decoder"], 0)
+    found: dict[str, int] = dict.fromkeys([*OF_STAGE, "projection", "decoder"], 0)
     for parameter_name, parameter in reader.named_parameters():
         found[stage_of(parameter_name)] += parameter.numel()
     assert {stage: owned.parameters for stage, owned in stage_weights(point).items()} == found

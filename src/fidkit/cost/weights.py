@@ -85,7 +85,7 @@ class Weights:
 
 
 def stage_weights(config: ReaderConfig) -> dict[str, Weights]:
-    """What a reader owns, by stage: embedding, memory, question, live, decoder, head.
+    """What a reader owns, by stage: embedding, memory, question, live, projection, decoder, head.
 
     Shared tables count once, in `embedding`. The memory encoder has a frozen table of its own.
     """
@@ -97,6 +97,7 @@ def stage_weights(config: ReaderConfig) -> dict[str, Weights]:
         "memory": _with(_encoder(config, config.memory_layers), V * D if config.memory_layers else 0),
         "question": _encoder(config, config.memory_layers),
         "live": _with(live, D),
+        "projection": Weights(context_matrices(config) * sum(config.cross_layers), 0),
         "decoder": _decoder(config),
         "head": Weights([] if config.tied_head else [head_matrix(config)], 0),
     }
@@ -108,10 +109,14 @@ def parameters(config: ReaderConfig) -> int:
 
 
 def weight_bytes(config: ReaderConfig, workload: Workload) -> dict[str, int]:
-    """Bytes of all weights in memory, by stage; encoders in `dtype`, decoder in `decoder_dtype`."""
-    decoder = workload.decoder_matrices
+    """Bytes of all weights in memory, by stage; what every step reads is in `decoder_dtype`, the rest in `dtype`.
+
+    Cross keys and values are projected once a question, a product of many rows: rounding their matrices
+    would save no time.
+    """
+    steps = workload.decoder_matrices
     return {
-        name: stage.bytes(decoder if name in ("decoder", "head") else workload.dtype, workload.dtype)
+        name: stage.bytes(steps if name in ("decoder", "head") else workload.dtype, workload.dtype)
         for name, stage in stage_weights(config).items()
     }
 
@@ -130,7 +135,7 @@ def _decoder(config: ReaderConfig) -> Weights:
     norms = 1  # the final one
     for reads in config.cross_layers:
         matrices += self_matrices(stack, config.kv_heads[0]) + feed_forward_matrices(config, stack)
-        matrices += cross_matrices(config) + context_matrices(config) if reads else []
+        matrices += cross_matrices(config) if reads else []
         norms += 3 if reads else 2
     return Weights(matrices, norms * stack.width + config.relative_buckets * stack.heads)
 

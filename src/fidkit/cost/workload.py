@@ -33,8 +33,8 @@ class Workload:
         output_tokens: T, tokens of an answer, end of sequence included.
         beams: W, hypotheses a question; they share the cross-attention caches.
         dtype: of activations, caches and weights: `float32` or `bf16`.
-        decoder_dtype: of the matrices of the decoder's layers and of the head, unless that is the embedding
-            table too (tied): also `int8` (weight-only). None: `dtype`.
+        decoder_dtype: of the matrices that every step reads (the decoder's, without those of cross keys and
+            values; the head, unless that is the embedding table too): also `int8` (weight-only). None: `dtype`.
         padded: rows are filled up to the longest, and their padding is computed on and cached, as common
             implementations of FiD do. Else rows are packed, as here.
         memory: where the memory of passages comes from in a reader with memory layers: `computed` now, or
