@@ -22,7 +22,7 @@ LEAST_ROOM, LEAST_CAPACITY = 256, 64
 TRACED = Functions(
     *(
         Compiled(function, dynamic=True, backend="eager")
-        for function in (PLAIN.norm, PLAIN.add_norm, PLAIN.gated_gelu, PLAIN.weigh)
+        for function in (PLAIN.norm, PLAIN.add_norm, PLAIN.gated_gelu, PLAIN.weigh, PLAIN.causal_row)
     )
 )
 
@@ -262,8 +262,7 @@ def test_compiled_functions_are_the_plain_ones() -> None:
         tokens = torch.randint(0, 37, (3, 2 * beams))
         found, wanted = (steps(source, context, beams, tokens) for source in (decoder, reader))
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
-    for function in (compiled().norm, compiled().add_norm, compiled().gated_gelu, compiled().weigh):
-        assert function.compiled is not None
+    assert all(function.compiled is not None for function in vars(compiled()).values())
 
 
 # On a device
@@ -327,12 +326,11 @@ class TestOnCuda:
         reader = random_reader(wide()).cuda()
         with torch.no_grad():
             context = reader.read(batch_of(EXAMPLES).to("cuda"))
-        decoder = CudaDecoder(reader)
-        allocated = []
+        decoder, allocated = CudaDecoder(reader), []
         for _ in range(3):
-            decoder.start(context, 4)
+            held = decoder.start(context, 100_000).step.nbytes
             decoder.make_room()
             gc.collect()
             torch.cuda.synchronize()
             allocated.append(torch.cuda.memory_allocated())
-        assert allocated[1] == allocated[2]
+        assert allocated[2] - allocated[1] < held / 4

@@ -31,14 +31,14 @@ ATTENTION = pytest.mark.parametrize("attention", ["flex", "sdpa"])
 
 
 @pytest.fixture(autouse=True)
-def _flex_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FlexAttention uncompiled, for any number of vectors."""
-    if torch.cuda.is_available():
+def _flex_as_it_is(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU: FlexAttention uncompiled, for any number of vectors."""
+    if request.node.get_closest_marker("gpu"):
         return
     monkeypatch.setattr(row_attention, "_FEW", 1)
     monkeypatch.setattr(row_attention, "_NARROWEST", 1)
     monkeypatch.setattr(
-        row_attention, "_compiled_flex", lambda: lambda *args, instead: packed_attention(*args)
+        row_attention, "compiled_flex", lambda: lambda *args, instead: packed_attention(*args)
     )
 
 
@@ -143,7 +143,7 @@ def test_bias_by_distance_holds_all_there_is(most: int) -> None:
 def test_other_lengths_compile_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     counter = CompileCounter()
     flex = torch.compile(lambda *args: packed_attention(*args), backend=counter)
-    monkeypatch.setattr(row_attention, "_compiled_flex", lambda: lambda *args, instead: flex(*args))
+    monkeypatch.setattr(row_attention, "compiled_flex", lambda: lambda *args, instead: flex(*args))
     layers, check = attends()
     for lengths in ([256] * 5, [5, 7, 0, 300, 20, 900], [130] * 17, [2000]):
         rows = rows_of(lengths)
@@ -171,7 +171,7 @@ def test_without_a_compiler_rows_are_padded(
         raise RuntimeError("no compiler")
 
     flex = Compiled(packed_attention, backend=broken)
-    monkeypatch.setattr(row_attention, "_compiled_flex", lambda: flex)
+    monkeypatch.setattr(row_attention, "compiled_flex", lambda: flex)
     layers, check = attends()
     rows = rows_of([20, 3, 0, 9])
     attend = FlexRows(layers, rows)

@@ -8,6 +8,7 @@ they need. Letters as in `fidkit.nn`; N rows, W of them of each question.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import weakref
@@ -23,7 +24,7 @@ from fidkit.nn.attention import KeysValues
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.decoder import Decoder, DecoderLayer
 from fidkit.nn.layers import FeedForward, GatedFeedForward
-from fidkit.nn.positions import causal_bias, key_mask_bias
+from fidkit.nn.positions import key_mask_bias
 from fidkit.reader import Reader
 
 log = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ class StaticStep:
 
     def record(self) -> None:
         """Make a CUDA graph of the step. Leaves any contents in the caches."""
-        side, current = torch.cuda.Stream(), torch.cuda.current_stream()
+        side, current = _side_stream(self.ids.device), torch.cuda.current_stream()
         side.wait_stream(current)
         with torch.cuda.stream(side):
             for _ in range(_WARM_UP_STEPS):
@@ -157,7 +158,7 @@ class StaticStep:
         current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         # Other threads may go on using the device.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
             self.logits = self.run()
         self.graph = graph
 
@@ -176,7 +177,7 @@ class StaticStep:
         between, layers = self.between, self.layers
         norms = [*(layer.self_attention_norm for layer in layers[1:]), self.decoder.norm]
         x = self.decoder.embedding(self.ids)
-        bias_1HT = self.self_bias.index_select(0, self.position)
+        bias_1HT = between.causal_row(self.self_bias, self.position)
         normed = between.first(x, layers[0].self_attention_norm)
         for number, (layer, next_norm) in enumerate(zip(layers, norms, strict=True)):
             change = self._mix(layer, number, normed, bias_1HT)
@@ -316,7 +317,12 @@ def _spare_bytes(device: torch.device) -> float:
 
 
 def _self_bias(decoder: Decoder, capacity: int) -> Tensor:
-    """[T, H, T], float32: by position of query and key; keys after the query are hidden."""
+    """[H, capacity], float32: by distance into the past."""
     places = torch.arange(capacity, device=decoder.relative_bias.weight.device)
-    bias = decoder.relative_bias(places, places).float() + causal_bias(places, places)
-    return bias[0].transpose(0, 1).contiguous()
+    return decoder.relative_bias(places[-1:], places)[0, :, 0].float().flip(-1).contiguous()
+
+
+@functools.cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all recordings: libraries keep workspace for every stream that they have seen."""
+    return torch.cuda.Stream(device)

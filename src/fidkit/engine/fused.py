@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fidkit.nn.layers import FeedForward, GatedFeedForward, RMSNorm
+from fidkit.nn.positions import HIDDEN
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,17 @@ def weigh(scores: Tensor, bias: Tensor) -> Tensor:
     return (scores.float() + bias).softmax(-1).to(scores.dtype)
 
 
+def causal_row(bias_HT: Tensor, position: Tensor) -> Tensor:
+    """Bias [1, H, T] of the keys at 0 .. T - 1 for the query at `position` [1]; later keys are hidden.
+
+    Args:
+        bias_HT: float32, by distance into the past.
+        position: of the query; a tensor, so that one step is like the next.
+    """
+    distance_T = position - torch.arange(bias_HT.shape[1], device=bias_HT.device)
+    return bias_HT[:, distance_T.clamp(min=0)].masked_fill(distance_T < 0, HIDDEN)[None]
+
+
 @dataclass(frozen=True)
 class Functions:
     """The functions above, compiled or as they are."""
@@ -50,6 +62,7 @@ class Functions:
     add_norm: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]] = add_norm
     gated_gelu: Callable[[Tensor, Tensor], Tensor] = gated_gelu
     weigh: Callable[[Tensor, Tensor], Tensor] = weigh
+    causal_row: Callable[[Tensor, Tensor], Tensor] = causal_row
 
     def first(self, x: Tensor, norm: RMSNorm) -> Tensor:
         """What the first layer reads of the states."""
@@ -106,4 +119,4 @@ PLAIN = Functions()
 @functools.cache
 def compiled() -> Functions:
     """All of them compiled, for any number of vectors at once."""
-    return Functions(*(Compiled(function, dynamic=True) for function in (norm, add_norm, gated_gelu, weigh)))
+    return Functions(*(Compiled(f, dynamic=True) for f in (norm, add_norm, gated_gelu, weigh, causal_row)))

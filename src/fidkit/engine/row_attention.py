@@ -165,7 +165,7 @@ class FlexRows:
         for counts, numbers in (self.blocks[:2], self.blocks[2:]):
             _varying(counts, 2)
             _varying(numbers, 2, 3)
-        self.row_X = _varying(rows.row_X, 0)
+        self.row_X = _varying(rows.row_X.int(), 0)
 
     def __call__(self, q_XHh: Tensor, k_XHh: Tensor, v_XHh: Tensor) -> Tensor:
         """Mixed values [X, H, h]."""
@@ -175,7 +175,7 @@ class FlexRows:
             return PaddedRows(self.layers, self.rows, q_XHh.dtype)(q_XHh, k_XHh, v_XHh)[None].transpose(1, 2)
 
         q, k, v = (_varying(x.transpose(0, 1)[None], 2) for x in (q_XHh, k_XHh, v_XHh))
-        flex = _compiled_flex()
+        flex = compiled_flex()
         mixed: Tensor = flex(q, k, v, self.row_X, self.bias_Hd, self.blocks, instead=padded)
         return mixed[0].transpose(0, 1)
 
@@ -226,7 +226,8 @@ def bias_by_distance(layers: EncoderLayers) -> Tensor:
 
 
 @functools.cache
-def _compiled_flex() -> Compiled:
+def compiled_flex() -> Compiled:
+    """`packed_attention`, compiled."""
     return Compiled(packed_attention)
 
 
