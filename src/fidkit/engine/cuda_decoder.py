@@ -24,7 +24,7 @@ from fidkit.nn.attention import KeysValues
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.decoder import Decoder, DecoderLayer
 from fidkit.nn.layers import FeedForward, GatedFeedForward
-from fidkit.nn.positions import key_mask_bias
+from fidkit.nn.positions import HIDDEN, key_mask_bias
 from fidkit.reader import Reader
 
 log = logging.getLogger(__name__)
@@ -129,9 +129,8 @@ class StaticStep:
                 old[:B, :, M:].zero_()
                 old[B:].zero_()
             cross.append((kept[0][:B, :, :M], kept[1][:B, :, :M]))
-        hidden = torch.zeros(caches.cross_bias.shape[::3], dtype=torch.bool, device=self.ids.device)
-        hidden[:B, :M] = context.mask_BM
-        caches.cross_bias.copy_(key_mask_bias(hidden))
+        caches.cross_bias.fill_(HIDDEN)
+        caches.cross_bias[:B, ..., :M] = key_mask_bias(context.mask_BM)
         for own in (caches.self_keys, caches.self_values):
             own.zero_()
         self.position.zero_()
