@@ -9,54 +9,36 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import rows
+import summaries
 from paper import page, plots
 from paper.sections import sections
 
 ROOT = Path(__file__).resolve().parents[1]
 CARD = ROOT / "src/fidkit/assets/reader/README.md"
-TABLES = {"quality": "quality.jsonl", "one-passage": "quality-one-passage.jsonl"}
-DOCS = ROOT / "docs"
-CONTEXTS = {
-    "gold": "one passage that holds the answer",
-    "foreign-gold": "one passage of another question",
-    "none": "no passage",
-    "retrieved": "retrieved",
-    "foreign": "retrieved for another question",
+TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
+    "quality": (summaries.quality, "quality.jsonl"),
+    "one-passage": (summaries.quality, "quality-one-passage.jsonl"),
+    "speed-real": (summaries.speed, "bench-real.jsonl"),
+    "speed-full": (summaries.speed, "bench-full.jsonl"),
 }
+"""How each marked table is made, and of which rows."""
+DOCS = ROOT / "docs"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Render measured rows into the documents.")
     parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
     options = parser.parse_args()
-    tables = {mark: quality_table(list(rows.read(rows.RESULTS / file))) for mark, file in TABLES.items()}
+    tables = {mark: make(list(rows.read(rows.RESULTS / file))) for mark, (make, file) in TABLES.items()}
     stale = [path for path in (ROOT / "README.md", CARD) if update(path, tables, options.check)]
     stale += reproduce(rows.RESULTS, DOCS, options.check)
     if options.check and stale:
         sys.exit(f"{', '.join(map(str, stale))}: not what the rows say; run python benchmarks/render.py")
-
-
-def quality_table(records: list[dict[str, Any]]) -> str:
-    """EM / F1 of the reader that was measured last, a line a context, a column a dataset."""
-    if not records:
-        return "Not measured yet."
-    current = [r for r in records if r["fingerprint"] == records[-1]["fingerprint"]]
-    datasets = list(dict.fromkeys(r["dataset"] for r in current))
-    lines = [f"| the reader sees | {' | '.join(datasets)} |", "|---|" + "---|" * len(datasets)]
-    for context, words in CONTEXTS.items():
-        for n in sorted({r["passages"] for r in current if r["context"] == context}):
-            cells = {r["dataset"]: _cell(r) for r in current if (r["context"], r["passages"]) == (context, n)}
-            label = words if n == 1 else f"{n} passages, {words}"
-            lines.append(f"| {label} | {' | '.join(cells.get(d, '') for d in datasets)} |")
-    return "\n".join([*lines, "", "Each cell: exact match / F1 in percent (number of questions)."])
-
-
-def _cell(record: dict[str, Any]) -> str:
-    return f"{record['em']:.1f} / {record['f1']:.1f} ({record['n']})"
 
 
 def update(path: Path, tables: dict[str, str], check: bool) -> bool:

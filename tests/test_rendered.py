@@ -7,10 +7,7 @@ from fidkit import Reader, checkpoint
 
 
 def tables() -> dict[str, str]:
-    return {
-        mark: render.quality_table(list(rows.read(rows.RESULTS / file)))
-        for mark, file in render.TABLES.items()
-    }
+    return {mark: make(list(rows.read(rows.RESULTS / file))) for mark, (make, file) in render.TABLES.items()}
 
 
 def test_documents_say_what_the_rows_say() -> None:

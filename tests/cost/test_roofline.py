@@ -97,23 +97,6 @@ def test_predictions_on_a_tpu_are_near_the_papers_times(
     assert found["decoder_ms"] / questions == pytest.approx(decoder, rel=0.30)
 
 
-@pytest.mark.parametrize(
-    ("name", "step", "decoder"),
-    [("fid-base", 20.7, 1141), ("+LSA", 8.8, 363), ("+MQ", 7.0, 229), ("base-XL", 65.9, 2126)],
-)
-def test_predictions_on_a_cpu_are_near_the_prototypes(name: str, step: float, decoder: float) -> None:
-    """Measured with native streaming kernels on the machine that `cpu-2core` describes."""
-    found = predict(VARIANTS[name][0], Workload(), HARDWARE["cpu-2core"])
-    assert found.step_ms == pytest.approx(step, rel=0.15)
-    assert found.predicted["decoder_ms"] == pytest.approx(decoder, rel=0.15)
-    assert found.predicted["encoder_ms"] == pytest.approx(3510, rel=0.1)
-
-
-def test_ragged_passages_on_a_cpu_are_near_the_prototype() -> None:
-    found = predict(config("fid-base"), Workload(passage_tokens=101), HARDWARE["cpu-2core"])
-    assert found.predicted["encoder_ms"] == pytest.approx(1770, rel=0.15)
-
-
 def test_claims_of_the_paper_hold_on_an_h200() -> None:
     """Decoder's share, order of the variants, and when a larger decoder is free."""
 

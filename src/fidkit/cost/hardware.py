@@ -238,26 +238,26 @@ HARDWARE = {
         ),
         Hardware(
             name="cpu-2core",
-            matrix_tflops={"float32": 0.19, "bf16": 0.85, "int8": 1.68},
-            bandwidth_gbs=46,
+            matrix_tflops={"float32": 0.50, "bf16": 1.0, "int8": 2.0},
+            bandwidth_gbs=50,
             memory_gb=16,
             store_gbs=14,
             source="measured with torch 2.13 on 2 cores of an AMD EPYC of the Zen 5 generation (avx512_bf16, "
-            "no AMX); store: rows in the page cache; memory: assumed. Efficiencies from prototypes with "
-            "native streaming kernels on the same machine, each within 30 %",
+            "no AMX); store: rows in the page cache; memory: assumed. Efficiencies: of the native kernels "
+            "there, which docs/reproduce.md holds against measurements",
             efficiency={
-                # Typical against best rate of a large bf16 product: 750 of 850 GFLOP/s.
-                "linear": Efficiency(compute=0.88, traffic=0.70),
-                # Fused attention with an additive bias: 135 GFLOP/s.
-                "encoder_attention": Efficiency(compute=0.16, traffic=0.70),
-                # Steps of FiD, LSA and XL: 30 to 33 of 46 GB/s.
-                "decoder_weights": Efficiency(compute=0.88, traffic=0.68),
-                "decoder_attention": Efficiency(compute=0.18, traffic=0.68),
-                # Multi-query attention of 12 to 32 heads is bound by arithmetic: 150 to 170 GFLOP/s.
-                "shared_attention": Efficiency(compute=0.18, traffic=0.68),
+                # Products of a base encoder's layers: 900 of 1,040 GFLOP/s.
+                "linear": Efficiency(compute=0.86, traffic=0.80),
+                # 400 GFLOP/s, with the relative bias.
+                "encoder_attention": Efficiency(compute=0.38, traffic=0.80),
+                # Streams at 0.83 to 0.9 of what a plain sum reads; products of many rows at 230 GFLOP/s.
+                "decoder_weights": Efficiency(compute=0.23, traffic=0.85),
+                "decoder_attention": Efficiency(compute=0.20, traffic=0.80),
+                "shared_attention": Efficiency(compute=0.30, traffic=0.80),
             },
-            # Compiled norms, residuals and activations: 0.46 s where moving their operands takes 0.074 s.
-            elementwise=6.0,
+            # Norms, residuals and activations, from caches rather than from memory.
+            elementwise=1.5,
+            step_us=100,
         ),
     )
 }

@@ -109,7 +109,7 @@ def parameters(config: ReaderConfig) -> int:
 
 
 def weight_bytes(config: ReaderConfig, workload: Workload) -> dict[str, int]:
-    """Bytes of all weights in memory, by stage; what every step reads is in `decoder_dtype`, the rest in `dtype`.
+    """Bytes of weights in memory, by stage: what every step reads in `decoder_dtype`, the rest in `dtype`.
 
     Cross keys and values are projected once a question, a product of many rows: rounding their matrices
     would save no time.

@@ -34,7 +34,8 @@ class Workload:
         beams: W, hypotheses a question; they share the cross-attention caches.
         dtype: of activations, caches and weights: `float32` or `bf16`.
         decoder_dtype: of the matrices that every step reads (the decoder's, without those of cross keys and
-            values; the head, unless that is the embedding table too): also `int8` (weight-only). None: `dtype`.
+            values; the head, unless that is the embedding table too): also `int8`, weight-only.
+            None: `dtype`.
         padded: rows are filled up to the longest, and their padding is computed on and cached, as common
             implementations of FiD do. Else rows are packed, as here.
         memory: where the memory of passages comes from in a reader with memory layers: `computed` now, or

@@ -25,7 +25,7 @@ Precision = Literal["auto", "as-is", "float32", "bfloat16", "int8"]
 """What a reader computes with.
 
 `auto`: bfloat16 where the device multiplies it in hardware, else float32. `as-is`: what the weights are.
-`int8`: bfloat16, with the decoder's matrices rounded to 8 bits.
+`int8`: bfloat16, with the matrices that every step of the decoder reads rounded to 8 bits.
 """
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -132,10 +132,17 @@ def _suits_kernels(reader: Reader) -> bool:
     )
 
 
+def _once(name: str) -> bool:
+    """Whether a matrix is used once a question, for many vectors: rounding it would save no time."""
+    return name.endswith(("cross_attention.key.weight", "cross_attention.value.weight"))
+
+
 @torch.no_grad()
 def _round_decoder(reader: Reader) -> None:
     """What int8 weights compute, without their speed: the same numbers in the reader's own type."""
-    matrices: list[Tensor] = [p for p in reader.decoder.layers.parameters() if p.ndim == 2]
+    matrices: list[Tensor] = [
+        p for name, p in reader.decoder.layers.named_parameters() if p.ndim == 2 and not _once(name)
+    ]
     if not reader.config.tied_head:
         matrices.append(reader.head_weight)
     for weight in matrices:

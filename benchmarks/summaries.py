@@ -1,0 +1,69 @@
+"""Measured rows as the small tables of README and model card."""
+
+from __future__ import annotations
+
+from typing import Any
+
+CONTEXTS = {
+    "gold": "one passage that holds the answer",
+    "foreign-gold": "one passage of another question",
+    "none": "no passage",
+    "retrieved": "retrieved",
+    "foreign": "retrieved for another question",
+}
+SUBJECTS = {
+    "hf": "FiD on transformers, as it comes",
+    "hf-eager": "the same, eager attention",
+    "hf-compile": "the same, compiled",
+    "decoder-only": "decoder-only model of 0.5B, one prompt",
+}
+NOTHING = "Not measured yet."
+
+
+def quality(records: list[dict[str, Any]]) -> str:
+    """EM / F1 of the reader that was measured last, a line a context, a column a dataset."""
+    if not records:
+        return NOTHING
+    current = [r for r in records if r["fingerprint"] == records[-1]["fingerprint"]]
+    datasets = list(dict.fromkeys(r["dataset"] for r in current))
+    lines = [f"| the reader sees | {' | '.join(datasets)} |", "|---|" + "---|" * len(datasets)]
+    for context, words in CONTEXTS.items():
+        for n in sorted({r["passages"] for r in current if r["context"] == context}):
+            cells = {r["dataset"]: _cell(r) for r in current if (r["context"], r["passages"]) == (context, n)}
+            label = words if n == 1 else f"{n} passages, {words}"
+            lines.append(f"| {label} | {' | '.join(cells.get(d, '') for d in datasets)} |")
+    return "\n".join([*lines, "", "Each cell: exact match / F1 in percent (number of questions)."])
+
+
+def _cell(record: dict[str, Any]) -> str:
+    return f"{record['em']:.1f} / {record['f1']:.1f} ({record['n']})"
+
+
+def speed(records: list[dict[str, Any]]) -> str:
+    """Medians of one run of `fidkit bench`, a line a subject, and the command that makes it again."""
+    if not records:
+        return NOTHING
+    last = records[-1]
+    run = [r for r in records if (r["git"], r["command"]) == (last["git"], last["command"])]
+    lines = ["| | encoder ms | decoder ms | total ms | times `hf` |", "|---|---|---|---|---|"]
+    for record in run:
+        cells = [f"{record[stage]['median']:,.0f}" for stage in ("encoder_ms", "decoder_ms", "total_ms")]
+        faster = record["faster_than"].get("hf")
+        cells.append(f"{faster['total_ms']:.2f}" if faster else "1")
+        lines.append(f"| {_subject(record['subject'])} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", _circumstances(last)])
+
+
+def _subject(name: str) -> str:
+    return f"{SUBJECTS[name]} (`{name}`)" if name in SUBJECTS else f"`{name}`"
+
+
+def _circumstances(record: dict[str, Any]) -> str:
+    shapes, hardware = record["shapes"], record["hardware"]
+    lengths = shapes["passage_tokens"]
+    row = shapes["question_tokens"] + (sum(lengths) / len(lengths) if isinstance(lengths, list) else lengths)
+    return (
+        f"{shapes['passages']} passages of {row:.0f} tokens on average, each with its question; "
+        f"{shapes['output_tokens']} output tokens; {record['dtype']}, {hardware['device']}; medians of "
+        f"{record['rounds']} interleaved rounds. `{record['command']}`"
+    )
