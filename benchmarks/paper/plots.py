@@ -209,10 +209,10 @@ def _memory(results: Results) -> Points:
 def _plan(results: Results) -> Points:
     points: dict[str, tuple[list[float], list[float]]] = {}
     for result in results.results:
-        for stage in ("encoder_ms", "decoder_ms") if result.row.get("predicted") else ():
+        for stage in ("encoder_ms", "decoder_ms") if result.predicted else ():
             x, y = points.setdefault(stage.removesuffix("_ms"), ([], []))
             x.append(result.ms(stage))
-            y.append(result.row["predicted"][stage])
+            y.append(result.predicted[stage])
     if not points:
         return []
     title = _title(results, "Prediction and measurement")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from fidkit.bench.outcome import predicted_again
 from paper.record import Row, key
 
 STAGES = ("encoder_ms", "decoder_ms", "step_ms", "update_ms", "total_ms")
@@ -41,6 +43,11 @@ class Result:
         """Questions at a time."""
         shapes: dict[str, Any] = self.row.get("shapes", {})
         return int(shapes.get("questions", 1))
+
+    @cached_property
+    def predicted(self) -> dict[str, float] | None:
+        """Milliseconds of a batch by today's cost model; None of what it knows nothing of."""
+        return predicted_again(self.row)
 
     def ms(self, stage: str) -> float:
         """Median of a batch."""

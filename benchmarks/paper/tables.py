@@ -141,7 +141,7 @@ def predictions(results: Results) -> str:
     header = ["workload", "system", "encoder", "predicted", "off", "decoder", "predicted", "off"]
     lines = []
     for result in results.results:
-        predicted = result.row.get("predicted")
+        predicted = result.predicted
         if predicted:
             cells = [result.row["unit"], result.row["system"]]
             for stage in ("encoder_ms", "decoder_ms"):

@@ -175,7 +175,7 @@ def beam_or_size(found: Systems) -> Sentences:
 def predictions(results: Sequence[Result]) -> Sentences:
     """Predictions are within a quarter of the measurement."""
     for stage in ("encoder_ms", "decoder_ms"):
-        off = [r.row["predicted"][stage] / r.ms(stage) - 1 for r in results if r.row.get("predicted")]
+        off = [r.predicted[stage] / r.ms(stage) - 1 for r in results if r.predicted]
         if off:
             near = sum(abs(each) <= WITHIN for each in off)
             yield judged(

@@ -11,7 +11,7 @@ import torch
 from bench.toy import CPU, MACHINE, QUICK, Interrupted, Quiet, Toy
 from fidkit.bench import run
 from fidkit.bench.measure import FEW, STAGES
-from fidkit.bench.outcome import make_rows
+from fidkit.bench.outcome import make_rows, predicted_again, usually
 from fidkit.bench.questions import Questions, synthetic
 from fidkit.bench.run import Measured, Request, better, make_subjects, measure, measure_subjects
 from fidkit.bench.subjects import Facts
@@ -97,8 +97,9 @@ def test_ratios_are_of_rounds(rows: list[dict]) -> None:
 
 def test_predictions_are_the_cost_models(rows: list[dict], measured: Measured) -> None:
     for row in rows:
+        usual = predict(PRESETS[row["preset"]], WORKLOAD, usually(measured.machines))
+        assert row["predicted"] == {**usual.predicted, "step_ms": usual.step_ms}
         prediction = predict(PRESETS[row["preset"]], WORKLOAD, measured.hardware)
-        assert row["predicted"] == {**prediction.predicted, "step_ms": prediction.step_ms}
         for stage in ("encoder_ms", "decoder_ms", "total_ms"):
             assert row["ceiling"][stage] == prediction.ceiling[stage]
         for stage in ("encoder_ms", "decoder_ms", "total_ms"):
@@ -109,6 +110,22 @@ def test_predictions_are_the_cost_models(rows: list[dict], measured: Measured) -
         work = row["work"]
         assert work["encoder_flops"] + work["decoder_flops"] == prediction.flops
         assert work["step_bytes"] > 0 < work["memory_bytes"]
+
+
+def test_a_prediction_can_be_made_again_from_its_row(rows: list[dict]) -> None:
+    """Of the efficiencies of the same class of machine, as measuring takes them over."""
+    for row in json.loads(json.dumps(rows)):
+        assert predicted_again(row) == pytest.approx(row["predicted"])
+    assert predicted_again({**rows[0], "predicted": None}) is None
+
+
+def test_the_usual_machine_is_the_median() -> None:
+    machines = [
+        replace(MACHINE, matrix_tflops={"float32": rate, "bf16": 1.0}, bandwidth_gbs=bandwidth)
+        for rate, bandwidth in ((1.0, 30.0), (2.0, 90.0), (9.0, 50.0))
+    ]
+    assert usually(machines).matrix_tflops == {"float32": 2.0, "bf16": 1.0}
+    assert usually(machines).bandwidth_gbs == 50.0
 
 
 def test_the_machines_peaks_are_the_better_ones() -> None:
@@ -273,7 +290,8 @@ def test_beams_are_predicted() -> None:
     measured = measure_toys(subjects, rounds=1)
     one, four = make_rows(measured)
     assert (one["beams"], four["beams"]) == (1, 4)
-    expected = predict(PRESETS["tiny-fid"], WORKLOAD.replace(beams=4), measured.hardware)
+    usual = usually(measured.machines)
+    expected = predict(PRESETS["tiny-fid"], WORKLOAD.replace(beams=4), usual)
     assert four["predicted"] == {**expected.predicted, "step_ms": expected.step_ms}
     assert four["work"]["decoder_flops"] > one["work"]["decoder_flops"]
     assert four["work"]["memory_bytes"] > one["work"]["memory_bytes"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import torch
 
 from fidkit.bench.measure import STAGES, Round, summary, times_faster
+from fidkit.bench.questions import Questions
 from fidkit.bench.rows import PACKAGES, make_row
 from fidkit.bench.run import Measured
 from fidkit.bench.subjects import Facts, Subject, at_precision
-from fidkit.cost import Prediction, batch_memory, predict, step_bytes
+from fidkit.config import ReaderConfig
+from fidkit.cost import HARDWARE, Hardware, Prediction, Workload, batch_memory, predict, step_bytes
 from fidkit.cost.parts import ENCODER_STAGES
 from fidkit.engine import ceilings
 
@@ -64,15 +67,16 @@ def _row(subject: Subject, measured: Measured) -> dict[str, Any]:
 def _beside(facts: Facts, measured: Measured, repeats: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """What the cost model says of a subject: None where it knows nothing of it.
 
-    Ceilings are of useful tokens, whether or not the subject computes padding. The prediction knows the
-    efficiency of our own kernels only. Each repeat is held against the ceiling of its own round.
+    Ceilings are of useful tokens, whether or not the subject computes padding, on the machine at its best.
+    Each repeat is held against the ceiling of its own round. The prediction is for the machine as it usually
+    was, and knows the efficiency of our own kernels only.
     """
     if facts.reader is None:
         return {"work": None, "predicted": None, "ceiling": None, "fraction": None}
     workload = measured.questions.workload(measured.output_tokens).replace(beams=facts.beams)
     workload = at_precision(workload, facts.dtype)
     prediction = predict(facts.reader, workload, measured.hardware)
-    predicted = {**prediction.predicted, "step_ms": prediction.step_ms} if facts.preset else None
+    usual = usually(measured.machines or [measured.hardware])
     then = [_ceiling(predict(facts.reader, workload, machine)) for machine in measured.machines]
     return {
         "work": {
@@ -81,10 +85,43 @@ def _beside(facts: Facts, measured: Measured, repeats: Mapping[str, Sequence[flo
             "step_bytes": step_bytes(facts.reader, workload),
             "memory_bytes": batch_memory(facts.reader, workload).total,
         },
-        "predicted": predicted,
+        "predicted": _predicted(facts.reader, workload, usual) if facts.preset else None,
         "ceiling": _ceiling(prediction),
         "fraction": {s: _fraction([each[s] for each in then], repeats[s]) for s in STAGES},
     }
+
+
+def usually(machines: Sequence[Hardware]) -> Hardware:
+    """The machine with the medians of what was measured of it again and again."""
+    rates = {
+        dtype: statistics.median(machine.matrix_tflops[dtype] for machine in machines)
+        for dtype in machines[0].matrix_tflops
+    }
+    bandwidth = statistics.median(machine.bandwidth_gbs for machine in machines)
+    return dataclasses.replace(machines[0], matrix_tflops=rates, bandwidth_gbs=bandwidth)
+
+
+def predicted_again(row: Mapping[str, Any]) -> dict[str, float] | None:
+    """What the cost model says now of the subject of a row, whenever that was measured.
+
+    None of peers, and of rows that aren't of a reader.
+    """
+    if not row.get("predicted"):
+        return None
+    like = HARDWARE["h200" if row["device"] == "cuda" else "cpu-2core"]
+    machines = [
+        dataclasses.replace(like, matrix_tflops=m["matrix_tflops"], bandwidth_gbs=m["bandwidth_gbs"])
+        for m in row["hardware"]["rounds"]
+    ]
+    shapes = row["shapes"]
+    workload = Questions.of_shapes(shapes).workload(shapes["output_tokens"]).replace(beams=row["beams"])
+    config = ReaderConfig.model_validate(row["config"])
+    return _predicted(config, at_precision(workload, row["dtype"]), usually(machines))
+
+
+def _predicted(config: ReaderConfig, workload: Workload, machine: Hardware) -> dict[str, float]:
+    prediction = predict(config, workload, machine)
+    return {**prediction.predicted, "step_ms": prediction.step_ms}
 
 
 def _repeats(rounds: Sequence[Round], name: str, stage: str) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,18 @@ class Questions:
     questions: Sequence[Tokens]
     passages: Sequence[Sequence[Tokens]]
     source: str = SYNTHETIC
+
+    @classmethod
+    def of_shapes(cls, shapes: Mapping[str, Any]) -> Questions:
+        """Of the lengths in a row's `shapes`; the tokens are all the same one."""
+        count, each = shapes["questions"], shapes["passages"]
+        questions = _all(shapes["question_tokens"], count)
+        passages = _all(shapes["passage_tokens"], count * each)
+        return cls(
+            [[FIRST_WORD] * length for length in questions],
+            [[[FIRST_WORD] * n for n in passages[i * each : (i + 1) * each]] for i in range(count)],
+            shapes["source"],
+        )
 
     @property
     def rows(self) -> list[Tokens]:
@@ -134,6 +146,10 @@ def _answerable(corpus: Corpus, questions: Path, passages: int) -> Iterator[tupl
 
 def _mean(numbers: Sequence[int]) -> int:
     return round(sum(numbers) / len(numbers))
+
+
+def _all(lengths: int | list[int], count: int) -> list[int]:
+    return lengths if isinstance(lengths, list) else [lengths] * count
 
 
 def _one_or_all(lengths: list[int]) -> int | list[int]:
