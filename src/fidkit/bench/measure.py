@@ -100,6 +100,7 @@ def run_round(
     tokens: int,
     clock: Clock,
     progress: Progress,
+    before: Callable[[Subject], None] = lambda subject: None,
 ) -> Round:
     """Run every warm subject once, in this order.
 
@@ -108,8 +109,13 @@ def run_round(
         tokens: of an answer.
         clock: of the device they run on.
         progress: advances with every subject.
+        before: called before each subject.
     """
-    return {subject.name: _run(subject, tokens, clock, progress) for subject in subjects}
+    times = {}
+    for subject in subjects:
+        before(subject)
+        times[subject.name] = _run(subject, tokens, clock, progress)
+    return times
 
 
 def rotated(subjects: Sequence[Subject], by: int) -> list[Subject]:

@@ -13,7 +13,7 @@ from fidkit.bench.measure import STAGES, Round, summary, times_faster
 from fidkit.bench.questions import Questions
 from fidkit.bench.rows import PACKAGES, make_row
 from fidkit.bench.run import Measured
-from fidkit.bench.subjects import Facts, Subject, at_precision
+from fidkit.bench.subjects import Subject, at_precision
 from fidkit.config import ReaderConfig
 from fidkit.cost import HARDWARE, Hardware, Prediction, Workload, batch_memory, predict, step_bytes
 from fidkit.cost.parts import ENCODER_STAGES
@@ -50,7 +50,7 @@ def _row(subject: Subject, measured: Measured) -> dict[str, Any]:
             other: {stage: times_faster(rounds, subject.name, other, stage) for stage in STAGES}
             for other in others
         },
-        **_beside(facts, measured, repeats),
+        **_beside(subject, measured, repeats),
     )
     row["hardware"] |= {
         "device": ceilings.describe(measured.device),
@@ -58,26 +58,32 @@ def _row(subject: Subject, measured: Measured) -> dict[str, Any]:
         "bandwidth_gbs": measured.hardware.bandwidth_gbs,
         "rounds": [
             {"matrix_tflops": dict(machine.matrix_tflops), "bandwidth_gbs": machine.bandwidth_gbs}
-            for machine in measured.machines
+            for machine in _machines(subject, measured)
         ],
     }
     return row
 
 
-def _beside(facts: Facts, measured: Measured, repeats: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+def _machines(subject: Subject, measured: Measured) -> list[Hardware]:
+    """As they were before each of the subject's runs."""
+    return [machines[subject.name] for machines in measured.machines]
+
+
+def _beside(subject: Subject, measured: Measured, repeats: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """What the cost model says of a subject: None where it knows nothing of it.
 
     Ceilings are of useful tokens, whether or not the subject computes padding, on the machine at its best.
-    Each repeat is held against the ceiling of its own round. The prediction is for the machine as it usually
+    Each repeat is held against the ceiling of its own time. The prediction is for the machine as it usually
     was, and knows the efficiency of our own kernels only.
     """
+    facts, machines = subject.facts, _machines(subject, measured)
     if facts.reader is None:
         return {"work": None, "predicted": None, "ceiling": None, "fraction": None}
     workload = measured.questions.workload(measured.output_tokens).replace(beams=facts.beams)
     workload = at_precision(workload, facts.dtype)
     prediction = predict(facts.reader, workload, measured.hardware)
-    usual = usually(measured.machines or [measured.hardware])
-    then = [_ceiling(predict(facts.reader, workload, machine)) for machine in measured.machines]
+    usual = usually(machines or [measured.hardware])
+    then = [_ceiling(predict(facts.reader, workload, machine)) for machine in machines]
     return {
         "work": {
             "encoder_flops": _flops(prediction, encoder=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,8 +25,8 @@ from fidkit.engine.runner import Precision
 from fidkit.errors import FidkitError
 
 PLAIN = "@plain"
-# Before every round, in half a second: what a shared machine can do changes from one minute to the next.
-PROBE = Effort(seconds=0.1, dtypes=("bf16",), megabytes=256)
+# Before every subject, in half a second: what a shared machine can do changes from one moment to the next.
+PROBE = Effort(seconds=0.05, dtypes=("bf16",), megabytes=256)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Measured:
         rounds: complete ones.
         warm_up_ms: of each subject, by name.
         hardware: the machine's ceilings, the best of all measurements.
-        machines: the same as measured before each round.
+        machines: the same as measured before each subject of each round, by its name.
         interrupted: somebody pressed Ctrl-C.
     """
 
@@ -90,7 +90,7 @@ class Measured:
     rounds: Sequence[Round]
     warm_up_ms: dict[str, float]
     hardware: Hardware
-    machines: Sequence[Hardware]
+    machines: Sequence[Mapping[str, Hardware]]
     interrupted: bool = False
 
 
@@ -181,21 +181,25 @@ def measure_subjects(
         subject.prepare(questions)
         warm[subject.name] = warm_up(subject, output_tokens, clock)
         progress.advance()
-    done: list[tuple[Hardware, Round]] = []
+    done: list[tuple[Mapping[str, Hardware], Round]] = []
     expected_s, interrupted = sum(warm.values()) / 1000, False
     try:
         while len(done) < rounds and allows(expected_s):
             progress.describe(f"round {len(done) + 1} of {rounds}")
             began = time.perf_counter()
-            machine = _probed(device, probe, peaks)
+            machines: dict[str, Hardware] = {}
+
+            def measure_machine(subject: Subject, now: dict[str, Hardware] = machines) -> None:
+                now[subject.name] = _probed(device, probe, peaks)
+
             in_turn = rotated(subjects, len(done))
-            done.append((machine, run_round(in_turn, output_tokens, clock, progress)))
+            done.append((machines, run_round(in_turn, output_tokens, clock, progress, measure_machine)))
             expected_s = time.perf_counter() - began
     except KeyboardInterrupt:
         if not done:
             raise
         interrupted = True
-    machines = [machine for machine, _ in done]
+    found = [machine for machines, _ in done for machine in machines.values()]
     return Measured(
         subjects=subjects,
         questions=questions,
@@ -203,8 +207,8 @@ def measure_subjects(
         device=device,
         rounds=[times for _, times in done],
         warm_up_ms=warm,
-        hardware=functools.reduce(better, [peaks, *machines]),
-        machines=machines,
+        hardware=functools.reduce(better, [peaks, *found]),
+        machines=[machines for machines, _ in done],
         interrupted=interrupted,
     )
 
