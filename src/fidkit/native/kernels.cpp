@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <new>
 #include <vector>
 
 #ifdef _OPENMP
@@ -472,10 +473,23 @@ struct Team {
   }
 };
 
+// Whole cache lines: a vector that lies across two of them is read twice.
+template <class V>
+struct Aligned {
+  using value_type = V;
+  Aligned() = default;
+  template <class U>
+  Aligned(const Aligned<U>&) {}
+  V* allocate(size_t n) { return static_cast<V*>(::operator new(n * sizeof(V), std::align_val_t(64))); }
+  void deallocate(V* at, size_t) { ::operator delete(at, std::align_val_t(64)); }
+  bool operator==(const Aligned&) const { return true; }
+  bool operator!=(const Aligned&) const { return false; }
+};
+
 // Activations in both forms that weights want: float for float and int8 weights, bfloat16 for bfloat16.
 struct Activations {
-  std::vector<float> floats;
-  std::vector<bfloat16> halves;
+  std::vector<float, Aligned<float>> floats;
+  std::vector<bfloat16, Aligned<bfloat16>> halves;
 
   void resize(int64_t size) {
     floats.resize(size);
