@@ -1,6 +1,8 @@
 """Measure the bundled reader's quality: every setting of the table, one `fidkit evaluate` each.
 
     python benchmarks/quality.py --data DATA --corpus DIR [--reader pocket] [--only squad/gold ...]
+    python benchmarks/quality.py --data DATA --corpus DIR --only squad/gold \
+        --precisions float32 bfloat16 int8 --to benchmarks/results/quality-precision.jsonl
 
 Appends rows to benchmarks/results/quality.jsonl; settings that have a row for this reader are skipped, so
 an interrupted run goes on. `python benchmarks/render.py` renders the rows into README and model card.
@@ -9,6 +11,7 @@ an interrupted run goes on. `python benchmarks/render.py` renders the rows into 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -52,13 +55,15 @@ def main() -> None:
     parser.add_argument("--reader", default="pocket")
     parser.add_argument("--only", nargs="*", default=[], help="settings such as squad/gold or nq/retrieved-5")
     parser.add_argument("--to", type=Path, default=rows.RESULTS / "quality.jsonl", help="rows go here")
+    parser.add_argument("--precisions", nargs="*", default=["float32"], help="also bfloat16 and int8")
     options = parser.parse_args()
     fingerprint = checkpoint.fingerprint(Reader.from_pretrained(options.reader))[:16]
-    done = {record["setting"] for record in rows.read(options.to) if record["fingerprint"] == fingerprint}
-    for setting in settings():
-        if setting.name in done or (options.only and setting.name not in options.only):
+    found = [record for record in rows.read(options.to) if record["fingerprint"] == fingerprint]
+    done = {(record["setting"], record["precision"]) for record in found}
+    for setting, precision in itertools.product(settings(), options.precisions):
+        if (setting.name, precision) in done or (options.only and setting.name not in options.only):
             continue
-        report = measure(setting, options.data, options.corpus, options.reader)
+        report = measure(setting, precision, options)
         rows.append(
             options.to,
             rows.row(
@@ -67,11 +72,12 @@ def main() -> None:
         )
 
 
-def measure(setting: Setting, data: Path, corpus: Path, reader: str) -> dict[str, object]:
+def measure(setting: Setting, precision: str, options: argparse.Namespace) -> dict[str, object]:
     """The JSON that `fidkit evaluate` prints."""
-    command = [sys.executable, "-m", "fidkit", "evaluate", "--json", "--reader", reader]
-    command += ["--precision", "float32"]
-    command += ["--data", str(data / "qa" / f"dev.{setting.dataset}.jsonl.gz"), "--corpus", str(corpus)]
+    command = [sys.executable, "-m", "fidkit", "evaluate", "--json", "--reader", options.reader]
+    command += ["--precision", precision]
+    command += ["--data", str(options.data / "qa" / f"dev.{setting.dataset}.jsonl.gz")]
+    command += ["--corpus", str(options.corpus)]
     command += ["--context", setting.context, "--passages", str(setting.passages)]
     command += ["--limit", str(setting.limit)] if setting.limit else []
     result: dict[str, object] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)

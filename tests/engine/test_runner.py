@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fidkit import native
 from fidkit.engine.generate import greedy
+from fidkit.engine.native_decoder import NativeCache
 from fidkit.engine.native_encoder import CHUNK, chunks
 from fidkit.engine.runner import PRECISIONS, Runner
 from fidkit.errors import UsageError
@@ -118,6 +119,32 @@ def test_many_keys_are_read_in_chunks() -> None:
     context, tokens = reader.read(batch), torch.randint(0, 37, (3, 4))
     found, wanted = (steps(source, context, 2, tokens) for source in (Runner(reader), reader))
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def memories(cache: NativeCache) -> list[torch.Tensor]:
+    return [memory for pair in cache.packed for memory in pair or ()]
+
+
+def test_memory_of_earlier_questions_is_never_read() -> None:
+    """It is taken over as it was left, by one cache at a time."""
+    reader = random_reader(WIDE)
+    runner = Runner(reader)
+    long, short = (
+        reader.read(batch_of([([1, 2], [[3] * count, [4] * count], [1]), ([5], [[6] * 9], [1])]))
+        for count in (40, 7)
+    )
+    spoilt = runner.start(long, 2)
+    assert isinstance(spoilt, NativeCache)
+    for memory in memories(spoilt):
+        memory.fill_(float("nan"))
+    address = memories(spoilt)[0].data_ptr()
+    del spoilt, memory
+    tokens = torch.randint(0, 37, (2, 2))
+    one, other = runner.start(short, 2), runner.start(long, 2)
+    assert memories(one)[0].data_ptr() == address != memories(other)[0].data_ptr()
+    for cache, context in ((one, short), (other, long)):
+        found = torch.stack([runner.step(ids, cache) for ids in tokens])
+        torch.testing.assert_close(found, steps(reader, context, 1, tokens), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

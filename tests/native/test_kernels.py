@@ -85,3 +85,10 @@ def test_packed_context(dtype, keys: int, groups: int, first: int) -> None:
         assert torch.equal(found[:, first : first + keys], wanted.transpose(0, 1))
         assert not found[:, :first].any()
         assert not found[:, first + keys :].any()
+
+
+def test_new_memory_has_its_shape() -> None:
+    memory = kernels().empty(3, 1, 700, dtype=torch.bfloat16)
+    assert (memory.shape, memory.dtype) == ((3, 1, 700), torch.bfloat16)
+    assert memory.fill_(1).sum() == 2100
+    assert kernels().empty(0, 5, dtype=torch.float32).numel() == 0

@@ -246,17 +246,17 @@ HARDWARE = {
             "no AMX); store: rows in the page cache; memory: assumed. Efficiencies: of the native kernels "
             "there, which docs/reproduce.md holds against measurements",
             efficiency={
-                # Products of a base encoder's layers: 900 of 1,040 GFLOP/s.
-                "linear": Efficiency(compute=0.86, traffic=0.80),
-                # 400 GFLOP/s, with the relative bias.
-                "encoder_attention": Efficiency(compute=0.38, traffic=0.80),
-                # Streams at 0.83 to 0.9 of what a plain sum reads; products of many rows at 230 GFLOP/s.
-                "decoder_weights": Efficiency(compute=0.23, traffic=0.85),
-                "decoder_attention": Efficiency(compute=0.20, traffic=0.80),
-                "shared_attention": Efficiency(compute=0.30, traffic=0.80),
+                # Products of a base encoder's layers: 900 of 970 GFLOP/s.
+                "linear": Efficiency(compute=0.93, traffic=0.80),
+                # 430 GFLOP/s, with the relative bias.
+                "encoder_attention": Efficiency(compute=0.45, traffic=0.80),
+                # Streams nearly as fast as a plain sum; products of many decoding rows at 260 GFLOP/s.
+                "decoder_weights": Efficiency(compute=0.27, traffic=0.88),
+                "decoder_attention": Efficiency(compute=0.20, traffic=0.85),
+                "shared_attention": Efficiency(compute=0.30, traffic=0.85),
             },
             # Norms, residuals and activations, from caches rather than from memory.
-            elementwise=1.5,
+            elementwise=1.2,
             step_us=100,
         ),
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import math
+import weakref
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from fidkit.batch import Context
 from fidkit.engine.products import Products
 from fidkit.native import LANES, TYPES, Kernels, Layer, Linear, Step
+from fidkit.nn.attention import CrossAttention
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.decoder import DecoderLayer
 from fidkit.nn.layers import FeedForward, GatedFeedForward
@@ -54,6 +57,7 @@ class NativeDecoder:
         self.dtype = reader.embedding.weight.dtype
         self.products = Products()
         self._alive: list[Tensor] = []
+        self._spare: Tensor | None = None
         layers = [self._layer(layer) for layer in reader.decoder.layers]
         self._layers = (Layer * len(layers))(*layers)
         self._final_norm = self._floats(reader.decoder.norm.weight)
@@ -70,7 +74,7 @@ class NativeDecoder:
             beams=beams,
         )
         cache.lengths = context.mask_BM.sum(1)
-        cache.packed = [self._project(layer, context, cache.lengths) for layer in self.reader.decoder.layers]
+        cache.packed = self._project(context, cache.lengths, cache)
         cache.layers = type(self._layers).from_buffer_copy(self._layers)
         for layer, packed in zip(cache.layers, cache.packed, strict=True):
             if packed is not None:
@@ -117,23 +121,52 @@ class NativeDecoder:
         cache.length += 1
         return logits
 
-    def _project(self, layer: nn.Module, context: Context, lengths: Tensor) -> tuple[Tensor, Tensor] | None:
-        assert isinstance(layer, DecoderLayer)
-        attention = layer.cross_attention
-        if attention is None:
-            return None
+    def _project(
+        self, context: Context, lengths: Tensor, cache: NativeCache
+    ) -> list[tuple[Tensor, Tensor] | None]:
+        """Packed keys and values of every layer for a cache; None for one that doesn't read the context."""
+        config = self.reader.config
         room = -(-context.states_BMD.shape[1] // LANES) * LANES
-        shape = (len(lengths), attention.kv_heads, room, attention.head_width)
-        keys, values = (torch.zeros(shape, dtype=self.dtype) for _ in range(2))
+        shape = (len(lengths), config.kv_heads[1], room, config.decoder.head_width)
+        space = iter(self._space(cache, sum(config.cross_layers), 2, *shape))
+        packed: list[tuple[Tensor, Tensor] | None] = []
+        for layer in self.reader.decoder.layers:
+            assert isinstance(layer, DecoderLayer)
+            if layer.cross_attention is None:
+                packed.append(None)
+                continue
+            keys, values = next(space)
+            self._pack(layer.cross_attention, context, lengths, keys, values)
+            packed.append((keys, values))
+        return packed
+
+    def _space(self, cache: NativeCache, *shape: int) -> Tensor:
+        """Memory that belongs to a cache while it lives, and to a later one then.
+
+        It may be hundreds of megabytes, and the system would hand them out page by page for each question.
+        """
+        size = math.prod(shape)
+        memory, self._spare = self._spare, None
+        if memory is None or len(memory) < size:
+            memory = self.kernels.empty(size, dtype=self.dtype)
+        weakref.finalize(cache, self._give_back, memory).atexit = False
+        return memory[:size].view(shape)
+
+    def _give_back(self, memory: Tensor) -> None:
+        self._spare = memory
+
+    def _pack(
+        self, attention: CrossAttention, context: Context, lengths: Tensor, keys: Tensor, values: Tensor
+    ) -> None:
+        """Fill [B, G, room, h]; what is behind a context stays as it is, and is never read."""
         for question, length in enumerate(lengths.tolist()):
             for first in range(0, length, CHUNK):
                 states = context.states_BMD[question, first : min(first + CHUNK, length)]
                 new_keys, new_values = (
-                    self.products(states, projection).unflatten(-1, (shape[1], shape[3]))
+                    self.products(states, projection).unflatten(-1, (keys.shape[1], keys.shape[3]))
                     for projection in (attention.key, attention.value)
                 )
                 self.kernels.pack_context(new_keys, new_values, keys[question], values[question], first)
-        return keys, values
 
     def _self_bias(self, capacity: int) -> Tensor:
         """[H, capacity] by distance into the past."""

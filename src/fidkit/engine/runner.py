@@ -36,7 +36,8 @@ class Runner:
 
     Args:
         reader: in eval mode; it is left as it is. With native kernels, matrices of its encoders are kept a
-            second time once they are used, in the layout of the CPU's matrix library.
+            second time once they are used, in the layout of the CPU's matrix library, and the memory of the
+            last context's keys and values is kept for the next.
         precision: of weights and activations. Anything but `as-is` may cost a copy of the weights.
         plain: leave native kernels, compiled functions and CUDA graphs out, where there are any.
 

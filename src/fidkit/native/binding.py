@@ -79,6 +79,7 @@ class Kernels:
             raise BuildError(f"{path} is of another version of fidkit; delete it")
         declare = self._library
         pointers, sizes = c_void_p, c_int64
+        declare.fidkit_ask_for_large_pages.argtypes = [pointers, sizes]
         declare.fidkit_row_attention.argtypes = [
             c_int, *[pointers] * 3, sizes, pointers, sizes, pointers, *[sizes] * 3, pointers, sizes, c_int,
         ]  # fmt: skip
@@ -95,6 +96,12 @@ class Kernels:
     def has_bfloat16(self) -> bool:
         """Whether this CPU multiplies bfloat16 in hardware."""
         return bool(self._library.fidkit_has_bfloat16())
+
+    def empty(self, *shape: int, dtype: torch.dtype) -> Tensor:
+        """New memory that holds anything, in large pages where the system has them."""
+        memory = torch.empty(shape, dtype=dtype)
+        self._library.fidkit_ask_for_large_pages(memory.data_ptr(), memory.nbytes)
+        return memory
 
     def row_attention(
         self,

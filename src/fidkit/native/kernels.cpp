@@ -21,6 +21,9 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 #ifdef __AVX512F__
 #include <immintrin.h>
 #endif
@@ -875,6 +878,19 @@ int fidkit_has_bfloat16() {
   return 1;
 #else
   return 0;
+#endif
+}
+
+// Asks for large pages, before memory is first used: there are fewer of them to be handed out and to be found.
+// What the system makes of it changes no result.
+void fidkit_ask_for_large_pages(void* memory, int64_t bytes) {
+#ifdef MADV_HUGEPAGE
+  constexpr uintptr_t PAGE = 4096;
+  const auto begin = (reinterpret_cast<uintptr_t>(memory) + PAGE - 1) / PAGE * PAGE;
+  const auto end = (reinterpret_cast<uintptr_t>(memory) + bytes) / PAGE * PAGE;
+  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)memory, (void)bytes;
 #endif
 }
 
