@@ -45,7 +45,7 @@ def speed(records: list[dict[str, Any]]) -> str:
         return NOTHING
     last = records[-1]
     run = [r for r in records if (r["git"], r["command"]) == (last["git"], last["command"])]
-    lines = ["| | encoder ms | decoder ms | total ms | times `hf` |", "|---|---|---|---|---|"]
+    lines = ["| | encoder ms | decoder ms | total ms | speed (`hf` = 1) |", "|---|---|---|---|---|"]
     for record in run:
         cells = [f"{record[stage]['median']:,.0f}" for stage in ("encoder_ms", "decoder_ms", "total_ms")]
         faster = record["faster_than"].get("hf")
