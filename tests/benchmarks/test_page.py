@@ -114,11 +114,10 @@ def test_small_shares_are_asked_of_medium_batches_only() -> None:
 
 
 def test_predictions_are_within_a_quarter_or_not() -> None:
-    rows = [
-        fake("fid", [100], [100], predicted={"encoder_ms": 124, "decoder_ms": 126}),
-        fake("mq", [100], [100], predicted={"encoder_ms": 76, "decoder_ms": 100}),
-    ]
-    (results,) = gather(rows)
+    (results,) = gather([fake("fid", [100], [100]), fake("mq", [100], [100])])
+    fid, mq = results.results
+    fid.predicted = {"encoder_ms": 124, "decoder_ms": 126}
+    mq.predicted = {"encoder_ms": 76, "decoder_ms": 100}
     encoder, decoder = verdicts.predictions(results.results)
     assert encoder.startswith("Holds: encoder: 2 of 2")
     assert decoder.startswith("Does not hold: decoder: 1 of 2")
