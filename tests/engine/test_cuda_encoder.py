@@ -17,7 +17,6 @@ from fidkit.engine.row_attention import (
     Blocks,
     FlexRows,
     PaddedRows,
-    bias_by_distance,
     packed_attention,
     prepare,
 )
@@ -134,7 +133,7 @@ def _dense(counts, numbers) -> torch.Tensor:
 @torch.no_grad()
 def test_bias_by_distance_holds_all_there_is(most: int) -> None:
     layers = random_reader(small(relative_max_distance=most, relative_buckets=4)).live_encoder
-    table, full = bias_by_distance(layers), layers.bias(200)[0]
+    table, full = layers.bias_by_distance(layers.relative_bias.max_distance), layers.bias(200)[0]
     distance = torch.arange(200)[None] - torch.arange(200)[:, None]
     assert torch.equal(table[:, distance.clamp(-most, most) + most], full)
 

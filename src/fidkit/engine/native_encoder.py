@@ -33,7 +33,7 @@ class NativeEncoder:
         """Encode [X, D]; the same type comes back."""
         if not layers.layers or not len(x_XD):
             return x_XD
-        bias = bias_by_distance(layers, rows.longest)
+        bias = layers.bias_by_distance(rows.longest - 1)
         out = torch.empty_like(x_XD)
         for first, end, starts in chunks(rows):
             out[first:end] = self._chunk(layers, x_XD[first:end], starts, bias)
@@ -83,9 +83,3 @@ def chunks(rows: Rows) -> Iterator[tuple[int, int, Tensor]]:
         if last or starts[row + 1] - starts[begin] > CHUNK:
             yield starts[begin], starts[row], rows.starts[begin : row + 1] - starts[begin]
             begin = row
-
-
-def bias_by_distance(layers: EncoderLayers, width: int) -> Tensor:
-    """[H, 2 width - 1], float32: the relative bias of a key at distance d stands at width - 1 + d."""
-    queries = torch.tensor([width - 1])
-    return layers.relative_bias(queries, torch.arange(2 * width - 1))[0, :, 0].float().contiguous()

@@ -159,7 +159,8 @@ class FlexRows:
 
     def __init__(self, layers: EncoderLayers, rows: Rows) -> None:
         self.layers, self.rows = layers, rows
-        self.bias_Hd = bias_by_distance(layers)
+        # From this distance on the bias stays the same.
+        self.bias_Hd = layers.bias_by_distance(layers.relative_bias.max_distance)
         self.blocks = Blocks.of(rows)
         # Sizes that change from batch to batch, and must not compile the kernel anew.
         for counts, numbers in (self.blocks[:2], self.blocks[2:]):
@@ -216,13 +217,6 @@ def packed_attention(
         mask_mod=same_row,
     )
     return flex_attention(q_1HXh, k_1HXh, v_1HXh, score_mod=biased, block_mask=mask, scale=1.0)
-
-
-def bias_by_distance(layers: EncoderLayers) -> Tensor:
-    """[H, 2 d + 1], float32: the relative bias of a key at distance -d to d; from d on it stays the same."""
-    d, device = layers.relative_bias.max_distance, layers.relative_bias.weight.device
-    here = torch.zeros(1, dtype=torch.long, device=device)
-    return layers.relative_bias(here, torch.arange(-d, d + 1, device=device))[0, :, 0].float().contiguous()
 
 
 @functools.cache

@@ -76,10 +76,7 @@ inline void narrow(float x, bfloat16* to) {
   to->bits = std::isnan(x) ? 0x7fc0 : static_cast<uint16_t>((word + 0x7fff + ((word >> 16) & 1)) >> 16);
 }
 
-inline Floats load_floats(const float* from) { return load<Floats>(from); }
-inline Floats load_floats(const bfloat16* from) {
-  return (Floats)(__builtin_convertvector(load<Halves>(from), Words) << 16);
-}
+inline Words widened(const bfloat16* from) { return __builtin_convertvector(load<Halves>(from), Words); }
 
 inline Ints widened(const int8_t* from) {
 #ifdef __AVX512F__
@@ -89,6 +86,9 @@ inline Ints widened(const int8_t* from) {
   return __builtin_convertvector(__builtin_convertvector(load<Bytes>(from), Shorts), Ints);
 #endif
 }
+
+inline Floats load_floats(const float* from) { return load<Floats>(from); }
+inline Floats load_floats(const bfloat16* from) { return (Floats)(widened(from) << 16); }
 
 inline void store_floats(float* to, Floats x) { store(to, x); }
 inline void store_floats(bfloat16* to, Floats x) {
@@ -254,8 +254,6 @@ inline void pack_values(const float* from, int64_t stride, int64_t keys, int64_t
   for (int64_t key = 0; key < keys; ++key) std::memcpy(to + key * head, from + key * stride, head * 4);
   std::memset(to + keys * head, 0, (rows - keys) * head * 4);
 }
-
-inline Words widened(const bfloat16* from) { return __builtin_convertvector(load<Halves>(from), Words); }
 
 inline void pack_values(const bfloat16* from, int64_t stride, int64_t keys, int64_t head, uint32_t* to) {
   const int64_t rows = rounded_up(keys, LANES);

@@ -60,6 +60,12 @@ class EncoderLayers(nn.Module):
         positions = torch.arange(width, device=self.relative_bias.weight.device)
         return self.relative_bias(positions, positions)
 
+    def bias_by_distance(self, reach: int) -> Tensor:
+        """Relative bias [H, 2 reach + 1], float32, of keys at distances -reach to reach."""
+        here = torch.zeros(1, dtype=torch.long, device=self.relative_bias.weight.device)
+        distances = torch.arange(-reach, reach + 1, device=here.device)
+        return self.relative_bias(here, distances)[0, :, 0].float().contiguous()
+
 
 class LiveEncoder(EncoderLayers):
     """The last layers and the final norm, which belongs after them (T5 normalises before each layer)."""
