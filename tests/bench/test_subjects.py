@@ -7,9 +7,10 @@ from bench.toy import CPU, RAGGED
 from fidkit import native
 from fidkit.batch import collate
 from fidkit.bench.questions import synthetic
-from fidkit.bench.subjects import Ours, Weights, at_precision, building
+from fidkit.bench.subjects import DTYPES, Ours, Weights, at_precision, building
 from fidkit.config import ReaderConfig
 from fidkit.cost import Workload, batch_memory
+from fidkit.engine.products import packs
 from fidkit.engine.runner import Runner
 from fidkit.reader import Reader
 from fidkit.systems import PRESETS
@@ -125,10 +126,14 @@ def test_needs_are_the_weights_and_the_cost_models_rest(precision) -> None:
     subject = Ours("it", "it", Weights(PRESETS["tiny-fid"], torch.float32, CPU), precision)
     needs = subject.needs(workload)
     size = 4 if precision == "float32" else 2
-    assert needs.weights == size * sum(p.numel() for p in Reader(subject.config).parameters())
-    memory = batch_memory(subject.config, at_precision(workload, precision))
+    memory = batch_memory(
+        subject.config, at_precision(workload, precision), packs=packs(CPU, DTYPES[precision])
+    )
+    weights = size * sum(p.numel() for p in Reader(subject.config).parameters())
+    assert needs.weights == weights + memory.packed
     assert needs.weights + needs.working == memory.total
     plainly = Ours("it", "it", subject.weights, precision, plain=True).needs(workload)
+    assert plainly.weights == weights
     assert plainly.working > needs.working
 
 

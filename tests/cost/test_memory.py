@@ -66,3 +66,21 @@ def test_stored_memory_makes_room() -> None:
 @pytest.mark.parametrize("available", [0, 1000])
 def test_nothing_fits_into_nothing(available: int) -> None:
     assert largest_batch(config("tiny-fid"), Workload(), available) == 0
+
+
+def test_a_machine_that_packs_matrices_needs_those_of_products_twice() -> None:
+    stored, computed = (Workload(memory=m) for m in ("bf16", "computed"))
+    fid, lumen = config("fid-base"), config("lumen-base")
+    encoder, cross = 12 * (4 * 768 * 768 + 3 * 768 * 2048), 12 * 2 * 768 * 768
+    assert batch_memory(fid, stored).packed == 0
+    assert batch_memory(fid, stored, packs=True).packed == 2 * (encoder + cross)
+    assert batch_memory(fid, stored, packs=True).total == batch_memory(fid, stored).total + 2 * (
+        encoder + cross
+    )
+    # The question encoder has as many layers as the memory encoder, which runs where nothing is stored.
+    memory_encoder = encoder * lumen.memory_layers // 12
+    with_store, without = (batch_memory(lumen, w, packs=True).packed for w in (stored, computed))
+    assert without == with_store + 2 * memory_encoder
+    just_enough = batch_memory(fid, stored).total
+    assert largest_batch(fid, stored, just_enough) == 1
+    assert largest_batch(fid, stored, just_enough, packs=True) == 0

@@ -20,6 +20,7 @@ from fidkit.bench.questions import Questions
 from fidkit.config import ReaderConfig
 from fidkit.cost import Workload, batch_memory
 from fidkit.cost.workload import live_rows
+from fidkit.engine.products import packs
 from fidkit.engine.runner import Precision, Runner
 from fidkit.reader import Reader
 
@@ -144,13 +145,15 @@ class Ours(Subject):
 
     def needs(self, workload: Workload) -> Needs:
         work = at_precision(workload, self.precision)
-        memory = batch_memory(self.config, work)
-        working = memory.total - memory.weights
+        kept_twice = not self.plain and packs(self.device, DTYPES[self.precision])
+        memory = batch_memory(self.config, work, packs=kept_twice)
+        weights = memory.weights + memory.packed
+        working = memory.total - weights
         if self.plain:
             working += live_rows(work).pairs * self.config.encoder.heads * _PLAIN_SCORE_BYTES
         rounded = self.precision == "int8"  # kept beside the weights that it was rounded from
         before = batch_memory(self.config, at_precision(workload, "bfloat16")).weights if rounded else 0
-        return Needs(memory.weights + before, working)
+        return Needs(weights + before, working)
 
     def prepare(self, questions: Questions) -> None:
         self.runner = Runner(self.weights.reader, self.precision, plain=self.plain)

@@ -171,8 +171,9 @@ def _memory(planned: Plan) -> str:
             f"of about {_gb(kept)} ({of_token:,.2f} MB a passage token), or {_gb(m.checkpointed.total)} with "
             "activation checkpointing"
         )
+    packed = f", again as the matrix library has them {_gb(m.packed)}" if m.packed else ""
     return (
-        f"memory: {_gb(m.total)} {usable} (weights {_gb(m.weights)}, reading {_gb(m.reading)}, "
+        f"memory: {_gb(m.total)} {usable} (weights {_gb(m.weights)}{packed}, reading {_gb(m.reading)}, "
         f"cross caches {_gb(m.cross_cache)}, self caches {_gb(m.self_cache)}); "
         f"largest batch {planned.largest_batch:,}"
     )

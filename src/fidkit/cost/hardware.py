@@ -48,6 +48,8 @@ class Hardware:
             at peak bandwidth; 0 when they are fused into other kernels.
         launch_us: overhead of a kernel, in microseconds.
         step_us: overhead of a decoding step.
+        packs: matrices that many vectors are multiplied with are kept a second time, in the layout of the
+            matrix library (x86 CPUs).
 
     Raises:
         UsageError: a peak that isn't positive, or an unknown kind of work.
@@ -63,6 +65,7 @@ class Hardware:
     elementwise: float = 0.0
     launch_us: float = 0.0
     step_us: float = 0.0
+    packs: bool = False
 
     def __post_init__(self) -> None:
         peaks = {
@@ -258,6 +261,7 @@ HARDWARE = {
             # Norms, residuals and activations, from caches rather than from memory.
             elementwise=1.2,
             step_us=100,
+            packs=True,
         ),
     )
 }

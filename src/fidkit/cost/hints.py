@@ -152,7 +152,7 @@ def _workload_knobs(config: ReaderConfig, workload: Workload, hardware: Hardware
         )
     if workload.decoder_matrices != "int8":
         yield "decoder_dtype", "decoder weights in int8", {"decoder_dtype": "int8"}, UNMEASURED
-    most = largest_batch(config, workload, hardware.usable_bytes)
+    most = largest_batch(config, workload, hardware.usable_bytes, packs=hardware.packs)
     larger = min(most, workload.questions * BATCH_FACTOR)
     if larger > workload.questions:
         yield (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.cost.parts import LOGIT_BYTES
 from fidkit.cost.traffic import cross_cache_bytes, self_cache_bytes
-from fidkit.cost.weights import weight_bytes
+from fidkit.cost.weights import stage_weights, weight_bytes
 from fidkit.cost.workload import (
     Rows,
     Workload,
@@ -24,6 +24,7 @@ class Memory:
 
     Attributes:
         weights: of all stages.
+        packed: second copies of matrices (`fidkit.cost.Hardware.packs`).
         reading: activations of the widest encoder layer, all rows at once. Attention scores are never
             stored (a flash kernel); the plain reader, which stores them, needs more.
         context: the fused context.
@@ -32,6 +33,7 @@ class Memory:
     """
 
     weights: int
+    packed: int
     reading: int
     context: int
     cross_cache: int
@@ -42,15 +44,22 @@ class Memory:
     def total(self) -> int:
         """At the fuller of two moments: the widest encoder layer, or the last decoding step."""
         decoding = self.context + self.cross_cache + self.self_cache + self.logits
-        return self.weights + max(self.reading, decoding)
+        return self.weights + self.packed + max(self.reading, decoding)
 
 
-def batch_memory(config: ReaderConfig, workload: Workload) -> Memory:
-    """Bytes that a batch needs at once, to read it and to generate its answers."""
+def batch_memory(config: ReaderConfig, workload: Workload, *, packs: bool = False) -> Memory:
+    """Bytes that a batch needs at once, to read it and to generate its answers.
+
+    Args:
+        config: the reader.
+        workload: the batch.
+        packs: see `fidkit.cost.Hardware`.
+    """
     rows = workload.questions * workload.beams
     vectors = workload.questions * context_vectors(config, workload)
     return Memory(
         weights=sum(weight_bytes(config, workload).values()),
+        packed=_packed(config, workload) if packs else 0,
         reading=_reading(config, workload),
         context=vectors * config.encoder.width * workload.value_bytes,
         cross_cache=cross_cache_bytes(config, workload),
@@ -59,11 +68,14 @@ def batch_memory(config: ReaderConfig, workload: Workload) -> Memory:
     )
 
 
-def largest_batch(config: ReaderConfig, workload: Workload, available_bytes: int) -> int:
+def largest_batch(
+    config: ReaderConfig, workload: Workload, available_bytes: int, *, packs: bool = False
+) -> int:
     """Most questions of this kind that fit into `available_bytes` at once; 0 when not even one does."""
 
     def fits(questions: int) -> bool:
-        return batch_memory(config, workload.replace(questions=questions)).total <= available_bytes
+        batch = workload.replace(questions=questions)
+        return batch_memory(config, batch, packs=packs).total <= available_bytes
 
     low, high = 0, 1
     while fits(high):
@@ -72,6 +84,13 @@ def largest_batch(config: ReaderConfig, workload: Workload, available_bytes: int
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
+
+
+def _packed(config: ReaderConfig, workload: Workload) -> int:
+    """Matrices that many vectors are multiplied with: of the encoders that run, of cross keys and values."""
+    stages = stage_weights(config)
+    used = ["question", "live", "projection"] + ["memory"] * (not workload.reads_store(config))
+    return sum(matrix.bytes(workload.dtype) for name in used for matrix in stages[name].matrices)
 
 
 def _reading(config: ReaderConfig, workload: Workload) -> int:

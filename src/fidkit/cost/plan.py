@@ -111,7 +111,8 @@ def make_plan(
     Raises:
         UsageError: a dtype without a rate, or a store for a reader that stores nothing.
     """
-    memory = training_memory(config, workload) if training else batch_memory(config, workload)
+    packs = hardware.packs
+    memory = training_memory(config, workload) if training else batch_memory(config, workload, packs=packs)
     store = None
     if corpus_passages is not None:
         store = build(config, workload, hardware, passages=corpus_passages, codec=workload.memory)
@@ -120,7 +121,9 @@ def make_plan(
         parameters=parameters(config),
         memory=memory,
         needed_bytes=memory.total if isinstance(memory, Memory) else memory.state,
-        largest_batch=None if training else largest_batch(config, workload, hardware.usable_bytes),
+        largest_batch=None
+        if training
+        else largest_batch(config, workload, hardware.usable_bytes, packs=packs),
         store=store,
         paper=paper_flops(config, workload),
         intensities=paper_intensities(config, workload),

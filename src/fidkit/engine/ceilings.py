@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fidkit.cost.hardware import HARDWARE, Hardware
-from fidkit.engine.products import Products
+from fidkit.engine.products import Products, packs
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 # Rows, inputs, outputs: a base encoder's layers, and larger ones. A CPU's are no larger than its caches: a
@@ -74,6 +74,7 @@ def measure(device: str | None = None, effort: Effort | None = None) -> Hardware
         elementwise=like.elementwise,
         launch_us=like.launch_us,
         step_us=like.step_us,
+        packs=packs(on, torch.float32),
     )
 
 

@@ -26,7 +26,7 @@ class Products:
 
     def __call__(self, x_XD: Tensor, linear: nn.Linear) -> Tensor:
         """[X, D] -> [X, E]."""
-        if not _packs(x_XD):
+        if not packs(x_XD.device, x_XD.dtype):
             return F.linear(x_XD, linear.weight)
         packed = self._packed.get(linear)
         if packed is None:
@@ -35,12 +35,13 @@ class Products:
         return torch.ops.mkldnn._linear_pointwise(x_XD, packed, None, "none", [], "")
 
 
-def _packs(x: Tensor) -> bool:
+def packs(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether products of this kind keep their matrices in the library's layout, too."""
     return (
-        x.device.type == "cpu"
+        device.type == "cpu"
         and platform.machine() in ("x86_64", "AMD64")
         and torch.backends.mkldnn.is_available()
-        and (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and _multiplies_bfloat16()))
+        and (dtype == torch.float32 or (dtype == torch.bfloat16 and _multiplies_bfloat16()))
     )
 
 
