@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
-from fidkit.bench.fit import available_bytes
 from fidkit.bench.measure import warm_up
 from fidkit.bench.questions import Questions, synthetic
 from fidkit.cost import Workload, batch_memory, largest_batch
 from fidkit.engine import batcher
+from fidkit.engine.room import available_bytes
 from paper.inference import Entry
 from paper.record import Book, Deadline, Row, say
 from paper.session import Session

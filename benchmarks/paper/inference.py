@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fidkit.bench.fit import available_bytes, needed_bytes
+from fidkit.bench.fit import needed_bytes
 from fidkit.bench.outcome import make_rows
 from fidkit.bench.peers import PEERS, make_peer
 from fidkit.bench.questions import Questions, synthetic
@@ -19,6 +19,7 @@ from fidkit.bench.subjects import DTYPES, Facts, Needs, Ours, Subject
 from fidkit.cost import HARDWARE, Workload, predict
 from fidkit.engine.decoding import Decoding
 from fidkit.engine.generate import generate
+from fidkit.engine.room import available_bytes
 from fidkit.engine.runner import Precision
 from paper.record import Book, Deadline, Row, say
 from paper.session import Session

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from fidkit.batch import collate
-from fidkit.bench.fit import available_bytes
 from fidkit.bench.hf_fid import pad_rows, plain_fid, random_t5
 from fidkit.bench.measure import rotated, summary
 from fidkit.bench.questions import Questions, synthetic
 from fidkit.bench.subjects import building
 from fidkit.config import ReaderConfig
 from fidkit.cost import Workload, total_flops, training_activations, training_state_bytes
+from fidkit.engine.room import available_bytes
 from fidkit.reader import Reader
 from paper.record import Book, Deadline, say
 from paper.session import Session

@@ -2,9 +2,8 @@
 
 import pytest
 
-from bench.toy import CPU, Toy
-from fidkit.bench import fit
-from fidkit.bench.fit import available_bytes, check_fit, needed_bytes
+from bench.toy import Toy
+from fidkit.bench.fit import check_fit, needed_bytes
 from fidkit.cost import Workload
 from fidkit.errors import UsageError
 
@@ -46,17 +45,3 @@ def test_passages_of_different_lengths() -> None:
     lengths = tuple(range(1, 11))
     with pytest.raises(UsageError, match="most passages that fit are 5"):
         check_fit(SUBJECTS, Workload(passages=10, passage_tokens=lengths), int(3.5 * GB))
-
-
-def test_available_memory(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert available_bytes(CPU) > 0
-    meminfo, limit = tmp_path / "meminfo", tmp_path / "memory.max"
-    monkeypatch.setattr(fit, "_MEMORY", meminfo)
-    monkeypatch.setattr(fit, "_GROUP_LIMIT", limit)
-    assert available_bytes(CPU) > 0  # neither file: all memory there is
-    meminfo.write_text("MemTotal:  4000 kB\nMemAvailable:   2000 kB\n", encoding="utf-8")
-    assert available_bytes(CPU) == int(2000 * 1024 * 0.95)
-    limit.write_text("max\n", encoding="utf-8")
-    assert available_bytes(CPU) == int(2000 * 1024 * 0.95)
-    limit.write_text("1024000\n", encoding="utf-8")
-    assert available_bytes(CPU) == int(1000 * 1024 * 0.95)

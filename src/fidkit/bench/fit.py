@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
-
-import torch
 
 from fidkit.bench.subjects import Subject
 from fidkit.cost import Workload
-from fidkit.cost.hardware import RESERVED_SHARE
 from fidkit.errors import UsageError
-
-_MEMORY = Path("/proc/meminfo")
-_GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def check_fit(subjects: Sequence[Subject], workload: Workload, available: int) -> None:
@@ -46,12 +38,6 @@ def needed_bytes(subjects: Sequence[Subject], workload: Workload) -> int:
     return sum(need.weights for need in needs) + max(need.working for need in needs)
 
 
-def available_bytes(device: torch.device) -> int:
-    """Memory that is free, less a reserve."""
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_memory()
-    return int(free * (1 - RESERVED_SHARE))
-
-
 def _remedy(subjects: Sequence[Subject], workload: Workload, available: int) -> str:
     def fits(questions: int, passages: int) -> bool:
         lengths = workload.passage_tokens
@@ -76,15 +62,3 @@ def _largest(fits: Callable[[int], bool], below: int) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
-
-
-def _free_memory() -> int:
-    try:
-        lines = dict(line.split(":", 1) for line in _MEMORY.read_text(encoding="utf-8").splitlines())
-        free = 1024 * int(lines["MemAvailable"].split()[0])
-    except (OSError, KeyError, ValueError):  # not Linux
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(free, int(_GROUP_LIMIT.read_text(encoding="utf-8")))
-    except (OSError, ValueError):  # no limit
-        return free

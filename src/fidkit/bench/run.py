@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from fidkit import systems
-from fidkit.bench.fit import available_bytes, check_fit
+from fidkit.bench.fit import check_fit
 from fidkit.bench.measure import Clock, Progress, Round, rotated, run_round, warm_up
 from fidkit.bench.peers import make_peer
 from fidkit.bench.questions import Questions
@@ -21,6 +21,7 @@ from fidkit.bench.trace import write_trace
 from fidkit.cost import Hardware
 from fidkit.engine import ceilings
 from fidkit.engine.ceilings import Effort
+from fidkit.engine.room import available_bytes
 from fidkit.engine.runner import Precision
 from fidkit.errors import FidkitError
 

@@ -138,9 +138,10 @@ def _questions(
 ) -> Questions:
     """Real questions where a corpus is given, else random tokens of full length."""
     from fidkit import systems
-    from fidkit.bench.fit import available_bytes, check_fit
+    from fidkit.bench.fit import check_fit
     from fidkit.bench.questions import retrieved, synthetic
     from fidkit.bench.run import make_subjects
+    from fidkit.engine.room import available_bytes
 
     if corpus is not None and file is not None:
         if passage_tokens is not None or question_tokens is not None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from fidkit.batch import IGNORED, Context
 from fidkit.engine.beam import beam_search
 from fidkit.engine.decoding import GREEDY, Decoding
+from fidkit.engine.room import check_room
 from fidkit.engine.rules import Rules
 from fidkit.engine.sampling import draw, noise
 from fidkit.engine.steps import C, Cache, Generated, Steps, Watch, time_to_look
@@ -34,9 +35,9 @@ def generate(
         tokenizer: finds the stops that are texts.
 
     Raises:
-        UsageError: stop texts without a tokenizer.
-        FidkitError: the self-attention caches don't fit into memory.
+        UsageError: stop texts without a tokenizer, or answers that don't fit into memory.
     """
+    check_room(source.config, context, decoding)
     rules = Rules(decoding, source.config.end_token, context.states_BMD.device, tokenizer)
     if decoding.rows == 1:
         return _one_by_one(source, context, decoding, rules, watch)
