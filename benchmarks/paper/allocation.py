@@ -17,6 +17,7 @@ from fidkit.bench.measure import warm_up
 from fidkit.bench.questions import Questions, synthetic
 from fidkit.cost import Workload, batch_memory, largest_batch
 from fidkit.engine import batcher
+from fidkit.engine.products import packs
 from fidkit.engine.room import available_bytes
 from paper.inference import Entry
 from paper.record import Book, Deadline, Row, say
@@ -189,17 +190,18 @@ def _trim() -> None:
 
 
 def resident_bytes() -> int:
-    """Of this process; 0 where the system doesn't say (not Linux)."""
+    """Of this process, without the code of libraries; 0 where the system doesn't say (not Linux)."""
     try:
-        pages = int(STATM.read_text(encoding="utf-8").split()[1])
+        _, resident, shared, *_ = map(int, STATM.read_text(encoding="utf-8").split())
     except OSError:
         return 0
-    return pages * mmap.PAGESIZE
+    return (resident - shared) * mmap.PAGESIZE
 
 
 def _allocation_row(unit: Growth, session: Session, batch: int, grown: int) -> Row:
     config = session.size.system(unit.system)
-    predicted = batch_memory(config, unit.workload.replace(questions=batch))
+    workload, kept_twice = unit.workload.replace(questions=batch), packs(session.device, torch.bfloat16)
+    predicted = batch_memory(config, workload, packs=kept_twice)
     return session.row_of(
         unit.name,
         unit.system,
