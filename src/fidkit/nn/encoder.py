@@ -48,7 +48,7 @@ class EncoderLayers(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(config, stack) for _ in range(layers))
         self.frozen = frozen and layers > 0
         if layers:
-            self.dropout = nn.Dropout(config.dropout)
+            self.dropout: nn.Module = nn.Dropout(config.dropout)
             self.relative_bias = RelativeBias(
                 stack.heads,
                 bidirectional=True,

@@ -92,7 +92,7 @@ class Rows:
     def _block(self, rows: Tensor, width: int) -> Block:
         position = torch.arange(width, device=rows.device)[None]
         mask = position < self.lengths[rows][:, None]
-        seen = self.sides and self.sides.seen(rows, position)
+        seen = None if self.sides is None else self.sides.seen(rows, position)
         return Block((self.starts[rows][:, None] + position).masked_fill(~mask, 0), mask, seen)
 
 
