@@ -1,6 +1,4 @@
-"""The memory of a corpus on disk: its size. LUMEN keeps one vector a passage token, as wide as its memory
-encoder is.
-"""
+"""The memory of a corpus on disk: its size. One vector a passage token, as wide as the memory encoder."""
 
 from __future__ import annotations
 

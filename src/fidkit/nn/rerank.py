@@ -2,8 +2,8 @@
 
 The score is linear in the mean of a row's normed vectors, the question's among them. A mean, because it
 needs no vector that sees the whole row: a score depends on question and passage in every ablation of
-`live_attention`. The weights start at zero: all passages tie, and ties keep the order in which they came, which
-is the search engine's.
+`live_attention`. The weights start at zero. Then all passages tie, and ties keep the order in which passages
+came, which is the search engine's.
 """
 
 from __future__ import annotations
