@@ -163,7 +163,7 @@ class NaiveReader:
 
     def _scores(self, rows: Sequence[Tensor]) -> list[float]:
         means = [self._norm(row, "reranker.norm").mean(0) for row in rows]
-        return [float(mean @ self.w["reranker.weight"]) for mean in means]
+        return [float((mean @ self.w["reranker.weight"]).detach()) for mean in means]
 
     def _run(
         self, name: str, layers: range, x: Tensor, seen: Tensor | None = None, heads: int | None = None

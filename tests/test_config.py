@@ -87,7 +87,10 @@ def test_configurations_do_not_change() -> None:
         ({"block": "t6"}, "block: "),
         ({"kept_vectors": 0}, "kept_vectors: "),
         ({"dropout": 1.0}, "dropout: "),
-        ({"live_layers": "1/2"}, r"1/2 of 3 encoder layers is 1.5, .* the nearest are 1 \(1/3\) and 2 \(2/3\)"),
+        (
+            {"live_layers": "1/2"},
+            r"1/2 of 3 encoder layers is 1.5, .* the nearest are 1 \(1/3\) and 2 \(2/3\)",
+        ),
         ({"live_layers": "0.9"}, r"is 2.7, no whole number; the nearest are 2 \(2/3\) and 3 \(1\)"),
         ({"live_layers": "4/3"}, "4/3 is no proportion; choose one from 0 to 1"),
         ({"live_layers": "a third"}, "'a third' is no number of layers, such as 1, and no proportion"),
