@@ -13,7 +13,7 @@ from fidkit.tokens import Tokenizer
 from oracles import batch_of, random_reader, small
 
 EXAMPLES = [([3, 4], [[5, 6, 7], [8]], [9, 1]), ([10, 11, 12], [[13, 14]], [15, 16, 1])]
-NAMES = ["tiny-fid", "tiny-lumen-fido", "tiny-memoryfid"]
+NAMES = ["tiny-fid", "tiny-lumen-fido", "tiny-memoryfid", "tiny-lumen-deep", "tiny-glimmer"]
 
 
 @pytest.fixture
@@ -68,6 +68,20 @@ def test_save_and_load(name: str, tmp_path: Path) -> None:
     assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in reader.parameters()]
     assert torch.equal(again(batch_of(EXAMPLES)).logits, reader(batch_of(EXAMPLES)).logits)
     assert checkpoint.fingerprint(again) == checkpoint.fingerprint(reader)
+
+
+def test_a_checkpoint_from_before_there_were_further_knobs(tmp_path: Path) -> None:
+    reader = Reader.from_preset("tiny-lumen")
+    reader.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    record = json.loads(path.read_text())
+    for name in ("memory_encoder", "frozen", "live_attention", "rerank"):
+        del record[name]
+    path.write_text(json.dumps(record))
+    again = Reader.from_pretrained(tmp_path)
+    assert again.config == reader.config
+    assert torch.equal(again(batch_of(EXAMPLES)).logits, reader(batch_of(EXAMPLES)).logits)
+    assert not any(p.requires_grad for p in again.memory_encoder.parameters())
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -138,10 +138,13 @@ def answer_batch(
 def evidence_shares(reader: Reader, context: Context, generated: Generated, passages: int) -> Tensor:
     """Share [B, passages] of each passage in the answer; a question's shares sum to 1.
 
-    The attention mass that the answer's tokens put on the vectors of a passage (the question's in front
+    Where the reader reranks, the softmax of its scores, which counts the passages that it left behind. Else
+    the attention mass that the answer's tokens put on the vectors of a passage (the question's in front
     of it included), averaged over heads, answer tokens and the layers that have cross-attention. Mass on
     a question block that belongs to no passage is left out.
     """
+    if context.scores_BN is not None:
+        return context.scores_BN.softmax(-1)
     ids = generated.ids_BT
     steps = (ids != IGNORED).float()
     masses: list[Tensor] = []

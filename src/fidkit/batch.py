@@ -53,12 +53,15 @@ class Context:
         mask_BM: True where a vector is real.
         passage_BM: which passage of its question a vector came from; -1 for a question block of its own.
         token_BM: which token of that passage; -1 for the question's tokens and padding.
+        scores_BN: float32, of all passages of each question, those included that were left behind; -inf
+            where a question has fewer. None where the reader doesn't rerank.
     """
 
     states_BMD: Tensor
     mask_BM: Tensor
     passage_BM: Tensor
     token_BM: Tensor
+    scores_BN: Tensor | None = None
 
 
 def collate(

@@ -1,4 +1,4 @@
-"""The memory of a corpus on disk: its size. LUMEN keeps one vector a passage token."""
+"""The memory of a corpus on disk: its size. One vector a passage token, as wide as the memory encoder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def bytes_per_token(config: ReaderConfig, codec: str) -> int:
         UsageError: unknown codec.
     """
     one_of("codec", codec, CODECS)
-    width = config.encoder.width
+    width = config.memory_width
     if codec == "bf16":
         return 2 * width
     if codec == "int8":

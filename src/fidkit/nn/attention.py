@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fidkit.config import StackConfig
-from fidkit.nn.positions import key_mask_bias
 from fidkit.nn.rows import Rows
 
 KeysValues = tuple[Tensor, Tensor]
@@ -81,7 +80,7 @@ def attend_rows(
             q.transpose(1, 2),
             k.transpose(1, 2),
             v.transpose(1, 2),
-            bias[:, :, :S, :S] + key_mask_bias(block.mask_RS),
+            bias[:, :, :S, :S] + block.bias,
             dropout=dropout,
         )
         mixed.append(of_block.transpose(1, 2)[block.mask_RS])
