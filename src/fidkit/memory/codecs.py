@@ -74,7 +74,7 @@ class Plain:
         self.name, self.width, self.columns, self.dtype = name, width, width, dtype
 
     def encode(self, memory_XD: Tensor) -> Tensor:
-        _largest(memory_XD)
+        require_finite(memory_XD)
         return memory_XD.to(self.dtype)
 
     def decode(self, records_XC: Tensor, dtype: torch.dtype) -> Tensor:
@@ -90,18 +90,24 @@ class Int8:
         self.width, self.columns = width, width + INT8_SCALE_BYTES
 
     def encode(self, memory_XD: Tensor) -> Tensor:
-        scales_X1 = _bf16_not_below(_largest(memory_XD) / _LARGEST_INT8)
+        scales_X1 = _bf16_not_below(require_finite(memory_XD) / _LARGEST_INT8)
         values_XD = (memory_XD.float() / scales_X1).round_().to(torch.int8)
         return torch.cat([values_XD, scales_X1.bfloat16().view(torch.int8)], dim=1)
 
     def decode(self, records_XC: Tensor, dtype: torch.dtype) -> Tensor:
-        scales_X1 = records_XC[:, self.width :].contiguous().view(torch.bfloat16)
+        # A copy in any case: in place it might begin at an odd byte.
+        scales_XB = records_XC[:, self.width :].clone(memory_format=torch.contiguous_format)
+        scales_X1 = scales_XB.view(torch.bfloat16)
         # A value has 7 bits and a scale 8: exact in float32, rounded once in bfloat16.
         return records_XC[:, : self.width].to(dtype).mul_(scales_X1)
 
 
-def _largest(memory_XD: Tensor) -> Tensor:
-    """[X, 1] largest absolute value of each token, in float32."""
+def require_finite(memory_XD: Tensor) -> Tensor:
+    """[X, 1] largest absolute value of each token, in float32.
+
+    Raises:
+        MemoryStoreError: a value is no finite number, or too large for some codec.
+    """
     largest_X1 = torch.linalg.vector_norm(memory_XD, ord=torch.inf, dim=1, keepdim=True).float()
     # The comparison is false for what is no number, too.
     if not bool((largest_X1 <= _LARGEST_VALUE).all()):
@@ -140,6 +146,12 @@ def make_codec(name: str, width: int, directory: Path | None = None) -> Codec:
         return Plain(name, width, torch.bfloat16)
     if name == "int8":
         return Int8(width)
+    if name == "pq":
+        from fidkit.memory.pq import load_pq
+
+        if directory is None:
+            raise ValueError("codebooks are read from a directory")
+        return load_pq(directory, width)
     raise UsageError(f"codec is {name!r}; choose one of {', '.join(CODECS)}")
 
 
