@@ -43,7 +43,7 @@ def find_damage(manifest: Manifest, storage: Storage, progress: Progress | None 
 
 def _damage(manifest: Manifest, storage: Storage, shard: ShardRecord) -> str:
     try:
-        return _disagreement(verify(storage, shard.name), manifest.shard_rows(shard.name))
+        return _disagreement(verify(storage, shard.name), shard, manifest)
     except (DamagedShard, MemoryStoreError) as error:
         return str(error)
     except FileNotFoundError:
@@ -52,8 +52,14 @@ def _damage(manifest: Manifest, storage: Storage, shard: ShardRecord) -> str:
         return f"it can't be read: {error}"
 
 
-def _disagreement(index: Index, known: dict[bytes, tuple[int, int, int]]) -> str:
-    columns = (index.starts.tolist(), index.lengths.tolist(), index.checks.tolist())
-    there = dict(zip(index.key_list(), zip(*columns, strict=True), strict=True))
-    wrong = sum(there.get(key) != row for key, row in known.items())
-    return f"{wrong} of its rows are not those that the manifest knows" if wrong else ""
+def _disagreement(index: Index, shard: ShardRecord, manifest: Manifest) -> str:
+    live = manifest.rows_of(index)
+    rows = zip(index.starts.tolist(), index.lengths.tolist(), index.checks.tolist(), strict=True)
+    there = {
+        key: (index.offset + start * index.record_bytes, tokens, crc)
+        for key, (start, tokens, crc) in zip(index.key_list(), rows, strict=True)
+    }
+    wrong = sum(there[key] != (place.offset, place.tokens, place.crc) for key, place in live.items())
+    if wrong or len(live) != shard.live_rows:
+        return "its rows are not those that the manifest knows"
+    return ""

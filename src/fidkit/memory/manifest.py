@@ -23,13 +23,15 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     # `offset` and `record_bytes` say where a shard's records begin and how long one is.
     """CREATE TABLE IF NOT EXISTS shards (
-        shard INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL, rows INTEGER NOT NULL,
-        tokens INTEGER NOT NULL, live_rows INTEGER NOT NULL, live_tokens INTEGER NOT NULL,
+        shard INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,
+        bytes INTEGER NOT NULL, rows INTEGER NOT NULL, tokens INTEGER NOT NULL, live_rows INTEGER NOT NULL, live_tokens INTEGER NOT NULL,
         offset INTEGER NOT NULL, record_bytes INTEGER NOT NULL)""",
     # `start` and `tokens` in tokens, `crc` of the row's bytes.
     """CREATE TABLE IF NOT EXISTS rows (
         key BLOB PRIMARY KEY, shard INTEGER NOT NULL, start INTEGER NOT NULL, tokens INTEGER NOT NULL,
         crc INTEGER NOT NULL) WITHOUT ROWID""",
+    # Shards outside the memory's own folder that are not, or no longer, named above: to be deleted.
+    "CREATE TABLE IF NOT EXISTS loose (name TEXT PRIMARY KEY)",
     "CREATE TEMP TABLE IF NOT EXISTS some (key BLOB PRIMARY KEY) WITHOUT ROWID",
 )
 _PLACES = """SELECT r.key, s.name, s.offset + r.start * s.record_bytes, r.tokens * s.record_bytes,
@@ -71,6 +73,7 @@ class MemoryMeta:
         fingerprint: of the reader's memory encoder, tokenizer and split (`fidkit.precompute`).
         reader: name or path of the reader it was built with, for messages.
         codec, codebooks: name and fingerprint of the codec.
+        precision: what memory was computed in, `float32` or `bfloat16`.
         width: D, of the decoded vectors.
         memory_layers: how many encoder layers are precomputed.
         shards_at: where shards lie; empty for the memory's own folder.
@@ -82,6 +85,7 @@ class MemoryMeta:
     reader: str
     codec: str
     codebooks: str
+    precision: str
     width: int
     memory_layers: int
     shards_at: str = ""
@@ -92,8 +96,8 @@ class MemoryMeta:
         """Whether rows of both may stand side by side."""
         return self._kind() == other._kind()
 
-    def _kind(self) -> tuple[str, str, str, int]:
-        return self.fingerprint, self.codec, self.codebooks, self.width
+    def _kind(self) -> tuple[str, str, str, str, int]:
+        return self.fingerprint, self.codec, self.codebooks, self.precision, self.width
 
 
 _NUMBERS = ("width", "memory_layers", "generation", "format_version")
@@ -177,15 +181,17 @@ class Manifest:
     def shards(self) -> list[ShardRecord]:
         """All shards, in the order of their commit."""
         with self._transaction("BEGIN"):
-            return [ShardRecord(*row) for row in self._sql.execute("SELECT * FROM shards ORDER BY shard")]
+            return self._shards()
 
-    def shard_rows(self, name: str) -> dict[bytes, tuple[int, int, int]]:
-        """(start, tokens, CRC) of the live rows of a shard, by key."""
-        query = "SELECT key, start, r.tokens, crc FROM rows r JOIN shards s USING (shard) WHERE name = ?"
+    def rows_of(self, index: Index) -> dict[bytes, Place]:
+        """Which rows of a shard are live in it, and where."""
+        live = self.places(index.key_list())[1]
+        return {key: place for key, place in live.items() if place.shard == index.name}
+
+    def loose(self) -> list[str]:
+        """Shards that may lie outside without being in use."""
         with self._transaction("BEGIN"):
-            return {
-                key: (start, tokens, crc) for key, start, tokens, crc in self._sql.execute(query, (name,))
-            }
+            return [name for (name,) in self._sql.execute("SELECT name FROM loose ORDER BY name")]
 
     def missing(self, keys: Iterable[bytes]) -> Iterator[bytes]:
         """Those of the keys that are not stored, in their order, as often as they occur."""
@@ -199,31 +205,43 @@ class Manifest:
     # Writing
 
     def begin(self, meta: MemoryMeta) -> None:
-        """Say what the rows will have in common; forgets rows and shards of another kind."""
+        """Say what the rows will have in common, and forget all rows and shards that were there."""
         with self._change():
             old = self._meta()
-            if old and not old.same_rows(meta):
-                self._sql.execute("DELETE FROM rows")
-                self._sql.execute("DELETE FROM shards")
+            self._loosen([shard.name for shard in self._shards()])
+            for table in ("rows", "shards"):
+                self._sql.execute(f"DELETE FROM {table}")
             values = {name: str(getattr(meta, name)) for name in MemoryMeta.__slots__}
             values["generation"] = str(old.generation if old else 0)
             values["format_version"] = str(FORMAT_VERSION)
             self._sql.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(values.items()))
 
-    def add(self, indexes: Sequence[Index], instead_of: Sequence[str] = ()) -> None:
-        """Name shards and their rows, at once.
+    def loosen(self, names: Sequence[str]) -> None:
+        """Note shards that will lie outside before they are used."""
+        with self._transaction("BEGIN IMMEDIATE"):
+            self._loosen(names)
+
+    def deleted(self, names: Sequence[str]) -> None:
+        """Note that shards are gone."""
+        with self._transaction("BEGIN IMMEDIATE"):
+            self._sql.executemany("DELETE FROM loose WHERE name = ?", [(name,) for name in names])
+
+    def add(self, index: Index | None, instead_of: Sequence[str] = ()) -> None:
+        """Name a shard and its rows, at once.
 
         Args:
-            indexes: of the shards. Rows that are stored in another shard stay there. A shard that is
-                known already has all its rows again.
-            instead_of: names of shards that are forgotten in the same moment.
+            index: of the shard. Rows that are stored in another shard stay there. A shard that is known
+                already has all its rows again.
+            instead_of: shards whose live rows are all in the new one and which are forgotten.
         """
         with self._change():
-            self._forget([*instead_of, *(index.name for index in indexes)])
-            for index in indexes:
-                self._add(index)
+            gone = [shard for shard in self._shards() if shard.name in {*instead_of, index and index.name}]
+            self._loosen([shard.name for shard in gone])
+            self._sql.executemany("DELETE FROM shards WHERE shard = ?", [(shard.shard,) for shard in gone])
+            if index:
+                self._add(index, [shard.shard for shard in gone])
 
-    def _add(self, index: Index) -> None:
+    def _add(self, index: Index, gone: Sequence[int]) -> None:
         facts = (index.name, index.size, index.rows, index.tokens, 0, 0, index.offset, index.record_bytes)
         shard = self._sql.execute(
             f"INSERT INTO shards VALUES (NULL, {','.join('?' * len(facts))})", facts
@@ -231,21 +249,28 @@ class Manifest:
         columns = (index.starts.tolist(), index.lengths.tolist(), index.checks.tolist())
         # In the order of keys, which is that of the table on the disk.
         rows = sorted(zip(index.key_list(), *columns, strict=True))
-        self._sql.executemany(f"INSERT OR IGNORE INTO rows VALUES (?, {shard}, ?, ?, ?)", rows)
-        self._count([shard])
+        self._sql.executemany(
+            f"""INSERT INTO rows VALUES (?, {shard}, ?, ?, ?) ON CONFLICT (key) DO UPDATE
+            SET shard = excluded.shard, start = excluded.start, tokens = excluded.tokens, crc = excluded.crc
+            WHERE shard IN ({",".join(map(str, gone))})""",
+            rows,
+        )
+        self._fill_some(key for key, *_ in rows)
+        self._sql.execute(
+            f"""UPDATE shards SET (live_rows, live_tokens) = (SELECT COUNT(*), COALESCE(SUM(tokens), 0)
+            FROM rows WHERE key IN (SELECT key FROM some) AND shard = {shard}) WHERE shard = {shard}"""
+        )
+        self._sql.execute("DELETE FROM loose WHERE name = ?", (index.name,))
 
     def forget(self, names: Sequence[str]) -> int:
         """Forget shards with all their rows; how many rows that were."""
-        with self._change():
-            return self._forget(names)
-
-    def _forget(self, names: Sequence[str]) -> int:
         count = 0
-        for name in names:
-            known = self._sql.execute("SELECT shard FROM shards WHERE name = ?", (name,)).fetchone()
-            if known:
-                count += self._sql.execute("DELETE FROM rows WHERE shard = ?", known).rowcount
-                self._sql.execute("DELETE FROM shards WHERE shard = ?", known)
+        with self._change():
+            self._loosen(names)
+            for name in names:
+                which = "shard IN (SELECT shard FROM shards WHERE name = ?)"
+                count += self._sql.execute(f"DELETE FROM rows WHERE {which}", (name,)).rowcount
+                self._sql.execute("DELETE FROM shards WHERE name = ?", (name,))
         return count
 
     def remove(self, keys: Iterable[bytes]) -> int:
@@ -258,28 +283,27 @@ class Manifest:
 
     def _delete(self, keys: Iterable[bytes], which: str) -> int:
         with self._change():
-            self._sql.execute("DELETE FROM some")
-            remaining = iter(keys)
-            while batch := [(key,) for key in islice(remaining, _BATCH)]:
-                self._sql.executemany("INSERT OR IGNORE INTO some VALUES (?)", batch)
-            touched = [s for (s,) in self._sql.execute(f"SELECT DISTINCT shard FROM rows WHERE {which}")]
-            count = self._sql.execute(f"DELETE FROM rows WHERE {which}").rowcount
-            self._count(touched)
-            self._sql.execute("DELETE FROM some")
-        return count
+            self._fill_some(keys)
+            less = self._sql.execute(
+                f"SELECT COUNT(*), SUM(tokens), shard FROM rows WHERE {which} GROUP BY shard"
+            ).fetchall()
+            self._sql.executemany(
+                "UPDATE shards SET live_rows = live_rows - ?, live_tokens = live_tokens - ? WHERE shard = ?",
+                less,
+            )
+            return self._sql.execute(f"DELETE FROM rows WHERE {which}").rowcount
 
-    def _count(self, shards: Sequence[int | None]) -> None:
-        """Count what is live in shards."""
-        if not shards:
-            return
-        marks = ",".join(str(shard) for shard in shards)
-        self._sql.execute(
-            f"UPDATE shards SET live_rows = 0, live_tokens = 0 WHERE shard IN ({marks})",
-        )
-        live = self._sql.execute(
-            f"SELECT COUNT(*), SUM(tokens), shard FROM rows WHERE shard IN ({marks}) GROUP BY shard"
-        ).fetchall()
-        self._sql.executemany("UPDATE shards SET live_rows = ?, live_tokens = ? WHERE shard = ?", live)
+    def _fill_some(self, keys: Iterable[bytes]) -> None:
+        self._sql.execute("DELETE FROM some")
+        remaining = iter(keys)
+        while batch := [(key,) for key in islice(remaining, _BATCH)]:
+            self._sql.executemany("INSERT OR IGNORE INTO some VALUES (?)", batch)
+
+    def _loosen(self, names: Sequence[str]) -> None:
+        self._sql.executemany("INSERT OR IGNORE INTO loose VALUES (?)", [(name,) for name in names])
+
+    def _shards(self) -> list[ShardRecord]:
+        return [ShardRecord(*row) for row in self._sql.execute("SELECT * FROM shards ORDER BY shard")]
 
     def _meta(self) -> MemoryMeta | None:
         fields = dict(self._sql.execute("SELECT key, value FROM meta").fetchall())

@@ -43,6 +43,7 @@ class MemoryInfo:
         path: of the corpus.
         reader, fingerprint: what it was built with.
         codec: name.
+        precision: what memory was computed in.
         width, memory_layers: of the vectors, and how many layers are precomputed.
         shards, rows, tokens: stored and live; equal passages share a row.
         bytes: of all shards.
@@ -55,6 +56,7 @@ class MemoryInfo:
     reader: str
     fingerprint: str
     codec: str
+    precision: str
     width: int
     memory_layers: int
     shards: int
@@ -169,6 +171,7 @@ class MemoryStore:
             meta.reader,
             meta.fingerprint,
             meta.codec,
+            meta.precision,
             meta.width,
             meta.memory_layers,
             len(shards),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from fidkit.errors import MemoryStoreError
-from fidkit.memory.check import Damage, find_damage
-from fidkit.memory.codecs import Codec
+from fidkit.memory.check import Damage, Progress, find_damage
+from fidkit.memory.codecs import Codec, make_codec
+from fidkit.memory.compact import Compaction, copy_live, mostly_dead
 from fidkit.memory.layout import PART, SHARD, explained_disk, memory_directory, writer_lock
 from fidkit.memory.manifest import Manifest, MemoryMeta, ShardRecord
 from fidkit.memory.shard import DamagedShard, Index, read_index, verify
 from fidkit.memory.storage import Folder, open_storage
+
+SHARD_BYTES = 1 << 30
 
 
 class MemoryWriter:
@@ -57,6 +60,16 @@ class MemoryWriter:
             finally:
                 manifest.close()
 
+    def begin(self, meta: MemoryMeta) -> None:
+        """Forget everything that is there, and say what rows will have in common from now on.
+
+        Raises:
+            MemoryStoreError: the disk is full.
+        """
+        _begin(self.manifest, meta)
+        self.meta = meta
+        self._storage = open_storage(meta.shards_at, self.directory)
+
     def missing(self, keys: Iterable[bytes]) -> Iterator[bytes]:
         """Those of the keys that are not stored, in their order."""
         return self.manifest.missing(keys)
@@ -88,11 +101,7 @@ class MemoryWriter:
                 f"{path}: expected a shard of fingerprint {self.meta.fingerprint} in {self.meta.codec}, got "
                 f"{index.fingerprint} in {index.codec}; delete it and run the build again"
             )
-        with explained_disk(self.directory, index.size):
-            self._storage.put(index.name, path)
-            self.manifest.add([index])
-        if self.meta.shards_at:
-            path.unlink(missing_ok=True)
+        self._publish(path, index)
         return index
 
     def remove(self, keys: Iterable[bytes]) -> int:
@@ -114,41 +123,103 @@ class MemoryWriter:
         Returns:
             Names of the shards and parts that were deleted.
         """
-        known = {*keep, *(shard.name for shard in self.shards())}
-        swept = [name for name in self._storage.list() if name not in known]
-        for name in swept:
-            self._storage.delete(name)
-        for entry in sorted(self.directory.glob(SHARD + "*")):
-            staged = bool(self.meta.shards_at) and entry.name not in keep
-            if entry.name.endswith(PART) or staged:
+        known = {shard.name for shard in self.shards()}
+        loose = [name for name in self.manifest.loose() if name not in known]
+        self._delete(loose)
+        here = set() if self.meta.shards_at else known
+        swept = []
+        for entry in sorted(self.directory.iterdir()):
+            ours = entry.name.startswith(SHARD) or entry.name.endswith(PART)
+            if ours and entry.name not in here and entry.name not in keep:
                 entry.unlink(missing_ok=True)
                 swept.append(entry.name)
         return swept
 
-    def repair(self, progress: Callable[[int, int], None] | None = None) -> list[Damage]:
+    def compact(self, shard_bytes: int = SHARD_BYTES, progress: Progress | None = None) -> Compaction:
+        """Give back the space of removed rows: copy what is live in shards that are mostly dead.
+
+        Nothing is encoded. Each new shard is a transaction of its own, after which the old files are deleted.
+
+        Args:
+            shard_bytes: about the size of a new shard.
+            progress: called with shards done and shards to do.
+
+        Raises:
+            MemoryStoreError: a row that is live is damaged, or the disk is full; what was done so far stands.
+        """
+        groups = mostly_dead(self.shards(), shard_bytes)
+        if not groups:
+            return Compaction(0, 0, 0)
+        codec = make_codec(self.meta.codec, self.meta.width, self.directory)
+        done, written, freed = 0, 0, 0
+        for shards in groups:
+            if progress:
+                progress(done, sum(map(len, groups)))
+            names = [shard.name for shard in shards]
+            path = copy_live(
+                self.directory, self.manifest, self._storage, codec, self.meta.fingerprint, shards
+            )
+            index = read_index(path) if path else None
+            self._publish(path, index, names)
+            done += len(shards)
+            written += index is not None
+            freed += sum(shard.bytes for shard in shards) - (index.size if index else 0)
+        if progress:
+            progress(done, done)
+        return Compaction(done, written, freed)
+
+    def repair(self, progress: Progress | None = None) -> list[Damage]:
         """Find damaged shards and forget them, so that the next build makes their rows again.
 
         Args:
             progress: called with shards done and shards in all.
         """
         damaged = find_damage(self.manifest, self._storage, progress)
-        for shard in damaged:
-            # First the file: a build that is ended in between must not take it for a finished one.
-            self._storage.delete(shard.shard)
+        # First the files: a build that is ended in between must not take one for finished.
+        self._delete([shard.shard for shard in damaged])
         with explained_disk(self.directory):
             self.manifest.forget([shard.shard for shard in damaged])
         return damaged
+
+    def _publish(self, path: Path | None, index: Index | None, instead_of: Sequence[str] = ()) -> None:
+        """Bring a finished shard to where it will lie, name it, and delete those that it replaces."""
+        with explained_disk(self.directory, index.size if index else 0):
+            if path and index and self.meta.shards_at:
+                self.manifest.loosen([index.name])
+                self._storage.put(index.name, path)
+            self.manifest.add(index, instead_of)
+            # A new shard may have the name of one whose rows were all removed.
+            self._delete([name for name in instead_of if not index or name != index.name])
+        if path and self.meta.shards_at:
+            path.unlink(missing_ok=True)
+
+    def _delete(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._storage.delete(name)
+        self.manifest.deleted(names)
 
     def _kind(self) -> tuple[str, str, str]:
         return self.meta.fingerprint, self.meta.codec, self.meta.codebooks
 
 
 def memory_meta(
-    fingerprint: str, reader: str, codec: Codec, memory_layers: int, shards_at: str = ""
+    fingerprint: str,
+    reader: str,
+    codec: Codec,
+    memory_layers: int,
+    shards_at: str = "",
+    precision: str = "float32",
 ) -> MemoryMeta:
     """What the rows of a memory that this reader builds with this codec have in common."""
     return MemoryMeta(
-        fingerprint, reader, codec.name, codec.fingerprint, codec.width, memory_layers, shards_at
+        fingerprint,
+        reader,
+        codec.name,
+        codec.fingerprint,
+        precision,
+        codec.width,
+        memory_layers,
+        shards_at,
     )
 
 
@@ -172,20 +243,22 @@ def _agree(corpus: Path, manifest: Manifest, meta: MemoryMeta | None, replace: b
             f"{corpus}: its memory was built by {_say(there)}, but this is {_say(meta)}; run `fidkit memory "
             f"build {corpus} --reader {meta.reader} --codec {meta.codec} --replace` to build it again"
         )
-    _begin(manifest, meta, there)
+    _begin(manifest, meta)
     return meta
 
 
-def _begin(manifest: Manifest, meta: MemoryMeta, there: MemoryMeta | None) -> None:
-    old = manifest.shards()
+def _begin(manifest: Manifest, meta: MemoryMeta) -> None:
+    there, shards = manifest.meta(), manifest.shards()
+    open_storage(meta.shards_at, manifest.directory)  # a place that can't be is said first
     with explained_disk(manifest.directory):
         manifest.begin(meta)
-        storage = open_storage(there.shards_at, manifest.directory) if there else None
-        for shard in old:
-            if storage:
+        if there:
+            storage = open_storage(there.shards_at, manifest.directory)
+            for shard in shards:
                 storage.delete(shard.name)
+        manifest.deleted([shard.name for shard in shards])
 
 
 def _say(meta: MemoryMeta) -> str:
     codebooks = f", codebooks {meta.codebooks}" if meta.codebooks else ""
-    return f"{meta.reader} in {meta.codec} (fingerprint {meta.fingerprint}{codebooks})"
+    return f"{meta.reader} in {meta.codec} from {meta.precision} (fingerprint {meta.fingerprint}{codebooks})"
