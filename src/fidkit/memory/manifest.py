@@ -24,7 +24,8 @@ _TABLES = (
     # `offset` and `record_bytes` say where a shard's records begin and how long one is.
     """CREATE TABLE IF NOT EXISTS shards (
         shard INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,
-        bytes INTEGER NOT NULL, rows INTEGER NOT NULL, tokens INTEGER NOT NULL, live_rows INTEGER NOT NULL, live_tokens INTEGER NOT NULL,
+        bytes INTEGER NOT NULL, rows INTEGER NOT NULL, tokens INTEGER NOT NULL,
+        live_rows INTEGER NOT NULL, live_tokens INTEGER NOT NULL,
         offset INTEGER NOT NULL, record_bytes INTEGER NOT NULL)""",
     # `start` and `tokens` in tokens, `crc` of the row's bytes.
     """CREATE TABLE IF NOT EXISTS rows (

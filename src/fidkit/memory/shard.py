@@ -232,9 +232,13 @@ class ShardWriter:
         self._abandon()
 
 
-def read_index(path: Path) -> Index:
-    """What is in a shard of a folder; see `load_index`."""
-    return load_index(Folder(path.parent), path.name)
+def read_index(path: Path, *, check: bool = False) -> Index:
+    """What is in a shard of a folder; see `load_index`, and `verify` for `check`."""
+    folder = Folder(path.parent)
+    try:
+        return (verify if check else load_index)(folder, path.name)
+    finally:
+        folder.forget()
 
 
 def load_index(storage: Storage, name: str) -> Index:

@@ -132,6 +132,9 @@ class Folder:
             raise
 
     def delete(self, name: str) -> None:
+        with self._lock:
+            if name in self._handles:
+                self._drop(name)
         (self.directory / name).unlink(missing_ok=True)
 
     def list(self) -> list[str]:

@@ -12,8 +12,8 @@ from fidkit.memory.codecs import Codec, make_codec
 from fidkit.memory.compact import Compaction, copy_live, mostly_dead
 from fidkit.memory.layout import PART, SHARD, explained_disk, memory_directory, writer_lock
 from fidkit.memory.manifest import Manifest, MemoryMeta, ShardRecord
-from fidkit.memory.shard import DamagedShard, Index, read_index, verify
-from fidkit.memory.storage import Folder, open_storage
+from fidkit.memory.shard import DamagedShard, Index, read_index
+from fidkit.memory.storage import open_storage
 
 SHARD_BYTES = 1 << 30
 
@@ -55,8 +55,11 @@ class MemoryWriter:
             with explained_disk(directory):
                 manifest = Manifest.for_writing(directory)
             try:
-                meta = _agree(corpus, manifest, meta, replace)
-                yield cls(directory, manifest, meta)
+                writer = cls(directory, manifest, _agree(corpus, manifest, meta, replace))
+                try:
+                    yield writer
+                finally:
+                    writer._storage.forget()
             finally:
                 manifest.close()
 
@@ -91,7 +94,7 @@ class MemoryWriter:
             MemoryStoreError: the shard is damaged or of another reader or codec, or the disk is full.
         """
         try:
-            index = verify(Folder(path.parent), path.name) if check else read_index(path)
+            index = read_index(path, check=check)
         except (DamagedShard, FileNotFoundError) as damage:
             raise MemoryStoreError(
                 f"{path}: this shard can't be used ({damage}); delete it and run the build again"
@@ -127,7 +130,7 @@ class MemoryWriter:
         loose = [name for name in self.manifest.loose() if name not in known]
         self._delete(loose)
         here = set() if self.meta.shards_at else known
-        swept = []
+        swept = loose
         for entry in sorted(self.directory.iterdir()):
             ours = entry.name.startswith(SHARD) or entry.name.endswith(PART)
             if ours and entry.name not in here and entry.name not in keep:
