@@ -127,7 +127,7 @@ def test_intensity_counts_vectors_that_the_decoder_sees() -> None:
     assert light.cross_attention > 5 * full.cross_attention
 
 
-@pytest.mark.parametrize(("codec", "size"), [("bf16", 8192), ("int8", 4098), ("pq", 512)])
+@pytest.mark.parametrize(("codec", "size"), [("float32", 16384), ("bf16", 8192), ("int8", 4098), ("pq", 512)])
 def test_bytes_of_a_stored_token_at_xxl(codec: str, size: int) -> None:
     """MEMORY-VQ's sizes: 8 KB a token, and 16 times less."""
     assert bytes_per_token(config("lumen-xxl"), codec) == size

@@ -183,7 +183,7 @@ def build(
         workload: lengths (their mean is taken) and dtype.
         hardware: where it is built.
         passages: of the corpus.
-        codec: `bf16`, `int8` or `pq`.
+        codec: `float32`, `bf16`, `int8` or `pq`.
 
     Raises:
         UsageError: a reader without memory layers, unknown codec or dtype.

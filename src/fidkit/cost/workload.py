@@ -15,7 +15,7 @@ from fidkit.errors import UsageError
 DTYPE_BYTES = {"float32": 4, "bf16": 2, "int8": 1}
 """Bytes of one weight. int8 is weight-only: activations and caches keep the workload's `dtype`."""
 ACTIVATION_DTYPES = ("float32", "bf16")
-CODECS = ("bf16", "int8", "pq")
+CODECS = ("float32", "bf16", "int8", "pq")
 """How a store keeps memory (`fidkit.cost.store`)."""
 COMPUTED = "computed"
 """`Workload.memory` of a reader that computes its passages' memory when asked."""
@@ -40,7 +40,7 @@ class Workload:
         padded: rows are filled up to the longest, and their padding is computed on and cached, as common
             implementations of FiD do. Else rows are packed, as here.
         memory: where the memory of passages comes from in a reader with memory layers: `computed` now, or
-            a store in this codec (`bf16`, `int8`, `pq`). No matter to a reader without.
+            a store in this codec (`float32`, `bf16`, `int8`, `pq`). No matter to a reader without.
 
     Raises:
         UsageError: a number below 1, unknown names, or not one length a passage.
