@@ -128,16 +128,24 @@ class Reader(nn.Module):
             batch, self.encode_passages(batch.passage_ids, batch.passage_lengths, run), run
         )
 
-    def read_memory(self, batch: Batch, memory_XD: Tensor, run: Run = EncoderLayers.__call__) -> Context:
+    def read_memory(
+        self,
+        batch: Batch,
+        memory_XD: Tensor,
+        run: Run = EncoderLayers.__call__,
+        question_XD: Tensor | None = None,
+    ) -> Context:
         """`read` with the passages' memory at hand; `batch.passage_ids` is not looked at.
 
         Args:
             batch: of B questions.
             memory_XD: as `encode_passages` gives it, [X, memory width].
             run: how encoder layers are run.
+            question_XD: as `encode_questions` gives it, for those who have it already.
         """
         config = self.config
-        question_XD = self.encode_questions(batch.question_ids, batch.question_lengths, run)
+        if question_XD is None:
+            question_XD = self.encode_questions(batch.question_ids, batch.question_lengths, run)
         if self.memory_projection is not None:
             memory_XD = self.memory_projection(memory_XD)
         questions, passages = Rows(batch.question_lengths), Rows(batch.passage_lengths)

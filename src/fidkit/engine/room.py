@@ -18,8 +18,8 @@ from fidkit.errors import UsageError
 
 _MEMORY = Path("/proc/meminfo")
 _GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-# Float32 values a logit that are alive in one step: its log-probability, what may follow, sums over beams, and
-# what sorting them needs. Measured: between 6 and 8.
+# Float32 values a logit that are alive in one step: its log-probability, what may follow, sums over beams,
+# and what sorting them needs. Measured: between 6 and 8.
 _LOGIT_COPIES = 8
 # Tokens (int64) and log-probabilities (float32), of beams that run, that are extended (twice as many) and
 # that are finished, and what becomes of them.

@@ -71,6 +71,10 @@ class Runner:
     def config(self) -> ReaderConfig:
         return self.reader.config
 
+    @property
+    def device(self) -> torch.device:
+        return self.reader.embedding.weight.device
+
     @torch.no_grad()
     def encode_passages(self, ids_RP: Tensor, lengths_R: Tensor) -> Tensor:
         """Memory [X, D] of passages, one after the other."""
@@ -82,9 +86,20 @@ class Runner:
         return self.reader.read(batch, self._run)
 
     @torch.no_grad()
-    def read_memory(self, batch: Batch, memory_XD: Tensor) -> Context:
-        """`read` with the passages' memory at hand; `batch.passage_ids` is not looked at."""
-        return self.reader.read_memory(batch, memory_XD, self._run)
+    def encode_questions(self, batch: Batch) -> Tensor:
+        """Question states [X, D] at the depth where they meet the passages."""
+        return self.reader.encode_questions(batch.question_ids, batch.question_lengths, self._run)
+
+    @torch.no_grad()
+    def read_memory(self, batch: Batch, memory_XD: Tensor, question_XD: Tensor | None = None) -> Context:
+        """`read` with the passages' memory at hand; `batch.passage_ids` is not looked at.
+
+        Args:
+            batch: of B questions.
+            memory_XD: as `encode_passages` gives it.
+            question_XD: as `encode_questions` gives it, for those who have it already.
+        """
+        return self.reader.read_memory(batch, memory_XD, self._run, question_XD)
 
     @torch.no_grad()
     def start(self, context: Context, max_tokens: int, beams: int = 1) -> DecoderCache:

@@ -5,6 +5,7 @@ layout -> codecs -> shard, storage -> manifest -> fetch, store, writer
 
 from fidkit.memory.codecs import CODECS, Codec, make_codec
 from fidkit.memory.fetch import Fetched
+from fidkit.memory.layout import has_memory
 from fidkit.memory.manifest import MemoryMeta
 from fidkit.memory.shard import ShardWriter, shard_bytes, shard_name
 from fidkit.memory.store import Located, MemoryInfo, MemoryStore
@@ -20,6 +21,7 @@ __all__ = [
     "MemoryStore",
     "MemoryWriter",
     "ShardWriter",
+    "has_memory",
     "make_codec",
     "memory_meta",
     "shard_bytes",

@@ -44,6 +44,11 @@ def memory_directory(corpus: Path) -> Path:
     return corpus / MEMORY
 
 
+def has_memory(corpus: Path) -> bool:
+    """Whether a memory of the corpus was begun."""
+    return (memory_directory(corpus) / MANIFEST).is_file()
+
+
 @contextmanager
 def writer_lock(directory: Path) -> Iterator[None]:
     """Hold a memory directory for writing, which is made if need be.
