@@ -27,12 +27,16 @@ SIZES = {
 # FiDO section 3.3: the decoder is two sizes larger, as far as T5 has sizes.
 FIDO_PAIRS = [("small", "large"), ("base", "base"), ("base", "xl"), ("large", "xxl"), ("xl", "xxl")]
 ALPHAS = {
+    "twelfth": Fraction(1, 12),
     "eighth": Fraction(1, 8),
+    "sixth": Fraction(1, 6),
     "quarter": Fraction(1, 4),
     "third": Fraction(1, 3),
     "half": Fraction(1, 2),
 }
 FIDO: dict[str, Any] = {"cross_attention_every": 6, "self_kv_heads": 1, "cross_kv_heads": 1}
+# The question meets no passage before the decoder does, so it stands in the context once.
+REMEMBERED: dict[str, Any] = {"live_layers": 0, "question_in_context": "once"}
 # FiDO section 4.4 compares at equal decoder cost: 256 tokens / K = 6.
 FID_LIGHT_VECTORS = 43
 # GLIMMER reads on with 5 of 25 passages; half of the live layers score them.
@@ -68,7 +72,7 @@ def _all() -> dict[str, ReaderConfig]:
         table[f"fid-{size}"] = _pair(stack, stack)
         table[f"fid-light-{size}"] = _pair(stack, stack, kept_vectors=FID_LIGHT_VECTORS)
         table[f"fid-lsa-{size}"] = _pair(stack, stack, cross_attention_every=6)
-        table[f"memoryfid-{size}"] = _pair(stack, stack, live_layers=0, question_in_context="once")
+        table[f"memoryfid-{size}"] = _pair(stack, stack, **REMEMBERED)
         for name, alpha in ALPHAS.items():
             live = live_layers(stack.layers, alpha)
             table[f"lumen-{size}-{name}"] = _pair(stack, stack, live_layers=live)
@@ -82,6 +86,7 @@ def _all() -> dict[str, ReaderConfig]:
         table[f"fido-{encoder}-{decoder}"] = fido
         live = live_layers(fido.encoder.layers, ALPHAS["third"])
         table[f"lumen-fido-{encoder}-{decoder}"] = fido.replace(live_layers=live)
+        table[f"memoryfid-fido-{encoder}-{decoder}"] = fido.replace(**REMEMBERED)
 
     def tiny(decoder: StackConfig = TINY, **knobs: Any) -> ReaderConfig:
         return _pair(TINY, decoder, vocabulary_size=TINY_VOCABULARY, **knobs)
@@ -92,7 +97,7 @@ def _all() -> dict[str, ReaderConfig]:
         "tiny-fid-light": tiny(kept_vectors=8),
         "tiny-fid-lsa": tiny(cross_attention_every=3),
         "tiny-fido": tiny(TINY_DECODER, **small_fido),
-        "tiny-memoryfid": tiny(live_layers=0, question_in_context="once"),
+        "tiny-memoryfid": tiny(**REMEMBERED),
         "tiny-lumen": tiny(live_layers=1),
         "tiny-lumen-deep": tiny(live_layers=1, memory_encoder=TINY_MEMORY),
         "tiny-glimmer": _glimmer(tiny(live_layers=2), keep=2),

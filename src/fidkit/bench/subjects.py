@@ -74,9 +74,11 @@ class Subject(ABC):
 
     Attributes:
         name: what it is called in rows and tables.
+        memory_ms: that the last `encode` waited for stored memory; None where none is stored.
     """
 
     name: str
+    memory_ms: float | None = None
 
     @property
     @abstractmethod
@@ -129,9 +131,6 @@ class Ours(Subject):
         weights: of the reader.
         precision: see `Runner`.
         plain: without native kernels.
-
-    Attributes:
-        waited_ms: for memory that was not there when the question was encoded, each time.
     """
 
     def __init__(
@@ -140,7 +139,6 @@ class Ours(Subject):
         self.name, self.preset = name, preset
         self.weights, self.precision, self.plain = weights, precision, plain
         self.config = weights.config
-        self.waited_ms: list[float] = []
 
     @property
     def facts(self) -> Facts:
@@ -179,7 +177,7 @@ class Ours(Subject):
         question_XD = self.runner.encode_questions(self.batch)
         start = time.perf_counter()
         memory_XD = recall.result()
-        self.waited_ms.append(1000 * (time.perf_counter() - start))
+        self.memory_ms = 1000 * (time.perf_counter() - start)
         self.context = self.runner.read_memory(self.batch, memory_XD, question_XD)
 
     def decode(self, tokens: int) -> Tensor:
