@@ -4,7 +4,7 @@
 
 Every reader starts as the bundled one with its encoder split, and is trained by recipes/lumen.toml. Readers
 go to runs/proportions, rows to benchmarks/results/proportions.jsonl; what has a row is not done again, and a
-run that was cut off goes on. `python benchmarks/render.py` renders the rows into docs/reproduce-lumen.md.
+run that was cut off goes on. `python benchmarks/render.py` renders the rows into docs/lumen.md.
 """
 
 from __future__ import annotations
