@@ -30,6 +30,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
 }
 """How each marked table is made, and of which rows."""
 DOCS = ROOT / "docs"
+DOCUMENTS = (ROOT / "README.md", CARD, DOCS / "lumen.md")
 
 
 def main() -> None:
