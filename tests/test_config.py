@@ -113,6 +113,7 @@ def test_configurations_do_not_change() -> None:
         ({"live_layers": "4/3"}, "4/3 is no proportion; choose one from 0 to 1"),
         ({"live_layers": "a third"}, "'a third' is no number of layers, such as 1, and no proportion"),
         ({"live_layers": "1/0"}, "'1/0' is no number of layers"),
+        ({"live_layers": 0.5}, 'write a proportion as text, such as "1/3"'),
         ({"live_layers": "5"}, "live_layers is 5 .* choose 0 to 3"),
         ({"live_attention": "memory"}, "live_attention: "),
         ({"frozen": ["decoder"]}, "frozen.0: "),

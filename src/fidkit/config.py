@@ -148,6 +148,8 @@ class ReaderConfig(Strict):
         encoder = info.data.get("encoder")
         if isinstance(given, str | Fraction) and encoder is not None:
             return whole_layers(encoder.layers, given)
+        if isinstance(given, float) and not given.is_integer():
+            raise ValueError(f'{given} is no number of layers; write a proportion as text, such as "1/3"')
         return given
 
     @model_validator(mode="after")
