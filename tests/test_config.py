@@ -58,13 +58,31 @@ def test_a_memory_encoder_of_its_own_leaves_alpha_and_the_question_encoder_alone
     assert (deeper.alpha, deeper.question_layers, deeper.memory_layers) == (1, 0, 4)
 
 
-def test_a_configuration_from_before_there_were_these_knobs(tmp_path: Path) -> None:
+LATER = {
+    "memory_encoder": stack(4).model_dump(),
+    "frozen": [],
+    "live_attention": "apart",
+    "rerank": {"after": 1, "keep": 2},
+}
+
+
+def test_a_file_says_later_knobs_only_where_they_are_turned(tmp_path: Path) -> None:
+    """So that files and fingerprints of readers without them are what they were."""
     path, config = tmp_path / "config.json", small(live_layers=1)
     config.save(path)
-    record = json.loads(path.read_text())
-    for name in ("memory_encoder", "frozen", "live_attention", "rerank"):
-        del record[name]
-    path.write_text(json.dumps(record))
+    assert not LATER.keys() & json.loads(path.read_text()).keys()
+    assert ReaderConfig.load(path) == config
+    for name, value in LATER.items():
+        turned = config.replace(**{name: value})
+        turned.save(path)
+        assert LATER.keys() & json.loads(path.read_text()).keys() == {name}
+        assert ReaderConfig.load(path) == turned
+
+
+def test_a_file_may_say_the_defaults_of_later_knobs(tmp_path: Path) -> None:
+    path, config = tmp_path / "config.json", small()
+    path.write_text(json.dumps({"format_version": 1, **config.model_dump()}))
+    assert LATER.keys() <= json.loads(path.read_text()).keys()
     assert ReaderConfig.load(path) == config
 
 
@@ -95,11 +113,15 @@ def test_configurations_do_not_change() -> None:
         ({"live_layers": "4/3"}, "4/3 is no proportion; choose one from 0 to 1"),
         ({"live_layers": "a third"}, "'a third' is no number of layers, such as 1, and no proportion"),
         ({"live_layers": "1/0"}, "'1/0' is no number of layers"),
+        ({"live_layers": 0.5}, 'write a proportion as text, such as "1/3"'),
         ({"live_layers": "5"}, "live_layers is 5 .* choose 0 to 3"),
         ({"live_attention": "memory"}, "live_attention: "),
         ({"frozen": ["decoder"]}, "frozen.0: "),
         ({"memory_encoder": {"layers": 3}}, r"memory_encoder\.width: "),
-        ({"live_layers": 1, "rerank": {"after": 2, "keep": 1}}, "rerank.after is 2 but 1 layers are live"),
+        (
+            {"live_layers": 1, "rerank": {"after": 2, "keep": 1}},
+            r"rerank\.after is 2, more .* \(1\)",
+        ),
         ({"live_layers": 0, "rerank": {"after": 1, "keep": 1}}, "rerank needs live layers"),
         ({"rerank": {"after": 0, "keep": 1}}, r"rerank\.after: "),
         ({"rerank": {"after": 1, "keep": 0}}, r"rerank\.keep: "),

@@ -24,6 +24,8 @@ from pydantic import (
 from fidkit.errors import ConfigError
 
 FORMAT_VERSION = 1
+LATER = ("memory_encoder", "frozen", "live_attention", "rerank")
+"""Knobs that a file of format 1 may leave out; then they have their defaults."""
 
 
 class Strict(BaseModel):
@@ -146,6 +148,8 @@ class ReaderConfig(Strict):
         encoder = info.data.get("encoder")
         if isinstance(given, str | Fraction) and encoder is not None:
             return whole_layers(encoder.layers, given)
+        if isinstance(given, float) and not given.is_integer():
+            raise ValueError(f'{given} is no number of layers; write a proportion as text, such as "1/3"')
         return given
 
     @model_validator(mode="after")
@@ -170,7 +174,7 @@ class ReaderConfig(Strict):
             raise ValueError("rerank needs live layers to score passages with; choose live_layers from 1")
         if self.rerank and self.rerank.after > self.live:
             raise ValueError(
-                f"rerank.after is {self.rerank.after} but {self.live} layers are live; "
+                f"rerank.after is {self.rerank.after}, more than the live layers ({self.live}); "
                 f"choose 1 to {self.live}"
             )
         if self.cross_attention_every > self.decoder.layers:
@@ -228,8 +232,18 @@ class ReaderConfig(Strict):
         heads = self.decoder.heads
         return self.self_kv_heads or heads, self.cross_kv_heads or heads
 
+    def record(self) -> dict[str, Any]:
+        """All fields, without later knobs that have their defaults.
+
+        So a reader's file and fingerprint stay the same when the space grows, and an older fidkit reads what
+        it can.
+        """
+        fields = type(self).model_fields
+        unsaid = {name for name in LATER if getattr(self, name) == fields[name].default}
+        return self.model_dump(exclude=unsaid)
+
     def save(self, path: Path) -> None:
-        record = {"format_version": FORMAT_VERSION, **self.model_dump()}
+        record = {"format_version": FORMAT_VERSION, **self.record()}
         path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
