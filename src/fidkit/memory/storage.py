@@ -82,7 +82,9 @@ def open_storage(where: str, own: Path) -> Storage:
         if where and not path.is_absolute():
             raise UsageError(f"shards at {where!r}: expected an absolute path, such as {path.absolute()}")
         return Folder(path if where else own, where)
-    raise UsageError(f"shards at {where!r}: expected a folder")
+    from fidkit.memory.objects import Objects
+
+    return Objects(where)
 
 
 def is_shard(name: str) -> bool:
