@@ -30,6 +30,9 @@ _PARALLEL_PARTS = 4
 class Objects:
     """Shards as objects below a prefix. What fails or stalls is asked for again, with growing pauses."""
 
+    # They only wait.
+    threads = 32
+
     def __init__(
         self, where: str, *, read_seconds: float | None = None, write_seconds: float | None = None
     ) -> None:
