@@ -11,10 +11,11 @@ STALL_SECONDS = 0.8
 
 
 class Flaky:
-    """`share` of the requests meet one of `faults`, drawn with the seed; `met` counts them."""
+    """`share` of the requests meet a fault, drawn with the seed; `met` counts them, `passed` the others."""
 
     def __init__(self, port: int, share: float = 0.0, faults=FAULTS, seed: int = 0) -> None:
         self.upstream, self.share, self.faults = port, share, faults
+        self.passed = 0
         self.met = dict.fromkeys(FAULTS, 0)
         self._random, self._lock = random.Random(seed), threading.Lock()
         outer = self
@@ -63,6 +64,7 @@ class Flaky:
     def draw(self) -> str:
         with self._lock:
             if self._random.random() >= self.share:
+                self.passed += 1
                 return ""
             fault = self._random.choice(self.faults)
             self.met[fault] += 1

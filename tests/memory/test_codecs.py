@@ -168,6 +168,8 @@ def test_codebooks_come_back_as_they_were(tmp_path):
     assert again.fingerprint == codec.fingerprint
     assert torch.equal(again.codebooks, codec.codebooks)
     assert [path.name for path in tmp_path.iterdir()] == ["codec.safetensors"]
+    packed = (tmp_path / "codec.safetensors").read_bytes()
+    assert again.save(tmp_path / "again").read_bytes() == packed
 
 
 def test_codebooks_that_do_not_fit_are_refused(tmp_path):

@@ -172,7 +172,7 @@ def test_each_fault_is_survived(weather, tmp_path, fault):
     storage.delete(shard.name)
     weather.share = 0
     assert storage.list() == []
-    assert weather.met[fault] >= 3
+    assert weather.met[fault] >= 2
 
 
 def test_a_memory_is_built_and_read_in_bad_weather(weather, tmp_path, monkeypatch):
@@ -208,11 +208,35 @@ def test_a_store_that_is_away_loses_rows_but_no_answer(weather, tmp_path):
         writer.commit(write_shard(writer, range(10)))
     with MemoryStore.open(corpus) as store:
         weather.share, weather.faults = 1.0, ("hang up",)
-        with pytest.warns(RuntimeWarning, match="failed 5 times"):
+        with pytest.warns(RuntimeWarning, match=r"failed [2-5] times"):
             fetched = store.fetch(store.find(keys([1, 2]))).result()
         assert fetched.lost == [0, 1]
+        # Nobody knows whether they are damaged, so nothing is deleted.
+        with pytest.raises(MemoryStoreError, match="can't be reached"):
+            store.check()
+        with (
+            MemoryWriter.opened(corpus) as writer,
+            pytest.raises(MemoryStoreError, match="can't be reached"),
+        ):
+            writer.repair()
         weather.share = 0
         assert torch.equal(store.get(keys([1, 2]))[0], torch.cat([row(1), row(2)]))
+
+
+def test_a_place_that_is_empty_is_no_reason_to_forget_everything(where, tmp_path):
+    """More likely a disk that is not mounted."""
+    corpus = tmp_path / "corpus"
+    with begin(corpus, where) as writer:
+        writer.commit(write_shard(writer, range(10)))
+        writer.commit(write_shard(writer, range(10, 20)))
+        storage = open_storage(where, corpus)
+        for name in storage.list():
+            storage.delete(name)
+        with pytest.raises(
+            MemoryStoreError, match=r"none of the 2 shards of its memory is at .*mount or mend"
+        ):
+            writer.repair()
+        assert len(writer.shards()) == 2
 
 
 def test_a_store_that_can_not_be_written_is_said_and_nothing_is_lost(weather, tmp_path):
@@ -229,17 +253,21 @@ def test_a_stall_costs_no_more_than_its_limit(weather, tmp_path):
     storage = Objects(f"s3://bucket/{tmp_path.name}", read_seconds=0.2)
     weather.share, weather.faults = 1.0, ("stall",)
     began = time.monotonic()
-    with pytest.raises(OSError, match="failed 5 times"):
+    with pytest.raises(OSError, match=r"failed [2-5] times"):
         storage.size("shard-1.safetensors")
-    assert time.monotonic() - began < 5 * 0.2 + 3
+    assert time.monotonic() - began < 3
 
 
-def test_larger_shards_come_in_parts(weather, tmp_path):
+def test_larger_shards_come_in_parts(weather, tmp_path, monkeypatch):
     where = f"s3://bucket/{tmp_path.name}"
     shard = tmp_path / "shard-2.safetensors"
     shard.write_bytes(torch.arange(2_000_000, dtype=torch.int64).numpy().tobytes())
+    monkeypatch.setattr(objects, "_PART_BYTES", 5 << 20)
     storage = Objects(where)
+    weather.share, weather.faults = 0.2, ("busy", "hang up")
     storage.put(shard.name, shard)
+    weather.share = 0
+    assert weather.passed > 5  # parts, their beginning and their end
     packed = memoryview(bytearray(800))
     storage.read(shard.name, 8 * 1_500_000, packed)
     assert torch.frombuffer(packed, dtype=torch.int64).tolist() == list(range(1_500_000, 1_500_100))

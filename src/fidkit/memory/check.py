@@ -13,6 +13,9 @@ from fidkit.memory.storage import Storage
 Progress = Callable[[int, int], None]
 
 
+_GONE = "there is no such file"
+
+
 class Damage(NamedTuple):
     """A shard that is not what it was, and in what respect."""
 
@@ -27,6 +30,9 @@ def find_damage(manifest: Manifest, storage: Storage, progress: Progress | None 
         manifest: says what should be there.
         storage: where it should be.
         progress: called with shards done and shards in all.
+
+    Raises:
+        MemoryStoreError: the shards can't be reached; whether they are damaged is not known.
     """
     damaged, shards = [], manifest.shards()
     for done, shard in enumerate(shards):
@@ -38,6 +44,12 @@ def find_damage(manifest: Manifest, storage: Storage, progress: Progress | None 
             damaged.append(Damage(shard.name, reason))
     if progress:
         progress(len(shards), len(shards))
+    gone = sum(shard.reason == _GONE for shard in damaged)
+    if storage.where and gone and gone == len(shards):
+        raise MemoryStoreError(
+            f"{manifest.directory.parent}: none of the {gone} shards of its memory is at {storage.where}; "
+            f"mount or mend that place, or delete {manifest.directory} and build the memory anew"
+        )
     return damaged
 
 
@@ -47,7 +59,12 @@ def _damage(manifest: Manifest, storage: Storage, shard: ShardRecord) -> str:
     except (DamagedShard, MemoryStoreError) as error:
         return str(error)
     except FileNotFoundError:
-        return "there is no such file"
+        return _GONE
+    except (ConnectionError, PermissionError) as error:
+        raise MemoryStoreError(
+            f"{manifest.directory.parent}: {shard.name} can't be reached ({error}), so nobody knows whether it "
+            "is damaged; mend the connection or the permissions and check again"
+        ) from error
     except OSError as error:
         return f"it can't be read: {error}"
 

@@ -24,7 +24,11 @@ READ_SECONDS, WRITE_SECONDS = 5.0, 60.0
 
 _TRIES = 5
 _PAUSE_SECONDS = 0.2
+# All tries of a read together: by then a passage is better encoded afresh.
+_MOST_WAITS = 3
+_PART_BYTES = 8 << 20
 _PARALLEL_PARTS = 4
+_TRIES_OF_A_PART = 8
 
 
 class Objects:
@@ -54,6 +58,8 @@ class Objects:
                 f"shards at {where}: object stores need the extra `s3`; run `pip install 'fidkit[s3]'`"
             ) from error
         self.where = where
+        self._read_seconds = read_seconds or READ_SECONDS
+        self._write_seconds = write_seconds or WRITE_SECONDS
         self._obstore = obstore
         self._final = (
             exceptions.PermissionDeniedError,
@@ -63,6 +69,8 @@ class Objects:
         )
         self._errors = exceptions.BaseError
         try:
+            # Tries are counted here, since those of the library don't cover answers that are cut off. But a
+            # large upload should not fail with one of its parts.
             self._reading, self._writing = (
                 store.from_url(
                     where,
@@ -72,10 +80,9 @@ class Objects:
                         # Who names an endpoint without TLS, such as one in the same rack, means it.
                         "allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"),
                     },
-                    # Retries are made here: those of the library don't cover answers that are cut off.
-                    retry_config={"max_retries": 0},
+                    retry_config={"max_retries": tries - 1},
                 )
-                for seconds in (read_seconds or READ_SECONDS, write_seconds or WRITE_SECONDS)
+                for seconds, tries in ((self._read_seconds, 1), (self._write_seconds, _TRIES_OF_A_PART))
             )
         except (exceptions.BaseError, ValueError) as error:
             raise UsageError(
@@ -98,13 +105,15 @@ class Objects:
 
     def put(self, name: str, path: Path) -> None:
         def put() -> None:
-            self._obstore.put(self._writing, name, path, max_concurrency=_PARALLEL_PARTS)
+            self._obstore.put(
+                self._writing, name, path, chunk_size=_PART_BYTES, max_concurrency=_PARALLEL_PARTS
+            )
 
-        self._patiently(name, put)
+        self._patiently(name, put, most_seconds=float("inf"))
 
     def delete(self, name: str) -> None:
         try:
-            self._patiently(name, lambda: self._obstore.delete(self._writing, name))
+            self._patiently(name, lambda: self._obstore.delete(self._reading, name))
         except FileNotFoundError:
             return
 
@@ -118,17 +127,20 @@ class Objects:
     def forget(self, keep: Collection[str] = ()) -> None:
         """Nothing is held open."""
 
-    def _patiently(self, name: str, ask: Callable[[], T]) -> T:
+    def _patiently(self, name: str, ask: Callable[[], T], most_seconds: float | None = None) -> T:
+        until = time.monotonic() + (most_seconds or _MOST_WAITS * self._read_seconds)
         for tried in range(_TRIES):
             try:
                 return ask()
             except self._final as error:
-                raise OSError(f"{self.where}/{name}: {_brief(error)}") from error
+                raise PermissionError(f"{self.where}/{name}: {_brief(error)}") from error
             except FileNotFoundError as error:
                 raise FileNotFoundError(f"{self.where}/{name}: {_brief(error)}") from error
             except (self._errors, OSError) as error:
-                if tried == _TRIES - 1:
-                    raise OSError(f"{self.where}/{name}: failed {_TRIES} times ({_brief(error)})") from error
+                if tried == _TRIES - 1 or time.monotonic() > until:
+                    raise ConnectionError(
+                        f"{self.where}/{name}: failed {tried + 1} times ({_brief(error)})"
+                    ) from error
             # Not all readers at the same moment.
             time.sleep(_PAUSE_SECONDS * 2**tried * random.uniform(0.5, 1.5))
         raise AssertionError("the last try returns or raises")

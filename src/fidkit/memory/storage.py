@@ -38,6 +38,7 @@ class Storage(Protocol):
         Raises:
             FileNotFoundError: there is no such shard.
             EOFError: it ends before that.
+            ConnectionError, PermissionError: that can't be known now, or by us.
             OSError: it can't be read.
         """
         ...

@@ -244,7 +244,8 @@ def _agree(corpus: Path, manifest: Manifest, meta: MemoryMeta | None, replace: b
     if there and not replace:
         raise MemoryStoreError(
             f"{corpus}: its memory was built by {_say(there)}, but this is {_say(meta)}; run `fidkit memory "
-            f"build {corpus} --reader {meta.reader} --codec {meta.codec} --replace` to build it again"
+            f"build {corpus} --reader {meta.reader} --codec {meta.codec} --precision "
+            f"{meta.precision} --replace` to build it again"
         )
     _begin(manifest, meta)
     return meta
