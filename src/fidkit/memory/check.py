@@ -62,8 +62,8 @@ def _damage(manifest: Manifest, storage: Storage, shard: ShardRecord) -> str:
         return _GONE
     except (ConnectionError, PermissionError) as error:
         raise MemoryStoreError(
-            f"{manifest.directory.parent}: {shard.name} can't be reached ({error}), so nobody knows whether it "
-            "is damaged; mend the connection or the permissions and check again"
+            f"{manifest.directory.parent}: {shard.name} can't be reached ({error}), so nobody knows if "
+            "it is damaged; mend the connection or the permissions and check again"
         ) from error
     except OSError as error:
         return f"it can't be read: {error}"

@@ -71,6 +71,7 @@ class MemoryWriter:
         """
         _begin(self.manifest, meta)
         self.meta = meta
+        self._storage.forget()
         self._storage = open_storage(meta.shards_at, self.directory)
 
     def missing(self, keys: Iterable[bytes]) -> Iterator[bytes]:
