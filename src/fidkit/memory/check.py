@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fidkit.errors import MemoryStoreError
+from fidkit.memory.index import DamagedShard, Index
 from fidkit.memory.manifest import Manifest, ShardRecord
-from fidkit.memory.shard import DamagedShard, Index, verify
+from fidkit.memory.shard import verify
 from fidkit.memory.storage import Storage
 
 Progress = Callable[[int, int], None]

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from fidkit.memory.codecs import Codec
+from fidkit.memory.index import DamagedShard
 from fidkit.memory.manifest import Place
-from fidkit.memory.shard import DamagedShard, read_into
+from fidkit.memory.shard import read_into
 from fidkit.memory.storage import Storage
 
 

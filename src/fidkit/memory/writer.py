@@ -10,9 +10,10 @@ from fidkit.errors import MemoryStoreError
 from fidkit.memory.check import Damage, Progress, find_damage
 from fidkit.memory.codecs import Codec, make_codec
 from fidkit.memory.compact import Compaction, copy_live, mostly_dead
+from fidkit.memory.index import DamagedShard, Index
 from fidkit.memory.layout import PART, SHARD, explained_disk, memory_directory, writer_lock
 from fidkit.memory.manifest import Manifest, MemoryMeta, ShardRecord
-from fidkit.memory.shard import DamagedShard, Index, read_index
+from fidkit.memory.shard import read_index
 from fidkit.memory.storage import open_storage
 
 SHARD_BYTES = 1 << 30
