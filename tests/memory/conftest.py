@@ -13,7 +13,7 @@ def build(tmp_path: Path) -> Callable[..., Path]:
 
     def make(*shards: Sequence[int], codec: str = "float32", name: str = "corpus") -> Path:
         corpus = tmp_path / name
-        meta = memory_meta(FINGERPRINT, "tiny-lumen", make_codec(codec, WIDTH), 2)
+        meta = memory_meta(FINGERPRINT, "tiny-lumen", make_codec(codec, WIDTH, corpus / "memory"), 2)
         with MemoryWriter.opened(corpus, meta) as writer:
             for numbers in shards:
                 writer.commit(write_shard(writer, numbers))

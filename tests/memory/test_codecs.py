@@ -98,6 +98,18 @@ def test_what_is_no_finite_number_is_refused(name, bad, tmp_path):
         make_codec(name, 8, tmp_path).encode(memory)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", CODECS)
+def test_a_gpu_makes_the_same_records_and_the_same_memory(name, tmp_path):
+    memory = torch.randn(50, 40)
+    train_pq(memory, codes=40).save(tmp_path)
+    codec = make_codec(name, 40, tmp_path)
+    records = codec.encode(memory)
+    assert torch.equal(codec.encode(memory.cuda()).cpu(), records)
+    for dtype in (torch.float32, torch.bfloat16):
+        assert torch.equal(codec.decode(records.cuda(), dtype).cpu(), codec.decode(records, dtype))
+
+
 def test_an_unknown_codec_lists_the_known():
     with pytest.raises(UsageError, match="codec is 'zip'; choose one of float32, bf16, int8, pq"):
         make_codec("zip", 8)
@@ -156,6 +168,8 @@ def test_codebooks_come_back_as_they_were(tmp_path):
     assert again.fingerprint == codec.fingerprint
     assert torch.equal(again.codebooks, codec.codebooks)
     assert [path.name for path in tmp_path.iterdir()] == ["codec.safetensors"]
+    packed = (tmp_path / "codec.safetensors").read_bytes()
+    assert again.save(tmp_path / "again").read_bytes() == packed
 
 
 def test_codebooks_that_do_not_fit_are_refused(tmp_path):

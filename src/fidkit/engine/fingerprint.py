@@ -37,5 +37,5 @@ def memory_fingerprint(reader: Reader) -> str:
     for name, parameter in sorted(reader.memory_encoder.named_parameters()):
         weights = parameter.detach().float().cpu().contiguous()
         digest.update(f"{name}{list(weights.shape)}".encode())
-        digest.update(weights.view(torch.uint8).numpy())
+        digest.update(weights.view(torch.uint8).numpy().data)
     return digest.hexdigest()

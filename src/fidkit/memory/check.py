@@ -6,11 +6,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fidkit.errors import MemoryStoreError
+from fidkit.memory.index import DamagedShard, Index
 from fidkit.memory.manifest import Manifest, ShardRecord
-from fidkit.memory.shard import DamagedShard, Index, verify
+from fidkit.memory.shard import verify
 from fidkit.memory.storage import Storage
 
 Progress = Callable[[int, int], None]
+
+
+_GONE = "there is no such file"
 
 
 class Damage(NamedTuple):
@@ -27,6 +31,9 @@ def find_damage(manifest: Manifest, storage: Storage, progress: Progress | None 
         manifest: says what should be there.
         storage: where it should be.
         progress: called with shards done and shards in all.
+
+    Raises:
+        MemoryStoreError: the shards can't be reached; whether they are damaged is not known.
     """
     damaged, shards = [], manifest.shards()
     for done, shard in enumerate(shards):
@@ -38,6 +45,12 @@ def find_damage(manifest: Manifest, storage: Storage, progress: Progress | None 
             damaged.append(Damage(shard.name, reason))
     if progress:
         progress(len(shards), len(shards))
+    gone = sum(shard.reason == _GONE for shard in damaged)
+    if storage.where and gone and gone == len(shards):
+        raise MemoryStoreError(
+            f"{manifest.directory.parent}: none of the {gone} shards of its memory is at {storage.where}; "
+            f"mount or mend that place, or delete {manifest.directory} and build the memory anew"
+        )
     return damaged
 
 
@@ -47,7 +60,12 @@ def _damage(manifest: Manifest, storage: Storage, shard: ShardRecord) -> str:
     except (DamagedShard, MemoryStoreError) as error:
         return str(error)
     except FileNotFoundError:
-        return "there is no such file"
+        return _GONE
+    except (ConnectionError, PermissionError) as error:
+        raise MemoryStoreError(
+            f"{manifest.directory.parent}: {shard.name} can't be reached ({error}), so nobody knows if "
+            "it is damaged; mend the connection or the permissions and check again"
+        ) from error
     except OSError as error:
         return f"it can't be read: {error}"
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from fidkit.errors import MemoryStoreError
 from fidkit.memory.codecs import Codec
+from fidkit.memory.index import DamagedShard
 from fidkit.memory.manifest import Manifest, Place, ShardRecord
-from fidkit.memory.shard import DamagedShard, ShardWriter, load_index, read_into
+from fidkit.memory.shard import ShardWriter, load_index, read_into
 from fidkit.memory.storage import Storage
 
 

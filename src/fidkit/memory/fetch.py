@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from fidkit.memory.codecs import Codec
+from fidkit.memory.index import DamagedShard
 from fidkit.memory.manifest import Place
-from fidkit.memory.shard import DamagedShard, read_into
+from fidkit.memory.shard import read_into
 from fidkit.memory.storage import Storage
 
 
@@ -75,6 +76,7 @@ class Fetch:
             submit: runs something in another thread.
             threads: at most so many at once.
         """
+        self._future.set_running_or_notify_cancel()  # who cancels would leave threads without a result
         self._running = max(1, min(threads, len(self._rows)))
         for _ in range(self._running):
             submit(self._work)
@@ -118,9 +120,8 @@ class Fetch:
             now = self.again(at)
             reason = self._read(now, into) if now and now.size == place.size else reason
         if reason:
-            into[:] = bytes(len(into))
             with self._lock:
-                self._lost.append(at)
+                self._lost.append(number)
             self.complain(place.shard, reason)
 
     def _read(self, place: Place, into: memoryview) -> str:
@@ -139,4 +140,8 @@ class Fetch:
         memory: Tensor = self._records_XC
         if self._dtype is not None:
             memory = self._codec.decode(memory, self._dtype)
-        return Fetched(memory, sorted(self._lost))
+        if self._lost:
+            rows_XC = torch.split(memory, [place.tokens for _, place in self._rows])
+            for number in self._lost:
+                rows_XC[number].zero_()
+        return Fetched(memory, sorted(self._rows[number][0] for number in self._lost))

@@ -109,6 +109,6 @@ def explained_disk(directory: Path, needed_bytes: int = 0) -> Iterator[None]:
                 "free some space and run the build again, it goes on where it stopped"
             ) from error
         raise MemoryStoreError(
-            f"{directory}: the memory can't be written ({error}); check the disk and run the build again, "
-            "it goes on where it stopped"
+            f"{directory}: the memory can't be written ({error}); mend that and run the build again, it "
+            "goes on where it stopped"
         ) from error

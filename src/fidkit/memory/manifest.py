@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fidkit.errors import MemoryStoreError
+from fidkit.memory.index import Index
 from fidkit.memory.layout import FORMAT_VERSION, MANIFEST
-from fidkit.memory.shard import Index
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",

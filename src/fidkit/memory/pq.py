@@ -9,6 +9,7 @@ Letters: X tokens, D width, S subspaces, K codes a subspace, d dimensions of a s
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -71,15 +72,16 @@ class PQ:
         Raises:
             MemoryStoreError: the disk is full or can't be written.
         """
-        spec = {"format": _FORMAT, "format_version": str(FORMAT_VERSION), "width": str(self.width)}
-        spec["fingerprint"] = self.fingerprint
+        facts = {"format_version": FORMAT_VERSION, "width": self.width, "fingerprint": self.fingerprint}
         with explained_disk(directory, self.codebooks.nbytes):
             directory.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(prefix=CODEC, suffix=PART, dir=directory)
             os.close(descriptor)
             part = Path(name)
             try:
-                save_file({"codebooks": self.codebooks}, part, spec)
+                save_file(
+                    {"codebooks": self.codebooks}, part, {_FORMAT: json.dumps(facts)}
+                )  # one entry: the library orders them by chance
                 sync(part)
                 put_in_place(part, directory / CODEC)
             except SafetensorError as error:
@@ -109,9 +111,9 @@ def load_pq(directory: Path, width: int) -> PQ:
         raise MemoryStoreError(f"{path}: expected codebooks of product quantisation, found none; {again}")
     try:
         with safe_open(path, framework="pt") as file:
-            spec, codebooks = file.metadata() or {}, file.get_tensor("codebooks")
-        version, trained = int(spec["format_version"]), int(spec["width"])
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+            facts, codebooks = json.loads(file.metadata()[_FORMAT]), file.get_tensor("codebooks")
+        version, trained = int(facts["format_version"]), int(facts["width"])
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise MemoryStoreError(f"{path}: can't be read as codebooks ({error}); {again}") from error
     if version > FORMAT_VERSION:
         raise MemoryStoreError(
@@ -123,7 +125,7 @@ def load_pq(directory: Path, width: int) -> PQ:
             f"{path}: these codebooks are for vectors of width {trained}, not {width}; {again}"
         )
     codec = PQ(codebooks, width)
-    if codec.fingerprint != spec.get("fingerprint"):
+    if codec.fingerprint != facts.get("fingerprint"):
         raise MemoryStoreError(f"{path}: the codebooks are not those that were written here; {again}")
     return codec
 

@@ -22,12 +22,15 @@ _MOST_OPEN = 128
 
 
 class Storage(Protocol):
-    """Shards by name. Reading is safe from many threads."""
+    """Shards by name. Reading is safe from many threads.
 
-    @property
-    def where(self) -> str:
-        """As `open_storage` takes it; empty for the memory's own folder."""
-        ...
+    Attributes:
+        where: as `open_storage` takes it; empty for the memory's own folder.
+        threads: how many of them pay.
+    """
+
+    where: str
+    threads: int
 
     def read(self, name: str, offset: int, into: memoryview) -> None:
         """Fill the buffer from a place in a shard.
@@ -35,6 +38,7 @@ class Storage(Protocol):
         Raises:
             FileNotFoundError: there is no such shard.
             EOFError: it ends before that.
+            ConnectionError, PermissionError: that can't be known now, or by us.
             OSError: it can't be read.
         """
         ...
@@ -82,7 +86,9 @@ def open_storage(where: str, own: Path) -> Storage:
         if where and not path.is_absolute():
             raise UsageError(f"shards at {where!r}: expected an absolute path, such as {path.absolute()}")
         return Folder(path if where else own, where)
-    raise UsageError(f"shards at {where!r}: expected a folder")
+    from fidkit.memory.objects import Objects
+
+    return Objects(where)
 
 
 def is_shard(name: str) -> bool:
@@ -99,6 +105,9 @@ class _Handle:
 
 class Folder:
     """Shards as files, read with positional reads. Keeps some files open."""
+
+    # More only wait for each other where the files are in memory, and are no faster where they are not.
+    threads = 8
 
     def __init__(self, directory: Path, where: str = "") -> None:
         self.directory, self.where = directory, where

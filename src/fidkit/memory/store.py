@@ -32,8 +32,6 @@ from fidkit.memory.layout import memory_directory
 from fidkit.memory.manifest import Manifest, MemoryMeta, Place
 from fidkit.memory.storage import Storage, open_storage
 
-THREADS = 16
-
 
 @dataclass(frozen=True, slots=True)
 class MemoryInfo:
@@ -108,7 +106,7 @@ class MemoryStore:
         codec: of the records.
     """
 
-    def __init__(self, directory: Path, manifest: Manifest, threads: int) -> None:
+    def __init__(self, directory: Path, manifest: Manifest, threads: int | None) -> None:
         """See `open`."""
         self.directory = directory
         self._manifest = manifest
@@ -121,8 +119,8 @@ class MemoryStore:
         self._meta = meta
         self.codec: Codec = _codec_of(meta, directory)
         self._storage: Storage = open_storage(meta.shards_at, manifest.directory)
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="fidkit-memory")
+        self._threads = threads or self._storage.threads
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="fidkit-memory")
         self._lock = threading.Lock()
         self._generation = meta.generation
         self._warned: set[str] = set()
@@ -134,7 +132,7 @@ class MemoryStore:
         fingerprint: str | None = None,
         *,
         reader: str = "READER",
-        threads: int = THREADS,
+        threads: int | None = None,
     ) -> MemoryStore:
         """Open the memory of a corpus.
 
@@ -142,7 +140,7 @@ class MemoryStore:
             directory: of the corpus.
             fingerprint: of the reader that will use it; None takes a memory of any.
             reader: what that reader is called, for the message.
-            threads: that read at the same time.
+            threads: that read at the same time; by default as many as pay for where the shards lie.
 
         Raises:
             MemoryStoreError: no memory, of another reader, of a newer format, or damaged.

@@ -10,9 +10,10 @@ from fidkit.errors import MemoryStoreError
 from fidkit.memory.check import Damage, Progress, find_damage
 from fidkit.memory.codecs import Codec, make_codec
 from fidkit.memory.compact import Compaction, copy_live, mostly_dead
+from fidkit.memory.index import DamagedShard, Index
 from fidkit.memory.layout import PART, SHARD, explained_disk, memory_directory, writer_lock
 from fidkit.memory.manifest import Manifest, MemoryMeta, ShardRecord
-from fidkit.memory.shard import DamagedShard, Index, read_index
+from fidkit.memory.shard import read_index
 from fidkit.memory.storage import open_storage
 
 SHARD_BYTES = 1 << 30
@@ -71,6 +72,7 @@ class MemoryWriter:
         """
         _begin(self.manifest, meta)
         self.meta = meta
+        self._storage.forget()
         self._storage = open_storage(meta.shards_at, self.directory)
 
     def missing(self, keys: Iterable[bytes]) -> Iterator[bytes]:
@@ -244,7 +246,8 @@ def _agree(corpus: Path, manifest: Manifest, meta: MemoryMeta | None, replace: b
     if there and not replace:
         raise MemoryStoreError(
             f"{corpus}: its memory was built by {_say(there)}, but this is {_say(meta)}; run `fidkit memory "
-            f"build {corpus} --reader {meta.reader} --codec {meta.codec} --replace` to build it again"
+            f"build {corpus} --reader {meta.reader} --codec {meta.codec} --precision "
+            f"{meta.precision} --replace` to build it again"
         )
     _begin(manifest, meta)
     return meta
