@@ -231,7 +231,7 @@ class _Build:
         self._identity = Identity(fingerprint, codec, computed)
         known = there and (there.fingerprint, there.codec, there.precision)
         trained = known == (fingerprint, "pq", computed)
-        self._codec = codec_to_be(codec, config.encoder.width, self._directory, trained=trained)
+        self._codec = codec_to_be(codec, config.memory_width, self._directory, trained=trained)
         shards_at = options.shards_at
         self._meta = MemoryMeta(
             fingerprint=fingerprint,
@@ -239,7 +239,7 @@ class _Build:
             codec=codec,
             codebooks=self._codec.fingerprint,
             precision=computed,
-            width=config.encoder.width,
+            width=config.memory_width,
             memory_layers=config.memory_layers,
             shards_at=(there.shards_at if there else "") if shards_at is None else shards_at,
         )

@@ -80,7 +80,7 @@ class Worker:
     def codec(self) -> Codec:
         """Read when first needed: product quantisation is trained after workers can encode."""
         if self._codec is None:
-            width = self._runner.config.encoder.width
+            width = self._runner.config.memory_width
             self._codec = make_codec(self.job.identity.codec, width, Path(self.job.memory))
         return self._codec
 
