@@ -393,3 +393,45 @@ def test_a_corpus_that_changes_during_a_build_is_noticed(make_corpus, reader_dir
     report = build(corpus, reader_directory, agree=lambda forecast: make_corpus(texts(40)) and None)
     assert report.corpus_changed
     assert build(corpus, reader_directory).encoded == 9
+
+
+def test_a_corpus_that_changed_since_the_plan_is_planned_anew(make_corpus, reader_directory, many):
+    corpus = make_corpus(many)
+    options = Options(codec="float32", precision="float32", shard_mb=SMALL)
+
+    class Ended(Exception):
+        pass
+
+    def end(what: str, more: int) -> None:
+        if what == "encoding passages" and shards_there(corpus):
+            raise Ended
+
+    with pytest.raises(Ended):
+        build(corpus, reader_directory, options, tell=end)
+    new = [*many[300:], "one more"]
+    make_corpus(new)
+    forecasts = []
+    build(corpus, reader_directory, agree=forecasts.append)
+    assert not forecasts[0].resumed
+    fresh = make_corpus(new, "fresh.corpus")
+    build(fresh, reader_directory, options)
+    assert rows(corpus) == rows(fresh)
+
+
+def test_shards_may_lie_in_another_folder(make_corpus, reader_directory, many, built, tmp_path):
+    corpus, elsewhere = make_corpus(many), tmp_path / "elsewhere"
+    options = Options(codec="float32", precision="float32", shard_mb=SMALL, shards_at=str(elsewhere))
+    build(corpus, reader_directory, options)
+    assert not files(corpus)
+    there = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in elsewhere.rglob("shard-*")}
+    assert there == built
+    assert build(corpus, reader_directory).encoded == 0
+    with pytest.raises(MemoryStoreError, match="the shards of its memory lie at"):
+        build(corpus, reader_directory, Options(shards_at=str(tmp_path / "third")))
+
+
+def test_a_build_killed_in_its_first_moment_is_no_obstacle(make_corpus, reader_directory):
+    corpus = make_corpus(texts(10))
+    (corpus / "memory").mkdir()
+    (corpus / "memory" / "manifest.sqlite").touch()  # SQLite creates it empty
+    assert build(corpus, reader_directory).encoded == 9

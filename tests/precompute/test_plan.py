@@ -10,12 +10,27 @@ from fidkit.corpus import Corpus
 from fidkit.corpus.tokens import passage_key
 from fidkit.memory.codecs import make_codec
 from fidkit.memory.shard import shard_bytes
-from fidkit.precompute.plan import Plan, discard_plan, load_plan, make_plan, state_of
+from fidkit.precompute.plan import Nothing, Plan, discard_plan, load_plan, make_plan, state_of
 from fidkit.precompute.unit import Identity, read_unit
 from precompute.conftest import texts
 
 IDENTITY = Identity("f" * 64, "bf16", "float32")
 CODEC = make_codec("bf16", 32)
+
+
+class Memory:
+    """Keys that are stored."""
+
+    def __init__(self, held: Iterable[bytes]) -> None:
+        self.held = set(held)
+
+    def missing(self, keys: Iterable[bytes]) -> Iterable[bytes]:
+        return (key for key in keys if key not in self.held)
+
+    def keep_only(self, keys: Iterable[bytes]) -> int:
+        before = len(self.held)
+        self.held &= set(keys)
+        return before - len(self.held)
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +41,9 @@ def tokenizer():
 @pytest.fixture
 def planned(tmp_path, tokenizer):
     def plan(corpus, held: Iterable[bytes] = (), target=20_000):
-        known = set(held)
         return make_plan(
             corpus,
-            lambda keys: (key for key in keys if key not in known),
+            Memory(held),
             tokenizer,
             IDENTITY,
             lambda lengths: shard_bytes(lengths, CODEC),
@@ -47,11 +61,10 @@ def test_units_hold_every_new_content_once_and_in_order(make_corpus, planned, to
     with Corpus.open(directory) as corpus:
         passages = {passage_key(passage): passage for passage in corpus}
         first = list(dict.fromkeys(passage_key(passage) for passage in corpus))
-    held = first[10:20]
-    plan, contents = planned(directory, held)
+    plan, removed = planned(directory, [*first[10:20], b"of another passage"])
     units = [read_unit(tmp_path / "units" / unit.name) for unit in plan.units]
     assert [key for unit in units for key in unit.keys] == first[:10] + first[20:]
-    assert sorted(contents) == sorted(first)
+    assert removed == 1
     assert (plan.passages, plan.contents, plan.kept) == (100, 90, 10)
     for unit in units:
         ids = unit.ids.tolist()
@@ -122,13 +135,14 @@ def test_a_corpus_that_changes_meanwhile_is_planned_in_one_state(make_corpus, pl
     with Corpus.open(directory) as corpus:
         wanted = {passage_key(passage) for passage in corpus}
 
-    def lacking(keys):
-        make_corpus(texts(50, seed=1))  # between the two times that passages are read
-        return keys
+    class Meanwhile(Nothing):
+        def missing(self, keys):
+            make_corpus(texts(50, seed=1))  # between the two times that passages are read
+            return keys
 
     plan, _ = make_plan(
         directory,
-        lacking,
+        Meanwhile(),
         Reader.from_preset("tiny-lumen").tokenizer,
         IDENTITY,
         lambda lengths: shard_bytes(lengths, CODEC),

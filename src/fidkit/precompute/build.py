@@ -29,7 +29,16 @@ from fidkit.memory.writer import MemoryWriter
 from fidkit.precompute.cluster import build_with_ray, require_ray
 from fidkit.precompute.codec import DEFAULT_PQ_CODES, Untrained, codec_to_be, train_codec
 from fidkit.precompute.local import build_here, build_in_processes
-from fidkit.precompute.plan import Plan, PlannedUnit, Tell, discard_plan, load_plan, make_plan, state_of
+from fidkit.precompute.plan import (
+    Nothing,
+    Plan,
+    PlannedUnit,
+    Tell,
+    discard_plan,
+    load_plan,
+    make_plan,
+    state_of,
+)
 from fidkit.precompute.ranks import Ranks
 from fidkit.precompute.unit import Identity
 from fidkit.precompute.work import Job, Worker, tokens_a_second
@@ -173,6 +182,10 @@ def build(
     options = options or Options()
     _check(options)
     ranks = Ranks.join()
+    if ranks and (options.by != "local" or options.workers > 1):
+        raise UsageError(
+            "--by and --workers go without torchrun, whose processes are the workers; leave them out"
+        )
     if ranks and not ranks.leads:
         _follow(ranks)
         return None
@@ -251,7 +264,9 @@ class _Build:
         replaces = there is not None and not self._is_empty and not there.same_rows(meta)
         keep_old = replaces and self._options.replace
         # A memory that is replaced is forgotten when it is agreed to, not before.
-        with MemoryWriter.opened(self._corpus, None if keep_old else meta, replace=self._is_empty) as writer:
+        with MemoryWriter.opened(
+            self._corpus, None if keep_old else meta, replace=self._there is not None and self._is_empty
+        ) as writer:
             plan, removed, resumed = self._plan(writer, replaces)
             left = plan.left(self._units)
             if left:
@@ -287,9 +302,9 @@ class _Build:
         plan = load_plan(self._units)
         if plan and plan.fits(self._state, self._identity, target):
             return plan, 0, True
-        plan, contents = make_plan(
+        plan, removed = make_plan(
             self._corpus,
-            (lambda keys: keys) if replaces else writer.missing,
+            Nothing() if replaces else writer,
             self._tokenizer,
             self._identity,
             lambda lengths: shard_bytes(lengths, self._codec),
@@ -298,7 +313,7 @@ class _Build:
             batch_tokens=_BATCH_TOKENS[torch.device(self._device).type],
             tell=self._tell,
         )
-        return plan, 0 if replaces else writer.keep_only(contents), False
+        return plan, removed, False
 
     def _forecast(self, plan: Plan, left: Sequence[PlannedUnit], resumed: bool) -> Forecast:
         tokens = sum(unit.tokens for unit in left)
@@ -387,7 +402,10 @@ def _current(directory: Path) -> tuple[MemoryMeta | None, bool]:
     """What memory there is, and whether it has no rows yet."""
     if not (directory / MANIFEST).exists():
         return None, True
-    manifest = Manifest.for_reading(directory)
+    try:
+        manifest = Manifest.for_reading(directory)
+    except MemoryStoreError:  # a build was killed in its first moments, or the writer will say what is wrong
+        return None, True
     try:
         return manifest.meta(), not manifest.shards()
     finally:

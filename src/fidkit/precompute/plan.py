@@ -17,7 +17,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import compress, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -38,11 +38,30 @@ _TOGETHER = 4096
 Size = Callable[[Sequence[int]], int]
 """Bytes of a shard whose rows have these lengths."""
 
-Missing = Callable[[Iterable[bytes]], Iterable[bytes]]
-"""Those of some keys that are not stored, in their order."""
-
 Tell = Callable[[str, int], None]
 """What is being done, and how many more passages it is done with."""
+
+
+class Stored(Protocol):
+    """What a memory has, as `fidkit.memory.MemoryWriter` knows it."""
+
+    def missing(self, keys: Iterable[bytes]) -> Iterable[bytes]:
+        """Those of the keys that are not stored, in their order."""
+        ...
+
+    def keep_only(self, keys: Iterable[bytes]) -> int:
+        """Remove all rows but these; how many were removed."""
+        ...
+
+
+class Nothing:
+    """A memory that begins anew."""
+
+    def missing(self, keys: Iterable[bytes]) -> Iterable[bytes]:
+        return keys
+
+    def keep_only(self, keys: Iterable[bytes]) -> int:
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +152,7 @@ def discard_plan(units: Path) -> None:
 
 def make_plan(
     corpus: Path,
-    missing: Missing,
+    stored: Stored,
     tokenizer: Tokenizer,
     identity: Identity,
     size: Size,
@@ -142,12 +161,12 @@ def make_plan(
     target_bytes: int,
     batch_tokens: int,
     tell: Tell,
-) -> tuple[Plan, Iterator[bytes]]:
+) -> tuple[Plan, int]:
     """Write the units of all contents that a memory lacks; an earlier plan is thrown away.
 
     Args:
         corpus: directory of the corpus.
-        missing: which of some keys the memory lacks.
+        stored: what the memory has; it is told to forget rows that no passage needs.
         tokenizer: of the reader.
         identity: of the memory.
         size: of a shard.
@@ -157,7 +176,7 @@ def make_plan(
         tell: told how far it is.
 
     Returns:
-        The plan, and the keys of all contents: a memory needs no other rows.
+        The plan, and how many rows were removed.
 
     Raises:
         CorpusError: there is no complete corpus.
@@ -168,7 +187,8 @@ def make_plan(
         state = _state(catalogue)
         keys = _keys(catalogue.passages(), tell)
         contents, first = np.unique(keys, return_index=True)
-        lacking = np.isin(contents, np.frombuffer(b"".join(missing(_each(contents))), _KEY))
+        removed = stored.keep_only(_each(contents))
+        lacking = np.isin(contents, np.frombuffer(b"".join(stored.missing(_each(contents))), _KEY))
         is_new = np.zeros(len(keys), bool)
         is_new[first[lacking]] = True
         written = _Units(units, identity, size, target_bytes, batch_tokens)
@@ -188,7 +208,7 @@ def make_plan(
     )
     if plan.units:
         _save(plan, units)
-    return plan, _each(contents)
+    return plan, removed
 
 
 def _write(
