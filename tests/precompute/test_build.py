@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fidkit import Reader
+from fidkit import Reader, native
 from fidkit.corpus import Corpus
 from fidkit.corpus.tokens import passage_key
 from fidkit.engine.fingerprint import memory_fingerprint
@@ -48,6 +48,13 @@ def shards(corpus: Path) -> list[str]:
 
 
 @pytest.fixture
+def _exact() -> None:
+    """Plain attention pads a row by those beside it, which can change the last bit."""
+    if native.kernels() is None:
+        pytest.skip("needs the native kernels: no compiler here")
+
+
+@pytest.fixture
 def many() -> list[str]:
     """Enough for some shards of a megabyte in float32."""
     return texts(700)
@@ -70,6 +77,7 @@ def test_what_is_predicted_is_what_is_on_disk(make_corpus, reader_directory, cod
     assert not (corpus / "memory" / "units").exists()
 
 
+@pytest.mark.usefixtures("_exact")
 def test_stored_float32_is_what_the_reader_computes(make_corpus, reader_directory):
     corpus = make_corpus(texts(60))
     build(corpus, reader_directory, Options(codec="float32", precision="float32"))
@@ -99,6 +107,7 @@ def test_nothing_to_do_does_nothing(make_corpus, reader_directory):
     assert files(corpus) == before
 
 
+@pytest.mark.usefixtures("_exact")
 def test_only_what_changed_is_built(make_corpus, reader_directory):
     """Edited, removed and added passages; what is left equals a memory built afresh."""
     old = texts(200)
@@ -116,6 +125,7 @@ def test_only_what_changed_is_built(make_corpus, reader_directory):
         assert store.info.rows == len(set(new))
 
 
+@pytest.mark.usefixtures("_exact")
 def test_shards_mostly_dead_are_compacted(make_corpus, reader_directory, many):
     corpus = make_corpus(many)
     build(corpus, reader_directory, Options(codec="float32", shard_mb=SMALL))
@@ -272,6 +282,7 @@ def test_finished_shards_that_were_not_committed_are_checked(make_corpus, reader
     assert files(corpus) == built
 
 
+@pytest.mark.usefixtures("_exact")
 def test_damaged_shards_are_built_again_alone(make_corpus, reader_directory, many, built):
     corpus = make_corpus(many, "one.corpus")
     memory = corpus / "memory"
@@ -395,6 +406,7 @@ def test_a_corpus_that_changes_during_a_build_is_noticed(make_corpus, reader_dir
     assert build(corpus, reader_directory).encoded == 9
 
 
+@pytest.mark.usefixtures("_exact")
 def test_a_corpus_that_changed_since_the_plan_is_planned_anew(make_corpus, reader_directory, many):
     corpus = make_corpus(many)
     options = Options(codec="float32", precision="float32", shard_mb=SMALL)

@@ -19,7 +19,7 @@ from fidkit.errors import FidkitError, UsageError
 if TYPE_CHECKING:
     from fidkit.engine.runner import Precision
     from fidkit.precompute import BuildReport, Forecast
-    from fidkit.precompute.build import By
+    from fidkit.precompute.records import By
 
 app = typer.Typer(
     help="Build, describe and check the memory of a corpus (LUMEN, MemoryFiD).",
