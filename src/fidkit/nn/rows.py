@@ -44,10 +44,13 @@ class Rows:
     Attributes:
         lengths: [R], vectors of each row; a row may be empty.
         sides: parts of the rows that don't see each other; None where every vector sees its whole row.
+        alone: pad no row beside a longer one. Then what a row comes to is the same in any company, to the
+            last bit; there are more blocks.
     """
 
     lengths: Tensor
     sides: Sides | None = None
+    alone: bool = False
 
     @cached_property
     def starts(self) -> Tensor:
@@ -81,10 +84,10 @@ class Rows:
     def _blocks(self) -> Iterator[Block]:
         order = self.lengths.argsort(descending=True)
         lengths = self.lengths[order].tolist()
-        first = 0
+        first, nearly = 0, 1.0 if self.alone else _NEARLY
         while first < len(lengths) and lengths[first]:
             end = first + 1
-            while end < len(lengths) and lengths[end] >= _NEARLY * lengths[first] and lengths[end]:
+            while end < len(lengths) and lengths[end] >= nearly * lengths[first] and lengths[end]:
                 end += 1
             yield self._block(order[first:end], lengths[first])
             first = end

@@ -30,9 +30,6 @@ Encode = Callable[[Tensor, Tensor], Tensor]
 Advance = Callable[[int], None]
 """Told how many more passages are encoded."""
 
-# The last bit of a product can depend on how many vectors there are, where these are few: it did below 4 a
-# thread with MKL, and for a single one with oneDNN. A batch of fewer than this is filled up.
-_LEAST_VECTORS = 64
 # Batches whose encoding is done and whose writing is not: one more would only cost memory.
 _PENDING = 3
 _TRIAL_TOKENS = 1024
@@ -194,14 +191,8 @@ def batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
 
 
 def padded(unit: Unit, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Ids [R, P], padded on the right, and lengths [R] of some rows of a unit.
-
-    A row more, at the end, fills up what has too few vectors.
-    """
+    """Ids [R, P], padded on the right, and lengths [R] of some rows of a unit."""
     lengths_R = torch.from_numpy(unit.lengths[list(rows)].astype("int64"))
-    missing = _LEAST_VECTORS - int(lengths_R.sum())
-    if missing > 0:
-        lengths_R = torch.cat([lengths_R, lengths_R.new_tensor([missing])])
     ids_RP = torch.zeros(len(lengths_R), int(lengths_R.max()), dtype=torch.int64)
     starts = unit.lengths.cumsum() - unit.lengths
     for at, row in enumerate(rows):
@@ -213,6 +204,6 @@ def padded(unit: Unit, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
 def _put(
     writer: ShardWriter, codec: Codec, rows: Sequence[int], lengths: Sequence[int], memory_XD: Tensor
 ) -> None:
-    records_XC = codec.encode(memory_XD[: sum(lengths)]).cpu()
+    records_XC = codec.encode(memory_XD).cpu()
     for row, records in zip(rows, records_XC.split(list(lengths)), strict=True):
         writer.put(row, records)
