@@ -1,4 +1,4 @@
-"""Render measured rows into README, model card and docs/reproduce.md; no number in them is typed in.
+"""Render measured rows into README, model card and docs; no number in their tables is typed in.
 
     python benchmarks/render.py [--check]
 
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lumen
 import rows
 import summaries
 from paper import page, plots
@@ -25,9 +26,11 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     "one-passage": (summaries.quality, "quality-one-passage.jsonl"),
     "speed-real": (summaries.speed, "bench-real.jsonl"),
     "speed-full": (summaries.speed, "bench-full.jsonl"),
+    **lumen.TABLES,
 }
 """How each marked table is made, and of which rows."""
 DOCS = ROOT / "docs"
+DOCUMENTS = (ROOT / "README.md", CARD, DOCS / "lumen.md")
 
 
 def main() -> None:
@@ -35,7 +38,9 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
     options = parser.parse_args()
     tables = {mark: make(list(rows.read(rows.RESULTS / file))) for mark, (make, file) in TABLES.items()}
-    stale = [path for path in (ROOT / "README.md", CARD) if update(path, tables, options.check)]
+    stale = [
+        path for path in (ROOT / "README.md", CARD, DOCS / "lumen.md") if update(path, tables, options.check)
+    ]
     stale += reproduce(rows.RESULTS, DOCS, options.check)
     if options.check and stale:
         sys.exit(f"{', '.join(map(str, stale))}: not what the rows say; run python benchmarks/render.py")

@@ -50,15 +50,17 @@ def speed(records: list[dict[str, Any]]) -> str:
         cells = [f"{record[stage]['median']:,.0f}" for stage in ("encoder_ms", "decoder_ms", "total_ms")]
         faster = record["faster_than"].get("hf")
         cells.append(f"{faster['total_ms']:.2f}" if faster else "1")
-        lines.append(f"| {_subject(record['subject'])} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", _circumstances(last)])
+        lines.append(f"| {subject(record['subject'])} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", circumstances(last)])
 
 
-def _subject(name: str) -> str:
+def subject(name: str) -> str:
+    """A subject of a benchmark in words."""
     return f"{SUBJECTS[name]} (`{name}`)" if name in SUBJECTS else f"`{name}`"
 
 
-def _circumstances(record: dict[str, Any]) -> str:
+def circumstances(record: dict[str, Any]) -> str:
+    """What was read, on what, and the command that does it again."""
     shapes, hardware = record["shapes"], record["hardware"]
     lengths = shapes["passage_tokens"]
     row = shapes["question_tokens"] + (sum(lengths) / len(lengths) if isinstance(lengths, list) else lengths)

@@ -45,7 +45,10 @@ def small(**knobs) -> ReaderConfig:
 
 
 def random_reader(config: ReaderConfig, seed: int = 0, *, apart: bool = False) -> Reader:
-    """A reader in eval mode whose norms are not 1; with `apart` its encoders are no parts of one."""
+    """A reader in eval mode whose norms are not 1, and whose scores are not 0.
+
+    With `apart` its encoders are no parts of one.
+    """
     generator = torch.Generator().manual_seed(seed)
     reader = Reader(config).eval()
     reader.reset_parameters(generator)
@@ -53,13 +56,16 @@ def random_reader(config: ReaderConfig, seed: int = 0, *, apart: bool = False) -
         for name, p in reader.named_parameters():
             if "norm" in name:
                 p.uniform_(0.5, 1.5, generator=generator)
+        if reader.reranker is not None:
+            reader.reranker.weight.normal_(generator=generator)
         if not apart:
             reader.split_encoder()
         elif config.memory_layers:
             for p in reader.memory_encoder.parameters():
                 p.add_(0.3 * torch.randn(p.shape, generator=generator))
-            for p in (reader.question_encoder.relative_bias, reader.memory_encoder.encoder.relative_bias):
-                p.weight.normal_(generator=generator)
+            for part in (reader.question_encoder, reader.memory_encoder.encoder):
+                if len(part.layers):
+                    part.relative_bias.weight.normal_(generator=generator)
     return reader
 
 
@@ -69,8 +75,12 @@ def tokens(low: int = 1, high: int = 9) -> st.SearchStrategy[Tokens]:
 
 @st.composite
 def questions(draw, most: int = 3, most_passages: int = 4) -> list[tuple[Tokens, list[Tokens], Tokens]]:
-    """Questions with their passages and targets, all of different lengths."""
-    one = st.tuples(tokens(), st.lists(tokens(), min_size=1, max_size=most_passages), tokens(1, 6))
+    """Questions with their passages and targets, all of different lengths.
+
+    No passage twice for a question: rounding would say which of equal ones is the better.
+    """
+    passages = st.lists(tokens(), min_size=1, max_size=most_passages, unique_by=tuple)
+    one = st.tuples(tokens(), passages, tokens(1, 6))
     return draw(st.lists(one, min_size=1, max_size=most))
 
 
@@ -102,33 +112,70 @@ class NaiveReader:
 
     def context(self, question: Tokens, passages: Sequence[Tokens]) -> Tensor:
         """[M, D]: the definition of FiD, FiD-Light, MemoryFiD and LUMEN."""
-        asked = self._first_layers("question_encoder", self.w["embedding.weight"][question])
+        asked = self._question(question)
         blocks = []
         if self.config.question_in_context == "once":
             blocks.append(self._norm(asked, "live_encoder.norm"))
-        for passage in passages:
-            remembered = self.memory(passage)
-            row = torch.cat([asked, remembered])
-            row = self._run("live_encoder", self.config.live, row)
+        rows, sees = self._first_rows(asked, passages)
+        first = 0
+        if self.config.rerank:
+            first, keep = self.config.rerank.after, self.config.rerank.keep
+            scores = self._scores(rows)
+            best = sorted(sorted(range(len(rows)), key=lambda n: -scores[n])[:keep])
+            rows, sees = [rows[n] for n in best], [sees[n] for n in best]
+        for row, seen in zip(rows, sees, strict=True):
+            row = self._run("live_encoder", range(first, self.config.live), row, seen)
             row = self._norm(row, "live_encoder.norm")
             if self.config.question_in_context != "each":
                 row = row[len(question) :]
             blocks.append(row[: self.config.kept_vectors])
         return torch.cat(blocks)
 
+    def scores(self, question: Tokens, passages: Sequence[Tokens]) -> list[float]:
+        """Of each passage, in a reader that reranks."""
+        return self._scores(self._first_rows(self._question(question), passages)[0])
+
     def memory(self, passage: Tokens) -> Tensor:
         x = self.w["memory_encoder.embedding.weight"][passage]
-        return self._first_layers("memory_encoder.encoder", x)
+        heads = (self.config.memory_encoder or self.config.encoder).heads
+        return self._run("memory_encoder.encoder", range(self.config.memory_layers), x, heads=heads)
 
-    def _first_layers(self, name: str, x: Tensor) -> Tensor:
-        return self._run(name, self.config.memory_layers, x)
+    def _question(self, question: Tokens) -> Tensor:
+        layers = range(self.config.encoder.layers - self.config.live)
+        return self._run("question_encoder", layers, self.w["embedding.weight"][question])
 
-    def _run(self, name: str, layers: int, x: Tensor) -> Tensor:
-        for number in range(layers):
+    def _first_rows(self, asked: Tensor, passages: Sequence[Tokens]) -> tuple[list[Tensor], list[Tensor]]:
+        """Question and passage after the layers that read all passages, and who sees whom [S, S]."""
+        rows, sees = [], []
+        for passage in passages:
+            remembered = self.memory(passage)
+            if "memory_projection.weight" in self.w:
+                remembered = remembered @ self.w["memory_projection.weight"].T
+            sides = ["question"] * len(asked) + ["passage"] * len(remembered)
+            sees.append(torch.tensor([[self._sees(query, key) for key in sides] for query in sides]))
+            layers = self.config.rerank.after if self.config.rerank else 0
+            row = torch.cat([asked, remembered])
+            rows.append(self._run("live_encoder", range(layers), row, sees[-1]))
+        return rows, sees
+
+    def _sees(self, query: str, key: str) -> bool:
+        return query == key or self.config.live_attention in ("full", f"{query}-sees-{key}")
+
+    def _scores(self, rows: Sequence[Tensor]) -> list[float]:
+        means = [self._norm(row, "reranker.norm").mean(0) for row in rows]
+        return [float((mean @ self.w["reranker.weight"]).detach()) for mean in means]
+
+    def _run(
+        self, name: str, layers: range, x: Tensor, seen: Tensor | None = None, heads: int | None = None
+    ) -> Tensor:
+        heads = heads or self.config.encoder.heads
+        for number in layers:
             layer = f"{name}.layers.{number}"
             bias = self._bias(f"{name}.relative_bias.weight", len(x), bidirectional=True)
+            if seen is not None:
+                bias = bias.masked_fill(~seen, -1e30)
             normed = self._norm(x, f"{layer}.attention_norm")
-            x = x + self._attention(f"{layer}.attention", normed, normed, bias, self.config.encoder.heads)
+            x = x + self._attention(f"{layer}.attention", normed, normed, bias, heads)
             x = x + self._feed_forward(f"{layer}.feed_forward", self._norm(x, f"{layer}.feed_forward_norm"))
         return x
 

@@ -19,6 +19,7 @@ from fidkit.tokens import Tokenizer
 from fidkit.types import Answer
 
 SYSTEMS = ["tiny-fid", "tiny-fid-light", "tiny-fid-lsa", "tiny-fido", "tiny-memoryfid", "tiny-lumen"]
+SYSTEMS += ["tiny-lumen-deep"]
 PASSAGES = [
     Passage("tea", "Tea", "Tea comes from China. It was first a medicine."),
     Passage("nile", "Nile", "The Nile flows north."),
@@ -90,6 +91,27 @@ def test_evidence_is_the_attention_of_the_layers_that_read(reader: Reader) -> No
         assert sum(given.values()) == pytest.approx(1, abs=1e-5)
         ranked = [evidence.score for evidence in answer.evidence]
         assert ranked == sorted(ranked, reverse=True)
+
+
+def test_evidence_of_a_reader_that_reranks_is_what_it_ranked_by() -> None:
+    """Also of passages that it left behind."""
+    glimmer = sharpened("tiny-glimmer")
+    with torch.no_grad():
+        glimmer.reranker.weight.normal_(std=0.5)
+    assert glimmer.config.rerank.keep == 2
+    tokenizer = glimmer.tokenizer
+    together = glimmer.answer(QUESTIONS, READ, 5)
+    for question, passages, answer in zip(QUESTIONS, READ, together, strict=True):
+        batch = collate([tokenizer.question(question).ids], [tokenizer.passages(passages)])
+        with torch.no_grad():
+            context = glimmer.read(batch)
+        expected = context.scores_BN[0].softmax(-1).tolist()
+        given = shares(answer)
+        assert [given[p.id] for p in passages] == pytest.approx(expected, abs=1e-5)
+        assert len(context.passage_BM[0].unique()) == min(2, len(passages))
+    assert min(shares(together[0]).values()) > 0
+    # Nothing to read: nothing to rank.
+    assert glimmer.answer(QUESTIONS[0], [], 3).evidence == ()
 
 
 def test_a_batch_answers_as_one_by_one(reader: Reader) -> None:

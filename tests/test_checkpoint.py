@@ -13,7 +13,7 @@ from fidkit.tokens import Tokenizer
 from oracles import batch_of, random_reader, small
 
 EXAMPLES = [([3, 4], [[5, 6, 7], [8]], [9, 1]), ([10, 11, 12], [[13, 14]], [15, 16, 1])]
-NAMES = ["tiny-fid", "tiny-lumen-fido", "tiny-memoryfid"]
+NAMES = ["tiny-fid", "tiny-lumen-fido", "tiny-memoryfid", "tiny-lumen-deep", "tiny-glimmer"]
 
 
 @pytest.fixture
@@ -68,6 +68,19 @@ def test_save_and_load(name: str, tmp_path: Path) -> None:
     assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in reader.parameters()]
     assert torch.equal(again(batch_of(EXAMPLES)).logits, reader(batch_of(EXAMPLES)).logits)
     assert checkpoint.fingerprint(again) == checkpoint.fingerprint(reader)
+
+
+# Of weights that a rule makes, by the first version that had these presets.
+FIRST_FINGERPRINTS = {"tiny-fid": "b15fb5be5464385d", "tiny-lumen": "d290a3728f6fa968"}
+
+
+@pytest.mark.parametrize("name", FIRST_FINGERPRINTS)
+def test_fingerprints_stay_when_the_space_grows(name: str) -> None:
+    reader = Reader(systems.config(name))
+    with torch.no_grad():
+        for number, p in enumerate(reader.parameters()):
+            p.fill_(number)
+    assert checkpoint.fingerprint(reader)[:16] == FIRST_FINGERPRINTS[name]
 
 
 @pytest.mark.parametrize("tied", [True, False])

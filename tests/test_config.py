@@ -38,6 +38,54 @@ def test_a_copy_with_changes_is_checked() -> None:
         small().replace(colour=1)
 
 
+@pytest.mark.parametrize(
+    ("given", "live"),
+    [("1/3", 1), (Fraction(2, 3), 2), ("0/5", 0), ("1.0", 3), ("3/3", 3), ("2", 2), (2, 2), (None, 3)],
+)
+def test_live_layers_as_a_proportion(given, live: int) -> None:
+    config = small().replace(live_layers=given)
+    assert config.live == config.live_layers == live
+
+
+def test_a_memory_encoder_of_its_own_leaves_alpha_and_the_question_encoder_alone() -> None:
+    config = small(live_layers=1, memory_encoder=stack(7, width=24))
+    assert (config.question_layers, config.memory_layers, config.memory_width) == (2, 7, 24)
+    assert config.alpha == Fraction(1, 3)
+    plain = small(live_layers=1)
+    assert (plain.question_layers, plain.memory_layers, plain.memory_width) == (2, 2, 16)
+    # All layers live, and a memory in front of them.
+    deeper = small(memory_encoder=stack(4))
+    assert (deeper.alpha, deeper.question_layers, deeper.memory_layers) == (1, 0, 4)
+
+
+LATER = {
+    "memory_encoder": stack(4).model_dump(),
+    "frozen": [],
+    "live_attention": "apart",
+    "rerank": {"after": 1, "keep": 2},
+}
+
+
+def test_a_file_says_later_knobs_only_where_they_are_turned(tmp_path: Path) -> None:
+    """So that files and fingerprints of readers without them are what they were."""
+    path, config = tmp_path / "config.json", small(live_layers=1)
+    config.save(path)
+    assert not LATER.keys() & json.loads(path.read_text()).keys()
+    assert ReaderConfig.load(path) == config
+    for name, value in LATER.items():
+        turned = config.replace(**{name: value})
+        turned.save(path)
+        assert LATER.keys() & json.loads(path.read_text()).keys() == {name}
+        assert ReaderConfig.load(path) == turned
+
+
+def test_a_file_may_say_the_defaults_of_later_knobs(tmp_path: Path) -> None:
+    path, config = tmp_path / "config.json", small()
+    path.write_text(json.dumps({"format_version": 1, **config.model_dump()}))
+    assert LATER.keys() <= json.loads(path.read_text()).keys()
+    assert ReaderConfig.load(path) == config
+
+
 def test_configurations_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         small().dropout = 0.5
@@ -57,6 +105,26 @@ def test_configurations_do_not_change() -> None:
         ({"block": "t6"}, "block: "),
         ({"kept_vectors": 0}, "kept_vectors: "),
         ({"dropout": 1.0}, "dropout: "),
+        (
+            {"live_layers": "1/2"},
+            r"1/2 of 3 encoder layers is 1.5, .* the nearest are 1 \(1/3\) and 2 \(2/3\)",
+        ),
+        ({"live_layers": "0.9"}, r"is 2.7, no whole number; the nearest are 2 \(2/3\) and 3 \(1\)"),
+        ({"live_layers": "4/3"}, "4/3 is no proportion; choose one from 0 to 1"),
+        ({"live_layers": "a third"}, "'a third' is no number of layers, such as 1, and no proportion"),
+        ({"live_layers": "1/0"}, "'1/0' is no number of layers"),
+        ({"live_layers": 0.5}, 'write a proportion as text, such as "1/3"'),
+        ({"live_layers": "5"}, "live_layers is 5 .* choose 0 to 3"),
+        ({"live_attention": "memory"}, "live_attention: "),
+        ({"frozen": ["decoder"]}, "frozen.0: "),
+        ({"memory_encoder": {"layers": 3}}, r"memory_encoder\.width: "),
+        (
+            {"live_layers": 1, "rerank": {"after": 2, "keep": 1}},
+            r"rerank\.after is 2, more .* \(1\)",
+        ),
+        ({"live_layers": 0, "rerank": {"after": 1, "keep": 1}}, "rerank needs live layers"),
+        ({"rerank": {"after": 0, "keep": 1}}, r"rerank\.after: "),
+        ({"rerank": {"after": 1, "keep": 0}}, r"rerank\.keep: "),
         ({"encoder": stack().model_dump() | {"layers": 0}}, r"encoder\.layers: "),
         (
             {"encoder": stack().model_dump() | {"depth": 3}},
@@ -94,6 +162,8 @@ def test_names_of_the_papers() -> None:
     for size in ("small", "base", "large", "xl", "xxl"):
         for name in ("fid", "fid-light", "fid-lsa", "memoryfid", "lumen"):
             assert f"{name}-{size}" in systems.PRESETS
+        glimmer = systems.config(f"glimmer-{size}")
+        assert glimmer.replace(rerank=None) == systems.config(f"lumen-{size}")
         for alpha in ("eighth", "quarter", "third", "half"):
             assert f"lumen-{size}-{alpha}" in systems.PRESETS
     for pair in ("small-large", "base-base", "base-xl", "large-xxl", "xl-xxl"):

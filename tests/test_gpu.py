@@ -13,6 +13,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 PRESETS = ["tiny-fid", "tiny-fid-light", "tiny-fido", "tiny-memoryfid", "tiny-lumen", "tiny-lumen-fido"]
+PRESETS += ["tiny-lumen-deep", "tiny-glimmer"]
 QUESTIONS = [[5, 6, 7], [5, 6, 7, 8, 9]]
 PASSAGES = [[[3, 4, 5, 1], [9, 9, 1]], [[7] * 12 + [1]]]
 TARGETS = [[4, 5, 1], [6, 1]]

@@ -7,22 +7,34 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from fidkit.batch import IGNORED, Batch, Context, collate
+from fidkit.batch import IGNORED, Context, collate, collate_memory
+from fidkit.config import ReaderConfig
 from fidkit.corpus import Corpus, TokenCache
+from fidkit.corpus.tokens import Tokenize, passage_key
 from fidkit.engine.decoding import Decoding
+from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.generate import Generated, generate
+from fidkit.engine.recall import Recall
 from fidkit.engine.runner import Precision, Runner
 from fidkit.errors import CheckpointError, UsageError
+from fidkit.memory import MemoryStore, has_memory
 from fidkit.reader import Reader
 from fidkit.tokens import QuestionTokens, Tokenizer
 from fidkit.types import Alternative, Answer, Evidence, Passage
 
 Stream = Callable[[str], None]
 """Sees an answer's text so far. Beam search and several samples are seen when all is written."""
+
+T = TypeVar("T")
+Asked = Sequence[QuestionTokens]
+Passages = Sequence[Sequence[Passage]]
+EMPTY = Passage("", "", "")
+"""What a question without passages reads."""
 
 NOTHING_FOUND = "no passage shares a word with the question; the answer is a guess from the question alone"
 
@@ -34,11 +46,26 @@ class Answerer:
         corpus: where passages are found; their tokens are kept there.
         reader: reads them.
         precision: what it computes with; by default what suits the device (`fidkit.engine.runner`).
+        name: of the reader, for messages.
+        stored: use the memory that is stored with the corpus, where the reader has use for one. Without
+            it, memory is encoded for each question.
+
+    Raises:
+        MemoryStoreError: the memory that is stored is of another reader.
     """
 
-    def __init__(self, corpus: Corpus, reader: Reader, precision: Precision = "auto") -> None:
-        self.corpus, self.runner = corpus, Runner(reader, precision)
+    def __init__(
+        self,
+        corpus: Corpus,
+        reader: Reader,
+        precision: Precision = "auto",
+        *,
+        name: str = "READER",
+        stored: bool = True,
+    ) -> None:
+        self.corpus, self.runner, self.name = corpus, Runner(reader, precision), name
         self.cache = corpus.token_cache(tokenizer_of(reader).fingerprint)
+        self.memory = memory_of(corpus, reader, name) if stored else None
 
     def answer(
         self,
@@ -68,12 +95,35 @@ class Answerer:
         searched = 1000 * (time.perf_counter() - start)
         found = [hit.passage for hit in hits]
         [answer] = answer_batch(
-            self.runner, [question], [found], max_new_tokens, decoding, cache=self.cache, stream=stream
+            self.runner,
+            [question],
+            [found],
+            max_new_tokens,
+            decoding,
+            cache=self.cache,
+            memory=self.memory,
+            stream=stream,
         )
         timings = {"search": searched, **answer.timings_ms}
         timings["total"] += searched
         notes = answer.notes if hits else (*answer.notes, NOTHING_FOUND)
         return replace(answer, timings_ms=timings, notes=notes)
+
+
+def memory_of(corpus: Corpus, reader: Reader, name: str = "READER") -> MemoryStore | None:
+    """The memory that is stored with a corpus; None where there is none, or the reader has no use for it.
+
+    Args:
+        corpus: whose passages are remembered.
+        reader: that will read them.
+        name: of the reader, for messages.
+
+    Raises:
+        MemoryStoreError: it is another reader's, of a newer format, or damaged.
+    """
+    if not reader.config.memory_layers or not has_memory(corpus.path):
+        return None
+    return MemoryStore.open(corpus.path, memory_fingerprint(reader), reader=name)
 
 
 def answer_batch(
@@ -84,6 +134,7 @@ def answer_batch(
     decoding: Decoding | None = None,
     *,
     cache: TokenCache | None = None,
+    memory: MemoryStore | None = None,
     stream: Stream | None = None,
 ) -> list[Answer]:
     """Answer questions together, each from its own passages (any number, also none).
@@ -97,6 +148,7 @@ def answer_batch(
         max_new_tokens: length of an answer, at most; short for `Decoding(max_tokens=…)`.
         decoding: how answers are written, their length included.
         cache: keeps passages' tokens.
+        memory: of passages, as the same reader's memory encoder left them. What it lacks is encoded now.
         stream: sees the first question's text grow.
 
     Raises:
@@ -113,24 +165,38 @@ def answer_batch(
     if not questions:
         return []
     runner = source if isinstance(source, Runner) else Runner(source)
-    reader, clock = runner.reader, _Clock()
+    reader, clock, encoded = runner.reader, _Clock(), 0
     tokenizer = tokenizer_of(reader)
     with clock.stage("tokenize"):
-        batch, notes = _prepare(tokenizer, questions, passages, cache)
-        batch = batch.to(reader.embedding.weight.device)
+        asked = [tokenizer.question(question) for question in questions]
+    filled = [list(of_one) or [EMPTY] for of_one in passages]
+
+    def tokenize(some: list[Passage]) -> list[list[int]]:
+        return cache.get(some, tokenizer.passages) if cache else tokenizer.passages(some)
+
     with torch.inference_mode():
-        with clock.stage("encode"):
-            context = runner.read(batch)
+        if reader.config.memory_layers:
+            context, encoded = _recall(runner, asked, filled, tokenize, memory, clock)
+        else:
+            context = _read(runner, asked, filled, tokenize, clock)
         with clock.stage("decode"):
             watch = stream and _growing_text(tokenizer, stream)
             generated = generate(runner, context, decoding, watch, tokenizer)
         with clock.stage("evidence"):
             shares = evidence_shares(reader, context, generated.best, max(map(len, passages))).tolist()
     timings = {**clock.ms, "total": sum(clock.ms.values())}
+    notes = _not_stored(encoded, sum(map(len, filled)), memory) if memory and encoded else ()
     return [
-        Answer(best.text, best.score, _ranked(read, share), dict(timings), note, others)
-        for (best, others), read, share, note in zip(
-            _written(tokenizer, generated), passages, shares, notes, strict=True
+        Answer(
+            best.text,
+            best.score,
+            _ranked(of_one, share),
+            dict(timings),
+            (*_cut(question, reader.config), *notes),
+            others,
+        )
+        for (best, others), of_one, share, question in zip(
+            _written(tokenizer, generated), passages, shares, asked, strict=True
         )
     ]
 
@@ -138,10 +204,13 @@ def answer_batch(
 def evidence_shares(reader: Reader, context: Context, generated: Generated, passages: int) -> Tensor:
     """Share [B, passages] of each passage in the answer; a question's shares sum to 1.
 
-    The attention mass that the answer's tokens put on the vectors of a passage (the question's in front
+    Where the reader reranks, the softmax of its scores, which counts the passages that it left behind. Else
+    the attention mass that the answer's tokens put on the vectors of a passage (the question's in front
     of it included), averaged over heads, answer tokens and the layers that have cross-attention. Mass on
     a question block that belongs to no passage is left out.
     """
+    if context.scores_BN is not None:
+        return context.scores_BN.softmax(-1)
     ids = generated.ids_BT
     steps = (ids != IGNORED).float()
     masses: list[Tensor] = []
@@ -205,27 +274,61 @@ def _growing_text(tokenizer: Tokenizer, stream: Stream) -> Callable[[Tensor], No
     return watch
 
 
-def _prepare(
-    tokenizer: Tokenizer,
-    questions: Sequence[str],
-    passages: Sequence[Sequence[Passage]],
-    cache: TokenCache | None,
-) -> tuple[Batch, list[tuple[str, ...]]]:
-    asked = [tokenizer.question(question) for question in questions]
-    flat = [passage for of_one in passages for passage in of_one]
-    rows = iter(cache.get(flat, tokenizer.passages) if cache else tokenizer.passages(flat))
-    tokens = [[next(rows) for _ in of_one] for of_one in passages]
-    empty = tokenizer.passages([Passage("", "", "")])[0]
-    config = tokenizer.config
-    batch = collate([q.ids for q in asked], tokens, pad_token=config.pad_token, empty_passage=empty)
-    return batch, [_notes(q, config.question_tokens) for q in asked]
+def _read(runner: Runner, asked: Asked, passages: Passages, tokenize: Tokenize, clock: _Clock) -> Context:
+    """The context of questions, with all encoder layers live."""
+    with clock.stage("tokenize"):
+        flat = [passage for of_one in passages for passage in of_one]
+        tokens = _grouped(tokenize(flat), passages)
+        batch = collate([q.ids for q in asked], tokens, pad_token=runner.config.pad_token)
+    with clock.stage("encode"):
+        return runner.read(batch.to(runner.device))
 
 
-def _notes(question: QuestionTokens, limit: int) -> tuple[str, ...]:
+def _recall(
+    runner: Runner,
+    asked: Asked,
+    passages: Passages,
+    tokenize: Tokenize,
+    memory: MemoryStore | None,
+    clock: _Clock,
+) -> tuple[Context, int]:
+    """The context of questions, from memory, which is fetched while the questions are encoded.
+
+    Returns also how many passages are not stored.
+    """
+    with clock.stage("tokenize"):
+        flat = [passage for of_one in passages for passage in of_one]
+        keys = [passage_key(passage) for passage in flat] if memory else [b""] * len(flat)
+        recall = Recall(runner, memory, keys, lambda chosen: tokenize([flat[at] for at in chosen]))
+        lengths = _grouped(recall.lengths, passages)
+        batch = collate_memory([q.ids for q in asked], lengths, pad_token=runner.config.pad_token)
+        batch = batch.to(runner.device)
+    with clock.stage("encode"):
+        question_XD = runner.encode_questions(batch)
+    with clock.stage("memory"):
+        memory_XD = recall.result()
+    with clock.stage("encode"):
+        return runner.read_memory(batch, memory_XD, question_XD), recall.encoded
+
+
+def _grouped(flat: Sequence[T], like: Passages) -> list[list[T]]:
+    """One value a passage, by question."""
+    values = iter(flat)
+    return [[next(values) for _ in of_one] for of_one in like]
+
+
+def _cut(question: QuestionTokens, config: ReaderConfig) -> tuple[str, ...]:
     if not question.dropped:
         return ()
-    cut = question.dropped
+    cut, limit = question.dropped, config.question_tokens
     return (f"the question is {limit + cut} tokens long, the reader takes {limit}: the last {cut} were cut",)
+
+
+def _not_stored(encoded: int, passages: int, memory: MemoryStore) -> tuple[str, ...]:
+    return (
+        f"{encoded} of {passages} passages have no stored memory and were encoded now; "
+        f"`fidkit memory build {memory.directory} --reader {memory.info.reader}` stores it",
+    )
 
 
 def _ranked(passages: Sequence[Passage], shares: Sequence[float]) -> tuple[Evidence, ...]:
@@ -234,7 +337,7 @@ def _ranked(passages: Sequence[Passage], shares: Sequence[float]) -> tuple[Evide
 
 
 class _Clock:
-    """Milliseconds by stage."""
+    """Milliseconds by stage; a stage may come again."""
 
     def __init__(self) -> None:
         self.ms: dict[str, float] = {}
@@ -243,4 +346,4 @@ class _Clock:
     def stage(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.ms[name] = 1000 * (time.perf_counter() - start)
+        self.ms[name] = self.ms.get(name, 0.0) + 1000 * (time.perf_counter() - start)

@@ -53,12 +53,15 @@ class Context:
         mask_BM: True where a vector is real.
         passage_BM: which passage of its question a vector came from; -1 for a question block of its own.
         token_BM: which token of that passage; -1 for the question's tokens and padding.
+        scores_BN: float32, of all passages of each question, those included that were left behind; -inf
+            where a question has fewer. None where the reader doesn't rerank.
     """
 
     states_BMD: Tensor
     mask_BM: Tensor
     passage_BM: Tensor
     token_BM: Tensor
+    scores_BN: Tensor | None = None
 
 
 def collate(
@@ -82,16 +85,37 @@ def collate(
     rows = [row for of_one in filled for row in of_one]
     question_of_passage = [number for number, of_one in enumerate(filled) for _ in of_one]
     return Batch(
-        question_ids=_pad(questions, pad_token),
+        question_ids=pad(questions, pad_token),
         question_lengths=torch.tensor([len(q) for q in questions]),
-        passage_ids=_pad(rows, pad_token),
+        passage_ids=pad(rows, pad_token),
         passage_lengths=torch.tensor([len(p) for p in rows]),
         question_of_passage=torch.tensor(question_of_passage),
-        labels=None if targets is None else _pad(targets, IGNORED),
+        labels=None if targets is None else pad(targets, IGNORED),
     )
 
 
-def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+def collate_memory(
+    questions: Sequence[Sequence[int]], passage_lengths: Sequence[Sequence[int]], *, pad_token: int = 0
+) -> Batch:
+    """Batch questions whose passages are at hand as memory: `passage_ids` is empty.
+
+    Args:
+        questions: tokens of each question.
+        passage_lengths: tokens of each passage of each question, one passage at least.
+        pad_token: fills up questions.
+    """
+    lengths = torch.tensor([length for of_one in passage_lengths for length in of_one])
+    return Batch(
+        question_ids=pad(questions, pad_token),
+        question_lengths=torch.tensor([len(q) for q in questions]),
+        passage_ids=lengths.new_empty(len(lengths), 0),
+        passage_lengths=lengths,
+        question_of_passage=torch.tensor([n for n, of_one in enumerate(passage_lengths) for _ in of_one]),
+    )
+
+
+def pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    """[R, longest] int64, filled up on the right."""
     out = torch.full((len(rows), max(map(len, rows), default=0)), value, dtype=torch.long)
     for i, row in enumerate(rows):
         out[i, : len(row)] = torch.as_tensor(row, dtype=torch.long)

@@ -207,7 +207,7 @@ def compare(shapes: Mapping[str, torch.Size], tensors: Mapping[str, Tensor], whe
 
 def fingerprint(reader: Reader) -> str:
     """SHA-256 over config, tokenizer and weights: equal readers, equal fingerprints."""
-    digest = hashlib.sha256(json.dumps(reader.config.model_dump(), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(reader.config.record(), sort_keys=True).encode())
     if reader.tokenizer is not None:
         digest.update(reader.tokenizer.backend.to_str().encode())
     for name, parameter in sorted(reader.named_parameters()):

@@ -11,11 +11,21 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from fidkit.errors import ConfigError
 
 FORMAT_VERSION = 1
+LATER = ("memory_encoder", "frozen", "live_attention", "rerank")
+"""Knobs that a file of format 1 may leave out; then they have their defaults."""
 
 
 class Strict(BaseModel):
@@ -50,6 +60,28 @@ class StackConfig(Strict):
     feed_forward: int = Field(ge=1)
 
 
+class RerankConfig(Strict):
+    """Passages are scored on the way, and only the best are read to the end (GLIMMER).
+
+    Attributes:
+        after: live layers that run over all passages; a score is made of what they leave.
+        keep: passages of each question that go through the other live layers and into the context.
+    """
+
+    after: int = Field(ge=1)
+    keep: int = Field(ge=1)
+
+
+LiveAttention = Literal["full", "passage-sees-question", "question-sees-passage", "apart"]
+"""Who attends to whom in the live layers, where question and passage stand in one row.
+
+`full`: everyone. `passage-sees-question`: vectors of the question attend to the question alone, those of the
+passage to both, so that nothing flows from memory to question (the LUMEN paper's "no mem2q").
+`question-sees-passage`: the other way round ("no q2mem"). `apart`: neither sees the other.
+"""
+Part = Literal["memory", "question"]
+
+
 class ReaderConfig(Strict):
     """A point in the space of Fusion-in-Decoder readers.
 
@@ -59,8 +91,17 @@ class ReaderConfig(Strict):
         block: `t5-v1.1` (gated GELU feed-forward) or `t5` (plain ReLU).
         tied_head: logits from the decoder's embedding, scaled by width ** -0.5, as T5 v1.0 does.
         shared_embedding: encoder and decoder share one table (needs equal widths).
-        live_layers: encoder layers that run per question; the others run once per passage (LUMEN).
-            All of them: FiD. None of them: MemoryFiD. `None` means all.
+        live_layers: encoder layers that run per question, the last ones; the others run once per passage,
+            and once per question by itself (LUMEN). All of them: FiD. None of them: MemoryFiD. `None` means
+            all. A proportion such as `"1/3"` is taken where it gives a whole number of layers.
+        memory_encoder: the stack that passages go through once in their life, where it is not the
+            encoder's first layers: deeper or wider (LUMEN's memory shape). It has an embedding of its own.
+            Memory of another width than the encoder's is projected, live. `None` means the encoder's first
+            layers, those that are not live.
+        frozen: parts that training leaves alone and that never drop out: `memory`, so that a stored memory
+            stays valid while the reader is trained, and `question` (the LUMEN paper's ablation).
+        live_attention: who attends to whom where question and passage are joined; see `LiveAttention`.
+        rerank: score passages on the way and read on with the best (GLIMMER). `None` reads all to the end.
         kept_vectors: vectors of each passage that the decoder sees (FiD-Light). `None` means all.
         question_in_context: `each` keeps the question's vectors in front of every passage (FiD),
             `once` puts them in front of the context a single time (MemoryFiD), `none` drops them.
@@ -82,6 +123,10 @@ class ReaderConfig(Strict):
     tied_head: bool = False
     shared_embedding: bool = True
     live_layers: int | None = Field(default=None, ge=0)
+    memory_encoder: StackConfig | None = None
+    frozen: tuple[Part, ...] = ("memory",)
+    live_attention: LiveAttention = "full"
+    rerank: RerankConfig | None = None
     kept_vectors: int | None = Field(default=None, ge=1)
     question_in_context: Literal["each", "once", "none"] = "each"
     cross_attention_every: int = Field(default=1, ge=1)
@@ -96,6 +141,16 @@ class ReaderConfig(Strict):
     passage_format: str = "title: {title} context: {text}"
     pad_token: int = 0
     end_token: int = 1
+
+    @field_validator("live_layers", mode="before")
+    @classmethod
+    def _whole_layers(cls, given: Any, info: ValidationInfo) -> Any:
+        encoder = info.data.get("encoder")
+        if isinstance(given, str | Fraction) and encoder is not None:
+            return whole_layers(encoder.layers, given)
+        if isinstance(given, float) and not given.is_integer():
+            raise ValueError(f'{given} is no number of layers; write a proportion as text, such as "1/3"')
+        return given
 
     @model_validator(mode="after")
     def _possible(self) -> ReaderConfig:
@@ -114,6 +169,13 @@ class ReaderConfig(Strict):
             raise ValueError(
                 f"live_layers is {self.live} but the encoder has {self.encoder.layers} layers; "
                 f"choose 0 to {self.encoder.layers}"
+            )
+        if self.rerank and not self.live:
+            raise ValueError("rerank needs live layers to score passages with; choose live_layers from 1")
+        if self.rerank and self.rerank.after > self.live:
+            raise ValueError(
+                f"rerank.after is {self.rerank.after}, more than the live layers ({self.live}); "
+                f"choose 1 to {self.live}"
             )
         if self.cross_attention_every > self.decoder.layers:
             raise ValueError(
@@ -134,13 +196,28 @@ class ReaderConfig(Strict):
         return self.encoder.layers if self.live_layers is None else self.live_layers
 
     @property
-    def memory_layers(self) -> int:
-        """Encoder layers that run once per passage."""
+    def question_layers(self) -> int:
+        """Layers of the question encoder: the encoder's that are not live."""
         return self.encoder.layers - self.live
 
     @property
+    def memory_layers(self) -> int:
+        """Layers that run once per passage; without any there is no memory."""
+        return self.memory_encoder.layers if self.memory_encoder else self.question_layers
+
+    @property
+    def memory_stack(self) -> StackConfig:
+        """Width, heads and feed-forward of the memory encoder; `memory_layers` says how deep it is."""
+        return self.memory_encoder or self.encoder
+
+    @property
+    def memory_width(self) -> int:
+        """Size of the vectors that are stored, before any projection."""
+        return self.memory_stack.width
+
+    @property
     def alpha(self) -> Fraction:
-        """Live proportion of the encoder (LUMEN's alpha)."""
+        """Live proportion of the encoder (LUMEN's alpha); a memory encoder of its own makes no difference."""
         return Fraction(self.live, self.encoder.layers)
 
     @property
@@ -155,8 +232,18 @@ class ReaderConfig(Strict):
         heads = self.decoder.heads
         return self.self_kv_heads or heads, self.cross_kv_heads or heads
 
+    def record(self) -> dict[str, Any]:
+        """All fields, without later knobs that have their defaults.
+
+        So a reader's file and fingerprint stay the same when the space grows, and an older fidkit reads what
+        it can.
+        """
+        fields = type(self).model_fields
+        unsaid = {name for name in LATER if getattr(self, name) == fields[name].default}
+        return self.model_dump(exclude=unsaid)
+
     def save(self, path: Path) -> None:
-        record = {"format_version": FORMAT_VERSION, **self.model_dump()}
+        record = {"format_version": FORMAT_VERSION, **self.record()}
         path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
@@ -206,6 +293,32 @@ def parse(model: type[Any], record: Any, where: str) -> Any:
                 message = item["msg"].removeprefix("Value error, ")
                 problems.append(f"{field}: {message}" if field else message)
         raise ConfigError(f"{where}: " + "; ".join(problems)) from error
+
+
+def whole_layers(layers: int, given: str | Fraction) -> int:
+    """A number of layers that is given as text or as a proportion of all `layers`.
+
+    Raises:
+        ValueError: neither, or a proportion that is no whole number of layers; names the nearest that are.
+    """
+    try:
+        share = Fraction(given)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(
+            f"{given!r} is no number of layers, such as {max(1, layers // 3)}, and no proportion, such as 1/3"
+        ) from None
+    if isinstance(given, str) and not {"/", "."} & set(given):
+        return int(share)
+    if not 0 <= share <= 1:
+        raise ValueError(f"{given} is no proportion; choose one from 0 to 1")
+    count = share * layers
+    if count.denominator == 1:
+        return int(count)
+    below = int(count)
+    near = " and ".join(f"{n} ({Fraction(n, layers)})" for n in (below, below + 1))
+    raise ValueError(
+        f"{given} of {layers} encoder layers is {float(count):g}, no whole number; the nearest are {near}"
+    )
 
 
 def _fields_at(model: type[Any], path: tuple[Any, ...]) -> list[str]:

@@ -29,5 +29,9 @@ class CorpusError(FidkitError):
     """A corpus can't be opened, built or searched."""
 
 
+class MemoryStoreError(FidkitError):
+    """A memory can't be opened, read or written, or belongs to another reader."""
+
+
 class DataError(FidkitError):
     """A file of passages or questions is malformed; the message names file and line."""

@@ -8,7 +8,7 @@ Letters in shape suffixes: see `fidkit.nn` and `fidkit.batch`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -22,8 +22,9 @@ from fidkit.config import ReaderConfig
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.decoder import Decoder, LayerProbe
 from fidkit.nn.encoder import EncoderLayers, LiveEncoder, MemoryEncoder, Run
-from fidkit.nn.fusion import fuse, join
+from fidkit.nn.fusion import Joined, fuse, join
 from fidkit.nn.initialise import initialise
+from fidkit.nn.rerank import Reranker, lay_out
 from fidkit.nn.rows import Rows
 from fidkit.tokens import Tokenizer
 from fidkit.types import Answer, Passage
@@ -62,8 +63,14 @@ class Reader(nn.Module):
         encoder, decoder = config.encoder, config.decoder
         self.embedding = nn.Embedding(config.vocabulary_size, encoder.width)
         self.memory_encoder = MemoryEncoder(config, self.embedding)
-        self.question_encoder = EncoderLayers(config, config.memory_layers)
+        self.memory_projection: nn.Linear | None = None
+        if config.memory_width != encoder.width:
+            self.memory_projection = nn.Linear(config.memory_width, encoder.width, bias=False)
+        self.question_encoder = EncoderLayers(
+            config, config.question_layers, frozen="question" in config.frozen
+        )
         self.live_encoder = LiveEncoder(config, config.live)
+        self.reranker = Reranker(config.rerank, encoder.width) if config.rerank else None
         shared = config.shared_embedding
         self.decoder = Decoder(
             config, self.embedding if shared else nn.Embedding(config.vocabulary_size, decoder.width)
@@ -72,26 +79,30 @@ class Reader(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw T5's initial weights; the three encoders start as parts of one (LUMEN)."""
+        """Draw T5's initial weights; the encoders start as parts of one (LUMEN)."""
         initialise(self, generator)
         self.split_encoder()
 
     @torch.no_grad()
     def split_encoder(self) -> None:
-        """Make the memory encoder a copy of the question encoder, and share the relative bias table."""
-        if not self.config.memory_layers:
-            return
-        self.memory_encoder.encoder.load_state_dict(self.question_encoder.state_dict())
-        self.memory_encoder.embedding.load_state_dict(self.embedding.state_dict())
-        if self.config.live:
+        """Make the three encoders parts of one: equal relative bias, and memory by the question's layers.
+
+        A memory encoder of its own shape stays as it is.
+        """
+        config = self.config
+        if config.memory_layers and config.memory_encoder is None:
+            self.memory_encoder.encoder.load_state_dict(self.question_encoder.state_dict())
+            self.memory_encoder.embedding.load_state_dict(self.embedding.state_dict())
+        if config.question_layers and config.live:
             self.live_encoder.relative_bias.load_state_dict(self.question_encoder.relative_bias.state_dict())
 
     # Reading
 
     def encode_passages(self, ids_RP: Tensor, lengths_R: Tensor, run: Run = EncoderLayers.__call__) -> Tensor:
-        """Memory [X, D] of passages, one after the other: what LUMEN stores.
+        """Memory [X, memory width] of passages, one after the other: what LUMEN stores.
 
-        Embeddings alone where all layers are live.
+        Embeddings alone where there is no memory encoder. Never projected: a projection is trained, and
+        what is stored should stay valid.
         """
         rows = Rows(lengths_R)
         return run(self.memory_encoder.encoder, self.memory_encoder.embedding(rows.pack(ids_RP)), rows)
@@ -99,9 +110,12 @@ class Reader(nn.Module):
     def encode_questions(
         self, ids_BQ: Tensor, lengths_B: Tensor, run: Run = EncoderLayers.__call__
     ) -> Tensor:
-        """Question states [X, D] at the depth of the memory, once per question."""
+        """Question states [X, D] at the depth where they meet the passages, once per question."""
         rows = Rows(lengths_B)
-        return run(self.question_encoder, self.embedding(rows.pack(ids_BQ)), rows)
+        embedded = self.embedding(rows.pack(ids_BQ))
+        if self.question_encoder.frozen:
+            embedded = embedded.detach()  # or the decoder's table would be trained through frozen layers
+        return run(self.question_encoder, embedded, rows)
 
     def read(self, batch: Batch, run: Run = EncoderLayers.__call__) -> Context:
         """Encode all passages with their question and fuse them.
@@ -114,20 +128,53 @@ class Reader(nn.Module):
             batch, self.encode_passages(batch.passage_ids, batch.passage_lengths, run), run
         )
 
-    def read_memory(self, batch: Batch, memory_XD: Tensor, run: Run = EncoderLayers.__call__) -> Context:
-        """`read` with the passages' memory at hand; `batch.passage_ids` is not looked at."""
-        question_XD = self.encode_questions(batch.question_ids, batch.question_lengths, run)
+    def read_memory(
+        self,
+        batch: Batch,
+        memory_XD: Tensor,
+        run: Run = EncoderLayers.__call__,
+        question_XD: Tensor | None = None,
+    ) -> Context:
+        """`read` with the passages' memory at hand; `batch.passage_ids` is not looked at.
+
+        Args:
+            batch: of B questions.
+            memory_XD: as `encode_passages` gives it, [X, memory width].
+            run: how encoder layers are run.
+            question_XD: as `encode_questions` gives it, for those who have it already.
+        """
+        config = self.config
+        if question_XD is None:
+            question_XD = self.encode_questions(batch.question_ids, batch.question_lengths, run)
+        if self.memory_projection is not None:
+            memory_XD = self.memory_projection(memory_XD)
         questions, passages = Rows(batch.question_lengths), Rows(batch.passage_lengths)
-        joined = join(question_XD, questions, memory_XD, passages, batch.question_of_passage)
-        return fuse(
-            self.live_encoder.finish(run(self.live_encoder, joined.states_XD, joined.rows)),
-            joined,
-            batch.question_of_passage,
-            keep=self.config.kept_vectors,
+        joined = join(
+            question_XD, questions, memory_XD, passages, batch.question_of_passage, config.live_attention
+        )
+        joined, scores_R = self._read_live(joined, run)
+        context = fuse(
+            replace(joined, states_XD=self.live_encoder.finish(joined.states_XD)),
+            keep=config.kept_vectors,
             question_states_XD=self.live_encoder.finish(question_XD),
             questions=questions,
-            question_in_context=self.config.question_in_context,
+            question_in_context=config.question_in_context,
         )
+        if scores_R is None:
+            return context
+        scores_BN = lay_out(scores_R, batch.question_of_passage, len(batch.question_lengths))
+        return replace(context, scores_BN=scores_BN)
+
+    def _read_live(self, joined: Joined, run: Run) -> tuple[Joined, Tensor | None]:
+        """Through the live layers, without the final norm; scores [R] where passages are left behind."""
+        live = self.live_encoder
+        if self.reranker is None:
+            return replace(joined, states_XD=run(live, joined.states_XD, joined.rows)), None
+        first, others = live.parts(self.reranker.config.after)
+        joined = replace(joined, states_XD=run(first, joined.states_XD, joined.rows))
+        scores_R = self.reranker(joined.states_XD, joined.rows)
+        joined = joined.select(self.reranker.choose(scores_R, joined.question_R))
+        return replace(joined, states_XD=run(others, joined.states_XD, joined.rows)), scores_R
 
     # Training
 

@@ -27,18 +27,25 @@ SIZES = {
 # FiDO section 3.3: the decoder is two sizes larger, as far as T5 has sizes.
 FIDO_PAIRS = [("small", "large"), ("base", "base"), ("base", "xl"), ("large", "xxl"), ("xl", "xxl")]
 ALPHAS = {
+    "twelfth": Fraction(1, 12),
     "eighth": Fraction(1, 8),
+    "sixth": Fraction(1, 6),
     "quarter": Fraction(1, 4),
     "third": Fraction(1, 3),
     "half": Fraction(1, 2),
 }
 FIDO: dict[str, Any] = {"cross_attention_every": 6, "self_kv_heads": 1, "cross_kv_heads": 1}
+# The question meets no passage before the decoder does, so it stands in the context once.
+REMEMBERED: dict[str, Any] = {"live_layers": 0, "question_in_context": "once"}
 # FiDO section 4.4 compares at equal decoder cost: 256 tokens / K = 6.
 FID_LIGHT_VECTORS = 43
+# GLIMMER reads on with 5 of 25 passages; half of the live layers score them.
+GLIMMER_KEPT = 5
 
 # Equal to the bundled vocabulary, so that a tiny preset is usable as it is.
 TINY_VOCABULARY = 16384
 TINY = StackConfig(layers=3, width=32, heads=4, head_width=8, feed_forward=64)
+TINY_MEMORY = StackConfig(layers=5, width=40, heads=4, head_width=8, feed_forward=80)
 TINY_DECODER = StackConfig(layers=4, width=48, heads=4, head_width=8, feed_forward=96)
 
 
@@ -53,22 +60,33 @@ def live_layers(layers: int, alpha: Fraction) -> int:
     return max(1, int(alpha * layers + Fraction(1, 2)))
 
 
+def _glimmer(config: ReaderConfig, keep: int = GLIMMER_KEPT) -> ReaderConfig:
+    """The reader with its passages reranked after half of its live layers."""
+    reranked: ReaderConfig = config.replace(rerank={"after": max(1, config.live // 2), "keep": keep})
+    return reranked
+
+
 def _all() -> dict[str, ReaderConfig]:
     table: dict[str, ReaderConfig] = {}
     for size, stack in SIZES.items():
         table[f"fid-{size}"] = _pair(stack, stack)
         table[f"fid-light-{size}"] = _pair(stack, stack, kept_vectors=FID_LIGHT_VECTORS)
         table[f"fid-lsa-{size}"] = _pair(stack, stack, cross_attention_every=6)
-        table[f"memoryfid-{size}"] = _pair(stack, stack, live_layers=0, question_in_context="once")
+        table[f"memoryfid-{size}"] = _pair(stack, stack, **REMEMBERED)
         for name, alpha in ALPHAS.items():
             live = live_layers(stack.layers, alpha)
             table[f"lumen-{size}-{name}"] = _pair(stack, stack, live_layers=live)
-        table[f"lumen-{size}"] = table[f"lumen-{size}-third"]
+        table[f"lumen-{size}"] = lumen = table[f"lumen-{size}-third"]
+        table[f"glimmer-{size}"] = _glimmer(lumen)
+    # LUMEN's memory shape: as many base layers for the memory as the large encoder has.
+    deep = SIZES["base"].replace(layers=SIZES["large"].layers)
+    table["lumen-base-deep"] = table["lumen-base"].replace(memory_encoder=deep)
     for encoder, decoder in FIDO_PAIRS:
         fido = _pair(SIZES[encoder], SIZES[decoder], **FIDO)
         table[f"fido-{encoder}-{decoder}"] = fido
         live = live_layers(fido.encoder.layers, ALPHAS["third"])
         table[f"lumen-fido-{encoder}-{decoder}"] = fido.replace(live_layers=live)
+        table[f"memoryfid-fido-{encoder}-{decoder}"] = fido.replace(**REMEMBERED)
 
     def tiny(decoder: StackConfig = TINY, **knobs: Any) -> ReaderConfig:
         return _pair(TINY, decoder, vocabulary_size=TINY_VOCABULARY, **knobs)
@@ -79,8 +97,10 @@ def _all() -> dict[str, ReaderConfig]:
         "tiny-fid-light": tiny(kept_vectors=8),
         "tiny-fid-lsa": tiny(cross_attention_every=3),
         "tiny-fido": tiny(TINY_DECODER, **small_fido),
-        "tiny-memoryfid": tiny(live_layers=0, question_in_context="once"),
+        "tiny-memoryfid": tiny(**REMEMBERED),
         "tiny-lumen": tiny(live_layers=1),
+        "tiny-lumen-deep": tiny(live_layers=1, memory_encoder=TINY_MEMORY),
+        "tiny-glimmer": _glimmer(tiny(live_layers=2), keep=2),
         "tiny-lumen-fido": tiny(TINY_DECODER, live_layers=1, **small_fido),
     }
     # The architecture of the bundled reader: small enough to train from nothing on a laptop.

@@ -30,7 +30,10 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A passage that was read for an answer; `score` is its share of the answer (all shares sum to 1)."""
+    """A passage that was read for an answer; `score` is its share of the answer (all shares sum to 1).
+
+    A reader that reranks has shares by its own ranking, any other by the decoder's attention.
+    """
 
     passage: Passage
     score: float

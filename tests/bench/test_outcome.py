@@ -35,7 +35,7 @@ REQUEST = Request(
 FIELDS = {
     *("schema", "kind", "git", "command", "hardware", "versions", "subject", "preset", "config", "shapes"),
     *("dtype", "beams", "device", "native", "threads", "rounds", "warm_up_ms", "repeats", "faster_than"),
-    *("work", "predicted", "ceiling", "fraction", *STAGES),
+    *("work", "predicted", "ceiling", "fraction", "memory_ms", *STAGES),
 }
 
 
@@ -63,6 +63,7 @@ def test_rows_have_every_field(rows: list[dict]) -> None:
     ]  # fmt: skip
     for row in rows:
         assert row.keys() == FIELDS
+        assert (row["memory_ms"] is not None) == row["preset"].startswith("tiny-lumen")
         assert (row["kind"], row["dtype"], row["device"], row["rounds"]) == ("bench", "bfloat16", "cpu", 3)
         assert row["threads"] == torch.get_num_threads()
         assert {"torch", "fidkit", "python", "transformers"} == row["versions"].keys()

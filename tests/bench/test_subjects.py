@@ -83,7 +83,9 @@ def test_passages_in_memory_are_not_encoded_again(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Reader, "encode_passages", refuse)
     assert written(subject).shape == (2, TOKENS)
-    assert all(memory.dtype is torch.bfloat16 for memory in subject.memory)
+    assert subject.stored.store.codec.dtype is torch.bfloat16
+    assert subject.memory_ms is not None
+    assert prepared(PRESETS["tiny-fid"]).memory_ms is None
 
 
 def test_an_end_of_sequence_stops_nothing() -> None:

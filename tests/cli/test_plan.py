@@ -168,7 +168,7 @@ def test_what_is_unknown_lists_the_known(capsys: pytest.CaptureFixture[str], tmp
         ("fid-base --passage-tokens -3", "passage_tokens is -3"),
         ("fid-base --corpus-passages 10", "fid-base stores no memory"),
         ("lumen-base --corpus-passages 0", "--corpus-passages 0: give a whole number from 1"),
-        ("lumen-base --corpus-passages 5 --codec computed", "needs a store; give --codec bf16"),
+        ("lumen-base --corpus-passages 5 --codec computed", "needs a store; give --codec float32, bf16"),
         ("fid-base --train --beams 2", "a training step has no beams"),
         ("fid-base --remeasure", "--remeasure goes with --hardware local"),
         ("fid-base --hardware tpuv4 --dtype float32", "no float32 rate is known of hardware tpuv4"),

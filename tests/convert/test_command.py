@@ -36,6 +36,40 @@ def test_another_shape(t5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert any("averaged the heads" in line for line in said)
 
 
+def test_lumen_with_a_memory_encoder_of_its_own_that_reranks(
+    t5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large, to = tmp_path / "large", tmp_path / "glimmer"
+    export_t5(random_reader(small(encoder=stack(5, width=24), decoder=stack(2, width=24))), large)
+    knobs = ["--live-layers", "2/3", "--memory-encoder", str(large)]
+    assert run(["convert", str(t5), str(to), *knobs, "--rerank-after", "1", "--rerank-keep", "4"]) == 0
+    config = Reader.from_pretrained(to).config
+    assert (config.live, config.memory_layers, config.memory_width) == (2, 5, 24)
+    assert (config.rerank.after, config.rerank.keep) == (1, 4)
+    assert "has to be trained" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        (["--live-layers", "1/2"], "the nearest are 1 (1/3) and 2 (2/3)"),
+        (["--live-layers", "many"], "'many' is no number of layers"),
+        (["--rerank-after", "1"], "--rerank-after and --rerank-keep go together"),
+        (["--rerank-after", "0", "--rerank-keep", "1"], "--rerank: after: "),
+        (
+            ["--live-layers", "1", "--rerank-after", "2", "--rerank-keep", "1"],
+            "rerank.after is 2, more",
+        ),
+    ],
+)
+def test_wrong_use(
+    t5: Path, tmp_path: Path, knobs: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["convert", str(t5), str(tmp_path / "x"), *knobs]) == 2
+    assert message in one_line(capsys)
+    assert not (tmp_path / "x").exists()
+
+
 def test_half_the_size(t5: Path, tmp_path: Path) -> None:
     assert run(["convert", str(t5), str(tmp_path / "whole")]) == 0
     assert run(["convert", str(t5), str(tmp_path / "half"), "--dtype", "bf16"]) == 0

@@ -1,9 +1,14 @@
+from fractions import Fraction
+
 import pytest
 import torch
 from hypothesis import given
 
+from fidkit.config import RerankConfig
 from fidkit.convert import reshape
 from fidkit.errors import CheckpointError, ConfigError
+from fidkit.nn.encoder import EncoderLayers
+from fidkit.nn.rows import Rows
 from fidkit.reader import Reader
 from oracles import batch_of, questions, quick, random_reader, small, stack
 
@@ -66,6 +71,110 @@ def test_a_split_reader_starts_as_the_preset_would() -> None:
     copies = [p.data_ptr() for p in split.values()]
     assert len(copies) == len(set(copies))
     assert not any(p.requires_grad for n, p in split.items() if n.startswith("memory_encoder."))
+
+
+@quick
+@given(examples=questions())
+def test_all_layers_live_gives_the_same_answers(examples) -> None:
+    fid, batch = random_reader(FID), batch_of(examples)
+    for live in (3, "3/3"):
+        lumen, notes = reshape(fid, live_layers=live)
+        assert torch.equal(lumen(batch).logits, fid(batch).logits)
+        assert notes.lines() == []
+
+
+@pytest.mark.parametrize(("given_live", "live"), [("1/3", 1), (Fraction(2, 3), 2), ("2", 2), ("0/1", 0)])
+def test_live_layers_as_a_proportion(given_live, live: int) -> None:
+    assert reshape(random_reader(FID), live_layers=given_live)[0].config.live == live
+
+
+def test_a_proportion_that_is_no_number_of_layers_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"1/2 of 3 .* nearest are 1 \(1/3\) and 2 \(2/3\)"):
+        reshape(random_reader(FID), live_layers="1/2")
+
+
+# Memory encoders of their own
+
+
+LARGE = small(encoder=stack(5, width=24, heads=2), decoder=stack(2, width=24))
+
+
+@quick
+@given(examples=questions())
+def test_another_encoder_as_the_memory_encoder(examples) -> None:
+    fid, large = random_reader(FID), random_reader(LARGE, seed=1)
+    lumen, notes = reshape(fid, live_layers=1, memory_encoder=large)
+    batch = batch_of(examples)
+    found = lumen.encode_passages(batch.passage_ids, batch.passage_lengths)
+    rows = Rows(batch.passage_lengths)
+    wanted = EncoderLayers.__call__(large.live_encoder, large.embedding(rows.pack(batch.passage_ids)), rows)
+    assert torch.equal(found, wanted)
+    assert lumen.config.memory_encoder == large.config.encoder
+    assert not any(p.requires_grad for p in lumen.memory_encoder.parameters())
+    assert notes.remarks == (
+        "memory is 24 wide, the encoder 16: the projection between them is random and has to be trained",
+    )
+    again, _ = reshape(fid, live_layers=1, memory_encoder=large)
+    assert torch.equal(lumen(batch).logits, again(batch).logits)
+
+
+@pytest.mark.parametrize("live", range(4))
+def test_a_memory_encoder_of_its_own_stays_where_the_split_moves(live: int) -> None:
+    fid = random_reader(FID)
+    deep = random_reader(small(encoder=stack(5), decoder=stack(2)), seed=1)
+    first, notes = reshape(fid, memory_encoder=deep)
+    assert first.config.live == 3  # in front of the whole encoder
+    assert notes.remarks == ()  # of the same width
+    moved, _ = reshape(first, live_layers=live)
+    assert (moved.config.question_layers, moved.config.memory_layers) == (3 - live, 5)
+    source, found = parameters(deep), parameters(moved)
+    for name, p in found.items():
+        if name.startswith("memory_encoder.encoder."):
+            inner = name.removeprefix("memory_encoder.encoder.")
+            assert torch.equal(p, source[f"live_encoder.{inner}"])
+    back, _ = reshape(moved, live_layers=3)
+    assert all(torch.equal(p, parameters(first)[name]) for name, p in parameters(back).items())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"vocabulary_size": 40}, "vocabulary_size is 40, expected 37"),
+        ({"block": "t5"}, "block is t5, expected t5-v1.1"),
+        ({"relative_buckets": 16}, "relative_buckets is 16, expected 8"),
+        ({"live_layers": 1}, "it has a memory encoder itself"),
+    ],
+)
+def test_encoders_that_do_not_suit(change: dict, reason: str) -> None:
+    with pytest.raises(CheckpointError, match=reason):
+        reshape(random_reader(FID), memory_encoder=random_reader(LARGE.replace(**change)))
+
+
+# Reranking
+
+
+@quick
+@given(examples=questions())
+def test_scores_start_at_zero_and_the_first_passages_are_kept(examples) -> None:
+    fid, batch = random_reader(FID), batch_of(examples)
+    ranking, notes = reshape(fid, rerank=RerankConfig(after=2, keep=2))
+    assert notes.lines() == []
+    first = batch_of([(q, passages[:2], t) for q, passages, t in examples])
+    torch.testing.assert_close(ranking(batch).logits, fid(first).logits, atol=1e-5, rtol=1e-5)
+    assert (ranking.read(batch).scores_BN.clamp(min=-1) <= 0).all()
+
+
+def test_another_place_for_the_scores_starts_them_anew() -> None:
+    ranking, _ = reshape(random_reader(FID), rerank=RerankConfig(after=3, keep=2))
+    with torch.no_grad():
+        ranking.reranker.weight.normal_()
+    kept, _ = reshape(ranking, kv_heads=1)
+    assert torch.equal(kept.reranker.weight, ranking.reranker.weight)
+    moved, _ = reshape(ranking, live_layers=1, rerank=RerankConfig(after=1, keep=4))
+    assert moved.config.rerank == RerankConfig(after=1, keep=4)
+    assert moved.reranker.weight.abs().sum() == 0
+    with pytest.raises(ConfigError, match=r"rerank\.after is 3, more than the live layers"):
+        reshape(ranking, live_layers=1)
 
 
 def test_no_live_layers_put_the_question_once_into_the_context() -> None:

@@ -284,6 +284,8 @@ WIDER = StackConfig(layers=2, width=20, heads=4, head_width=6, feed_forward=20)
         ({"decoder": WIDER, "shared_embedding": False}, "encoder and decoder differ in width"),
         ({"decoder": stack(2, feed_forward=8)}, "encoder and decoder differ in feed_forward"),
         ({"shared_embedding": False}, "have an embedding each"),
+        ({"memory_encoder": stack(4)}, "a memory encoder of its own shape"),
+        ({"rerank": {"after": 1, "keep": 2}}, "passages are scored"),
     ],
 )
 def test_readers_that_t5_cannot_hold(knobs: dict, reason: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from fidkit.batch import Batch, collate
-from fidkit.config import ReaderConfig, StackConfig
+from fidkit.config import ReaderConfig, RerankConfig, StackConfig
 from fidkit.cost import Workload
 
 # The readers here are too small for threads to pay.
@@ -39,6 +39,8 @@ def configs(draw) -> ReaderConfig:
         )
 
     encoder, decoder = stack(), stack()
+    live = draw(st.integers(0, encoder.layers))
+    some = st.builds(RerankConfig, after=st.integers(1, max(1, live)), keep=st.integers(1, 4))
     divisors = st.sampled_from([n for n in range(1, decoder.heads + 1) if decoder.heads % n == 0])
     return ReaderConfig(
         encoder=encoder,
@@ -47,7 +49,11 @@ def configs(draw) -> ReaderConfig:
         block=draw(st.sampled_from(["t5", "t5-v1.1"])),
         tied_head=draw(st.booleans()),
         shared_embedding=encoder.width == decoder.width and draw(st.booleans()),
-        live_layers=draw(st.integers(0, encoder.layers)),
+        live_layers=live,
+        memory_encoder=stack() if draw(st.booleans()) else None,
+        frozen=draw(st.sampled_from([("memory",), (), ("question",), ("memory", "question")])),
+        live_attention=draw(st.sampled_from(["full", "passage-sees-question"])),
+        rerank=draw(st.none() | some) if live else None,
         kept_vectors=draw(st.sampled_from([None, 1, 6])),
         question_in_context=draw(st.sampled_from(["each", "once", "none"])),
         cross_attention_every=draw(st.integers(1, decoder.layers)),

@@ -111,6 +111,34 @@ def test_stored_memory_takes_the_memory_encoder_out() -> None:
     assert sum(computed["memory"].values()) > sum(stored["live"].values())
 
 
+def test_live_layers_after_the_scores_run_over_kept_passages_alone() -> None:
+    lumen, glimmer = (
+        exact_flops(config(f"{name}-base"), Workload(passages=25)) for name in ("lumen", "glimmer")
+    )
+    first = exact_flops(config("lumen-base"), Workload(passages=5))
+    # Two of four live layers read 25 passages, the others and the decoder 5.
+    for name, count in glimmer["live"].items():
+        assert 2 * count == lumen["live"][name] + first["live"][name]
+    assert glimmer["projection"] == first["projection"]
+    assert glimmer["decode"] == first["decode"]
+    assert glimmer["question"] == lumen["question"]
+
+
+def test_keeping_more_passages_than_there_are_costs_what_reading_all_does() -> None:
+    few_passages = Workload(passages=3)
+    assert exact_flops(config("glimmer-base"), few_passages) == exact_flops(
+        config("lumen-base"), few_passages
+    )
+
+
+def test_a_deeper_memory_encoder_costs_nothing_live() -> None:
+    plain, deep = (
+        exact_flops(config(f"lumen-base{name}"), Workload(memory="computed")) for name in ("", "-deep")
+    )
+    assert {**deep, "memory": None} == {**plain, "memory": None}
+    assert deep["memory"]["feed-forward"] == 3 * plain["memory"]["feed-forward"]  # 24 layers, not 8
+
+
 def test_beams_share_the_projection_and_nothing_else() -> None:
     one, four = (exact_flops(config("fid-base"), Workload(beams=beams)) for beams in (1, 4))
     assert one["live"] == four["live"]

@@ -84,3 +84,11 @@ def test_a_machine_that_packs_matrices_needs_those_of_products_twice() -> None:
     just_enough = batch_memory(fid, stored).total
     assert largest_batch(fid, stored, just_enough) == 1
     assert largest_batch(fid, stored, just_enough, packs=True) == 0
+
+
+def test_reranking_makes_room_for_more_questions() -> None:
+    usable = find_hardware("h200").usable_bytes
+    lumen, glimmer = (
+        largest_batch(config(f"{name}-base"), Workload(), usable) for name in ("lumen", "glimmer")
+    )
+    assert glimmer > lumen

@@ -15,7 +15,7 @@ from fidkit.cost import (
     step_bytes,
     step_weight_bytes,
 )
-from fidkit.cost.store import bytes_per_token
+from fidkit.cost.store import bytes_per_token, store_bytes
 from fidkit.reader import Reader
 from fidkit.systems import PRESETS, config
 
@@ -127,7 +127,22 @@ def test_intensity_counts_vectors_that_the_decoder_sees() -> None:
     assert light.cross_attention > 5 * full.cross_attention
 
 
-@pytest.mark.parametrize(("codec", "size"), [("bf16", 8192), ("int8", 4098), ("pq", 512)])
+@pytest.mark.parametrize(("codec", "size"), [("float32", 16384), ("bf16", 8192), ("int8", 4098), ("pq", 512)])
 def test_bytes_of_a_stored_token_at_xxl(codec: str, size: int) -> None:
     """MEMORY-VQ's sizes: 8 KB a token, and 16 times less."""
     assert bytes_per_token(config("lumen-xxl"), codec) == size
+
+
+@few
+@given(configs(), workloads())
+def test_stored_bytes_are_those_of_the_memory(point: ReaderConfig, workload: Workload) -> None:
+    """As wide as the memory encoder, before any projection."""
+    if not point.memory_layers:
+        return
+    batch = batch_of(workload)
+    with torch.no_grad():
+        memory = Reader(point).encode_passages(batch.passage_ids, batch.passage_lengths)
+    tokens = workload.questions * sum(workload.lengths)
+    assert store_bytes(point, tokens, "bf16") == memory.bfloat16().nbytes
+    [fetch] = [p for p in list_parts(point, workload.replace(memory="bf16")) if p.kind == "fetch"]
+    assert fetch.bytes == memory.bfloat16().nbytes

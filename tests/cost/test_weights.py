@@ -11,10 +11,12 @@ from fidkit.cost.weights import SCALE_BYTES, Matrix, stage_weights
 from fidkit.reader import Reader, parameter_count
 from fidkit.systems import PRESETS, config
 
+WIDER = {"layers": 5, "width": 40, "heads": 2, "head_width": 10, "feed_forward": 30}
 OF_STAGE = {
     "embedding": ("embedding.", "decoder.embedding."),
     "memory": ("memory_encoder.",),
     "question": ("question_encoder.",),
+    "join": ("memory_projection.", "reranker."),
     "live": ("live_encoder.",),
     "head": ("head.",),
 }
@@ -38,6 +40,8 @@ def test_parameters_are_those_of_the_reader(name: str) -> None:
         {},
         {"live_layers": 0},
         {"live_layers": 2},
+        {"live_layers": 2, "memory_encoder": WIDER, "rerank": {"after": 1, "keep": 3}},
+        {"memory_encoder": {**WIDER, "width": 32}},
         {"tied_head": True, "block": "t5"},
         {"shared_embedding": False, "cross_attention_every": 2, "cross_kv_heads": 2},
     ],

@@ -19,7 +19,7 @@ from fidkit.systems import config
         ({"beams": 0}, "beams is 0"),
         ({"dtype": "int8"}, "dtype is 'int8'; choose one of float32, bf16"),
         ({"decoder_dtype": "int4"}, "decoder_dtype is 'int4'; choose one of float32, bf16, int8"),
-        ({"memory": "zip"}, "memory is 'zip'; choose one of computed, bf16, int8, pq"),
+        ({"memory": "zip"}, "memory is 'zip'; choose one of computed, float32, bf16, int8, pq"),
     ],
 )
 def test_what_is_no_workload_is_refused(changes: dict[str, object], message: str) -> None:

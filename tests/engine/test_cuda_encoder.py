@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch._dynamo.testing import CompileCounter
 from torch.nn.attention.flex_attention import create_block_mask
 
+from fidkit.config import RerankConfig
 from fidkit.engine import fused, row_attention
 from fidkit.engine.cuda_encoder import CudaEncoder
 from fidkit.engine.fused import PLAIN, Compiled
@@ -47,12 +48,17 @@ def rows_of(lengths: list[int]) -> Rows:
 
 @st.composite
 def configs(draw):
+    live = draw(st.integers(0, 3))
+    some = st.builds(RerankConfig, after=st.integers(1, max(1, live)), keep=st.integers(1, 3))
     return small(
         encoder=stack(3, width=draw(st.sampled_from([16, 20])), heads=3),
         decoder=stack(1),
         shared_embedding=False,
         block=draw(st.sampled_from(["t5", "t5-v1.1"])),
-        live_layers=draw(st.integers(0, 3)),
+        live_layers=live,
+        memory_encoder=draw(st.sampled_from([None, stack(2, width=24, heads=2)])),
+        live_attention=draw(st.sampled_from(["full", "passage-sees-question", "question-sees-passage"])),
+        rerank=draw(st.none() | some) if live else None,
         kept_vectors=draw(st.sampled_from([None, 3])),
         question_in_context=draw(st.sampled_from(["each", "once"])),
     )

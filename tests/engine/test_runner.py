@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fidkit import native
+from fidkit.config import RerankConfig
 from fidkit.engine.generate import greedy
 from fidkit.engine.native_decoder import NativeCache
 from fidkit.engine.native_encoder import CHUNK, chunks
 from fidkit.engine.runner import PRECISIONS, Runner
 from fidkit.errors import UsageError
+from fidkit.nn.encoder import EncoderLayers
 from fidkit.nn.rows import Rows
 from oracles import batch_of, questions, quick, random_reader, small, stack
 
@@ -26,13 +28,18 @@ def configs(draw, **fixed):
     depth = draw(st.integers(1, 3))
     decoder = stack(depth, width=draw(st.sampled_from([20, 40])), heads=heads, head_width=16)
     tied = draw(st.booleans())
+    live = draw(st.integers(0, 3))
+    some = st.builds(RerankConfig, after=st.integers(1, max(1, live)), keep=st.integers(1, 3))
     knobs = {
         "encoder": stack(3, width=24, heads=3, head_width=16),
         "decoder": decoder,
         "shared_embedding": False,
         "block": "t5" if tied else "t5-v1.1",
         "tied_head": tied,
-        "live_layers": draw(st.integers(0, 3)),
+        "live_layers": live,
+        "memory_encoder": draw(st.sampled_from([None, stack(2, width=20, heads=2, head_width=32)])),
+        "live_attention": draw(st.sampled_from(["full", "passage-sees-question", "question-sees-passage"])),
+        "rerank": draw(st.none() | some) if live else None,
         "kept_vectors": draw(st.sampled_from([None, 3])),
         "question_in_context": draw(st.sampled_from(["each", "once"])),
         "cross_attention_every": draw(st.integers(1, depth)),
@@ -50,6 +57,28 @@ def steps(source, context, beams: int, tokens) -> torch.Tensor:
 
 
 @PLAIN
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@quick
+@given(
+    live=st.integers(0, 2),
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=9),
+    seed=st.integers(0, 9),
+)
+def test_memory_is_the_same_in_any_company_to_the_last_bit(
+    plain: bool, dtype, live: int, lengths: list[int], seed: int
+) -> None:
+    # PyTorch may round the last elements of an array otherwise, where rows are no whole vectors (of 16).
+    config = small(encoder=stack(head_width=16, feed_forward=32), decoder=stack(2), live_layers=live)
+    runner = Runner(random_reader(config, seed).to(dtype), plain=plain)
+    lengths_R = torch.tensor(lengths)
+    ids_RP = torch.randint(0, config.vocabulary_size, (len(lengths), max(lengths)))
+    together = runner.encode_passages(ids_RP, lengths_R).split(lengths)
+    for number, length in enumerate(lengths):
+        alone = runner.encode_passages(ids_RP[number : number + 1, :length], lengths_R[number : number + 1])
+        assert torch.equal(alone, together[number])
+
+
+@PLAIN
 @quick
 @given(config=configs(), examples=questions(), beams=st.sampled_from([1, 3, 7]), seed=st.integers(0, 9))
 def test_float32_is_the_plain_reader(plain: bool, config, examples, beams: int, seed: int) -> None:
@@ -58,6 +87,8 @@ def test_float32_is_the_plain_reader(plain: bool, config, examples, beams: int, 
     assert runner.native is not plain or native.kernels() is None
     context, wanted = runner.read(batch), reader.read(batch)
     torch.testing.assert_close(context.states_BMD, wanted.states_BMD, rtol=1e-5, atol=1e-5)
+    if config.rerank:
+        torch.testing.assert_close(context.scores_BN, wanted.scores_BN, rtol=1e-5, atol=1e-5)
     for name in ("mask_BM", "passage_BM", "token_BM"):
         assert torch.equal(getattr(context, name), getattr(wanted, name))
     tokens = torch.randint(0, config.vocabulary_size, (5, len(examples) * beams))
@@ -98,7 +129,7 @@ def test_greedy_answers_are_the_plain_readers(config, examples) -> None:
 @PLAIN
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])
 @quick
-@given(config=configs(kept_vectors=None), examples=questions())
+@given(config=configs(kept_vectors=None, rerank=None), examples=questions())
 def test_half_precision_is_near(plain: bool, precision, config, examples) -> None:
     """Within 6 % of the spread on average, 12 % with rounded weights: bounds that a wrong head breaks."""
     reader, batch = random_reader(config), batch_of(examples)
@@ -110,6 +141,32 @@ def test_half_precision_is_near(plain: bool, precision, config, examples) -> Non
     tokens = torch.randint(0, config.vocabulary_size, (4, len(examples)))
     near, exact = steps(runner, found, 1, tokens), steps(reader, wanted, 1, tokens)
     assert (near - exact).abs().mean() < (0.06 if precision == "bfloat16" else 0.12) * exact.std()
+
+
+@quick
+@given(examples=questions())
+def test_only_rows_of_two_sides_are_left_to_the_plain_layers(examples) -> None:
+    """All other layers run on native kernels: both halves of the live ones, the memory and the question."""
+    plain = EncoderLayers.forward
+    ran: list[Rows] = []
+
+    def watched(layers: EncoderLayers, x: torch.Tensor, rows: Rows) -> torch.Tensor:
+        ran.append(rows)
+        return plain(layers, x, rows)
+
+    def plainly_run(config) -> list[Rows]:
+        ran.clear()
+        runner = Runner(random_reader(config))
+        assert runner.native or native.kernels() is None
+        runner.read(batch_of(examples))
+        return [*ran] if runner.native else []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EncoderLayers, "forward", watched)
+        rerank = RerankConfig(after=1, keep=1)
+        assert plainly_run(WIDE.replace(live_layers=2, rerank=rerank.model_dump())) == []
+        one_way = plainly_run(WIDE.replace(live_layers=2, live_attention="passage-sees-question"))
+        assert all(rows.sides is not None for rows in one_way)
 
 
 def test_many_keys_are_read_in_chunks() -> None:

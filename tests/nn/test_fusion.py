@@ -17,12 +17,9 @@ def joined():
 
 
 def fused(**knobs):
-    rows = joined()
     settings = {"keep": None, "question_in_context": "each"} | knobs
     return fuse(
-        rows.states_XD,
-        rows,
-        QUESTION_OF_PASSAGE,
+        joined(),
         question_states_XD=QUESTIONS,
         questions=OF_QUESTIONS,
         **settings,

@@ -32,6 +32,7 @@ SYSTEMS = {
     "lumen-light": {"live_layers": 1, "kept_vectors": 2, "question_in_context": "none"},
     "memoryfid": {"live_layers": 0, "question_in_context": "once"},
     "fido": {"cross_attention_every": 2, "cross_kv_heads": 1},
+    "glimmer": {"rerank": {"after": 1, "keep": 2}},
 }
 
 
@@ -185,6 +186,17 @@ def test_without_any_place_only_the_overlap_is_learnt() -> None:
     auxiliary = Auxiliary(reader)
     losses = losses_of(reader, auxiliary, batch_of(EXAMPLES[2:]), places_of(EXAMPLES[2:]))
     assert losses.keys() == {"overlap"}
+
+
+@torch.no_grad()
+def test_a_place_in_a_passage_that_was_left_behind_is_none() -> None:
+    reader = random_reader(small(rerank={"after": 1, "keep": 1}))
+    batch, places = batch_of(EXAMPLES), places_of()
+    context = reader.read(batch)
+    best = context.scores_BN.argmax(1)
+    _, kept = _positions_in(context, batch, places)
+    assert torch.equal(kept, best[places.question] == places.passage)
+    assert 0 < kept.sum() < len(kept)
 
 
 @torch.no_grad()

@@ -179,6 +179,19 @@ def test_readers_of_a_run_are_plain_readers(whole: Path) -> None:
     assert Reader.from_pretrained(whole / "run" / "best").config.dropout == 0.1
 
 
+def test_a_run_from_before_a_key_was_known_goes_on(tmp_path: Path) -> None:
+    Trainer(world(tmp_path, stages())).run()
+    path = tmp_path / "run" / "recipe.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for stage in record["stages"]:
+        del stage["rerank"], stage["rerank_temperature"]
+    path.write_text(json.dumps(record), encoding="utf-8")
+    Trainer(world(tmp_path, stages())).resume()
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(ConfigError, match="holds a run of another recipe"):
+        Trainer(world(tmp_path, stages()))
+
+
 def test_another_recipe_may_not_go_on_in_the_same_directory(whole: Path) -> None:
     kept = json.loads((whole / "run" / "recipe.json").read_text(encoding="utf-8"))
     assert kept == world(whole).model_dump(mode="json")
@@ -259,7 +272,33 @@ def test_gradients_are_clipped_to_the_norm_and_the_log_has_the_norm_before(tmp_p
     assert norm(clipped) == pytest.approx(0.01, rel=1e-3)
 
 
-@pytest.mark.parametrize("preset", ["tiny-fid", "tiny-fido", "tiny-lumen"])
+def test_a_stage_distils_into_the_scores(tmp_path: Path) -> None:
+    preset = "reader.preset=tiny-glimmer"
+    plain, without = one_step(tmp_path / "plain", [EXAMPLES], preset)
+    trainer = Trainer(world(tmp_path / "on", stages(rerank=0.5, passages=2), preset))
+    trainer.stream = Listed([EXAMPLES])
+    before = trainer.reader.reranker.weight.clone()
+    losses, _ = trainer.train_step()
+    assert losses["rerank"] >= 0
+    assert "rerank" not in plain
+    assert not any(name.startswith("reranker.") for name in without)
+    assert not torch.equal(trainer.reader.reranker.weight, before)
+
+
+def test_what_is_frozen_stays_as_it_was_and_the_checkpoint_says_so(tmp_path: Path) -> None:
+    changes = 'reader.changes={ frozen = ["memory", "question"] }'
+    trainer = Trainer(world(tmp_path, stages(), "reader.preset=tiny-lumen", changes))
+    before = {name: p.clone() for name, p in trainer.reader.named_parameters()}
+    trainer.run()
+    after = Reader.from_pretrained(tmp_path / "run" / "last")
+    assert after.config.frozen == ("memory", "question")
+    for name, p in after.named_parameters():
+        frozen = name.startswith(("memory_encoder.", "question_encoder."))
+        assert torch.equal(p, before[name]) == frozen, name
+        assert p.requires_grad != frozen
+
+
+@pytest.mark.parametrize("preset", ["tiny-fid", "tiny-fido", "tiny-lumen", "tiny-lumen-deep", "tiny-glimmer"])
 def test_matrices_decay_and_nothing_else(tmp_path: Path, preset: str) -> None:
     trainer = Trainer(world(tmp_path, f"reader.preset={preset}"))
     decaying, other = ({id(p) for p in group["params"]} for group in trainer.optimiser.param_groups)
@@ -297,6 +336,12 @@ def test_a_reader_learns_eight_questions_by_heart_in_bf16(tmp_path: Path) -> Non
 
 
 # What is wrong is said
+
+
+def test_a_reader_without_scores_learns_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="stage 1 has rerank = 1, but the reader doesn't rerank"):
+        Trainer(world(tmp_path, stages(rerank=1.0)))
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_evaluation_without_passages_is_refused_before_training(tmp_path: Path) -> None:

@@ -36,12 +36,14 @@ class Times:
         few_ms: cross keys and values, and `FEW` tokens.
         decoder_ms: cross keys and values, and all tokens.
         tokens: of an answer.
+        memory_ms: what of the encoder's time was waiting for stored memory; None where none is stored.
     """
 
     encoder_ms: float
     few_ms: float
     decoder_ms: float
     tokens: int
+    memory_ms: float | None = None
 
     @property
     def step_ms(self) -> float | None:
@@ -150,6 +152,7 @@ def _run(subject: Subject, tokens: int, clock: Clock, progress: Progress) -> Tim
         few_ms=clock(lambda: subject.decode(FEW)),
         decoder_ms=clock(lambda: subject.decode(tokens)),
         tokens=tokens,
+        memory_ms=subject.memory_ms,
     )
     progress.advance()
     return times

@@ -27,8 +27,8 @@ def make_rows(measured: Measured) -> list[dict[str, Any]]:
 
 def _row(subject: Subject, measured: Measured) -> dict[str, Any]:
     facts, rounds = subject.facts, measured.rounds
-    repeats = {stage: _repeats(rounds, subject.name, stage) for stage in (*STAGES, "few_ms")}
-    times = {stage: summary(repeats[stage]) if repeats[stage] else None for stage in STAGES}
+    repeats = {stage: _repeats(rounds, subject.name, stage) for stage in (*STAGES, "few_ms", "memory_ms")}
+    times = {stage: summary(repeats[stage]) if repeats[stage] else None for stage in (*STAGES, "memory_ms")}
     others = [other.name for other in measured.subjects if other is not subject]
     row = make_row(
         "bench",

@@ -5,11 +5,14 @@ Peers on `transformers` are in `fidkit.bench.peers`.
 
 from __future__ import annotations
 
+import tempfile
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +24,9 @@ from fidkit.config import ReaderConfig
 from fidkit.cost import Workload, batch_memory
 from fidkit.cost.workload import live_rows
 from fidkit.engine.products import packs
+from fidkit.engine.recall import Recall
 from fidkit.engine.runner import Precision, Runner
+from fidkit.memory import MemoryStore, MemoryWriter, ShardWriter, make_codec, memory_meta
 from fidkit.reader import Reader
 
 DTYPES: dict[str, torch.dtype] = {
@@ -69,9 +74,11 @@ class Subject(ABC):
 
     Attributes:
         name: what it is called in rows and tables.
+        memory_ms: that the last `encode` waited for stored memory; None where none is stored.
     """
 
     name: str
+    memory_ms: float | None = None
 
     @property
     @abstractmethod
@@ -115,8 +122,8 @@ class Weights:
 class Ours(Subject):
     """A preset as `Runner` runs it.
 
-    The memory of passages is computed beforehand where the reader has memory layers, and held in bf16, as
-    a store does; encoding fetches it.
+    Where the reader has memory layers, the memory of passages is computed beforehand and stored in bf16 in
+    files; encoding fetches it from there.
 
     Args:
         name: of the subject.
@@ -159,15 +166,19 @@ class Ours(Subject):
         self.runner = Runner(self.weights.reader, self.precision, plain=self.plain)
         pad = self.config.pad_token
         self.batch: Batch = collate(questions.questions, questions.passages, pad_token=pad).to(self.device)
-        self.memory = self._stored() if self.config.memory_layers else None
+        self.stored = StoredMemory(self.runner, self.batch) if self.config.memory_layers else None
         self.context: Context | None = None
 
     def encode(self) -> None:
-        if self.memory is None:
+        if self.stored is None:
             self.context = self.runner.read(self.batch)
             return
-        memory_XD = torch.cat(self.memory).to(self.device, DTYPES[self.precision])
-        self.context = self.runner.read_memory(self.batch, memory_XD)
+        recall = self.stored.recall()
+        question_XD = self.runner.encode_questions(self.batch)
+        start = time.perf_counter()
+        memory_XD = recall.result()
+        self.memory_ms = 1000 * (time.perf_counter() - start)
+        self.context = self.runner.read_memory(self.batch, memory_XD, question_XD)
 
     def decode(self, tokens: int) -> Tensor:
         assert self.context is not None, "encode first"
@@ -183,12 +194,32 @@ class Ours(Subject):
     def device(self) -> torch.device:
         return self.weights.device
 
-    @torch.inference_mode()
-    def _stored(self) -> list[Tensor]:
-        """Memory of each passage [P, D], bf16, in the machine's own memory."""
-        lengths = self.batch.passage_lengths
-        memory_XD = self.runner.encode_passages(self.batch.passage_ids, lengths)
-        return list(memory_XD.to("cpu", torch.bfloat16).split(lengths.tolist()))
+
+class StoredMemory:
+    """The memory of a batch's passages, in files that are gone when this is."""
+
+    def __init__(self, runner: Runner, batch: Batch) -> None:
+        self.runner = runner
+        lengths: list[int] = batch.passage_lengths.tolist()
+        self._keys = [number.to_bytes(16, "big") for number in range(len(lengths))]
+        self._folder = tempfile.TemporaryDirectory(prefix="fidkit-bench-")
+        codec = make_codec("bf16", runner.config.memory_width)
+        meta = memory_meta("bench", "bench", codec, runner.config.memory_layers)
+        memory_XD = runner.encode_passages(batch.passage_ids, batch.passage_lengths)
+        with MemoryWriter.opened(Path(self._folder.name), meta) as writer:
+            with ShardWriter(writer.directory, self._keys, lengths, codec, meta.fingerprint) as shard:
+                for row, of_row_PD in enumerate(memory_XD.split(lengths)):
+                    shard.put(row, codec.encode(of_row_PD).cpu())
+                path = shard.finish()
+            writer.commit(path)
+        self.store = MemoryStore.open(self._folder.name)
+
+    def recall(self) -> Recall:
+        """Begin to fetch all passages."""
+        return Recall(self.runner, self.store, self._keys, self._none_missing)
+
+    def _none_missing(self, passages: list[int]) -> list[list[int]]:
+        raise AssertionError(f"passages {passages} were stored")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from fidkit import __version__
-from fidkit.cli import ask, bench, convert, corpus, doctor, evaluate, plan, train
+from fidkit.cli import ask, bench, convert, corpus, doctor, evaluate, memory, plan, train
 from fidkit.errors import FidkitError
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(ask.ask)
 app.add_typer(corpus.app, name="corpus")
+app.add_typer(memory.app, name="memory")
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(convert.convert)

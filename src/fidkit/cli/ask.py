@@ -35,6 +35,10 @@ def ask(
     ] = None,
     reader: Annotated[str, typer.Option(help="Directory, bundled name, or hub name.")] = "pocket",
     passages: Annotated[int, typer.Option(help="How many passages to read, at most.")] = 20,
+    stored: Annotated[
+        bool,
+        typer.Option("--memory/--no-memory", help="Use the memory that is stored with the corpus, if any."),
+    ] = True,
     stream: Annotated[bool, typer.Option("--stream", help="Show the answer while it is written.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
     precision: PrecisionName = "auto",
@@ -53,7 +57,13 @@ def ask(
         from fidkit.reader import Reader
 
         printed = _Printed() if stream else None
-        answerer = Answerer(corpus, Reader.from_pretrained(reader), cast("Precision", precision))
+        answerer = Answerer(
+            corpus,
+            Reader.from_pretrained(reader),
+            cast("Precision", precision),
+            name=reader,
+            stored=stored,
+        )
         answer = answerer.answer(question, passages, stream=printed, decoding=decoding)
     for note in answer.notes:
         print(f"note: {note}", file=sys.stderr)

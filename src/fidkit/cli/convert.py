@@ -48,8 +48,28 @@ def convert(
         ),
     ] = None,
     live_layers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Encoder layers that run per question (LUMEN): a number, or a proportion such as 1/3.",
+            show_default=False,
+        ),
+    ] = None,
+    memory_encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SRC", help="Take the memory encoder from another checkpoint.", show_default=False
+        ),
+    ] = None,
+    rerank_after: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Encoder layers that run per question (LUMEN).", show_default=False),
+        typer.Option(
+            metavar="A", help="Score passages after so many live layers (GLIMMER).", show_default=False
+        ),
+    ] = None,
+    rerank_keep: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Passages that are read on with, the best.", show_default=False),
     ] = None,
     dtype: Annotated[
         Precision, typer.Option(help="How weights are stored; bf16 halves the size.")
@@ -64,10 +84,22 @@ def convert(
     if to is Layout.HF_T5 and dtype is not Precision.FLOAT32:
         raise UsageError("--dtype goes with --to fidkit; a T5 checkpoint is written in float32")
 
+    if (rerank_after is None) != (rerank_keep is None):
+        raise UsageError("--rerank-after and --rerank-keep go together; give both or neither")
+
+    from fidkit.config import RerankConfig, parse
     from fidkit.convert import export_t5, load
 
+    rerank: RerankConfig | None = None
+    if rerank_after is not None:
+        rerank = parse(RerankConfig, {"after": rerank_after, "keep": rerank_keep}, "--rerank")
     reader, notes = load(
-        source, cross_attention_every=cross_attention_every, kv_heads=kv_heads, live_layers=live_layers
+        source,
+        cross_attention_every=cross_attention_every,
+        kv_heads=kv_heads,
+        live_layers=live_layers,
+        memory_encoder=None if memory_encoder is None else load(memory_encoder)[0],
+        rerank=rerank,
     )
     if to is Layout.HF_T5:
         notes += export_t5(reader, destination)

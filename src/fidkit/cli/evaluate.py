@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fidkit.evaluate.contexts import ContextKind
     from fidkit.evaluate.data import Question
     from fidkit.evaluate.evaluate import Report, Result
+    from fidkit.memory import MemoryStore
     from fidkit.types import Passage
 
 # What 20 passages have: their attention scores stay in the cache, larger batches are slower on a CPU.
@@ -44,6 +45,10 @@ def evaluate(
             help="retrieved; gold (one passage with the answer); controls: foreign, foreign-gold, none."
         ),
     ] = "retrieved",
+    stored: Annotated[
+        bool,
+        typer.Option("--memory/--no-memory", help="Use the memory that is stored with the corpus, if any."),
+    ] = True,
     limit: Annotated[int | None, typer.Option(help="Only the first so many questions.")] = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Write every prediction to this JSONL file.")
@@ -66,7 +71,16 @@ def evaluate(
         raise UsageError(f"--context is {context!r}; expected one of {', '.join(get_args(ContextKind))}")
     kind = cast("ContextKind", context)
     report, computed = _run(
-        reader, cast("Precision", precision), data, corpus, passages, kind, limit, predictions, decoding
+        reader,
+        cast("Precision", precision),
+        data,
+        corpus,
+        passages,
+        kind,
+        stored,
+        limit,
+        predictions,
+        decoding,
     )
     if as_json:
         how = {"reader": reader, "precision": computed, "context": context, "passages": passages}
@@ -84,11 +98,13 @@ def _run(
     corpus: Path | None,
     n: int,
     kind: ContextKind,
+    stored: bool,
     limit: int | None,
     out: Path | None,
     decoding: Decoding,
 ) -> tuple[Report, str]:
     """The report, and the precision that `auto` or another name came to."""
+    from fidkit.answerer import memory_of
     from fidkit.cli.progress import progress
     from fidkit.corpus import Corpus
     from fidkit.engine.runner import Runner
@@ -99,18 +115,19 @@ def _run(
 
     questions = list(itertools.islice(read_questions(data), limit))
     with ExitStack() as stack:
-        search, get = no_corpus, no_corpus
+        search, get, memory = no_corpus, no_corpus, None
+        source = Reader.from_pretrained(name)
         if corpus:
             opened = stack.enter_context(Corpus.open(corpus))
-            get = opened.get
+            get, memory = opened.get, memory_of(opened, source, name) if stored else None
 
             def search(question: str, k: int) -> list[Passage]:
                 return [hit.passage for hit in opened.search(question, k)]
 
-        runner = Runner(Reader.from_pretrained(name), precision)
+        runner = Runner(source, precision)
         bar = stack.enter_context(progress(f"evaluating on {data.name}", len(questions)))
         read = passages_for(questions, kind, n, search=search, get=get)
-        return judge(_answered(runner, read, decoding, bar), predictions=out), _computed(runner)
+        return judge(_answered(runner, read, decoding, memory, bar), predictions=out), _computed(runner)
 
 
 def _computed(runner: Runner) -> str:
@@ -119,7 +136,11 @@ def _computed(runner: Runner) -> str:
 
 
 def _answered(
-    runner: Runner, read: Iterator[tuple[Question, list[Passage]]], decoding: Decoding, bar: Progress
+    runner: Runner,
+    read: Iterator[tuple[Question, list[Passage]]],
+    decoding: Decoding,
+    memory: MemoryStore | None,
+    bar: Progress,
 ) -> Iterator[Result]:
     """Answers in batches of similar length, drawn from a pool of questions at a time."""
     from fidkit.answerer import answer_batch
@@ -129,6 +150,7 @@ def _answered(
         sizes = [sum(len(passage.text) for passage in passages) for _, passages in pool]
         for batch in plan_batches(sizes, _LIMITS):
             questions, passages = zip(*(pool[number] for number in batch), strict=True)
-            answers = answer_batch(runner, [q.question for q in questions], passages, decoding=decoding)
+            asked = [question.question for question in questions]
+            answers = answer_batch(runner, asked, passages, decoding=decoding, memory=memory)
             yield from map(Result, questions, passages, answers)
             bar.advance(len(batch))

@@ -61,7 +61,7 @@ def plan(
         ),
     ] = None,
     codec: Annotated[
-        str, typer.Option(help="Of stored memory: bf16, int8 or pq; `computed` plans without a store.")
+        str, typer.Option(help="Of stored memory: float32, bf16, int8, pq; `computed` plans no store.")
     ] = "bf16",
     train: Annotated[bool, typer.Option("--train", help="Plan a training step instead.")] = False,
     remeasure: Annotated[
@@ -297,7 +297,7 @@ def _corpus_passages(preset: str, config: ReaderConfig, workload: Workload, give
             "leave it out or choose a preset such as lumen-base"
         )
     if not stores:
-        raise UsageError(f"--corpus-passages {given} needs a store; give --codec bf16, int8 or pq")
+        raise UsageError(f"--corpus-passages {given} needs a store; give --codec float32, bf16, int8 or pq")
     return given
 
 

@@ -93,11 +93,12 @@ class _Lines:
     def _line(self, seconds: float) -> str:
         rate = self.done / seconds if seconds > 0 else 0.0
         of = f" of {self.total:,}" if self.total else ""
-        left = f", {_clock((self.total - self.done) / rate)} left" if self.total and rate else ""
-        return f"{self.description}: {self.done:,}{of}, {rate:,.1f}/s, {_clock(seconds)}{left}"
+        left = f", {clock((self.total - self.done) / rate)} left" if self.total and rate else ""
+        return f"{self.description}: {self.done:,}{of}, {rate:,.1f}/s, {clock(seconds)}{left}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds, as short as they are."""
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,20 +1,24 @@
 """A reader's weights in another shape: fewer cross-attention layers, fewer key/value heads, a split encoder.
 
 What the new shape has no place for is dropped, heads that become one are averaged (GQA), and the encoder's
-first layers become the memory and the question encoder (LUMEN). A reshaped reader wants a little training.
+first layers become the memory and the question encoder (LUMEN), or those of another reader the memory
+encoder. Scores start at zero. A reshaped reader wants a little training.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from fractions import Fraction
+from typing import TypedDict, Unpack
 
 import tokenizers
 import torch
 from torch import Tensor
 
 from fidkit import checkpoint
-from fidkit.config import ReaderConfig
+from fidkit.config import ReaderConfig, RerankConfig
+from fidkit.convert.memory import take_memory_encoder
 from fidkit.convert.notes import Notes
 from fidkit.errors import CheckpointError, ConfigError
 from fidkit.reader import Reader
@@ -26,28 +30,36 @@ LAYER = re.compile(r"(question_encoder|live_encoder)\.layers\.(\d+)\.(.+)")
 TABLE = "relative_bias.weight"
 
 
-def reshape(
-    reader: Reader,
-    *,
-    cross_attention_every: int | None = None,
-    kv_heads: int | None = None,
-    live_layers: int | None = None,
-) -> tuple[Reader, Notes]:
-    """A reader of another shape with weights of its own; None leaves a knob as it is.
+class Knobs(TypedDict, total=False):
+    """What of a reader's shape is to change; None, or absent, leaves it as it is.
+
+    Attributes:
+        cross_attention_every: keep cross-attention in every K-th decoder layer only.
+        kv_heads: key/value heads of the decoder; heads that become one are averaged.
+        live_layers: encoder layers that run per question, as a number or a proportion such as `"1/3"`; the
+            others become memory and question encoder.
+        memory_encoder: a reader whose encoder becomes the memory encoder.
+        rerank: score passages after some live layers and keep the best.
+    """
+
+    cross_attention_every: int | None
+    kv_heads: int | None
+    live_layers: int | str | Fraction | None
+    memory_encoder: Reader | None
+    rerank: RerankConfig | None
+
+
+def reshape(reader: Reader, **knobs: Unpack[Knobs]) -> tuple[Reader, Notes]:
+    """A reader of another shape with weights of its own; see `Knobs`.
 
     Raises:
         ConfigError: a shape that cannot be built, or that needs weights the reader doesn't have.
-        CheckpointError: another `live_layers`, but the memory encoder was trained apart from the rest.
+        CheckpointError: another `live_layers`, but the memory encoder was trained apart from the rest; or a
+            memory encoder with another vocabulary or other layers.
     """
     weights = {name: p.detach().clone() for name, p in reader.named_parameters()}
-    config, weights, notes = reshape_weights(
-        reader.config,
-        weights,
-        cross_attention_every=cross_attention_every,
-        kv_heads=kv_heads,
-        live_layers=live_layers,
-    )
     backend = None if reader.tokenizer is None else reader.tokenizer.backend
+    config, weights, notes = reshape_weights(reader.config, weights, backend, **knobs)
     return build(config, weights, backend, "the reshaped reader"), notes
 
 
@@ -62,23 +74,28 @@ def build(config: ReaderConfig, weights: Weights, backend: tokenizers.Tokenizer 
 def reshape_weights(
     config: ReaderConfig,
     weights: Weights,
-    *,
-    cross_attention_every: int | None = None,
-    kv_heads: int | None = None,
-    live_layers: int | None = None,
+    backend: tokenizers.Tokenizer | None = None,
+    **knobs: Unpack[Knobs],
 ) -> tuple[ReaderConfig, Weights, Notes]:
-    """`reshape` on a configuration and the weights that belong to it."""
+    """`reshape` on a configuration and the weights and vocabulary that belong to it."""
     notes = Notes()
-    if cross_attention_every is not None:
-        config, weights, more = _keep_cross_attention(config, weights, cross_attention_every)
+    if (every := knobs.get("cross_attention_every")) is not None:
+        config, weights, more = _keep_cross_attention(config, weights, every)
         notes += more
-    if kv_heads is not None:
-        config, weights, more = _average_heads(config, weights, kv_heads)
+    if (heads := knobs.get("kv_heads")) is not None:
+        config, weights, more = _average_heads(config, weights, heads)
         notes += more
-    if live_layers is not None:
+    if (rerank := knobs.get("rerank")) is not None:
+        config, weights = _without_scores(config, weights)
+    if (live := knobs.get("live_layers")) is not None:
         config, weights = join_encoder(config, weights)
-        config, weights, more = _split_encoder(config, weights, live_layers)
+        config, weights, more = _split_encoder(config, weights, live)
         notes += more
+    if (memory := knobs.get("memory_encoder")) is not None:
+        config, weights, more = take_memory_encoder(config, weights, backend, memory)
+        notes += more
+    if rerank is not None:
+        config, weights = _with_scores(config, weights, rerank)
     return config, weights, notes
 
 
@@ -121,19 +138,21 @@ def _average_heads(config: ReaderConfig, weights: Weights, heads: int) -> tuple[
 def join_encoder(config: ReaderConfig, weights: Mapping[str, Tensor]) -> tuple[ReaderConfig, Weights]:
     """The encoder as one live stack again, where memory and question encoder are still parts of one.
 
+    A memory encoder of its own shape is left as it is.
+
     Raises:
         CheckpointError: they were trained apart.
     """
     joined: Weights = {}
     for name, weight in weights.items():
-        if name.startswith("memory_encoder."):
+        if name.startswith("memory_encoder.") and config.memory_encoder is None:
             _require_equal(weights, name, _source_of_memory(name))
-        elif name == f"live_encoder.{TABLE}" and config.memory_layers:
+        elif name == f"live_encoder.{TABLE}" and config.question_layers:
             _require_equal(weights, name, f"question_encoder.{TABLE}")
         elif name == f"question_encoder.{TABLE}":
             joined[f"live_encoder.{TABLE}"] = weight
         elif layer := LAYER.fullmatch(name):
-            number = int(layer[2]) + (config.memory_layers if layer[1] == "live_encoder" else 0)
+            number = int(layer[2]) + (config.question_layers if layer[1] == "live_encoder" else 0)
             joined[f"live_encoder.layers.{number}.{layer[3]}"] = weight
         else:
             joined[name] = weight
@@ -153,34 +172,53 @@ def _require_equal(weights: Mapping[str, Tensor], name: str, source: str) -> Non
         )
 
 
-def _split_encoder(config: ReaderConfig, weights: Weights, live: int) -> tuple[ReaderConfig, Weights, Notes]:
+def _split_encoder(
+    config: ReaderConfig, weights: Weights, live: int | str | Fraction
+) -> tuple[ReaderConfig, Weights, Notes]:
     """The first layers become question encoder and memory encoder (copies), the rest stays live."""
     new: ReaderConfig = config.replace(live_layers=live)
-    memory = new.memory_layers
-    if not memory:
+    asked = new.question_layers
+    if not asked:
         return new, weights, Notes()
     split: Weights = {}
     for name, weight in weights.items():
         layer = LAYER.fullmatch(name)
-        if layer and int(layer[2]) >= memory:
-            split[f"live_encoder.layers.{int(layer[2]) - memory}.{layer[3]}"] = weight
+        if layer and int(layer[2]) >= asked:
+            split[f"live_encoder.layers.{int(layer[2]) - asked}.{layer[3]}"] = weight
         elif layer or name == f"live_encoder.{TABLE}":
             split[name.replace("live_encoder", "question_encoder")] = weight
         else:
             split[name] = weight
     # Copies, not views: training one must not change the other.
-    twins = {
-        f"memory_encoder.{name.replace('question_encoder', 'encoder')}": weight.clone()
-        for name, weight in split.items()
-        if name.startswith("question_encoder.") or name == "embedding.weight"
-    }
-    if live:
+    twins = {}
+    if new.memory_encoder is None:
+        twins = {
+            f"memory_encoder.{name.replace('question_encoder', 'encoder')}": weight.clone()
+            for name, weight in split.items()
+            if name.startswith("question_encoder.") or name == "embedding.weight"
+        }
+    if new.live:
         twins[f"live_encoder.{TABLE}"] = split[f"question_encoder.{TABLE}"].clone()
     remarks: tuple[str, ...] = ()
-    if not live and new.question_in_context == "each":
+    if not new.live and new.question_in_context == "each":
         # Nothing mixes question and passage any more, so its vectors would be the same in each passage.
         new = new.replace(question_in_context="once")
         remarks = (
             "without live layers the question stands once in the context (question_in_context = once)",
         )
     return new, split | twins, Notes(copied=tuple(twins), remarks=remarks)
+
+
+def _without_scores(config: ReaderConfig, weights: Weights) -> tuple[ReaderConfig, Weights]:
+    left = {name: weight for name, weight in weights.items() if not name.startswith("reranker.")}
+    return config.replace(rerank=None), left
+
+
+def _with_scores(
+    config: ReaderConfig, weights: Weights, rerank: RerankConfig
+) -> tuple[ReaderConfig, Weights]:
+    """Scores that are all zero, as in a new reader: passages keep their order until they are trained."""
+    new: ReaderConfig = config.replace(rerank=rerank.model_dump())
+    width = new.encoder.width
+    scores = {"reranker.norm.weight": torch.ones(width), "reranker.weight": torch.zeros(width)}
+    return new, weights | scores

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from safetensors.torch import save_file
@@ -19,7 +19,7 @@ from fidkit import checkpoint
 from fidkit.config import ReaderConfig, parse
 from fidkit.convert import files
 from fidkit.convert.notes import Notes
-from fidkit.convert.reshape import Weights, build, join_encoder, reshape_weights
+from fidkit.convert.reshape import Knobs, Weights, build, join_encoder, reshape_weights
 from fidkit.convert.vocabulary import read_vocabulary
 from fidkit.errors import CheckpointError
 from fidkit.reader import Reader
@@ -78,20 +78,12 @@ def _layer(stack: str, block: str) -> dict[str, str]:
 # In
 
 
-def import_t5(
-    path_or_name: str | Path,
-    *,
-    cross_attention_every: int | None = None,
-    kv_heads: int | None = None,
-    live_layers: int | None = None,
-) -> tuple[Reader, Notes]:
+def import_t5(path_or_name: str | Path, **knobs: Unpack[Knobs]) -> tuple[Reader, Notes]:
     """A reader with the weights of a T5 checkpoint, in T5's shape or, by rule, in another.
 
     Args:
         path_or_name: a directory, or a name on the Hugging Face hub.
-        cross_attention_every: keep cross-attention in every K-th decoder layer only.
-        kv_heads: key/value heads of the decoder; heads that become one are averaged.
-        live_layers: encoder layers that run per question; the others become memory and question encoder.
+        knobs: see `fidkit.convert.reshape.Knobs`.
 
     Raises:
         CheckpointError: not there, not T5, or tensors missing, unknown or of another shape.
@@ -106,13 +98,7 @@ def import_t5(
         notes += Notes(remarks=(f"no vocabulary found; put its {TOKENIZER} beside the converted weights",))
     names = table(config)
     weights = {names[name]: tensor for name, tensor in foreign.items()}
-    config, weights, changes = reshape_weights(
-        config,
-        weights,
-        cross_attention_every=cross_attention_every,
-        kv_heads=kv_heads,
-        live_layers=live_layers,
-    )
+    config, weights, changes = reshape_weights(config, weights, backend, **knobs)
     return build(config, weights, backend, str(directory)), notes + changes
 
 
@@ -238,6 +224,10 @@ def _t5_shaped(reader: Reader) -> tuple[ReaderConfig, Weights]:
     ]
     if not config.shared_embedding:
         reasons.append("encoder and decoder have an embedding each")
+    if config.memory_encoder is not None:
+        reasons.append("a memory encoder of its own shape")
+    if config.rerank is not None:
+        reasons.append("passages are scored")
     if reasons:
         raise CheckpointError(
             f"T5 can't hold this reader: {'; '.join(reasons)}; export the reader that it was made from"
@@ -250,6 +240,7 @@ def _lost(config: ReaderConfig) -> tuple[str, ...]:
         name
         for name, plain in (
             ("live_layers", config.encoder.layers),
+            ("live_attention", "full"),
             ("kept_vectors", None),
             ("question_in_context", "each"),
         )

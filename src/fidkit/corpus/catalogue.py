@@ -10,7 +10,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,13 +169,19 @@ class Catalogue:
         """Files in the order of the sources, those that were skipped included."""
         return [FileRecord(*record) for record in self._sql.execute("SELECT * FROM files ORDER BY position")]
 
-    def state(self) -> tuple[dict[str, str], list[FileRecord]]:
-        """`meta` and `files` of one moment."""
+    @contextmanager
+    def one_state(self) -> Iterator[None]:
+        """Everything read inside is of one moment; builds that commit meanwhile are not seen."""
         self._sql.execute("BEGIN")
         try:
-            return self.meta(), self.files()
+            yield
         finally:
             self._sql.execute("COMMIT")
+
+    def state(self) -> tuple[dict[str, str], list[FileRecord]]:
+        """`meta` and `files` of one moment."""
+        with self.one_state():
+            return self.meta(), self.files()
 
     def passages_if(self, lexical: str, rows: Sequence[int]) -> list[Passage] | None:
         """Passages of the rows in the given order; None when `lexical` is no longer the current index."""

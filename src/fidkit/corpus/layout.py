@@ -3,6 +3,7 @@
     catalogue.sqlite    passages, files and the name of the current lexical index: the one authority
     lexical-<n>/        a tantivy index, immutable once the catalogue names it
     tokens.sqlite       cache of token ids; may be deleted at any time
+    memory/             LUMEN's memory of the passages (`fidkit.memory`); no build of the corpus touches it
     writer.lock         held (flock) by the one process that builds
 
 A build works on the next `lexical-<n>` and in one open transaction of the catalogue. The commit of
@@ -31,6 +32,7 @@ CATALOGUE = "catalogue.sqlite"
 TOKENS = "tokens.sqlite"
 LOCK = "writer.lock"
 LEXICAL = "lexical-"
+MEMORY = "memory"
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SCARCE_BYTES = 8_000_000
@@ -74,7 +76,7 @@ def prepare(directory: Path) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name == LOCK or name.startswith((CATALOGUE, TOKENS, LEXICAL))
+    return name in (LOCK, MEMORY) or name.startswith((CATALOGUE, TOKENS, LEXICAL))
 
 
 @contextmanager

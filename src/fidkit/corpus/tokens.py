@@ -20,7 +20,7 @@ from fidkit.types import Passage
 Tokenize = Callable[[list[Passage]], list[list[int]]]
 
 _NARROW, _WIDE = np.dtype("<u2"), np.dtype("<u4")
-_DIGEST_BYTES = 16
+_KEY_BYTES = 16
 _MOST_PARAMETERS = 500
 _BUSY_SECONDS = 2.0
 _TABLE = """CREATE TABLE IF NOT EXISTS tokens (
@@ -54,7 +54,7 @@ class TokenCache:
             passages: any; they need not be of this corpus.
             tokenize: called once at most, with the passages that are not cached (each content once).
         """
-        digests = [_digest(passage) for passage in passages]
+        digests = [passage_key(passage) for passage in passages]
         known = self._load(set(digests))
         missing = {
             digest: passage for digest, passage in zip(digests, passages, strict=True) if digest not in known
@@ -110,9 +110,10 @@ class TokenCache:
         return self._sql
 
 
-def _digest(passage: Passage) -> bytes:
+def passage_key(passage: Passage) -> bytes:
+    """16 bytes that stand for title and text: equal for equal content, whatever id it goes by."""
     title, text = (part.encode("utf-8", "surrogatepass") for part in (passage.title, passage.text))
-    return hashlib.blake2b(b"%d:%b%b" % (len(title), title, text), digest_size=_DIGEST_BYTES).digest()
+    return hashlib.blake2b(b"%d:%b%b" % (len(title), title, text), digest_size=_KEY_BYTES).digest()
 
 
 def _pack(ids: Sequence[int]) -> bytes:

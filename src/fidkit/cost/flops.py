@@ -23,12 +23,13 @@ def exact_flops(
 
     Equal to `torch.utils.flop_counter.FlopCounterMode` on the plain reader: for reading and generating
     `output_tokens` tokens, or with `training` for a forward and backward pass over as many targets. The
-    backward pass costs twice the forward pass of what is trained; the frozen memory encoder has none.
+    backward pass costs twice the forward pass of what is trained; what is frozen has none.
     """
     table: dict[str, dict[str, int]] = {}
     for part in list_parts(config, workload, training=training):
         if part.flops:
-            table.setdefault(part.stage, {})[part.name] = part.flops
+            stage = table.setdefault(part.stage, {})
+            stage[part.name] = stage.get(part.name, 0) + part.flops
     return table
 
 

@@ -119,7 +119,7 @@ def _model_knobs(config: ReaderConfig, workload: Workload) -> Iterator[_Knob]:
                 price,
             )
     live = max(1, round(config.encoder.layers / LIVE_SHARE))
-    if live < config.live:
+    if live < config.live and (config.rerank is None or config.rerank.after <= live):
         yield (
             "live_layers",
             f"{live} of {config.encoder.layers} encoder layers live, the others stored (LUMEN)",

@@ -9,10 +9,10 @@ from fidkit.cost.parts import LOGIT_BYTES
 from fidkit.cost.traffic import cross_cache_bytes, self_cache_bytes
 from fidkit.cost.weights import stage_weights, weight_bytes
 from fidkit.cost.workload import (
-    Rows,
     Workload,
     context_vectors,
     live_rows,
+    live_stretches,
     memory_rows,
     question_rows,
 )
@@ -94,17 +94,17 @@ def _packed(config: ReaderConfig, workload: Workload) -> int:
 
 
 def _reading(config: ReaderConfig, workload: Workload) -> int:
-    stages = [(question_rows(workload), config.memory_layers), (live_rows(workload), config.live)]
-    if not workload.reads_store(config):
-        stages.append((memory_rows(workload), config.memory_layers))
-    tokens = max(_tokens(rows, layers) for rows, layers in stages)
+    encoder, memory = config.encoder, config.memory_stack
+    running = [(question_rows(workload), config.question_layers, encoder)]
+    running += [(rows, layers, encoder) for layers, rows in live_stretches(config, workload)]
     # Stored memory and a reader without live layers: the rows are there, but nothing computes on them.
-    held = live_rows(workload).tokens * config.encoder.width
-    return max(held, tokens * _widest(config, config.encoder)) * workload.value_bytes
-
-
-def _tokens(rows: Rows, layers: int) -> int:
-    return rows.tokens if layers else 0
+    held = live_rows(workload).tokens * encoder.width
+    if memory.width != encoder.width:  # projected, and as it was
+        held += memory_rows(workload).tokens * memory.width
+    if not workload.reads_store(config):
+        running.append((memory_rows(workload), config.memory_layers, memory))
+    busiest = max(rows.tokens * _widest(config, stack) if layers else 0 for rows, layers, stack in running)
+    return max(held, busiest) * workload.value_bytes
 
 
 def _widest(config: ReaderConfig, stack: StackConfig) -> int:

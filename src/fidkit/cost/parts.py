@@ -21,6 +21,7 @@ from fidkit.cost.weights import (
     cross_matrices,
     feed_forward_matrices,
     head_matrix,
+    memory_projection,
     self_matrices,
 )
 from fidkit.cost.workload import (
@@ -28,6 +29,7 @@ from fidkit.cost.workload import (
     Workload,
     context_vectors,
     live_rows,
+    live_stretches,
     memory_rows,
     question_rows,
 )
@@ -47,6 +49,7 @@ KINDS = ("linear", "encoder_attention", "decoder_weights", "decoder_attention", 
 | shared_attention | the same where several heads or beams share a cached head: small matrix products |
 """
 
+PROJECTION = "memory projection"
 LOGIT_BYTES = 4  # logits are float32 in any dtype
 
 
@@ -84,7 +87,7 @@ def list_parts(config: ReaderConfig, workload: Workload, *, training: bool = Fal
     reading = reading_parts(config, workload)
     decoding = decoder_parts(config, workload, training=training)
     forward = (*reading, *decoding)
-    return forward + _backward(forward) if training else forward
+    return forward + _backward(config, forward) if training else forward
 
 
 def reading_parts(config: ReaderConfig, workload: Workload) -> list[Part]:
@@ -92,23 +95,55 @@ def reading_parts(config: ReaderConfig, workload: Workload) -> list[Part]:
     if workload.reads_store(config):
         size = store.bytes_per_token(config, workload.memory)
         fetched = workload.questions * sum(workload.lengths) * size
-        memory = [Part("memory", "fetch", "fetch", 0, fetched, 1)]
+        parts = [Part("memory", "fetch", "fetch", 0, fetched, 1)]
     else:
-        memory = encoder_parts("memory", config, memory_rows(workload), config.memory_layers, workload)
-    return [
-        *memory,
-        *encoder_parts("question", config, question_rows(workload), config.memory_layers, workload),
-        *encoder_parts("live", config, live_rows(workload), config.live, workload),
-    ]
+        parts = memory_parts(config, memory_rows(workload), workload)
+    parts += encoder_parts("question", config, question_rows(workload), config.question_layers, workload)
+    parts += _join_parts(config, workload)
+    for layers, rows in live_stretches(config, workload):
+        parts += encoder_parts("live", config, rows, layers, workload)
+    return parts
+
+
+def memory_parts(config: ReaderConfig, rows: Rows, workload: Workload) -> list[Part]:
+    """Parts of the memory encoder over `rows`."""
+    return encoder_parts("memory", config, rows, config.memory_layers, workload, config.memory_stack)
+
+
+def _join_parts(config: ReaderConfig, workload: Workload) -> list[Part]:
+    """Projecting memory of another width; scoring passages, which reads every vector and multiplies none."""
+    size, width = workload.value_bytes, config.encoder.width
+    make = _Linears("live", "linear", memory_rows(workload).tokens, 1, size, workload.dtype)
+    parts = []
+    if matrices := memory_projection(config):
+        parts.append(make(PROJECTION, matrices, config.memory_width + width, 1))
+    if config.rerank:
+        read = live_rows(workload).tokens * width * size
+        parts.append(Part("live", "scores", "elementwise", 0, read, 1))
+    return parts
 
 
 def encoder_parts(
-    stage: str, config: ReaderConfig, rows: Rows, layers: int, workload: Workload
+    stage: str,
+    config: ReaderConfig,
+    rows: Rows,
+    layers: int,
+    workload: Workload,
+    stack: StackConfig | None = None,
 ) -> list[Part]:
-    """Parts of `layers` encoder layers over `rows`; none where there are no layers."""
+    """Parts of `layers` encoder layers over `rows`; none where there are no layers.
+
+    Args:
+        stage: what they are parts of.
+        config: the reader.
+        rows: what goes through the layers.
+        layers: how many.
+        workload: the batch.
+        stack: sizes of the layers; by default the encoder's.
+    """
     if not layers:
         return []
-    stack, size = config.encoder, workload.value_bytes
+    stack, size = stack or config.encoder, workload.value_bytes
     inner = stack.heads * stack.head_width
     make = _Linears(stage, "linear", rows.tokens, 1, size, workload.dtype)
     return [
@@ -246,10 +281,21 @@ def _merge(part: Part, *, extra_bytes: int) -> Part:
     return Part(part.stage, part.name, part.kind, part.flops, part.bytes + extra_bytes, part.launches)
 
 
-def _backward(forward: Sequence[Part]) -> tuple[Part, ...]:
-    """Gradients of inputs and of weights: two products of the size of each; the memory encoder is frozen."""
+def _backward(config: ReaderConfig, forward: Sequence[Part]) -> tuple[Part, ...]:
+    """Gradients of inputs and of weights: two products of the size of each.
+
+    Frozen parts have none. What projects a frozen memory has no input to pass a gradient to.
+    """
+
+    def products(part: Part) -> int:
+        if part.stage in config.frozen:
+            return 0
+        frozen_input = part.name == PROJECTION and "memory" in config.frozen
+        return 1 if frozen_input else 2
+
+    times = [(p, products(p)) for p in forward]
     return tuple(
-        Part("backward", f"{p.stage} {p.name}", p.kind, 2 * p.flops, 2 * p.bytes, 2 * p.launches)
-        for p in forward
-        if p.stage != "memory"
+        Part("backward", f"{p.stage} {p.name}", p.kind, n * p.flops, n * p.bytes, n * p.launches)
+        for p, n in times
+        if n and p.name != "scores"  # a loss of their own trains them, not the answer's
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from fidkit.config import ReaderConfig
 from fidkit.cost.hardware import Hardware
-from fidkit.cost.parts import DECODER_STAGES, ENCODER_STAGES, STAGES, Part, encoder_parts, list_parts
+from fidkit.cost.parts import DECODER_STAGES, ENCODER_STAGES, STAGES, Part, list_parts, memory_parts
 from fidkit.cost.store import require_memory, store_bytes
 from fidkit.cost.workload import Rows, Workload
 
@@ -183,7 +183,7 @@ def build(
         workload: lengths (their mean is taken) and dtype.
         hardware: where it is built.
         passages: of the corpus.
-        codec: `bf16`, `int8` or `pq`.
+        codec: `float32`, `bf16`, `int8` or `pq`.
 
     Raises:
         UsageError: a reader without memory layers, unknown codec or dtype.
@@ -192,7 +192,7 @@ def build(
     lengths = workload.lengths
     tokens = passages * sum(lengths) // len(lengths)
     pairs = passages * sum(n * n for n in lengths) // len(lengths)
-    work = encoder_parts("memory", config, Rows(tokens, pairs), config.memory_layers, workload)
+    work = memory_parts(config, Rows(tokens, pairs), workload)
     timed = [_time(part, workload, hardware) for part in work]
     size = store_bytes(config, tokens, codec)
     writing = size / (hardware.store_gbs * 1e9)

@@ -1,4 +1,4 @@
-"""The memory of a corpus on disk: its size. LUMEN keeps one vector a passage token."""
+"""The memory of a corpus on disk: its size. One vector a passage token, as wide as the memory encoder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from fidkit.config import ReaderConfig
 from fidkit.cost.workload import CODECS, one_of
 from fidkit.errors import UsageError
 
+PLAIN_BYTES = {"float32": 4, "bf16": 2}  # of a value
 INT8_SCALE_BYTES = 2  # one bf16 scale a token
 PQ_DIMENSIONS = 16  # of one subspace, as in MEMORY-VQ
 PQ_CODE_BYTES = 2  # 65,536 codes a subspace
@@ -14,16 +15,16 @@ PQ_CODE_BYTES = 2  # 65,536 codes a subspace
 def bytes_per_token(config: ReaderConfig, codec: str) -> int:
     """Bytes of one token's memory in a store.
 
-    bf16 is 2 a value; int8 is 1 a value and a scale; pq is 2 a subspace of 16 values. Codebooks of pq,
-    the same for any number of passages, are not counted.
+    float32 is 4 a value; bf16 is 2; int8 is 1 a value and a scale; pq is 2 a subspace of 16 values.
+    Codebooks of pq, the same for any number of passages, are not counted.
 
     Raises:
         UsageError: unknown codec.
     """
     one_of("codec", codec, CODECS)
-    width = config.encoder.width
-    if codec == "bf16":
-        return 2 * width
+    width = config.memory_width
+    if codec in PLAIN_BYTES:
+        return PLAIN_BYTES[codec] * width
     if codec == "int8":
         return width + INT8_SCALE_BYTES
     return -(-width // PQ_DIMENSIONS) * PQ_CODE_BYTES

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.cost.weights import stage_weights
-from fidkit.cost.workload import Rows, Workload, context_vectors, live_rows, question_rows
+from fidkit.cost.workload import (
+    Rows,
+    Workload,
+    context_vectors,
+    kept_rows,
+    live_rows,
+    live_stretches,
+    memory_rows,
+    question_rows,
+)
 
 STATE_BYTES = 16  # float32 weight, gradient, and two moments of Adam
 FLOAT_BYTES = 4
@@ -20,15 +29,17 @@ LOGIT_BYTES = 12
 """Of one logit: in float32, its log-softmax and its gradient, at the beginning of the backward pass."""
 NORM_BYTES = 8
 """Of one value that a norm reads: in float32, as it is and divided by the root mean square."""
+SCORED_BYTES = 12
+"""Of one value that passages are scored by: as the norm reads it, and as the mean does."""
 
 
 def training_state_bytes(config: ReaderConfig) -> int:
     """Bytes of float32 weights, gradients and Adam's moments; activations come on top.
 
-    The frozen memory encoder has weights only.
+    What is frozen has weights only.
     """
     sizes = {name: stage.parameters for name, stage in stage_weights(config).items()}
-    frozen = sizes.pop("memory")
+    frozen = sum(sizes.pop(part) for part in set(config.frozen))
     return STATE_BYTES * sum(sizes.values()) + FLOAT_BYTES * frozen
 
 
@@ -37,7 +48,7 @@ class Activations:
     """Bytes that a training step keeps for its backward pass.
 
     Attributes:
-        encoder: of layers that are trained; the frozen memory encoder keeps nothing.
+        encoder: of layers that are trained; what is frozen keeps nothing.
         decoder: of its layers, with the keys and values of cross-attention.
         logits: of all target tokens.
     """
@@ -86,30 +97,41 @@ def training_activations(
         checkpointing: layers are computed again in the backward pass.
     """
     keeps = _Keeps(config, workload)
-    encoders = [
-        (layers, rows)
-        for layers, rows in (
-            (config.memory_layers, question_rows(workload)),
-            (config.live, live_rows(workload)),
-        )
-        if layers
-    ]
+    live = [(layers, rows, config.encoder) for layers, rows in live_stretches(config, workload)]
+    others = _trained_apart(config, workload)
+    stretches = live + others
     decoders = [keeps.decoder_layer(reads) for reads in config.cross_layers]
-    encoder = sum(keeps.edge(rows.tokens, config.encoder) for _, rows in encoders)
+    # The live layers are entered once, wherever passages are scored.
+    encoder = sum(keeps.edge(rows.tokens, stack) for _, rows, stack in live[:1] + others)
     if checkpointing:
-        encoder += sum(layers * rows.tokens * config.encoder.width for layers, rows in encoders) * FLOAT_BYTES
-        encoder += max((keeps.encoder_layer(rows) for _, rows in encoders), default=0)
+        inputs = sum(layers * rows.tokens * stack.width for layers, rows, stack in stretches)
+        encoder += inputs * FLOAT_BYTES
+        encoder += max((keeps.encoder_layer(rows, stack) for _, rows, stack in stretches), default=0)
         inputs = len(decoders) * keeps.targets * config.decoder.width * FLOAT_BYTES
         decoder = inputs + max(decoders)
     else:
-        encoder += sum(layers * keeps.encoder_layer(rows) for layers, rows in encoders)
+        encoder += sum(layers * keeps.encoder_layer(rows, stack) for layers, rows, stack in stretches)
         decoder = sum(decoders)
-    finished = live_rows(workload).tokens + question_rows(workload).tokens
+    if config.memory_width != config.encoder.width:
+        encoder += keeps.projected(memory_rows(workload).tokens)
+    if config.rerank:
+        encoder += live_rows(workload).tokens * config.encoder.width * SCORED_BYTES
+    encoder -= keeps.unneeded()
+    finished = kept_rows(config, workload).tokens + question_rows(workload).tokens
     return Activations(
         encoder=encoder + keeps.last_norm(finished, config.encoder),
         decoder=decoder + keeps.context() + keeps.around_decoder(),
         logits=keeps.targets * config.vocabulary_size * LOGIT_BYTES,
     )
+
+
+def _trained_apart(config: ReaderConfig, workload: Workload) -> list[tuple[int, Rows, StackConfig]]:
+    """Layers of the question and memory encoder that keep something, and what runs through them."""
+    parts = {
+        "question": (config.question_layers, question_rows(workload), config.encoder),
+        "memory": (config.memory_layers, memory_rows(workload), config.memory_stack),
+    }
+    return [part for name, part in parts.items() if part[0] and name not in config.frozen]
 
 
 class _Keeps:
@@ -121,8 +143,7 @@ class _Keeps:
         self.drops = 1 if config.dropout else 0
         self.targets = workload.questions * workload.output_tokens
 
-    def encoder_layer(self, rows: Rows) -> int:
-        stack = self.config.encoder
+    def encoder_layer(self, rows: Rows, stack: StackConfig) -> int:
         return self._self_attention(rows, stack, stack.heads) + self._feed_forward(rows.tokens, stack)
 
     def decoder_layer(self, reads: bool) -> int:
@@ -143,6 +164,20 @@ class _Keeps:
     def edge(self, tokens: int, stack: StackConfig) -> int:
         """What drops out of a stack's input."""
         return tokens * stack.width * FLOAT_BYTES * self.drops
+
+    def projected(self, tokens: int) -> int:
+        """Memory as the product that projects it reads it."""
+        return tokens * self.config.memory_width * self._read_by(1)
+
+    def unneeded(self) -> int:
+        """What the first norm after frozen parts, and dropout before it, needn't keep of their states."""
+        config = self.config
+        asked = config.question_layers > 0 and "question" in config.frozen
+        remembered = config.memory_layers > 0 and "memory" in config.frozen
+        tokens = question_rows(self.workload).tokens if asked else 0
+        if asked and remembered and config.memory_width == config.encoder.width:
+            tokens += live_rows(self.workload).tokens * (1 + (self.drops if config.live else 0))
+        return tokens * config.encoder.width * FLOAT_BYTES
 
     def last_norm(self, tokens: int, stack: StackConfig) -> int:
         """The final norm of a stack, and what drops out after it."""

@@ -59,6 +59,12 @@ def feed_forward_matrices(config: ReaderConfig, stack: StackConfig) -> list[Matr
     return [*gate, inner, Matrix(stack.feed_forward, stack.width)]
 
 
+def memory_projection(config: ReaderConfig) -> list[Matrix]:
+    """From the memory's width to the encoder's, where they differ."""
+    same = config.memory_width == config.encoder.width
+    return [] if same else [Matrix(config.memory_width, config.encoder.width)]
+
+
 def head_matrix(config: ReaderConfig) -> Matrix:
     """Logits from the decoder's states; the decoder's embedding where the head is tied."""
     return Matrix(config.decoder.width, config.vocabulary_size)
@@ -85,17 +91,20 @@ class Weights:
 
 
 def stage_weights(config: ReaderConfig) -> dict[str, Weights]:
-    """What a reader owns, by stage: embedding, memory, question, live, projection, decoder, head.
+    """What a reader owns, by stage: embedding, memory, question, join, live, projection, decoder, head.
 
-    Shared tables count once, in `embedding`. The memory encoder has a frozen table of its own.
+    Shared tables count once, in `embedding`. The memory encoder has a table of its own. `join` is what
+    stands around the live layers: the projection of memory, and what scores passages.
     """
     V, D, E = config.vocabulary_size, config.encoder.width, config.decoder.width
+    memory = _encoder(config, config.memory_layers, config.memory_stack)
     live = _encoder(config, config.live)
     tables = D if config.shared_embedding else D + E
     return {
         "embedding": Weights([], V * tables),
-        "memory": _with(_encoder(config, config.memory_layers), V * D if config.memory_layers else 0),
-        "question": _encoder(config, config.memory_layers),
+        "memory": _with(memory, V * config.memory_width if config.memory_layers else 0),
+        "question": _encoder(config, config.question_layers),
+        "join": Weights(memory_projection(config), 2 * D if config.rerank else 0),
         "live": _with(live, D),
         "projection": Weights(context_matrices(config) * sum(config.cross_layers), 0),
         "decoder": _decoder(config),
@@ -121,10 +130,10 @@ def weight_bytes(config: ReaderConfig, workload: Workload) -> dict[str, int]:
     }
 
 
-def _encoder(config: ReaderConfig, layers: int) -> Weights:
+def _encoder(config: ReaderConfig, layers: int, stack: StackConfig | None = None) -> Weights:
     if not layers:
         return Weights([], 0)
-    stack = config.encoder
+    stack = stack or config.encoder
     layer = self_matrices(stack, stack.heads) + feed_forward_matrices(config, stack)
     return Weights(layer * layers, layers * 2 * stack.width + config.relative_buckets * stack.heads)
 

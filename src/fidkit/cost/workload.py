@@ -15,7 +15,7 @@ from fidkit.errors import UsageError
 DTYPE_BYTES = {"float32": 4, "bf16": 2, "int8": 1}
 """Bytes of one weight. int8 is weight-only: activations and caches keep the workload's `dtype`."""
 ACTIVATION_DTYPES = ("float32", "bf16")
-CODECS = ("bf16", "int8", "pq")
+CODECS = ("float32", "bf16", "int8", "pq")
 """How a store keeps memory (`fidkit.cost.store`)."""
 COMPUTED = "computed"
 """`Workload.memory` of a reader that computes its passages' memory when asked."""
@@ -28,7 +28,8 @@ class Workload:
     Attributes:
         questions: B, questions a batch.
         passages: N, passages a question.
-        passage_tokens: P, prefix included: one number for all, or one of each passage.
+        passage_tokens: P, prefix included: one number for all, or one of each passage. A reader that reranks
+            is taken to keep the first ones.
         question_tokens: Q, prefix included.
         output_tokens: T, tokens of an answer, end of sequence included.
         beams: W, hypotheses a question; they share the cross-attention caches.
@@ -39,7 +40,7 @@ class Workload:
         padded: rows are filled up to the longest, and their padding is computed on and cached, as common
             implementations of FiD do. Else rows are packed, as here.
         memory: where the memory of passages comes from in a reader with memory layers: `computed` now, or
-            a store in this codec (`bf16`, `int8`, `pq`). No matter to a reader without.
+            a store in this codec (`float32`, `bf16`, `int8`, `pq`). No matter to a reader without.
 
     Raises:
         UsageError: a number below 1, unknown names, or not one length a passage.
@@ -138,11 +139,28 @@ def live_rows(workload: Workload) -> Rows:
     return _rows(joined, workload.questions)
 
 
+def kept_rows(config: ReaderConfig, workload: Workload) -> Rows:
+    """Question and passage joined, of the passages that are read to the end."""
+    joined = tuple(workload.question_tokens + length for length in _kept(config, workload))
+    return _rows(joined, workload.questions)
+
+
+def live_stretches(config: ReaderConfig, workload: Workload) -> list[tuple[int, Rows]]:
+    """Numbers of live layers and the rows that they run over: all rows, then those that are kept."""
+    first = config.rerank.after if config.rerank else 0
+    both = [(first, live_rows(workload)), (config.live - first, kept_rows(config, workload))]
+    return [(layers, rows) for layers, rows in both if layers]
+
+
+def _kept(config: ReaderConfig, workload: Workload) -> tuple[int, ...]:
+    return workload.row_lengths[: config.rerank.keep] if config.rerank else workload.row_lengths
+
+
 def context_vectors(config: ReaderConfig, workload: Workload) -> int:
     """M, the vectors of one question's context."""
     question = workload.question_tokens
     with_each = question if config.question_in_context == "each" else 0
-    rows = [with_each + length for length in workload.row_lengths]
+    rows = [with_each + length for length in _kept(config, workload)]
     kept = sum(rows) if config.kept_vectors is None else sum(min(config.kept_vectors, n) for n in rows)
     return kept + (question if config.question_in_context == "once" else 0)
 

@@ -22,7 +22,8 @@ class NativeEncoder:
     """Runs encoder layers over ragged rows; a `fidkit.nn.encoder.Run`.
 
     The residual stream is float32 whatever the type of the weights: it is narrow beside the rest, and
-    adding in bfloat16 would lose what later layers change.
+    adding in bfloat16 would lose what later layers change. Rows whose sides don't see each other are left to
+    the plain layers.
     """
 
     def __init__(self, kernels: Kernels) -> None:
@@ -33,6 +34,8 @@ class NativeEncoder:
         """Encode [X, D]; the same type comes back."""
         if not layers.layers or not len(x_XD):
             return x_XD
+        if rows.sides is not None:
+            return layers(x_XD, rows)
         bias = layers.bias_by_distance(rows.longest - 1)
         out = torch.empty_like(x_XD)
         for first, end, starts in chunks(rows):

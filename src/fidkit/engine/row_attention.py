@@ -18,8 +18,7 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from fidkit.engine.fused import Compiled
 from fidkit.nn.encoder import EncoderLayers
-from fidkit.nn.positions import key_mask_bias
-from fidkit.nn.rows import Rows
+from fidkit.nn.rows import Block, Rows
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Attention [X, H, h] of queries, keys and values [X, H, h], each row to itself."""
@@ -39,13 +38,13 @@ def prepare(attention: Attention, layers: EncoderLayers, rows: Rows, like_XHh: T
     """Attention within `rows` for all layers.
 
     Args:
-        attention: `flex` gives way to `sdpa` where its kernel doesn't suit.
+        attention: `flex` gives way to `sdpa` where its kernel doesn't suit, and for rows of two sides.
         layers: with at least one layer.
         rows: of at least one vector.
         like_XHh: queries, or a tensor of their shape and type.
     """
     X, _, h = like_XHh.shape
-    if attention == "flex" and X >= _FEW and h >= _NARROWEST:
+    if attention == "flex" and X >= _FEW and h >= _NARROWEST and rows.sides is None:
         return FlexRows(layers, rows)
     return PaddedRows(layers, rows, like_XHh.dtype)
 
@@ -61,12 +60,12 @@ class PaddedRows:
 
     def __init__(self, layers: EncoderLayers, rows: Rows, dtype: torch.dtype) -> None:
         bias = layers.bias(rows.longest).to(dtype)
-        self.uniform = bool((rows.lengths == rows.longest).all())
+        self.uniform = rows.sides is None and bool((rows.lengths == rows.longest).all())
         if self.uniform:
             self.shape, self.bias = (len(rows.lengths), rows.longest), bias
             return
         self.blocks = [
-            ((R, S), block.vector_RS.flatten(), _masked(bias, block.mask_RS))
+            ((R, S), block.vector_RS.flatten(), _masked(bias, block))
             for block in rows.blocks
             for R, S in [block.mask_RS.shape]
         ]
@@ -96,11 +95,11 @@ def _attend(qkv: Sequence[Tensor], shape: tuple[int, int], bias: Tensor) -> Tens
     return mixed.transpose(1, 2).flatten(0, 1)
 
 
-def _masked(bias: Tensor, mask_RS: Tensor) -> Tensor:
-    """[R, H, S, S]: the bias, with padding hidden."""
-    (R, S), H = mask_RS.shape, bias.shape[1]
+def _masked(bias: Tensor, block: Block) -> Tensor:
+    """[R, H, S, S]: the bias, with padding hidden, and what else a vector doesn't see."""
+    (R, S), H = block.mask_RS.shape, bias.shape[1]
     out = bias.new_empty(R, H, S, -(-S // _ALIGNED) * _ALIGNED)[..., :S]
-    return torch.add(bias[:, :, :S, :S], key_mask_bias(mask_RS).to(bias.dtype), out=out)
+    return torch.add(bias[:, :, :S, :S], block.bias.to(bias.dtype), out=out)
 
 
 class Blocks(NamedTuple):

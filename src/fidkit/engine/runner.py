@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fidkit import native
@@ -19,6 +21,7 @@ from fidkit.engine.native_encoder import NativeEncoder
 from fidkit.errors import UsageError
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.encoder import EncoderLayers, Run
+from fidkit.nn.rows import Rows
 from fidkit.reader import Reader
 
 Precision = Literal["auto", "as-is", "float32", "bfloat16", "int8"]
@@ -27,6 +30,10 @@ Precision = Literal["auto", "as-is", "float32", "bfloat16", "int8"]
 `auto`: bfloat16 where the device multiplies it in hardware, else float32. `as-is`: what the weights are.
 `int8`: bfloat16, with the matrices that every step of the decoder reads rounded to 8 bits.
 """
+
+# The last bit of a product can depend on how many vectors there are, where these are few: it did below 4 a
+# thread with MKL, and for a single one with oneDNN. What has fewer is filled up.
+_LEAST_VECTORS = 64
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
@@ -71,20 +78,50 @@ class Runner:
     def config(self) -> ReaderConfig:
         return self.reader.config
 
+    @property
+    def device(self) -> torch.device:
+        return self.reader.embedding.weight.device
+
     @torch.no_grad()
     def encode_passages(self, ids_RP: Tensor, lengths_R: Tensor) -> Tensor:
-        """Memory [X, D] of passages, one after the other."""
-        return self.reader.encode_passages(ids_RP, lengths_R, self._run)
+        """Memory [X, D] of passages, one after the other.
+
+        On a CPU, a passage's is the same in any company, to the last bit: memory that was stored equals
+        memory that is computed for a question.
+        """
+        tokens = int(lengths_R.sum())
+        if tokens < _LEAST_VECTORS:
+            filler = lengths_R.new_tensor([_LEAST_VECTORS - tokens])
+            lengths_R = torch.cat([lengths_R, filler])
+            room = max(ids_RP.shape[1], int(filler))
+            ids_RP = F.pad(ids_RP, (0, room - ids_RP.shape[1], 0, 1), value=self.config.pad_token)
+        return self.reader.encode_passages(ids_RP, lengths_R, self._run_alone)[:tokens]
+
+    def _run_alone(self, layers: EncoderLayers, x_XD: Tensor, rows: Rows) -> Tensor:
+        return self._run(layers, x_XD, replace(rows, alone=True))
 
     @torch.no_grad()
     def read(self, batch: Batch) -> Context:
         """Encode all passages with their question and fuse them."""
-        return self.reader.read(batch, self._run)
+        if not self.config.memory_layers:
+            return self.reader.read(batch, self._run)
+        return self.read_memory(batch, self.encode_passages(batch.passage_ids, batch.passage_lengths))
 
     @torch.no_grad()
-    def read_memory(self, batch: Batch, memory_XD: Tensor) -> Context:
-        """`read` with the passages' memory at hand; `batch.passage_ids` is not looked at."""
-        return self.reader.read_memory(batch, memory_XD, self._run)
+    def encode_questions(self, batch: Batch) -> Tensor:
+        """Question states [X, D] at the depth where they meet the passages."""
+        return self.reader.encode_questions(batch.question_ids, batch.question_lengths, self._run)
+
+    @torch.no_grad()
+    def read_memory(self, batch: Batch, memory_XD: Tensor, question_XD: Tensor | None = None) -> Context:
+        """`read` with the passages' memory at hand; `batch.passage_ids` is not looked at.
+
+        Args:
+            batch: of B questions.
+            memory_XD: as `encode_passages` gives it.
+            question_XD: as `encode_questions` gives it, for those who have it already.
+        """
+        return self.reader.read_memory(batch, memory_XD, self._run, question_XD)
 
     @torch.no_grad()
     def start(self, context: Context, max_tokens: int, beams: int = 1) -> DecoderCache:

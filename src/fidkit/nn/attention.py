@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fidkit.config import StackConfig
-from fidkit.nn.positions import key_mask_bias
 from fidkit.nn.rows import Rows
 
 KeysValues = tuple[Tensor, Tensor]
@@ -74,16 +73,12 @@ def attend_rows(
     mixed, origin = [], []
     for block in rows.blocks:
         R, S = block.mask_RS.shape
+        # Contiguous: a product copies anyway, except of one row, which it may then compute otherwise.
         q, k, v = (
-            x.index_select(0, block.vector_RS.flatten()).unflatten(0, (R, S)) for x in (q_XHh, k_XHh, v_XHh)
+            x.index_select(0, block.vector_RS.flatten()).unflatten(0, (R, S)).transpose(1, 2).contiguous()
+            for x in (q_XHh, k_XHh, v_XHh)
         )
-        of_block = attend(
-            q.transpose(1, 2),
-            k.transpose(1, 2),
-            v.transpose(1, 2),
-            bias[:, :, :S, :S] + key_mask_bias(block.mask_RS),
-            dropout=dropout,
-        )
+        of_block = attend(q, k, v, bias[:, :, :S, :S] + block.bias, dropout=dropout)
         mixed.append(of_block.transpose(1, 2)[block.mask_RS])
         origin.append(block.vector_RS[block.mask_RS])
     return torch.cat(mixed).index_select(0, torch.cat(origin).argsort())

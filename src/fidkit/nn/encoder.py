@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from fidkit.config import ReaderConfig
+from fidkit.config import ReaderConfig, StackConfig
 from fidkit.nn.attention import RowAttention
 from fidkit.nn.layers import FEED_FORWARD, RMSNorm
 from fidkit.nn.positions import RelativeBias
@@ -17,9 +17,8 @@ from fidkit.nn.rows import Rows
 class EncoderLayer(nn.Module):
     """Pre-norm self-attention and feed-forward."""
 
-    def __init__(self, config: ReaderConfig) -> None:
+    def __init__(self, config: ReaderConfig, stack: StackConfig) -> None:
         super().__init__()
-        stack = config.encoder
         self.attention_norm = RMSNorm(stack.width)
         self.attention = RowAttention(stack, config.dropout)
         self.feed_forward_norm = RMSNorm(stack.width)
@@ -32,19 +31,46 @@ class EncoderLayer(nn.Module):
 
 
 class EncoderLayers(nn.Module):
-    """A run of encoder layers with one relative bias table; the identity when there are none."""
+    """A run of encoder layers with one relative bias table; the identity when there are none.
 
-    def __init__(self, config: ReaderConfig, layers: int) -> None:
+    Args:
+        config: of the reader.
+        layers: how many.
+        stack: their sizes; by default the encoder's.
+        frozen: training leaves the layers alone, and they never drop out.
+    """
+
+    def __init__(
+        self, config: ReaderConfig, layers: int, stack: StackConfig | None = None, *, frozen: bool = False
+    ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(layers))
+        stack = stack or config.encoder
+        self.layers = nn.ModuleList(EncoderLayer(config, stack) for _ in range(layers))
+        self.frozen = frozen and layers > 0
         if layers:
-            self.dropout = nn.Dropout(config.dropout)
+            self.dropout: nn.Module = nn.Dropout(config.dropout)
             self.relative_bias = RelativeBias(
-                config.encoder.heads,
+                stack.heads,
                 bidirectional=True,
                 buckets=config.relative_buckets,
                 max_distance=config.relative_max_distance,
             )
+        if self.frozen:
+            self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> EncoderLayers:
+        return super().train(mode and not self.frozen)
+
+    def parts(self, layers: int) -> tuple[EncoderLayers, EncoderLayers]:
+        """The first layers and the others, on the same weights; one after the other they are the whole."""
+        first, others = (EncoderLayers.__new__(EncoderLayers) for _ in range(2))
+        for part, own in ((first, self.layers[:layers]), (others, self.layers[layers:])):
+            nn.Module.__init__(part)
+            part.layers, part.frozen, part.training = own, self.frozen, self.training
+            part.relative_bias = self.relative_bias
+        # What enters the stack drops out, once.
+        first.dropout, others.dropout = self.dropout, nn.Identity()
+        return first, others
 
     def forward(self, x_XD: Tensor, rows: Rows) -> Tensor:
         """Encode the vectors [X, D] of `rows`, each row by itself."""
@@ -85,20 +111,17 @@ Run = Callable[[EncoderLayers, Tensor, Rows], Tensor]
 
 
 class MemoryEncoder(nn.Module):
-    """Embedding and first layers as applied to a passage alone, once in its life (LUMEN).
+    """Embedding and layers as applied to a passage alone, once in its life (LUMEN).
 
-    It is frozen, so that a stored memory stays valid while the reader is trained, and it never drops out.
-    With no layers of its own it is the reader's own embedding, trained with everything else.
+    Frozen by default, so that a stored memory stays valid while the reader is trained. Without layers it is
+    the reader's own embedding, trained with everything else.
     """
 
     def __init__(self, config: ReaderConfig, embedding: nn.Embedding) -> None:
         super().__init__()
-        frozen = config.memory_layers > 0
-        self.embedding = nn.Embedding(*embedding.weight.shape) if frozen else embedding
-        self.encoder = EncoderLayers(config, config.memory_layers)
-        self.frozen = frozen
-        if frozen:
-            self.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> MemoryEncoder:
-        return super().train(mode and not self.frozen)
+        layers, frozen = config.memory_layers, "memory" in config.frozen
+        own = nn.Embedding(config.vocabulary_size, config.memory_width) if layers else embedding
+        self.embedding = own
+        self.encoder = EncoderLayers(config, layers, config.memory_stack, frozen=frozen)
+        if layers and frozen:
+            own.requires_grad_(False)

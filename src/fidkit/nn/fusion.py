@@ -6,14 +6,23 @@ without a gap, as if both had been one text (T5's relative positions run 0 .. n-
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from fidkit.batch import Context
-from fidkit.nn.rows import Rows
+from fidkit.config import LiveAttention
+from fidkit.nn.rows import Rows, Sides
+
+SEES: dict[LiveAttention, tuple[bool, bool]] = {
+    "full": (True, True),
+    "passage-sees-question": (False, True),
+    "question-sees-passage": (True, False),
+    "apart": (False, False),
+}
+"""Whether the question of a row attends to the passage, and the passage to the question."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +33,29 @@ class Joined:
         states_XD: question vectors, then passage vectors, row after row.
         rows: where rows begin and end.
         token_X: which passage token a vector is; -1 for question vectors.
+        question_R: the question of each row, never decreasing.
+        passage_R: which passage of its question each row is.
     """
 
     states_XD: Tensor
     rows: Rows
     token_X: Tensor
+    question_R: Tensor
+    passage_R: Tensor
+
+    def select(self, chosen_R: Tensor) -> Joined:
+        """The rows that are chosen (True), in their order."""
+        chosen_X = chosen_R[self.rows.row_X]
+        sides = self.rows.sides
+        if sides is not None:
+            sides = replace(sides, front_R=sides.front_R[chosen_R])
+        return Joined(
+            self.states_XD[chosen_X],
+            Rows(self.rows.lengths[chosen_R], sides),
+            self.token_X[chosen_X],
+            self.question_R[chosen_R],
+            self.passage_R[chosen_R],
+        )
 
 
 def length_mask(lengths: Tensor, width: int) -> Tensor:
@@ -36,8 +63,18 @@ def length_mask(lengths: Tensor, width: int) -> Tensor:
     return torch.arange(width, device=lengths.device)[None] < lengths[:, None]
 
 
+def number_in_group(group: Tensor) -> Tensor:
+    """[R]: 0, 1, 2 ... within each run of equal numbers of `group` [R], which never decreases."""
+    return torch.arange(len(group), device=group.device) - torch.searchsorted(group, group)
+
+
 def join(
-    question_XD: Tensor, questions: Rows, passage_XD: Tensor, passages: Rows, question_of_passage: Tensor
+    question_XD: Tensor,
+    questions: Rows,
+    passage_XD: Tensor,
+    passages: Rows,
+    question_of_passage: Tensor,
+    attention: LiveAttention = "full",
 ) -> Joined:
     """Put its question in front of each passage.
 
@@ -46,23 +83,24 @@ def join(
         questions: B rows.
         passage_XD: vectors of all passages.
         passages: R rows.
-        question_of_passage: [R].
+        question_of_passage: [R], never decreasing.
+        attention: who attends to whom.
     """
     in_front = questions.lengths[question_of_passage]
-    rows = Rows(in_front + passages.lengths)
+    sides = None if attention == "full" else Sides(in_front, *SEES[attention])
+    rows = Rows(in_front + passages.lengths, sides)
     row = rows.row_X
     token = rows.position_X - in_front[row]
     of_question = questions.starts[question_of_passage[row]] + rows.position_X
     of_passage = len(question_XD) + passages.starts[row] + token
     source = torch.where(token < 0, of_question, of_passage)
     states = torch.cat([question_XD, passage_XD]).index_select(0, source)
-    return Joined(states, rows, token.clamp(min=-1))
+    passage_R = number_in_group(question_of_passage)
+    return Joined(states, rows, token.clamp(min=-1), question_of_passage, passage_R)
 
 
 def fuse(
-    states_XD: Tensor,
     joined: Joined,
-    question_of_passage: Tensor,
     *,
     keep: int | None,
     question_states_XD: Tensor,
@@ -72,9 +110,7 @@ def fuse(
     """Lay the kept vectors of all rows of a question one after the other.
 
     Args:
-        states_XD: encoded rows.
-        joined: where each vector of a row comes from.
-        question_of_passage: [R], never decreasing.
+        joined: encoded rows.
         keep: vectors kept of each row, from its start; None keeps all.
         question_states_XD: the questions by themselves, for `once`.
         questions: B rows.
@@ -87,10 +123,8 @@ def fuse(
     if keep is not None:
         before = torch.cat([row.new_zeros(1), kept.cumsum(0)])
         kept = kept & (before[:-1] - before[joined.rows.starts[row]] < keep)
-    row, token, states = row[kept], joined.token_X[kept], states_XD[kept]
-    question = question_of_passage[row]
-    first_row = torch.searchsorted(question_of_passage, torch.arange(B, device=row.device))
-    passage = row - first_row[question]
+    row, token, states = row[kept], joined.token_X[kept], joined.states_XD[kept]
+    question, passage = joined.question_R[row], joined.passage_R[row]
     if question_in_context == "once":
         own = questions.row_X
         order = torch.cat([own, question]).argsort(stable=True)
@@ -99,7 +133,7 @@ def fuse(
         passage, token = torch.cat([none, passage])[order], torch.cat([none, token])[order]
         question = torch.cat([own, question])[order]
     counts = torch.bincount(question, minlength=B)
-    place = torch.arange(len(question), device=row.device) - (counts.cumsum(0) - counts)[question]
+    place = number_in_group(question)
     M = int(counts.max())
 
     def lay_out(values: Tensor, fill: int) -> Tensor:

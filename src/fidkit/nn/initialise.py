@@ -8,6 +8,8 @@
 | attention out | N(0, 1 / (heads * head width)) |
 | feed-forward | N(0, 1 / inputs) |
 | head (untied) | N(0, 1 / width) |
+| memory projection | N(0, 1 / memory width) |
+| rerank weights | 0: passages tie, and keep their order |
 | relative bias | N(0, 1 / buckets) |
 | norms | 1 |
 """
@@ -20,6 +22,7 @@ from torch import nn
 from fidkit.nn.attention import Projections
 from fidkit.nn.layers import RMSNorm
 from fidkit.nn.positions import RelativeBias
+from fidkit.nn.rerank import Reranker
 
 
 @torch.no_grad()
@@ -32,6 +35,8 @@ def initialise(module: nn.Module, generator: torch.Generator | None = None) -> N
             for linear in (part.key, part.value, part.out):
                 _normal(linear, linear.in_features**-0.5, generator)
             done |= {part.query, part.key, part.value, part.out}
+        elif isinstance(part, Reranker):
+            part.weight.zero_()
         elif isinstance(part, nn.Linear) and part not in done:
             _normal(part, part.in_features**-0.5, generator)
         elif isinstance(part, nn.Embedding):

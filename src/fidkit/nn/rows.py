@@ -9,8 +9,32 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from fidkit.nn.positions import HIDDEN, key_mask_bias
+
 # Rows share a padded block for attention while the shortest is at least this long beside the longest.
 _NEARLY = 0.8
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Rows of two parts that don't both see each other; each part sees itself.
+
+    Attributes:
+        front_R: vectors of the part in front.
+        front_sees: whether it attends to the part behind.
+        behind_sees: whether that part attends to the one in front.
+    """
+
+    front_R: Tensor
+    front_sees: bool
+    behind_sees: bool
+
+    def seen(self, rows: Tensor, position_1S: Tensor) -> Tensor:
+        """[rows, S, S], True where a position (first) attends to another (last)."""
+        front_RS = position_1S < self.front_R[rows][:, None]
+        query, key = front_RS[:, :, None], front_RS[:, None, :]
+        beyond = query if self.front_sees else torch.zeros_like(query)
+        return (query == key) | beyond | (~query if self.behind_sees else torch.zeros_like(query))
 
 
 @dataclass(frozen=True)
@@ -19,9 +43,14 @@ class Rows:
 
     Attributes:
         lengths: [R], vectors of each row; a row may be empty.
+        sides: parts of the rows that don't see each other; None where every vector sees its whole row.
+        alone: pad no row beside a longer one. Then what a row comes to is the same in any company, to the
+            last bit; there are more blocks.
     """
 
     lengths: Tensor
+    sides: Sides | None = None
+    alone: bool = False
 
     @cached_property
     def starts(self) -> Tensor:
@@ -55,10 +84,10 @@ class Rows:
     def _blocks(self) -> Iterator[Block]:
         order = self.lengths.argsort(descending=True)
         lengths = self.lengths[order].tolist()
-        first = 0
+        first, nearly = 0, 1.0 if self.alone else _NEARLY
         while first < len(lengths) and lengths[first]:
             end = first + 1
-            while end < len(lengths) and lengths[end] >= _NEARLY * lengths[first] and lengths[end]:
+            while end < len(lengths) and lengths[end] >= nearly * lengths[first] and lengths[end]:
                 end += 1
             yield self._block(order[first:end], lengths[first])
             first = end
@@ -66,7 +95,8 @@ class Rows:
     def _block(self, rows: Tensor, width: int) -> Block:
         position = torch.arange(width, device=rows.device)[None]
         mask = position < self.lengths[rows][:, None]
-        return Block((self.starts[rows][:, None] + position).masked_fill(~mask, 0), mask)
+        seen = None if self.sides is None else self.sides.seen(rows, position)
+        return Block((self.starts[rows][:, None] + position).masked_fill(~mask, 0), mask, seen)
 
 
 @dataclass(frozen=True)
@@ -76,7 +106,15 @@ class Block:
     Attributes:
         vector_RS: which of the X vectors stands there; 0 at padding.
         mask_RS: True where a vector is real.
+        seen_RSS: True where a vector attends to another, real or not; None where all do.
     """
 
     vector_RS: Tensor
     mask_RS: Tensor
+    seen_RSS: Tensor | None = None
+
+    @property
+    def bias(self) -> Tensor:
+        """Additive bias [R, 1, 1, S], or [R, 1, S, S], that hides what is not seen."""
+        bias = key_mask_bias(self.mask_RS)
+        return bias if self.seen_RSS is None else bias.masked_fill(~self.seen_RSS[:, None], HIDDEN)

@@ -89,9 +89,10 @@ class Auxiliary(nn.Module):
         self._guided = cross[-GUIDED_LAYERS:]
         self._scores: list[Tensor] = []
         self._early: Tensor | None = None
-        layers = reader.live_encoder.layers
-        if len(layers):
-            layers[min(OVERLAP_LAYER, len(layers) - 1)].register_forward_hook(self._keep_early)
+        rerank, layers = reader.config.rerank, reader.live_encoder.layers
+        seeing_all = rerank.after if rerank else len(layers)
+        if seeing_all:
+            layers[min(OVERLAP_LAYER, seeing_all - 1)].register_forward_hook(self._keep_early)
 
     def _keep_early(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
         self._early = output if self.training else None

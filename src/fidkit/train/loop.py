@@ -16,13 +16,14 @@ from torch import Tensor
 
 from fidkit import checkpoint, systems
 from fidkit.batch import Batch, collate
-from fidkit.errors import CheckpointError
+from fidkit.errors import CheckpointError, ConfigError
 from fidkit.nn.positions import RelativeBias
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer
 from fidkit.train.auxiliary import Auxiliary, find_places
 from fidkit.train.data import Example, Stream, load_passages, load_sources
 from fidkit.train.development import Development
+from fidkit.train.distillation import answer_likelihoods, perplexity_distillation
 from fidkit.train.group import Group
 from fidkit.train.matching import match_and_copy
 from fidkit.train.recipe import Recipe, StageSpec
@@ -44,7 +45,7 @@ class Trainer:
         report: called with each row that goes to the log.
 
     Raises:
-        ConfigError: the run directory belongs to another recipe.
+        ConfigError: the run directory belongs to another recipe, or a stage trains what the reader lacks.
         DataError: passages or questions are malformed or missing.
     """
 
@@ -56,6 +57,7 @@ class Trainer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(recipe.seed)
         self.reader = _make_reader(recipe).to(self.device)
+        _check_stages(recipe, self.reader)
         self.auxiliary = Auxiliary(self.reader).to(self.device)
         torch.manual_seed(recipe.seed + self.group.rank)  # dropout; the same weights, other masks
         passages = load_passages(recipe)
@@ -141,7 +143,10 @@ class Trainer:
             losses = self._losses(part, stage)
             answer = losses.pop("answer") / targets
             shares = {name: value * len(part) / questions for name, value in losses.items()}
-            total = answer + stage.auxiliary * self._fade() * sum(shares.values())
+            others = sum(value for name, value in shares.items() if name != "rerank")
+            total = answer + stage.auxiliary * self._fade() * others
+            if "rerank" in shares:
+                total = total + stage.rerank * shares["rerank"]
             total.backward()
             for name, value in {"loss": answer, **shares}.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach())
@@ -150,17 +155,25 @@ class Trainer:
         return sums, (sum(e.tokens for e in examples), questions)
 
     def _losses(self, part: Sequence[Example], stage: StageSpec) -> dict[str, Tensor]:
-        """Summed cross-entropy of the answers, and the auxiliary losses if the stage wants them."""
+        """Summed cross-entropy of the answers, and the other losses that the stage wants."""
         batch = _collate(part).to(self.device)
         assert batch.labels is not None
+        losses = {}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            context = self.reader.read(batch)
+            memory_XD = self.reader.encode_passages(batch.passage_ids, batch.passage_lengths)
+            # First: auxiliary losses are about what the reader read last.
+            wanted_BN = answer_likelihoods(self.reader, batch, memory_XD) if stage.rerank else None
+            context = self.reader.read_memory(batch, memory_XD)
+            if wanted_BN is not None and context.scores_BN is not None:
+                losses["rerank"] = perplexity_distillation(
+                    context.scores_BN, wanted_BN, stage.rerank_temperature
+                )
             probe = self.auxiliary.probe if stage.auxiliary else None
-            answer = self.reader.answer_loss(batch.labels, context, probe)
-            if not stage.auxiliary:
-                return {"answer": answer}
-            places = find_places([e.passages for e in part], [e.target for e in part]).to(self.device)
-            return {"answer": answer, **self.auxiliary.losses(batch, context, places)}
+            losses["answer"] = self.reader.answer_loss(batch.labels, context, probe)
+            if stage.auxiliary:
+                places = find_places([e.passages for e in part], [e.target for e in part]).to(self.device)
+                losses |= self.auxiliary.losses(batch, context, places)
+        return losses
 
     def _update(self, sums: dict[str, float]) -> None:
         spec = self.recipe.optimiser
@@ -250,6 +263,16 @@ def _make_reader(recipe: Recipe) -> Reader:
     generator = torch.Generator().manual_seed(recipe.seed)
     (match_and_copy if spec.initialisation == "matching" else Reader.reset_parameters)(reader, generator)
     return reader
+
+
+def _check_stages(recipe: Recipe, reader: Reader) -> None:
+    """Refuse a stage that distils into scores of a reader that has none."""
+    for number, stage in enumerate(recipe.stages, 1):
+        if stage.rerank and reader.config.rerank is None:
+            raise ConfigError(
+                f"stage {number} has rerank = {stage.rerank:g}, but the reader doesn't rerank; start from a "
+                "preset such as glimmer-base, or from a reader made by `fidkit convert --rerank-after`"
+            )
 
 
 def _changed(reader: Reader, changes: dict[str, Any]) -> Reader:

@@ -5,6 +5,7 @@ Every key is checked; the resolved recipe is written beside the checkpoints.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -73,6 +74,8 @@ class StageSpec(Strict):
         sentences: cut positive passages to a window of so many sentences; absent means whole.
         noise, removed: of cloze questions, see `fidkit.train.cloze.make_cloze`.
         auxiliary: weight of the auxiliary losses; 0 leaves them out.
+        rerank: weight of perplexity distillation, in a reader that reranks; 0 leaves it out.
+        rerank_temperature: see `fidkit.train.distillation`.
     """
 
     steps: int = Field(ge=1)
@@ -85,6 +88,8 @@ class StageSpec(Strict):
     noise: float = Field(default=0.0, ge=0, le=1)
     removed: float = Field(default=0.0, ge=0, le=1)
     auxiliary: float = Field(default=0.0, ge=0)
+    rerank: float = Field(default=0.0, ge=0)
+    rerank_temperature: float = Field(default=1.0, gt=0)
 
 
 class OptimiserSpec(Strict):
@@ -186,6 +191,18 @@ def load_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
     for change in changes:
         _apply(record, change)
     recipe: Recipe = parse(Recipe, record, str(path))
+    return recipe
+
+
+def load_resolved(path: Path) -> Recipe | None:
+    """The recipe of a run, from `recipe.json`; None if it can't be read.
+
+    Keys that it lacks, from before fidkit knew them, have their defaults.
+    """
+    try:
+        recipe: Recipe = parse(Recipe, json.loads(path.read_text(encoding="utf-8")), str(path))
+    except (OSError, ValueError, ConfigError):
+        return None
     return recipe
 
 

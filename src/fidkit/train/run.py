@@ -14,7 +14,7 @@ from fidkit import checkpoint
 from fidkit.errors import CheckpointError, ConfigError, FidkitError
 from fidkit.reader import Reader
 from fidkit.train.group import Group
-from fidkit.train.recipe import Recipe
+from fidkit.train.recipe import Recipe, load_resolved
 
 STATE = "training/state.pt"
 
@@ -36,11 +36,11 @@ class Run:
     def __init__(self, recipe: Recipe, group: Group) -> None:
         self.path, self.group = Path(recipe.output), group
         self.last, self.best = self.path / "last", self.path / "best"
-        self._claim(recipe.model_dump_json(indent=2) + "\n")
+        self._claim(recipe)
 
-    def _claim(self, resolved: str) -> None:
-        path = self.path / "recipe.json"
-        if path.exists() and path.read_text(encoding="utf-8") != resolved:
+    def _claim(self, recipe: Recipe) -> None:
+        path, resolved = self.path / "recipe.json", recipe.model_dump_json(indent=2) + "\n"
+        if path.exists() and load_resolved(path) != recipe:
             raise ConfigError(
                 f"{self.path} holds a run of another recipe ({path.name} differs); "
                 "choose another output, or delete it to start over"

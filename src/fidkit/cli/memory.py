@@ -1,0 +1,251 @@
+"""`fidkit memory`: build, describe and check the memory of a corpus."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from fidkit.cli.corpus import AsJson, Directory
+from fidkit.cli.progress import Progress, clock, progress
+from fidkit.errors import FidkitError, UsageError
+
+if TYPE_CHECKING:
+    from fidkit.engine.runner import Precision
+    from fidkit.precompute import BuildReport, Forecast
+    from fidkit.precompute.records import By
+
+app = typer.Typer(
+    help="Build, describe and check the memory of a corpus (LUMEN, MemoryFiD).",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def build(
+    directory: Directory,
+    reader: Annotated[
+        str, typer.Option(help="A reader with memory layers: directory or hub name.", show_default=False)
+    ],
+    codec: Annotated[
+        str | None, typer.Option(help="float32, bf16, int8 or pq.", show_default="as it is; bf16 at first")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="Memory is computed with: auto, float32 or bfloat16.")
+    ] = "auto",
+    workers: Annotated[int, typer.Option(metavar="N", help="Processes, or actors of Ray.")] = 1,
+    by: Annotated[str, typer.Option(help="local, or ray: a cluster.")] = "local",
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda.", show_default="cuda where there is one")
+    ] = None,
+    shard_mb: Annotated[
+        int | None, typer.Option(metavar="MB", help="MiB of a shard, about.", show_default="1024")
+    ] = None,
+    pq_codes: Annotated[
+        int | None, typer.Option(metavar="N", help="Codes of each subspace of pq.", show_default="4096")
+    ] = None,
+    shards_at: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Keep shards elsewhere: a folder, s3://...", show_default=False),
+    ] = None,
+    limit_gb: Annotated[float, typer.Option(metavar="GB", help="Ask before more than this is made.")] = 10.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Build anew what another reader or codec made.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Encode the passages that are new, remove what no passage needs; an ended build goes on.
+
+    Under torchrun all its processes share the work.
+    """
+    from fidkit import precompute
+    from fidkit.precompute.codec import DEFAULT_PQ_CODES
+
+    options = precompute.Options(
+        codec=codec,
+        precision=cast("Precision", precision),
+        shard_mb=shard_mb,
+        workers=workers,
+        by=cast("By", by),
+        device=device,
+        replace=replace,
+        pq_codes=DEFAULT_PQ_CODES if pq_codes is None else pq_codes,
+        shards_at=shards_at,
+    )
+    with _reported() as shown:
+
+        def agree(forecast: Forecast) -> None:
+            shown.rest()
+            _say_forecast(directory, forecast)
+            _require_consent(directory, forecast, limit_gb, yes)
+            shown.encode = forecast.encode
+
+        report = precompute.build(directory, reader, options, agree=agree, tell=shown.tell)
+    if report is None:  # another process of torchrun says it
+        return
+    if as_json:
+        print(json.dumps({"corpus": str(directory), "reader": reader, **report.to_json()}))
+        return
+    _say_report(directory, reader, report)
+
+
+@app.command()
+def info(directory: Directory, as_json: AsJson = False) -> None:
+    """Say what a memory holds and how much of the corpus it covers."""
+    from fidkit.corpus import Corpus
+    from fidkit.memory import MemoryStore
+    from fidkit.precompute.coverage import coverage
+
+    with Corpus.open(directory) as corpus, MemoryStore.open(directory) as store:
+        found, covers = store.info, coverage(corpus, store)
+    if as_json:
+        print(json.dumps(found.to_json() | asdict(covers)))
+        return
+    print(f"passages     {covers.covered:,} of {covers.passages:,} ({covers.share:.1%})")
+    print(f"rows         {found.rows:,}, {found.tokens:,} tokens")
+    dead = f", {found.dead_bytes / 1e6:,.1f} MB of them of removed passages" if found.dead_bytes else ""
+    print(f"on disk      {found.bytes / 1e6:,.1f} MB in {found.shards:,} shards{dead}")
+    if found.shards_at:
+        print(f"shards at    {found.shards_at}")
+    print(f"codec        {found.codec}, computed in {found.precision}")
+    print(f"reader       {found.reader} ({found.memory_layers} memory layers, width {found.width})")
+    print(f"format       version {found.format_version}, generation {found.generation}")
+    print(f"fingerprint  {found.fingerprint}")
+    if covers.covered < covers.passages:
+        print(
+            f"{covers.passages - covers.covered:,} passages are encoded when they are read; run "
+            f"`fidkit memory build {directory} --reader {found.reader}` to store them",
+            file=sys.stderr,
+        )
+
+
+@app.command()
+def check(
+    directory: Directory,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Drop damaged shards; the next build makes them again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read all shards and compare every checksum; exit code 1 when one is damaged."""
+    from fidkit import precompute
+    from fidkit.memory import MemoryStore
+
+    with MemoryStore.open(directory) as store, _counted("checking shards") as tell:
+        reader = store.info.reader
+        shards = store.info.shards
+        damaged = precompute.repair(directory, tell) if repair else store.check(tell)
+    if as_json:
+        record = [{"shard": damage.shard, "reason": damage.reason} for damage in damaged]
+        print(json.dumps({"shards": shards, "damaged": record, "repaired": repair and bool(damaged)}))
+    else:
+        for damage in damaged:
+            print(f"{damage.shard}  {damage.reason}")
+    again = f"`fidkit memory build {directory} --reader {reader}`"
+    if damaged and not repair:
+        raise FidkitError(
+            f"{directory}: {len(damaged):,} of {shards:,} shards are damaged; run "
+            f"`fidkit memory check {directory} --repair` and {again}"
+        )
+    if damaged:
+        print(f"dropped {len(damaged):,} of {shards:,} shards; {again} makes them again", file=sys.stderr)
+    elif not as_json:
+        print(f"{directory}: {shards:,} shards are as they were written")
+
+
+def _say_forecast(directory: Path, forecast: Forecast) -> None:
+    f = forecast
+    rate = f.encode / f.seconds if f.seconds else 0.0
+    what = "goes on with" if f.resumed else "encodes"
+    print(
+        f"{directory}: {what} {f.encode:,} of {f.passages:,} passages ({f.kept:,} are there): "
+        f"{_size(f.bytes)} in {f.shards:,} {'shard' if f.shards == 1 else 'shards'}, "
+        f"about {clock(f.seconds)} ({rate:,.1f} passages/s)",
+        file=sys.stderr,
+    )
+    if f.full:
+        print(
+            f"note: {f.full:,} passages are as long as the reader takes, and cut if longer", file=sys.stderr
+        )
+
+
+def _require_consent(directory: Path, forecast: Forecast, limit_gb: float, yes: bool) -> None:
+    if yes or forecast.bytes <= limit_gb * 1e9:
+        return
+    what = f"{directory}: its memory takes {_size(forecast.bytes)}, more than {limit_gb:g} GB (--limit-gb)"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(f"{what}; add --yes to build it, or choose a smaller --codec")
+    if not typer.confirm(f"{what}. Build it?", err=True):
+        raise FidkitError(f"{directory}: nothing was built; the plan is kept for the next time")
+
+
+def _say_report(directory: Path, reader: str, report: BuildReport) -> None:
+    made = f"{report.encoded:,} encoded ({_size(report.bytes)}), {report.removed:,} removed"
+    rest = f", {report.compacted:,} shards compacted" if report.compacted else ""
+    print(f"{directory}: memory of {report.passages:,} passages, {made}{rest}, {report.seconds:.1f} s")
+    if report.corpus_changed:
+        print(
+            "the corpus was changed meanwhile; run the command again for what is new",
+            file=sys.stderr,
+        )
+    else:
+        print(f'next: fidkit ask "YOUR QUESTION" --in {directory} --reader {reader}', file=sys.stderr)
+
+
+class _Shown:
+    """Progress of one thing after the other."""
+
+    def __init__(self) -> None:
+        self.encode: int | None = None
+        self._stack = ExitStack()
+        self._what = ""
+        self._bar: Progress | None = None
+
+    def tell(self, what: str, more: int) -> None:
+        if what != self._what or self._bar is None:
+            self.rest()
+            self._what = what
+            self._bar = self._stack.enter_context(progress(what, self.encode))
+        self._bar.advance(more)
+
+    def rest(self) -> None:
+        """End what is shown; a question can be asked."""
+        self._stack.close()
+        self._bar = None
+
+
+@contextmanager
+def _reported() -> Iterator[_Shown]:
+    shown = _Shown()
+    try:
+        yield shown
+    finally:
+        shown.rest()
+
+
+@contextmanager
+def _counted(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Takes how many are done, and of how many."""
+    with ExitStack() as stack:
+        bar, before = None, 0
+
+        def tell(done: int, total: int) -> None:
+            nonlocal bar, before
+            if bar is None:
+                bar = stack.enter_context(progress(what, total))
+            bar.advance(done - before)
+            before = done
+
+        yield tell
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:,.2f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"

@@ -1,0 +1,90 @@
+"""The memory of a question's passages: fetched where it is stored, encoded now where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from fidkit.batch import pad
+from fidkit.engine.runner import Runner
+from fidkit.memory import MemoryStore
+
+Tokenize = Callable[[list[int]], list[list[int]]]
+"""Tokens of passages, by their number."""
+
+
+class Recall:
+    """Begins to fetch when it is made, so that the question can be encoded meanwhile.
+
+    Letters: R passages, X tokens of all of them, D width of the memory.
+
+    Args:
+        runner: encodes what is not stored.
+        store: of the same reader; None where nothing is stored.
+        keys: of the passages (`fidkit.corpus.tokens.passage_key`), in the order in which their memory is
+            wanted.
+        tokenize: asked for those passages that have to be encoded.
+
+    Attributes:
+        lengths: [R] tokens of each passage.
+        encoded: how many of the passages are not stored. What turns out to be damaged comes on top.
+    """
+
+    def __init__(
+        self, runner: Runner, store: MemoryStore | None, keys: Sequence[bytes], tokenize: Tokenize
+    ) -> None:
+        self._runner, self._store, self._tokenize = runner, store, tokenize
+        self._device, self._dtype = runner.device, runner.reader.embedding.weight.dtype
+        lengths, missing = [0] * len(keys), list(range(len(keys)))
+        if store is not None:
+            located = store.find(keys)
+            lengths, missing = located.lengths, located.missing
+            on_gpu = self._device.type == "cuda"
+            # On a GPU records are decoded there: fewer bytes on the way, and it decodes faster.
+            self._fetching = store.fetch(located, None if on_gpu else self._dtype, pin=on_gpu)
+        self.encoded = len(missing)
+        self._found = [at for at, length in enumerate(lengths) if length]
+        self._tokens = self._tokens_of(missing)
+        for at, ids in self._tokens.items():
+            lengths[at] = len(ids)
+        self.lengths = lengths
+
+    def result(self) -> Tensor:
+        """[X, D], in the reader's type and on its device."""
+        if not self._found:
+            return self._encode(self._tokens)
+        stored_XD = self._stored()
+        if not self._tokens:
+            return stored_XD
+        parts = dict(zip(self._found, self._split(stored_XD, self._found), strict=True))
+        fresh = self._split(self._encode(self._tokens), list(self._tokens))
+        parts |= dict(zip(self._tokens, fresh, strict=True))
+        return torch.cat([parts[at] for at in range(len(self.lengths))])
+
+    def _stored(self) -> Tensor:
+        """Rows that are stored, one after the other; those that could not be read are encoded into place."""
+        assert self._store is not None
+        fetched = self._fetching.result()
+        memory_XD = fetched.memory_XD
+        if self._device.type == "cuda":
+            records_XC = memory_XD.to(self._device, non_blocking=True)
+            memory_XD = self._store.codec.decode(records_XC, self._dtype)
+        if fetched.lost:
+            lost = self._tokens_of(fetched.lost)
+            rows = dict(zip(self._found, self._split(memory_XD, self._found), strict=True))
+            for at, row_PD in zip(lost, self._split(self._encode(lost), list(lost)), strict=True):
+                rows[at].copy_(row_PD)
+        return memory_XD
+
+    def _tokens_of(self, passages: list[int]) -> dict[int, list[int]]:
+        return dict(zip(passages, self._tokenize(passages), strict=True)) if passages else {}
+
+    def _encode(self, tokens: dict[int, list[int]]) -> Tensor:
+        ids_RP = pad(list(tokens.values()), self._runner.config.pad_token).to(self._device)
+        lengths_R = torch.tensor([len(ids) for ids in tokens.values()], device=self._device)
+        return self._runner.encode_passages(ids_RP, lengths_R)
+
+    def _split(self, memory_XD: Tensor, of: Sequence[int]) -> Sequence[Tensor]:
+        return memory_XD.split([self.lengths[at] for at in of])

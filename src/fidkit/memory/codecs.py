@@ -1,0 +1,160 @@
+"""Codecs: how the vectors of a memory are kept. One record a token, of as many columns as the codec needs.
+
+| codec   | bytes of a token        | error of a value                                                 |
+|---------|-------------------------|------------------------------------------------------------------|
+| float32 | 4 D                     | none                                                             |
+| bf16    | 2 D                     | of rounding to the nearest: at most 2^-8 of the value            |
+| int8    | D + 2                   | at most half the token's scale: 1/252 of its largest value       |
+| pq      | 2 for 16 dimensions     | that of k-means; measured when the codebooks are trained         |
+
+Letters: X tokens, D width, C columns.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fidkit.cost.store import INT8_SCALE_BYTES
+from fidkit.errors import MemoryStoreError, UsageError
+
+CODECS = ("float32", "bf16", "int8", "pq")
+
+_LARGEST_INT8 = 127
+# The least normal float: a token of nothing but (almost) zeros has a scale, too.
+_LEAST_SCALE = 2.0**-126
+# 127 scales, each rounded up, must still be a float.
+_LARGEST_VALUE = 3e38
+
+
+class Codec(Protocol):
+    """Turns memory into records and back. Both go on the device that they are given.
+
+    Attributes:
+        name: as the command line calls it.
+        width: D.
+        columns: C.
+        dtype: of records.
+        fingerprint: of what decoding needs besides the records; empty where there is no such thing.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def columns(self) -> int: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def fingerprint(self) -> str: ...
+
+    def encode(self, memory_XD: Tensor) -> Tensor:
+        """[X, C] from float32 or bfloat16.
+
+        Raises:
+            MemoryStoreError: a value is no finite number, or too large.
+        """
+        ...
+
+    def decode(self, records_XC: Tensor, dtype: torch.dtype) -> Tensor:
+        """[X, D]; the records themselves where they are of this dtype already."""
+        ...
+
+
+class Plain:
+    """Values as they are, in float32, or rounded to the nearest bfloat16."""
+
+    fingerprint = ""
+
+    def __init__(self, name: str, width: int, dtype: torch.dtype) -> None:
+        self.name, self.width, self.columns, self.dtype = name, width, width, dtype
+
+    def encode(self, memory_XD: Tensor) -> Tensor:
+        require_finite(memory_XD)
+        return memory_XD.to(self.dtype)
+
+    def decode(self, records_XC: Tensor, dtype: torch.dtype) -> Tensor:
+        return records_XC.to(dtype)
+
+
+class Int8:
+    """Whole numbers from -127 to 127 and, in two more bytes, the bfloat16 scale of the token."""
+
+    name, fingerprint, dtype = "int8", "", torch.int8
+
+    def __init__(self, width: int) -> None:
+        self.width, self.columns = width, width + INT8_SCALE_BYTES
+
+    def encode(self, memory_XD: Tensor) -> Tensor:
+        scales_X1 = _bf16_not_below(require_finite(memory_XD) / _LARGEST_INT8)
+        values_XD = (memory_XD.float() / scales_X1).round_().to(torch.int8)
+        return torch.cat([values_XD, scales_X1.bfloat16().view(torch.int8)], dim=1)
+
+    def decode(self, records_XC: Tensor, dtype: torch.dtype) -> Tensor:
+        # A copy in any case: in place it might begin at an odd byte.
+        scales_XB = records_XC[:, self.width :].clone(memory_format=torch.contiguous_format)
+        scales_X1 = scales_XB.view(torch.bfloat16)
+        # A value has 7 bits and a scale 8: exact in float32, rounded once in bfloat16.
+        return records_XC[:, : self.width].to(dtype).mul_(scales_X1)
+
+
+def require_finite(memory_XD: Tensor) -> Tensor:
+    """[X, 1] largest absolute value of each token, in float32.
+
+    Raises:
+        MemoryStoreError: a value is no finite number, or too large for some codec.
+    """
+    largest_X1 = torch.linalg.vector_norm(memory_XD, ord=torch.inf, dim=1, keepdim=True).float()
+    # The comparison is false for what is no number, too.
+    if not bool((largest_X1 <= _LARGEST_VALUE).all()):
+        raise MemoryStoreError(
+            f"the memory of a passage has values that are no finite numbers up to {_LARGEST_VALUE:g}; the "
+            "reader's weights or its precision are at fault: build it in float32, or mend the reader"
+        )
+    return largest_X1
+
+
+def _bf16_not_below(x: Tensor) -> Tensor:
+    """The least bfloat16 that is not below x > 0, as float32.
+
+    With a scale rounded to the nearest, the largest value of a token might come to 127.5 scales and its
+    error to more than half of one.
+    """
+    bits = x.clamp(min=_LEAST_SCALE).view(torch.int32)
+    return ((bits + 0xFFFF) & -0x10000).view(torch.float32)
+
+
+def make_codec(name: str, width: int, directory: Path | None = None) -> Codec:
+    """The codec of a memory.
+
+    Args:
+        name: one of `CODECS`.
+        width: D, of the memory's vectors.
+        directory: of the memory; product quantisation reads its codebooks there.
+
+    Raises:
+        UsageError: unknown name.
+        MemoryStoreError: no codebooks, or codebooks for another width.
+    """
+    if name == "float32":
+        return Plain(name, width, torch.float32)
+    if name == "bf16":
+        return Plain(name, width, torch.bfloat16)
+    if name == "int8":
+        return Int8(width)
+    if name == "pq":
+        from fidkit.memory.pq import load_pq
+
+        if directory is None:
+            raise ValueError("codebooks are read from a directory")
+        return load_pq(directory, width)
+    raise UsageError(f"codec is {name!r}; choose one of {', '.join(CODECS)}")
+
+
+def record_bytes(codec: Codec) -> int:
+    """Bytes of one token."""
+    return codec.columns * codec.dtype.itemsize

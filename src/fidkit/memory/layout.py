@@ -1,0 +1,114 @@
+"""What the memory of a corpus is on disk, and who may write to it.
+
+    CORPUS/memory/
+        manifest.sqlite                  what is stored where: the one authority
+        shard-<32 hex>.safetensors       rows; immutable once the manifest names them (may lie elsewhere)
+        codec.safetensors                codebooks, of product quantisation only
+        units/                           planned work that is not done yet
+        writer.lock                      held (flock) by the one process that builds
+
+A shard is written under another name, forced to the disk, renamed, and its directory forced to the
+disk; then one transaction of the manifest names it. That commit is the moment in which its rows exist.
+A file that the manifest doesn't name is either such a shard that was not committed yet, or garbage.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fidkit.errors import MemoryStoreError
+
+FORMAT_VERSION = 1
+
+MEMORY = "memory"
+MANIFEST = "manifest.sqlite"
+CODEC = "codec.safetensors"
+UNITS = "units"
+LOCK = "writer.lock"
+SHARD = "shard-"
+SUFFIX = ".safetensors"
+PART = ".part"
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def memory_directory(corpus: Path) -> Path:
+    """Where the memory of a corpus directory is."""
+    return corpus / MEMORY
+
+
+def has_memory(corpus: Path) -> bool:
+    """Whether a memory of the corpus was begun."""
+    return (memory_directory(corpus) / MANIFEST).is_file()
+
+
+@contextmanager
+def writer_lock(directory: Path) -> Iterator[None]:
+    """Hold a memory directory for writing, which is made if need be.
+
+    The system releases the lock when the process dies, however it dies.
+
+    Raises:
+        MemoryStoreError: somebody else is writing, or the directory is read-only.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise MemoryStoreError(
+            f"{directory}: can't be written ({error.strerror}); check its permissions"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise MemoryStoreError(
+            f"{directory}: another process is building this memory; wait until it is done, or end it"
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+def sync(path: Path) -> None:
+    """Force a file, or the entries of a directory, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def put_in_place(part: Path, final: Path) -> None:
+    """Give a file that was written and forced to the disk its name, for good."""
+    part.replace(final)
+    sync(final.parent)
+
+
+@contextmanager
+def explained_disk(directory: Path, needed_bytes: int = 0) -> Iterator[None]:
+    """Say in one line that the disk is full or can't be written.
+
+    Raises:
+        MemoryStoreError: instead of the `OSError` or SQLite's error.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        free = shutil.disk_usage(directory).free if directory.exists() else 0
+        if getattr(error, "errno", None) in _FULL or "full" in str(error):
+            needed = f", {needed_bytes / 1e6:,.0f} MB are needed for the next shard" if needed_bytes else ""
+            raise MemoryStoreError(
+                f"{directory}: the disk is full or the file too large ({free / 1e6:,.0f} MB free{needed}); "
+                "free some space and run the build again, it goes on where it stopped"
+            ) from error
+        raise MemoryStoreError(
+            f"{directory}: the memory can't be written ({error}); mend that and run the build again, it "
+            "goes on where it stopped"
+        ) from error

@@ -1,0 +1,209 @@
+"""From a unit to its shard: the same bytes whoever does it, however often.
+
+A shard depends on its unit, the reader and the codec alone. So batches are made by a rule that knows nothing
+of workers, threads or devices, and a shard that is finished is left as it is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fidkit.engine.fingerprint import memory_fingerprint
+from fidkit.engine.runner import Precision, Runner
+from fidkit.errors import MemoryStoreError
+from fidkit.memory.codecs import Codec, make_codec
+from fidkit.memory.shard import ShardWriter, shard_name
+from fidkit.precompute.unit import Identity, Unit, read_unit
+from fidkit.reader import Reader
+
+Encode = Callable[[Tensor, Tensor], Tensor]
+"""Memory [X, D] of passages from ids [R, P] and lengths [R], as `Runner.encode_passages`."""
+
+Advance = Callable[[int], None]
+"""Told how many more passages are encoded."""
+
+# Batches whose encoding is done and whose writing is not: one more would only cost memory.
+_PENDING = 3
+_TRIAL_TOKENS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker needs to know besides its units; goes from process to process.
+
+    Attributes:
+        reader: directory or name.
+        memory: the memory's directory, the same path for all workers.
+        identity: of the memory.
+        device: `cpu`, `cuda` or `cuda:1`.
+        threads: of the CPU; None leaves the number as it is.
+    """
+
+    reader: str
+    memory: str
+    identity: Identity
+    device: str = "cpu"
+    threads: int | None = None
+
+
+class Worker:
+    """A reader and a codec made ready to build units."""
+
+    def __init__(self, job: Job, runner: Runner | None = None) -> None:
+        """Load what is needed.
+
+        Args:
+            job: what to do.
+            runner: of the job's reader at the job's precision, where there is one already.
+
+        Raises:
+            MemoryStoreError: the reader here is not the one that the work was planned with.
+        """
+        if job.threads is not None:
+            torch.set_num_threads(job.threads)
+        self.job = job
+        self._runner = runner or _runner(job)
+        self._codec: Codec | None = None
+
+    @property
+    def codec(self) -> Codec:
+        """Read when first needed: product quantisation is trained after workers can encode."""
+        if self._codec is None:
+            width = self._runner.config.memory_width
+            self._codec = make_codec(self.job.identity.codec, width, Path(self.job.memory))
+        return self._codec
+
+    def encode(self, ids_RP: Tensor, lengths_R: Tensor) -> Tensor:
+        """Memory [X, D] of passages, on the worker's device."""
+        return self._runner.encode_passages(ids_RP.to(self.job.device), lengths_R.to(self.job.device))
+
+    def shard_of(self, unit: Path) -> Path:
+        """Where the shard of a unit is, once it is finished."""
+        work = read_unit(unit)
+        name = shard_name(self.job.identity.fingerprint, self.codec, work.keys, work.lengths.tolist())
+        return Path(self.job.memory) / name
+
+    def build(self, unit: Path, advance: Advance | None = None) -> Path:
+        """The finished shard of a unit; see `build_unit`."""
+        to = Path(self.job.memory)
+        return build_unit(unit, self.encode, self.codec, self.job.identity.fingerprint, to, advance)
+
+
+def _runner(job: Job) -> Runner:
+    reader = Reader.from_pretrained(job.reader)
+    own = memory_fingerprint(reader)
+    if own != job.identity.fingerprint:
+        raise MemoryStoreError(
+            f"the reader {job.reader} has fingerprint {own}, but the work was planned with "
+            f"{job.identity.fingerprint}; give all workers the same reader"
+        )
+    precision: Precision = "float32" if job.identity.precision == "float32" else "bfloat16"
+    return Runner(reader.to(job.device), precision)
+
+
+def build_unit(
+    unit: Path,
+    encode: Encode,
+    codec: Codec,
+    fingerprint: str,
+    to: Path,
+    advance: Advance | None = None,
+) -> Path:
+    """Encode a unit and write its shard; a shard that is there already is not made again.
+
+    Args:
+        unit: file of the unit.
+        encode: the reader's memory encoder.
+        codec: of the shard.
+        fingerprint: of the reader.
+        to: folder of the shard.
+        advance: told about passages as they are encoded.
+
+    Raises:
+        MemoryStoreError: the unit is damaged, or was planned for another reader or codec; or the shard can't
+            be written.
+    """
+    work = read_unit(unit)
+    planned = (work.identity.fingerprint, work.identity.codec)
+    if planned != (fingerprint, codec.name):
+        raise MemoryStoreError(
+            f"{unit}: planned for reader {planned[0]} in {planned[1]}, but given {fingerprint} in "
+            f"{codec.name}; run the build again with the reader that it was planned with"
+        )
+    lengths = work.lengths.tolist()
+    finished = to / shard_name(fingerprint, codec, work.keys, lengths)
+    if finished.exists():
+        if advance:
+            advance(len(lengths))
+        return finished
+    with (
+        ShardWriter(to, work.keys, lengths, codec, fingerprint) as writer,
+        # Codec, checksums and the disk are this thread's, while the next batch is encoded.
+        ThreadPoolExecutor(1) as writing,
+    ):
+        pending: deque[Future[None]] = deque()
+        for rows in batches(lengths, work.batch_tokens):
+            memory_XD = encode(*padded(work, rows))
+            pending.append(
+                writing.submit(_put, writer, codec, rows, [lengths[row] for row in rows], memory_XD)
+            )
+            if len(pending) > _PENDING:
+                pending.popleft().result()
+            if advance:
+                advance(len(rows))
+        for future in pending:
+            future.result()
+        return writer.finish()
+
+
+def tokens_a_second(worker: Worker, unit: Path) -> float:
+    """How fast a worker encodes, from a short trial on the first passages of a unit."""
+    work = read_unit(unit)
+    end = int((work.lengths.cumsum() <= _TRIAL_TOKENS).sum())
+    trial = padded(work, range(max(1, end)))
+    tokens = int(trial[1].sum())
+    for _ in range(2):  # the first makes everything ready
+        began = time.perf_counter()
+        worker.encode(*trial)[-1].cpu()  # which waits for a GPU
+        seconds = time.perf_counter() - began
+    return tokens / max(seconds, 1e-9)
+
+
+def batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Rows that are encoded together: the longest first, as many as come to `tokens`, one at least."""
+    made: list[list[int]] = []
+    room = 0
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        if lengths[row] > room or not made:
+            made.append([])
+            room = tokens
+        made[-1].append(row)
+        room -= lengths[row]
+    return made
+
+
+def padded(unit: Unit, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Ids [R, P], padded on the right, and lengths [R] of some rows of a unit."""
+    lengths_R = torch.from_numpy(unit.lengths[list(rows)].astype("int64"))
+    ids_RP = torch.zeros(len(lengths_R), int(lengths_R.max()), dtype=torch.int64)
+    starts = unit.lengths.cumsum() - unit.lengths
+    for at, row in enumerate(rows):
+        length = int(unit.lengths[row])
+        ids_RP[at, :length] = torch.from_numpy(unit.ids[starts[row] : starts[row] + length].astype("int64"))
+    return ids_RP, lengths_R
+
+
+def _put(
+    writer: ShardWriter, codec: Codec, rows: Sequence[int], lengths: Sequence[int], memory_XD: Tensor
+) -> None:
+    records_XC = codec.encode(memory_XD).cpu()
+    for row, records in zip(rows, records_XC.split(list(lengths)), strict=True):
+        writer.put(row, records)

@@ -1,0 +1,22 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from fidkit.memory import MemoryWriter, make_codec, memory_meta
+from memory.toy import FINGERPRINT, WIDTH, write_shard
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Callable[..., Path]:
+    """Makes the memory of a corpus from the numbers of the passages in each shard; returns its directory."""
+
+    def make(*shards: Sequence[int], codec: str = "float32", name: str = "corpus") -> Path:
+        corpus = tmp_path / name
+        meta = memory_meta(FINGERPRINT, "tiny-lumen", make_codec(codec, WIDTH, corpus / "memory"), 2)
+        with MemoryWriter.opened(corpus, meta) as writer:
+            for numbers in shards:
+                writer.commit(write_shard(writer, numbers))
+        return corpus
+
+    return make

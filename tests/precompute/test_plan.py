@@ -1,0 +1,173 @@
+"""What is planned: every content once, in units of the size asked for, and nothing half-valid."""
+
+import json
+from collections.abc import Iterable
+
+import pytest
+
+from fidkit import Reader
+from fidkit.corpus import Corpus
+from fidkit.corpus.tokens import passage_key
+from fidkit.memory.codecs import make_codec
+from fidkit.memory.shard import shard_bytes
+from fidkit.precompute.plan import Nothing, Plan, discard_plan, load_plan, make_plan, state_of
+from fidkit.precompute.unit import Identity, read_unit
+from precompute.conftest import texts
+
+IDENTITY = Identity("f" * 64, "bf16", "float32")
+CODEC = make_codec("bf16", 32)
+
+
+class Memory:
+    """Keys that are stored."""
+
+    def __init__(self, held: Iterable[bytes]) -> None:
+        self.held = set(held)
+
+    def missing(self, keys: Iterable[bytes]) -> Iterable[bytes]:
+        return (key for key in keys if key not in self.held)
+
+    def keep_only(self, keys: Iterable[bytes]) -> int:
+        before = len(self.held)
+        self.held &= set(keys)
+        return before - len(self.held)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Reader.from_preset("tiny-lumen").tokenizer
+
+
+@pytest.fixture
+def planned(tmp_path, tokenizer):
+    def plan(corpus, held: Iterable[bytes] = (), target=20_000):
+        return make_plan(
+            corpus,
+            Memory(held),
+            tokenizer,
+            IDENTITY,
+            lambda lengths: shard_bytes(lengths, CODEC),
+            tmp_path / "units",
+            target_bytes=target,
+            batch_tokens=4096,
+            tell=lambda what, more: None,
+        )
+
+    return plan
+
+
+def test_units_hold_every_new_content_once_and_in_order(make_corpus, planned, tokenizer, tmp_path):
+    directory = make_corpus(texts(100))
+    with Corpus.open(directory) as corpus:
+        passages = {passage_key(passage): passage for passage in corpus}
+        first = list(dict.fromkeys(passage_key(passage) for passage in corpus))
+    plan, removed = planned(directory, [*first[10:20], b"of another passage"])
+    units = [read_unit(tmp_path / "units" / unit.name) for unit in plan.units]
+    assert [key for unit in units for key in unit.keys] == first[:10] + first[20:]
+    assert removed == 1
+    assert (plan.passages, plan.contents, plan.kept) == (100, 90, 10)
+    for unit in units:
+        ids = unit.ids.tolist()
+        for key, length in zip(unit.keys, unit.lengths.tolist(), strict=True):
+            assert [ids[:length]] == tokenizer.passages([passages[key]])
+            ids = ids[length:]
+
+
+def test_sizes_are_those_of_the_shards(make_corpus, planned, tmp_path):
+    plan, _ = planned(make_corpus(texts(100)))
+    assert len(plan.units) > 3
+    for unit in plan.units:
+        read = read_unit(tmp_path / "units" / unit.name)
+        assert unit.bytes == shard_bytes(read.lengths.tolist(), CODEC) <= 20_000
+        assert (unit.passages, unit.tokens) == (len(read.keys), read.lengths.sum())
+    # As full as they can be: the next passage would not have fitted.
+    for unit, after in zip(plan.units, plan.units[1:], strict=False):
+        following = int(read_unit(tmp_path / "units" / after.name).lengths[0])
+        lengths = read_unit(tmp_path / "units" / unit.name).lengths.tolist()
+        assert shard_bytes([*lengths, following], CODEC) > 20_000
+
+
+def test_a_passage_too_large_for_a_shard_has_one_of_its_own(make_corpus, planned):
+    plan, _ = planned(make_corpus(texts(8)), target=1)
+    assert [unit.passages for unit in plan.units] == [1] * 8
+
+
+def test_passages_that_may_be_cut_are_counted(make_corpus, planned):
+    plan, _ = planned(make_corpus(["short", "long " * 300]))
+    assert plan.full == 1
+
+
+def test_a_plan_comes_back_and_belongs_to_one_state(make_corpus, planned, tmp_path):
+    directory = make_corpus(texts(30))
+    plan, _ = planned(directory)
+    loaded = load_plan(tmp_path / "units")
+    assert isinstance(loaded, Plan)
+    assert loaded == plan
+    assert loaded.fits(state_of(directory), IDENTITY, None)
+    assert loaded.fits(state_of(directory), IDENTITY, 20_000)
+    assert not loaded.fits(state_of(directory), IDENTITY, 20_001)
+    assert not loaded.fits(state_of(directory), Identity("e" * 64, "bf16", "float32"), None)
+    assert not loaded.fits(state_of(directory), Identity("f" * 64, "bf16", "bfloat16"), None)
+    make_corpus(texts(31))
+    assert not loaded.fits(state_of(directory), IDENTITY, None)
+
+
+def test_units_without_a_plan_mean_nothing(make_corpus, planned, tmp_path):
+    units = tmp_path / "units"
+    plan, _ = planned(make_corpus(texts(30)))
+    (units / "plan.json").unlink()
+    assert load_plan(units) is None
+    again, _ = planned(make_corpus(texts(30)), target=10_000)
+    assert len(again.left(units)) == len(again.units) == len(list(units.glob("unit-*"))) > len(plan.units)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"format_version": 2}', '{"format_version": 1, "state": {}}']
+)
+def test_a_plan_that_is_none_is_made_again(tmp_path, text):
+    (tmp_path / "plan.json").write_text(text)
+    assert load_plan(tmp_path) is None
+
+
+def test_a_corpus_that_changes_meanwhile_is_planned_in_one_state(make_corpus, planned, tmp_path):
+    directory = make_corpus(texts(50))
+    before = state_of(directory)
+    with Corpus.open(directory) as corpus:
+        wanted = {passage_key(passage) for passage in corpus}
+
+    class Meanwhile(Nothing):
+        def missing(self, keys):
+            make_corpus(texts(50, seed=1))  # between the two times that passages are read
+            return keys
+
+    plan, _ = make_plan(
+        directory,
+        Meanwhile(),
+        Reader.from_preset("tiny-lumen").tokenizer,
+        IDENTITY,
+        lambda lengths: shard_bytes(lengths, CODEC),
+        tmp_path / "units",
+        target_bytes=10_000,
+        batch_tokens=4096,
+        tell=lambda what, more: None,
+    )
+    assert plan.state == before != state_of(directory)
+    assert {key for unit in plan.units for key in read_unit(tmp_path / "units" / unit.name).keys} == wanted
+
+
+def test_nothing_new_leaves_no_units(make_corpus, planned, tmp_path):
+    directory = make_corpus(texts(10))
+    planned(directory)
+    with Corpus.open(directory) as corpus:
+        held = [passage_key(passage) for passage in corpus]
+    plan, _ = planned(directory, held)
+    assert plan.units == ()
+    assert not (tmp_path / "units").exists()
+    discard_plan(tmp_path / "units")  # which may be gone
+
+
+def test_the_plan_is_plain_json(make_corpus, planned, tmp_path):
+    plan, _ = planned(make_corpus(texts(10)))
+    record = json.loads((tmp_path / "units" / "plan.json").read_text())
+    assert record["format_version"] == 1
+    assert record["units"][0]["bytes"] == plan.units[0].bytes
