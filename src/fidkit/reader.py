@@ -154,7 +154,7 @@ class Reader(nn.Module):
         )
         joined, scores_R = self._read_live(joined, run)
         context = fuse(
-            replace(joined, states_XD=self.live_encoder.finish(joined.states_XD)),
+            joined,
             keep=config.kept_vectors,
             question_states_XD=self.live_encoder.finish(question_XD),
             questions=questions,
@@ -166,15 +166,16 @@ class Reader(nn.Module):
         return replace(context, scores_BN=scores_BN)
 
     def _read_live(self, joined: Joined, run: Run) -> tuple[Joined, Tensor | None]:
-        """Through the live layers, without the final norm; scores [R] where passages are left behind."""
-        live = self.live_encoder
-        if self.reranker is None:
-            return replace(joined, states_XD=run(live, joined.states_XD, joined.rows)), None
-        first, others = live.parts(self.reranker.config.after)
-        joined = replace(joined, states_XD=run(first, joined.states_XD, joined.rows))
-        scores_R = self.reranker(joined.states_XD, joined.rows)
-        joined = joined.select(self.reranker.choose(scores_R, joined.question_R))
-        return replace(joined, states_XD=run(others, joined.states_XD, joined.rows)), scores_R
+        """Through the live layers; scores [R] where passages are left behind."""
+        live, scores_R = self.live_encoder, None
+        last: EncoderLayers = live
+        if self.reranker is not None:
+            first, last = live.parts(self.reranker.config.after)
+            joined = replace(joined, states_XD=run(first, joined.states_XD, joined.rows))
+            scores_R = self.reranker(joined.states_XD, joined.rows)
+            joined = joined.select(self.reranker.choose(scores_R, joined.question_R))
+        states_XD = run(last, joined.states_XD, joined.rows, live.norm)
+        return replace(joined, states_XD=live.last_dropout(states_XD)), scores_R
 
     # Training
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from fidkit.engine.fused import PLAIN, Functions
 from fidkit.engine.row_attention import Attend, Attention, prepare
 from fidkit.nn.encoder import EncoderLayer, EncoderLayers
-from fidkit.nn.layers import FeedForward, GatedFeedForward
+from fidkit.nn.layers import FeedForward, GatedFeedForward, RMSNorm
 from fidkit.nn.rows import Rows
 
 
@@ -31,18 +31,20 @@ class CudaEncoder:
     ) -> None:
         self.functions, self.attention, self.make_room = functions, attention, make_room
 
-    def __call__(self, layers: EncoderLayers, x_XD: Tensor, rows: Rows) -> Tensor:
+    def __call__(
+        self, layers: EncoderLayers, x_XD: Tensor, rows: Rows, norm: RMSNorm | None = None
+    ) -> Tensor:
         """Encode [X, D]; the same type comes back."""
         if not layers.layers or not len(x_XD):
-            return x_XD
+            return layers(x_XD, rows, norm)
         try:
-            return self._encode(layers, x_XD, rows)
+            return self._encode(layers, x_XD, rows, norm)
         except torch.OutOfMemoryError:
             if not self.make_room():
                 raise
-        return self._encode(layers, x_XD, rows)
+        return self._encode(layers, x_XD, rows, norm)
 
-    def _encode(self, layers: EncoderLayers, x: Tensor, rows: Rows) -> Tensor:
+    def _encode(self, layers: EncoderLayers, x: Tensor, rows: Rows, last: RMSNorm | None) -> Tensor:
         between, attend, change = self.functions, None, None
         for layer in layers.layers:
             assert isinstance(layer, EncoderLayer)
@@ -59,7 +61,7 @@ class CudaEncoder:
             assert isinstance(block, FeedForward | GatedFeedForward)
             change = between.feed_forward(block, normed)
         assert change is not None
-        return x + change
+        return x + change if last is None else between.residual(x, change, last)[1]
 
 
 def _projected(layer: EncoderLayer, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -162,10 +162,8 @@ class NativeDecoder:
         for question, length in enumerate(lengths.tolist()):
             for first in range(0, length, CHUNK):
                 states = context.states_BMD[question, first : min(first + CHUNK, length)]
-                new_keys, new_values = (
-                    self.products(states, projection).unflatten(-1, (keys.shape[1], keys.shape[3]))
-                    for projection in (attention.key, attention.value)
-                )
+                made = self.products(states, attention.key, attention.value)
+                new_keys, new_values = made.view(len(states), 2, keys.shape[1], keys.shape[3]).unbind(1)
                 self.kernels.pack_context(new_keys, new_values, keys[question], values[question], first)
 
     def _self_bias(self, capacity: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from fidkit.engine.products import Products
 from fidkit.native import Kernels
 from fidkit.nn.encoder import EncoderLayer, EncoderLayers
-from fidkit.nn.layers import FeedForward, GatedFeedForward
+from fidkit.nn.layers import FeedForward, GatedFeedForward, RMSNorm
 from fidkit.nn.rows import Rows
 
 # Vectors that go through all layers together: their activations stay in the cache, and memory for them is
@@ -30,41 +30,52 @@ class NativeEncoder:
         self.kernels = kernels
         self.products = Products()
 
-    def __call__(self, layers: EncoderLayers, x_XD: Tensor, rows: Rows) -> Tensor:
+    def __call__(
+        self, layers: EncoderLayers, x_XD: Tensor, rows: Rows, norm: RMSNorm | None = None
+    ) -> Tensor:
         """Encode [X, D]; the same type comes back."""
-        if not layers.layers or not len(x_XD):
-            return x_XD
-        if rows.sides is not None:
-            return layers(x_XD, rows)
+        if not layers.layers or not len(x_XD) or rows.sides is not None:
+            return layers(x_XD, rows, norm)
         bias = layers.bias_by_distance(rows.longest - 1)
         out = torch.empty_like(x_XD)
         for first, end, starts in chunks(rows):
-            out[first:end] = self._chunk(layers, x_XD[first:end], starts, bias)
+            self._chunk(layers, x_XD[first:end], starts, bias, norm, out[first:end])
         return out
 
-    def _chunk(self, layers: EncoderLayers, x_XD: Tensor, starts: Tensor, bias: Tensor) -> Tensor:
-        """States [X, D], float32, after all layers."""
+    def _chunk(
+        self,
+        layers: EncoderLayers,
+        x_XD: Tensor,
+        starts: Tensor,
+        bias: Tensor,
+        last: RMSNorm | None,
+        out_XD: Tensor,
+    ) -> None:
         states, change = x_XD.to(torch.float32, copy=True), None
-        normed = torch.empty_like(x_XD)
+        normed, mixed = torch.empty_like(x_XD), None
         for layer in layers.layers:
             assert isinstance(layer, EncoderLayer)
             norm = layer.attention_norm
             self.kernels.add_norm(states, change, norm.weight.float(), norm.epsilon, normed)
-            change = self._attend(layer, normed, starts, bias)
+            mixed = self._attend(layer, normed, starts, bias, mixed)
+            change = self.products(mixed.flatten(1), layer.attention.out)
             norm = layer.feed_forward_norm
             self.kernels.add_norm(states, change, norm.weight.float(), norm.epsilon, normed)
             change = self._think(layer, normed)
-        return states.add_(change) if change is not None else states
+        assert change is not None
+        if last is None:
+            out_XD.copy_(states.add_(change))
+        else:
+            self.kernels.add_norm(states, change, last.weight.float(), last.epsilon, out_XD)
 
-    def _attend(self, layer: EncoderLayer, normed: Tensor, starts: Tensor, bias: Tensor) -> Tensor:
+    def _attend(
+        self, layer: EncoderLayer, normed: Tensor, starts: Tensor, bias: Tensor, out: Tensor | None
+    ) -> Tensor:
+        """What attention mixes, [X, H, h]; in the memory of an earlier layer's, where there is one."""
         attention = layer.attention
-        heads = (len(normed), attention.heads, attention.head_width)
-        q, k, v = (
-            self.products(normed, projection).view(heads)
-            for projection in (attention.query, attention.key, attention.value)
-        )
-        mixed = self.kernels.row_attention(q, k, v, starts, bias, q)
-        return self.products(mixed.flatten(1), attention.out)
+        made = self.products(normed, attention.query, attention.key, attention.value)
+        q, k, v = made.view(len(normed), 3, attention.heads, attention.head_width).unbind(1)
+        return self.kernels.row_attention(q, k, v, starts, bias, out)
 
     def _think(self, layer: EncoderLayer, normed: Tensor) -> Tensor:
         block = layer.feed_forward

@@ -22,16 +22,18 @@ class Products:
     """
 
     def __init__(self) -> None:
-        self._packed: dict[nn.Linear, Tensor] = {}
+        self._packed: dict[tuple[nn.Linear, ...], Tensor] = {}
 
-    def __call__(self, x_XD: Tensor, linear: nn.Linear) -> Tensor:
-        """[X, D] -> [X, E]."""
+    def __call__(self, x_XD: Tensor, *linears: nn.Linear) -> Tensor:
+        """[X, D] -> [X, E]; of several linears side by side, in one product."""
         if not packs(x_XD.device, x_XD.dtype):
-            return F.linear(x_XD, linear.weight)
-        packed = self._packed.get(linear)
+            made = [F.linear(x_XD, linear.weight) for linear in linears]
+            return made[0] if len(made) == 1 else torch.cat(made, 1)
+        packed = self._packed.get(linears)
         if packed is None:
-            packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), _VECTORS)
-            self._packed[linear] = packed
+            weight = torch.cat([linear.weight.detach() for linear in linears])
+            packed = torch.ops.mkldnn._reorder_linear_weight(weight, _VECTORS)
+            self._packed[linears] = packed
         return torch.ops.mkldnn._linear_pointwise(x_XD, packed, None, "none", [], "")
 
 

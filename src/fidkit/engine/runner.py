@@ -21,6 +21,7 @@ from fidkit.engine.native_encoder import NativeEncoder
 from fidkit.errors import UsageError
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.encoder import EncoderLayers, Run
+from fidkit.nn.layers import RMSNorm
 from fidkit.nn.rows import Rows
 from fidkit.reader import Reader
 
@@ -97,8 +98,10 @@ class Runner:
             ids_RP = F.pad(ids_RP, (0, room - ids_RP.shape[1], 0, 1), value=self.config.pad_token)
         return self.reader.encode_passages(ids_RP, lengths_R, self._run_alone)[:tokens]
 
-    def _run_alone(self, layers: EncoderLayers, x_XD: Tensor, rows: Rows) -> Tensor:
-        return self._run(layers, x_XD, replace(rows, alone=True))
+    def _run_alone(
+        self, layers: EncoderLayers, x_XD: Tensor, rows: Rows, norm: RMSNorm | None = None
+    ) -> Tensor:
+        return self._run(layers, x_XD, replace(rows, alone=True), norm)
 
     @torch.no_grad()
     def read(self, batch: Batch) -> Context:

@@ -115,17 +115,17 @@ class Kernels:
         """Attention [X, H, h] of each row to itself, of T; h is a multiple of 16.
 
         Args:
-            q_XHh: queries of all rows, T.
-            k_XHh: keys.
-            v_XHh: values.
+            q_XHh: queries of all rows, T; the heads of a vector stand together, vectors may lie apart.
+            k_XHh: keys, laid out as the queries.
+            v_XHh: values, too.
             starts: [R + 1] int64, where rows begin.
             bias_by_distance: [H, 2 S - 1] float32, S the longest row or more; `[h, S - 1 + key - query]`.
             out_XHh: where to write, if not to new memory; may be `q_XHh`.
         """
         _, H, h = q_XHh.shape
-        out = torch.empty_like(q_XHh) if out_XHh is None else out_XHh
+        out = q_XHh.new_empty(q_XHh.shape) if out_XHh is None else out_XHh
         self._library.fidkit_row_attention(
-            TYPES[q_XHh.dtype], *_at(q_XHh, k_XHh, v_XHh), H * h, *_at(out), H * h, *_at(starts),
+            TYPES[q_XHh.dtype], *_apart(q_XHh, k_XHh, v_XHh), *_apart(out), *_at(starts),
             len(starts) - 1, H, h, *_at(bias_by_distance), (bias_by_distance.shape[1] + 1) // 2, _threads(),
         )  # fmt: skip
         return out
@@ -151,8 +151,8 @@ class Kernels:
         """Lay cross keys and values [M, G, h] (T) of a question out as `decoder_step` reads them.
 
         Args:
-            keys: of all heads.
-            values: of all heads.
+            keys: of all heads; the heads of a vector stand together, vectors may lie apart.
+            values: laid out as the keys.
             to_keys: [G, room, h], room a multiple of `LANES` and at least `first` + M.
             to_values: the same.
             first: place of the first key, a multiple of `LANES`.
@@ -162,7 +162,7 @@ class Kernels:
         assert first + M <= to_keys.shape[1]
         skipped = first * h * keys.element_size()
         self._library.fidkit_pack_context(
-            TYPES[keys.dtype], *_at(keys, values), G * h, M, G, h, to_keys.shape[1],
+            TYPES[keys.dtype], *_apart(keys, values), M, G, h, to_keys.shape[1],
             *(at + skipped for at in _at(to_keys, to_values)), _threads(),
         )  # fmt: skip
 
@@ -188,6 +188,17 @@ def _at(*tensors: Tensor) -> list[int]:
         assert tensor.is_contiguous()
         assert tensor.device.type == "cpu"
     return [tensor.data_ptr() for tensor in tensors]
+
+
+def _apart(*vectors: Tensor) -> list[int]:
+    """Where vectors [X, heads, h] are, and how many values lie between one and the next."""
+    heads, h = vectors[0].shape[1:]
+    apart = max(vectors[0].stride(0), heads * h)  # the stride of a single vector may be anything
+    for tensor in vectors:
+        assert tensor.device.type == "cpu"
+        assert not tensor.numel() or tensor[:1].is_contiguous()
+        assert len(tensor) < 2 or tensor.stride(0) == apart
+    return [*(tensor.data_ptr() for tensor in vectors), apart]
 
 
 def _threads() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -72,14 +72,14 @@ class EncoderLayers(nn.Module):
         first.dropout, others.dropout = self.dropout, nn.Identity()
         return first, others
 
-    def forward(self, x_XD: Tensor, rows: Rows) -> Tensor:
-        """Encode the vectors [X, D] of `rows`, each row by itself."""
-        if not self.layers:
-            return x_XD
-        bias, x = self.bias(rows.longest), self.dropout(x_XD)
-        for layer in self.layers:
-            x = layer(x, rows, bias)
-        return x
+    def forward(self, x_XD: Tensor, rows: Rows, norm: RMSNorm | None = None) -> Tensor:
+        """Encode the vectors [X, D] of `rows`, each row by itself; `norm` is over what comes out."""
+        x = x_XD
+        if self.layers:
+            bias, x = self.bias(rows.longest), self.dropout(x)
+            for layer in self.layers:
+                x = layer(x, rows, bias)
+        return x if norm is None else norm(x)
 
     def bias(self, width: int) -> Tensor:
         """Relative bias [1, H, width, width]."""
@@ -106,8 +106,12 @@ class LiveEncoder(EncoderLayers):
         return self.last_dropout(self.norm(x))
 
 
-Run = Callable[[EncoderLayers, Tensor, Rows], Tensor]
-"""A way to run encoder layers over the vectors [X, D] of rows; `EncoderLayers.__call__` is the plain one."""
+class Run(Protocol):
+    """A way to run encoder layers over the vectors [X, D] of rows; `EncoderLayers.__call__` is plain."""
+
+    def __call__(
+        self, layers: EncoderLayers, x_XD: Tensor, rows: Rows, norm: RMSNorm | None = None, /
+    ) -> Tensor: ...
 
 
 class MemoryEncoder(nn.Module):

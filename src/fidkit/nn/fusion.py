@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from fidkit.batch import Context
 from fidkit.config import LiveAttention
@@ -116,14 +117,10 @@ def fuse(
         questions: B rows.
         question_in_context: what becomes of the question's vectors.
     """
-    B, row = len(questions.lengths), joined.rows.row_X
-    kept = torch.ones_like(row, dtype=torch.bool)
-    if question_in_context != "each":
-        kept = joined.token_X >= 0
-    if keep is not None:
-        before = torch.cat([row.new_zeros(1), kept.cumsum(0)])
-        kept = kept & (before[:-1] - before[joined.rows.starts[row]] < keep)
-    row, token, states = row[kept], joined.token_X[kept], joined.states_XD[kept]
+    row, token, states = joined.rows.row_X, joined.token_X, joined.states_XD
+    if question_in_context != "each" or keep is not None:
+        kept = _kept(joined, keep, question_in_context)
+        row, token, states = row[kept], token[kept], states[kept]
     question, passage = joined.question_R[row], joined.passage_R[row]
     if question_in_context == "once":
         own = questions.row_X
@@ -132,12 +129,24 @@ def fuse(
         none = torch.full_like(own, -1)
         passage, token = torch.cat([none, passage])[order], torch.cat([none, token])[order]
         question = torch.cat([own, question])[order]
-    counts = torch.bincount(question, minlength=B)
-    place = number_in_group(question)
-    M = int(counts.max())
+    counts = torch.bincount(question, minlength=len(questions.lengths))
+    of_questions = counts.tolist()
 
     def lay_out(values: Tensor, fill: int) -> Tensor:
-        out = values.new_full((B, M, *values.shape[1:]), fill)
-        return out.index_put((question, place), values)
+        # The vectors of a question stand together already; of a single question nothing has to move.
+        if len(of_questions) == 1:
+            return values[None]
+        return pad_sequence(values.split(of_questions), batch_first=True, padding_value=fill)
 
-    return Context(lay_out(states, 0), length_mask(counts, M), lay_out(passage, -1), lay_out(token, -1))
+    mask_BM = length_mask(counts, max(of_questions))
+    return Context(lay_out(states, 0), mask_BM, lay_out(passage, -1), lay_out(token, -1))
+
+
+def _kept(joined: Joined, keep: int | None, question_in_context: Literal["each", "once", "none"]) -> Tensor:
+    """[X], True for the vectors of rows that go into the context."""
+    row = joined.rows.row_X
+    kept = torch.ones_like(row, dtype=torch.bool) if question_in_context == "each" else joined.token_X >= 0
+    if keep is None:
+        return kept
+    before = torch.cat([row.new_zeros(1), kept.cumsum(0)])
+    return kept & (before[:-1] - before[joined.rows.starts[row]] < keep)
