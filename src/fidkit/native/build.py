@@ -80,7 +80,7 @@ def _compile(compiler: str, to: Path) -> None:
         raise BuildError(f"{compiler} took more than {_LONGEST_BUILD_S} s") from error
     if done.returncode:
         said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
-        raise BuildError(f"{compiler} failed: {said}")
+        raise BuildError(f"{compiler} failed: {said or f'exit status {done.returncode}'}")
 
 
 def _fingerprint(compiler: str) -> str:
