@@ -111,14 +111,14 @@ def test_activations_are_what_autograd_keeps(name: str, dtype: str, dropout: flo
     assert (1 - WITHIN) * decoder <= expected.decoder <= decoder
 
 
-def checkpointed(layers: EncoderLayers, x_XD: torch.Tensor, rows: Rows) -> torch.Tensor:
+def checkpointed(layers: EncoderLayers, x_XD: torch.Tensor, rows: Rows, norm=None) -> torch.Tensor:
     """The same layers; each keeps its input alone."""
     if not layers.layers or not x_XD.requires_grad:  # frozen layers keep nothing
-        return layers(x_XD, rows)
+        return layers(x_XD, rows, norm)
     bias, x = layers.bias(rows.longest), layers.dropout(x_XD)
     for layer in layers.layers:
         x = checkpoint(lambda x, layer=layer: layer(x, rows, bias), x, use_reentrant=True)
-    return x
+    return x if norm is None else norm(x)
 
 
 @pytest.mark.parametrize("live", [2, 4])
