@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from fidkit.corpus.layout import CATALOGUE, FORMAT_VERSION
 from fidkit.corpus.rows import Row
 from fidkit.corpus.sources import SourceFile
+from fidkit.disk import connect_to_read, is_damage
 from fidkit.errors import CorpusError, DataError
 from fidkit.types import Passage
 
@@ -95,7 +96,10 @@ class Catalogue:
                 f"{directory} {what}; expected a directory made by "
                 f"`fidkit corpus build SOURCE --to {directory}`"
             )
-        catalogue = cls(_connect_to_read(directory), directory)
+        try:
+            catalogue = cls(connect_to_read(directory / CATALOGUE), directory)
+        except sqlite3.DatabaseError as error:
+            raise _damaged(directory, error) from error
         try:
             if catalogue.lexical() is None:
                 raise CorpusError(
@@ -126,7 +130,7 @@ class Catalogue:
                 connection.execute(table)
         except sqlite3.DatabaseError as error:
             connection.close()
-            if _is_damage(error):
+            if is_damage(error):
                 raise _damaged(directory, error) from error
             raise
         except CorpusError:
@@ -150,7 +154,7 @@ class Catalogue:
         except sqlite3.DatabaseError as error:
             if "no such table" in str(error):
                 return {}
-            if _is_damage(error):
+            if is_damage(error):
                 raise _damaged(self.directory, error) from error
             raise
         version = int(meta.get("format_version", FORMAT_VERSION))
@@ -278,27 +282,6 @@ class Catalogue:
 def _passage(record: tuple[int, str, str, str, str, int | None, int | None]) -> tuple[int, Passage]:
     row, key, title, text, name, start, end = record
     return row, Passage(key, title, text, name if start is None else f"{name}:{start}-{end}")
-
-
-def _connect_to_read(directory: Path) -> sqlite3.Connection:
-    uri = (directory / CATALOGUE).resolve().as_uri()
-    last: sqlite3.Error | None = None
-    # A log needs a place to write. Where there is none nobody writes, so SQLite may do without it.
-    for mode in ("mode=ro", "mode=ro&immutable=1"):
-        connection = sqlite3.connect(
-            f"{uri}?{mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=10
-        )
-        try:
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-            return connection
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            last = error
-    raise _damaged(directory, last) from last
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    return any(sign in str(error) for sign in ("not a database", "malformed"))
 
 
 def _damaged(directory: Path, error: sqlite3.Error | None) -> CorpusError:

@@ -14,7 +14,6 @@ before it everything new is invisible and swept by the next build, after it noth
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
@@ -23,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fidkit.disk import held
 from fidkit.errors import CorpusError
 from fidkit.home import home
 
@@ -86,22 +86,9 @@ def writer_lock(directory: Path) -> Iterator[None]:
     Raises:
         CorpusError: somebody else is writing, or the directory is read-only.
     """
-    try:
-        descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise CorpusError(
-            f"{directory}: can't be written ({error.strerror}); check its permissions"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    busy = "another process is building this corpus; wait until it is done, or build into another directory"
+    with held(directory / LOCK, CorpusError, busy):
         yield
-    except BlockingIOError as error:
-        raise CorpusError(
-            f"{directory}: another process is building this corpus; wait until it is done, "
-            "or build into another directory"
-        ) from error
-    finally:
-        os.close(descriptor)
 
 
 def sweep(directory: Path, keep: str | None) -> None:

@@ -15,7 +15,6 @@ A file that the manifest doesn't name is either such a shard that was not commit
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -23,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fidkit.disk import held
 from fidkit.errors import MemoryStoreError
 
 FORMAT_VERSION = 1
@@ -60,20 +60,13 @@ def writer_lock(directory: Path) -> Iterator[None]:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise MemoryStoreError(
             f"{directory}: can't be written ({error.strerror}); check its permissions"
         ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    busy = "another process is building this memory; wait until it is done, or end it"
+    with held(directory / LOCK, MemoryStoreError, busy):
         yield
-    except BlockingIOError as error:
-        raise MemoryStoreError(
-            f"{directory}: another process is building this memory; wait until it is done, or end it"
-        ) from error
-    finally:
-        os.close(descriptor)
 
 
 def sync(path: Path) -> None:

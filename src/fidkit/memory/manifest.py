@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from fidkit.disk import connect_to_read, is_damage
 from fidkit.errors import MemoryStoreError
 from fidkit.memory.index import Index
 from fidkit.memory.layout import FORMAT_VERSION, MANIFEST
@@ -121,7 +122,14 @@ class Manifest:
         """
         if not (directory / MANIFEST).is_file():
             raise _absent(directory)
-        return cls(_connect_to_read(directory), directory)
+        try:
+            connection = connect_to_read(directory / MANIFEST)
+        except sqlite3.DatabaseError as error:
+            raise _damaged(directory, error) from error
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+            connection.close()
+            raise _absent(directory)
+        return cls(connection, directory)
 
     @classmethod
     def for_writing(cls, directory: Path) -> Manifest:
@@ -144,7 +152,7 @@ class Manifest:
                 connection.execute(table)
         except sqlite3.DatabaseError as error:
             connection.close()
-            if _is_damage(error):
+            if is_damage(error):
                 raise _damaged(directory, error) from error
             raise
         except MemoryStoreError:
@@ -343,32 +351,9 @@ class Manifest:
             except sqlite3.ProgrammingError as error:
                 raise MemoryStoreError(f"{self.directory}: this memory was closed; open it again") from error
             except sqlite3.DatabaseError as error:
-                if _is_damage(error):
+                if is_damage(error):
                     raise _damaged(self.directory, error) from error
                 raise
-
-
-def _connect_to_read(directory: Path) -> sqlite3.Connection:
-    uri = (directory / MANIFEST).resolve().as_uri()
-    last: sqlite3.Error | None = None
-    # A log needs a place to write. Where there is none nobody writes, so SQLite may do without it.
-    for mode in ("mode=ro", "mode=ro&immutable=1"):
-        connection = sqlite3.connect(
-            f"{uri}?{mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=10
-        )
-        try:
-            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
-                return connection
-            connection.close()
-            raise _absent(directory)
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            last = error
-    raise _damaged(directory, last) from last
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    return any(sign in str(error) for sign in ("not a database", "malformed"))
 
 
 def _absent(directory: Path) -> MemoryStoreError:
