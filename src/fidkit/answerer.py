@@ -63,7 +63,7 @@ class Answerer:
         name: str = "READER",
         stored: bool = True,
     ) -> None:
-        self.corpus, self.runner, self.name = corpus, Runner(reader, precision), name
+        self.corpus, self.runner = corpus, Runner(reader, precision)
         self.cache = corpus.token_cache(tokenizer_of(reader).fingerprint)
         self.memory = memory_of(corpus, reader, name) if stored else None
 
@@ -327,7 +327,7 @@ def _cut(question: QuestionTokens, config: ReaderConfig) -> tuple[str, ...]:
 def _not_stored(encoded: int, passages: int, memory: MemoryStore) -> tuple[str, ...]:
     return (
         f"{encoded} of {passages} passages have no stored memory and were encoded now; "
-        f"`fidkit memory build {memory.directory} --reader {memory.info.reader}` stores it",
+        f"`fidkit memory build {memory.directory} --reader {memory.reader}` stores it",
     )
 
 

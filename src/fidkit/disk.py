@@ -1,4 +1,4 @@
-"""What directories of ours share: one writer at a time, and SQLite files that many read."""
+"""What directories of ours share: one writer at a time, safe files, and SQLite that many read."""
 
 from __future__ import annotations
 
@@ -32,6 +32,15 @@ def held(lock: Path, error: type[FidkitError], busy: str) -> Iterator[None]:
         yield
     except BlockingIOError as problem:
         raise error(f"{lock.parent}: {busy}") from problem
+    finally:
+        os.close(descriptor)
+
+
+def sync(path: Path) -> None:
+    """Force a file, or the entries of a directory, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fidkit.disk import held
+from fidkit.disk import held, sync
 from fidkit.errors import CorpusError
 from fidkit.home import home
 
@@ -105,11 +105,7 @@ def sweep(directory: Path, keep: str | None) -> None:
 def sync_directory(directory: Path) -> None:
     """Force the files of a directory and its entries to the disk."""
     for path in (*directory.iterdir(), directory, directory.parent):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path)
 
 
 @contextmanager

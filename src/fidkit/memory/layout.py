@@ -15,14 +15,13 @@ A file that the manifest doesn't name is either such a shard that was not commit
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fidkit.disk import held
+from fidkit.disk import held, sync
 from fidkit.errors import MemoryStoreError
 
 FORMAT_VERSION = 1
@@ -67,15 +66,6 @@ def writer_lock(directory: Path) -> Iterator[None]:
     busy = "another process is building this memory; wait until it is done, or end it"
     with held(directory / LOCK, MemoryStoreError, busy):
         yield
-
-
-def sync(path: Path) -> None:
-    """Force a file, or the entries of a directory, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def put_in_place(part: Path, final: Path) -> None:

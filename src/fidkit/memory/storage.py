@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
+from fidkit.disk import sync
 from fidkit.errors import UsageError
-from fidkit.memory.layout import PART, SHARD, SUFFIX, put_in_place, sync
+from fidkit.memory.layout import PART, SHARD, SUFFIX, put_in_place
 
 # Well below the usual limit of 1,024 open files of a process.
 _MOST_OPEN = 128

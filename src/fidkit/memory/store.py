@@ -161,6 +161,11 @@ class MemoryStore:
         return self._meta.fingerprint
 
     @property
+    def reader(self) -> str:
+        """Name or path of the reader that it was built with."""
+        return self._meta.reader
+
+    @property
     def info(self) -> MemoryInfo:
         """What is there now."""
         meta, shards = self._manifest.meta() or self._meta, self._manifest.shards()
