@@ -113,6 +113,18 @@ def test_joining_finds_passages_by_id_and_by_answer() -> None:
     assert join_passages(own, {}, {}, verbatim=False) == replace(joined, ranked=(TEA, PASSAGES[0]))
 
 
+def test_joining_does_not_go_through_the_whole_corpus() -> None:
+    class Large(dict):
+        def keys(self):
+            raise AssertionError("every passage was looked at")
+
+        __iter__ = items = values = keys
+
+    asked = Question("q", "who?", ("Robert Fortune",), positive_ids=("p3",), passages=(PASSAGES[0],))
+    joined = join_passages(asked, Large({p.id: p for p in PASSAGES}), {}, verbatim=True)
+    assert joined == TrainingQuestion("who?", ("Robert Fortune",), (TEA,), (PASSAGES[0],))
+
+
 def test_verbatim_drops_what_is_not_written_and_trains_on_what_is() -> None:
     by_id = {p.id: p for p in PASSAGES}
     asked = Question("q", "who?", ("robert FORTUNE", "Bob"), "Bob", positive_ids=("p3", "p1"))

@@ -157,8 +157,10 @@ def join_passages(
 ) -> TrainingQuestion | None:
     """A question with its passages; None where it has no answer, or none word for word if that is asked."""
     listed = question.passages or tuple(passages[i] for i in ranked.get(question.id, ()) if i in passages)
-    known = {**{p.id: p for p in listed}, **passages}
-    positives = tuple(known[i] for i in question.positive_ids if i in known)
+    # Not one table of both: of a large corpus it would be copied for every question.
+    own = {p.id: p for p in listed}
+    found = (passages.get(i) or own.get(i) for i in question.positive_ids)
+    positives = tuple(p for p in found if p is not None)
     if not question.positive_ids:
         positives = tuple(p for p in listed if any(holds(p, a) for a in question.answers))
     targets = (question.target,) if question.target else question.answers
