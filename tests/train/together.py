@@ -24,6 +24,7 @@ def main() -> None:
             trainer.train_step()
         trainer.save()
         trainer.checkpoints.finish()
+    trainer.group.leave()
 
 
 if __name__ == "__main__":

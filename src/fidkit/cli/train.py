@@ -76,6 +76,7 @@ def _run(recipe: Recipe) -> None:
 
         trainer = Trainer(recipe, show)
         trainer.run()
+        trainer.group.leave()
     if trainer.group.leads:  # once, however many processes train
         # Without development questions there is no best.
         print(f"{recipe.output}/{'best' if recipe.evaluation.files else 'last'}")

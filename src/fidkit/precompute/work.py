@@ -240,7 +240,7 @@ def batches(lengths: Sequence[int], tokens: int) -> list[range]:
 def _prepared(unit: Unit, made: Sequence[range]) -> Iterator[tuple[range, tuple[Tensor, Tensor]]]:
     """Batches with their rows, some ahead.
 
-    Between two products this thread shares its core with the one that writes, and one batch takes five times as
+    Between two products this thread shares its core with the one that writes, and a batch takes five times as
     long as it does here.
     """
     for begin in range(0, len(made), _AHEAD):

@@ -59,6 +59,16 @@ class Group:
         if self.size > 1:
             distributed.barrier()
 
+    def leave(self) -> None:
+        """End the group, once all processes are here; the last thing that a process does.
+
+        A process that ends with a message of its own still under way is aborted by torch, and torchrun then
+        stops the others, one of which may be saving (github.com/pytorch/pytorch/pull/179291).
+        """
+        if self.size > 1:
+            distributed.barrier()
+            distributed.destroy_process_group()
+
     def gather(self, value: T) -> list[T]:
         """The value of each process, by rank."""
         if self.size == 1:

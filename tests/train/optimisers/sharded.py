@@ -58,6 +58,7 @@ def main(path: str) -> None:
                 found[f"{kind}, {name}"] = str(error)
     if distributed.get_rank() == 0:
         torch.save(found, path)
+    distributed.barrier()  # a process whose messages are still under way is aborted at its end
     distributed.destroy_process_group()
 
 
