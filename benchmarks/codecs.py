@@ -6,7 +6,7 @@ A corpus of the gold passages of the development questions and of some others ge
 `fidkit memory build` makes it, and the questions are answered with their gold passage from it. The error is
 that of what the store gives, relative to the memory in float32: the root of the mean square of the
 difference over that of the memory. Rows go to benchmarks/results/codecs.jsonl; `python benchmarks/render.py`
-renders them into docs/memory.md.
+renders them into docs/lumen.md.
 """
 
 from __future__ import annotations

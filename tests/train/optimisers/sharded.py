@@ -3,11 +3,12 @@
 import sys
 
 import torch
-from torch import distributed, nn
+from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
 from fidkit.errors import ConfigError
+from fidkit.train.group import Group
 from fidkit.train.optimisers import Adafactor, AdamW, ScaledAdamW
 
 MAKE = {
@@ -45,7 +46,7 @@ def train(kind: str, shard) -> list[torch.Tensor]:
 
 
 def main(path: str) -> None:
-    distributed.init_process_group("gloo")
+    group = Group.join()
     mesh = init_device_mesh("cpu", (2,))
     found: dict = {}
     for kind in MAKE:
@@ -56,10 +57,9 @@ def main(path: str) -> None:
                 )
             except ConfigError as error:
                 found[f"{kind}, {name}"] = str(error)
-    if distributed.get_rank() == 0:
+    if group.leads:
         torch.save(found, path)
-    distributed.barrier()  # a process whose messages are still under way is aborted at its end
-    distributed.destroy_process_group()
+    group.leave()
 
 
 if __name__ == "__main__":
