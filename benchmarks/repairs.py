@@ -20,23 +20,24 @@ GOAL = 95
 """Per cent of the original's F1 that should be back ..."""
 FROM = 10
 """... after this share of its steps, per cent."""
-USUAL = (2, 1)
-"""K and key/value heads of readers that need no more words."""
-SHAPE = ("every", "kv_heads", "origin")
+USUAL = (2, 1, "svd")
+"""K and key/value heads of readers that need no more words, and how these were merged."""
+SHAPE = ("every", "kv_heads", "origin", "kv_heads_from")
 
 
 def conversions(rows: Rows) -> str:
     """Readers just converted, beside the original."""
-    of_shape = {(row["every"], row["kv_heads"], row["origin"]): row for row in _of(rows, "converted")}
+    of_shape = {tuple(row[key] for key in SHAPE): row for row in _of(rows, "converted")}
     if not of_shape:
         return NOTHING
     names = datasets(rows)
     header = [f"{name}: {words}" for name in names for words in MEASURES.values()]
     lines = [line("cross-attention", "key/value heads", *header), rule(2 + len(header))]
-    for (every, heads, origin), row in of_shape.items():
+    for (every, heads, origin, heads_from), row in of_shape.items():
         layers = f"last layer of {every}, {origin}" if every > 1 else "every layer"
+        merged = "all" if heads is None else f"{heads}, {heads_from}"
         cells = [spread([row[name][measure]], seeds=False) for name in names for measure in MEASURES]
-        lines.append(line(layers, "all" if heads is None else str(heads), *cells))
+        lines.append(line(layers, merged, *cells))
     return "\n".join([*lines, "", _about(rows, of_shape.values())])
 
 
@@ -137,9 +138,12 @@ def _groups(trained: Rows) -> dict[tuple[str, int], Rows]:
 
 def _shape(row: dict[str, Any]) -> str:
     """In words, where it is not the usual one or the original's."""
-    if row["way"] == "continued" or (row["every"], row["kv_heads"]) == USUAL:
+    if row["way"] == "continued" or (row["every"], row["kv_heads"], row["kv_heads_from"]) == USUAL:
         return ""
-    return f" (K = {row['every']}, {row['kv_heads'] or 'all'} key/value heads)"
+    merged = (
+        f", by their {row['kv_heads_from']}" if row["kv_heads"] and row["kv_heads_from"] == "mean" else ""
+    )
+    return f" (K = {row['every']}, {row['kv_heads'] or 'all'} key/value heads{merged})"
 
 
 def _of(rows: Rows, way: str) -> Rows:

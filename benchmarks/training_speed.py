@@ -18,6 +18,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from fidkit.reader import Reader
 from fidkit.systems import TINY_VOCABULARY
 from fidkit.tokens import Tokenizer
 from fidkit.train.questions import read_ranked
+from fidkit.train.start import slow_precision
 from fidkit.types import Passage
 
 PADDED_TO = 256
@@ -160,7 +162,7 @@ def measure(
         yield {
             "system": step.name,
             "config": step.config.model_dump(mode="json"),
-            "dtype": "bfloat16 autocast",
+            "dtype": "bfloat16 autocast" if step.bf16 else "float32",
             "dropout": step.dropout,
             "row_tokens": [sum(each) for each in lengths],
             "longest_row": [max(each) for each in lengths],
@@ -172,10 +174,17 @@ def measure(
 
 
 def _step(name: str, options: argparse.Namespace, device: torch.device) -> Step:
-    config = _config(options.size, "fid" if name in PEERS else name)
+    config, step = _config(options.size, "fid" if name in PEERS else name), OurStep
     if name in PEERS:
-        return PeerStep(name, config, device, options.dropout, PEERS[name])
-    return OurStep(name, config, device, options.dropout)
+        step = partial(PeerStep, width=PEERS[name])
+    made = step(name, config, device, options.dropout)
+    made.bf16 = (options.precision or usual_precision(device)) == "bf16"
+    return made
+
+
+def usual_precision(device: torch.device) -> str:
+    """What a person would train with there."""
+    return "float32" if slow_precision("bf16", device) else "bf16"
 
 
 # The loss
@@ -250,6 +259,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=1, help="questions a step")
     parser.add_argument("--passages", type=int, default=20)
     parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument(
+        "--precision", choices=("bf16", "float32"), help="of products; bf16 unless the CPU is slow in it"
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--curve-steps", type=int, default=30, help="0 leaves the curve out")
     parser.add_argument("--curve-passages", type=int, default=10)

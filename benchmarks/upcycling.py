@@ -33,8 +33,8 @@ ORIGINAL_RECIPES = ("pocket.toml", "pocket-retrieved.toml")
 WAYS = {"uptrained": "uptrain.toml", "distilled": "distil.toml", "continued": "uptrain.toml"}
 PLAN = {"uptrained": (5, 10), "distilled": (10,), "continued": (10,)}
 """Per cent of the original's steps."""
-STAGE = {"questions": 12, "passages": 2}
-"""Of a step: so small that nine runs take an hour of one CPU core."""
+STAGE = {"questions": 28, "passages": 1, "auxiliary": 1.0}
+"""Of a step, as most of the original's were: readers are judged by reading one passage."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,27 @@ class Shape:
     every: int = 1
     kv_heads: int | None = None
     origin: Literal["own", "mean"] = "own"
+    kv_heads_from: Literal["svd", "mean"] = "svd"
 
     @property
     def name(self) -> str:
-        return f"{self.every}-{self.kv_heads or 'all'}"
+        return f"{self.every}-{self.kv_heads or 'all'}" + ("-mean" if self.kv_heads_from == "mean" else "")
 
     @property
     def knobs(self) -> Knobs:
         return Knobs(
-            cross_attention_every=self.every, cross_attention_from=self.origin, kv_heads=self.kv_heads
+            cross_attention_every=self.every,
+            cross_attention_from=self.origin,
+            kv_heads=self.kv_heads,
+            kv_heads_from=self.kv_heads_from,
         )
 
 
 UPCYCLED = Shape(every=2, kv_heads=1)
-SHAPES = (Shape(), Shape(2), Shape(2, origin="mean"), Shape(1, 1), UPCYCLED, Shape(2, 1, "mean"))
+SHAPES = (
+    Shape(), Shape(2), Shape(2, origin="mean"), Shape(1, 2), Shape(1, 1), Shape(1, 1, kv_heads_from="mean"),
+    UPCYCLED, Shape(2, 1, kv_heads_from="mean"),
+)  # fmt: skip
 """That are judged without any training."""
 
 
@@ -77,7 +84,7 @@ class Run:
 
 def plan(options: argparse.Namespace) -> Iterator[Run]:
     """All conversions, then seed after seed, so that those that are done are complete."""
-    upcycled = Shape(options.every, options.kv_heads or None)
+    upcycled = Shape(options.every, options.kv_heads or None, kv_heads_from=options.kv_heads_from)
     yield from map(Run, dict.fromkeys((*SHAPES, upcycled)))
     for seed, way in itertools.product(options.seeds, options.ways):
         shape = Shape() if way == "continued" else upcycled
@@ -94,6 +101,7 @@ def main() -> None:
     parser.add_argument("--percents", nargs="*", type=int, help="of the original's steps, for all ways")
     parser.add_argument("--every", type=int, default=UPCYCLED.every, help="K of the reader to repair")
     parser.add_argument("--kv-heads", type=int, default=UPCYCLED.kv_heads, help="of it; 0 keeps all")
+    parser.add_argument("--kv-heads-from", choices=["svd", "mean"], default=UPCYCLED.kv_heads_from)
     parser.add_argument("--set", nargs="*", default=[], help="changes of the recipes, key=value")
     parser.add_argument("--limit", type=int, help="questions of each dataset; all unless given")
     parser.add_argument("--runs", type=Path, default=Path("runs/upcycling"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import summaries
+import torch
 import training_speed
 
 from fidkit.bench.rows import read
@@ -52,6 +53,22 @@ def test_every_system_has_its_row_and_the_losses_are_equal(data: Path, tmp_path:
     table = summaries.training_speed([*systems, curve])
     assert all(summaries.TRAINED[row["system"]] in table for row in systems)
     assert "4 steps" in table
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", "float32"), ("bf16", "bfloat16 autocast")])
+def test_products_are_as_asked_for(data: Path, tmp_path: Path, precision: str, dtype: str) -> None:
+    *systems, _ = run(data, tmp_path, "--systems", "fid", "hf-256", "--precision", precision)
+    assert [row["dtype"] for row in systems] == [dtype, dtype]
+    step = training_speed._step(
+        "fid",
+        training_speed._parser().parse_args(
+            ["--data", str(data), "--size", "tiny", "--precision", precision]
+        ),
+        torch.device("cpu"),
+    )
+    with step._autocast():
+        made = torch.nn.functional.linear(torch.ones(2, 2), torch.ones(2, 2))
+    assert made.dtype == (torch.float32 if precision == "float32" else torch.bfloat16)
 
 
 def test_too_few_questions_are_said(data: Path, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_the_shares_are_of_the_original_s_steps(start, monkeypatch: pytest.Monke
 def row(way: str, percent: int, seed: int, f1: float, *, every: int = 2) -> dict[str, Any]:
     scores = {"n": 10, "em": f1 / 2, "f1": f1, "log_likelihood": -100 / f1}
     return {
-        "way": way, "percent": percent, "seed": seed, "every": every, "origin": "own",
+        "way": way, "percent": percent, "seed": seed, "every": every, "origin": "own", "kv_heads_from": "svd",
         "kv_heads": None if every == 1 else 1, "steps": 39 * percent, "questions": 12, "passages": 2,
         "cpu_seconds": 60.0, "command": "typed", "hardware": {"cpu": "a CPU"},
         "squad": scores, "newwiki": scores,
@@ -123,10 +123,15 @@ def test_other_shapes_have_lines_of_their_own() -> None:
     kept = {"kv_heads": None}
     rows = [*CONVERTED, {**row("converted", 0, 0, 20.0), **kept}, row("uptrained", 10, 1, 30.0)]
     rows.append({**row("uptrained", 20, 1, 39.0), **kept})
+    mean = {"kv_heads_from": "mean"}
+    rows += [{**row("converted", 0, 0, 0.5), **mean}, {**row("uptrained", 10, 1, 10.0), **mean}]
     text = repairs.repairs(rows)
     assert "| just converted | 0 | 1.00 |" in text
     assert "| just converted (K = 2, all key/value heads) | 0 | 10.00 |" in text
     assert "| uptraining (K = 2, all key/value heads) | 20 % (780) | 19.50 |" in text
+    assert "| just converted (K = 2, 1 key/value heads, by their mean) | 0 | 0.25 |" in text
+    assert "| last layer of 2, own | all | 10.00 |" in repairs.conversions(rows)
+    assert "| last layer of 2, own | 1, mean | 0.25 |" in repairs.conversions(rows)
     (em, *_) = repairs.panels(rows)
     assert em["lines"]["uptraining (K = 2, all key/value heads)"] == [(0, [10.0]), (20, [19.5])]
 

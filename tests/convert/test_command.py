@@ -33,7 +33,7 @@ def test_another_shape(t5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert (config.cross_attention_every, config.kv_heads, config.live) == (4, (1, 1), 1)
     said = capsys.readouterr().err.splitlines()
     assert sum(line.startswith("dropped decoder.layers.") for line in said) == 3 * 5
-    assert any("averaged the heads" in line for line in said)
+    assert any("merged the heads" in line for line in said)
 
 
 def test_lumen_with_a_memory_encoder_of_its_own_that_reranks(

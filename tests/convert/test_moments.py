@@ -50,16 +50,25 @@ def test_nothing_asked_nothing_changed() -> None:
     assert all(torch.equal(t, found.tensors[name]) for name, t in given.tensors.items())
 
 
-def test_dropped_layers_lose_theirs_and_merged_heads_have_the_mean() -> None:
-    given, found, reader = carried(random_reader(FID), cross_attention_every=2, kv_heads=2)
+@pytest.mark.parametrize("way", ["mean", "svd"])
+def test_dropped_layers_lose_theirs_and_merged_heads_have_the_mean(way: str) -> None:
+    given, found, reader = carried(random_reader(FID), cross_attention_every=2, kv_heads=2, kv_heads_from=way)
     assert found.tensors.keys() == dict(reader.named_parameters()).keys()
     assert_fits(found, reader)
     for name in ("self_attention.key", "cross_attention.value"):
-        old = given.tensors[f"decoder.layers.3.{name}.weight"].view(2, 2, 6, 16)
-        wanted = ((old[:, 0] + old[:, 1]) / 2).reshape(12, 16)
-        torch.testing.assert_close(found.tensors[f"decoder.layers.3.{name}.weight"], wanted)
-    kept = "decoder.layers.3.cross_attention.query.weight"
-    assert torch.equal(found.tensors[kept], given.tensors[kept])
+        wanted = given.tensors[f"decoder.layers.3.{name}.weight"].view(2, 2, 6, 16).mean(1)
+        if way == "svd":
+            wanted = wanted.mean(1, keepdim=True).expand(2, 6, 16)
+        torch.testing.assert_close(found.tensors[f"decoder.layers.3.{name}.weight"], wanted.reshape(12, 16))
+    query, out = (f"decoder.layers.3.cross_attention.{name}.weight" for name in ("query", "out"))
+    if way == "mean":
+        assert torch.equal(found.tensors[query], given.tensors[query])
+        assert torch.equal(found.tensors[out], given.tensors[out])
+        return
+    of_heads = given.tensors[query].view(4, 6, 16).mean(1, keepdim=True).expand(4, 6, 16)
+    torch.testing.assert_close(found.tensors[query], of_heads.reshape(24, 16))
+    of_heads = given.tensors[out].view(16, 4, 6).mean(2, keepdim=True).expand(16, 4, 6)
+    torch.testing.assert_close(found.tensors[out], of_heads.reshape(16, 24))
 
 
 def test_the_mean_of_dropped_layers_is_that_of_their_moments() -> None:

@@ -211,37 +211,6 @@ def test_no_live_layers_put_the_question_once_into_the_context() -> None:
     assert len(notes.remarks) == 1
 
 
-@pytest.mark.parametrize("heads", [1, 2, 4])
-def test_heads_are_averaged_group_by_group(heads: int) -> None:
-    fid = random_reader(FID)
-    reader, notes = reshape(fid, kv_heads=heads)
-    assert reader.config.kv_heads == (heads, heads)
-    expected_names = {
-        f"decoder.layers.{n}.{kind}_attention.{m}.weight"
-        for n in range(4) for kind in ("self", "cross") for m in ("key", "value")
-    }  # fmt: skip
-    assert set(notes.averaged) == (set() if heads == 4 else expected_names)
-    source, found = parameters(fid), parameters(reader)
-    for name in expected_names:
-        parts = source[name].view(4, 6, 16)
-        groups = [sum(parts[g * 4 // heads : (g + 1) * 4 // heads]) * heads / 4 for g in range(heads)]
-        torch.testing.assert_close(found[name], torch.cat(groups))
-
-
-@quick
-@given(examples=questions())
-def test_averaging_equal_heads_changes_nothing(examples) -> None:
-    fid = random_reader(FID)
-    with torch.no_grad():
-        for name, p in fid.named_parameters():
-            if "decoder" in name and name.endswith(("key.weight", "value.weight")):
-                # Heads 0 = 1 and 2 = 3.
-                p.view(2, 2, 6, 16)[:, 1] = p.view(2, 2, 6, 16)[:, 0]
-    shared, _ = reshape(fid, kv_heads=2)
-    batch = batch_of(examples)
-    torch.testing.assert_close(shared(batch).logits, fid(batch).logits, atol=1e-5, rtol=1e-5)
-
-
 def test_all_at_once_and_on() -> None:
     fido, _ = reshape(random_reader(FID), cross_attention_every=2, kv_heads=2, live_layers=2)
     smaller, notes = reshape(fido, cross_attention_every=4, kv_heads=1, live_layers=1)

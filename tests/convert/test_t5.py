@@ -66,7 +66,7 @@ def test_export_then_import_is_the_identity(config, tmp_path: Path) -> None:
     again, notes = import_t5(exported(reader, tmp_path))
     assert equal(reader, again)
     assert again.config == reader.config
-    assert notes.dropped == notes.averaged == notes.copied == ()
+    assert notes.dropped == notes.merged == notes.copied == ()
     assert not again.training
 
 

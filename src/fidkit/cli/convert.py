@@ -24,6 +24,13 @@ class Origin(StrEnum):
     MEAN = "mean"
 
 
+class Merging(StrEnum):
+    """What a key/value head that stands for several is made of."""
+
+    SVD = "svd"
+    MEAN = "mean"
+
+
 class Layout(StrEnum):
     """What a checkpoint is written as."""
 
@@ -56,9 +63,15 @@ def convert(
     kv_heads: Annotated[
         int | None,
         typer.Option(
-            metavar="G", help="Key/value heads of the decoder, averaged from those there.", show_default=False
+            metavar="G", help="Key/value heads of the decoder, merged from those there.", show_default=False
         ),
     ] = None,
+    kv_heads_from: Annotated[
+        Merging,
+        typer.Option(
+            help="What a merged head has: the most that the old ones can share (svd), or their mean."
+        ),
+    ] = Merging.SVD,
     live_layers: Annotated[
         str | None,
         typer.Option(
@@ -119,6 +132,7 @@ def convert(
         cross_attention_from=cross_attention_from.value,
         decoder=None if decoder is None else decoder_stack(decoder),
         kv_heads=kv_heads,
+        kv_heads_from=kv_heads_from.value,
         live_layers=live_layers,
         memory_encoder=None if memory_encoder is None else load(memory_encoder)[0],
         rerank=rerank,

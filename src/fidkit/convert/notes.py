@@ -11,20 +11,20 @@ class Notes:
 
     Attributes:
         dropped: tensors that the result has no place for.
-        averaged: tensors whose key or value heads were averaged group by group.
+        merged: tensors whose key or value heads became fewer, group by group.
         copied: tensors that are copies of another one of the result.
         remarks: whatever else to know, a sentence each.
     """
 
     dropped: tuple[str, ...] = ()
-    averaged: tuple[str, ...] = ()
+    merged: tuple[str, ...] = ()
     copied: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
     def __add__(self, other: Notes) -> Notes:
         return Notes(
             self.dropped + other.dropped,
-            self.averaged + other.averaged,
+            self.merged + other.merged,
             self.copied + other.copied,
             self.remarks + other.remarks,
         )
@@ -32,8 +32,8 @@ class Notes:
     def lines(self) -> list[str]:
         """The notes as lines for a person."""
         said = [f"dropped {name}" for name in self.dropped]
-        if self.averaged:
-            said.append(f"averaged the heads of {len(self.averaged)} key and value matrices")
+        if self.merged:
+            said.append(f"merged the heads of {len(self.merged)} key and value matrices")
         if self.copied:
             said.append(f"copied {len(self.copied)} tensors of the encoder")
         return [*said, *self.remarks]

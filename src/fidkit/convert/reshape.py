@@ -1,6 +1,6 @@
 """A reader's weights in another shape: fewer cross-attention layers, fewer key/value heads, a split encoder.
 
-What the new shape has no place for is dropped, heads that become one are averaged (GQA), and the encoder's
+What the new shape has no place for is dropped, heads become one (`fidkit.convert.heads`), and the encoder's
 first layers become the memory and the question encoder (LUMEN), or those of another reader the memory
 encoder. Scores start at zero. A reshaped reader wants a little training.
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from fidkit import checkpoint
 from fidkit.config import ReaderConfig, RerankConfig, StackConfig
 from fidkit.convert.grow import grow_decoder
+from fidkit.convert.heads import Way, merge_heads
 from fidkit.convert.memory import take_memory_encoder
 from fidkit.convert.notes import Notes
 from fidkit.errors import CheckpointError, ConfigError
@@ -42,7 +43,9 @@ class Knobs(TypedDict, total=False):
         cross_attention_every: keep cross-attention in every K-th decoder layer only.
         cross_attention_from: what a layer that keeps it has for it: its `own`, which is the nearest trained
             one; or the `mean` of its own and those that were dropped below it.
-        kv_heads: key/value heads of the decoder; heads that become one are averaged.
+        kv_heads: key/value heads of the decoder; neighbouring heads become one.
+        kv_heads_from: what that one has: what `svd` finds that they can share, or their `mean`; see
+            `fidkit.convert.heads`.
         live_layers: encoder layers that run per question, as a number or a proportion such as `"1/3"`; the
             others become memory and question encoder.
         memory_encoder: a reader whose encoder becomes the memory encoder.
@@ -53,6 +56,7 @@ class Knobs(TypedDict, total=False):
     cross_attention_every: int | None
     cross_attention_from: Literal["own", "mean"] | None
     kv_heads: int | None
+    kv_heads_from: Way | None
     live_layers: int | str | Fraction | None
     memory_encoder: Reader | None
     rerank: RerankConfig | None
@@ -94,7 +98,7 @@ def reshape_weights(
         config, weights, more = _keep_cross_attention(config, weights, every, mean=mean)
         notes += more
     if (heads := knobs.get("kv_heads")) is not None:
-        config, weights, more = _average_heads(config, weights, heads)
+        config, weights, more = merge_heads(config, weights, heads, knobs.get("kv_heads_from") or "svd")
         notes += more
     if (stack := knobs.get("decoder")) is not None:
         config, weights, more = grow_decoder(config, weights, stack)
@@ -143,24 +147,6 @@ def _mean_of_group(config: ReaderConfig, weights: Weights, name: str, every: int
     group = range(int(layer[1]) + 1 - every, int(layer[1]) + 1)
     names = [f"decoder.layers.{n}.{layer[2]}" for n in group if config.cross_layers[n]]
     return torch.stack([weights[n] for n in names if n in weights]).mean(0)
-
-
-def _average_heads(config: ReaderConfig, weights: Weights, heads: int) -> tuple[ReaderConfig, Weights, Notes]:
-    """Mean of the neighbouring heads that become one, as neighbouring query heads will share it."""
-    new = config.replace(self_kv_heads=heads, cross_kv_heads=heads)
-    weights, averaged = dict(weights), []
-    for kind, before in zip(("self", "cross"), config.kv_heads, strict=True):
-        if before % heads:
-            raise ConfigError(
-                f"{heads} key/value heads must divide the {before} that {kind}-attention has now; "
-                f"choose one of {[n for n in range(1, before + 1) if before % n == 0]}"
-            )
-        pattern = re.compile(rf"decoder\.layers\.\d+\.{kind}_attention\.(key|value)\.weight")
-        for name in filter(pattern.fullmatch, list(weights) if before != heads else []):
-            grouped = weights[name].unflatten(0, (heads, before // heads, config.decoder.head_width))
-            weights[name] = grouped.mean(1).flatten(0, 1)
-            averaged.append(name)
-    return new, weights, Notes(averaged=tuple(averaged))
 
 
 def join_encoder(config: ReaderConfig, weights: Mapping[str, Tensor]) -> tuple[ReaderConfig, Weights]:

@@ -51,7 +51,7 @@ def slow_precision(precision: str, device: torch.device) -> str | None:
     """What to say where bfloat16 costs time instead of saving it; None where it doesn't.
 
     Without AVX-512, torch's library for CPUs has no products in bfloat16, and plain loops stand in, some 7
-    to 10 times slower than float32.
+    to 90 times slower than float32.
     """
     if precision != "bf16" or device.type != "cpu" or _has_bf16_products():
         return None
