@@ -1,10 +1,10 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from fidkit.memory import MemoryWriter, make_codec, memory_meta
-from memory.toy import FINGERPRINT, WIDTH, write_shard
+from memory.toy import FINGERPRINT, WIDTH, mounted, write_shard
 
 
 @pytest.fixture
@@ -20,3 +20,10 @@ def build(tmp_path: Path) -> Callable[..., Path]:
         return corpus
 
     return make
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, 4 MB."""
+    with mounted(tmp_path / "disk", "tmpfs", "size=4m") as disk:
+        yield disk

@@ -1,4 +1,5 @@
 import errno
+import mmap
 import os
 import stat
 import zlib
@@ -15,7 +16,7 @@ from fidkit.memory import CODECS, ShardWriter, make_codec, shard_bytes, shard_na
 from fidkit.memory.pq import PQ
 from fidkit.memory.shard import DamagedShard, read_index, verify
 from fidkit.memory.storage import Folder
-from memory.toy import FINGERPRINT, key
+from memory.toy import FINGERPRINT, key, largest_file, open_files
 from oracles import quick
 
 LENGTHS = [3, 1, 4]
@@ -90,7 +91,8 @@ def test_the_order_of_writing_changes_nothing(tmp_path):
         for number in (2, 0, 1):
             shard.put(number, rows[number])
         assert shard.finish().read_bytes() == path.read_bytes()
-    assert stat.S_IMODE(path.stat().st_mode) & 0o400
+    (tmp_path / "other").touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
 
 
 @quick
@@ -137,6 +139,64 @@ def test_what_was_not_finished_leaves_nothing_behind(tmp_path):
         with pytest.raises(ValueError, match=r"2 rows .* were never put"):
             shard.finish()
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_of_many_writes_are_all_there(tmp_path):
+    codec, paths = make_codec("bf16", 500), []
+    lengths = [1 + 97 * number % 400 for number in range(60)]
+    keys = [key(number) for number in range(60)]
+    rows = [codec.encode(torch.randn(length, 500)) for length in lengths]
+    for name, order in (("a", range(60)), ("b", [*range(30, 60), *range(29, -1, -1)])):
+        with ShardWriter(tmp_path / name, keys, lengths, codec, FINGERPRINT) as shard:
+            for number in order:
+                shard.put(number, rows[number])
+            paths.append(shard.finish())
+        assert verify(Folder(tmp_path / name), paths[-1].name).rows == 60
+    packed = paths[0].read_bytes()
+    assert packed == paths[1].read_bytes()
+    assert packed.endswith(torch.cat(rows).view(torch.uint8).numpy().tobytes())
+
+
+def put_and_finish(shard, codec):
+    for number, length in enumerate(LENGTHS):
+        shard.put(number, codec.encode(torch.ones(length, codec.width)))
+    return shard.finish()
+
+
+def test_what_could_not_be_written_is_said_at_the_latest_by_finish(tmp_path):
+    codec, before = make_codec("bf16", 500), open_files()
+    with ShardWriter(tmp_path, KEYS, LENGTHS, codec, FINGERPRINT) as shard:
+        said = pytest.raises(MemoryStoreError, match="the disk is full or the file too large")
+        with largest_file(2048), said:
+            put_and_finish(shard, codec)
+    assert not list(tmp_path.iterdir())
+    assert open_files() == before
+
+
+@pytest.mark.parametrize(
+    ("module", "call"), [(os, "posix_fallocate"), (mmap, "mmap"), (os, "fsync"), (os, "close")]
+)
+def test_whatever_fails_leaves_no_file_and_no_descriptor(tmp_path, monkeypatch, module, call):
+    codec, before, real_close = make_codec("bf16", 5), open_files(), os.close
+
+    def fail(*given, **_):
+        if call == "close":
+            real_close(*given)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def write():
+        with monkeypatch.context() as patch:
+            if call in ("posix_fallocate", "mmap"):
+                patch.setattr(module, call, fail)
+            shard = ShardWriter(tmp_path, KEYS, LENGTHS, codec, FINGERPRINT)
+        with shard, monkeypatch.context() as patch:
+            patch.setattr(module, call, fail)
+            put_and_finish(shard, codec)
+
+    with pytest.raises(MemoryStoreError, match=os.strerror(errno.EIO)):
+        write()
+    assert not list(tmp_path.iterdir())
+    assert open_files() == before
 
 
 def test_rows_of_the_wrong_size_are_refused(tmp_path):

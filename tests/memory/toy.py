@@ -1,8 +1,14 @@
 """A small memory whose rows are known by number."""
 
-from collections.abc import Sequence
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -32,3 +38,34 @@ def write_shard(writer: MemoryWriter, numbers: Sequence[int], width: int = WIDTH
         for at in reversed(range(len(rows))):
             shard.put(at, rows[at])
         return shard.finish()
+
+
+@contextmanager
+def mounted(disk: Path, kind: str, options: str = "defaults") -> Iterator[Path]:
+    """A new file system at a directory that is made; the test is skipped where none may be mounted."""
+    disk.mkdir()
+    mount = ["mount", "-t", kind, "-o", options, kind, str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("may not mount a file system")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def open_files() -> set[tuple[str, str]]:
+    """Descriptors of this process and what they are of."""
+    names = os.listdir("/proc/self/fd")
+    paths = [f"/proc/self/fd/{name}" for name in names]
+    return {(path, os.readlink(path)) for path in paths if os.path.lexists(path)}
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file of this process may become larger meanwhile."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

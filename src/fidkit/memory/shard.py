@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from fidkit.memory.codecs import Codec, record_bytes
+from fidkit.memory.direct import DirectFile
 from fidkit.memory.index import (
     DTYPES,
     HEADER_BYTES,
@@ -51,8 +52,6 @@ __all__ = [
 ]
 
 _BLOCK_BYTES = 4 << 20
-# Written and not yet on its way to the disk, at most about this much.
-_UNSETTLED_BYTES = 32 << 20
 
 
 def shard_name(fingerprint: str, codec: Codec, keys: Sequence[bytes], lengths: Sequence[int]) -> str:
@@ -68,7 +67,8 @@ def shard_bytes(lengths: Sequence[int], codec: Codec) -> int:
 class ShardWriter:
     """Writes one shard whose rows are known and whose memory comes in any order.
 
-    A context manager; what was not finished leaves no file behind.
+    A context manager; what was not finished leaves no file behind. For one thread at a time. What goes wrong
+    with a row that was put may be raised when a later one is, or by `finish`.
     """
 
     def __init__(
@@ -100,18 +100,18 @@ class ShardWriter:
             np.full(len(keys), -1, np.int64),
         )
         self._starts = self.index.starts
-        self._unsettled = 0
         self._directory = directory
         with explained_disk(directory, self.index.size):
             directory.mkdir(parents=True, exist_ok=True)
-            self._file, part = tempfile.mkstemp(prefix=self.index.name, suffix=PART, dir=directory)
+            descriptor, part = tempfile.mkstemp(prefix=self.index.name, suffix=PART, dir=directory)
             self._part = Path(part)
-            self._open = True
             try:
                 # Better to know now that the disk is too small than after hours of encoding.
-                os.posix_fallocate(self._file, 0, self.index.size)
+                os.posix_fallocate(descriptor, 0, self.index.size)
+                self._file = DirectFile(descriptor)
             except BaseException:
-                self._abandon()
+                os.close(descriptor)
+                self._part.unlink(missing_ok=True)
                 raise
 
     def put(self, first: int, records_XC: Tensor) -> None:
@@ -158,11 +158,10 @@ class ShardWriter:
         self._write(memoryview(pack_header(self.index) + pack_index(self.index)), 0)
         final = self._directory / self.index.name
         with explained_disk(self._directory, self.index.size):
-            os.fsync(self._file)
             # As other files here, not as secret as temporary ones.
-            os.chmod(self._file, 0o666 & ~_umask())
-            os.close(self._file)
-            self._open = False
+            self._part.chmod(0o666 & ~_umask())
+            self._file.sync()
+            self._file.close()
             put_in_place(self._part, final)
         return final
 
@@ -171,27 +170,11 @@ class ShardWriter:
 
     def _write(self, packed: memoryview, offset: int) -> None:
         with explained_disk(self._directory, self.index.size):
-            while packed:
-                count = os.pwrite(self._file, packed, offset)
-                packed, offset = packed[count:], offset + count
-                self._unsettled += count
-            if self._unsettled >= _UNSETTLED_BYTES:
-                self._settle()
-
-    def _settle(self) -> None:
-        """Have what was written go to the disk now, and its pages given back.
-
-        Otherwise a build would push everybody's files out of memory for pages that nobody reads, and wait for
-        all of them at the end of each shard.
-        """
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)
-        self._unsettled = 0
+            self._file.write(packed, offset)
 
     def _abandon(self) -> None:
-        if self._open:
-            os.close(self._file)
-            self._open = False
+        with suppress(OSError):  # nobody wants what is in it
+            self._file.close()
         self._part.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
