@@ -123,17 +123,17 @@ def builds(rows: Rows) -> str:
     if not rows:
         return NOTHING
     lines = [
-        line("reader", "codec", "passages", "tokens/s, encoder alone", "tokens/s, build", "share of it",
-              "bytes predicted", "bytes on disk"),
-        rule(8),
+        line("reader", "computed in", "codec", "passages", "tokens/s, encoder alone", "tokens/s, build",
+              "share of it", "bytes predicted", "bytes on disk"),
+        rule(9),
     ]  # fmt: skip
     for row in rows:
         alone, built = (statistics.median(row[name]) for name in ("bare_s", "encode_s"))
         lines.append(
             line(
-                f"`{row['reader']}`", row["codec"], f"{row['passages']:,}", f"{row['tokens'] / alone:,.0f}",
-                f"{row['tokens'] / built:,.0f}", f"{alone / built:.0%}", f"{row['bytes_predicted']:,}",
-                f"{row['bytes_on_disk']:,}",
+                f"`{row['reader']}`", row["precision"], row["codec"], f"{row['passages']:,}",
+                f"{row['tokens'] / alone:,.0f}", f"{row['tokens'] / built:,.0f}", f"{alone / built:.0%}",
+                f"{row['bytes_predicted']:,}", f"{row['bytes_on_disk']:,}",
             )
         )  # fmt: skip
     last = rows[-1]

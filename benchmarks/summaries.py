@@ -107,13 +107,23 @@ def rule(columns: int) -> str:
 
 
 def training_speed(records: list[dict[str, Any]]) -> str:
-    """Systems of the last run of `training_speed.py`, and how far the losses of the last curve lie apart."""
+    """The last run of `training_speed.py` in each precision, and how far the losses of a curve are apart."""
     if not records:
         return NOTHING
     speeds, curves = (
         [r for r in records if r["kind"] == kind] for kind in ("training-speed", "training-curve")
     )
-    steps = {r["system"]: r for r in speeds if r["command"] == speeds[-1]["command"]}
+    said = []
+    for dtype in dict.fromkeys(r["dtype"] for r in speeds):
+        found = [r for r in speeds if r["dtype"] == dtype]
+        said += [_of_systems([r for r in found if r["command"] == found[-1]["command"]])]
+        said += [_of_training(found[-1])]
+    return "\n\n".join([*said, *map(_of_training, curves[-1:])])
+
+
+def _of_systems(records: list[dict[str, Any]]) -> str:
+    """The systems of one run, beside its peers."""
+    steps = {r["system"]: r for r in records}
     peers = [name for name in steps if name.startswith("hf-")]
     over = "".join(f" `{name}` = 1 |" for name in peers)
     lines = [
@@ -128,8 +138,7 @@ def training_speed(records: list[dict[str, Any]]) -> str:
         )
         speed, cpu_ms = row["samples_per_second"], row["cpu_ms"]["median"]
         lines.append(f"| {TRAINED[system]}{shown} | {speed:.3g} |{by_day} {cpu_ms:,.0f} |{by_processor}")
-    notes = map(_of_training, [*speeds[-1:], *curves[-1:]])
-    return "\n\n".join(["\n".join(lines), *notes])
+    return "\n".join(lines)
 
 
 def _of_training(record: dict[str, Any]) -> str:

@@ -53,6 +53,10 @@ def test_every_system_has_its_row_and_the_losses_are_equal(data: Path, tmp_path:
     table = summaries.training_speed([*systems, curve])
     assert all(summaries.TRAINED[row["system"]] in table for row in systems)
     assert "4 steps" in table
+    others = [{**row, "dtype": "another", "command": "elsewhere"} for row in systems]
+    both = summaries.training_speed([*systems, *others, curve])
+    assert both.count("| training |") == 2
+    assert both.index("`elsewhere`") < both.index("4 steps")
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("float32", "float32"), ("bf16", "bfloat16 autocast")])

@@ -13,7 +13,7 @@ from fidkit.bench import run as running
 from fidkit.bench.rows import read
 from fidkit.cli.app import app, run
 from fidkit.corpus import Corpus
-from fidkit.engine import ceilings
+from fidkit.engine import ceilings, runner
 from train.toy import write_rows, write_world
 
 TINY = ["bench", "tiny-fid", "--passages", "2", "--passage-tokens", "8", "--question-tokens", "4"]
@@ -57,11 +57,30 @@ def test_full_length_rows_have_256_tokens(monkeypatch: pytest.MonkeyPatch) -> No
     shapes = questions.shapes(request.output_tokens)
     assert (shapes["question_tokens"], shapes["passage_tokens"]) == (48, 208)
     assert (shapes["questions"], shapes["passages"], shapes["row_tokens"]) == (1, 40, 40 * 256)
-    assert (request.rounds, request.output_tokens, request.precisions) == (7, 32, ["bfloat16"])
+    assert (request.rounds, request.output_tokens) == (7, 32)
+
+
+@pytest.mark.parametrize(("there", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_the_usual_precision_is_what_the_device_multiplies(
+    there: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def measure(request, questions, progress):
+        seen.append(request)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "measure", measure)
+    monkeypatch.setattr(runner, "multiplies_bfloat16", lambda device: there)
+    assert run(["bench", "tiny-fid"]) == 130
+    assert run(["bench", "tiny-fid", "--precision", "int8,float32"]) == 130
+    assert [request.precisions for request in seen] == [[precision], ["int8", "float32"]]
+    assert running.probe_of(seen[0].precisions[0]).dtypes == ("bf16" if there else "float32",)
+    assert running.probe_of(seen[1].precisions[0]).dtypes == ("bf16",)
 
 
 def test_a_person_reads_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([*TINY, "tiny-lumen", "--threads", "1"]) == 0
+    assert run([*TINY, "tiny-lumen", "--threads", "1", "--precision", "bfloat16"]) == 0
     title, machine, header, *lines = capsys.readouterr().out.splitlines()
     assert title.startswith(
         "1 question x 2 passages of 12 tokens, question included; 4 output tokens; bfloat16"

@@ -44,7 +44,7 @@ class Request:
         device: `cpu` or `cuda`.
         profile: where a trace of one round of our own subjects goes.
         effort: to measure ceilings with, before and after the rounds.
-        probe: to measure them with before each round.
+        probe: to measure them with before each round; None for the usual one, by the first precision.
     """
 
     presets: Sequence[str]
@@ -56,7 +56,7 @@ class Request:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     profile: Path | None = None
     effort: Effort | None = None
-    probe: Effort = PROBE
+    probe: Effort | None = None
 
     @property
     def subjects(self) -> int:
@@ -228,7 +228,7 @@ def _measure(
         rounds=request.rounds,
         device=request.device,
         peaks=peaks(),
-        probe=request.probe,
+        probe=request.probe or probe_of(request.precisions[0]),
         progress=progress,
     )
     if measured.interrupted:  # what there is, at once
@@ -239,6 +239,11 @@ def _measure(
         own = [subject for subject in subjects if subject.facts.preset]
         write_trace(own, request.output_tokens, request.profile, request.device)
     return measured
+
+
+def probe_of(precision: Precision) -> Effort:
+    """What measures the machine for products in this precision, before each round."""
+    return dataclasses.replace(PROBE, dtypes=("float32" if precision == "float32" else "bf16",))
 
 
 def _probed(device: torch.device, probe: Effort, peaks: Hardware) -> Hardware:

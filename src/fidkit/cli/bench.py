@@ -35,8 +35,12 @@ def bench(
         ),
     ] = "",
     precision: Annotated[
-        str, typer.Option(help="float32, bfloat16 or int8; several separated by commas.")
-    ] = "bfloat16",
+        str | None,
+        typer.Option(
+            help="float32, bfloat16 or int8; several separated by commas.",
+            show_default="bfloat16 where the device multiplies it, else float32",
+        ),
+    ] = None,
     passages: Annotated[int, typer.Option(metavar="N", help="Passages a question.")] = 40,
     passage_tokens: Annotated[
         int | None,
@@ -78,7 +82,7 @@ def bench(
 ) -> None:
     """Measure presets side by side in interleaved rounds, beside prediction, ceiling and peers."""
     peers = [name.strip() for name in vs.split(",") if name.strip()]
-    precisions = [name.strip() for name in precision.split(",")]
+    precisions = [name.strip() for name in (precision or "").split(",") if name.strip()]
     numbers = {"passages": passages, "batch": batch, "rounds": rounds, "threads": threads}
     _check_numbers(
         **numbers, output_tokens=output_tokens, passage_tokens=passage_tokens, question_tokens=question_tokens
@@ -87,7 +91,10 @@ def bench(
     _check_names(presets, precisions, peers)
 
     from fidkit.bench.run import Request
+    from fidkit.engine.runner import multiplies_bfloat16
 
+    on = _device(device)
+    precisions = precisions or ["bfloat16" if multiplies_bfloat16(on) else "float32"]
     request = Request(
         presets=presets,
         peers=peers,
@@ -95,7 +102,7 @@ def bench(
         plain=plain,
         rounds=rounds,
         output_tokens=output_tokens,
-        device=_device(device),
+        device=on,
         profile=profile,
     )
     read = _questions(request, corpus, questions, batch, passages, passage_tokens, question_tokens)

@@ -28,6 +28,8 @@ CPU_SHAPES = ((2048, 768, 2048), (2048, 768, 768), (2048, 1024, 2816), (2560, 20
 CUDA_SHAPES = ((8192, 8192, 8192), (16384, 4096, 4096), (10240, 2048, 5120))
 STREAM_WIDTHS = (2048, 5120)
 REPEATS = 3
+HOPELESS = 4
+"""Times as long as measuring may take."""
 """Least runs of each measurement, after one to warm up."""
 
 
@@ -99,8 +101,13 @@ def bandwidth_gbs(device: torch.device, effort: Effort) -> float:
 
 
 def best_seconds(run: Callable[[], object], device: torch.device, seconds: float) -> float:
-    """The shortest of repeated runs, for about `seconds` altogether."""
-    run()
+    """The shortest of repeated runs, for about `seconds` altogether.
+
+    What is far too slow for that runs once: a product in a type that the device doesn't multiply.
+    """
+    first = _timed(run, device)  # makes everything ready
+    if first > HOPELESS * seconds:
+        return first
     best, spent, repeats = float("inf"), 0.0, 0
     while spent < seconds or repeats < REPEATS:
         took = _timed(run, device)

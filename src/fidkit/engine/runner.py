@@ -142,13 +142,14 @@ class Runner:
 def _dtype(reader: Reader, precision: Precision) -> torch.dtype:
     weight = reader.embedding.weight
     if precision == "auto":
-        return torch.bfloat16 if _multiplies_bfloat16(weight.device) else torch.float32
+        return torch.bfloat16 if multiplies_bfloat16(weight.device) else torch.float32
     if precision == "as-is":
         return weight.dtype
     return torch.float32 if precision == "float32" else torch.bfloat16
 
 
-def _multiplies_bfloat16(device: torch.device) -> bool:
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware; what `auto` asks."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     kernels = native.kernels()
