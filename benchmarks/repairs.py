@@ -55,10 +55,11 @@ def repairs(rows: Rows) -> str:
     for (label, percent), group in _groups(trained).items():
         steps = f"{percent} % ({group[0]['steps']})"
         lines.append(line(label, steps, *_cells(group, original, names)))
-    seeds = len({row["seed"] for row in trained})
+    counts = {len(group) for group in _groups(trained).values()}
+    seeds = f"{min(counts)} to {max(counts)} seeds a line" if len(counts) > 1 else f"{max(counts)} seeds"
     minutes = sum(row["cpu_seconds"] for row in trained) / 60
     about = (
-        f"{seeds} seeds; {_per_step(trained[-1])}; {minutes:.0f} minutes of one CPU core in all. "
+        f"{seeds}; {_per_step(trained[-1])}; {minutes:.0f} minutes of one CPU core in all. "
         f"{_about(rows, trained)}"
     )
     return "\n".join(

@@ -116,7 +116,8 @@ def test_shares_of_the_original_are_judged() -> None:
     assert "\n- Holds: uptraining with 10 %" in text
     assert "uptraining with 5 %" not in text
     assert "\n- Does not hold: distillation with 10 % of the steps brings back 95 % of F1 (95 % on" in text
-    assert "3 seeds; 12 questions of 2 passages a step; 5 minutes" in text
+    assert "1 to 3 seeds a line; 12 questions of 2 passages a step; 5 minutes" in text
+    assert "\n3 seeds; 12 questions of 2 passages a step; 3 minutes" in repairs.repairs(rows[:5])
 
 
 def test_other_shapes_have_lines_of_their_own() -> None:
