@@ -141,9 +141,7 @@ def _shape(row: dict[str, Any]) -> str:
     """In words, where it is not the usual one or the original's."""
     if row["way"] == "continued" or (row["every"], row["kv_heads"], row["kv_heads_from"]) == USUAL:
         return ""
-    merged = (
-        f", by their {row['kv_heads_from']}" if row["kv_heads"] and row["kv_heads_from"] == "mean" else ""
-    )
+    merged = ", by their mean" if row["kv_heads"] and row["kv_heads_from"] == "mean" else ""
     return f" (K = {row['every']}, {row['kv_heads'] or 'all'} key/value heads{merged})"
 
 

@@ -24,6 +24,7 @@ from fidkit.convert.notes import Notes
 from fidkit.errors import ConfigError
 
 Way = Literal["svd", "mean"]
+USUAL: Way = "svd"
 Weights = dict[str, Tensor]
 _LEAST = 1e-6
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from fidkit import checkpoint
 from fidkit.config import ReaderConfig
 from fidkit.convert.grow import move_layers
-from fidkit.convert.heads import merge_moments
+from fidkit.convert.heads import USUAL, merge_moments
 from fidkit.convert.notes import Notes
 from fidkit.convert.reshape import TABLE, Knobs, reshape_weights
 from fidkit.errors import CheckpointError
@@ -101,7 +101,7 @@ def reshape_moments(config: ReaderConfig, moments: Moments, **knobs: Unpack[Knob
     stack, others = knobs.get("decoder"), Knobs(**knobs)
     others["decoder"] = None
     if (heads := knobs.get("kv_heads")) is not None:
-        config, tensors = merge_moments(config, tensors, heads, knobs.get("kv_heads_from") or "svd")
+        config, tensors = merge_moments(config, tensors, heads, knobs.get("kv_heads_from") or USUAL)
         others["kv_heads"] = None
     new, tensors, _ = reshape_weights(config, tensors, None, **others)
     if stack is not None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from fidkit import checkpoint
 from fidkit.config import ReaderConfig, RerankConfig, StackConfig
 from fidkit.convert.grow import grow_decoder
-from fidkit.convert.heads import Way, merge_heads
+from fidkit.convert.heads import USUAL, Way, merge_heads
 from fidkit.convert.memory import take_memory_encoder
 from fidkit.convert.notes import Notes
 from fidkit.errors import CheckpointError, ConfigError
@@ -98,7 +98,7 @@ def reshape_weights(
         config, weights, more = _keep_cross_attention(config, weights, every, mean=mean)
         notes += more
     if (heads := knobs.get("kv_heads")) is not None:
-        config, weights, more = merge_heads(config, weights, heads, knobs.get("kv_heads_from") or "svd")
+        config, weights, more = merge_heads(config, weights, heads, knobs.get("kv_heads_from") or USUAL)
         notes += more
     if (stack := knobs.get("decoder")) is not None:
         config, weights, more = grow_decoder(config, weights, stack)

@@ -28,9 +28,9 @@ CPU_SHAPES = ((2048, 768, 2048), (2048, 768, 768), (2048, 1024, 2816), (2560, 20
 CUDA_SHAPES = ((8192, 8192, 8192), (16384, 4096, 4096), (10240, 2048, 5120))
 STREAM_WIDTHS = (2048, 5120)
 REPEATS = 3
-HOPELESS = 4
-"""Times as long as measuring may take."""
 """Least runs of each measurement, after one to warm up."""
+HOPELESS = 4
+"""A first run that takes so many times as long as measuring may is the only one."""
 
 
 @dataclass(frozen=True)
