@@ -16,9 +16,9 @@ from fidkit.native.build import BuildError, library
 log = logging.getLogger(__name__)
 
 LANES = 16
-"""Keys in a block of the packed caches."""
+"""Numbers in the widest vector. Sizes that are multiples of it suit the vectors of any CPU."""
 
-_VERSION = 1
+_VERSION = 2
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
 
 
@@ -96,6 +96,11 @@ class Kernels:
     def has_bfloat16(self) -> bool:
         """Whether this CPU multiplies bfloat16 in hardware."""
         return bool(self._library.fidkit_has_bfloat16())
+
+    @property
+    def lanes(self) -> int:
+        """Numbers in a vector here, and keys in a block of the packed caches: 4, 8 or 16."""
+        return int(self._library.fidkit_lanes())
 
     def empty(self, *shape: int, dtype: torch.dtype) -> Tensor:
         """New memory that holds anything, in large pages where the system has them."""

@@ -1,4 +1,8 @@
-"""Compiles the kernels for this CPU and keeps the result."""
+"""Compiles the kernels for this CPU and keeps the result.
+
+`CXX` names another compiler and `CXXFLAGS` adds to its options, as usual: `CXXFLAGS=-march=x86-64-v3` builds
+for all CPUs with AVX2.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -73,7 +78,7 @@ def _compiler() -> str:
 
 
 def _compile(compiler: str, to: Path) -> None:
-    command = [compiler, *FLAGS, "-fopenmp", str(SOURCE), "-o", str(to)]
+    command = [compiler, *FLAGS, "-fopenmp", *_more_flags(), str(SOURCE), "-o", str(to)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_BUILD_S, check=False)
     except subprocess.TimeoutExpired as error:
@@ -86,8 +91,13 @@ def _compile(compiler: str, to: Path) -> None:
 def _fingerprint(compiler: str) -> str:
     """Of all that the machine code depends on: a home may be shared by machines of several kinds."""
     version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
-    parts = [SOURCE.read_bytes(), " ".join(FLAGS).encode(), version, _cpu()]
+    flags = " ".join([*FLAGS, *_more_flags()])
+    parts = [SOURCE.read_bytes(), flags.encode(), version, _cpu()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _more_flags() -> list[str]:
+    return shlex.split(os.environ.get("CXXFLAGS", ""))
 
 
 def _cpu() -> bytes:

@@ -4,11 +4,11 @@
 // it in seconds and ctypes calls it. Every kernel has a counterpart in torch that it is tested against.
 //
 // One idea carries the attention kernels. All operands are arrays of 32-bit slots: a slot is one float, or
-// two neighbouring bfloat16 along the dimension that is summed over. A vector holds 16 slots, and
+// two neighbouring bfloat16 along the dimension that is summed over. A vector holds LANES slots, and
 // `Slots<T>::multiply` adds products slot by slot, so float and bfloat16 share every loop:
-//   keys    [key / 16][slot of the head][16 keys]     scores of 16 keys without a horizontal sum
-//   values  [slot of keys][head width]                mixtures of a head without a horizontal sum
-// Vectors are GCC's: on a CPU with narrower registers the compiler splits them.
+//   keys    [key / LANES][slot of the head][LANES keys]   scores of LANES keys without a horizontal sum
+//   values  [slot of keys][head width]                    mixtures of a head without a horizontal sum
+// Vectors are GCC's, and as wide as the CPU's registers: compilers split wider ones by way of memory.
 
 #include <algorithm>
 #include <cmath>
@@ -16,6 +16,7 @@
 #include <cstring>
 #include <limits>
 #include <new>
+#include <utility>
 #include <vector>
 
 #ifdef _OPENMP
@@ -24,7 +25,7 @@
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -33,17 +34,28 @@
 
 namespace {
 
-constexpr int64_t LANES = 16;       // slots in a vector
-constexpr int64_t CHUNK = 512;      // keys that a thread scores before it mixes their values
-constexpr int QUERIES = 6;          // queries x VECTORS accumulators fill the registers
-constexpr int VECTORS = 4;
+#if defined(__AVX512F__)
+constexpr int64_t WIDTH = 64;  // bytes of a register
+#elif defined(__AVX__)
+constexpr int64_t WIDTH = 32;
+#else
+constexpr int64_t WIDTH = 16;
+#endif
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int VECTORS = 4;  // QUERIES x VECTORS accumulators fill the registers, 32 here and 16 elsewhere
+#else
+constexpr int VECTORS = 2;
+#endif
+constexpr int QUERIES = 6;
+constexpr int64_t LANES = WIDTH / 4;  // slots in a vector
+constexpr int64_t CHUNK = 512;        // keys that a thread scores before it mixes their values
 
-typedef float Floats __attribute__((vector_size(64)));
-typedef uint32_t Words __attribute__((vector_size(64)));
-typedef int32_t Ints __attribute__((vector_size(64)));
-typedef int8_t Bytes __attribute__((vector_size(16)));
-typedef int16_t Shorts __attribute__((vector_size(32)));
-typedef uint16_t Halves __attribute__((vector_size(32)));
+typedef float Floats __attribute__((vector_size(WIDTH)));
+typedef uint32_t Words __attribute__((vector_size(WIDTH)));
+typedef int32_t Ints __attribute__((vector_size(WIDTH)));
+typedef int8_t Bytes __attribute__((vector_size(WIDTH / 4)));
+typedef int16_t Shorts __attribute__((vector_size(WIDTH / 2)));
+typedef uint16_t Halves __attribute__((vector_size(WIDTH / 2)));
 
 struct bfloat16 {
   uint16_t bits;
@@ -79,8 +91,10 @@ inline void narrow(float x, bfloat16* to) {
 inline Words widened(const bfloat16* from) { return __builtin_convertvector(load<Halves>(from), Words); }
 
 inline Ints widened(const int8_t* from) {
-#ifdef __AVX512F__
+#if defined(__AVX512F__)
   return (Ints)_mm512_maskz_cvtepi8_epi32(0xffff, load<__m128i>(from));
+#elif defined(__AVX2__)
+  return (Ints)_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
 #else
   // Step by step: compilers convert one by one what becomes four times as wide at once.
   return __builtin_convertvector(__builtin_convertvector(load<Bytes>(from), Shorts), Ints);
@@ -95,7 +109,8 @@ inline void store_floats(bfloat16* to, Floats x) {
 #ifdef __AVX512BF16__
   store(to, _mm512_cvtneps_pbh((__m512)x));
 #else
-  for (int64_t i = 0; i < LANES; ++i) narrow(x[i], to + i);
+  const Words word = (Words)x, near = (word + 0x7fff + ((word >> 16) & 1)) >> 16;
+  store(to, __builtin_convertvector(x == x ? near : 0x7fc0 - Words{}, Halves));
 #endif
 }
 
@@ -149,14 +164,23 @@ struct Slots<bfloat16> {
   static Floats exponential(Floats x) { return rough_exponential(x); }
 };
 
-// Halves folded onto each other: four steps instead of fifteen that wait for one another.
-template <class Fold>
+// Lane i of the result is lane place(i) of a and b, those of b behind those of a.
+template <class V, class Place, size_t... I>
+inline V shuffled(V a, V b, Place place, std::index_sequence<I...>) {
+  return __builtin_shufflevector(a, b, place(I)...);
+}
+template <class V, class Place>
+inline V shuffled(V a, V b, Place place) {
+  return shuffled(a, b, place, std::make_index_sequence<LANES>{});
+}
+
+// Halves folded onto each other: a few steps instead of many that wait for one another.
+template <int64_t APART = LANES / 2, class Fold>
 inline float folded(Floats x, Fold fold) {
-  x = fold(x, __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
-  x = fold(x, __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15));
-  x = fold(x, __builtin_shufflevector(x, x, 2, 3, 0, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-  x = fold(x, __builtin_shufflevector(x, x, 1, 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-  return x[0];
+  if constexpr (APART == 0)
+    return x[0];
+  else
+    return folded<APART / 2>(fold(x, shuffled(x, x, [](int64_t i) { return i ^ APART; })), fold);
 }
 
 inline float sum_of(Floats x) { return folded(x, [](Floats a, Floats b) { return a + b; }); }
@@ -213,21 +237,21 @@ inline int64_t packed_slots(int64_t keys, int64_t head) {
   return rounded_up(keys, LANES) * head / Slots<T>::DEPTH;
 }
 
-// 16 x 16 words, turned around: interleaving rows i and i + 8 rotates the bits of (row, lane) by one.
+// LANES x LANES words, turned around: interleaving rows i and i + LANES / 2 rotates the bits of (row, lane) by
+// one.
 inline void transpose(Words (&rows)[LANES]) {
-  UNROLLED for (int stage = 0; stage < 4; ++stage) {
+  constexpr int64_t HALF = LANES / 2;
+  UNROLLED for (int64_t stage = 1; stage < LANES; stage *= 2) {
     Words next[LANES];
-    UNROLLED for (int i = 0; i < 8; ++i) {
-      next[2 * i] = __builtin_shufflevector(rows[i], rows[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6,
-                                            22, 7, 23);
-      next[2 * i + 1] = __builtin_shufflevector(rows[i], rows[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13,
-                                                29, 14, 30, 15, 31);
+    UNROLLED for (int64_t i = 0; i < HALF; ++i) {
+      next[2 * i] = shuffled(rows[i], rows[i + HALF], [](int64_t j) { return j / 2 + j % 2 * LANES; });
+      next[2 * i + 1] = shuffled(rows[i], rows[i + HALF], [](int64_t j) { return HALF + j / 2 + j % 2 * LANES; });
     }
-    UNROLLED for (int i = 0; i < LANES; ++i) rows[i] = next[i];
+    UNROLLED for (int64_t i = 0; i < LANES; ++i) rows[i] = next[i];
   }
 }
 
-// Rows [keys][head] at a stride -> [key / 16][slot of the head][16 keys]; missing keys are 0.
+// Rows [keys][head] at a stride -> [key / LANES][slot of the head][LANES keys]; missing keys are 0.
 template <class T>
 void pack_keys(const T* from, int64_t stride, int64_t keys, int64_t head, uint32_t* to) {
   constexpr int64_t DEPTH = Slots<T>::DEPTH;
@@ -287,7 +311,7 @@ struct Softmax {
 
 // Attention of `queries` (at most QUERIES, rows of slots) to packed keys and values; rows of mixtures, not yet
 // divided by the sum of their weights. `bias` has a row a query, one float before the next, and may be read up
-// to the next 16 keys; null for none.
+// to the next LANES keys; null for none.
 template <class T>
 void attend(const uint32_t* query, int64_t query_row, int64_t queries, const uint32_t* keys,
             const uint32_t* values, int64_t count, int64_t head, const float* bias, float* scores,
@@ -443,7 +467,7 @@ struct Step {
   int64_t rows, beams;  // rows = questions * beams
   int64_t width, heads, head, self_groups, cross_groups, feed_forward;
   int64_t position, capacity;  // tokens before this one; room in the self-attention caches
-  int64_t context;             // keys that every question has room for, a multiple of 16
+  int64_t context;             // keys that every question has room for, a multiple of LANES
   const int64_t* lengths;      // [questions], keys that are real
   int64_t layers;
   const Layer* layer;
@@ -545,24 +569,19 @@ struct Target {
 };
 
 // Lane i of the result is the sum of x[i]: vectors are folded in pairs, each pair into one.
+template <int64_t COUNT = LANES / 2>
 inline Floats sums_of(Floats (&x)[LANES]) {
-  const auto fold = [&](int count, auto low, auto high) {
-    UNROLLED for (int i = 0; i < count; ++i) x[i] = low(x[i], x[i + count]) + high(x[i], x[i + count]);
-  };
-#define LANES_OF(...) [](Floats a, Floats b) { return __builtin_shufflevector(a, b, __VA_ARGS__); }
-  fold(8, LANES_OF(0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
-       LANES_OF(8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31));
-  fold(4, LANES_OF(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27),
-       LANES_OF(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31));
-  fold(2, LANES_OF(0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
-       LANES_OF(2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31));
-  fold(1, LANES_OF(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30),
-       LANES_OF(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31));
-#undef LANES_OF
-  return x[0];
+  constexpr auto low = [](int64_t i) { return i + (i & COUNT ? LANES - COUNT : 0); };
+  constexpr auto high = [](int64_t i) { return i + (i & COUNT ? LANES : COUNT); };
+  UNROLLED for (int64_t i = 0; i < COUNT; ++i)
+    x[i] = shuffled(x[i], x[i + COUNT], low) + shuffled(x[i], x[i + COUNT], high);
+  if constexpr (COUNT > 1)
+    return sums_of<COUNT / 2>(x);
+  else
+    return x[0];
 }
 
-constexpr int ACTIVATIONS = 8;  // rows of activations whose sums with two rows of weights fill one vector
+constexpr int ACTIVATIONS = LANES / 2;  // rows of activations whose sums with two rows of weights fill one vector
 
 // Products of R weight rows with M activation rows. The weight rows stand `apart` rows from one another.
 template <class W, int R, int M>
@@ -868,7 +887,9 @@ void pack_context(const T* keys, const T* values, int64_t stride, int64_t count,
 // `type` below: 0 for float32, 1 for bfloat16.
 extern "C" {
 
-int fidkit_version() { return 1; }
+int fidkit_version() { return 2; }
+
+int fidkit_lanes() { return LANES; }
 
 // 1 if bfloat16 products run in hardware: without it bfloat16 saves bytes but no arithmetic.
 int fidkit_has_bfloat16() {
