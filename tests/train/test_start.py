@@ -37,7 +37,7 @@ def test_what_is_asked_for_is_taken(tmp_path: Path) -> None:
 def test_a_cpu_without_products_in_bfloat16_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(start, "_has_bf16_products", lambda: False)
+    monkeypatch.setattr(start, "has_bfloat16_products", lambda: False)
     assert start.slow_precision("bf16", CPU)
     assert start.slow_precision("float32", CPU) is None
     assert start.slow_precision("bf16", GPU) is None
@@ -47,9 +47,9 @@ def test_a_cpu_without_products_in_bfloat16_is_told(
 
 
 def test_other_cpus_are_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start, "_has_bf16_products", lambda: True)
+    monkeypatch.setattr(start, "has_bfloat16_products", lambda: True)
     assert start.slow_precision("bf16", CPU) is None
 
 
 def test_torch_says_whether_it_has_them() -> None:
-    assert isinstance(start._has_bf16_products(), bool)
+    assert isinstance(start.has_bfloat16_products(), bool)

@@ -43,10 +43,11 @@ def packs(device: torch.device, dtype: torch.dtype) -> bool:
         device.type == "cpu"
         and platform.machine() in ("x86_64", "AMD64")
         and torch.backends.mkldnn.is_available()
-        and (dtype == torch.float32 or (dtype == torch.bfloat16 and _multiplies_bfloat16()))
+        and (dtype == torch.float32 or (dtype == torch.bfloat16 and has_bfloat16_products()))
     )
 
 
 @cache
-def _multiplies_bfloat16() -> bool:
+def has_bfloat16_products() -> bool:
+    """Whether the library multiplies bfloat16 on this CPU; elsewhere plain loops stand in for it."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -8,6 +8,7 @@ import torch
 
 from fidkit import checkpoint, systems
 from fidkit.config import ReaderConfig
+from fidkit.engine.products import has_bfloat16_products
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer
 from fidkit.train.matching import match_and_copy
@@ -53,13 +54,9 @@ def slow_precision(precision: str, device: torch.device) -> str | None:
     Without AVX-512, torch's library for CPUs has no products in bfloat16, and plain loops stand in, some 7
     to 90 times slower than float32.
     """
-    if precision != "bf16" or device.type != "cpu" or _has_bf16_products():
+    if precision != "bf16" or device.type != "cpu" or has_bfloat16_products():
         return None
     return "this CPU is slow in bfloat16: train with `--set precision=float32`, in a new output"
-
-
-def _has_bf16_products() -> bool:
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _changed(reader: Reader, changes: dict[str, Any]) -> Reader:
