@@ -119,15 +119,16 @@ def fetches(rows: Rows) -> str:
 
 
 def builds(rows: Rows) -> str:
-    """Rate of a build beside the bare encoder's, and predicted bytes beside those on the disk."""
+    """Of the last builds: their rate beside the bare encoder's, and predicted bytes beside those on the disk."""
     if not rows:
         return NOTHING
+    newest = {(row["reader"], row["precision"], row["codec"]): row for row in rows}
     lines = [
         line("reader", "computed in", "codec", "passages", "tokens/s, encoder alone", "tokens/s, build",
               "share of it", "bytes predicted", "bytes on disk"),
         rule(9),
     ]  # fmt: skip
-    for row in rows:
+    for row in newest.values():
         alone, built = (statistics.median(row[name]) for name in ("bare_s", "encode_s"))
         lines.append(
             line(
