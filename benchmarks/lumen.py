@@ -119,7 +119,7 @@ def fetches(rows: Rows) -> str:
 
 
 def builds(rows: Rows) -> str:
-    """Of the last builds: their rate beside the bare encoder's, and predicted bytes beside those on the disk."""
+    """Of the last builds: rate beside the bare encoder's, predicted bytes beside those on the disk."""
     if not rows:
         return NOTHING
     newest = {(row["reader"], row["precision"], row["codec"]): row for row in rows}
