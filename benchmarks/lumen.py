@@ -35,11 +35,13 @@ def storage(_: Rows) -> str:
 
 
 def times(rows: Rows) -> str:
-    """Medians of one run of `fidkit bench`, with what the live proportion saves."""
-    if not rows:
-        return NOTHING
-    last = rows[-1]
-    run = [row for row in rows if (row["git"], row["command"]) == (last["git"], last["command"])]
+    """Medians of the last run of `fidkit bench` in each precision, with what the live proportion saves."""
+    newest = {row["dtype"]: (row["git"], row["command"]) for row in rows}
+    runs = ([row for row in rows if (row["git"], row["command"]) == run] for run in newest.values())
+    return "\n\n".join(map(_times_of, runs)) or NOTHING
+
+
+def _times_of(run: Rows) -> str:
     lines = [
         line("", ALPHA, "encoder ms", "of it waiting for memory", "decoder ms", "total ms",
               "encoder (`fid-base` = 1)", "total (`hf` = 1)"),
@@ -54,7 +56,7 @@ def times(rows: Rows) -> str:
                 _faster(row, "fid-base", "encoder_ms"), _faster(row, "hf", "total_ms"),
             )
         )  # fmt: skip
-    return "\n".join([*lines, "", circumstances(last)])
+    return "\n".join([*lines, "", circumstances(run[0])])
 
 
 def _alpha(row: dict[str, Any]) -> str:
