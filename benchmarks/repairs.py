@@ -22,6 +22,7 @@ FROM = 10
 """... after this share of its steps, per cent."""
 USUAL = (2, 1, "svd")
 """K and key/value heads of readers that need no more words, and how these were merged."""
+USUAL_RATE = 1e-3
 SHAPE = ("every", "kv_heads", "origin", "kv_heads_from")
 
 
@@ -130,11 +131,16 @@ def _lines(
 
 
 def _groups(trained: Rows) -> dict[tuple[str, int], Rows]:
-    """Rows by way and shape in words, and share; the ways in the order of `WAYS`."""
+    """Rows by way, shape and rate in words, and share; the ways in the order of `WAYS`."""
     groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in sorted(trained, key=lambda row: (list(WAYS).index(row["way"]), _shape(row), row["percent"])):
-        groups.setdefault((f"{WAYS[row['way']]}{_shape(row)}", row["percent"]), []).append(row)
+    for row in sorted(trained, key=lambda row: (list(WAYS).index(row["way"]), _how(row), row["percent"])):
+        groups.setdefault((f"{WAYS[row['way']]}{_how(row)}", row["percent"]), []).append(row)
     return dict(groups)
+
+
+def _how(row: dict[str, Any]) -> str:
+    """Shape and rate in words, where they are not the usual ones."""
+    return _shape(row) + ("" if row["rate"] == USUAL_RATE else f", rate {row['rate']:g}")
 
 
 def _shape(row: dict[str, Any]) -> str:

@@ -5,8 +5,8 @@
 Without seeds, only conversions are judged. The original is the bundled reader; it keeps the cross-attention
 of its last layer of two, and one key/value head. It is uptrained by recipes/uptrain.toml with 5 and 10 % of
 the steps that the original took, and distilled by recipes/distil.toml with 10 %; `--ways continued` trains
-the original itself as long, as a control; `--percents`, `--every` and `--kv-heads` ask for other shares and
-shapes. Readers go to runs/upcycling, rows to
+the original itself as long, as a control; `--percents`, `--every`, `--kv-heads` and `--rate` ask for
+other shares, shapes and rates of learning. Readers go to runs/upcycling, rows to
 benchmarks/results/upcycling.jsonl; what has a row is not done again, and a run that was cut off goes on.
 `python benchmarks/render.py` renders the rows into docs/upcycling.md.
 """
@@ -33,6 +33,8 @@ ORIGINAL_RECIPES = ("pocket.toml", "pocket-retrieved.toml")
 WAYS = {"uptrained": "uptrain.toml", "distilled": "distil.toml", "continued": "uptrain.toml"}
 PLAN = {"uptrained": (5, 10), "distilled": (10,), "continued": (10,)}
 """Per cent of the original's steps."""
+RATE = 1e-3
+"""Of learning; the original's."""
 STAGE = {"questions": 28, "passages": 1, "auxiliary": 1.0}
 """Of a step, as most of the original's were: readers are judged by reading one passage."""
 
@@ -76,10 +78,21 @@ class Run:
     way: str = "converted"
     percent: int = 0
     seed: int = 0
+    rate: float = 0.0
 
     @property
     def key(self) -> dict[str, Any]:
-        return {**asdict(self.shape), "way": self.way, "percent": self.percent, "seed": self.seed}
+        return {
+            **asdict(self.shape),
+            "way": self.way,
+            "percent": self.percent,
+            "seed": self.seed,
+            "rate": self.rate,
+        }
+
+    @property
+    def name(self) -> str:
+        return f"{self.way}-{self.shape.name}-{self.percent}-{self.seed}-{self.rate:g}"
 
 
 def plan(options: argparse.Namespace) -> Iterator[Run]:
@@ -88,7 +101,7 @@ def plan(options: argparse.Namespace) -> Iterator[Run]:
     yield from map(Run, dict.fromkeys((*SHAPES, upcycled)))
     for seed, way in itertools.product(options.seeds, options.ways):
         shape = Shape() if way == "continued" else upcycled
-        yield from (Run(shape, way, percent, seed) for percent in options.percents or PLAN[way])
+        yield from (Run(shape, way, percent, seed, options.rate) for percent in options.percents or PLAN[way])
 
 
 def main() -> None:
@@ -102,6 +115,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=UPCYCLED.every, help="K of the reader to repair")
     parser.add_argument("--kv-heads", type=int, default=UPCYCLED.kv_heads, help="of it; 0 keeps all")
     parser.add_argument("--kv-heads-from", choices=["svd", "mean"], default=UPCYCLED.kv_heads_from)
+    parser.add_argument("--rate", type=float, default=RATE, help="of learning, at its highest")
     parser.add_argument("--set", nargs="*", default=[], help="changes of the recipes, key=value")
     parser.add_argument("--limit", type=int, help="questions of each dataset; all unless given")
     parser.add_argument("--runs", type=Path, default=Path("runs/upcycling"))
@@ -127,8 +141,8 @@ def _reader(options: argparse.Namespace, run: Run) -> tuple[Reader, dict[str, An
 def _changes(options: argparse.Namespace, run: Run) -> list[str]:
     steps = round(training.steps_of(*ORIGINAL_RECIPES) * run.percent / 100)
     changes = [
-        f"output={options.runs}/{run.way}-{run.shape.name}-{run.percent}-{run.seed}", f"data={options.data}",
-        f"seed={run.seed}", f"reader.start={_start(options, run.shape)}", f"stages.0.steps={steps}",
+        f"output={options.runs / run.name}", f"data={options.data}", f"seed={run.seed}",
+        f"reader.start={_start(options, run.shape)}", f"stages.0.steps={steps}", f"optimiser.rate={run.rate}",
         *(f"stages.0.{name}={value}" for name, value in STAGE.items()),
         "evaluation={}",  # judged in the end, by all questions
     ]  # fmt: skip

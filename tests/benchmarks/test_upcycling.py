@@ -88,6 +88,7 @@ def test_the_shares_are_of_the_original_s_steps(start, monkeypatch: pytest.Monke
         start("--seeds", "1", "--ways", "uptrained")
     assert asked[0][0] == "uptrain.toml"
     assert "stages.0.steps=195" in asked[0]  # 5 % of 3,200 + 700
+    assert "optimiser.rate=0.001" in asked[0]
     with pytest.raises(KeyboardInterrupt):
         start("--seeds", "1", "--ways", "distilled", "--percents", "20", "--kv-heads", "0")
     assert "stages.0.steps=780" in asked[1]
@@ -99,7 +100,7 @@ def row(way: str, percent: int, seed: int, f1: float, *, every: int = 2) -> dict
     return {
         "way": way, "percent": percent, "seed": seed, "every": every, "origin": "own", "kv_heads_from": "svd",
         "kv_heads": None if every == 1 else 1, "steps": 39 * percent, "questions": 12, "passages": 2,
-        "cpu_seconds": 60.0, "command": "typed", "hardware": {"cpu": "a CPU"},
+        "rate": 1e-3, "cpu_seconds": 60.0, "command": "typed", "hardware": {"cpu": "a CPU"},
         "squad": scores, "newwiki": scores,
     }  # fmt: skip
 
@@ -133,6 +134,8 @@ def test_other_shapes_have_lines_of_their_own() -> None:
     assert "| just converted (K = 2, 1 key/value heads, by their mean) | 0 | 0.25 |" in text
     assert "| last layer of 2, own | all | 10.00 |" in repairs.conversions(rows)
     assert "| last layer of 2, own | 1, mean | 0.25 |" in repairs.conversions(rows)
+    rows.append({**row("uptrained", 10, 1, 31.0), "rate": 5e-4})
+    assert "| uptraining, rate 0.0005 | 10 % (390) | 15.50 |" in repairs.repairs(rows)
     (em, *_) = repairs.panels(rows)
     assert em["lines"]["uptraining (K = 2, all key/value heads)"] == [(0, [10.0]), (20, [19.5])]
 
