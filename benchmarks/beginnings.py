@@ -20,12 +20,13 @@ def pretraining(rows: Rows) -> str:
         return NOTHING
     names = datasets(rows)
     header = [f"{name}: {words}" for name in names for words in MEASURES.values()]
-    lines = [line("random weights", "pre-trained", *header), rule(2 + len(header))]
+    lines = [line("random weights", "pre-trained", "fine-tuning steps", *header), rule(3 + len(header))]
     for (initialisation, pretrained), group in groups.items():
         cells = [
             spread([row[name][m] for row in group], seeds=len(group) > 1) for name in names for m in MEASURES
         ]
-        lines.append(line(INITIALISATIONS[initialisation], "yes" if pretrained else "no", *cells))
+        before, steps = "yes" if pretrained else "no", f"{group[0]['steps']:,}"
+        lines.append(line(INITIALISATIONS[initialisation], before, steps, *cells))
     last = rows[-1]
     about = f"{_costs(rows)} {last['hardware']['cpu']}. `{last['command']}`"
     said = [*_falls(rows), *_margins(groups, names)]
@@ -72,10 +73,9 @@ def _costs(rows: Rows) -> str:
         of_stage = [row for row in rows if row["stage"] == stage]
         if of_stage:
             minutes = statistics.mean(row["cpu_seconds"] for row in of_stage) / 60
-            row = of_stage[-1]
-            costs.append(
-                f"{words}: {row['steps']} steps of {row['questions']}, {minutes:.0f} minutes of a CPU core."
-            )
+            steps = " or ".join(f"{n:,}" for n in sorted({row["steps"] for row in of_stage}))
+            questions = of_stage[-1]["questions"]
+            costs.append(f"{words}: {steps} steps of {questions}, {minutes:.0f} minutes of a CPU core.")
     return " ".join(costs)
 
 

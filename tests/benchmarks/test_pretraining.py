@@ -70,7 +70,7 @@ def test_the_margin_is_of_means_over_seeds() -> None:
     rows += [row("finetune", False, 1, 5.0), row("finetune", False, 2, 5.0)]
     text = beginnings.pretraining(rows)
     assert "gains by pre-training +5.00 EM, +10.00 F1 and +12.50 nats on squad." in text
-    assert "| T5's weights | yes | 7.50 (5.00 to 10.00) | 15.00 (10.00 to 20.00) |" in text
+    assert "| T5's weights | yes | 1,000 | 7.50 (5.00 to 10.00) | 15.00 (10.00 to 20.00) |" in text
 
 
 def test_the_fall_of_the_loss_is_told_and_drawn() -> None:
