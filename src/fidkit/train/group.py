@@ -9,6 +9,7 @@ who takes which. A process alone is a group of one, for which all of this is the
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from torch import Tensor, distributed
 T = TypeVar("T")
 BUCKET = 1 << 24
 """Gradients that are summed in one message: enough to hide its latency, few beside a large reader."""
+_LET_GO_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,14 @@ class Group:
         """End the group, once all processes are here; the last thing that a process does.
 
         A process that ends with a message of its own still under way is aborted by torch, and torchrun then
-        stops the others, one of which may be saving (github.com/pytorch/pytorch/pull/179291).
+        stops the others, one of which may be saving (github.com/pytorch/pytorch/pull/179291). Sharded tensors
+        keep the group's threads alive to the very end, and one that is about to let its last message go needs
+        a moment that a busy machine may not have given it yet.
         """
         if self.size > 1:
             distributed.barrier()
             distributed.destroy_process_group()
+            time.sleep(_LET_GO_S)
 
     def gather(self, value: T) -> list[T]:
         """The value of each process, by rank."""
