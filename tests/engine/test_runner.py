@@ -96,8 +96,7 @@ def test_memory_is_the_same_in_any_company_to_the_last_bit(
 def test_float32_is_the_plain_reader(way: str, config, examples, beams: int, seed: int) -> None:
     reader, batch = random_reader(config, seed, apart=True), batch_of(examples)
     runner, exact = runner_of(way, reader), copy.deepcopy(reader).double()
-    if way != "plain":
-        assert runner.native or native.kernels() is None
+    assert runner.native == (way != "plain") or native.kernels() is None
     context, wanted, true = (source.read(batch) for source in (runner, reader, exact))
     assert_near(context.states_BMD, wanted.states_BMD, true.states_BMD)
     if config.rerank:

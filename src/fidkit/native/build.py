@@ -78,7 +78,7 @@ def _compiler() -> str:
 
 
 def _compile(compiler: str, to: Path) -> None:
-    command = [compiler, *FLAGS, "-fopenmp", *_more_flags(), str(SOURCE), "-o", str(to)]
+    command = [compiler, *_flags(), "-fopenmp", str(SOURCE), "-o", str(to)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_BUILD_S, check=False)
     except subprocess.TimeoutExpired as error:
@@ -91,13 +91,12 @@ def _compile(compiler: str, to: Path) -> None:
 def _fingerprint(compiler: str) -> str:
     """Of all that the machine code depends on: a home may be shared by machines of several kinds."""
     version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
-    flags = " ".join([*FLAGS, *_more_flags()])
-    parts = [SOURCE.read_bytes(), flags.encode(), version, _cpu()]
+    parts = [SOURCE.read_bytes(), " ".join(_flags()).encode(), version, _cpu()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
-def _more_flags() -> list[str]:
-    return shlex.split(os.environ.get("CXXFLAGS", ""))
+def _flags() -> list[str]:
+    return [*FLAGS, *shlex.split(os.environ.get("CXXFLAGS", ""))]
 
 
 def _cpu() -> bytes:
