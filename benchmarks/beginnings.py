@@ -11,6 +11,9 @@ from summaries import MEASURES, NOTHING, datasets, line, rule, spread
 Rows = Sequence[dict[str, Any]]
 
 INITIALISATIONS = {"t5": "T5's weights", "matching": "weights that match and copy"}
+OBJECTIVES = {"span-corruption": "text", "mixture": "text and questions made of passages", None: "none"}
+Key = tuple[str, str | None]
+"""Initialisation and objective of pre-training."""
 
 
 def pretraining(rows: Rows) -> str:
@@ -20,13 +23,13 @@ def pretraining(rows: Rows) -> str:
         return NOTHING
     names = datasets(rows)
     header = [f"{name}: {words}" for name in names for words in MEASURES.values()]
-    lines = [line("random weights", "pre-trained", "fine-tuning steps", *header), rule(3 + len(header))]
-    for (initialisation, pretrained), group in groups.items():
+    lines = [line("random weights", "pre-training", "fine-tuning steps", *header), rule(3 + len(header))]
+    for (initialisation, objective), group in groups.items():
         cells = [
             spread([row[name][m] for row in group], seeds=len(group) > 1) for name in names for m in MEASURES
         ]
-        before, steps = "yes" if pretrained else "no", f"{group[0]['steps']:,}"
-        lines.append(line(INITIALISATIONS[initialisation], before, steps, *cells))
+        steps = f"{group[0]['steps']:,}"
+        lines.append(line(INITIALISATIONS[initialisation], OBJECTIVES[objective], steps, *cells))
     last = rows[-1]
     about = f"{_costs(rows)} {last['hardware']['cpu']}. `{last['command']}`"
     said = [*_falls(rows), *_margins(groups, names)]
@@ -40,22 +43,25 @@ def _falls(rows: Rows) -> list[str]:
     said = []
     for row in (row for row in rows if row["stage"] == "pretrain"):
         first, last = row["curve"][0], row["curve"][-1]
-        millions = row["steps"] * row["questions"] * row["input_tokens"] / 1e6
-        start = INITIALISATIONS[row["initialisation"]]
+        start, objective = INITIALISATIONS[row["initialisation"]], OBJECTIVES[row["objective"]]
         said.append(
-            f"Pre-training from {start} reads {millions:.1f} million tokens; the loss falls from "
-            f"{first['loss']:.2f} nats a token (mean up to step {first['step']}) to {last['loss']:.2f}."
+            f"Pre-training from {start} with {objective} reads {row['text_tokens'] / 1e6:.1f} million tokens "
+            f"of text; the loss falls from {first['loss']:.2f} nats a token (up to step {first['step']}) to "
+            f"{last['loss']:.2f}."
         )
     return said
 
 
-def _margins(groups: dict[tuple[str, bool], Rows], names: Sequence[str]) -> list[str]:
+def _margins(groups: dict[Key, Rows], names: Sequence[str]) -> list[str]:
     said = []
-    for initialisation, words in INITIALISATIONS.items():
-        both = [groups.get((initialisation, pretrained)) for pretrained in (True, False)]
-        if both[0] and both[1]:
-            margins = (_margin(both[0], both[1], name) for name in names)
-            said.append(f"From {words}, fine-tuning gains by pre-training {'; '.join(margins)}.")
+    for (initialisation, objective), group in groups.items():
+        without = groups.get((initialisation, None))
+        if objective and without:
+            margins = (_margin(group, without, name) for name in names)
+            said.append(
+                f"From {INITIALISATIONS[initialisation]}, fine-tuning gains by pre-training with "
+                f"{OBJECTIVES[objective]} {'; '.join(margins)}."
+            )
     return said
 
 
@@ -92,18 +98,21 @@ def panels(rows: Rows) -> list[dict[str, Any]]:
 
 def _label(row: dict[str, Any]) -> str:
     words = INITIALISATIONS[row["initialisation"]]
-    return f"{words}, pre-trained" if row["stage"] == "finetune" and row["pretrained"] else words
+    return f"{words}; {OBJECTIVES[row['objective']]}" if row["objective"] else words
 
 
 def _curve(row: dict[str, Any]) -> tuple[list[int], list[float]]:
     return [point["step"] for point in row["curve"]], [point["loss"] for point in row["curve"]]
 
 
-def _groups(rows: Rows) -> dict[tuple[str, bool], Rows]:
-    """Fine-tuned readers by initialisation and pre-training."""
-    tuned = [row for row in rows if row["stage"] == "finetune"]
-    keys = dict.fromkeys((row["initialisation"], row["pretrained"]) for row in tuned)
-    return {key: [row for row in tuned if (row["initialisation"], row["pretrained"]) == key] for key in keys}
+def _groups(rows: Rows) -> dict[Key, Rows]:
+    """Fine-tuned readers of each initialisation, those without pre-training last."""
+    groups: dict[Key, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["stage"] == "finetune":
+            groups.setdefault((row["initialisation"], row["objective"]), []).append(row)
+    order, last = list(INITIALISATIONS), list(OBJECTIVES)
+    return dict(sorted(groups.items(), key=lambda item: (order.index(item[0][0]), last.index(item[0][1]))))
 
 
 TABLES = {"pretraining": (pretraining, "pretraining.jsonl")}

@@ -1,33 +1,40 @@
 """Pre-train a small reader on prose, then fine-tune it and one from random weights alike, and judge both.
 
-    python benchmarks/pretraining.py --data DATA --corpus DIR [--initialisations t5 matching] [--seeds 1]
+    python benchmarks/pretraining.py --data DATA --corpus DIR [--initialisations t5 matching]
+        [--objectives span-corruption mixture] [--seeds 1]
 
 Pre-training is recipes/pretrain.toml, shortened, on the books of DATA/pretrain alone: no text that questions
-are asked about. Fine-tuning is recipes/finetune.toml, once for each seed; all seeds share one pre-training.
-Readers go to runs/pretraining, rows to benchmarks/results/pretraining.jsonl; what has a row is not done
-again, and a run that was cut off goes on. `python benchmarks/render.py` renders the rows into
-docs/training.md.
+are asked about. With the objective `mixture` it is recipes/pretrain-mixture.toml: books, and questions made
+of passages, without those of the development questions. Fine-tuning is recipes/finetune.toml, once for each
+seed; all seeds share one pre-training. Readers go to runs/pretraining, rows to
+benchmarks/results/pretraining.jsonl; what has a row is not done again, and a run that was cut off goes on.
+`python benchmarks/render.py` renders the rows into docs/training.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import judging
 import rows
 import torch
 import training
 
+from fidkit.train.recipe import Recipe
+
 PRESET = "pocket-fid"
-PRETRAINING = (
+Objective = Literal["span-corruption", "mixture"]
+RECIPES: dict[Objective, str] = {"span-corruption": "pretrain.toml", "mixture": "pretrain-mixture.toml"}
+SHORTENED = (
     'sources.text.files=["pretrain"]', "sources.text.input_tokens=256", "stages.0.steps=2600",
     "stages.0.questions=8", "optimiser.rate=1e-3",
 )  # fmt: skip
-"""Changes of the recipe: small steps, and as many as 25 minutes of a CPU core allow."""
+"""Changes of the recipe of span corruption: small steps, and as many as 25 minutes of a CPU core allow."""
 SEED = 1
 """Of pre-training."""
 
@@ -39,26 +46,25 @@ class Run:
     Attributes:
         initialisation: of the random weights, as recipes name it.
         stage: `pretrain` or `finetune`.
-        pretrained: whether the run is, or starts from, pre-training.
+        objective: of the pre-training that the run is, or starts from; None starts from random weights.
         seed: of the run.
     """
 
     initialisation: str
     stage: str
-    pretrained: bool
+    objective: Objective | None
     seed: int
 
     @property
     def name(self) -> str:
-        start = "" if self.stage == "pretrain" else ("-pretrained" if self.pretrained else "-random")
-        return f"{self.stage}-{self.initialisation}{start}-{self.seed}"
+        return f"{self.stage}-{self.initialisation}-{self.objective or 'random'}-{self.seed}"
 
 
-def plan(initialisations: list[str], seeds: list[int]) -> Iterator[Run]:
-    for initialisation in initialisations:
-        yield Run(initialisation, "pretrain", True, SEED)
-        for seed in seeds:
-            yield from (Run(initialisation, "finetune", pretrained, seed) for pretrained in (True, False))
+def plan(options: argparse.Namespace) -> Iterator[Run]:
+    for initialisation in options.initialisations:
+        yield from (Run(initialisation, "pretrain", objective, SEED) for objective in options.objectives)
+        for seed, objective in itertools.product(options.seeds, [*options.objectives, None]):
+            yield Run(initialisation, "finetune", objective, seed)
 
 
 def main() -> None:
@@ -68,6 +74,7 @@ def main() -> None:
     )
     parser.add_argument("--corpus", type=Path, required=True, help="a built corpus of DATA/corpus")
     parser.add_argument("--initialisations", nargs="*", choices=["t5", "matching"], default=["t5"])
+    parser.add_argument("--objectives", nargs="*", choices=RECIPES, default=["span-corruption"])
     parser.add_argument("--seeds", nargs="*", type=int, default=[1], help="of fine-tuning")
     parser.add_argument("--preset", default=PRESET)
     parser.add_argument("--set", nargs="*", default=[], help="changes of both recipes, key=value")
@@ -79,22 +86,25 @@ def main() -> None:
     options = parser.parse_args()
     asked = judging.gold(options.data, options.corpus, options.limit)
     found = list(rows.read(options.to))
-    for run in plan(options.initialisations, options.seeds):
+    for run in plan(options):
         if not any(asdict(run).items() <= row.items() for row in found):
             trained = pretrain(options, run) if run.stage == "pretrain" else finetune(options, run)
             rows.append(options.to, rows.row("pretraining", **asdict(run), **_outcome(run, trained, asked)))
 
 
 def pretrain(options: argparse.Namespace, run: Run) -> training.Trained:
-    """From random weights, by text."""
-    changes = [*_common(options, run), _random(options, run), *PRETRAINING]
-    return training.train(training.RECIPES / "pretrain.toml", [*changes, *options.set, *options.pretrain_set])
+    """From random weights, without real questions."""
+    assert run.objective is not None
+    shortened = SHORTENED if run.objective == "span-corruption" else ()
+    changes = [*_common(options, run), _random(options, run), *shortened]
+    recipe = training.RECIPES / RECIPES[run.objective]
+    return training.train(recipe, [*changes, *options.set, *options.pretrain_set])
 
 
 def finetune(options: argparse.Namespace, run: Run) -> training.Trained:
     """By questions, from the pre-trained reader or from random weights."""
-    before = options.runs / Run(run.initialisation, "pretrain", True, SEED).name / "last"
-    start = f'reader={{ start = "{before}" }}' if run.pretrained else _random(options, run)
+    before = options.runs / Run(run.initialisation, "pretrain", run.objective, SEED).name / "last"
+    start = f'reader={{ start = "{before}" }}' if run.objective else _random(options, run)
     changes = [*_common(options, run), start, "evaluation={}"]  # judged in the end, by all questions
     return training.train(training.RECIPES / "finetune.toml", [*changes, *options.set, *options.finetune_set])
 
@@ -110,9 +120,15 @@ def _random(options: argparse.Namespace, run: Run) -> str:
 def _outcome(run: Run, trained: training.Trained, asked: dict[str, judging.Asked]) -> dict[str, Any]:
     curve = [_point(row) for row in trained.log if row["kind"] == "train"]
     if run.stage == "pretrain":
-        tokens = trained.recipe.sources["text"].input_tokens
-        return {**trained.cost, "input_tokens": tokens, "curve": curve}
+        return {**trained.cost, "text_tokens": round(_text_tokens(trained.recipe)), "curve": curve}
     return {**trained.cost, "curve": curve, "context": "gold", **judging.judge_all(trained.reader, asked)}
+
+
+def _text_tokens(recipe: Recipe) -> float:
+    """Of text to restore that a run reads; what its mixes ask for on average."""
+    shares = (stage.mix["text"] / sum(stage.mix.values()) for stage in recipe.stages)
+    examples = sum(s.steps * s.questions * share for s, share in zip(recipe.stages, shares, strict=True))
+    return examples * recipe.sources["text"].input_tokens
 
 
 def _point(row: dict[str, Any]) -> dict[str, float]:
