@@ -66,8 +66,20 @@ def draw(drawn: Points, path: Path) -> None:
         axes.tick_params(labelsize=7)
     for axes in grid[len(drawn) :]:
         axes.set_visible(False)
+    _explain(figure, grid[: len(drawn)])
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI, metadata={"Software": None, "Description": digest(drawn)})
+
+
+def _explain(figure: Any, panels: Sequence[Any]) -> None:
+    """One legend above panels that all have the same, else one in each."""
+    handles, labels = panels[0].get_legend_handles_labels()
+    same = all(axes.get_legend_handles_labels()[1] == labels for axes in panels)
+    if same and len(panels) > 1:
+        figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=6)
+    else:
+        for axes in panels:
+            axes.legend(fontsize=6)
 
 
 def _bars(axes: Any, panel: dict[str, Any]) -> None:
@@ -78,7 +90,6 @@ def _bars(axes: Any, panel: dict[str, Any]) -> None:
     axes.set_yticks(places, panel["names"], fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel(panel["x"], fontsize=7)
-    axes.legend(fontsize=6)
 
 
 def _lines(axes: Any, panel: dict[str, Any]) -> None:
@@ -93,7 +104,6 @@ def _lines(axes: Any, panel: dict[str, Any]) -> None:
         axes.set_ylim(bottom=0)
     axes.set_xlabel(panel["x"], fontsize=7)
     axes.set_ylabel(panel["y"], fontsize=7)
-    axes.legend(fontsize=6)
 
 
 def _scatter(axes: Any, panel: dict[str, Any]) -> None:
@@ -108,7 +118,6 @@ def _scatter(axes: Any, panel: dict[str, Any]) -> None:
     axes.set_yscale("log")
     axes.set_xlabel(panel["x"], fontsize=7)
     axes.set_ylabel(panel["y"], fontsize=7)
-    axes.legend(fontsize=6)
 
 
 def _curves(axes: Any, panel: dict[str, Any]) -> None:
@@ -116,7 +125,6 @@ def _curves(axes: Any, panel: dict[str, Any]) -> None:
         axes.plot(x, y, linewidth=1, label=name)
     axes.set_xlabel(panel["x"], fontsize=7)
     axes.set_ylabel(panel["y"], fontsize=7)
-    axes.legend(fontsize=6)
 
 
 def _spread(axes: Any, panel: dict[str, Any]) -> None:
@@ -133,7 +141,6 @@ def _spread(axes: Any, panel: dict[str, Any]) -> None:
         )  # fmt: skip
     axes.set_xlabel(panel["x"], fontsize=7)
     axes.set_ylabel(panel["y"], fontsize=7)
-    axes.legend(fontsize=6)
 
 
 DRAWERS = {"bars": _bars, "lines": _lines, "scatter": _scatter, "curves": _curves, "spread": _spread}
