@@ -47,7 +47,7 @@ def _falls(rows: Rows) -> list[str]:
         said.append(
             f"Pre-training from {start} with {objective} reads {row['text_tokens'] / 1e6:.1f} million tokens "
             f"of text; the loss falls from {first['loss']:.2f} nats a token (up to step {first['step']}) to "
-            f"{last['loss']:.2f}."
+            f"{last['loss']:.2f}. Other text to restore costs {row['text_loss']:.2f} nats a token afterwards."
         )
     return said
 
@@ -79,8 +79,10 @@ def _costs(rows: Rows) -> str:
         of_stage = [row for row in rows if row["stage"] == stage]
         if of_stage:
             minutes = statistics.mean(row["cpu_seconds"] for row in of_stage) / 60
-            steps = " or ".join(f"{n:,}" for n in sorted({row["steps"] for row in of_stage}))
-            questions = of_stage[-1]["questions"]
+            steps, questions = (
+                " or ".join(f"{n:,}" for n in sorted({row[key] for row in of_stage}))
+                for key in ("steps", "questions")
+            )
             costs.append(f"{words}: {steps} steps of {questions}, {minutes:.0f} minutes of a CPU core.")
     return " ".join(costs)
 

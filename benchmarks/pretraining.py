@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import random
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +26,10 @@ import rows
 import torch
 import training
 
+from fidkit.train.documents import open_documents
+from fidkit.train.examples import collate_examples
 from fidkit.train.recipe import Recipe
+from fidkit.train.span_corruption import SpanCorruptionSource
 
 PRESET = "pocket-fid"
 Objective = Literal["span-corruption", "mixture"]
@@ -37,6 +41,8 @@ SHORTENED = (
 """Changes of the recipe of span corruption: small steps, and as many as 25 minutes of a CPU core allow."""
 SEED = 1
 """Of pre-training."""
+TEXTS, BATCH = 400, 8
+"""That show how well a reader restores them."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +123,27 @@ def _random(options: argparse.Namespace, run: Run) -> str:
     return f'reader={{ preset = "{options.preset}", initialisation = "{run.initialisation}" }}'
 
 
+@torch.inference_mode()
+def text_loss(trained: training.Trained) -> float:
+    """Nats a token, in restoring text that comes in another order; little of it was read in training."""
+    reader, recipe = trained.reader, trained.recipe.model_copy(update={"seed": SEED + 1})
+    assert reader.tokenizer is not None
+    spec = recipe.sources["text"]
+    source = SpanCorruptionSource(open_documents(recipe, spec), reader.tokenizer, spec)
+    texts = [source.draw(n, random.Random(n), recipe.stages[-1]) for n in range(TEXTS)]
+    summed = 0.0
+    for at in range(0, TEXTS, BATCH):
+        batch = collate_examples(texts[at : at + BATCH])
+        assert batch.labels is not None
+        summed += float(reader.answer_loss(batch.labels, reader.read(batch)))
+    return summed / sum(len(text.target) for text in texts)
+
+
 def _outcome(run: Run, trained: training.Trained, asked: dict[str, judging.Asked]) -> dict[str, Any]:
     curve = [_point(row) for row in trained.log if row["kind"] == "train"]
     if run.stage == "pretrain":
-        return {**trained.cost, "text_tokens": round(_text_tokens(trained.recipe)), "curve": curve}
+        read = {"text_tokens": round(_text_tokens(trained.recipe)), "text_loss": text_loss(trained)}
+        return {**trained.cost, **read, "curve": curve}
     return {**trained.cost, "curve": curve, "context": "gold", **judging.judge_all(trained.reader, asked)}
 
 

@@ -41,6 +41,7 @@ def test_every_run_has_its_row_once(start, tmp_path: Path, monkeypatch: pytest.M
         ("finetune", None),
     ]
     assert [len(row["curve"]) for row in found] == [2, 3, 3]
+    assert 8 < found[0]["text_loss"] < 12  # hardly trained: near the logarithm of the vocabulary's size
     starts = [row["curve"][0]["loss"] for row in found[1:]]
     assert starts[0] != starts[1]  # other weights learn the same questions
     assert found[1]["squad"]["n"] == 2
@@ -72,7 +73,7 @@ def row(
 ) -> dict[str, Any]:
     scores = {"em": f1 / 2, "f1": f1, "log_likelihood": -100 / f1}
     losses = [{"step": 20, "cpu_seconds": 10.0, "loss": 9.0}, {"step": 40, "cpu_seconds": 20.0, "loss": 6.5}]
-    measured = {"text_tokens": 2_048_000} if stage == "pretrain" else {"squad": scores}
+    measured = {"text_tokens": 2_048_000, "text_loss": 6.75} if stage == "pretrain" else {"squad": scores}
     return {
         "stage": stage, "objective": objective, "seed": seed, "initialisation": initialisation,
         "steps": 1000, "questions": 8, "passages": 1, "cpu_seconds": 120.0, "curve": losses,
@@ -95,7 +96,7 @@ def test_the_fall_of_the_loss_is_told_and_drawn() -> None:
     rows = [row("pretrain", "span-corruption", 1, 1.0), row("finetune", None, 1, 5.0)]
     text = beginnings.pretraining(rows)
     assert "reads 2.0 million tokens of text; the loss falls from 9.00 nats" in text
-    assert "(up to step 20) to 6.50." in text
+    assert "(up to step 20) to 6.50. Other text to restore costs 6.75 nats" in text
     assert "gains" not in text  # nothing to compare with
     first, second = beginnings.panels(rows)
     assert first["lines"] == {"T5's weights; text": ([20, 40], [9.0, 6.5])}
