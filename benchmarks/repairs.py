@@ -23,6 +23,8 @@ FROM = 10
 USUAL = (2, 1, "svd")
 """K and key/value heads of readers that need no more words, and how these were merged."""
 USUAL_RATE = 1e-3
+USUAL_TEMPERATURE = 2.0
+"""Of distillation."""
 SHAPE = ("every", "kv_heads", "origin", "kv_heads_from")
 
 
@@ -139,8 +141,10 @@ def _groups(trained: Rows) -> dict[tuple[str, int], Rows]:
 
 
 def _how(row: dict[str, Any]) -> str:
-    """Shape and rate in words, where they are not the usual ones."""
-    return _shape(row) + ("" if row["rate"] == USUAL_RATE else f", rate {row['rate']:g}")
+    """Shape, rate and temperature in words, where they are not the usual ones."""
+    rate = "" if row["rate"] == USUAL_RATE else f", rate {row['rate']:g}"
+    usual = row["temperature"] in (None, USUAL_TEMPERATURE)
+    return _shape(row) + rate + ("" if usual else f", temperature {row['temperature']:g}")
 
 
 def _shape(row: dict[str, Any]) -> str:

@@ -5,10 +5,10 @@
 Without seeds, only conversions are judged. The original is the bundled reader; it keeps the cross-attention
 of its last layer of two, and one key/value head. It is uptrained by recipes/uptrain.toml with 5 and 10 % of
 the steps that the original took, and distilled by recipes/distil.toml with 10 %; `--ways continued` trains
-the original itself as long, as a control; `--percents`, `--every`, `--kv-heads` and `--rate` ask for
-other shares, shapes and rates of learning. Readers go to runs/upcycling, rows to
-benchmarks/results/upcycling.jsonl; what has a row is not done again, and a run that was cut off goes on.
-`python benchmarks/render.py` renders the rows into docs/upcycling.md.
+the original itself as long, as a control; `--percents`, `--every`, `--kv-heads`, `--rate` and `--temperature`
+ask for other shares, shapes, rates of learning, and temperatures of distillation. Readers go to
+runs/upcycling, rows to benchmarks/results/upcycling.jsonl; what has a row is not done again, and a run that
+was cut off goes on. `python benchmarks/render.py` renders the rows into docs/upcycling.md.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ PLAN = {"uptrained": (5, 10), "distilled": (10,), "continued": (10,)}
 """Per cent of the original's steps."""
 RATE = 1e-3
 """Of learning; the original's."""
+TEMPERATURE = 2.0
+"""Of distillation."""
 STAGE = {"questions": 28, "passages": 1, "auxiliary": 1.0}
 """Of a step, as most of the original's were: readers are judged by reading one passage."""
 
@@ -79,6 +81,7 @@ class Run:
     percent: int = 0
     seed: int = 0
     rate: float = 0.0
+    temperature: float | None = None
 
     @property
     def key(self) -> dict[str, Any]:
@@ -88,11 +91,13 @@ class Run:
             "percent": self.percent,
             "seed": self.seed,
             "rate": self.rate,
+            "temperature": self.temperature,
         }
 
     @property
     def name(self) -> str:
-        return f"{self.way}-{self.shape.name}-{self.percent}-{self.seed}-{self.rate:g}"
+        of_teacher = "" if self.temperature is None else f"-{self.temperature:g}"
+        return f"{self.way}-{self.shape.name}-{self.percent}-{self.seed}-{self.rate:g}{of_teacher}"
 
 
 def plan(options: argparse.Namespace) -> Iterator[Run]:
@@ -101,7 +106,9 @@ def plan(options: argparse.Namespace) -> Iterator[Run]:
     yield from map(Run, dict.fromkeys((*SHAPES, upcycled)))
     for seed, way in itertools.product(options.seeds, options.ways):
         shape = Shape() if way == "continued" else upcycled
-        yield from (Run(shape, way, percent, seed, options.rate) for percent in options.percents or PLAN[way])
+        temperature = options.temperature if way == "distilled" else None
+        for percent in options.percents or PLAN[way]:
+            yield Run(shape, way, percent, seed, options.rate, temperature)
 
 
 def main() -> None:
@@ -116,6 +123,7 @@ def main() -> None:
     parser.add_argument("--kv-heads", type=int, default=UPCYCLED.kv_heads, help="of it; 0 keeps all")
     parser.add_argument("--kv-heads-from", choices=["svd", "mean"], default=UPCYCLED.kv_heads_from)
     parser.add_argument("--rate", type=float, default=RATE, help="of learning, at its highest")
+    parser.add_argument("--temperature", type=float, default=TEMPERATURE, help="of distillation")
     parser.add_argument("--set", nargs="*", default=[], help="changes of the recipes, key=value")
     parser.add_argument("--limit", type=int, help="questions of each dataset; all unless given")
     parser.add_argument("--runs", type=Path, default=Path("runs/upcycling"))
@@ -146,7 +154,10 @@ def _changes(options: argparse.Namespace, run: Run) -> list[str]:
         *(f"stages.0.{name}={value}" for name, value in STAGE.items()),
         "evaluation={}",  # judged in the end, by all questions
     ]  # fmt: skip
-    return [*changes, f"teacher.reader={options.original}"] if run.way == "distilled" else changes
+    if run.temperature is None:
+        return changes
+    taught = [f"teacher.reader={options.original}", f"stages.0.distil_temperature={run.temperature}"]
+    return [*changes, *taught]
 
 
 def _start(options: argparse.Namespace, shape: Shape) -> str:

@@ -92,6 +92,7 @@ def test_the_shares_are_of_the_original_s_steps(start, monkeypatch: pytest.Monke
     with pytest.raises(KeyboardInterrupt):
         start("--seeds", "1", "--ways", "distilled", "--percents", "20", "--kv-heads", "0")
     assert "stages.0.steps=780" in asked[1]
+    assert "stages.0.distil_temperature=2.0" in asked[1]
     assert any(change.endswith("converted-2-all") for change in asked[1])
 
 
@@ -100,8 +101,8 @@ def row(way: str, percent: int, seed: int, f1: float, *, every: int = 2) -> dict
     return {
         "way": way, "percent": percent, "seed": seed, "every": every, "origin": "own", "kv_heads_from": "svd",
         "kv_heads": None if every == 1 else 1, "steps": 39 * percent, "questions": 12, "passages": 2,
-        "rate": 1e-3, "cpu_seconds": 60.0, "command": "typed", "hardware": {"cpu": "a CPU"},
-        "squad": scores, "newwiki": scores,
+        "rate": 1e-3, "temperature": 2.0 if way == "distilled" else None, "cpu_seconds": 60.0,
+        "command": "typed", "hardware": {"cpu": "a CPU"}, "squad": scores, "newwiki": scores,
     }  # fmt: skip
 
 
@@ -135,7 +136,10 @@ def test_other_shapes_have_lines_of_their_own() -> None:
     assert "| last layer of 2, own | all | 10.00 |" in repairs.conversions(rows)
     assert "| last layer of 2, own | 1, mean | 0.25 |" in repairs.conversions(rows)
     rows.append({**row("uptrained", 10, 1, 31.0), "rate": 5e-4})
-    assert "| uptraining, rate 0.0005 | 10 % (390) | 15.50 |" in repairs.repairs(rows)
+    rows.append({**row("distilled", 10, 1, 32.0), "temperature": 1.0})
+    text = repairs.repairs(rows)
+    assert "| uptraining, rate 0.0005 | 10 % (390) | 15.50 |" in text
+    assert "| distillation, temperature 1 | 10 % (390) | 16.00 |" in text
     (em, *_) = repairs.panels(rows)
     assert em["lines"]["uptraining (K = 2, all key/value heads)"] == [(0, [10.0]), (20, [19.5])]
 
