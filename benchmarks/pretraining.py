@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,12 +33,16 @@ from fidkit.train.span_corruption import SpanCorruptionSource
 
 PRESET = "pocket-fid"
 Objective = Literal["span-corruption", "mixture"]
-RECIPES: dict[Objective, str] = {"span-corruption": "pretrain.toml", "mixture": "pretrain-mixture.toml"}
 SHORTENED = (
     'sources.text.files=["pretrain"]', "sources.text.input_tokens=256", "stages.0.steps=2600",
     "stages.0.questions=8", "optimiser.rate=1e-3",
 )  # fmt: skip
 """Changes of the recipe of span corruption: small steps, and as many as 25 minutes of a CPU core allow."""
+RECIPES: dict[Objective, tuple[str, Sequence[str]]] = {
+    "span-corruption": ("pretrain.toml", SHORTENED),
+    "mixture": ("pretrain-mixture.toml", ()),
+}
+"""Of pre-training, with their changes."""
 SEED = 1
 """Of pre-training."""
 TEXTS, BATCH = 400, 8
@@ -101,10 +105,9 @@ def main() -> None:
 def pretrain(options: argparse.Namespace, run: Run) -> training.Trained:
     """From random weights, without real questions."""
     assert run.objective is not None
-    shortened = SHORTENED if run.objective == "span-corruption" else ()
+    recipe, shortened = RECIPES[run.objective]
     changes = [*_common(options, run), _random(options, run), *shortened]
-    recipe = training.RECIPES / RECIPES[run.objective]
-    return training.train(recipe, [*changes, *options.set, *options.pretrain_set])
+    return training.train(training.RECIPES / recipe, [*changes, *options.set, *options.pretrain_set])
 
 
 def finetune(options: argparse.Namespace, run: Run) -> training.Trained:

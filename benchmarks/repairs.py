@@ -23,6 +23,7 @@ FROM = 10
 USUAL = (2, 1, "svd")
 """K and key/value heads of readers that need no more words, and how these were merged."""
 USUAL_RATE = 1e-3
+"""Of learning; the original's."""
 USUAL_TEMPERATURE = 2.0
 """Of distillation."""
 SHAPE = ("every", "kv_heads", "origin", "kv_heads_from")

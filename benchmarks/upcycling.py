@@ -24,6 +24,7 @@ import judging
 import rows
 import torch
 import training
+from repairs import USUAL_RATE, USUAL_TEMPERATURE
 
 from fidkit.convert import Knobs, load
 from fidkit.reader import Reader
@@ -33,10 +34,6 @@ ORIGINAL_RECIPES = ("pocket.toml", "pocket-retrieved.toml")
 WAYS = {"uptrained": "uptrain.toml", "distilled": "distil.toml", "continued": "uptrain.toml"}
 PLAN = {"uptrained": (5, 10), "distilled": (10,), "continued": (10,)}
 """Per cent of the original's steps."""
-RATE = 1e-3
-"""Of learning; the original's."""
-TEMPERATURE = 2.0
-"""Of distillation."""
 STAGE = {"questions": 28, "passages": 1, "auxiliary": 1.0}
 """Of a step, as most of the original's were: readers are judged by reading one passage."""
 
@@ -85,14 +82,8 @@ class Run:
 
     @property
     def key(self) -> dict[str, Any]:
-        return {
-            **asdict(self.shape),
-            "way": self.way,
-            "percent": self.percent,
-            "seed": self.seed,
-            "rate": self.rate,
-            "temperature": self.temperature,
-        }
+        values = asdict(self)
+        return {**values.pop("shape"), **values}
 
     @property
     def name(self) -> str:
@@ -122,8 +113,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=UPCYCLED.every, help="K of the reader to repair")
     parser.add_argument("--kv-heads", type=int, default=UPCYCLED.kv_heads, help="of it; 0 keeps all")
     parser.add_argument("--kv-heads-from", choices=["svd", "mean"], default=UPCYCLED.kv_heads_from)
-    parser.add_argument("--rate", type=float, default=RATE, help="of learning, at its highest")
-    parser.add_argument("--temperature", type=float, default=TEMPERATURE, help="of distillation")
+    parser.add_argument("--rate", type=float, default=USUAL_RATE, help="of learning, at its highest")
+    parser.add_argument("--temperature", type=float, default=USUAL_TEMPERATURE, help="of distillation")
     parser.add_argument("--set", nargs="*", default=[], help="changes of the recipes, key=value")
     parser.add_argument("--limit", type=int, help="questions of each dataset; all unless given")
     parser.add_argument("--runs", type=Path, default=Path("runs/upcycling"))
