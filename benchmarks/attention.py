@@ -21,7 +21,6 @@ import rows
 import torch
 from torch import Tensor
 
-from fidkit import systems
 from fidkit.bench.measure import Clock, rotated, summary
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.engine import ceilings, fused
@@ -31,11 +30,12 @@ from fidkit.engine.row_attention import Attention, FlexRows, compiled_flex, prep
 from fidkit.nn.attention import attend_rows
 from fidkit.nn.encoder import EncoderLayers
 from fidkit.nn.rows import Rows
+from fidkit.preset import SIZES, TINY
 
 # No other case is begun after so many seconds: the last one takes less than what is left of nine minutes.
 DEADLINE_S = 360
 WAYS: tuple[Attention, ...] = ("flex", "sdpa")
-SIZES = {"tiny": systems.TINY, "small": systems.SIZES["small"], "base": systems.SIZES["base"]}
+SIZES = {"tiny": TINY, "small": SIZES["small"], "base": SIZES["base"]}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from summaries import MEASURES, NOTHING, circumstances, datasets, line, rule, spread, subject
 
 from fidkit.cost.store import bytes_per_token
-from fidkit.systems import PRESETS, SIZES
+from fidkit.preset import PRESETS, SIZES
 
 Rows = Sequence[dict[str, Any]]
 

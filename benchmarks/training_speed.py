@@ -38,8 +38,8 @@ from fidkit.corpus.rows import read_passages
 from fidkit.engine import ceilings
 from fidkit.errors import DataError, FidkitError
 from fidkit.evaluate.data import read_questions
+from fidkit.preset import TINY_VOCABULARY
 from fidkit.reader import Reader
-from fidkit.systems import TINY_VOCABULARY
 from fidkit.tokens import Tokenizer
 from fidkit.train.questions import read_ranked
 from fidkit.train.start import slow_precision

@@ -6,8 +6,8 @@ import pytest
 
 from fidkit import Passage, assets
 from fidkit.cli.app import run
+from fidkit.preset import config
 from fidkit.reader import Reader
-from fidkit.systems import config
 
 MOST_BYTES = 32_000_000
 PASSAGES = [

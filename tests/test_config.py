@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fidkit import systems
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.errors import ConfigError, UsageError
+from fidkit.preset import PRESETS, preset_config
 from oracles import small, stack
 
 
@@ -25,7 +25,7 @@ def test_the_period_counts_from_one() -> None:
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
-    for name, config in systems.PRESETS.items():
+    for name, config in PRESETS.items():
         config.save(tmp_path / "config.json")
         assert ReaderConfig.load(tmp_path / "config.json") == config, name
 
@@ -161,13 +161,13 @@ def test_a_newer_format(tmp_path: Path) -> None:
 def test_names_of_the_papers() -> None:
     for size in ("small", "base", "large", "xl", "xxl"):
         for name in ("fid", "fid-light", "fid-lsa", "memoryfid", "lumen"):
-            assert f"{name}-{size}" in systems.PRESETS
-        glimmer = systems.config(f"glimmer-{size}")
-        assert glimmer.replace(rerank=None) == systems.config(f"lumen-{size}")
+            assert f"{name}-{size}" in PRESETS
+        glimmer = preset_config(f"glimmer-{size}")
+        assert glimmer.replace(rerank=None) == preset_config(f"lumen-{size}")
         for alpha in ("eighth", "quarter", "third", "half"):
-            assert f"lumen-{size}-{alpha}" in systems.PRESETS
+            assert f"lumen-{size}-{alpha}" in PRESETS
     for pair in ("small-large", "base-base", "base-xl", "large-xxl", "xl-xxl"):
-        assert f"fido-{pair}" in systems.PRESETS
+        assert f"fido-{pair}" in PRESETS
 
 
 @pytest.mark.parametrize(
@@ -181,11 +181,11 @@ def test_names_of_the_papers() -> None:
     ],
 )
 def test_live_share(name: str, alpha: Fraction) -> None:
-    assert systems.config(name).alpha == alpha
+    assert preset_config(name).alpha == alpha
 
 
 def test_fido_reads_in_every_sixth_layer_with_one_head() -> None:
-    config = systems.config("fido-base-xl")
+    config = preset_config("fido-base-xl")
     assert [n for n, reads in enumerate(config.cross_layers) if reads] == [5, 11, 17, 23]
     assert config.kv_heads == (1, 1)
     assert config.encoder.width < config.decoder.width
@@ -194,4 +194,4 @@ def test_fido_reads_in_every_sixth_layer_with_one_head() -> None:
 
 def test_an_unknown_name_offers_the_nearest() -> None:
     with pytest.raises(UsageError, match="no preset 'fid-bass'; did you mean fid-base"):
-        systems.config("fid-bass")
+        preset_config("fid-bass")

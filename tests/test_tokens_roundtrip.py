@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fidkit.config import ReaderConfig
-from fidkit.systems import config
+from fidkit.preset import config
 from fidkit.tokens import Tokenizer
 from fidkit.train.vocabulary import JOINER, SPACE
 from fidkit.types import Passage

@@ -17,9 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fidkit import systems
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.cost import Workload
+from fidkit.preset import SIZES, TINY, TINY_DECODER
 
 MULTI_QUERY = {"self_kv_heads": 1, "cross_kv_heads": 1}
 EVERY_PREFIX = "asym-every-"
@@ -104,8 +104,8 @@ _FULL: dict[str, Any] = {
 
 SIZES = {
     "tiny": Size(
-        encoder=systems.TINY,
-        large=systems.TINY_DECODER,
+        encoder=TINY,
+        large=TINY_DECODER,
         large_name="larger",
         vocabulary=512,
         workload=Workload(passages=3, question_tokens=4, passage_tokens=12, output_tokens=4),
@@ -115,8 +115,8 @@ SIZES = {
         sweep_outputs=(1, 4),
         pretraining=Workload(passages=1, question_tokens=4, passage_tokens=20, output_tokens=8),
     ),
-    "small": Size(encoder=systems.SIZES["small"], large=systems.SIZES["large"], large_name="large", **_FULL),
-    "base": Size(encoder=systems.SIZES["base"], large=systems.SIZES["xl"], large_name="XL", **_FULL),
+    "small": Size(encoder=SIZES["small"], large=SIZES["large"], large_name="large", **_FULL),
+    "base": Size(encoder=SIZES["base"], large=SIZES["xl"], large_name="XL", **_FULL),
 }
 
 

@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from fidkit.corpus import Corpus
     from fidkit.engine.decoding import Decoding
     from fidkit.errors import FidkitError
+    from fidkit.preset import PRESETS as presets
     from fidkit.reader import Reader
-    from fidkit.systems import PRESETS as presets
     from fidkit.types import Alternative, Answer, Evidence, Hit, Passage
 
 
 def __getattr__(name: str) -> Any:
     if name == "presets":
-        return importlib.import_module("fidkit.systems").PRESETS
+        return importlib.import_module("fidkit.preset").PRESETS
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'fidkit' has no attribute {name!r}")

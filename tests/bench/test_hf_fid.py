@@ -12,7 +12,7 @@ from fidkit.bench.subjects import Ours
 from fidkit.convert import import_t5
 from fidkit.cost import Workload, parameters
 from fidkit.errors import FidkitError
-from fidkit.systems import PRESETS
+from fidkit.preset import PRESETS
 from oracles import hf_t5, small, stack
 
 transformers = pytest.importorskip("transformers")

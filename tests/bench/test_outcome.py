@@ -18,7 +18,7 @@ from fidkit.bench.subjects import Facts
 from fidkit.bench.table import make_notes, make_table, make_title
 from fidkit.cost import Hardware, Workload, predict
 from fidkit.errors import FidkitError, UsageError
-from fidkit.systems import PRESETS
+from fidkit.preset import PRESETS
 
 WORKLOAD = Workload(questions=2, passages=3, passage_tokens=9, question_tokens=4, output_tokens=5)
 QUICKLY = {"effort": QUICK, "probe": QUICK}

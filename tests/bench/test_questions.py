@@ -9,7 +9,7 @@ from fidkit.bench.questions import Questions, retrieved, synthetic
 from fidkit.corpus import Corpus
 from fidkit.cost import Workload
 from fidkit.errors import CorpusError, DataError
-from fidkit.systems import PRESETS
+from fidkit.preset import PRESETS
 from fidkit.tokens import Tokenizer
 from fidkit.types import Passage
 from train.toy import write_rows

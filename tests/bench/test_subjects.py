@@ -12,8 +12,8 @@ from fidkit.config import ReaderConfig
 from fidkit.cost import Workload, batch_memory
 from fidkit.engine.products import packs
 from fidkit.engine.runner import Runner
+from fidkit.preset import PRESETS
 from fidkit.reader import Reader
-from fidkit.systems import PRESETS
 from oracles import small, stack
 
 TINY = sorted(name for name in PRESETS if name.startswith("tiny-"))

@@ -13,7 +13,7 @@ from fidkit.cli.app import run
 from fidkit.cost import HARDWARE, Workload, largest_batch, predict
 from fidkit.cost.hardware import local_path, save_local
 from fidkit.engine import ceilings
-from fidkit.systems import PRESETS, config
+from fidkit.preset import PRESETS, config
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,8 +8,8 @@ import pytest
 
 from fidkit.cli.app import run
 from fidkit.cli.train import line
+from fidkit.preset import config
 from fidkit.reader import parameter_count
-from fidkit.systems import config
 from train.toy import FACTS, write_rows, write_world
 
 LEARN = {

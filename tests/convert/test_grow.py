@@ -5,11 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fidkit import systems
 from fidkit.config import StackConfig
 from fidkit.convert import reshape
 from fidkit.convert.grow import decoder_stack, layer_places
 from fidkit.errors import ConfigError, UsageError
+from fidkit.preset import PRESETS, SIZES
 from fidkit.reader import Reader
 from oracles import batch_of, questions, quick, random_reader, small, stack
 
@@ -125,9 +125,9 @@ def test_heads_are_merged_before_the_decoder_grows() -> None:
 
 def test_the_papers_pairs_can_be_grown() -> None:
     for small_size, large in (("small", "base"), ("base", "large"), ("large", "xl"), ("xl", "xxl")):
-        one, other = systems.SIZES[small_size], decoder_stack(large)
+        one, other = SIZES[small_size], decoder_stack(large)
         assert all(getattr(one, name) <= getattr(other, name) for name in StackConfig.model_fields)
-    assert decoder_stack("tiny-fido") == systems.PRESETS["tiny-fido"].decoder
+    assert decoder_stack("tiny-fido") == PRESETS["tiny-fido"].decoder
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from cost.points import PLAIN, batch_of, configs, few, workloads
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.cost import Part, Workload, exact_flops, list_parts, paper_flops, paper_shares, total_flops
 from fidkit.cost.parts import DECODER_STAGES, ENCODER_STAGES
+from fidkit.preset import PRESETS, config
 from fidkit.reader import Reader
-from fidkit.systems import PRESETS, config
 
 TINY = [name for name in PRESETS if name.startswith("tiny-")]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fidkit.cost import HARDWARE, Workload, best, predict, suggest
-from fidkit.systems import PRESETS, SIZES, config
+from fidkit.preset import PRESETS, SIZES, config
 
 H200 = HARDWARE["h200"]
 

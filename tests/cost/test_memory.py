@@ -13,7 +13,7 @@ from fidkit.cost import (
     find_hardware,
     largest_batch,
 )
-from fidkit.systems import config
+from fidkit.preset import config
 
 
 @few

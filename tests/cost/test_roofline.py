@@ -8,7 +8,7 @@ from fidkit.config import ReaderConfig
 from fidkit.cost import HARDWARE, Efficiency, Hardware, Workload, build, find_hardware, predict
 from fidkit.cost.parts import KINDS
 from fidkit.errors import UsageError
-from fidkit.systems import config
+from fidkit.preset import config
 
 # What an H200 reaches in large products and copies.
 REACHED = Hardware("reached", {"bf16": 790}, 4300, 141, 64, "test")

@@ -16,8 +16,8 @@ from fidkit.cost import (
     step_weight_bytes,
 )
 from fidkit.cost.store import bytes_per_token, store_bytes
+from fidkit.preset import PRESETS, config
 from fidkit.reader import Reader
-from fidkit.systems import PRESETS, config
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 

@@ -20,8 +20,8 @@ from fidkit.cost import (
 from fidkit.cost.training import FLOAT_BYTES, LOGIT_BYTES
 from fidkit.nn.encoder import EncoderLayers, Run
 from fidkit.nn.rows import Rows
+from fidkit.preset import config
 from fidkit.reader import Reader
-from fidkit.systems import config
 
 ENCODER = StackConfig(layers=4, width=64, heads=4, head_width=16, feed_forward=160)
 DECODER = StackConfig(layers=3, width=96, heads=4, head_width=24, feed_forward=128)

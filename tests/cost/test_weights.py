@@ -8,8 +8,8 @@ import torch
 from fidkit.config import ReaderConfig
 from fidkit.cost import Workload, parameters, weight_bytes
 from fidkit.cost.weights import SCALE_BYTES, Matrix, stage_weights
+from fidkit.preset import PRESETS, config
 from fidkit.reader import Reader, parameter_count
-from fidkit.systems import PRESETS, config
 
 WIDER = {"layers": 5, "width": 40, "heads": 2, "head_width": 10, "feed_forward": 30}
 OF_STAGE = {

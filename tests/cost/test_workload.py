@@ -4,7 +4,7 @@ import pytest
 
 from fidkit.cost import Workload, context_vectors
 from fidkit.errors import UsageError
-from fidkit.systems import config
+from fidkit.preset import config
 
 
 @pytest.mark.parametrize(

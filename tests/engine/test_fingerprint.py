@@ -4,7 +4,7 @@ import torch
 from fidkit import Reader
 from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.errors import CheckpointError
-from fidkit.systems import config
+from fidkit.preset import config
 from fidkit.tokens import Tokenizer
 
 

@@ -11,8 +11,8 @@ from fidkit.engine.decoding import Decoding
 from fidkit.engine.generate import generate
 from fidkit.engine.room import available_bytes, check_room
 from fidkit.errors import UsageError
+from fidkit.preset import PRESETS
 from fidkit.reader import Reader
-from fidkit.systems import PRESETS
 
 CPU = torch.device("cpu")
 

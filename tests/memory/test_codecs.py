@@ -9,7 +9,7 @@ from fidkit.errors import MemoryStoreError, UsageError
 from fidkit.memory import CODECS, make_codec
 from fidkit.memory.codecs import record_bytes
 from fidkit.memory.pq import PQ, load_pq, train_pq
-from fidkit.systems import config
+from fidkit.preset import config
 from oracles import quick
 
 

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fidkit import systems
 from fidkit.config import ReaderConfig
 from fidkit.nn.decoder import Decoder
+from fidkit.preset import preset_config
 from fidkit.reader import Reader
 from oracles import batch_of, questions, quick, random_reader, small, stack
 
@@ -26,7 +26,7 @@ def golden(name: str) -> dict[str, list[int]]:
 
 def test_shapes_of_tiny_fido() -> None:
     with torch.device("meta"):
-        reader = Reader(systems.config("tiny-fido"))
+        reader = Reader(preset_config("tiny-fido"))
     assert shapes(reader) == golden("tiny-fido")
 
 

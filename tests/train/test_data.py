@@ -7,7 +7,7 @@ import pytest
 
 from fidkit.config import ReaderConfig
 from fidkit.errors import DataError
-from fidkit.systems import config
+from fidkit.preset import config
 from fidkit.tokens import Tokenizer
 from fidkit.train.data import POOL, Stream, load_passages, load_sources
 from fidkit.train.examples import Drawn, Example, encode

@@ -8,7 +8,7 @@ import pytest
 from fidkit.cost import Hardware, Workload, total_flops
 from fidkit.cost.hardware import save_local
 from fidkit.cost.workload import COMPUTED
-from fidkit.systems import config
+from fidkit.preset import config
 from fidkit.train.data import Example
 from fidkit.train.group import Group
 from fidkit.train.loop import Trainer

@@ -10,7 +10,7 @@ import pytest
 
 from fidkit.errors import DataError
 from fidkit.evaluate.data import Question
-from fidkit.systems import config
+from fidkit.preset import config
 from fidkit.tokens import Tokenizer
 from fidkit.train.data import load_passages, load_sources
 from fidkit.train.questions import (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fidkit.errors import DataError
-from fidkit.systems import config
+from fidkit.preset import config
 from fidkit.tokens import Tokenizer
 from fidkit.train import recurring
 from fidkit.train.cloze import MASK

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fidkit.errors import ConfigError, CorpusError, DataError
-from fidkit.systems import config
+from fidkit.preset import config
 from fidkit.tokens import Tokenizer
 from fidkit.train import span_corruption
 from fidkit.train.data import POOL, Stream, load_passages, load_sources

@@ -8,8 +8,8 @@ import torch
 
 from fidkit.batch import IGNORED
 from fidkit.errors import CheckpointError, ConfigError
+from fidkit.preset import config
 from fidkit.reader import Reader
-from fidkit.systems import config
 from fidkit.tokens import Tokenizer
 from fidkit.train.auxiliary import Auxiliary
 from fidkit.train.examples import Example, collate_examples

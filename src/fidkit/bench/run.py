@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from fidkit import systems
 from fidkit.bench.fit import check_fit
 from fidkit.bench.measure import Clock, Progress, Round, rotated, run_round, warm_up
 from fidkit.bench.peers import make_peer
@@ -24,6 +23,7 @@ from fidkit.engine.ceilings import Effort
 from fidkit.engine.room import available_bytes
 from fidkit.engine.runner import Precision
 from fidkit.errors import FidkitError
+from fidkit.preset import preset_config
 
 PLAIN = "@plain"
 # Before every subject, in half a second: what a shared machine can do changes from one moment to the next.
@@ -103,7 +103,7 @@ def make_subjects(request: Request) -> list[Subject]:
     """
     ours: list[Subject] = []
     for preset in request.presets:
-        config = systems.config(preset)
+        config = preset_config(preset)
         shared: dict[torch.dtype, Weights] = {}
         for precision in request.precisions:
             dtype = DTYPES[precision]
@@ -112,7 +112,7 @@ def make_subjects(request: Request) -> list[Subject]:
             ours.append(Ours(name, preset, weights, precision))
             if request.plain:
                 ours.append(Ours(name + PLAIN, preset, weights, precision, plain=True))
-    like = systems.config(request.presets[0])
+    like = preset_config(request.presets[0])
     return ours + [make_peer(name, like, request.precisions[0], request.device) for name in request.peers]
 
 

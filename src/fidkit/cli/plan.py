@@ -72,7 +72,7 @@ def plan(
     """Predict operations, bytes, time and memory of a reader, by stage."""
     from fidkit.cost import Workload, make_plan
     from fidkit.errors import UsageError
-    from fidkit.systems import SIZES
+    from fidkit.preset import SIZES
 
     config = _config(preset)
     if train and beams > 1:
@@ -235,7 +235,7 @@ def _config(preset: str) -> ReaderConfig:
     from fidkit import assets
     from fidkit.config import ReaderConfig
     from fidkit.errors import UsageError
-    from fidkit.systems import PRESETS
+    from fidkit.preset import PRESETS
 
     if preset in PRESETS:
         return PRESETS[preset]

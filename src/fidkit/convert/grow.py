@@ -19,15 +19,15 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from fidkit import systems
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.convert.notes import Notes
 from fidkit.errors import ConfigError, UsageError
 from fidkit.nn.decoder import Decoder
 from fidkit.nn.initialise import initialise
+from fidkit.preset import PRESETS, SIZES
 
 LAYER = re.compile(r"decoder\.layers\.(\d+)\.(.+)")
-SIZES = ("layers", "width", "heads", "head_width", "feed_forward")
+FIELDS = ("layers", "width", "heads", "head_width", "feed_forward")
 OWN_EMBEDDING, SHARED_EMBEDDING = "decoder.embedding.weight", "embedding.weight"
 HEAD = "head.linear.weight"
 OUTPUTS = ("self_attention.out.weight", "cross_attention.out.weight", "feed_forward.out.weight")
@@ -40,12 +40,12 @@ def decoder_stack(name: str) -> StackConfig:
     Raises:
         UsageError: neither; names the sizes.
     """
-    if name in systems.SIZES:
-        return systems.SIZES[name]
-    if name in systems.PRESETS:
-        return systems.PRESETS[name].decoder
+    if name in SIZES:
+        return SIZES[name]
+    if name in PRESETS:
+        return PRESETS[name].decoder
     raise UsageError(
-        f"no decoder size {name!r}; choose one of {', '.join(systems.SIZES)}, or a preset with the decoder"
+        f"no decoder size {name!r}; choose one of {', '.join(SIZES)}, or a preset with the decoder"
     )
 
 
@@ -95,7 +95,7 @@ def grown_config(config: ReaderConfig, stack: StackConfig) -> ReaderConfig:
     old = config.decoder
     smaller = [
         f"{name} is {getattr(old, name)}, more than {getattr(stack, name)}"
-        for name in SIZES
+        for name in FIELDS
         if getattr(old, name) > getattr(stack, name)
     ]
     if smaller:
