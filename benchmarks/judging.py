@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from fidkit.answerer import answer_batch
-from fidkit.batch import IGNORED, collate
+from fidkit.context import IGNORED, collate
 from fidkit.corpus import Corpus
 from fidkit.engine.runner import Runner
 from fidkit.evaluate.contexts import no_corpus, passages_for

@@ -21,7 +21,7 @@ import rows
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from fidkit.batch import IGNORED
+from fidkit.context import IGNORED
 from fidkit.convert import import_t5
 from fidkit.convert.t5 import table
 from fidkit.engine.generate import greedy

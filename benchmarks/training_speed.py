@@ -29,10 +29,10 @@ from paper.training import STAGES, OurStep, PeerStep, Step, pad_to
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from fidkit.batch import IGNORED, collate
 from fidkit.bench.measure import Clock, rotated, summary
 from fidkit.bench.questions import Questions
 from fidkit.config import ReaderConfig
+from fidkit.context import IGNORED, collate
 from fidkit.convert.export import export_t5
 from fidkit.corpus.rows import read_passages
 from fidkit.engine import ceilings

@@ -15,8 +15,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fidkit.batch import Batch, collate
 from fidkit.config import ReaderConfig, StackConfig
+from fidkit.context import Batch, collate
 from fidkit.reader import Reader
 
 Tokens = list[int]

@@ -9,7 +9,7 @@ import torch
 
 from fidkit import Corpus, Passage
 from fidkit.answerer import NOTHING_FOUND, Answerer, answer_batch, evidence_shares
-from fidkit.batch import IGNORED, collate
+from fidkit.context import IGNORED, collate
 from fidkit.engine.decoding import Decoding
 from fidkit.engine.generate import Generated, generate, greedy
 from fidkit.errors import CheckpointError, UsageError

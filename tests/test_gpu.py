@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fidkit import Passage, Reader
-from fidkit.batch import collate
+from fidkit.context import collate
 from fidkit.engine.decoding import Decoding
 from fidkit.engine.generate import generate
 

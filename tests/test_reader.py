@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fidkit.batch import IGNORED, Batch, Context, collate
 from fidkit.config import RerankConfig
+from fidkit.context import IGNORED, Batch, Context, collate
 from fidkit.preset import PRESETS, preset_config
 from fidkit.reader import Reader, parameter_count
 from oracles import NaiveReader, batch_of, questions, quick, random_reader, small, stack, tokens

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fidkit.batch import IGNORED, collate
 from fidkit.bench.hf_fid import pad_rows, plain_fid, random_t5
 from fidkit.bench.measure import rotated, summary
 from fidkit.bench.questions import Questions, Tokens, synthetic
 from fidkit.bench.subjects import building
 from fidkit.config import ReaderConfig
+from fidkit.context import IGNORED, collate
 from fidkit.cost import Workload, total_flops, training_activations, training_state_bytes
 from fidkit.engine.room import available_bytes
 from fidkit.reader import Reader

@@ -12,8 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from fidkit.batch import IGNORED, Context, collate, collate_memory
 from fidkit.config import ReaderConfig
+from fidkit.context import IGNORED, Context, collate, collate_memory
 from fidkit.corpus import Corpus, TokenCache
 from fidkit.corpus.tokens import Tokenize, passage_key
 from fidkit.engine.decoding import Decoding

@@ -2,7 +2,7 @@
 
     question, passages -> read -> Context -> decode (training) or start/step (generation)
 
-Letters in shape suffixes: see `fidkit.nn` and `fidkit.batch`.
+Letters in shape suffixes: see `fidkit.nn` and `fidkit.context`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fidkit.batch import IGNORED, Batch, Context
 from fidkit.config import ReaderConfig
+from fidkit.context import IGNORED, Batch, Context
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.decoder import Decoder, LayerProbe
 from fidkit.nn.encoder import EncoderLayers, LiveEncoder, MemoryEncoder, Run

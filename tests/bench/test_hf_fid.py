@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from bench.toy import CPU, RAGGED
-from fidkit.batch import collate
 from fidkit.bench.hf_fid import HfCompiled, HfFid, pad_rows, plain_fid, random_t5
 from fidkit.bench.subjects import Ours
+from fidkit.context import collate
 from fidkit.convert import import_t5
 from fidkit.cost import Workload, parameters
 from fidkit.errors import FidkitError

@@ -5,10 +5,10 @@ import torch
 
 from bench.toy import CPU, RAGGED
 from fidkit import native
-from fidkit.batch import collate
 from fidkit.bench.questions import synthetic
 from fidkit.bench.subjects import DTYPES, Ours, Weights, at_precision, building
 from fidkit.config import ReaderConfig
+from fidkit.context import collate
 from fidkit.cost import Workload, batch_memory
 from fidkit.engine.products import packs
 from fidkit.engine.runner import Runner

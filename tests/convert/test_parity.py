@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fidkit.batch import IGNORED
+from fidkit.context import IGNORED
 from fidkit.convert import export_t5, import_t5
 from fidkit.convert.t5 import table
 from fidkit.engine.generate import greedy

@@ -6,8 +6,8 @@ import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from fidkit.batch import Batch, collate
 from fidkit.config import ReaderConfig, RerankConfig, StackConfig
+from fidkit.context import Batch, collate
 from fidkit.cost import Workload
 
 # The readers here are too small for threads to pay.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.test_generate import READERS, ready
 from engine.toy import END, Toy, all_answers, contexts_of, log_probability, naive_beam
-from fidkit.batch import IGNORED
+from fidkit.context import IGNORED
 from fidkit.convert import import_t5
 from fidkit.engine import beam
 from fidkit.engine.beam import beam_search

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.toy import Toy, contexts_of
-from fidkit.batch import IGNORED
+from fidkit.context import IGNORED
 from fidkit.engine import beam
 from fidkit.engine import generate as generation
 from fidkit.engine.decoding import Decoding

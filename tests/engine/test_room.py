@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from fidkit.batch import Context, collate
+from fidkit.context import Context, collate
 from fidkit.engine import room
 from fidkit.engine.decoding import Decoding
 from fidkit.engine.generate import generate

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fidkit.batch import IGNORED
+from fidkit.context import IGNORED
 from fidkit.engine.decoding import Decoding
 from fidkit.engine.rules import Rules
 from fidkit.errors import UsageError

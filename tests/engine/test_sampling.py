@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.toy import END, Toy, contexts_of, log_probability
-from fidkit.batch import IGNORED
+from fidkit.context import IGNORED
 from fidkit.engine.decoding import Decoding
 from fidkit.engine.generate import generate, greedy
 from fidkit.engine.sampling import draw

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from fidkit.batch import Context
+from fidkit.context import Context
 from oracles import Tokens, small
 
 END = 1

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from fidkit.batch import Batch, Context
+from fidkit.context import Batch, Context
 from fidkit.reader import Reader
 from fidkit.train.auxiliary import (
     GUIDED_HEADS,

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fidkit.batch import Batch
+from fidkit.context import Batch
 from fidkit.reader import Reader
 from fidkit.train.distillation import answer_likelihoods, each_passage, perplexity_distillation
 from oracles import NaiveReader, batch_of, questions, quick, random_reader, small, stack

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from fidkit.batch import IGNORED
+from fidkit.context import IGNORED
 from fidkit.errors import CheckpointError, ConfigError
 from fidkit.preset import config
 from fidkit.reader import Reader

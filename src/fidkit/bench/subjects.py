@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fidkit.batch import Batch, Context, collate
 from fidkit.bench.questions import Questions
 from fidkit.config import ReaderConfig
+from fidkit.context import Batch, Context, collate
 from fidkit.cost import Workload, batch_memory
 from fidkit.cost.workload import live_rows
 from fidkit.engine.products import packs

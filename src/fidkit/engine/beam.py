@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fidkit.batch import IGNORED, Context
+from fidkit.context import IGNORED, Context
 from fidkit.engine.decoding import Decoding
 from fidkit.engine.rules import Rules
 from fidkit.engine.steps import C, Generated, Steps, time_to_look

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fidkit.batch import Context
+from fidkit.context import Context
 from fidkit.engine.fused import PLAIN, Functions
 from fidkit.errors import FidkitError
 from fidkit.nn.attention import KeysValues

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fidkit.batch import IGNORED, Context
+from fidkit.context import IGNORED, Context
 from fidkit.engine.beam import beam_search
 from fidkit.engine.decoding import GREEDY, Decoding
 from fidkit.engine.room import check_room

@@ -9,7 +9,7 @@ import weakref
 import torch
 from torch import Tensor, nn
 
-from fidkit.batch import Context
+from fidkit.context import Context
 from fidkit.engine.products import Products
 from fidkit.native import LANES, TYPES, Kernels, Layer, Linear, Step
 from fidkit.nn.attention import CrossAttention

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from fidkit.batch import pad
+from fidkit.context import pad
 from fidkit.engine.runner import Runner
 from fidkit.memory import MemoryStore
 

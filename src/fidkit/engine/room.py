@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from fidkit.batch import Context
 from fidkit.config import ReaderConfig
+from fidkit.context import Context
 from fidkit.cost.hardware import RESERVED_SHARE
 from fidkit.engine.decoding import Decoding
 from fidkit.errors import UsageError

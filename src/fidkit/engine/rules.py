@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fidkit.batch import IGNORED
+from fidkit.context import IGNORED
 from fidkit.engine.decoding import Decoding
 from fidkit.errors import UsageError
 from fidkit.tokens import Tokenizer

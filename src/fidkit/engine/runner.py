@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fidkit import native
-from fidkit.batch import Batch, Context
 from fidkit.config import ReaderConfig
+from fidkit.context import Batch, Context
 from fidkit.engine import fused
 from fidkit.engine.cuda_decoder import CudaDecoder
 from fidkit.engine.cuda_encoder import CudaEncoder

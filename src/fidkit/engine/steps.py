@@ -13,8 +13,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from fidkit.batch import IGNORED, Context
 from fidkit.config import ReaderConfig
+from fidkit.context import IGNORED, Context
 
 Watch = Callable[[Tensor], None]
 """Sees one token [B] of each question's answer, `IGNORED` after its end."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from fidkit.batch import Context
 from fidkit.config import LiveAttention
+from fidkit.context import Context
 from fidkit.nn.rows import Rows, Sides
 
 SEES: dict[LiveAttention, tuple[bool, bool]] = {

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fidkit.batch import Batch, Context
+from fidkit.context import Batch, Context
 from fidkit.nn.fusion import length_mask
 from fidkit.nn.rows import Rows
 from fidkit.reader import Reader

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fidkit.batch import collate
+from fidkit.context import collate
 from fidkit.engine.generate import greedy
 from fidkit.errors import DataError
 from fidkit.evaluate.data import read_questions

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fidkit.batch import IGNORED, Batch
+from fidkit.context import IGNORED, Batch
 from fidkit.nn.rerank import lay_out
 from fidkit.reader import Reader
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from fidkit.batch import Batch, collate
+from fidkit.context import Batch, collate
 from fidkit.tokens import Tokenizer
 from fidkit.train.recipe import StageSpec
 from fidkit.types import Passage

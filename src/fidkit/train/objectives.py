@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fidkit.batch import IGNORED, Batch, Context
+from fidkit.context import IGNORED, Batch, Context
 from fidkit.errors import ConfigError
 from fidkit.nn.decoder import LayerProbe
 from fidkit.reader import Reader

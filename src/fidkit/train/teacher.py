@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fidkit.batch import Batch
+from fidkit.context import Batch
 from fidkit.engine.generate import greedy
 from fidkit.errors import ConfigError
 from fidkit.reader import Reader
