@@ -23,10 +23,10 @@ import rows
 import torch
 
 from fidkit import Corpus, Reader
-from fidkit.corpus.tokens import passage_key
 from fidkit.engine.runner import Runner
 from fidkit.memory import MemoryStore
 from fidkit.memory.codecs import CODECS
+from fidkit.passages.token_cache import passage_key
 from fidkit.precompute import Options, build
 from fidkit.types import Passage
 

@@ -27,11 +27,11 @@ from typing import Any
 
 import rows
 
-from fidkit.corpus import Corpus
-from fidkit.corpus.lexical import Lexical
 from fidkit.errors import CorpusError
+from fidkit.passages import Corpus
+from fidkit.passages.search.lexical import Lexical
 
-BUILD = "import sys; from fidkit.corpus import Corpus; Corpus.build(sys.argv[2:], sys.argv[1])"
+BUILD = "import sys; from fidkit.passages import Corpus; Corpus.build(sys.argv[2:], sys.argv[1])"
 
 
 def main() -> None:

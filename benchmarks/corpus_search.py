@@ -20,9 +20,9 @@ from typing import Any
 
 import rows
 
-from fidkit.corpus import Corpus
 from fidkit.evaluate.data import Question, read_questions
 from fidkit.evaluate.metrics import has_answer
+from fidkit.passages import Corpus
 
 DEPTHS = (1, 5, 20, 40)
 

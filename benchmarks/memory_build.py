@@ -23,8 +23,8 @@ from typing import Any
 import rows
 import torch
 
-from fidkit.corpus import Corpus
 from fidkit.memory import MemoryStore
+from fidkit.passages import Corpus
 from fidkit.precompute import Forecast, Options, build
 from fidkit.precompute.plan import load_plan
 from fidkit.precompute.unit import read_unit

@@ -25,9 +25,9 @@ import rows
 import torch
 
 from fidkit import Corpus
-from fidkit.corpus.tokens import passage_key
 from fidkit.memory import Located, MemoryStore
 from fidkit.memory.layout import SHARD, SUFFIX, memory_directory
+from fidkit.passages.token_cache import passage_key
 
 Fetch = Callable[[Sequence[bytes]], object]
 PERCENTILES = {"median": 50, "p95": 95}

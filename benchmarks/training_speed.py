@@ -34,10 +34,10 @@ from fidkit.bench.questions import Questions
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, collate
 from fidkit.convert.export import export_t5
-from fidkit.corpus.rows import read_passages
 from fidkit.engine import ceilings
 from fidkit.errors import DataError, FidkitError
 from fidkit.evaluate.data import read_questions
+from fidkit.passages.load.rows import read_passages
 from fidkit.preset import TINY_VOCABULARY
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer

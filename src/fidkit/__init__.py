@@ -14,7 +14,7 @@ _HOMES = {
     "Alternative": "fidkit.types",
     "Answer": "fidkit.types",
     "Answerer": "fidkit.answerer",
-    "Corpus": "fidkit.corpus",
+    "Corpus": "fidkit.passages",
     "Decoding": "fidkit.engine.decoding",
     "Evidence": "fidkit.types",
     "FidkitError": "fidkit.errors",
@@ -30,9 +30,9 @@ __all__ = ["__version__", "presets", *_HOMES]
 if TYPE_CHECKING:
     from fidkit.answerer import Answerer
     from fidkit.config import ReaderConfig, StackConfig
-    from fidkit.corpus import Corpus
     from fidkit.engine.decoding import Decoding
     from fidkit.errors import FidkitError
+    from fidkit.passages import Corpus
     from fidkit.preset import PRESETS as presets
     from fidkit.reader import Reader
     from fidkit.types import Alternative, Answer, Evidence, Hit, Passage

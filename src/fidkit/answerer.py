@@ -14,8 +14,6 @@ from torch import Tensor
 
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Context, collate, collate_memory
-from fidkit.corpus import Corpus, TokenCache
-from fidkit.corpus.tokens import Tokenize, passage_key
 from fidkit.engine.decoding import Decoding
 from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.generate import Generated, generate
@@ -23,6 +21,8 @@ from fidkit.engine.recall import Recall
 from fidkit.engine.runner import Precision, Runner
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.memory import MemoryStore, has_memory
+from fidkit.passages import Corpus, TokenCache
+from fidkit.passages.token_cache import Tokenize, passage_key
 from fidkit.reader import Reader
 from fidkit.tokens import QuestionTokens, Tokenizer
 from fidkit.types import Alternative, Answer, Evidence, Passage

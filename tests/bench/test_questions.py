@@ -6,9 +6,9 @@ import pytest
 
 from bench.toy import RAGGED
 from fidkit.bench.questions import Questions, retrieved, synthetic
-from fidkit.corpus import Corpus
 from fidkit.cost import Workload
 from fidkit.errors import CorpusError, DataError
+from fidkit.passages import Corpus
 from fidkit.preset import PRESETS
 from fidkit.tokens import Tokenizer
 from fidkit.types import Passage

@@ -10,8 +10,8 @@ import pytest
 
 from fidkit.answerer import Answerer
 from fidkit.cli.app import run
-from fidkit.corpus import Corpus
 from fidkit.engine.decoding import Decoding
+from fidkit.passages import Corpus
 from fidkit.reader import Reader
 from fidkit.types import Answer
 

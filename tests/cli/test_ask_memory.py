@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from fidkit.cli.app import run
-from fidkit.corpus import Corpus
 from fidkit.engine.fingerprint import memory_fingerprint
+from fidkit.passages import Corpus
 from fidkit.reader import Reader
 
 QUESTION = "where does tea come from?"

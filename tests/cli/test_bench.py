@@ -12,8 +12,8 @@ from bench.toy import MACHINE
 from fidkit.bench import run as running
 from fidkit.bench.rows import read
 from fidkit.cli.app import app, run
-from fidkit.corpus import Corpus
 from fidkit.engine import ceilings, runner
+from fidkit.passages import Corpus
 from train.toy import write_rows, write_world
 
 TINY = ["bench", "tiny-fid", "--passages", "2", "--passage-tokens", "8", "--question-tokens", "4"]

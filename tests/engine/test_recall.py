@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fidkit.corpus.tokens import passage_key
 from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.recall import Recall
 from fidkit.engine.runner import Runner
 from fidkit.memory import MemoryStore, MemoryWriter, ShardWriter, make_codec, memory_meta
+from fidkit.passages.token_cache import passage_key
 from fidkit.reader import Reader
 from fidkit.types import Passage
 from oracles import quick

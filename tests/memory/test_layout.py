@@ -2,10 +2,10 @@ import shutil
 
 import pytest
 
-from fidkit.corpus import Corpus
-from fidkit.corpus.tokens import passage_key
 from fidkit.errors import CorpusError
 from fidkit.memory import MemoryStore
+from fidkit.passages import Corpus
+from fidkit.passages.token_cache import passage_key
 from fidkit.types import Passage
 from memory.toy import key, row
 

@@ -190,7 +190,7 @@ import sys
 from fidkit.memory import MemoryStore
 with MemoryStore.open({str(build(range(3)))!r}) as store:
     store.get([bytes(16)])
-unwanted = ["fidkit.nn", "fidkit.reader", "fidkit.engine", "fidkit.corpus", "tokenizers", "faiss"]
+unwanted = ["fidkit.nn", "fidkit.reader", "fidkit.engine", "fidkit.passages", "tokenizers", "faiss"]
 print([name for name in unwanted if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

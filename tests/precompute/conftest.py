@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fidkit import Reader
-from fidkit.corpus import Corpus
+from fidkit.passages import Corpus
 from fidkit.preset import preset_config
 from fidkit.tokens import Tokenizer
 

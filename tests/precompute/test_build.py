@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from fidkit import Reader, native
-from fidkit.corpus import Corpus
-from fidkit.corpus.tokens import passage_key
 from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.runner import Runner
 from fidkit.errors import MemoryStoreError, UsageError
 from fidkit.memory import MemoryStore, MemoryWriter
+from fidkit.passages import Corpus
+from fidkit.passages.token_cache import passage_key
 from fidkit.precompute import Options, build, repair
 from fidkit.precompute.coverage import coverage
 from precompute.conftest import texts

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from fidkit import Reader
-from fidkit.corpus import Corpus
-from fidkit.corpus.tokens import passage_key
 from fidkit.memory.codecs import make_codec
 from fidkit.memory.shard import shard_bytes
+from fidkit.passages import Corpus
+from fidkit.passages.token_cache import passage_key
 from fidkit.precompute.plan import Nothing, Plan, discard_plan, load_plan, make_plan, state_of
 from fidkit.precompute.unit import Identity, read_unit
 from precompute.conftest import texts

@@ -14,7 +14,7 @@ from fidkit.cost import Workload
 from fidkit.errors import DataError
 
 if TYPE_CHECKING:
-    from fidkit.corpus import Corpus
+    from fidkit.passages import Corpus
     from fidkit.types import Passage
 
 Tokens = list[int]
@@ -116,7 +116,7 @@ def retrieved(corpus: Path, questions: Path, config: ReaderConfig, count: int, p
         CorpusError: no corpus there.
         DataError: questions that can't be read, or too few for which `passages` passages are found.
     """
-    from fidkit.corpus import Corpus
+    from fidkit.passages import Corpus
     from fidkit.tokens import Tokenizer
 
     with Corpus.open(corpus) as opened:

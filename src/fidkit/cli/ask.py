@@ -14,8 +14,8 @@ from fidkit.engine.decoding import Decoding
 from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from fidkit.corpus import Corpus
     from fidkit.engine.runner import Precision
+    from fidkit.passages import Corpus
     from fidkit.types import Answer
 
 _SHOWN = 3
@@ -81,7 +81,7 @@ def corpus_of(sources: list[Path] | None) -> Corpus:
     """The corpus of the sources: as given if built, else in the cache, brought up to date."""
     from fidkit import assets
     from fidkit.cli.corpus import reported_progress
-    from fidkit.corpus import Corpus, default_location, is_corpus
+    from fidkit.passages import Corpus, default_location, is_corpus
 
     if sources and len(sources) == 1 and is_corpus(sources[0]):
         return Corpus.open(sources[0])

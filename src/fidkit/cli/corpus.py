@@ -16,7 +16,7 @@ import typer
 from fidkit.cli.progress import progress
 
 if TYPE_CHECKING:
-    from fidkit.corpus import CorpusInfo, Progress
+    from fidkit.passages import CorpusInfo, Progress
     from fidkit.types import Hit
 
 app = typer.Typer(help="Build, search and describe a corpus.", no_args_is_help=True, rich_markup_mode=None)
@@ -43,7 +43,7 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Build a corpus, or bring it up to date: only new and changed files are read."""
-    from fidkit.corpus import Corpus
+    from fidkit.passages import Corpus
 
     with reported_progress() as tell, Corpus.build(sources, to, tell) as corpus:
         info = corpus.info()
@@ -68,7 +68,7 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Show the passages that match best."""
-    from fidkit.corpus import Corpus
+    from fidkit.passages import Corpus
 
     with Corpus.open(directory) as corpus:
         began = time.perf_counter()
@@ -89,7 +89,7 @@ def search(
 @app.command()
 def info(directory: Directory, as_json: AsJson = False) -> None:
     """Say what a corpus holds."""
-    from fidkit.corpus import Corpus
+    from fidkit.passages import Corpus
 
     with Corpus.open(directory) as corpus:
         found = corpus.info()

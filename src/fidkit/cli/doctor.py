@@ -99,7 +99,7 @@ def _hardware(*, torch_installed: bool) -> dict[str, Any]:
 
 
 def _disk() -> dict[str, Any]:
-    from fidkit.corpus.layout import default_location
+    from fidkit.passages.local.layout import default_location
 
     home = default_location([]).parents[1]
     existing = next(path for path in (home, *home.parents) if path.exists())

@@ -115,11 +115,11 @@ def _run(
     """The report, and the precision that `auto` or another name came to."""
     from fidkit.answerer import memory_of
     from fidkit.cli.progress import progress
-    from fidkit.corpus import Corpus
     from fidkit.engine.runner import Runner
     from fidkit.evaluate import evaluate as judge
     from fidkit.evaluate.contexts import no_corpus, passages_for
     from fidkit.evaluate.data import read_questions
+    from fidkit.passages import Corpus
     from fidkit.reader import Reader
 
     questions = list(itertools.islice(read_questions(data), limit))

@@ -100,8 +100,8 @@ def build(
 @app.command()
 def info(directory: Directory, as_json: AsJson = False) -> None:
     """Say what a memory holds and how much of the corpus it covers."""
-    from fidkit.corpus import Corpus
     from fidkit.memory import MemoryStore
+    from fidkit.passages import Corpus
     from fidkit.precompute.coverage import coverage
 
     with Corpus.open(directory) as corpus, MemoryStore.open(directory) as store:

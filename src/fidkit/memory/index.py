@@ -2,7 +2,7 @@
 
     checks   I64 [n]       CRC-32 of each row's bytes
     lengths  I32 [n]       tokens of each row
-    keys     U8  [n, 16]   which passage it is (`fidkit.corpus.tokens.passage_key`)
+    keys     U8  [n, 16]   which passage it is (`fidkit.passages.token_cache.passage_key`)
     memory   [X, C]        the records of all rows one after the other, without padding
 
 Any library for safetensors can read it. Here it is written and read by hand: its header has a fixed size,

@@ -188,7 +188,7 @@ class MemoryStore:
         )
 
     def find(self, keys: Sequence[bytes]) -> Located:
-        """Where the rows of these keys are (`fidkit.corpus.tokens.passage_key`), all of one moment.
+        """Where the rows of these keys are (`fidkit.passages.token_cache.passage_key`), all of one moment.
 
         Raises:
             MemoryStoreError: the memory was built for another reader or codec since it was opened.

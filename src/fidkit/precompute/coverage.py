@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 
-from fidkit.corpus import Corpus
-from fidkit.corpus.tokens import passage_key
 from fidkit.memory import MemoryStore
+from fidkit.passages import Corpus
+from fidkit.passages.token_cache import passage_key
 
 _TOGETHER = 4096
 

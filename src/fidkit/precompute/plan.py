@@ -22,9 +22,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fidkit.corpus.catalogue import Catalogue
-from fidkit.corpus.tokens import passage_key
 from fidkit.memory.layout import PART, explained_disk, put_in_place
+from fidkit.passages.local.catalogue import Catalogue
+from fidkit.passages.token_cache import passage_key
 from fidkit.precompute.unit import Identity, id_dtype, write_unit
 from fidkit.tokens import Tokenizer
 from fidkit.types import Passage

@@ -1,7 +1,7 @@
 """A unit of work: token ids whose memory becomes one shard, in a file that needs nothing beside it.
 
     ids      U16 or I32 [X]   tokens of all passages, one after the other
-    keys     U8  [n, 16]      which passages they are (`fidkit.corpus.tokens.passage_key`)
+    keys     U8  [n, 16]      which passages they are (`fidkit.passages.token_cache.passage_key`)
     lengths  I32 [n]          tokens of each
 
 Letters: n passages, X tokens of all of them.

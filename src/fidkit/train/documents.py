@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from fidkit.corpus.rows import read_passages
-from fidkit.corpus.sources import SourceFile, discover
 from fidkit.errors import DataError, UsageError
+from fidkit.passages.load.rows import read_passages
+from fidkit.passages.load.sources import SourceFile, discover
 from fidkit.train.recipe import Recipe, SourceSpec
 
 BLOCK = 1000

@@ -10,8 +10,8 @@ from pathlib import Path
 import corpus_kill
 import pytest
 
-from fidkit.corpus import Corpus
 from fidkit.errors import CorpusError
+from fidkit.passages import Corpus
 
 
 @pytest.fixture
@@ -44,7 +44,8 @@ def test_a_kill_just_before_the_commit_and_just_after(docs, tmp_path):
         (docs / "new.txt").write_text("Maté comes from Paraguay.")
         code = f"""
 import os, sys
-from fidkit.corpus import Corpus, catalogue, build
+from fidkit.passages import Corpus
+from fidkit.passages.local import catalogue, build
 def die(*_, **__): os._exit(9)
 if {where!r} == "before": catalogue.Catalogue.commit = die
 else:
@@ -69,7 +70,8 @@ Corpus.build(sys.argv[1], sys.argv[2])
 def test_a_first_build_that_never_ended_is_said(docs, tmp_path):
     code = """
 import os, sys
-from fidkit.corpus import Corpus, catalogue
+from fidkit.passages import Corpus
+from fidkit.passages.local import catalogue
 catalogue.Catalogue.commit = lambda *_: os._exit(9)
 Corpus.build(sys.argv[1], sys.argv[2])
 """
@@ -124,7 +126,7 @@ def test_file_size_limits_count_as_full(docs, tmp_path, write_rows):
     code = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
-from fidkit.corpus import Corpus
+from fidkit.passages import Corpus
 from fidkit.errors import CorpusError
 try: Corpus.build(sys.argv[1], sys.argv[2])
 except CorpusError as error: print(error)

@@ -6,8 +6,8 @@ import hashlib
 import time
 from dataclasses import dataclass, field
 
-from fidkit.corpus.catalogue import FileRecord
-from fidkit.corpus.sources import SourceFile
+from fidkit.passages.load.sources import SourceFile
+from fidkit.passages.local.catalogue import FileRecord
 
 # A file written this recently may be written again without its time changing.
 _TRUST_AFTER_NS = 2_000_000_000

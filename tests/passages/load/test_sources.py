@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from fidkit.corpus import default_location
-from fidkit.corpus.sources import discover
 from fidkit.errors import CorpusError, UsageError
+from fidkit.passages import default_location
+from fidkit.passages.load.sources import discover
 
 
 def kinds(*sources: Path) -> dict[str, str]:

@@ -12,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from fidkit.corpus.build import BuildReport, Progress, build
-from fidkit.corpus.catalogue import Catalogue
-from fidkit.corpus.layout import FORMAT_VERSION, bytes_on_disk
-from fidkit.corpus.lexical import Lexical
-from fidkit.corpus.tokens import TokenCache
 from fidkit.errors import CorpusError, UsageError
+from fidkit.passages.local.build import BuildReport, Progress, build
+from fidkit.passages.local.catalogue import Catalogue
+from fidkit.passages.local.layout import FORMAT_VERSION, bytes_on_disk
+from fidkit.passages.search.lexical import Lexical
+from fidkit.passages.token_cache import TokenCache
 from fidkit.types import Hit, Passage
 
 # A build replaces the index under a reader at most once each time it commits, seconds apart at best.

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from fidkit.corpus import Corpus, is_corpus
-from fidkit.corpus import build as building
-from fidkit.corpus import plan as planning
-from fidkit.corpus.layout import writer_lock
 from fidkit.errors import CorpusError, DataError, UsageError
+from fidkit.passages import Corpus, is_corpus
+from fidkit.passages.local import build as building
+from fidkit.passages.local import plan as planning
+from fidkit.passages.local.layout import writer_lock
 
 
 def texts(corpus: Corpus) -> list[str]:
@@ -330,5 +330,5 @@ def test_a_damaged_catalogue_is_said(docs, tmp_path):
 
 
 def test_no_torch_is_imported():
-    code = "import sys, fidkit.corpus; sys.exit('torch' in sys.modules)"
+    code = "import sys, fidkit.passages; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

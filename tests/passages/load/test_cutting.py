@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fidkit.corpus.documents import TAIL_WORDS, WORDS, cut_markdown, cut_text, first_heading
-from fidkit.corpus.rows import UnreadableDocument, read_document
+from fidkit.passages.load.cutting import TAIL_WORDS, WORDS, cut_markdown, cut_text, first_heading
+from fidkit.passages.load.rows import UnreadableDocument, read_document
 
 words = st.text(st.characters(exclude_categories=["Cs", "Z", "Cc"]), min_size=1, max_size=12)
 texts = st.lists(

@@ -14,11 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fidkit.corpus.layout import CATALOGUE, FORMAT_VERSION
-from fidkit.corpus.rows import Row
-from fidkit.corpus.sources import SourceFile
 from fidkit.disk import connect_to_read, is_damage
 from fidkit.errors import CorpusError, DataError
+from fidkit.passages.load.rows import Row
+from fidkit.passages.load.sources import SourceFile
+from fidkit.passages.local.layout import CATALOGUE, FORMAT_VERSION
 from fidkit.types import Passage
 
 _TABLES = (

@@ -18,13 +18,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from fidkit.corpus.catalogue import Catalogue, FileRecord, Sum
-from fidkit.corpus.layout import FORMAT_VERSION, LEXICAL, explained_disk, prepare, sweep, writer_lock
-from fidkit.corpus.lexical import LexicalWriter
-from fidkit.corpus.plan import Plan, make_plan, trusted_time
-from fidkit.corpus.rows import UnreadableDocument, read_document, read_passages
-from fidkit.corpus.sources import SourceFile, discover, nothing_usable
 from fidkit.errors import CorpusError
+from fidkit.passages.load.rows import UnreadableDocument, read_document, read_passages
+from fidkit.passages.load.sources import SourceFile, discover, nothing_usable
+from fidkit.passages.local.catalogue import Catalogue, FileRecord, Sum
+from fidkit.passages.local.layout import FORMAT_VERSION, LEXICAL, explained_disk, prepare, sweep, writer_lock
+from fidkit.passages.local.plan import Plan, make_plan, trusted_time
+from fidkit.passages.search.lexical import LexicalWriter
 
 _BATCH = 2000
 # tantivy counts removed passages in its statistics until segments merge: past this share, write afresh.

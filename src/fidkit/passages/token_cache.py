@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fidkit.corpus.layout import TOKENS
+from fidkit.passages.local.layout import TOKENS
 from fidkit.types import Passage
 
 Tokenize = Callable[[list[Passage]], list[list[int]]]

@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 
 import tantivy
 
-from fidkit.corpus.layout import sync_directory
 from fidkit.errors import CorpusError
+from fidkit.passages.local.layout import sync_directory
 
 _ANALYSER = "fidkit_english"
 # fmt: off

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from fidkit.corpus import Corpus, TokenCache
+from fidkit.passages import Corpus, TokenCache
 from fidkit.types import Passage
 
 
@@ -94,7 +94,7 @@ def test_a_cache_that_can_not_be_used_costs_nothing_but_time(tmp_path):
 
 
 def test_a_locked_cache_does_not_fail_the_question(tmp_path, monkeypatch):
-    monkeypatch.setattr("fidkit.corpus.tokens._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("fidkit.passages.token_cache._BUSY_SECONDS", 0.05)
     cache = TokenCache(tmp_path, "k")
     cache.get([A], Tokenizer())
     other = sqlite3.connect(tmp_path / "tokens.sqlite", isolation_level=None)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from fidkit.corpus.documents import cut_markdown, cut_text, first_heading
 from fidkit.errors import DataError
+from fidkit.passages.load.cutting import cut_markdown, cut_text, first_heading
 
 _TSV_COLUMNS = ("id", "text", "title")
 _CELL_CHARACTERS = 10_000_000

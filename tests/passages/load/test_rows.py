@@ -3,8 +3,8 @@ import io
 
 import pytest
 
-from fidkit.corpus.rows import Row, read_passages
 from fidkit.errors import DataError
+from fidkit.passages.load.rows import Row, read_passages
 
 
 def read(text: str | bytes, name: str = "p.jsonl") -> list[Row]:

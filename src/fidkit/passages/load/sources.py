@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from fidkit.corpus.layout import is_corpus
 from fidkit.errors import CorpusError, UsageError
+from fidkit.passages.local.layout import is_corpus
 
 PASSAGE_ENDINGS = (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz")
 DOCUMENT_ENDINGS = (".txt", ".md", ".markdown")

@@ -1,0 +1,1 @@
+"""A corpus on this machine: one directory, built incrementally."""
