@@ -20,9 +20,9 @@ from typing import Any
 
 import rows
 
-from fidkit.evaluate.data import Question, read_questions
 from fidkit.evaluate.metrics import has_answer
 from fidkit.passages import Corpus
+from fidkit.questions.files import Question, read_questions
 
 DEPTHS = (1, 5, 20, 40)
 

@@ -11,10 +11,10 @@ from fidkit.answerer import answer_batch
 from fidkit.context import IGNORED, collate
 from fidkit.engine.runner import Runner
 from fidkit.evaluate.contexts import no_corpus, passages_for
-from fidkit.evaluate.data import Question, read_questions
 from fidkit.evaluate.evaluate import Report, Result, evaluate
 from fidkit.memory import MemoryStore
 from fidkit.passages import Corpus
+from fidkit.questions.files import Question, read_questions
 from fidkit.reader import Reader
 from fidkit.types import Passage
 

@@ -36,9 +36,9 @@ from fidkit.context import IGNORED, collate
 from fidkit.convert.export import export_t5
 from fidkit.engine import ceilings
 from fidkit.errors import DataError, FidkitError
-from fidkit.evaluate.data import read_questions
 from fidkit.passages.load.rows import read_passages
 from fidkit.preset import TINY_VOCABULARY
+from fidkit.questions.files import read_questions
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer
 from fidkit.train.questions import read_ranked

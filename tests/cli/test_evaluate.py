@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fidkit.cli.app import run
-from fidkit.evaluate.data import read_questions
 from fidkit.passages import Corpus
+from fidkit.questions.files import read_questions
 from fidkit.reader import Reader
 from train.toy import FACTS, IDS, write_rows, write_world
 

@@ -6,7 +6,7 @@ import pytest
 
 from fidkit.errors import DataError
 from fidkit.evaluate.contexts import ContextKind, no_corpus, passages_for
-from fidkit.evaluate.data import Question
+from fidkit.questions.files import Question
 from fidkit.types import Passage
 
 

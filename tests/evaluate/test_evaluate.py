@@ -8,7 +8,8 @@ import pytest
 
 from fidkit import Answer, FidkitError, Passage
 from fidkit.errors import DataError
-from fidkit.evaluate import Question, Result, evaluate
+from fidkit.evaluate import Result, evaluate
+from fidkit.questions import Question
 
 PASSAGES = (Passage("1", "Norway", "a country"), Passage("2", "Oslo", "a capital"))
 RIGHT = Result(Question("q1", "capital?", ("Oslo",)), PASSAGES, Answer("oslo", -0.1))

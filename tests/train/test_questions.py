@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fidkit.errors import DataError
-from fidkit.evaluate.data import Question
 from fidkit.preset import config
+from fidkit.questions.files import Question
 from fidkit.tokens import Tokenizer
 from fidkit.train.data import load_passages, load_sources
 from fidkit.train.questions import (

@@ -136,7 +136,7 @@ def retrieved(corpus: Path, questions: Path, config: ReaderConfig, count: int, p
 
 def _answerable(corpus: Corpus, questions: Path, passages: int) -> Iterator[tuple[str, list[Passage]]]:
     """Questions for which so many passages are found, and these."""
-    from fidkit.evaluate.data import read_questions
+    from fidkit.questions.files import read_questions
 
     for question in read_questions(questions):
         hits = corpus.search(question.question, passages)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from fidkit.cli.progress import Progress
     from fidkit.engine.runner import Precision, Runner
     from fidkit.evaluate.contexts import ContextKind
-    from fidkit.evaluate.data import Question
     from fidkit.evaluate.evaluate import Report, Result
     from fidkit.memory import MemoryStore
+    from fidkit.questions.files import Question
     from fidkit.types import Passage
 
 # What 20 passages have: their attention scores stay in the cache, larger batches are slower on a CPU.
@@ -118,8 +118,8 @@ def _run(
     from fidkit.engine.runner import Runner
     from fidkit.evaluate import evaluate as judge
     from fidkit.evaluate.contexts import no_corpus, passages_for
-    from fidkit.evaluate.data import read_questions
     from fidkit.passages import Corpus
+    from fidkit.questions.files import read_questions
     from fidkit.reader import Reader
 
     questions = list(itertools.islice(read_questions(data), limit))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 from fidkit.errors import DataError
-from fidkit.evaluate.data import Question
+from fidkit.questions.files import Question
 from fidkit.types import Passage
 
 ContextKind = Literal["retrieved", "gold", "foreign", "foreign-gold", "none"]

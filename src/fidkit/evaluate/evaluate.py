@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from fidkit.errors import DataError, FidkitError
-from fidkit.evaluate.data import Question
 from fidkit.evaluate.metrics import exact_match, f1, recall_at
+from fidkit.questions.files import Question
 from fidkit.types import Answer, Passage
 
 CUTOFFS = (1, 5, 10, 20, 40, 100)

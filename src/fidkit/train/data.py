@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fidkit.errors import DataError
-from fidkit.evaluate.data import read_questions
 from fidkit.passages.load.rows import Row, read_document, read_passages
 from fidkit.passages.load.sources import SourceFile, discover
+from fidkit.questions.files import read_questions
 from fidkit.tokens import Tokenizer
 from fidkit.train.cloze import ClozeSource
 from fidkit.train.documents import open_documents

@@ -7,8 +7,8 @@ import torch
 from fidkit.context import collate
 from fidkit.engine.generate import greedy
 from fidkit.errors import DataError
-from fidkit.evaluate.data import read_questions
 from fidkit.evaluate.metrics import exact_match, f1
+from fidkit.questions.files import read_questions
 from fidkit.reader import Reader
 from fidkit.train.questions import join_passages, read_ranked
 from fidkit.train.recipe import Recipe

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fidkit.errors import DataError
-from fidkit.evaluate.data import Question, read_questions
+from fidkit.questions.files import Question, read_questions
 from fidkit.tokens import Tokenizer
 from fidkit.train.cloze import SENTENCE_END
 from fidkit.train.examples import Drawn

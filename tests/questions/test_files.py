@@ -9,7 +9,7 @@ import pytest
 
 from fidkit import FidkitError, Passage
 from fidkit.errors import DataError
-from fidkit.evaluate import Question, read_questions
+from fidkit.questions import Question, read_questions
 
 RECORD: dict[str, Any] = {
     "id": "q1",

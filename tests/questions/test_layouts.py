@@ -8,8 +8,8 @@ import pytest
 
 from fidkit import Passage
 from fidkit.errors import DataError
-from fidkit.evaluate import Question, read_questions
-from fidkit.evaluate.layouts import LAYOUTS
+from fidkit.questions import Question, read_questions
+from fidkit.questions.layouts import LAYOUTS
 
 DPR_RETRIEVAL = {
     "question": "who?",

@@ -1,6 +1,6 @@
 """Questions with their answers and, maybe, their passages: JSON and JSONL files of the field.
 
-Which layout a record has is found out from its keys (`fidkit.evaluate.layouts`). Passages keep the order of
+Which layout a record has is found out from its keys (`fidkit.questions.layouts`). Passages keep the order of
 the file, since rank matters for recall and for which of them are read.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fidkit.errors import DataError
-from fidkit.evaluate.fields import listed, objects, required, string, text_of
-from fidkit.evaluate.layouts import into_fid
+from fidkit.questions.fields import listed, objects, required, string, text_of
+from fidkit.questions.layouts import into_fid
 from fidkit.types import Passage
 
 

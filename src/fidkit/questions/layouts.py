@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fidkit.errors import DataError
-from fidkit.evaluate.fields import listed, objects, string
+from fidkit.questions.fields import listed, objects, string
 
 Record = dict[str, Any]
 # An item of sempre's `(list (description "a b") (description c))`; quotes within are escaped.

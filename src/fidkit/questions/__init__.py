@@ -1,0 +1,1 @@
+"""Files of questions in the layouts of the field."""
