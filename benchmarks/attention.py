@@ -21,12 +21,13 @@ import rows
 import torch
 from torch import Tensor
 
+from fidkit.bench import ceilings
+from fidkit.bench.ceilings import Effort
 from fidkit.bench.measure import Clock, rotated, summary
 from fidkit.config import ReaderConfig, StackConfig
-from fidkit.engine import ceilings, fused
-from fidkit.engine.ceilings import Effort
-from fidkit.engine.cuda_encoder import CudaEncoder
-from fidkit.engine.row_attention import Attention, FlexRows, compiled_flex, prepare
+from fidkit.engine.cuda import fused
+from fidkit.engine.cuda.encoder import CudaEncoder
+from fidkit.engine.cuda.row_attention import Attention, FlexRows, compiled_flex, prepare
 from fidkit.nn.attention import attend_rows
 from fidkit.nn.encoder import EncoderLayers
 from fidkit.nn.rows import Rows

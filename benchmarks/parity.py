@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from fidkit.context import IGNORED
 from fidkit.convert import import_t5
 from fidkit.convert.t5 import table
-from fidkit.engine.generate import greedy
+from fidkit.engine.generation.generate import greedy
 from oracles import batch_of, hf_greedy, hf_logits, hf_t5, loss_of
 
 VOCABULARY = 32128

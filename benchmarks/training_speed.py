@@ -29,12 +29,12 @@ from paper.training import STAGES, OurStep, PeerStep, Step, pad_to
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from fidkit.bench import ceilings
 from fidkit.bench.measure import Clock, rotated, summary
 from fidkit.bench.questions import Questions
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, collate
 from fidkit.convert.export import export_t5
-from fidkit.engine import ceilings
 from fidkit.errors import DataError, FidkitError
 from fidkit.passages.load.rows import read_passages
 from fidkit.preset import TINY_VOCABULARY

@@ -10,8 +10,8 @@ import torch
 from fidkit import Corpus, Passage
 from fidkit.answerer import NOTHING_FOUND, Answerer, answer_batch, evidence_shares
 from fidkit.context import IGNORED, collate
-from fidkit.engine.decoding import Decoding
-from fidkit.engine.generate import Generated, generate, greedy
+from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.generation.generate import Generated, generate, greedy
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.nn.attention import CrossAttention
 from fidkit.reader import Reader

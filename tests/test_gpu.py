@@ -5,8 +5,8 @@ import torch
 
 from fidkit import Passage, Reader
 from fidkit.context import collate
-from fidkit.engine.decoding import Decoding
-from fidkit.engine.generate import generate
+from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.generation.generate import generate
 
 pytestmark = [
     pytest.mark.gpu,

@@ -16,9 +16,9 @@ import torch
 from fidkit.bench.measure import warm_up
 from fidkit.bench.questions import Questions, synthetic
 from fidkit.cost import Workload, batch_memory, largest_batch
-from fidkit.engine import batcher
-from fidkit.engine.products import packs
-from fidkit.engine.room import available_bytes
+from fidkit.engine.cpu.products import packs
+from fidkit.engine.schedule import batcher
+from fidkit.engine.schedule.room import available_bytes
 from paper.inference import Entry
 from paper.record import Book, Deadline, Row, say
 from paper.session import Session

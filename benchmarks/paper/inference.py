@@ -17,10 +17,10 @@ from fidkit.bench.questions import Questions, synthetic
 from fidkit.bench.run import measure_subjects
 from fidkit.bench.subjects import DTYPES, Facts, Needs, Ours, Subject
 from fidkit.cost import HARDWARE, Workload, predict
-from fidkit.engine.decoding import Decoding
-from fidkit.engine.generate import generate
-from fidkit.engine.room import available_bytes
+from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.generation.generate import generate
 from fidkit.engine.runner import Precision
+from fidkit.engine.schedule.room import available_bytes
 from paper.record import Book, Deadline, Row, say
 from paper.session import Session
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
+from fidkit.bench import ceilings
+from fidkit.bench.ceilings import Effort
 from fidkit.bench.measure import Clock
 from fidkit.bench.rows import make_row
 from fidkit.bench.run import PROBE
 from fidkit.bench.subjects import Weights
 from fidkit.config import ReaderConfig
 from fidkit.cost import Hardware
-from fidkit.engine import ceilings
-from fidkit.engine.ceilings import Effort
 from paper.record import Row
 from paper.sizes import SIZES, Size
 

@@ -24,7 +24,7 @@ from fidkit.bench.subjects import building
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, collate
 from fidkit.cost import Workload, total_flops, training_activations, training_state_bytes
-from fidkit.engine.room import available_bytes
+from fidkit.engine.schedule.room import available_bytes
 from fidkit.reader import Reader
 from paper.record import Book, Deadline, say
 from paper.session import Session

@@ -15,7 +15,7 @@ _HOMES = {
     "Answer": "fidkit.types",
     "Answerer": "fidkit.answerer",
     "Corpus": "fidkit.passages",
-    "Decoding": "fidkit.engine.decoding",
+    "Decoding": "fidkit.engine.generation.decoding",
     "Evidence": "fidkit.types",
     "FidkitError": "fidkit.errors",
     "Hit": "fidkit.types",
@@ -30,7 +30,7 @@ __all__ = ["__version__", "presets", *_HOMES]
 if TYPE_CHECKING:
     from fidkit.answerer import Answerer
     from fidkit.config import ReaderConfig, StackConfig
-    from fidkit.engine.decoding import Decoding
+    from fidkit.engine.generation.decoding import Decoding
     from fidkit.errors import FidkitError
     from fidkit.passages import Corpus
     from fidkit.preset import PRESETS as presets

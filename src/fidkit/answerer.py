@@ -14,9 +14,9 @@ from torch import Tensor
 
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Context, collate, collate_memory
-from fidkit.engine.decoding import Decoding
 from fidkit.engine.fingerprint import memory_fingerprint
-from fidkit.engine.generate import Generated, generate
+from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.generation.generate import Generated, generate
 from fidkit.engine.recall import Recall
 from fidkit.engine.runner import Precision, Runner
 from fidkit.errors import CheckpointError, UsageError

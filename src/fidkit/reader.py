@@ -30,7 +30,7 @@ from fidkit.tokens import Tokenizer
 from fidkit.types import Answer, Passage
 
 if TYPE_CHECKING:
-    from fidkit.engine.decoding import Decoding
+    from fidkit.engine.generation.decoding import Decoding
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from fidkit.bench.subjects import DTYPES, Ours, Weights, at_precision, building
 from fidkit.config import ReaderConfig
 from fidkit.context import collate
 from fidkit.cost import Workload, batch_memory
-from fidkit.engine.products import packs
+from fidkit.engine.cpu.products import packs
 from fidkit.engine.runner import Runner
 from fidkit.preset import PRESETS
 from fidkit.reader import Reader

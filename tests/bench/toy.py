@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fidkit.bench.ceilings import Effort
 from fidkit.bench.questions import Questions
 from fidkit.bench.subjects import Facts, Needs, Subject
 from fidkit.cost import HARDWARE, Workload
-from fidkit.engine.ceilings import Effort
 
 CPU = torch.device("cpu")
 QUICK = Effort(seconds=0.001, shapes=((32, 32, 32),), megabytes=1)

@@ -10,7 +10,7 @@ import pytest
 
 from fidkit.answerer import Answerer
 from fidkit.cli.app import run
-from fidkit.engine.decoding import Decoding
+from fidkit.engine.generation.decoding import Decoding
 from fidkit.passages import Corpus
 from fidkit.reader import Reader
 from fidkit.types import Answer

@@ -9,10 +9,11 @@ import torch
 from typer.testing import CliRunner
 
 from bench.toy import MACHINE
+from fidkit.bench import ceilings
 from fidkit.bench import run as running
 from fidkit.bench.rows import read
 from fidkit.cli.app import app, run
-from fidkit.engine import ceilings, runner
+from fidkit.engine import runner
 from fidkit.passages import Corpus
 from train.toy import write_rows, write_world
 

@@ -8,7 +8,7 @@ import pytest
 from fidkit.cli.ask import ask
 from fidkit.cli.decoding import options
 from fidkit.cli.evaluate import evaluate
-from fidkit.engine.decoding import Decoding
+from fidkit.engine.generation.decoding import Decoding
 
 
 def test_the_options_are_those_of_the_value() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from fidkit.bench import ceilings
 from fidkit.cli.app import run
 from fidkit.cost import HARDWARE, Workload, largest_batch, predict
 from fidkit.cost.hardware import local_path, save_local
-from fidkit.engine import ceilings
 from fidkit.preset import PRESETS, config
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import torch
 from fidkit.context import IGNORED
 from fidkit.convert import export_t5, import_t5
 from fidkit.convert.t5 import table
-from fidkit.engine.generate import greedy
+from fidkit.engine.generation.generate import greedy
 from fidkit.reader import Reader
 from oracles import batch_of, hf_greedy, hf_logits, hf_t5, loss_of
 

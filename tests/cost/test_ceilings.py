@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from fidkit.bench import ceilings
+from fidkit.bench.ceilings import Effort, best_seconds, measure
 from fidkit.cost.hardware import HARDWARE, from_json
-from fidkit.engine import ceilings
-from fidkit.engine.ceilings import Effort, best_seconds, measure
 
 HASTY = Effort(seconds=0.0, shapes=((32, 64, 64),), megabytes=1)
 CPU = torch.device("cpu")

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from fidkit import native
 from fidkit.config import RerankConfig
-from fidkit.engine.generate import greedy
-from fidkit.engine.native_decoder import NativeCache
-from fidkit.engine.native_encoder import CHUNK, chunks
+from fidkit.engine.cpu.decoder import NativeCache
+from fidkit.engine.cpu.encoder import CHUNK, chunks
+from fidkit.engine.generation.generate import greedy
 from fidkit.engine.runner import PRECISIONS, Precision, Runner
 from fidkit.errors import UsageError
 from fidkit.nn.encoder import EncoderLayers

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fidkit.bench import ceilings
 from fidkit.bench.measure import STAGES, Round, summary, times_faster
 from fidkit.bench.questions import Questions
 from fidkit.bench.rows import PACKAGES, make_row
@@ -17,7 +18,6 @@ from fidkit.bench.subjects import Subject, at_precision
 from fidkit.config import ReaderConfig
 from fidkit.cost import HARDWARE, Hardware, Prediction, Workload, batch_memory, predict, step_bytes
 from fidkit.cost.parts import ENCODER_STAGES
-from fidkit.engine import ceilings
 
 
 def make_rows(measured: Measured) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from fidkit.bench import ceilings
+from fidkit.bench.ceilings import Effort
 from fidkit.bench.fit import check_fit
 from fidkit.bench.measure import Clock, Progress, Round, rotated, run_round, warm_up
 from fidkit.bench.peers import make_peer
@@ -18,10 +20,8 @@ from fidkit.bench.questions import Questions
 from fidkit.bench.subjects import DTYPES, Ours, Subject, Weights
 from fidkit.bench.trace import write_trace
 from fidkit.cost import Hardware
-from fidkit.engine import ceilings
-from fidkit.engine.ceilings import Effort
-from fidkit.engine.room import available_bytes
 from fidkit.engine.runner import Precision
+from fidkit.engine.schedule.room import available_bytes
 from fidkit.errors import FidkitError
 from fidkit.preset import preset_config
 

@@ -23,7 +23,7 @@ from fidkit.config import ReaderConfig
 from fidkit.context import Batch, Context, collate
 from fidkit.cost import Workload, batch_memory
 from fidkit.cost.workload import live_rows
-from fidkit.engine.products import packs
+from fidkit.engine.cpu.products import packs
 from fidkit.engine.recall import Recall
 from fidkit.engine.runner import Precision, Runner
 from fidkit.memory import MemoryStore, MemoryWriter, ShardWriter, make_codec, memory_meta

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from fidkit.cli.decoding import PrecisionName, takes_decoding
-from fidkit.engine.decoding import Decoding
+from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import UsageError
 
 if TYPE_CHECKING:

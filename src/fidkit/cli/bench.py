@@ -147,7 +147,7 @@ def _questions(
     from fidkit.bench.fit import check_fit
     from fidkit.bench.questions import retrieved, synthetic
     from fidkit.bench.run import make_subjects
-    from fidkit.engine.room import available_bytes
+    from fidkit.engine.schedule.room import available_bytes
     from fidkit.preset import PRESETS, preset_config
 
     if corpus is not None and file is not None:

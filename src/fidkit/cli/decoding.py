@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fidkit.engine.decoding import Decoding
+from fidkit.engine.generation.decoding import Decoding
 
 PrecisionName = Annotated[str, typer.Option(help="auto, float32, bfloat16, or int8 (decoder weights).")]
 

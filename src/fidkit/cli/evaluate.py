@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 import typer
 
 from fidkit.cli.decoding import PrecisionName, takes_decoding
-from fidkit.engine.batcher import Limits, plan_batches
-from fidkit.engine.decoding import Decoding
+from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.schedule.batcher import Limits, plan_batches
 from fidkit.errors import UsageError
 
 if TYPE_CHECKING:

@@ -275,7 +275,7 @@ def find_or_measure(name: str, remeasure: bool = False) -> Hardware:
     if name != LOCAL or (local_path().exists() and not remeasure):
         return find_hardware(name)
     print("measuring this machine once, half a minute or less; nothing else should run", file=sys.stderr)
-    from fidkit.engine import ceilings
+    from fidkit.bench import ceilings
 
     measured = ceilings.measure()
     print(f"kept in {save_local(measured)}; --remeasure measures again", file=sys.stderr)

@@ -13,11 +13,11 @@ from torch import Tensor
 from fidkit import native
 from fidkit.config import ReaderConfig
 from fidkit.context import Batch, Context
-from fidkit.engine import fused
-from fidkit.engine.cuda_decoder import CudaDecoder
-from fidkit.engine.cuda_encoder import CudaEncoder
-from fidkit.engine.native_decoder import NativeDecoder, to_int8
-from fidkit.engine.native_encoder import NativeEncoder
+from fidkit.engine.cpu.decoder import NativeDecoder, to_int8
+from fidkit.engine.cpu.encoder import NativeEncoder
+from fidkit.engine.cuda import fused
+from fidkit.engine.cuda.decoder import CudaDecoder
+from fidkit.engine.cuda.encoder import CudaEncoder
 from fidkit.errors import UsageError
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.encoder import EncoderLayers, Run

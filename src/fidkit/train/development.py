@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from fidkit.context import collate
-from fidkit.engine.generate import greedy
+from fidkit.engine.generation.generate import greedy
 from fidkit.errors import DataError
 from fidkit.evaluate.metrics import exact_match, f1
 from fidkit.questions.files import read_questions

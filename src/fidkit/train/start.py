@@ -8,7 +8,7 @@ import torch
 
 from fidkit import checkpoint
 from fidkit.config import ReaderConfig
-from fidkit.engine.products import has_bfloat16_products
+from fidkit.engine.cpu.products import has_bfloat16_products
 from fidkit.preset import preset_config
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fidkit.context import Batch
-from fidkit.engine.generate import greedy
+from fidkit.engine.generation.generate import greedy
 from fidkit.errors import ConfigError
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer

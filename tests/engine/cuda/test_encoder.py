@@ -11,10 +11,10 @@ from torch._dynamo.testing import CompileCounter
 from torch.nn.attention.flex_attention import create_block_mask
 
 from fidkit.config import RerankConfig
-from fidkit.engine import fused, row_attention
-from fidkit.engine.cuda_encoder import CudaEncoder
-from fidkit.engine.fused import PLAIN, Compiled
-from fidkit.engine.row_attention import (
+from fidkit.engine.cuda import fused, row_attention
+from fidkit.engine.cuda.encoder import CudaEncoder
+from fidkit.engine.cuda.fused import PLAIN, Compiled
+from fidkit.engine.cuda.row_attention import (
     Blocks,
     FlexRows,
     PaddedRows,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fidkit.context import Context
-from fidkit.engine.products import Products
+from fidkit.engine.cpu.products import Products
 from fidkit.native import LANES, TYPES, Kernels, Layer, Linear, Step
 from fidkit.nn.attention import CrossAttention
 from fidkit.nn.cache import DecoderCache

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fidkit.engine.fused import PLAIN, Functions
-from fidkit.engine.row_attention import Attend, Attention, prepare
+from fidkit.engine.cuda.fused import PLAIN, Functions
+from fidkit.engine.cuda.row_attention import Attend, Attention, prepare
 from fidkit.nn.encoder import EncoderLayer, EncoderLayers
 from fidkit.nn.layers import FeedForward, GatedFeedForward, RMSNorm
 from fidkit.nn.rows import Rows

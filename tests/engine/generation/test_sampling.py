@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from engine.toy import END, Toy, contexts_of, log_probability
 from fidkit.context import IGNORED
-from fidkit.engine.decoding import Decoding
-from fidkit.engine.generate import generate, greedy
-from fidkit.engine.sampling import draw
+from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.generation.generate import generate, greedy
+from fidkit.engine.generation.sampling import draw
 from oracles import batch_of, questions, quick, random_reader, small
 
 logits = st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=9, unique=True)

@@ -13,7 +13,7 @@ import torch
 from fidkit.config import ReaderConfig
 from fidkit.context import Context
 from fidkit.cost.hardware import RESERVED_SHARE
-from fidkit.engine.decoding import Decoding
+from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import UsageError
 
 _MEMORY = Path("/proc/meminfo")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from fidkit.engine.products import Products
+from fidkit.engine.cpu.products import Products
 from fidkit.native import Kernels
 from fidkit.nn.encoder import EncoderLayer, EncoderLayers
 from fidkit.nn.layers import FeedForward, GatedFeedForward, RMSNorm

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fidkit.engine.decoding import Decoding
+from fidkit.engine.generation.decoding import Decoding
 
 
 def noise(decoding: Decoding, questions: int, device: torch.device) -> Tensor:

@@ -8,15 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.test_generate import READERS, ready
+from engine.generation.test_generate import READERS, ready
 from engine.toy import END, Toy, all_answers, contexts_of, log_probability, naive_beam
 from fidkit.context import IGNORED
 from fidkit.convert import import_t5
-from fidkit.engine import beam
-from fidkit.engine.beam import beam_search
-from fidkit.engine.decoding import Decoding
-from fidkit.engine.generate import Generated, generate, greedy
-from fidkit.engine.rules import Rules
+from fidkit.engine.generation import beam
+from fidkit.engine.generation.beam import beam_search
+from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.generation.generate import Generated, generate, greedy
+from fidkit.engine.generation.rules import Rules
 from oracles import NaiveReader, batch_of, hf_batch_context, hf_t5, questions, quick
 
 MOST = 6

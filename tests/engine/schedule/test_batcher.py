@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fidkit.engine.batcher import Limits, Queue, in_order, largest_batch, plan_batches
+from fidkit.engine.schedule.batcher import Limits, Queue, in_order, largest_batch, plan_batches
 from fidkit.errors import UsageError
 
 sizes_of_questions = st.lists(st.integers(0, 60), max_size=40)
@@ -185,5 +185,5 @@ def test_the_largest_batch_is_that_of_a_linear_scan(most: int, upper: int) -> No
 
 
 def test_planning_needs_no_torch() -> None:
-    script = "import sys, fidkit.engine.batcher, fidkit.engine.decoding; sys.exit('torch' in sys.modules)"
+    script = "import sys, fidkit.engine.schedule.batcher, fidkit.engine.generation.decoding; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fidkit.context import IGNORED
-from fidkit.engine.decoding import Decoding
+from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import UsageError
 from fidkit.tokens import Tokenizer
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from fidkit.engine.products import Products
+from fidkit.engine.cpu.products import Products
 from oracles import quick
 
 

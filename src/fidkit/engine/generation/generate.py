@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from fidkit.context import IGNORED, Context
-from fidkit.engine.beam import beam_search
-from fidkit.engine.decoding import GREEDY, Decoding
-from fidkit.engine.room import check_room
-from fidkit.engine.rules import Rules
-from fidkit.engine.sampling import draw, noise
-from fidkit.engine.steps import C, Cache, Generated, Steps, Watch, time_to_look
+from fidkit.engine.generation.beam import beam_search
+from fidkit.engine.generation.decoding import GREEDY, Decoding
+from fidkit.engine.generation.rules import Rules
+from fidkit.engine.generation.sampling import draw, noise
+from fidkit.engine.generation.steps import C, Cache, Generated, Steps, Watch, time_to_look
+from fidkit.engine.schedule.room import check_room
 from fidkit.tokens import Tokenizer
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from fidkit.context import Context, collate
-from fidkit.engine import room
-from fidkit.engine.decoding import Decoding
-from fidkit.engine.generate import generate
-from fidkit.engine.room import available_bytes, check_room
+from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.generation.generate import generate
+from fidkit.engine.schedule import room
+from fidkit.engine.schedule.room import available_bytes, check_room
 from fidkit.errors import UsageError
 from fidkit.preset import PRESETS
 from fidkit.reader import Reader

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fidkit.engine.cuda_decoder import CudaDecoder, Size, StaticStep
-from fidkit.engine.decoding import Decoding
-from fidkit.engine.fused import PLAIN, Compiled, Functions, compiled
-from fidkit.engine.generate import generate
+from fidkit.engine.cuda.decoder import CudaDecoder, Size, StaticStep
+from fidkit.engine.cuda.fused import PLAIN, Compiled, Functions, compiled
+from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.generation.generate import generate
 from fidkit.errors import FidkitError, UsageError
 from oracles import batch_of, questions, quick, random_reader, small, stack
 

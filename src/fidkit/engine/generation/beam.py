@@ -6,7 +6,7 @@ run on. A question's search ends when W hypotheses are finished (first come, fir
 best among them is its answer; at the last token everything ends. With one beam this is greedy decoding. It is
 what `transformers` does with `early_stopping=True`.
 
-Letters as in `fidkit.engine.steps`; K = 2 W extensions of a question.
+Letters as in `fidkit.engine.generation.steps`; K = 2 W extensions of a question.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from fidkit.context import IGNORED, Context
-from fidkit.engine.decoding import Decoding
-from fidkit.engine.rules import Rules
-from fidkit.engine.steps import C, Generated, Steps, time_to_look
+from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.generation.rules import Rules
+from fidkit.engine.generation.steps import C, Generated, Steps, time_to_look
 
 _NONE = float("-inf")
 

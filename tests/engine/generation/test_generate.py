@@ -9,12 +9,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.toy import Toy, contexts_of
 from fidkit.context import IGNORED
-from fidkit.engine import beam
-from fidkit.engine import generate as generation
-from fidkit.engine.decoding import Decoding
-from fidkit.engine.generate import generate, greedy
+from fidkit.engine.generation import beam
+from fidkit.engine.generation import generate as generation
+from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.generation.generate import generate, greedy
+from fidkit.engine.generation.steps import time_to_look
 from fidkit.engine.runner import Runner
-from fidkit.engine.steps import time_to_look
 from fidkit.reader import Reader
 from oracles import NaiveReader, batch_of, questions, quick, random_reader, small, stack
 

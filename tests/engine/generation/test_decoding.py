@@ -1,6 +1,6 @@
 import pytest
 
-from fidkit.engine.decoding import Decoding
+from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import UsageError
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-from fidkit.engine.fused import Compiled
+from fidkit.engine.cuda.fused import Compiled
 from fidkit.nn.encoder import EncoderLayers
 from fidkit.nn.rows import Block, Rows
 

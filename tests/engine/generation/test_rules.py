@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fidkit.context import IGNORED
-from fidkit.engine.decoding import Decoding
-from fidkit.engine.rules import Rules
+from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.generation.rules import Rules
 from fidkit.errors import UsageError
 from fidkit.reader import Reader
 from oracles import quick

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fidkit.context import Context
-from fidkit.engine.fused import PLAIN, Functions
+from fidkit.engine.cuda.fused import PLAIN, Functions
 from fidkit.errors import FidkitError
 from fidkit.nn.attention import KeysValues
 from fidkit.nn.cache import DecoderCache

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fidkit.cost.hardware import HARDWARE, Hardware
-from fidkit.engine.products import Products, packs
+from fidkit.engine.cpu.products import Products, packs
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 # Rows, inputs, outputs: a base encoder's layers, and larger ones. A CPU's are no larger than its caches: a

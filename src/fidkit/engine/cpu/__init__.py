@@ -1,0 +1,1 @@
+"""The fast way to read and to step on a CPU: native kernels around the CPU's matrix library."""

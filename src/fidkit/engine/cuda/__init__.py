@@ -1,0 +1,1 @@
+"""The fast way to read and to step on a GPU."""

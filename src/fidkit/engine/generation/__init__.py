@@ -1,0 +1,1 @@
+"""How answers are written, one token at a time: greedy, beams, samples."""

@@ -1,0 +1,1 @@
+"""Which questions are read together, and whether they have room."""
