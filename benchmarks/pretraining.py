@@ -26,10 +26,10 @@ import rows
 import torch
 import training
 
-from fidkit.train.documents import open_documents
-from fidkit.train.examples import collate_examples
+from fidkit.train.data.documents import open_documents
+from fidkit.train.data.examples import collate_examples
+from fidkit.train.data.span_corruption import SpanCorruptionSource
 from fidkit.train.recipe import Recipe
-from fidkit.train.span_corruption import SpanCorruptionSource
 
 PRESET = "pocket-fid"
 Objective = Literal["span-corruption", "mixture"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from fidkit.bench.rows import read
 from fidkit.reader import Reader
-from fidkit.train.loop import Trainer
+from fidkit.train.loop.training import Trainer
 from fidkit.train.recipe import Recipe, load_recipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"

@@ -41,8 +41,8 @@ from fidkit.preset import TINY_VOCABULARY
 from fidkit.questions.files import read_questions
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer
-from fidkit.train.questions import read_ranked
-from fidkit.train.start import slow_precision
+from fidkit.train.data.questions import read_ranked
+from fidkit.train.loop.start import slow_precision
 from fidkit.types import Passage
 
 PADDED_TO = 256

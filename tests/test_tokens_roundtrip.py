@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fidkit.config import ReaderConfig
 from fidkit.preset import config
 from fidkit.tokens import Tokenizer
-from fidkit.train.vocabulary import JOINER, SPACE
+from fidkit.train.data.vocabulary import JOINER, SPACE
 from fidkit.types import Passage
 
 READER: ReaderConfig = config("tiny-fid")

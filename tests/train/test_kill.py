@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from train.test_loop import assert_same_run
+from train.loop.test_training import assert_same_run
 from train.toy import write_world
 
 STEPS = 40

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from fidkit.errors import FidkitError
-from fidkit.train import loop
-from fidkit.train.loop import Trainer
+from fidkit.train.loop import training as loop
+from fidkit.train.loop.schedule import rate
+from fidkit.train.loop.training import Trainer
 from fidkit.train.recipe import OptimiserSpec
-from fidkit.train.schedule import rate
 from train.toy import world
 
 RATE = 1e-3

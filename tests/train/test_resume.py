@@ -7,9 +7,9 @@ from safetensors.torch import load_file
 
 from fidkit.convert.moments import FILE, load_moments
 from fidkit.reader import Reader
-from fidkit.train.loop import Trainer
-from fidkit.train.moments import moments_of
-from train.test_loop import Killed, assert_same_run, killed_after
+from fidkit.train.loop.moments import moments_of
+from fidkit.train.loop.training import Trainer
+from train.loop.test_training import Killed, assert_same_run, killed_after
 from train.toy import world
 
 KINDS = ["adamw", "adamw-scaled", "hybrid", "adafactor"]

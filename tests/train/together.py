@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from fidkit.train.loop import Trainer
+from fidkit.train.loop.training import Trainer
 from fidkit.train.recipe import load_recipe
 
 

@@ -60,7 +60,7 @@ def train(
 
 def _run(recipe: Recipe) -> None:
     from fidkit.cli.progress import progress
-    from fidkit.train.loop import Trainer
+    from fidkit.train.loop.training import Trainer
 
     with progress(f"training {recipe.output}", recipe.steps) as bar:
         done = 0
@@ -135,7 +135,7 @@ def _machine(name: str | None) -> Hardware:
     from fidkit.cost.hardware import LOCAL
 
     if name is None:
-        from fidkit.train.meter import this_machine
+        from fidkit.train.loop.meter import this_machine
 
         return this_machine() or find_or_measure(LOCAL)
     return find_or_measure(name)

@@ -100,13 +100,13 @@ class StageSpec(Strict):
         context: `positive` reads passages that hold an answer, filled up to N with retrieved ones that
             do not, shuffled; `retrieved` reads the first N as ranked.
         sentences: cut positive passages to a window of so many sentences; absent means whole.
-        noise, removed: of cloze questions, see `fidkit.train.cloze.make_cloze`.
+        noise, removed: of cloze questions, see `fidkit.train.data.cloze.make_cloze`.
         auxiliary: weight of the auxiliary losses; 0 leaves them out.
         rerank: weight of perplexity distillation, in a reader that reranks; 0 leaves it out.
-        rerank_temperature: see `fidkit.train.distillation`.
+        rerank_temperature: see `fidkit.train.losses.distillation`.
         answer: weight of the answer's cross-entropy.
         distil: weight of the divergence from the teacher's distribution over tokens; 0 leaves it out.
-        distil_temperature: see `fidkit.train.teacher`.
+        distil_temperature: see `fidkit.train.losses.teacher`.
         targets: to be written: the questions' `answers`, or what the `teacher` answers.
     """
 
@@ -155,7 +155,7 @@ class OptimiserSpec(Strict):
     Attributes:
         kind: `adamw`; `adamw-scaled`, with the rate relative to the size of each parameter (nanoT5's);
             `hybrid`, FiDO's of Adafactor and Adam; `adafactor`, T5's.
-        schedule: see `fidkit.train.schedule.rate`.
+        schedule: see `fidkit.train.loop.schedule.rate`.
         rate: highest learning rate; relative to the size of each parameter with all kinds but `adamw`.
         warmup: steps of warm-up; with `inverse-sqrt`, steps before the rate falls.
         decay_from: fraction of all steps after which the rate falls; `linear` only.
@@ -181,7 +181,7 @@ class OptimiserSpec(Strict):
 
 
 class HealthSpec(Strict):
-    """When a run is held to have diverged, and what is done then; see `fidkit.train.health`.
+    """When a run is held to have diverged, and what is done then; see `fidkit.train.loop.health`.
 
     Attributes:
         window: steps whose losses are the ordinary ones.
@@ -225,7 +225,7 @@ class Recipe(Strict):
         precision: of activations; weights and optimiser stay float32.
         threads: of the CPU; absent leaves torch's choice.
         health: when the run goes back by itself.
-        parallel: how a reader lies in several processes, see `fidkit.train.parallel`: whole in each (`ddp`)
+        parallel: how a reader lies in several processes, see `fidkit.train.distributed.parallel`: whole in each (`ddp`)
             or sharded over all (`fsdp`).
         checkpointing: stacks whose layers are computed again in the backward pass, which takes less memory
             and more time.

@@ -8,7 +8,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
 from fidkit.errors import ConfigError
-from fidkit.train.group import Group
+from fidkit.train.distributed.group import Group
 from fidkit.train.optimisers import Adafactor, AdamW, ScaledAdamW
 
 MAKE = {

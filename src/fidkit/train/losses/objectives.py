@@ -1,0 +1,116 @@
+"""What a reader is trained for: the losses of one part of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fidkit.context import IGNORED, Batch, Context
+from fidkit.errors import ConfigError
+from fidkit.nn.decoder import LayerProbe
+from fidkit.reader import Reader
+from fidkit.train.data.examples import Example, collate_examples
+from fidkit.train.losses.auxiliary import Auxiliary, find_places
+from fidkit.train.losses.distillation import answer_likelihoods, perplexity_distillation
+from fidkit.train.losses.teacher import Teacher, token_distillation
+from fidkit.train.recipe import Recipe, StageSpec
+
+SUMMED = ("answer", "distil")
+"""Losses that are sums over target tokens; all others are means over questions."""
+
+
+class Objectives:
+    """The losses that a recipe's stages want of a reader.
+
+    Args:
+        recipe: its stages, and the precision of activations.
+        reader: to be trained.
+        auxiliary: of that reader.
+
+    Raises:
+        CheckpointError: no such teacher.
+        ConfigError: a stage trains what the reader lacks, or the teacher has another vocabulary.
+    """
+
+    def __init__(self, recipe: Recipe, reader: Reader, auxiliary: Auxiliary) -> None:
+        self.recipe, self.reader, self.auxiliary = recipe, reader, auxiliary
+        _check_stages(recipe, reader)
+        self.teacher: Teacher | None = None
+        if recipe.teacher is not None:
+            name = recipe.teacher.reader
+            self.teacher = Teacher(Reader.from_pretrained(name), reader, name)
+
+    def taught(self, part: Sequence[Example], stage: StageSpec) -> list[Example]:
+        """The part with the targets that the stage wants."""
+        if self.teacher is None or stage.targets == "answers" or not part:
+            return list(part)
+        device = self.reader.embedding.weight.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            return self.teacher.answers(part, self.recipe.target_tokens)
+
+    def losses(self, part: Sequence[Example], stage: StageSpec) -> dict[str, Tensor]:
+        """Cross-entropy of the answers (`answer`), and what else the stage wants.
+
+        Those in `SUMMED` are sums over target tokens, the others means over the part's questions.
+        """
+        device = self.reader.embedding.weight.device
+        batch = collate_examples(part).to(device)
+        assert batch.labels is not None
+        losses = {}
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            memory_XD = self.reader.encode_passages(batch.passage_ids, batch.passage_lengths)
+            # First: auxiliary losses are about what the reader read last.
+            wanted_BN = answer_likelihoods(self.reader, batch, memory_XD) if stage.rerank else None
+            context = self.reader.read_memory(batch, memory_XD)
+            if wanted_BN is not None and context.scores_BN is not None:
+                losses["rerank"] = perplexity_distillation(
+                    context.scores_BN, wanted_BN, stage.rerank_temperature
+                )
+            probe = self.auxiliary.probe if stage.auxiliary else None
+            losses |= self._target_losses(batch, context, stage, probe)
+            if stage.auxiliary:
+                places = find_places([e.passages for e in part], [e.target for e in part]).to(device)
+                losses |= self.auxiliary.losses(batch, context, places)
+        return losses
+
+    def _target_losses(
+        self, batch: Batch, context: Context, stage: StageSpec, probe: LayerProbe | None
+    ) -> dict[str, Tensor]:
+        """What is summed over target tokens."""
+        labels_BT = batch.labels
+        assert labels_BT is not None
+        if self.teacher is None or not stage.distil:
+            return {"answer": self.reader.answer_loss(labels_BT, context, probe)}
+        real = labels_BT != IGNORED
+        logits_KV = self.reader.decode(labels_BT, context, probe)[real]
+        wanted_KV = self.teacher.logits(batch)[real]
+        return {
+            "answer": F.cross_entropy(logits_KV, labels_BT[real], reduction="sum"),
+            "distil": token_distillation(logits_KV, wanted_KV, stage.distil_temperature),
+        }
+
+
+def weighted(losses: Mapping[str, Tensor], stage: StageSpec, fade: float = 1.0) -> Tensor:
+    """The sum of all losses as the stage weighs them.
+
+    Args:
+        losses: by name, each a mean.
+        stage: has the weights.
+        fade: of the auxiliary losses.
+    """
+    weights = {"answer": stage.answer, "distil": stage.distil, "rerank": stage.rerank}
+    terms = [weights.get(name, stage.auxiliary * fade) * value for name, value in losses.items()]
+    return torch.stack(terms).sum()
+
+
+def _check_stages(recipe: Recipe, reader: Reader) -> None:
+    """Refuse a stage that distils into scores of a reader that has none."""
+    for number, stage in enumerate(recipe.stages, 1):
+        if stage.rerank and reader.config.rerank is None:
+            raise ConfigError(
+                f"stage {number} has rerank = {stage.rerank:g}, but the reader doesn't rerank; start from a "
+                "preset such as glimmer-base, or from a reader made by `fidkit convert --rerank-after`"
+            )

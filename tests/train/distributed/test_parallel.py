@@ -1,0 +1,134 @@
+"""Two processes, whole or sharded, train as one process with the same batches; checkpoints fit any number."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fidkit.convert.moments import FILE
+from fidkit.reader import Reader
+from fidkit.train.loop import state
+from fidkit.train.loop.checkpoints import OPTIMISER
+from fidkit.train.loop.training import Trainer
+from fidkit.train.recipe import load_recipe
+from train.toy import write_world
+
+STEPS = 50
+STAGE = (
+    f"stages=[{{ steps = {STEPS}, questions = 3, accumulate = 2, passages = 2, mix = {{ facts = 1.0 }} }}]"
+)
+SHORT = "stages=[{ steps = 6, questions = 1, accumulate = 2, mix = { facts = 1.0 } }]"
+"""One question a batch: the second process has none, and only keeps step."""
+PLAIN = ["dropout=0.0", "evaluation.files={}", f"save_every={STEPS}"]
+TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def job(folder: Path, output: str, *changes: str, steps: int | None = None) -> dict[str, Any]:
+    places = [f"data={folder}", f"output={folder / output}"]
+    return {"recipe": str(folder / "recipe.toml"), "changes": [*places, *PLAIN, *changes], "steps": steps}
+
+
+def carried(folder: Path) -> list[str]:
+    """On from what two processes left, with their second moments."""
+    start = f"reader={{ start = '{folder / 'fsdp' / 'last'}' }}"
+    return [start, "optimiser.moments=carry", "optimiser.kind=hybrid", "optimiser.rate=0.003"]
+
+
+def together(*jobs: dict[str, Any]) -> None:
+    command = [sys.executable, *TWO, str(Path(__file__).with_name("together.py")), *map(json.dumps, jobs)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+
+
+def alone(job: dict[str, Any]) -> Trainer:
+    trainer = Trainer(load_recipe(Path(job["recipe"]), job["changes"]))
+    if job["steps"] is None:
+        trainer.run()
+        return trainer
+    trainer.resume()
+    for _ in range(job["steps"]):
+        trainer.train_step()
+    trainer.save()
+    trainer.checkpoints.finish()
+    return trainer
+
+
+def weights(folder: Path, output: str) -> dict[str, torch.Tensor]:
+    return load_file(folder / output / "last" / "model.safetensors")
+
+
+def losses(folder: Path, output: str) -> list[float]:
+    rows = map(json.loads, (folder / output / "log.jsonl").read_text(encoding="utf-8").splitlines())
+    return [row["loss"] for row in rows if row["kind"] == "train"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that two processes do, in one launch."""
+    folder = tmp_path_factory.mktemp("parallel")
+    write_world(folder)
+    sharded = "parallel=fsdp"
+    bf16 = ["precision=bf16", 'checkpointing=["encoder", "decoder"]']
+    together(
+        job(folder, "ddp", STAGE),
+        job(folder, "fsdp", STAGE, sharded),
+        job(folder, "moved", SHORT, sharded, steps=2),
+        job(folder, "carried", SHORT, *carried(folder), sharded),
+        job(folder, "bf16", SHORT, sharded, *bf16, "evaluation.files={ facts = 'questions.jsonl' }"),
+    )
+    alone(job(folder, "one", STAGE))
+    return folder
+
+
+@pytest.mark.parametrize("how", ["ddp", "fsdp"])
+def test_two_processes_are_one_over_fifty_steps(folder: Path, how: str) -> None:
+    one, two = losses(folder, "one"), losses(folder, how)
+    assert len(two) == STEPS
+    assert two[-1] < two[0] / 2
+    assert two == pytest.approx(one, abs=1.01e-4)  # of the log, which has four decimals
+    torch.testing.assert_close(weights(folder, how), weights(folder, "one"), rtol=1e-5, atol=1e-5)
+
+
+def test_two_processes_write_second_moments_and_carry_them_on(folder: Path) -> None:
+    two, one = (load_file(folder / name / "last" / FILE) for name in ("fsdp", "one"))
+    assert two.keys() == one.keys()
+    torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-9)
+    alone(job(folder, "carried alone", SHORT, *carried(folder)))
+    torch.testing.assert_close(
+        weights(folder, "carried"), weights(folder, "carried alone"), rtol=1e-5, atol=1e-5
+    )
+    alone(job(folder, "fresh", SHORT, *carried(folder), "optimiser.moments=fresh"))
+    name = "decoder.layers.0.feed_forward.out.weight"
+    assert not torch.allclose(weights(folder, "fresh")[name], weights(folder, "carried")[name], atol=1e-4)
+
+
+def test_a_checkpoint_of_two_is_read_by_one_and_back(folder: Path) -> None:
+    written = state.read(folder / "moved" / "last" / OPTIMISER, {}, None)
+    trainer = alone(job(folder, "moved", SHORT, "parallel=ddp", steps=0))
+    torch.testing.assert_close(
+        state.read(folder / "moved" / "last" / OPTIMISER, {}, None), written, rtol=0, atol=0
+    )
+    names = state.names_of(trainer.optimiser, trainer._parameters())
+    assert {name.split("/")[1] for name in written if name.startswith("optimiser/")} <= set(names)
+    alone(job(folder, "moved", SHORT, "parallel=ddp", steps=2))
+    together(job(folder, "moved", SHORT, "parallel=fsdp", steps=2))
+    alone(job(folder, "straight", SHORT, steps=6))
+    torch.testing.assert_close(weights(folder, "moved"), weights(folder, "straight"), rtol=1e-5, atol=1e-5)
+    Reader.from_pretrained(folder / "moved" / "last")
+
+
+def test_sharded_bf16_keeps_float32_masters(folder: Path) -> None:
+    alone(job(folder, "float32", SHORT))
+    masters, exact = weights(folder, "bf16"), weights(folder, "float32")
+    assert {w.dtype for w in masters.values()} == {torch.float32}
+    torch.testing.assert_close(masters, exact, rtol=0.05, atol=0.02)
+    assert any((w.bfloat16().float() != w).any() for w in masters.values())
+    moments = state.read(folder / "bf16" / "last" / OPTIMISER, {}, None)
+    assert {t.dtype for t in moments.values()} == {torch.float32}
+    assert (folder / "bf16" / "best" / "model.safetensors").is_file()

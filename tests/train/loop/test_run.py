@@ -1,0 +1,69 @@
+"""The directory of a run explains itself, and belongs to one recipe."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fidkit.errors import ConfigError
+from fidkit.train.distributed.group import Group
+from fidkit.train.loop.run import Run, differences
+from fidkit.train.loop.training import Trainer
+from train.toy import world
+
+SHORT = "stages=[{ steps = 2, questions = 2, mix = { facts = 1.0 } }]"
+
+
+def test_keys_that_change_what_is_learnt_are_named(tmp_path: Path) -> None:
+    Run(world(tmp_path), Group())
+    changes = ["optimiser.rate=0.5", "stages.1.questions=3", "log_every=7", "sources.facts.verbatim=true"]
+    with pytest.raises(ConfigError) as error:
+        Run(world(tmp_path, *changes), Group())
+    text = str(error.value)
+    assert "optimiser.rate was 0.001, now 0.5" in text
+    assert "stages.1.questions was 2, now 3" in text
+    assert "sources.facts.verbatim was False, now True" in text
+    assert "log_every" not in text
+    assert "\n" not in text
+
+
+def test_many_changes_are_counted(tmp_path: Path) -> None:
+    Run(world(tmp_path), Group())
+    with pytest.raises(ConfigError, match=r"; and \d+ more\);"):
+        Run(world(tmp_path, SHORT, "seed=9"), Group())
+
+
+def test_keys_that_change_nothing_learnt_may_differ_and_the_log_says_so(tmp_path: Path) -> None:
+    Trainer(world(tmp_path, SHORT, "evaluation.files={}")).run()
+    before = (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8")
+    changes = ["save_every=9", "log_every=3", "threads=1", 'checkpointing=["decoder"]', "health.restarts=4"]
+    recipe = world(tmp_path, SHORT, "evaluation.files={}", *changes)
+    Trainer(recipe).run()
+    added = (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").removeprefix(before)
+    row = json.loads(added)
+    assert row["kind"] == "change"
+    assert row["keys"]["save_every"] == [2, 9]
+    assert row["keys"].keys() == {change.partition("=")[0] for change in changes}
+    kept = json.loads((tmp_path / "run" / "recipe.json").read_text(encoding="utf-8"))
+    assert kept["save_every"] == 9
+
+
+def test_differences_are_by_dotted_name(tmp_path: Path) -> None:
+    a, b = world(tmp_path), world(tmp_path, "reader.changes.dropout=0.3", "stages.0.mix={ cloze = 1.0 }")
+    assert differences(a, a) == {}
+    assert differences(a, b) == {
+        "reader.changes": ({}, None),
+        "reader.changes.dropout": (None, 0.3),
+        "stages.0.mix.cloze": (0.5, 1.0),
+        "stages.0.mix.facts": (0.5, None),
+    }
+
+
+def test_every_file_of_a_run_is_explained(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    Trainer(world(tmp_path, SHORT, "tensorboard=true", "save_every=1")).run()
+    text = (tmp_path / "run" / "README.txt").read_text(encoding="utf-8")
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"README.txt", "recipe.json", "log.jsonl", "last", "previous", "best", "tensorboard"}
+    for name in names - {"README.txt"}:
+        assert any(line.startswith(name) for line in text.splitlines()), name
