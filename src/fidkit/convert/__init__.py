@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fidkit.convert.export import export_fid, export_t5
+from fidkit.convert.foreign import import_t5, load
 from fidkit.convert.grow import decoder_stack
 from fidkit.convert.moments import carry_moments
 from fidkit.convert.notes import Notes
 from fidkit.convert.reshape import Knobs, reshape
-from fidkit.convert.source import import_t5, load
 
 __all__ = [
     "Knobs",

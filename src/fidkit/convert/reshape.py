@@ -23,7 +23,7 @@ from fidkit import checkpoint
 from fidkit.config import ReaderConfig, RerankConfig, StackConfig
 from fidkit.convert.grow import grow_decoder
 from fidkit.convert.heads import USUAL, Way, merge_heads
-from fidkit.convert.memory import take_memory_encoder
+from fidkit.convert.memory_encoder import take_memory_encoder
 from fidkit.convert.notes import Notes
 from fidkit.errors import CheckpointError, ConfigError
 from fidkit.reader import Reader

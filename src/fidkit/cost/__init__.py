@@ -8,9 +8,9 @@ No torch here, and of fidkit only its configuration. `fidkit plan` prints all of
 from fidkit.cost.flops import exact_flops, paper_flops, paper_shares, total_flops
 from fidkit.cost.hardware import HARDWARE, Efficiency, Hardware, find_hardware
 from fidkit.cost.hints import Hint, best, suggest
-from fidkit.cost.memory import Memory, batch_memory, largest_batch
 from fidkit.cost.parts import Part, list_parts
 from fidkit.cost.plan import Plan, make_plan
+from fidkit.cost.ram import Memory, batch_memory, largest_batch
 from fidkit.cost.roofline import Build, Prediction, StageTime, build, predict
 from fidkit.cost.store import store_bytes
 from fidkit.cost.traffic import (

@@ -12,7 +12,7 @@ from typing import Any
 
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.cost.hardware import Hardware
-from fidkit.cost.memory import largest_batch
+from fidkit.cost.ram import largest_batch
 from fidkit.cost.roofline import predict
 from fidkit.cost.workload import Workload
 

@@ -10,7 +10,7 @@ from fidkit.config import ReaderConfig, StackConfig
 from fidkit.cost.flops import PaperFlops, paper_flops
 from fidkit.cost.hardware import Hardware
 from fidkit.cost.hints import Hint, suggest
-from fidkit.cost.memory import Memory, batch_memory, largest_batch
+from fidkit.cost.ram import Memory, batch_memory, largest_batch
 from fidkit.cost.roofline import Build, Prediction, build, predict
 from fidkit.cost.traffic import Intensities, paper_intensities
 from fidkit.cost.training import TrainingMemory, training_memory
