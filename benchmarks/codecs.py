@@ -25,9 +25,9 @@ import torch
 from fidkit import Corpus, Reader
 from fidkit.engine.runner import Runner
 from fidkit.memory import MemoryStore
-from fidkit.memory.codecs import CODECS
 from fidkit.passages.token_cache import passage_key
 from fidkit.precompute import Options, build
+from fidkit.records import CODECS
 from fidkit.types import Passage
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from summaries import MEASURES, NOTHING, circumstances, datasets, line, rule, spread, subject
 
-from fidkit.cost.store import bytes_per_token
 from fidkit.preset import PRESETS, SIZES
+from fidkit.records import CODECS, bytes_per_token
 
 Rows = Sequence[dict[str, Any]]
 
@@ -20,7 +20,6 @@ WIKIPEDIA_PASSAGES = 21_015_324
 """Of psgs_w100.tsv, DPR's Wikipedia."""
 FULL_TOKENS = 208
 """Of a passage, as the LUMEN paper reads them."""
-CODECS = ("float32", "bf16", "int8", "pq")
 
 
 def storage(_: Rows) -> str:
@@ -28,7 +27,7 @@ def storage(_: Rows) -> str:
     lines = [line("encoder", "bytes a token, bf16", *CODECS), rule(2 + len(CODECS))]
     for size in SIZES:
         config = PRESETS[f"lumen-{size}"]
-        by_codec = {codec: bytes_per_token(config, codec) for codec in CODECS}
+        by_codec = {codec: bytes_per_token(config.memory_width, codec) for codec in CODECS}
         terabytes = [f"{by_codec[c] * WIKIPEDIA_PASSAGES * FULL_TOKENS / 1e12:,.2f} TB" for c in CODECS]
         lines.append(line(f"{size}, width {config.memory_width:,}", f"{by_codec['bf16']:,}", *terabytes))
     return "\n".join(lines)

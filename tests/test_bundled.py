@@ -6,7 +6,7 @@ import pytest
 
 from fidkit import Passage, assets
 from fidkit.cli.app import run
-from fidkit.preset import config
+from fidkit.preset import named
 from fidkit.reader import Reader
 
 MOST_BYTES = 32_000_000
@@ -23,7 +23,7 @@ def test_it_is_small_and_has_a_card_and_a_plain_architecture() -> None:
         path.name for path in directory.iterdir()
     }
     shape = {"dropout": 0.0}
-    assert Reader.from_pretrained("pocket").config.replace(**shape) == config("pocket-fid").replace(**shape)
+    assert Reader.from_pretrained("pocket").config.replace(**shape) == named("pocket-fid").replace(**shape)
 
 
 def test_it_answers_from_its_passages() -> None:

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from fidkit import checkpoint
 from fidkit.errors import CheckpointError, ConfigError, FidkitError
-from fidkit.preset import preset_config
+from fidkit.preset import named
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer
 from oracles import batch_of, random_reader, small
@@ -77,7 +77,7 @@ FIRST_FINGERPRINTS = {"tiny-fid": "b15fb5be5464385d", "tiny-lumen": "d290a3728f6
 
 @pytest.mark.parametrize("name", FIRST_FINGERPRINTS)
 def test_fingerprints_stay_when_the_space_grows(name: str) -> None:
-    reader = Reader(preset_config(name))
+    reader = Reader(named(name))
     with torch.no_grad():
         for number, p in enumerate(reader.parameters()):
             p.fill_(number)
@@ -113,7 +113,7 @@ def test_a_reader_without_a_tokenizer(tmp_path: Path) -> None:
 
 def test_saving_again_replaces(saved: Path) -> None:
     Reader.from_preset("tiny-lumen", seed=1).save_pretrained(saved)
-    assert Reader.from_pretrained(saved).config == preset_config("tiny-lumen")
+    assert Reader.from_pretrained(saved).config == named("tiny-lumen")
 
 
 def test_fingerprints_differ_by_config_weights_and_tokenizer() -> None:
@@ -222,7 +222,7 @@ def test_a_newer_format(saved: Path) -> None:
 
 
 def test_a_config_of_another_reader(saved: Path) -> None:
-    preset_config("tiny-fido").save(saved / "config.json")
+    named("tiny-fido").save(saved / "config.json")
     assert "does not fit its config.json" in refused(saved)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.errors import ConfigError, UsageError
-from fidkit.preset import PRESETS, preset_config
+from fidkit.preset import PRESETS, named
 from oracles import small, stack
 
 
@@ -162,8 +162,8 @@ def test_names_of_the_papers() -> None:
     for size in ("small", "base", "large", "xl", "xxl"):
         for name in ("fid", "fid-light", "fid-lsa", "memoryfid", "lumen"):
             assert f"{name}-{size}" in PRESETS
-        glimmer = preset_config(f"glimmer-{size}")
-        assert glimmer.replace(rerank=None) == preset_config(f"lumen-{size}")
+        glimmer = named(f"glimmer-{size}")
+        assert glimmer.replace(rerank=None) == named(f"lumen-{size}")
         for alpha in ("eighth", "quarter", "third", "half"):
             assert f"lumen-{size}-{alpha}" in PRESETS
     for pair in ("small-large", "base-base", "base-xl", "large-xxl", "xl-xxl"):
@@ -181,11 +181,11 @@ def test_names_of_the_papers() -> None:
     ],
 )
 def test_live_share(name: str, alpha: Fraction) -> None:
-    assert preset_config(name).alpha == alpha
+    assert named(name).alpha == alpha
 
 
 def test_fido_reads_in_every_sixth_layer_with_one_head() -> None:
-    config = preset_config("fido-base-xl")
+    config = named("fido-base-xl")
     assert [n for n, reads in enumerate(config.cross_layers) if reads] == [5, 11, 17, 23]
     assert config.kv_heads == (1, 1)
     assert config.encoder.width < config.decoder.width
@@ -194,4 +194,4 @@ def test_fido_reads_in_every_sixth_layer_with_one_head() -> None:
 
 def test_an_unknown_name_offers_the_nearest() -> None:
     with pytest.raises(UsageError, match="no preset 'fid-bass'; did you mean fid-base"):
-        preset_config("fid-bass")
+        named("fid-bass")

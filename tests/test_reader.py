@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fidkit.config import RerankConfig
 from fidkit.context import IGNORED, Batch, Context, collate
-from fidkit.preset import PRESETS, preset_config
+from fidkit.preset import PRESETS, named
 from fidkit.reader import Reader, parameter_count
 from oracles import NaiveReader, batch_of, questions, quick, random_reader, small, stack, tokens
 
@@ -329,12 +329,12 @@ def test_no_labels() -> None:
     ],
 )
 def test_parameter_counts_of_the_papers(name: str, millions: float) -> None:
-    assert abs(parameter_count(preset_config(name)) / 1e6 - millions) <= 0.1
+    assert abs(parameter_count(named(name)) / 1e6 - millions) <= 0.1
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_every_preset_can_be_built(name: str) -> None:
-    config = preset_config(name)
+    config = named(name)
     with torch.device("meta"):
         reader = Reader(config)
     assert [layer.cross_attention is not None for layer in reader.decoder.layers] == [*config.cross_layers]
@@ -345,7 +345,7 @@ def test_every_preset_can_be_built(name: str) -> None:
 
 
 def test_a_split_encoder_costs_the_copy_of_its_first_layers() -> None:
-    fid, lumen = (preset_config(f"{name}-base") for name in ("fid", "lumen"))
+    fid, lumen = (named(f"{name}-base") for name in ("fid", "lumen"))
     # 8 of 12 layers and the embedding twice, the table three times.
     layer = 4 * 768 * 768 + 3 * 768 * 2048 + 2 * 768
     assert parameter_count(lumen) - parameter_count(fid) == 8 * layer + 32128 * 768 + 2 * 32 * 12

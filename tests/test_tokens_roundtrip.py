@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fidkit.config import ReaderConfig
-from fidkit.preset import config
+from fidkit.preset import named
 from fidkit.tokens import Tokenizer
 from fidkit.train.data.vocabulary import JOINER, SPACE
 from fidkit.types import Passage
 
-READER: ReaderConfig = config("tiny-fid")
+READER: ReaderConfig = named("tiny-fid")
 TOKENIZER = Tokenizer.bundled(READER)
 # The joiner and the space mark are the vocabulary's own; both are read as spaces.
 RESERVED = {JOINER, SPACE}

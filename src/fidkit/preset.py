@@ -118,7 +118,7 @@ def _all() -> dict[str, ReaderConfig]:
 PRESETS = _all()
 
 
-def preset_config(name: str) -> ReaderConfig:
+def named(name: str) -> ReaderConfig:
     """The configuration called `name`.
 
     Raises:

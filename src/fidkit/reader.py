@@ -25,7 +25,7 @@ from fidkit.nn.fusion import Joined, fuse, join
 from fidkit.nn.initialise import initialise
 from fidkit.nn.rerank import Reranker, lay_out
 from fidkit.nn.rows import Rows
-from fidkit.preset import preset_config
+from fidkit.preset import named
 from fidkit.tokens import Tokenizer
 from fidkit.types import Answer, Passage
 
@@ -239,7 +239,7 @@ class Reader(nn.Module):
         Raises:
             UsageError: no such preset.
         """
-        config = preset_config(name)
+        config = named(name)
         reader = cls(config, Tokenizer.bundled(config))
         reader.reset_parameters(torch.Generator().manual_seed(seed))
         return reader.eval()

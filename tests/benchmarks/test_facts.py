@@ -5,7 +5,7 @@ from paper import facts
 from paper.sizes import SIZES, label
 
 from fidkit.cost import Workload, paper_shares
-from fidkit.preset import preset_config
+from fidkit.preset import named
 
 
 def test_derived_numbers() -> None:
@@ -24,7 +24,7 @@ def test_tables_agree_with_each_other() -> None:
 
 
 def test_the_share_of_the_decoder_is_the_cost_model_s() -> None:
-    shares = paper_shares(preset_config("fid-base"), Workload())
+    shares = paper_shares(named("fid-base"), Workload())
     assert shares.decoder_share == pytest.approx(facts.DECODER_SHARE)
 
 
@@ -41,7 +41,7 @@ def test_the_share_of_the_decoder_is_the_cost_model_s() -> None:
     ],
 )
 def test_systems_are_the_presets(system: str, preset: str) -> None:
-    assert SIZES["base"].system(system) == preset_config(preset)
+    assert SIZES["base"].system(system) == named(preset)
 
 
 def test_ablations_change_one_thing() -> None:

@@ -11,7 +11,7 @@ import training
 import upcycling
 
 from fidkit.bench.rows import read
-from fidkit.preset import preset_config
+from fidkit.preset import named
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer
 from small_data import write_data
@@ -22,7 +22,7 @@ SHORT = ["stages.0.steps=2", "stages.0.questions=2", "optimiser.warmup=1", "save
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Run the experiment; returns all its rows."""
-    sparse = preset_config("tiny-fido")
+    sparse = named("tiny-fido")
     config = sparse.replace(cross_attention_every=1, self_kv_heads=None, cross_kv_heads=None)
     original = Reader(config, Tokenizer.bundled(config))
     original.save_pretrained(tmp_path / "original")

@@ -13,7 +13,7 @@ from fidkit.bench import ceilings
 from fidkit.cli.app import run
 from fidkit.cost import HARDWARE, Workload, largest_batch, predict
 from fidkit.cost.hardware import local_path, save_local
-from fidkit.preset import PRESETS, config
+from fidkit.preset import PRESETS, named
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +38,7 @@ def test_json_is_the_prediction(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = "--hardware tpuv4 --batch 24 --passages 20 --passage-tokens 100 --question-tokens 30"
     found = planned(capsys, "fido-base-xl", *arguments.split(), "--output-tokens", "16", "--beams", "4")
     workload = Workload(24, 20, 100, 30, 16, 4)
-    expected = predict(config("fido-base-xl"), workload, HARDWARE["tpuv4"])
+    expected = predict(named("fido-base-xl"), workload, HARDWARE["tpuv4"])
     assert found["preset"] == "fido-base-xl"
     assert found["workload"]["questions"] == 24
     assert found["predicted"] == expected.predicted
@@ -47,7 +47,7 @@ def test_json_is_the_prediction(capsys: pytest.CaptureFixture[str]) -> None:
     assert [stage["stage"] for stage in found["stages"]] == ["live", "projection", "decode", "head"]
     assert found["memory"]["fits"]
     assert found["memory"]["largest_batch"] == largest_batch(
-        config("fido-base-xl"), workload, HARDWARE["tpuv4"].usable_bytes
+        named("fido-base-xl"), workload, HARDWARE["tpuv4"].usable_bytes
     )
     assert found["paper"]["operational_intensity"]["feed_forward"] > 1
     assert found["store"] is None
@@ -89,7 +89,7 @@ def test_a_terminal_gets_a_table(capsys: pytest.CaptureFixture[str], monkeypatch
 def test_a_readers_directory_is_read_without_its_weights(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    changed = config("tiny-lumen").replace(passage_tokens=77)
+    changed = named("tiny-lumen").replace(passage_tokens=77)
     changed.save(tmp_path / "config.json")
     found = planned(capsys, str(tmp_path))
     assert found["workload"]["passage_tokens"] == 77
@@ -128,7 +128,7 @@ def test_a_training_step(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_batch_that_does_not_fit_is_planned_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    fits = largest_batch(config("fid-base"), Workload(), HARDWARE["tpuv4"].usable_bytes)
+    fits = largest_batch(named("fid-base"), Workload(), HARDWARE["tpuv4"].usable_bytes)
     for arguments in (["--json"], []):
         assert run(["plan", "fid-base", "--hardware", "tpuv4", "--batch", str(fits), *arguments]) == 0
         capsys.readouterr()

@@ -8,7 +8,7 @@ import pytest
 
 from fidkit.cli.app import run
 from fidkit.cli.train import line
-from fidkit.preset import config
+from fidkit.preset import named
 from fidkit.reader import parameter_count
 from train.toy import FACTS, write_rows, write_world
 
@@ -119,7 +119,7 @@ def test_a_dry_run_foretells_and_trains_nothing(tmp_path: Path, capsys: pytest.C
     assert run([*train(tmp_path), "--dry-run", "--hardware", "h200"]) == 0
     out, err = capsys.readouterr()
     title, header, *rows, memory = out.splitlines()
-    parameters = parameter_count(config("tiny-fid")) / 1e6
+    parameters = parameter_count(named("tiny-fid")) / 1e6
     assert title.startswith(f"tiny-fid ({parameters:,.1f}M parameters) on h200: 6 steps, float32, about 0:0")
     assert header.split()[:4] == ["stage", "steps", "questions", "passages"]
     assert [row.split()[:6] for row in rows] == [

@@ -12,7 +12,7 @@ from cost.points import PLAIN, batch_of, configs, few, workloads
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.cost import Part, Workload, exact_flops, list_parts, paper_flops, paper_shares, total_flops
 from fidkit.cost.parts import DECODER_STAGES, ENCODER_STAGES
-from fidkit.preset import PRESETS, config
+from fidkit.preset import PRESETS, named
 from fidkit.reader import Reader
 
 TINY = [name for name in PRESETS if name.startswith("tiny-")]
@@ -85,7 +85,7 @@ def agrees(config: ReaderConfig, workload: Workload, most_padding: float = 1.0) 
 def test_flops_are_those_that_torch_counts(name: str) -> None:
     lengths = (5, 40, 13)  # so different that plain attention puts no two of them into one block
     agrees(
-        config(name).replace(vocabulary_size=50),
+        named(name).replace(vocabulary_size=50),
         Workload(2, 3, passage_tokens=lengths, question_tokens=4, output_tokens=3, beams=2, **PLAIN),
     )
 
@@ -101,13 +101,13 @@ def test_flops_are_those_that_torch_counts_anywhere_in_the_space(
 def test_padding_costs_what_longer_passages_cost() -> None:
     ragged = Workload(1, 3, passage_tokens=(5, 11, 7), question_tokens=4)
     for name in ("tiny-fid", "tiny-lumen", "tiny-memoryfid"):
-        padded = exact_flops(config(name), ragged.replace(padded=True))
-        assert padded == exact_flops(config(name), ragged.replace(passage_tokens=11))
-        assert total_flops(config(name), ragged.replace(padded=True)) > total_flops(config(name), ragged)
+        padded = exact_flops(named(name), ragged.replace(padded=True))
+        assert padded == exact_flops(named(name), ragged.replace(passage_tokens=11))
+        assert total_flops(named(name), ragged.replace(padded=True)) > total_flops(named(name), ragged)
 
 
 def test_stored_memory_takes_the_memory_encoder_out() -> None:
-    stored, computed = (exact_flops(config("lumen-base"), Workload(memory=m)) for m in ("bf16", "computed"))
+    stored, computed = (exact_flops(named("lumen-base"), Workload(memory=m)) for m in ("bf16", "computed"))
     assert "memory" not in stored
     assert {**computed, **stored} == computed
     # Alpha is 1/3: two thirds of the layers, on passages without their question.
@@ -116,9 +116,9 @@ def test_stored_memory_takes_the_memory_encoder_out() -> None:
 
 def test_live_layers_after_the_scores_run_over_kept_passages_alone() -> None:
     lumen, glimmer = (
-        exact_flops(config(f"{name}-base"), Workload(passages=25)) for name in ("lumen", "glimmer")
+        exact_flops(named(f"{name}-base"), Workload(passages=25)) for name in ("lumen", "glimmer")
     )
-    first = exact_flops(config("lumen-base"), Workload(passages=5))
+    first = exact_flops(named("lumen-base"), Workload(passages=5))
     # Two of four live layers read 25 passages, the others and the decoder 5.
     for name, count in glimmer["live"].items():
         assert 2 * count == lumen["live"][name] + first["live"][name]
@@ -129,21 +129,19 @@ def test_live_layers_after_the_scores_run_over_kept_passages_alone() -> None:
 
 def test_keeping_more_passages_than_there_are_costs_what_reading_all_does() -> None:
     few_passages = Workload(passages=3)
-    assert exact_flops(config("glimmer-base"), few_passages) == exact_flops(
-        config("lumen-base"), few_passages
-    )
+    assert exact_flops(named("glimmer-base"), few_passages) == exact_flops(named("lumen-base"), few_passages)
 
 
 def test_a_deeper_memory_encoder_costs_nothing_live() -> None:
     plain, deep = (
-        exact_flops(config(f"lumen-base{name}"), Workload(memory="computed")) for name in ("", "-deep")
+        exact_flops(named(f"lumen-base{name}"), Workload(memory="computed")) for name in ("", "-deep")
     )
     assert {**deep, "memory": None} == {**plain, "memory": None}
     assert deep["memory"]["feed-forward"] == 3 * plain["memory"]["feed-forward"]  # 24 layers, not 8
 
 
 def test_beams_share_the_projection_and_nothing_else() -> None:
-    one, four = (exact_flops(config("fid-base"), Workload(beams=beams)) for beams in (1, 4))
+    one, four = (exact_flops(named("fid-base"), Workload(beams=beams)) for beams in (1, 4))
     assert one["live"] == four["live"]
     assert one["projection"] == four["projection"]
     assert {name: 4 * count for name, count in one["decode"].items()} == four["decode"]
@@ -189,21 +187,21 @@ def test_paper_formulas_are_exact_where_they_are_meant_to_be() -> None:
 
 def test_the_papers_shares() -> None:
     workload = Workload()
-    full = paper_shares(config("fid-base"), workload)
+    full = paper_shares(named("fid-base"), workload)
     assert full.decoder_share == pytest.approx(1 / 7)
     assert full.decoder / full.encoder == pytest.approx(1 / 6)
-    sparse = paper_shares(config("fid-lsa-base"), workload)
+    sparse = paper_shares(named("fid-lsa-base"), workload)
     saved = 1 - (sparse.encoder + sparse.decoder) / (full.encoder + full.decoder)
     assert saved == pytest.approx(5 / 6 / 7)  # 11.9 %
     # The approximation is near the formulas it drops terms of.
-    assert paper_flops(config("fid-base"), workload).total == pytest.approx(
+    assert paper_flops(named("fid-base"), workload).total == pytest.approx(
         full.encoder + full.decoder, rel=0.08
     )
 
 
 def test_the_sum_over_stages_is_the_total() -> None:
     for training in (False, True):
-        table = exact_flops(config("lumen-fido-base-xl"), Workload(memory="computed"), training=training)
+        table = exact_flops(named("lumen-fido-base-xl"), Workload(memory="computed"), training=training)
         assert sum(sum(stage.values()) for stage in table.values()) == total_flops(
-            config("lumen-fido-base-xl"), Workload(memory="computed"), training=training
+            named("lumen-fido-base-xl"), Workload(memory="computed"), training=training
         )

@@ -13,7 +13,7 @@ from fidkit.cost import (
     find_hardware,
     largest_batch,
 )
-from fidkit.preset import config
+from fidkit.preset import named
 
 
 @few
@@ -46,7 +46,7 @@ def test_batches_on_a_tpu_are_in_the_order_of_the_paper() -> None:
     """FiDO table 1, TPUv4: 24, 128, 256, and 128 with the XL decoder."""
     usable = find_hardware("tpuv4").usable_bytes
     fid, lsa, fido, wide = (
-        largest_batch(config(name), Workload(), usable)
+        largest_batch(named(name), Workload(), usable)
         for name in ("fid-base", "fid-lsa-base", "fido-base-base", "fido-base-xl")
     )
     assert 24 <= fid < lsa < fido
@@ -55,22 +55,22 @@ def test_batches_on_a_tpu_are_in_the_order_of_the_paper() -> None:
 
 def test_stored_memory_makes_room() -> None:
     stored, computed = (
-        batch_memory(config("memoryfid-base"), Workload(memory=m)) for m in ("bf16", "computed")
+        batch_memory(named("memoryfid-base"), Workload(memory=m)) for m in ("bf16", "computed")
     )
     assert stored.reading < computed.reading
     assert (
-        stored.cross_cache == computed.cross_cache == cross_cache_bytes(config("memoryfid-base"), Workload())
+        stored.cross_cache == computed.cross_cache == cross_cache_bytes(named("memoryfid-base"), Workload())
     )
 
 
 @pytest.mark.parametrize("available", [0, 1000])
 def test_nothing_fits_into_nothing(available: int) -> None:
-    assert largest_batch(config("tiny-fid"), Workload(), available) == 0
+    assert largest_batch(named("tiny-fid"), Workload(), available) == 0
 
 
 def test_a_machine_that_packs_matrices_needs_those_of_products_twice() -> None:
     stored, computed = (Workload(memory=m) for m in ("bf16", "computed"))
-    fid, lumen = config("fid-base"), config("lumen-base")
+    fid, lumen = named("fid-base"), named("lumen-base")
     encoder, cross = 12 * (4 * 768 * 768 + 3 * 768 * 2048), 12 * 2 * 768 * 768
     assert batch_memory(fid, stored).packed == 0
     assert batch_memory(fid, stored, packs=True).packed == 2 * (encoder + cross)
@@ -89,6 +89,6 @@ def test_a_machine_that_packs_matrices_needs_those_of_products_twice() -> None:
 def test_reranking_makes_room_for_more_questions() -> None:
     usable = find_hardware("h200").usable_bytes
     lumen, glimmer = (
-        largest_batch(config(f"{name}-base"), Workload(), usable) for name in ("lumen", "glimmer")
+        largest_batch(named(f"{name}-base"), Workload(), usable) for name in ("lumen", "glimmer")
     )
     assert glimmer > lumen

@@ -8,24 +8,24 @@ from fidkit.config import ReaderConfig
 from fidkit.cost import HARDWARE, Efficiency, Hardware, Workload, build, find_hardware, predict
 from fidkit.cost.parts import KINDS
 from fidkit.errors import UsageError
-from fidkit.preset import config
+from fidkit.preset import named
 
 # What an H200 reaches in large products and copies.
 REACHED = Hardware("reached", {"bf16": 790}, 4300, 141, 64, "test")
-XL = config("fido-base-xl")
+XL = named("fido-base-xl")
 VARIANTS = {
-    "fid-base": (config("fid-base"), 1),
-    "+LSA": (config("fid-lsa-base"), 1),
-    "+MQ": (config("fido-base-base"), 1),
-    "+beam 16": (config("fido-base-base"), 16),
+    "fid-base": (named("fid-base"), 1),
+    "+LSA": (named("fid-lsa-base"), 1),
+    "+MQ": (named("fido-base-base"), 1),
+    "+beam 16": (named("fido-base-base"), 16),
     "base-XL": (XL, 1),
     "no LSA": (XL.replace(cross_attention_every=1), 1),
     "no MQ": (XL.replace(self_kv_heads=32, cross_kv_heads=32), 1),
-    "light": (config("fid-light-base"), 1),
-    "small-large": (config("fido-small-large"), 1),
-    "large-XXL": (config("fido-large-xxl"), 1),
-    "small": (config("fid-small"), 1),
-    "large": (config("fid-large"), 1),
+    "light": (named("fid-light-base"), 1),
+    "small-large": (named("fido-small-large"), 1),
+    "large-XXL": (named("fido-large-xxl"), 1),
+    "small": (named("fid-small"), 1),
+    "large": (named("fid-large"), 1),
 }
 # Milliseconds a question, encoder and decoder, 40 x 256 vectors, 32 tokens: the whole encoder against peak
 # rate, every step's weights and caches against peak bandwidth.
@@ -165,29 +165,29 @@ def test_efficiencies_and_overheads_count_where_they_belong() -> None:
     assert later["decoder_ms"] == pytest.approx(ceiling["decoder_ms"] + 32)
     assert later["encoder_ms"] == pytest.approx(ceiling["encoder_ms"])
     slow_launches = Hardware("slow", REACHED.matrix_tflops, 4300, 141, 64, "test", launch_us=1000)
-    decoding = predict(config("fid-base"), Workload(), slow_launches).stages[2]
+    decoding = predict(named("fid-base"), Workload(), slow_launches).stages[2]
     # Five parts in each of 12 layers and 32 steps.
     assert decoding.predicted_ms - decoding.ceiling_ms == pytest.approx(5 * 12 * 32)
     assert decoding.bound == "overhead"
 
 
 def test_one_question_is_bound_by_traffic_and_reading_by_arithmetic() -> None:
-    bound = {s.stage: s.bound for s in predict(config("fid-base"), Workload(), HARDWARE["h200"]).stages}
+    bound = {s.stage: s.bound for s in predict(named("fid-base"), Workload(), HARDWARE["h200"]).stages}
     assert bound == {"live": "compute", "projection": "compute", "decode": "traffic", "head": "traffic"}
 
 
 def test_lumen_reads_a_third_and_fetches_the_rest() -> None:
-    fid, lumen = (predict(config(n), Workload(), HARDWARE["cpu-2core"]) for n in ("fid-base", "lumen-base"))
+    fid, lumen = (predict(named(n), Workload(), HARDWARE["cpu-2core"]) for n in ("fid-base", "lumen-base"))
     live = {s.stage: s.predicted_ms for s in lumen.stages}
     assert live["live"] == pytest.approx(fid.predicted["encoder_ms"] / 3)
     assert live["memory"] < 0.01 * live["live"]
-    smaller = predict(config("lumen-base"), Workload(memory="pq"), HARDWARE["cpu-2core"]).stages[0]
+    smaller = predict(named("lumen-base"), Workload(memory="pq"), HARDWARE["cpu-2core"]).stages[0]
     assert smaller.bytes == lumen.stages[0].bytes / 16
 
 
 def test_training_costs_three_forward_passes_of_what_is_trained() -> None:
     for name in ("fid-base", "lumen-base"):
-        found = predict(config(name), Workload(memory="computed"), REACHED, training=True)
+        found = predict(named(name), Workload(memory="computed"), REACHED, training=True)
         of = {s.stage: s.flops for s in found.stages}
         trained = sum(of.values()) - of["backward"] - of.get("memory", 0)
         assert of["backward"] == 2 * trained
@@ -201,18 +201,18 @@ def test_training_has_kinds_of_work_of_its_own() -> None:
     )
     assert generating == {*KINDS, "elementwise"} - {"decoder_attention"}
     assert training == {"linear", "encoder_attention", "elementwise"}
-    multi_head = predict(config("fid-base"), Workload(), REACHED).stages[2]
+    multi_head = predict(named("fid-base"), Workload(), REACHED).stages[2]
     assert {t.part.kind for t in multi_head.parts} == {"decoder_weights", "decoder_attention", "elementwise"}
 
 
 def test_building_the_memory_of_wikipedia() -> None:
     """21 million passages of 208 tokens: 6.7 TB at base, 35.8 TB at XXL."""
     for name, terabytes in (("lumen-base", 6.7), ("lumen-xxl", 35.8)):
-        found = build(config(name), Workload(), HARDWARE["h200"], passages=21_015_324)
+        found = build(named(name), Workload(), HARDWARE["h200"], passages=21_015_324)
         assert found.bytes / 1e12 == pytest.approx(terabytes, rel=0.01)
         assert 0 < found.ceiling_s < found.predicted_s
     small, large = (
-        build(config("lumen-base"), Workload(passage_tokens=(100, 200), passages=2), REACHED, passages=n)
+        build(named("lumen-base"), Workload(passage_tokens=(100, 200), passages=2), REACHED, passages=n)
         for n in (1000, 3000)
     )
     assert large.flops == pytest.approx(3 * small.flops)
@@ -221,14 +221,14 @@ def test_building_the_memory_of_wikipedia() -> None:
 
 def test_building_takes_encoding_and_writing() -> None:
     slow = Hardware("slow disk", {"bf16": 790}, 4300, 141, 0.001, "test")
-    fast, late = (build(config("lumen-base"), Workload(), on, passages=1000) for on in (REACHED, slow))
+    fast, late = (build(named("lumen-base"), Workload(), on, passages=1000) for on in (REACHED, slow))
     writing = fast.bytes / 1e6 - fast.bytes / 64e9
     assert late.ceiling_s - fast.ceiling_s == pytest.approx(writing)
     assert late.predicted_s - fast.predicted_s == pytest.approx(writing)
 
 
 def test_memory_encoded_offline_costs_what_it_costs_online() -> None:
-    point, workload = config("lumen-base"), Workload(memory="computed")
+    point, workload = named("lumen-base"), Workload(memory="computed")
     online = predict(point, workload, REACHED).stages[0]
     assert online.stage == "memory"
     assert build(point, workload, REACHED, passages=40).flops == online.flops
@@ -236,9 +236,9 @@ def test_memory_encoded_offline_costs_what_it_costs_online() -> None:
 
 def test_a_reader_without_memory_has_none_to_build() -> None:
     with pytest.raises(UsageError, match="stores no memory"):
-        build(config("fid-base"), Workload(), REACHED, passages=10)
+        build(named("fid-base"), Workload(), REACHED, passages=10)
 
 
 def test_a_dtype_without_a_rate_is_refused() -> None:
     with pytest.raises(UsageError, match="no float32 rate is known of hardware tpuv4; choose one of bf16"):
-        predict(config("fid-base"), Workload(dtype="float32"), find_hardware("tpuv4"))
+        predict(named("fid-base"), Workload(dtype="float32"), find_hardware("tpuv4"))

@@ -15,9 +15,10 @@ from fidkit.cost import (
     step_bytes,
     step_weight_bytes,
 )
-from fidkit.cost.store import bytes_per_token, store_bytes
-from fidkit.preset import PRESETS, config
+from fidkit.cost.store import store_bytes
+from fidkit.preset import PRESETS, named
 from fidkit.reader import Reader
+from fidkit.records import bytes_per_token
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
@@ -26,7 +27,7 @@ DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 @pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("tiny-")])
 def test_cache_bytes_are_those_of_the_cache(name: str, dtype: str) -> None:
     caches_agree(
-        config(name).replace(vocabulary_size=50),
+        named(name).replace(vocabulary_size=50),
         Workload(2, 3, passage_tokens=(5, 11, 7), question_tokens=4, output_tokens=6, beams=2, dtype=dtype),
     )
 
@@ -59,14 +60,14 @@ def caches_agree(point: ReaderConfig, workload: Workload) -> None:
     ],
 )
 def test_cross_cache_of_40_passages_of_256_vectors(name: str, megabytes: float) -> None:
-    assert cross_cache_bytes(config(name), Workload()) / 1e6 == pytest.approx(megabytes, rel=0.002)
+    assert cross_cache_bytes(named(name), Workload()) / 1e6 == pytest.approx(megabytes, rel=0.002)
 
 
 def test_a_step_moves_weights_and_caches() -> None:
     """At one question little else is moved."""
     workload = Workload()
     for name in ("fid-base", "fid-lsa-base", "fido-base-base", "fido-base-xl"):
-        point = config(name)
+        point = named(name)
         caches = cross_cache_bytes(point, workload) + self_cache_bytes(point, workload) / 2
         expected = step_weight_bytes(point, workload) + caches
         assert step_bytes(point, workload) == pytest.approx(expected, rel=0.01)
@@ -74,7 +75,7 @@ def test_a_step_moves_weights_and_caches() -> None:
 
 
 def test_weights_are_read_once_a_step_and_caches_once_a_question() -> None:
-    point = config("fido-base-base")
+    point = named("fido-base-base")
     one, many = Workload(), Workload(questions=24)
     weights = step_weight_bytes(point, one)
     assert weights == step_weight_bytes(point, many)
@@ -84,53 +85,51 @@ def test_weights_are_read_once_a_step_and_caches_once_a_question() -> None:
 
 
 def test_int8_halves_what_a_step_of_a_large_decoder_moves() -> None:
-    half, int8 = (step_bytes(config("fido-base-xl"), Workload(decoder_dtype=d)) for d in (None, "int8"))
+    half, int8 = (step_bytes(named("fido-base-xl"), Workload(decoder_dtype=d)) for d in (None, "int8"))
     assert int8 / half == pytest.approx(0.5, rel=0.02)
 
 
 def test_the_projection_reads_the_context_once_and_writes_the_cache() -> None:
     for name in ("fid-base", "fido-base-xl"):
-        (projection,) = [p for p in list_parts(config(name), Workload()) if p.stage == "projection"]
+        (projection,) = [p for p in list_parts(named(name), Workload()) if p.stage == "projection"]
         context = 40 * 256 * 768 * 2
         assert projection.bytes == pytest.approx(
-            context + cross_cache_bytes(config(name), Workload()), rel=0.1
+            context + cross_cache_bytes(named(name), Workload()), rel=0.1
         )
-        assert projection.bytes > context + cross_cache_bytes(config(name), Workload())
+        assert projection.bytes > context + cross_cache_bytes(named(name), Workload())
 
 
 def test_training_reads_weights_once() -> None:
     generating, training = (
-        sum(
-            p.bytes for p in list_parts(config("fido-base-xl"), Workload(), training=t) if p.stage == "decode"
-        )
+        sum(p.bytes for p in list_parts(named("fido-base-xl"), Workload(), training=t) if p.stage == "decode")
         for t in (False, True)
     )
     assert training < generating / 20
 
 
 def test_intensities_are_the_papers() -> None:
-    found = paper_intensities(config("fid-base"), Workload(questions=24))
+    found = paper_intensities(named("fid-base"), Workload(questions=24))
     b, d, h, n_t, n_s = 24, 768, 12, 32, 40 * 256
     assert found.feed_forward == pytest.approx(1 / (1 / b + 1 / d))
     assert found.self_attention == pytest.approx(1 / (1 / b + n_t / d))
     assert found.cross_attention == pytest.approx(1 / (1 / b + n_s / d))
     assert found.cross_attention_multi_query == pytest.approx(1 / (1 / b + 1 / d + n_s / (d * h)))
     assert found.cross_attention_sparse == found.cross_attention
-    sparse = paper_intensities(config("fido-base-base"), Workload(questions=24))
+    sparse = paper_intensities(named("fido-base-base"), Workload(questions=24))
     assert sparse.cross_attention_sparse == pytest.approx(1 / (1 / b + n_s / 6 / d))
     assert sparse.cross_attention_sparse_multi_query == pytest.approx(1 / (1 / b + 1 / d + n_s / 6 / (d * h)))
 
 
 def test_intensity_counts_vectors_that_the_decoder_sees() -> None:
     workload = Workload(questions=24)
-    full, light = (paper_intensities(config(name), workload) for name in ("fid-base", "fid-light-base"))
+    full, light = (paper_intensities(named(name), workload) for name in ("fid-base", "fid-light-base"))
     assert light.cross_attention > 5 * full.cross_attention
 
 
 @pytest.mark.parametrize(("codec", "size"), [("float32", 16384), ("bf16", 8192), ("int8", 4098), ("pq", 512)])
 def test_bytes_of_a_stored_token_at_xxl(codec: str, size: int) -> None:
     """MEMORY-VQ's sizes: 8 KB a token, and 16 times less."""
-    assert bytes_per_token(config("lumen-xxl"), codec) == size
+    assert bytes_per_token(named("lumen-xxl").memory_width, codec) == size
 
 
 @few

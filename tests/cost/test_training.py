@@ -20,7 +20,7 @@ from fidkit.cost import (
 from fidkit.cost.training import FLOAT_BYTES, LOGIT_BYTES
 from fidkit.nn.encoder import EncoderLayers, Run
 from fidkit.nn.rows import Rows
-from fidkit.preset import config
+from fidkit.preset import named
 from fidkit.reader import Reader
 
 ENCODER = StackConfig(layers=4, width=64, heads=4, head_width=16, feed_forward=160)
@@ -157,7 +157,7 @@ def test_activations_grow_with_the_batch(point: ReaderConfig, workload: Workload
 
 
 def test_training_keeps_four_numbers_a_parameter() -> None:
-    assert training_state_bytes(config("fid-base")) == 16 * parameters(config("fid-base"))
-    lumen = config("lumen-base")
+    assert training_state_bytes(named("fid-base")) == 16 * parameters(named("fid-base"))
+    lumen = named("lumen-base")
     assert training_state_bytes(lumen) < 16 * parameters(lumen)
     assert training_state_bytes(lumen.replace(frozen=())) == 16 * parameters(lumen)

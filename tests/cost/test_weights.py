@@ -8,7 +8,7 @@ import torch
 from fidkit.config import ReaderConfig
 from fidkit.cost import Workload, parameters, weight_bytes
 from fidkit.cost.weights import SCALE_BYTES, Matrix, stage_weights
-from fidkit.preset import PRESETS, config
+from fidkit.preset import PRESETS, named
 from fidkit.reader import Reader, parameter_count
 
 WIDER = {"layers": 5, "width": 40, "heads": 2, "head_width": 10, "feed_forward": 30}
@@ -47,7 +47,7 @@ def test_parameters_are_those_of_the_reader(name: str) -> None:
     ],
 )
 def test_every_stage_owns_what_its_module_owns(changed: dict[str, object]) -> None:
-    point: ReaderConfig = config("tiny-fid").replace(**changed)
+    point: ReaderConfig = named("tiny-fid").replace(**changed)
     with torch.device("meta"):
         reader = Reader(point)
     found: dict[str, int] = dict.fromkeys([*OF_STAGE, "projection", "decoder"], 0)
@@ -57,13 +57,13 @@ def test_every_stage_owns_what_its_module_owns(changed: dict[str, object]) -> No
 
 
 def test_bytes_follow_the_dtype() -> None:
-    fid = config("fid-base")
+    fid = named("fid-base")
     single, half = (sum(weight_bytes(fid, Workload(dtype=dtype)).values()) for dtype in ("float32", "bf16"))
     assert single == 2 * half == 4 * parameters(fid)
 
 
 def test_int8_is_for_the_decoder_alone() -> None:
-    fid = config("fid-base")
+    fid = named("fid-base")
     half, int8 = (weight_bytes(fid, Workload(decoder_dtype=dtype)) for dtype in (None, "int8"))
     changed = {stage for stage in half if half[stage] != int8[stage]}
     assert changed == {"decoder", "head"}
@@ -73,6 +73,6 @@ def test_int8_is_for_the_decoder_alone() -> None:
 
 
 def test_a_tied_head_is_no_further_matrix() -> None:
-    pocket = config("pocket-fid")
+    pocket = named("pocket-fid")
     assert pocket.tied_head
     assert weight_bytes(pocket, Workload(decoder_dtype="int8"))["head"] == 0

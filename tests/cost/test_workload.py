@@ -4,7 +4,7 @@ import pytest
 
 from fidkit.cost import Workload, context_vectors
 from fidkit.errors import UsageError
-from fidkit.preset import config
+from fidkit.preset import named
 
 
 @pytest.mark.parametrize(
@@ -37,12 +37,12 @@ def test_what_is_no_workload_is_refused(changes: dict[str, object], message: str
     ],
 )
 def test_vectors_of_a_context(name: str, vectors: int) -> None:
-    assert context_vectors(config(name), Workload()) == vectors
+    assert context_vectors(named(name), Workload()) == vectors
 
 
 def test_vectors_of_ragged_passages() -> None:
     ragged = Workload(passages=3, passage_tokens=(10, 3, 60), question_tokens=5)
-    fid = config("fid-base")
+    fid = named("fid-base")
     assert context_vectors(fid, ragged) == 15 + 8 + 65
     assert context_vectors(fid, ragged.replace(padded=True)) == 3 * 65
     assert context_vectors(fid.replace(kept_vectors=12), ragged) == 12 + 8 + 12

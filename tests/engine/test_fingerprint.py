@@ -4,7 +4,7 @@ import torch
 from fidkit import Reader
 from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.errors import CheckpointError
-from fidkit.preset import config
+from fidkit.preset import named
 from fidkit.tokens import Tokenizer
 
 
@@ -49,7 +49,7 @@ def test_every_weight_of_the_memory_encoder_counts(reader):
     ],
 )
 def test_whatever_changes_a_memory_changes_its_fingerprint(reader, change):
-    changed = config("tiny-lumen").replace(**change)
+    changed = named("tiny-lumen").replace(**change)
     other = Reader(changed, Tokenizer.bundled(changed))
     other.load_state_dict(reader.state_dict(), strict=False)
     assert memory_fingerprint(other) != memory_fingerprint(reader)
@@ -57,4 +57,4 @@ def test_whatever_changes_a_memory_changes_its_fingerprint(reader, change):
 
 def test_without_a_tokenizer_there_is_none():
     with pytest.raises(CheckpointError, match="no tokenizer"):
-        memory_fingerprint(Reader(config("tiny-lumen")))
+        memory_fingerprint(Reader(named("tiny-lumen")))

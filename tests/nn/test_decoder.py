@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fidkit.config import ReaderConfig
 from fidkit.nn.decoder import Decoder
-from fidkit.preset import preset_config
+from fidkit.preset import named
 from fidkit.reader import Reader
 from oracles import batch_of, questions, quick, random_reader, small, stack
 
@@ -26,7 +26,7 @@ def golden(name: str) -> dict[str, list[int]]:
 
 def test_shapes_of_tiny_fido() -> None:
     with torch.device("meta"):
-        reader = Reader(preset_config("tiny-fido"))
+        reader = Reader(named("tiny-fido"))
     assert shapes(reader) == golden("tiny-fido")
 
 

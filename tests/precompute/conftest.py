@@ -8,7 +8,7 @@ import torch
 
 from fidkit import Reader
 from fidkit.passages import Corpus
-from fidkit.preset import preset_config
+from fidkit.preset import named
 from fidkit.tokens import Tokenizer
 
 WORDS = "harbour lamp river stone winter market glass tower bread salt copper garden".split()  # noqa: SIM905
@@ -18,7 +18,7 @@ WORDS = "harbour lamp river stone winter market glass tower bread salt copper ga
 def reader_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny LUMEN reader, with heads that suit the native kernels."""
     directory = tmp_path_factory.mktemp("readers") / "tiny-lumen"
-    tiny = preset_config("tiny-lumen")
+    tiny = named("tiny-lumen")
     wide = {"head_width": 16}
     config = tiny.replace(encoder=tiny.encoder.model_dump() | wide, decoder=tiny.decoder.model_dump() | wide)
     reader = Reader(config, Tokenizer.bundled(config))

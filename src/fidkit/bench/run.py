@@ -23,7 +23,7 @@ from fidkit.cost import Hardware
 from fidkit.engine.runner import Precision
 from fidkit.engine.schedule.room import available_bytes
 from fidkit.errors import FidkitError
-from fidkit.preset import preset_config
+from fidkit.preset import named
 
 PLAIN = "@plain"
 # Before every subject, in half a second: what a shared machine can do changes from one moment to the next.
@@ -103,7 +103,7 @@ def make_subjects(request: Request) -> list[Subject]:
     """
     ours: list[Subject] = []
     for preset in request.presets:
-        config = preset_config(preset)
+        config = named(preset)
         shared: dict[torch.dtype, Weights] = {}
         for precision in request.precisions:
             dtype = DTYPES[precision]
@@ -112,7 +112,7 @@ def make_subjects(request: Request) -> list[Subject]:
             ours.append(Ours(name, preset, weights, precision))
             if request.plain:
                 ours.append(Ours(name + PLAIN, preset, weights, precision, plain=True))
-    like = preset_config(request.presets[0])
+    like = named(request.presets[0])
     return ours + [make_peer(name, like, request.precisions[0], request.device) for name in request.peers]
 
 

@@ -148,20 +148,20 @@ def _questions(
     from fidkit.bench.questions import retrieved, synthetic
     from fidkit.bench.run import make_subjects
     from fidkit.engine.schedule.room import available_bytes
-    from fidkit.preset import PRESETS, preset_config
+    from fidkit.preset import named
 
     if corpus is not None and file is not None:
         if passage_tokens is not None or question_tokens is not None:
             raise UsageError(
                 "--corpus brings its own lengths; leave out --passage-tokens and --question-tokens"
             )
-        return retrieved(corpus, file, preset_config(request.presets[0]), batch, passages)
+        return retrieved(corpus, file, named(request.presets[0]), batch, passages)
     if corpus is not None or file is not None:
         raise UsageError("--corpus and --questions go together; give both, or neither for random tokens")
     workload = _workload(request, batch, passages, passage_tokens, question_tokens)
     # Before millions of tokens are drawn; `measure` checks again what has been read.
     check_fit(make_subjects(request), workload, available_bytes(request.device))
-    return synthetic(workload, min(preset_config(preset).vocabulary_size for preset in request.presets))
+    return synthetic(workload, min(named(preset).vocabulary_size for preset in request.presets))
 
 
 def _workload(
@@ -187,7 +187,7 @@ def _check_numbers(**given: int | None) -> None:
 
 def _check_names(presets: list[str], precisions: list[str], peers: list[str]) -> None:
     """Before anything is made that takes time."""
-    from fidkit.preset import PRESETS, preset_config
+    from fidkit.preset import PRESETS
 
     for what, given, known in (
         ("preset", presets, sorted(PRESETS)),

@@ -1,8 +1,8 @@
 """Second moments beside a checkpoint, and through a change of shape.
 
 Of each trained parameter, under its name and in its shape, the mean square of its gradient as an optimiser
-had it (`fidkit.train.loop.moments`). FiDO's authors found fine-tuning better with those of pre-training (appendix
-A). Means of heads or layers have the mean of their moments, and copies have copies.
+had it (`fidkit.train.loop.moments`). FiDO's authors found fine-tuning better with those of pre-training
+(appendix A). Means of heads or layers have the mean of their moments, and copies have copies.
 """
 
 from __future__ import annotations

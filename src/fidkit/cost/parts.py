@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fidkit.config import ReaderConfig, StackConfig
-from fidkit.cost import store
 from fidkit.cost.weights import (
     Matrix,
     context_matrices,
@@ -33,6 +32,7 @@ from fidkit.cost.workload import (
     memory_rows,
     question_rows,
 )
+from fidkit.records import bytes_per_token
 
 ENCODER_STAGES = ("memory", "question", "live")
 DECODER_STAGES = ("projection", "decode", "head")
@@ -93,7 +93,7 @@ def list_parts(config: ReaderConfig, workload: Workload, *, training: bool = Fal
 def reading_parts(config: ReaderConfig, workload: Workload) -> list[Part]:
     """Everything before the fused context."""
     if workload.reads_store(config):
-        size = store.bytes_per_token(config, workload.memory)
+        size = bytes_per_token(config.memory_width, workload.memory)
         fetched = workload.questions * sum(workload.lengths) * size
         parts = [Part("memory", "fetch", "fetch", 0, fetched, 1)]
     else:

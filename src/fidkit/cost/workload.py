@@ -11,12 +11,11 @@ from typing import Any
 
 from fidkit.config import ReaderConfig
 from fidkit.errors import UsageError
+from fidkit.records import CODECS
 
 DTYPE_BYTES = {"float32": 4, "bf16": 2, "int8": 1}
 """Bytes of one weight. int8 is weight-only: activations and caches keep the workload's `dtype`."""
 ACTIVATION_DTYPES = ("float32", "bf16")
-CODECS = ("float32", "bf16", "int8", "pq")
-"""How a store keeps memory (`fidkit.cost.store`)."""
 COMPUTED = "computed"
 """`Workload.memory` of a reader that computes its passages' memory when asked."""
 

@@ -23,8 +23,8 @@ class Recall:
     Args:
         runner: encodes what is not stored.
         store: of the same reader; None where nothing is stored.
-        keys: of the passages (`fidkit.passages.token_cache.passage_key`), in the order in which their memory is
-            wanted.
+        keys: of the passages (`fidkit.passages.token_cache.passage_key`), in the order in which their
+            memory is wanted.
         tokenize: asked for those passages that have to be encoded.
 
     Attributes:

@@ -18,10 +18,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from fidkit.cost.store import INT8_SCALE_BYTES
-from fidkit.errors import MemoryStoreError, UsageError
-
-CODECS = ("float32", "bf16", "int8", "pq")
+from fidkit.errors import MemoryStoreError
+from fidkit.records import INT8_SCALE_BYTES, check_codec
 
 _LARGEST_INT8 = 127
 # The least normal float: a token of nothing but (almost) zeros has a scale, too.
@@ -135,7 +133,7 @@ def make_codec(name: str, width: int, directory: Path | None = None) -> Codec:
     """The codec of a memory.
 
     Args:
-        name: one of `CODECS`.
+        name: one of `fidkit.records.CODECS`.
         width: D, of the memory's vectors.
         directory: of the memory; product quantisation reads its codebooks there.
 
@@ -143,19 +141,18 @@ def make_codec(name: str, width: int, directory: Path | None = None) -> Codec:
         UsageError: unknown name.
         MemoryStoreError: no codebooks, or codebooks for another width.
     """
+    check_codec(name)
     if name == "float32":
         return Plain(name, width, torch.float32)
     if name == "bf16":
         return Plain(name, width, torch.bfloat16)
     if name == "int8":
         return Int8(width)
-    if name == "pq":
-        from fidkit.memory.pq import load_pq
+    from fidkit.memory.pq import load_pq
 
-        if directory is None:
-            raise ValueError("codebooks are read from a directory")
-        return load_pq(directory, width)
-    raise UsageError(f"codec is {name!r}; choose one of {', '.join(CODECS)}")
+    if directory is None:
+        raise ValueError("codebooks are read from a directory")
+    return load_pq(directory, width)
 
 
 def record_bytes(codec: Codec) -> int:

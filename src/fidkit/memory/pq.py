@@ -20,11 +20,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fidkit.cost.store import PQ_DIMENSIONS
 from fidkit.disk import sync
 from fidkit.errors import MemoryStoreError, UsageError
 from fidkit.memory.codecs import require_finite
 from fidkit.memory.layout import CODEC, FORMAT_VERSION, PART, explained_disk, put_in_place
+from fidkit.records import PQ_DIMENSIONS
 
 MOST_CODES = 1 << 16
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fidkit.cost.store import PQ_DIMENSIONS
 from fidkit.memory.codecs import Codec, make_codec
 from fidkit.memory.layout import CODEC
 from fidkit.memory.pq import MOST_CODES, train_pq
 from fidkit.precompute.unit import read_unit
 from fidkit.precompute.work import Worker, batches, padded
+from fidkit.records import PQ_DIMENSIONS
 
 DEFAULT_PQ_CODES = 4096
 # faiss asks for 39 points a code at least.

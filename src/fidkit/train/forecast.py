@@ -9,7 +9,7 @@ from fidkit.checkpoint import CONFIG, locate
 from fidkit.config import ReaderConfig
 from fidkit.cost import Hardware, TrainingMemory, Workload, parameters, predict, training_memory
 from fidkit.cost.workload import COMPUTED
-from fidkit.preset import preset_config
+from fidkit.preset import named
 from fidkit.train.recipe import Recipe, StageSpec
 
 
@@ -75,7 +75,7 @@ def config_of(recipe: Recipe) -> ReaderConfig:
     """The configuration of the reader that a recipe trains, without its weights."""
     spec = recipe.reader
     started = ReaderConfig.load(locate(spec.start) / CONFIG) if spec.start is not None else None
-    config = started or preset_config(str(spec.preset))
+    config = started or named(str(spec.preset))
     return config.replace(**{"dropout": recipe.dropout, **spec.changes})
 
 

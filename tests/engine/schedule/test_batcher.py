@@ -185,5 +185,6 @@ def test_the_largest_batch_is_that_of_a_linear_scan(most: int, upper: int) -> No
 
 
 def test_planning_needs_no_torch() -> None:
-    script = "import sys, fidkit.engine.schedule.batcher, fidkit.engine.generation.decoding; sys.exit('torch' in sys.modules)"
+    modules = "fidkit.engine.schedule.batcher, fidkit.engine.generation.decoding"
+    script = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

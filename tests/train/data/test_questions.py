@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fidkit.errors import DataError
-from fidkit.preset import config
+from fidkit.preset import named
 from fidkit.questions.files import Question
 from fidkit.tokens import Tokenizer
 from fidkit.train.data.questions import (
@@ -142,12 +142,12 @@ def test_verbatim_drops_what_is_not_written_and_trains_on_what_is() -> None:
 
 def said(folder: Path, *changes: str) -> list[str]:
     recipe, notes = world(folder, *changes), list[str]()
-    load_sources(recipe, load_passages(recipe), Tokenizer.bundled(config("tiny-fid")), notes.append)
+    load_sources(recipe, load_passages(recipe), Tokenizer.bundled(named("tiny-fid")), notes.append)
     return notes
 
 
 def test_answers_that_are_too_long_are_counted_and_left_out(tmp_path: Path) -> None:
-    tokenizer = Tokenizer.bundled(config("tiny-fid"))
+    tokenizer = Tokenizer.bundled(named("tiny-fid"))
     shortest = [min(len(tokenizer.target(answer)) for answer in answers) for *_, answers in FACTS]
     limit = sorted(set(shortest))[0]
     left_out = sum(length > limit for length in shortest)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fidkit.errors import DataError
-from fidkit.preset import config
+from fidkit.preset import named
 from fidkit.tokens import Tokenizer
 from fidkit.train.data import recurring
 from fidkit.train.data.cloze import MASK
@@ -121,7 +121,7 @@ def test_held_out_pages_are_neither_asked_about_nor_read(tmp_path: Path) -> None
     def drawn(held_out: str) -> tuple[set[str], bool]:
         recipe = recurring_world(tmp_path, f"held_out=[{held_out}]")
         write_rows(tmp_path / "held.jsonl", [{"question": "?", "answers": ["x"], "positive_ids": ["p2"]}])
-        tokenizer = Tokenizer.bundled(config("tiny-fid"))
+        tokenizer = Tokenizer.bundled(named("tiny-fid"))
         source = load_sources(recipe, load_passages(recipe), tokenizer)["recurring"]
         examples = [source.draw(n, random.Random(n), stage(5)) for n in range(60)]
         read = {p.id for one in examples for p in one.passages}

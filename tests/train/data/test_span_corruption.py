@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fidkit.errors import ConfigError, CorpusError, DataError
-from fidkit.preset import config
+from fidkit.preset import named
 from fidkit.tokens import Tokenizer
 from fidkit.train.data import span_corruption
 from fidkit.train.data.documents import LocalDocuments
@@ -30,7 +30,7 @@ END = 1
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return Tokenizer.bundled(config("tiny-fid"))
+    return Tokenizer.bundled(named("tiny-fid"))
 
 
 def spec(**settings: Any) -> SourceSpec:

@@ -7,7 +7,7 @@ import pytest
 
 from fidkit.config import ReaderConfig
 from fidkit.errors import DataError
-from fidkit.preset import config
+from fidkit.preset import named
 from fidkit.tokens import Tokenizer
 from fidkit.train.data.examples import Drawn, Example, encode
 from fidkit.train.data.stream import POOL, Stream, load_passages, load_sources
@@ -15,7 +15,7 @@ from fidkit.train.recipe import Recipe, StageSpec
 from fidkit.types import Passage
 from train.toy import FACTS, IDS, world, write_rows
 
-READER: ReaderConfig = config("tiny-fid")
+READER: ReaderConfig = named("tiny-fid")
 PASSAGES = [Passage(i, title, text) for i, (title, text, *_) in zip(IDS, FACTS, strict=True)]
 TEA = PASSAGES[3]
 

@@ -8,7 +8,7 @@ import pytest
 from fidkit.cost import Hardware, Workload, total_flops
 from fidkit.cost.hardware import save_local
 from fidkit.cost.workload import COMPUTED
-from fidkit.preset import config
+from fidkit.preset import named
 from fidkit.train.data.stream import Example
 from fidkit.train.distributed.group import Group
 from fidkit.train.loop.meter import Meter, count
@@ -22,13 +22,13 @@ SLOW = Hardware("slow", {"float32": 1e-3, "bf16": 2e-3}, 1, 1, 1, "made up")
 @pytest.mark.parametrize("name", ["tiny-fid", "tiny-lumen", "tiny-fido"])
 def test_the_share_of_the_peak_is_operations_over_time_and_rate(name: str) -> None:
     save_local(SLOW)
-    meter = Meter(config(name), "float32", Group())
+    meter = Meter(named(name), "float32", Group())
     for _ in range(3):
         meter.add({"loss": 2.0, "norm": 1.0}, count(EXAMPLES))
     meter.since -= 10.0
     row = meter.row(steps_left=6)
     workload = Workload(6, 2, 3, 2, 2, dtype="float32", memory=COMPUTED)
-    flops = total_flops(config(name), workload, training=True)
+    flops = total_flops(named(name), workload, training=True)
     assert row["peak_share"] == pytest.approx(flops / 10 / 1e9, abs=2e-4)
     assert row["tokens_per_s"] == round(3 * sum(e.tokens for e in EXAMPLES) / 10)
     assert (row["loss"], row["norm"], row["left_s"]) == (2.0, 1.0, 20)

@@ -8,7 +8,7 @@ import torch
 
 from fidkit.context import IGNORED
 from fidkit.errors import CheckpointError, ConfigError
-from fidkit.preset import config
+from fidkit.preset import named
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer
 from fidkit.train.data.examples import Example, collate_examples
@@ -163,7 +163,7 @@ def test_a_teacher_that_ends_its_answers_is_followed() -> None:
 
 
 def of_vocabulary(pieces: list[tuple[str, float]] | None) -> Reader:
-    settings = config("tiny-fid")
+    settings = named("tiny-fid")
     return Reader(settings, None if pieces is None else Tokenizer(assemble(pieces), settings))
 
 
@@ -180,7 +180,7 @@ def test_a_teacher_of_another_vocabulary_is_refused() -> None:
 
 
 def test_a_teacher_that_ends_with_another_token_is_refused() -> None:
-    student, settings = Reader.from_preset("tiny-fid"), config("tiny-fid").replace(end_token=2)
+    student, settings = Reader.from_preset("tiny-fid"), named("tiny-fid").replace(end_token=2)
     with pytest.raises(ConfigError, match=r"end of sequence are tokens \(0, 2\), the reader's \(0, 1\)"):
         Teacher(Reader(settings, Tokenizer.bundled(settings)), student)
 

@@ -9,7 +9,7 @@ import torch
 from fidkit import checkpoint
 from fidkit.config import ReaderConfig
 from fidkit.engine.cpu.products import has_bfloat16_products
-from fidkit.preset import preset_config
+from fidkit.preset import named
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer
 from fidkit.train.matching import match_and_copy
@@ -27,7 +27,7 @@ def make_reader(recipe: Recipe) -> Reader:
     changes = {"dropout": recipe.dropout, **spec.changes}
     if spec.start is not None:
         return _changed(Reader.from_pretrained(spec.start), changes)
-    config = _changed_preset(preset_config(str(spec.preset)), changes)
+    config = _changed_preset(named(str(spec.preset)), changes)
     reader = Reader(config, Tokenizer.bundled(config))
     generator = torch.Generator().manual_seed(recipe.seed)
     if spec.initialisation == "matching":
