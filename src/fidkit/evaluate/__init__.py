@@ -1,11 +1,9 @@
-"""How good answers are: question files, answer metrics and reports. No torch here."""
+"""How good answers are: answer metrics and reports. No torch here."""
 
 from fidkit.evaluate.evaluate import Report, Result, evaluate
 from fidkit.evaluate.metrics import exact_match, f1, has_answer, normalize_answer, recall_at
-from fidkit.questions.files import Question, read_questions
 
 __all__ = [
-    "Question",
     "Report",
     "Result",
     "evaluate",
@@ -13,6 +11,5 @@ __all__ = [
     "f1",
     "has_answer",
     "normalize_answer",
-    "read_questions",
     "recall_at",
 ]

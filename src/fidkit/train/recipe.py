@@ -225,8 +225,8 @@ class Recipe(Strict):
         precision: of activations; weights and optimiser stay float32.
         threads: of the CPU; absent leaves torch's choice.
         health: when the run goes back by itself.
-        parallel: how a reader lies in several processes, see `fidkit.train.distributed.parallel`: whole in each
-            (`ddp`) or sharded over all (`fsdp`).
+        parallel: how a reader lies in several processes, see `fidkit.train.distributed.parallel`: whole in
+            each (`ddp`) or sharded over all (`fsdp`).
         checkpointing: stacks whose layers are computed again in the backward pass, which takes less memory
             and more time.
         compile: norms and feed-forward layers are compiled.
