@@ -34,7 +34,7 @@ from fidkit.train.recipe import Recipe
 PRESET = "pocket-fid"
 Objective = Literal["span-corruption", "mixture"]
 SHORTENED = (
-    'sources.text.files=["pretrain"]', "sources.text.input_tokens=256", "stages.0.steps=2600",
+    'tasks.text.files=["pretrain"]', "tasks.text.input_tokens=256", "stages.0.steps=2600",
     "stages.0.questions=8", "optimiser.rate=1e-3",
 )  # fmt: skip
 """Changes of the recipe of span corruption: small steps, and as many as 25 minutes of a CPU core allow."""
@@ -131,7 +131,7 @@ def text_loss(trained: training.Trained) -> float:
     """Nats a token, in restoring text that comes in another order; little of it was read in training."""
     reader, recipe = trained.reader, trained.recipe.model_copy(update={"seed": SEED + 1})
     assert reader.tokenizer is not None
-    spec = recipe.sources["text"]
+    spec = recipe.tasks["text"]
     source = SpanCorruptionSource(open_documents(recipe, spec), reader.tokenizer, spec)
     texts = [source.draw(n, random.Random(n), recipe.stages[-1]) for n in range(TEXTS)]
     summed = 0.0
@@ -154,7 +154,7 @@ def _text_tokens(recipe: Recipe) -> float:
     """Of text to restore that a run reads; what its mixes ask for on average."""
     shares = (stage.mix["text"] / sum(stage.mix.values()) for stage in recipe.stages)
     examples = sum(s.steps * s.questions * share for s, share in zip(recipe.stages, shares, strict=True))
-    return examples * recipe.sources["text"].input_tokens
+    return examples * recipe.tasks["text"].input_tokens
 
 
 def _point(row: dict[str, Any]) -> dict[str, float]:

@@ -77,9 +77,9 @@ def test_without_questions_to_judge_by_the_last_reader_is_named(
         ({"seed": "many"}, 2, "seed: "),
         ({"reader.preset": "fid-huge"}, 2, "no preset 'fid-huge'"),
         ({"passages": '["missing.jsonl"]'}, 1, "missing.jsonl"),
-        ({"sources.facts.files": '["missing.jsonl"]'}, 1, "missing.jsonl"),
-        ({"sources.facts.retrieved": '["missing.jsonl"]'}, 1, "missing.jsonl"),
-        ({"sources.facts.files": '["recipe.toml"]'}, 1, "recipe.toml:2: expected a JSON record"),
+        ({"tasks.facts.files": '["missing.jsonl"]'}, 1, "missing.jsonl"),
+        ({"tasks.facts.retrieved": '["missing.jsonl"]'}, 1, "missing.jsonl"),
+        ({"tasks.facts.files": '["recipe.toml"]'}, 1, "recipe.toml:2: expected a JSON record"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

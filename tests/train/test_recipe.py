@@ -24,7 +24,7 @@ def refusal(path: Path, *changes: str) -> str:
 def test_a_recipe_says_what_was_written(path: Path) -> None:
     recipe = load_recipe(path)
     assert (recipe.seed, recipe.steps, recipe.stages[1].accumulate) == (3, 6, 2)
-    assert recipe.sources["facts"].files == ["questions.jsonl"]
+    assert recipe.tasks["facts"].files == ["questions.jsonl"]
     assert recipe.optimiser.betas == (0.9, 0.98)
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
 
@@ -38,14 +38,14 @@ def test_changes_reach_nested_keys_and_items_of_lists(path: Path) -> None:
             "optimiser.rate=0.5",
             "output=runs/a b",  # text needs no quotes
             'data="quoted"',
-            "sources.facts.where.dataset=['squad']",
+            "tasks.facts.where.dataset=['squad']",
             "reader.changes.dropout=0.3",
         ],
     )
     assert [stage.steps for stage in changed.stages] == [7, 3]
     assert changed.stages[1].mix == {"cloze": 1.0}
     assert (changed.optimiser.rate, changed.output, changed.data) == (0.5, "runs/a b", "quoted")
-    assert changed.sources["facts"].where == {"dataset": ["squad"]}
+    assert changed.tasks["facts"].where == {"dataset": ["squad"]}
     assert changed.reader.changes == {"dropout": 0.3}
     assert changed.optimiser.warmup == load_recipe(path).optimiser.warmup
 
@@ -59,8 +59,8 @@ def test_changes_reach_nested_keys_and_items_of_lists(path: Path) -> None:
         ("seed=many", "seed: "),
         ("stages.1.steps=0", "stages.1.steps: "),
         ("optimiser.rate=-1", "optimiser.rate: "),
-        ("sources.facts.kind=guess", "sources.facts.kind: "),
-        ("stages.0.mix={ nothing = 1.0 }", "stage 1 mixes 'nothing', but the sources are cloze, facts"),
+        ("tasks.facts.kind=guess", "tasks.facts.kind: "),
+        ("stages.0.mix={ nothing = 1.0 }", "stage 1 mixes 'nothing', but the tasks are cloze, facts"),
         ("stages=[]", "stages: "),
         ("reader.start=somewhere", "either a preset (random weights) or a reader to start from"),
         ("seed", "expected key=value"),

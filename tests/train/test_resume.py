@@ -13,7 +13,7 @@ from train.loop.test_training import Killed, assert_same_run, killed_after
 from train.toy import world
 
 KINDS = ["adamw", "adamw-scaled", "hybrid", "adafactor"]
-TEXT = "sources.text={ kind = 'span-corruption', files = ['passages.jsonl'], input_tokens = 40 }"
+TEXT = "tasks.text={ kind = 'span-corruption', files = ['passages.jsonl'], input_tokens = 40 }"
 STAGES = (
     "stages=[{ steps = 3, questions = 2, mix = { text = 1.0, facts = 1.0 }, auxiliary = 0.5 }, "
     "{ steps = 3, questions = 2, accumulate = 2, passages = 2, mix = { facts = 1.0, text = 1.0 }, "
@@ -44,7 +44,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_optimiser_and_source_goes_on_bit_by_bit(kind: str, teacher: Path, tmp_path: Path) -> None:
+def test_every_optimiser_and_task_goes_on_bit_by_bit(kind: str, teacher: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     Trainer(world(whole, *everything(whole, teacher, kind))).run()
     # In the stage of text, in that of the teacher, and at the border between them.

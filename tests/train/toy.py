@@ -73,10 +73,10 @@ log_every = 1
 preset = "tiny-fid"
 initialisation = "matching"
 
-[sources.cloze]
+[tasks.cloze]
 kind = "cloze"
 
-[sources.facts]
+[tasks.facts]
 kind = "questions"
 files = ["questions.jsonl"]
 retrieved = ["retrieved.jsonl"]

@@ -7,14 +7,14 @@ the file, since rank matters for recall and for which of them are read.
 from __future__ import annotations
 
 import gzip
-import json
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from fidkit.errors import DataError
-from fidkit.questions.fields import listed, objects, required, string, text_of
+from fidkit.questions.fields import listed, objects, parse_json, required, string, text_of
 from fidkit.questions.layouts import into_fid
 from fidkit.types import Passage
 
@@ -26,8 +26,8 @@ class Question:
     Attributes:
         id: as the file says, or the record's number counted from 0.
         question: the question itself.
-        answers: all accepted answers; the target alone where the file has no others.
-        target: the string to train on, if the file chose one.
+        answers: all accepted answers, blank ones left out; the target alone where the file has no others.
+        target: the string to train on, if the file chose one and it isn't blank.
         passages: in the file's order, the best first.
         scores: the retriever's score of each passage; empty unless every passage has one.
         positive_ids: ids of passages known to hold an answer.
@@ -62,7 +62,7 @@ def read_questions(
             for number, (place, record) in enumerate(_records(file, path)):
                 if all(isinstance(record, dict) and record.get(k) in v for k, v in (where or {}).items()):
                     yield _question(record, str(number), place, path.name)
-    except (OSError, EOFError, UnicodeError) as error:
+    except (OSError, EOFError, UnicodeError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(
             f"{path}: expected a readable UTF-8 file of questions, but {reason}; check the path"
@@ -78,12 +78,12 @@ def _records(file: TextIO, path: Path) -> Iterator[tuple[str, Any]]:
         elif line.strip():
             whole = False
             where = f"{path}:{number}"
-            yield from _unpacked(_parse(line, where), where)
+            yield from _unpacked(parse_json(line, where), where)
 
 
 def _read_whole(text: str, path: Path) -> Iterator[tuple[str, Any]]:
     """A list, or one object that is written over several lines."""
-    content = _parse(text, str(path))
+    content = parse_json(text, str(path))
     if isinstance(content, list):
         content = {"Data": content}
     yield from _unpacked(content, str(path))
@@ -98,21 +98,17 @@ def _unpacked(record: Any, where: str) -> Iterator[tuple[str, Any]]:
         yield f"{where}: record {number}", inner
 
 
-def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{where}: expected a JSON record, but {error}") from error
-
-
 def _question(record: Any, number: str, where: str, source: str) -> Question:
     if not isinstance(record, dict):
         raise DataError(f"{where}: expected a JSON object with a question, got {type(record).__name__}")
     record = into_fid(record, where)
     identity = text_of(number if record.get("id") is None else record["id"], "id", where)
-    target = string(record, "target", where) if record.get("target") is not None else None
+    # A blank answer is none: nobody can be right with it, or learn to write it.
+    written = string(record, "target", where)
+    target = written if written.strip() else None
     contexts = objects(record, "ctxs", where)
-    answers = tuple(text_of(answer, "answers", where) for answer in listed(record, "answers", where))
+    given = [text_of(answer, "answers", where) for answer in listed(record, "answers", where)]
+    answers = tuple(answer for answer in given if answer.strip())
     return Question(
         id=identity,
         question=required(record, "question", where),
@@ -142,5 +138,5 @@ def _scores(contexts: list[dict[str, Any]], where: str) -> tuple[float, ...]:
     try:
         # FiD's own files hold scores as strings.
         return tuple(float(score) for score in given)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: expected every `score` to be a number, but {error}") from error

@@ -6,8 +6,10 @@ Every key is checked; the resolved recipe is written beside the checkpoints.
 from __future__ import annotations
 
 import json
+import logging
+import math
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +17,10 @@ from pydantic import Field, model_validator
 
 from fidkit.config import Strict, parse
 from fidkit.errors import ConfigError
+
+LONGEST_SHOWN = 80
+"""Characters of a change that a message repeats."""
+logger = logging.getLogger(__name__)
 
 
 class ReaderSpec(Strict):
@@ -43,8 +49,8 @@ class ReaderSpec(Strict):
         return self
 
 
-class SourceSpec(Strict):
-    """Where examples come from.
+class TaskSpec(Strict):
+    """What examples are drawn from.
 
     Attributes:
         kind: `questions` from files; made of the passages, `cloze` questions or questions about a span that
@@ -76,15 +82,13 @@ class SourceSpec(Strict):
     mean_span: float = Field(default=3.0, ge=1)
 
     @model_validator(mode="after")
-    def _has_an_origin(self) -> SourceSpec:
+    def _has_an_origin(self) -> TaskSpec:
         if self.dataset is not None and self.kind != "span-corruption":
-            raise ValueError(
-                f'a dataset is for kind = "span-corruption"; give a source of {self.kind} `files`'
-            )
+            raise ValueError(f'a dataset is for kind = "span-corruption"; give a task of {self.kind} `files`')
         if self.kind == "questions" and not self.files:
-            raise ValueError("a source of questions needs `files`")
+            raise ValueError("a task of questions needs `files`")
         if self.kind == "span-corruption" and not self.files and self.dataset is None:
-            raise ValueError("a source of text to restore needs `files` or a `dataset`")
+            raise ValueError("a task of text to restore needs `files` or a `dataset`")
         return self
 
 
@@ -94,8 +98,8 @@ class StageSpec(Strict):
     Attributes:
         steps: optimiser steps.
         questions: of one batch.
-        accumulate: batches of one step.
-        mix: source name to weight.
+        accumulate: batches of one step, whose gradients add up as if they were one batch.
+        mix: task name to weight; how often examples are drawn from each.
         passages: N, read for each question.
         context: `positive` reads passages that hold an answer, filled up to N with retrieved ones that
             do not, shuffled; `retrieved` reads the first N as ranked.
@@ -126,6 +130,17 @@ class StageSpec(Strict):
     distil: float = Field(default=0.0, ge=0)
     distil_temperature: float = Field(default=1.0, gt=0)
     targets: Literal["answers", "teacher"] = "answers"
+
+    @model_validator(mode="after")
+    def _draws_from_something(self) -> StageSpec:
+        weights = self.mix.values()
+        if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not sum(weights) > 0:
+            shown = ", ".join(f"{name} = {weight:g}" for name, weight in self.mix.items())
+            raise ValueError(
+                f"mix is {{{shown}}}; expected a task with a weight above 0, and none below, such as "
+                "mix = { questions = 1.0 }"
+            )
+        return self
 
     @model_validator(mode="after")
     def _learns_to_answer(self) -> StageSpec:
@@ -217,7 +232,7 @@ class Recipe(Strict):
     Attributes:
         output: run directory; its `README.txt` says what is in it.
         data: folder in front of all relative data paths.
-        passages: sources of passages, as for `fidkit corpus build`.
+        passages: a built corpus, or the sources of one, as for `fidkit corpus build`.
         held_out: question files; pages that hold their answers are kept out of cloze and recurring
             questions.
         save_every: steps between checkpoints.
@@ -239,7 +254,7 @@ class Recipe(Strict):
     reader: ReaderSpec
     passages: list[str] = []
     held_out: list[str] = []
-    sources: dict[str, SourceSpec]
+    tasks: dict[str, TaskSpec]
     teacher: TeacherSpec | None = None
     stages: list[StageSpec] = Field(min_length=1)
     optimiser: OptimiserSpec = OptimiserSpec()
@@ -257,12 +272,12 @@ class Recipe(Strict):
     tensorboard: bool = False
 
     @model_validator(mode="after")
-    def _sources_exist(self) -> Recipe:
+    def _tasks_exist(self) -> Recipe:
         for number, stage in enumerate(self.stages, 1):
             for name in stage.mix:
-                if name not in self.sources:
+                if name not in self.tasks:
                     raise ValueError(
-                        f"stage {number} mixes {name!r}, but the sources are {', '.join(self.sources)}"
+                        f"stage {number} mixes {name!r}, but the tasks are {', '.join(self.tasks) or 'none'}"
                     )
             if stage.needs_teacher and self.teacher is None:
                 raise ValueError(f"stage {number} learns from a teacher; name one as `teacher.reader`")
@@ -287,8 +302,17 @@ class Recipe(Strict):
         return Path(self.data, name)
 
 
-def load_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
+OLD_KEYS = {"sources": "tasks"}
+"""What keys of a recipe were called before, to what they are called."""
+
+
+def load_recipe(path: Path, changes: Iterable[str] = (), say: Callable[[str], None] = logger.info) -> Recipe:
     """Read a recipe and apply `key.key=value` changes (values in TOML, or plain text).
+
+    Args:
+        path: in TOML.
+        changes: one after the other.
+        say: told about keys that have another name by now.
 
     Raises:
         ConfigError: the file or a change is malformed, or a key is unknown; names it.
@@ -299,8 +323,9 @@ def load_recipe(path: Path, changes: Iterable[str] = ()) -> Recipe:
         raise ConfigError(
             f"{path}: expected a recipe in TOML, but {error.strerror}; check the path"
         ) from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: expected a recipe in TOML, but {error}; mend it there") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: expected a recipe in TOML, but {_why(error)}; mend it there") from error
+    _rename_old_keys(record, str(path), say)
     for change in changes:
         _apply(record, change)
     recipe: Recipe = parse(Recipe, record, str(path))
@@ -313,23 +338,46 @@ def load_resolved(path: Path) -> Recipe | None:
     Keys that it lacks, from before fidkit knew them, have their defaults.
     """
     try:
-        recipe: Recipe = parse(Recipe, json.loads(path.read_text(encoding="utf-8")), str(path))
-    except (OSError, ValueError, ConfigError):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(record, dict):
+            _rename_old_keys(record, str(path), lambda note: None)
+        recipe: Recipe = parse(Recipe, record, str(path))
+    except (OSError, ValueError, RecursionError, ConfigError):
         return None
     return recipe
+
+
+def _rename_old_keys(record: dict[str, Any], where: str, say: Callable[[str], None]) -> None:
+    for old, new in OLD_KEYS.items():
+        if old not in record:
+            continue
+        if new in record:
+            raise ConfigError(f"{where}: has both {new!r} and {old!r}, its name before; move all to {new!r}")
+        say(f"{where}: {old!r} is called {new!r} now; rename it, [{old}.x] to [{new}.x]")
+        record[new] = record.pop(old)
+
+
+def _why(error: BaseException) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def _apply(record: dict[str, Any], change: str) -> None:
     key, separator, text = change.partition("=")
     if not separator:
         raise ConfigError(f"--set {change}: expected key=value, such as optimiser.rate=0.001")
+    if not change.isprintable() and any("\ud800" <= c <= "\udfff" for c in change):
+        raise ConfigError(f"--set {change!r}: expected text in UTF-8; write it in the terminal's encoding")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         if text.lstrip().startswith(("[", "{")):  # no plain text looks like that
-            raise ConfigError(f"--set {change}: expected a value in TOML, but {error}; mend it") from error
+            shown = change if len(change) <= LONGEST_SHOWN else f"{change[:LONGEST_SHOWN]}..."
+            raise ConfigError(
+                f"--set {shown}: expected a value in TOML, but {_why(error)}; mend it"
+            ) from error
         value = text
-    *parents, last = key.strip().split(".")
+    first, *others = key.strip().split(".")
+    *parents, last = [OLD_KEYS.get(first, first), *others]
     place: Any = record
     for parent in parents:
         if isinstance(place, list) and parent.isdigit() and int(parent) < len(place):

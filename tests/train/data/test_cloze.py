@@ -15,7 +15,7 @@ from fidkit.train.data.cloze import (
     SENTENCE_END,
     STOP_WORDS,
     Cloze,
-    ClozeSource,
+    ClozeTask,
     Span,
     ask,
     find_spans,
@@ -152,7 +152,7 @@ def test_names_dates_and_numbers_are_found_whole() -> None:
     assert (found["1843"], found["40,000"], found["Duke of Aveiro"]) == ("date", "number", "name")
 
 
-# As a source
+# As a task
 
 
 TOYS = [Passage(i, title, text) for i, (title, text, *_) in zip(IDS, FACTS, strict=True)]
@@ -163,19 +163,19 @@ def stage(**settings) -> StageSpec:
 
 
 def test_clozes_read_as_many_passages_as_there_are() -> None:
-    source = ClozeSource(TOYS[:2])
-    drawn = source.draw(0, random.Random(0), stage(passages=2))
+    task = ClozeTask(TOYS[:2])
+    drawn = task.draw(0, random.Random(0), stage(passages=2))
     assert len(drawn.passages) == 2
     assert any(drawn.target in passage.text for passage in drawn.passages)
-    assert len(source.draw(0, random.Random(0), stage(passages=9)).passages) == 3
+    assert len(task.draw(0, random.Random(0), stage(passages=9)).passages) == 3
 
 
 def test_passages_without_a_cloze_are_an_error_and_no_endless_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ATTEMPTS", 50)
     with pytest.raises(DataError, match="50 passages gave no cloze question"):
-        ClozeSource([Passage("p", "", "Too short.")]).draw(0, random.Random(0), stage())
+        ClozeTask([Passage("p", "", "Too short.")]).draw(0, random.Random(0), stage())
 
 
 def test_no_passages_are_refused() -> None:
     with pytest.raises(DataError, match="no passages to make cloze questions of"):
-        ClozeSource([])
+        ClozeTask([])

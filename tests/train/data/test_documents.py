@@ -18,8 +18,8 @@ TEXTS = [f"text {number}" for number in range(11)]
 def opened(folder: Path, **settings: Any) -> Documents:
     """The documents of a source `text` with these settings, of a recipe in `folder`."""
     values = ", ".join(f"{key} = {value!r}" for key, value in settings.items())
-    recipe = world(folder, f"sources.text={{ kind = 'span-corruption', {values} }}")
-    return open_documents(recipe, recipe.sources["text"])
+    recipe = world(folder, f"tasks.text={{ kind = 'span-corruption', {values} }}")
+    return open_documents(recipe, recipe.tasks["text"])
 
 
 def local(_folder: Path) -> Documents:

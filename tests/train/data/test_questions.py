@@ -1,4 +1,4 @@
-"""Questions as a source: what is drawn for each, how they find their passages, what is left out and said."""
+"""Questions as a task: what is drawn for each, how they find their passages, what is left out and said."""
 
 import gzip
 import random
@@ -13,14 +13,14 @@ from fidkit.preset import named
 from fidkit.questions.files import Question
 from fidkit.tokens import Tokenizer
 from fidkit.train.data.questions import (
-    QuestionSource,
+    QuestionTask,
     TrainingQuestion,
     cut_around,
     join_passages,
     read_ranked,
     verbatim_forms,
 )
-from fidkit.train.data.stream import load_passages, load_sources
+from fidkit.train.data.stream import load_passages, load_tasks
 from fidkit.train.recipe import StageSpec
 from fidkit.types import Passage
 from train.toy import FACTS, IDS, world, write_rows
@@ -39,38 +39,38 @@ def question(number: int = 0, **settings) -> TrainingQuestion:
 
 
 def test_every_question_comes_once_an_epoch_in_another_order_each_time() -> None:
-    source = QuestionSource([question(n) for n in range(7)], seed=0)
-    asked = [source.draw(n, random.Random(0), stage()).question for n in range(21)]
+    task = QuestionTask([question(n) for n in range(7)], seed=0)
+    asked = [task.draw(n, random.Random(0), stage()).question for n in range(21)]
     epochs = [asked[:7], asked[7:14], asked[14:]]
     assert all(sorted(epoch) == [f"question {n}" for n in range(7)] for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
 
 
 def test_each_acceptable_target_is_drawn_as_often_as_it_is_listed() -> None:
-    source = QuestionSource([question(targets=("one", "two", "two"), positives=())], seed=0)
-    drawn = Counter(source.draw(0, random.Random(n), stage()).target for n in range(600))
+    task = QuestionTask([question(targets=("one", "two", "two"), positives=())], seed=0)
+    drawn = Counter(task.draw(0, random.Random(n), stage()).target for n in range(600))
     assert drawn.keys() == {"one", "two"}
     assert drawn["two"] / drawn["one"] == pytest.approx(2, rel=0.25)
 
 
 def test_the_target_is_one_that_stands_in_the_positive_passage() -> None:
-    source = QuestionSource([question(targets=("Gizeh", "Cairo"))], seed=0)
-    assert {source.draw(0, random.Random(n), stage()).target for n in range(30)} == {"Cairo"}
+    task = QuestionTask([question(targets=("Gizeh", "Cairo"))], seed=0)
+    assert {task.draw(0, random.Random(n), stage()).target for n in range(30)} == {"Cairo"}
 
 
 def test_retrieved_passages_keep_their_rank() -> None:
-    source = QuestionSource([question(ranked=tuple(PASSAGES[::-1]))], seed=0)
+    task = QuestionTask([question(ranked=tuple(PASSAGES[::-1]))], seed=0)
     for n in range(10):
-        drawn = source.draw(0, random.Random(n), stage(context="retrieved", passages=5))
+        drawn = task.draw(0, random.Random(n), stage(context="retrieved", passages=5))
         assert list(drawn.passages) == PASSAGES[::-1][:5]
 
 
 def test_positive_reads_a_positive_among_others_in_any_place() -> None:
     positives = (PASSAGES[2], PASSAGES[5])
-    source = QuestionSource([question(positives=positives)], seed=0)
+    task = QuestionTask([question(positives=positives)], seed=0)
     places, used = set(), set()
     for n in range(60):
-        read = source.draw(0, random.Random(n), stage(passages=4)).passages
+        read = task.draw(0, random.Random(n), stage(passages=4)).passages
         assert len({passage.id for passage in read}) == len(read) == 4
         [positive] = [passage for passage in read if passage in positives]
         places.add(read.index(positive))
@@ -79,15 +79,15 @@ def test_positive_reads_a_positive_among_others_in_any_place() -> None:
 
 
 def test_positive_makes_do_with_the_passages_there_are() -> None:
-    few = QuestionSource([question(ranked=tuple(PASSAGES[2:4]))], seed=0)
+    few = QuestionTask([question(ranked=tuple(PASSAGES[2:4]))], seed=0)
     assert len(few.draw(0, random.Random(0), stage(passages=5)).passages) == 2
-    none = QuestionSource([question(positives=(), ranked=())], seed=0)
+    none = QuestionTask([question(positives=(), ranked=())], seed=0)
     assert none.draw(0, random.Random(0), stage(passages=5)).passages == (Passage("", "", ""),)
 
 
 def test_a_window_around_the_answer_holds_it() -> None:
-    source = QuestionSource([question()], seed=0)
-    texts = {source.draw(0, random.Random(n), stage(sentences=1)).passages[0].text for n in range(9)}
+    task = QuestionTask([question()], seed=0)
+    texts = {task.draw(0, random.Random(n), stage(sentences=1)).passages[0].text for n in range(9)}
     assert texts == {"Its delta begins at Cairo."}
     windows = {cut_around(PASSAGES[2], "Cairo", random.Random(n), 2).text for n in range(20)}
     assert len(windows) == 2
@@ -142,7 +142,7 @@ def test_verbatim_drops_what_is_not_written_and_trains_on_what_is() -> None:
 
 def said(folder: Path, *changes: str) -> list[str]:
     recipe, notes = world(folder, *changes), list[str]()
-    load_sources(recipe, load_passages(recipe), Tokenizer.bundled(named("tiny-fid")), notes.append)
+    load_tasks(recipe, load_passages(recipe), Tokenizer.bundled(named("tiny-fid")), notes.append)
     return notes
 
 
@@ -153,21 +153,21 @@ def test_answers_that_are_too_long_are_counted_and_left_out(tmp_path: Path) -> N
     left_out = sum(length > limit for length in shortest)
     assert 0 < left_out < len(FACTS)
     [note] = said(tmp_path, f"target_tokens={limit}")
-    assert f"source 'facts': {left_out} of {len(FACTS)} questions left out" in note
+    assert f"task 'facts': {left_out} of {len(FACTS)} questions left out" in note
     assert f"more than {limit} tokens" in note
     recipe = world(tmp_path, f"target_tokens={limit}")
-    source = load_sources(recipe, load_passages(recipe), tokenizer)["facts"]
-    drawn = {source.draw(n, random.Random(n), stage()).target for n in range(100)}
+    task = load_tasks(recipe, load_passages(recipe), tokenizer)["facts"]
+    drawn = {task.draw(n, random.Random(n), stage()).target for n in range(100)}
     # Of several answers those stay that fit.
     fitting = {a for *_, answers in FACTS for a in answers if len(tokenizer.target(a)) <= limit}
     assert drawn == fitting
 
 
-def test_a_source_of_answers_that_are_all_too_long_is_refused(tmp_path: Path) -> None:
+def test_a_task_of_answers_that_are_all_too_long_is_refused(tmp_path: Path) -> None:
     rows = [{"question": "why?", "answers": ["for many reasons that take a while"]}]
     write_rows(tmp_path / "long.jsonl", rows)
     with pytest.raises(DataError, match="1 of 1 questions left out, whose answers have more than 4 tokens"):
-        said(tmp_path, f"sources.facts.files=['{tmp_path / 'long.jsonl'}']", "target_tokens=4")
+        said(tmp_path, f"tasks.facts.files=['{tmp_path / 'long.jsonl'}']", "target_tokens=4")
 
 
 def test_questions_without_a_positive_passage_are_counted(tmp_path: Path) -> None:
@@ -178,18 +178,18 @@ def test_questions_without_a_positive_passage_are_counted(tmp_path: Path) -> Non
         {"question": "where?", "answers": ["Rome"]},
     ]
     path = write_rows(tmp_path / "some.jsonl", rows)
-    [note] = said(tmp_path, f"sources.facts.files=['{path}']")
-    assert note.startswith("source 'facts': 2 of 3 questions have no positive passage")
+    [note] = said(tmp_path, f"tasks.facts.files=['{path}']")
+    assert note.startswith("task 'facts': 2 of 3 questions have no positive passage")
     assert note.endswith(", 1 of them nothing at all")
     # Who reads passages as retrieved wants no positive one.
     retrieved = "stages=[{ steps = 1, mix = { facts = 1.0 }, context = 'retrieved' }]"
-    assert said(tmp_path, f"sources.facts.files=['{path}']", retrieved) == []
+    assert said(tmp_path, f"tasks.facts.files=['{path}']", retrieved) == []
     assert said(tmp_path) == []
 
 
 def test_no_questions_are_refused() -> None:
     with pytest.raises(DataError, match="no questions left"):
-        QuestionSource([], seed=0)
+        QuestionTask([], seed=0)
 
 
 # Files of ranked passages

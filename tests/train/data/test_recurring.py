@@ -10,8 +10,8 @@ from fidkit.preset import named
 from fidkit.tokens import Tokenizer
 from fidkit.train.data import recurring
 from fidkit.train.data.cloze import MASK
-from fidkit.train.data.recurring import RecurringSource, mask, salient_spans
-from fidkit.train.data.stream import load_passages, load_sources
+from fidkit.train.data.recurring import RecurringTask, mask, salient_spans
+from fidkit.train.data.stream import load_passages, load_tasks
 from fidkit.train.loop.training import Trainer
 from fidkit.train.recipe import StageSpec
 from fidkit.types import Passage
@@ -56,10 +56,10 @@ def test_names_and_dates_are_salient() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 4, 20])
 def test_a_question_is_answered_by_other_passages_than_its_own(count: int) -> None:
-    source = RecurringSource(PASSAGES)
+    task = RecurringTask(PASSAGES)
     answers = set()
     for n in range(100):
-        drawn = source.draw(n, random.Random(n), stage(count))
+        drawn = task.draw(n, random.Random(n), stage(count))
         answers.add(drawn.target)
         assert MASK in drawn.question
         assert drawn.target not in drawn.question
@@ -78,7 +78,7 @@ def test_a_question_is_answered_by_other_passages_than_its_own(count: int) -> No
 
 
 def test_draws_are_a_function_of_their_random_numbers() -> None:
-    one, other = RecurringSource(PASSAGES), RecurringSource(PASSAGES)
+    one, other = RecurringTask(PASSAGES), RecurringTask(PASSAGES)
     for n in (5, 0, 3):
         assert one.draw(n, random.Random(n), stage()) == other.draw(9, random.Random(n), stage())
     assert len({one.draw(0, random.Random(n), stage()).question for n in range(30)}) > 2
@@ -94,25 +94,25 @@ def test_every_mention_is_masked_and_a_long_sentence_cut() -> None:
 
 def test_passages_with_nothing_in_common_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="2 passages have no name or date in common"):
-        RecurringSource([PASSAGES[5], PASSAGES[4]])
+        RecurringTask([PASSAGES[5], PASSAGES[4]])
     monkeypatch.setattr(recurring, "ATTEMPTS", 20)
     alike = [
         Passage("a", "", "A letter by Ada Lovelace was found."),
         Passage("b", "", "It was Ada Lovelace, he said."),
     ]
     with pytest.raises(DataError, match="20 passages gave no question about a span that recurs"):
-        RecurringSource(alike).draw(0, random.Random(0), stage())
+        RecurringTask(alike).draw(0, random.Random(0), stage())
 
 
 def test_a_span_that_stands_everywhere_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recurring, "MOST_PASSAGES", 3)
-    source = RecurringSource(PASSAGES)
-    assert "Roald Amundsen" not in {source.draw(n, random.Random(n), stage()).target for n in range(60)}
+    task = RecurringTask(PASSAGES)
+    assert "Roald Amundsen" not in {task.draw(n, random.Random(n), stage()).target for n in range(60)}
 
 
 def recurring_world(folder: Path, *changes: str):
     stages = "stages=[{ steps = 2, questions = 2, passages = 3, mix = { recurring = 1.0 } }]"
-    recipe = world(folder, "sources.recurring.kind=recurring", stages, *changes)
+    recipe = world(folder, "tasks.recurring.kind=recurring", stages, *changes)
     write_rows(folder / "passages.jsonl", [{"id": p.id, "title": p.title, "text": p.text} for p in PASSAGES])
     return recipe
 
@@ -122,8 +122,8 @@ def test_held_out_pages_are_neither_asked_about_nor_read(tmp_path: Path) -> None
         recipe = recurring_world(tmp_path, f"held_out=[{held_out}]")
         write_rows(tmp_path / "held.jsonl", [{"question": "?", "answers": ["x"], "positive_ids": ["p2"]}])
         tokenizer = Tokenizer.bundled(named("tiny-fid"))
-        source = load_sources(recipe, load_passages(recipe), tokenizer)["recurring"]
-        examples = [source.draw(n, random.Random(n), stage(5)) for n in range(60)]
+        task = load_tasks(recipe, load_passages(recipe), tokenizer)["recurring"]
+        examples = [task.draw(n, random.Random(n), stage(5)) for n in range(60)]
         read = {p.id for one in examples for p in one.passages}
         return read, any("museum" in one.question or "built it" in one.question for one in examples)
 

@@ -15,10 +15,10 @@ from fidkit.tokens import Tokenizer
 from fidkit.train.data import span_corruption
 from fidkit.train.data.documents import LocalDocuments
 from fidkit.train.data.examples import Example
-from fidkit.train.data.span_corruption import Sizes, SpanCorruptionSource, corrupt, sentinels_of
-from fidkit.train.data.stream import POOL, Stream, load_passages, load_sources
+from fidkit.train.data.span_corruption import Sizes, SpanCorruptionTask, corrupt, sentinels_of
+from fidkit.train.data.stream import POOL, Stream, load_passages, load_tasks
 from fidkit.train.loop.training import Trainer
-from fidkit.train.recipe import Recipe, SourceSpec, StageSpec
+from fidkit.train.recipe import Recipe, StageSpec, TaskSpec
 from oracles import quick
 from train.loop.test_training import Killed, assert_same_run, killed_after
 from train.toy import FACTS, world, write_rows
@@ -33,8 +33,8 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.bundled(named("tiny-fid"))
 
 
-def spec(**settings: Any) -> SourceSpec:
-    return SourceSpec(**{"kind": "span-corruption", "files": ["text"], **settings})
+def spec(**settings: Any) -> TaskSpec:
+    return TaskSpec(**{"kind": "span-corruption", "files": ["text"], **settings})
 
 
 def restored(example: Example) -> list[int]:
@@ -100,26 +100,26 @@ def test_rates_are_those_asked_for() -> None:
 def test_the_sentinels_are_the_vocabularys(tokenizer: Tokenizer) -> None:
     assert sentinels_of(tokenizer) == SENTINELS
     with pytest.raises(ConfigError, match="have 114 spans taken out, but the vocabulary has 100 sentinels"):
-        SpanCorruptionSource(LocalDocuments([b"x"], 0), tokenizer, spec(input_tokens=2048))
+        SpanCorruptionTask(LocalDocuments([b"x"], 0), tokenizer, spec(input_tokens=2048))
 
 
-# The source
+# The task
 
 
 TEXTS = [f"{text} {title} is what this was about." for title, text, *_ in FACTS]
 
 
-def source_of(tokenizer: Tokenizer, **settings: Any) -> SpanCorruptionSource:
+def task_of(tokenizer: Tokenizer, **settings: Any) -> SpanCorruptionTask:
     documents = LocalDocuments([text.encode() for text in TEXTS], seed=1)
-    return SpanCorruptionSource(documents, tokenizer, spec(input_tokens=24, **settings))
+    return SpanCorruptionTask(documents, tokenizer, spec(input_tokens=24, **settings))
 
 
-def draws(source: SpanCorruptionSource, first: int, count: int) -> list[Example]:
-    return [source.draw(n, random.Random(n), STAGE) for n in range(first, first + count)]
+def draws(task: SpanCorruptionTask, first: int, count: int) -> list[Example]:
+    return [task.draw(n, random.Random(n), STAGE) for n in range(first, first + count)]
 
 
 def test_documents_are_joined_and_cut_without_losing_a_token(tokenizer: Tokenizer) -> None:
-    drawn = draws(source_of(tokenizer), 0, 40)
+    drawn = draws(task_of(tokenizer), 0, 40)
     assert {(len(e.passages[0]), len(e.target)) for e in drawn} == {(24, 6)}
     joined = [token for example in drawn for token in restored(example)]
     documents = LocalDocuments([text.encode() for text in TEXTS], seed=1)
@@ -129,12 +129,12 @@ def test_documents_are_joined_and_cut_without_losing_a_token(tokenizer: Tokenize
 
 
 @pytest.mark.parametrize("done", [0, 1, 2, 7, 30])
-def test_a_restored_source_goes_on_in_the_middle_of_a_document(tokenizer: Tokenizer, done: int) -> None:
-    source = source_of(tokenizer)
-    draws(source, 0, done)
-    state = source.state()
-    expected = draws(source, done, 20)
-    other = source_of(tokenizer)
+def test_a_restored_task_goes_on_in_the_middle_of_a_document(tokenizer: Tokenizer, done: int) -> None:
+    task = task_of(tokenizer)
+    draws(task, 0, done)
+    state = task.state()
+    expected = draws(task, done, 20)
+    other = task_of(tokenizer)
     draws(other, 0, 3)  # whatever it has done before
     other.restore(state)
     assert other.state() == state
@@ -145,9 +145,9 @@ def test_documents_without_a_token_are_passed_over_but_not_for_ever(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some = LocalDocuments([b" ", *(text.encode() for text in TEXTS), b"\n"], seed=0)
-    assert draws(SpanCorruptionSource(some, tokenizer, spec(input_tokens=24)), 0, 30)
+    assert draws(SpanCorruptionTask(some, tokenizer, spec(input_tokens=24)), 0, 30)
     monkeypatch.setattr(span_corruption, "EMPTY_IN_A_ROW", 20)
-    none = SpanCorruptionSource(LocalDocuments([b" "], seed=0), tokenizer, spec())
+    none = SpanCorruptionTask(LocalDocuments([b" "], seed=0), tokenizer, spec())
     with pytest.raises(DataError, match="20 documents in a row have no text"):
         draws(none, 0, 1)
 
@@ -158,7 +158,7 @@ def test_documents_without_a_token_are_passed_over_but_not_for_ever(
 def text_world(folder: Path, *changes: str) -> Recipe:
     """Pre-training on the toy's passages."""
     settings = [
-        "sources.text={ kind = 'span-corruption', files = ['passages.jsonl'], input_tokens = 24 }",
+        "tasks.text={ kind = 'span-corruption', files = ['passages.jsonl'], input_tokens = 24 }",
         "stages=[{ steps = 6, questions = 2, accumulate = 2, mix = { text = 3.0, facts = 1.0 } }]",
         *changes,
     ]
@@ -171,7 +171,7 @@ def test_a_stream_with_text_and_questions_is_exact_at_every_resume(
     recipe = text_world(tmp_path)
 
     def stream() -> Stream:
-        return Stream(recipe, load_sources(recipe, load_passages(recipe), tokenizer), tokenizer)
+        return Stream(recipe, load_tasks(recipe, load_passages(recipe), tokenizer), tokenizer)
 
     whole, states, batches = stream(), [], []
     for _ in range(2 * POOL + 3):
@@ -222,8 +222,8 @@ def test_files_that_cannot_be_read_are_named(
     (tmp_path / "empty.txt").write_text(" \n")
 
     def load() -> None:
-        recipe = text_world(tmp_path, f"sources.text.files={files}")
-        load_sources(recipe, load_passages(recipe), tokenizer)
+        recipe = text_world(tmp_path, f"tasks.text.files={files}")
+        load_tasks(recipe, load_passages(recipe), tokenizer)
 
     with pytest.raises(error, match=said):
         load()

@@ -10,7 +10,7 @@ from fidkit.errors import DataError
 from fidkit.preset import named
 from fidkit.tokens import Tokenizer
 from fidkit.train.data.examples import Drawn, Example, encode
-from fidkit.train.data.stream import POOL, Stream, load_passages, load_sources
+from fidkit.train.data.stream import POOL, Stream, load_passages, load_tasks
 from fidkit.train.recipe import Recipe, StageSpec
 from fidkit.types import Passage
 from train.toy import FACTS, IDS, world, write_rows
@@ -33,7 +33,7 @@ def stage(**settings) -> StageSpec:
 
 
 def stream_of(recipe: Recipe, tokenizer: Tokenizer) -> Stream:
-    return Stream(recipe, load_sources(recipe, load_passages(recipe), tokenizer), tokenizer)
+    return Stream(recipe, load_tasks(recipe, load_passages(recipe), tokenizer), tokenizer)
 
 
 # Crosses the border between the stages in the middle of a pool, and comes back.
@@ -80,7 +80,7 @@ def test_a_pool_is_sorted_by_length_and_its_batches_shuffled(tmp_path: Path, tok
     assert ordered == sorted(ordered)
 
 
-def test_a_mix_draws_its_sources_by_weight(recipe: Recipe, tokenizer: Tokenizer) -> None:
+def test_a_mix_draws_its_tasks_by_weight(recipe: Recipe, tokenizer: Tokenizer) -> None:
     stream = stream_of(recipe.replace(stages=[{"steps": 1, "mix": {"cloze": 3, "facts": 1}}]), tokenizer)
     batches(stream, [0] * POOL)
     drawn = stream._counts
@@ -98,7 +98,7 @@ def test_a_target_that_is_too_long_is_never_cut(recipe: Recipe, tokenizer: Token
 
 
 class Growing:
-    """A source whose every third target is long."""
+    """A task whose every third target is long."""
 
     def draw(self, number: int, rng: random.Random, stage: StageSpec) -> Drawn:
         return Drawn(f"{number}?", "yes" if number % 3 else "no, for a reason of many words", [TEA])
@@ -128,13 +128,13 @@ def test_held_out_pages_never_appear_in_clozes(tmp_path: Path, tokenizer: Tokeni
     # A page has many passages; all of them are held out.
     rows = [{"id": p.id, "title": p.title, "text": p.text} for p in PASSAGES]
     write_rows(tmp_path / "passages.jsonl", [*rows, {**rows[0], "id": "p0b"}])
-    source = load_sources(recipe, load_passages(recipe), tokenizer)["cloze"]
-    drawn = [source.draw(n, random.Random(n), stage(passages=3)) for n in range(100)]
+    task = load_tasks(recipe, load_passages(recipe), tokenizer)["cloze"]
+    drawn = [task.draw(n, random.Random(n), stage(passages=3)) for n in range(100)]
     seen = {passage.id for one in drawn for passage in one.passages}
     assert seen == set(IDS) - {"p0", "p4"}
 
 
-def test_empty_sources_are_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    recipe = world(tmp_path, "sources.facts.where={ kind = ['other'] }")
+def test_empty_tasks_are_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    recipe = world(tmp_path, "tasks.facts.where={ kind = ['other'] }")
     with pytest.raises(DataError, match="no questions left"):
-        load_sources(recipe, load_passages(recipe), tokenizer)
+        load_tasks(recipe, load_passages(recipe), tokenizer)

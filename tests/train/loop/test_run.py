@@ -16,13 +16,13 @@ SHORT = "stages=[{ steps = 2, questions = 2, mix = { facts = 1.0 } }]"
 
 def test_keys_that_change_what_is_learnt_are_named(tmp_path: Path) -> None:
     Run(world(tmp_path), Group())
-    changes = ["optimiser.rate=0.5", "stages.1.questions=3", "log_every=7", "sources.facts.verbatim=true"]
+    changes = ["optimiser.rate=0.5", "stages.1.questions=3", "log_every=7", "tasks.facts.verbatim=true"]
     with pytest.raises(ConfigError) as error:
         Run(world(tmp_path, *changes), Group())
     text = str(error.value)
     assert "optimiser.rate was 0.001, now 0.5" in text
     assert "stages.1.questions was 2, now 3" in text
-    assert "sources.facts.verbatim was False, now True" in text
+    assert "tasks.facts.verbatim was False, now True" in text
     assert "log_every" not in text
     assert "\n" not in text
 

@@ -60,7 +60,12 @@ def gradients(reader: Reader, teacher: Reader, **settings: Any) -> tuple[dict[st
     """Losses and the norm of the gradient of what they add up to."""
     stage = StageSpec(**{"steps": 1, "mix": {"facts": 1.0}, "answer": 0.0, "distil": 1.0} | settings)
     recipe = Recipe.model_validate(
-        {"output": "x", "reader": {"preset": "tiny-fid"}, "sources": {}, "stages": [{"steps": 1, "mix": {}}]}
+        {
+            "output": "x",
+            "reader": {"preset": "tiny-fid"},
+            "tasks": {"facts": {"kind": "cloze"}},
+            "stages": [{"steps": 1, "mix": {"facts": 1.0}}],
+        }
     )
     objectives = Objectives(recipe, reader, Auxiliary(reader))
     objectives.teacher = Teacher(teacher, reader)

@@ -167,7 +167,7 @@ def _mask(sentence: str, span: Span) -> str | None:
     return f"{sentence[: span.start]}{MASK}{sentence[span.end :]}"
 
 
-class ClozeSource:
+class ClozeTask:
     """Clozes made of passages, in any order."""
 
     def __init__(self, passages: Sequence[Passage]) -> None:

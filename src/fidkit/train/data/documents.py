@@ -9,15 +9,23 @@ from __future__ import annotations
 import copy
 import gzip
 import itertools
+import logging
 import random
-from collections.abc import Iterator, Sequence
+import zlib
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from fidkit.errors import DataError, UsageError
-from fidkit.passages.load.rows import read_passages
-from fidkit.passages.load.sources import SourceFile, discover
-from fidkit.train.recipe import Recipe, SourceSpec
+from fidkit.passages import is_corpus
+from fidkit.passages.load.sources import discover
+from fidkit.train.distributed.group import Group
+from fidkit.train.passages import PassageTable, Say, open_passages
+from fidkit.train.recipe import Recipe, TaskSpec
+
+logger = logging.getLogger(__name__)
 
 BLOCK = 1000
 """Documents of a stream that are shuffled among themselves."""
@@ -37,17 +45,17 @@ class Documents(Protocol):
 
 
 class LocalDocuments:
-    """Documents in memory, each once before any comes again.
+    """Documents of this machine, each once before any comes again.
 
     Args:
-        texts: UTF-8.
+        texts: may be read when they are asked for.
         seed: of the orders.
 
     Raises:
         DataError: no texts.
     """
 
-    def __init__(self, texts: Sequence[bytes], seed: int) -> None:
+    def __init__(self, texts: Sequence[str] | Texts, seed: int) -> None:
         if not texts:
             raise DataError("no documents to restore text of; expected a file with text, check `files`")
         self.texts, self.seed = texts, seed
@@ -57,7 +65,7 @@ class LocalDocuments:
         if self._place == len(self.texts):
             self._turn(self._epoch + 1)
         self._place += 1
-        return self.texts[self._order[self._place - 1]].decode("utf-8")
+        return self.texts[self._order[self._place - 1]]
 
     def state(self) -> dict[str, Any]:
         return {"epoch": self._epoch, "place": self._place}
@@ -67,7 +75,7 @@ class LocalDocuments:
         self._place = state["place"]
 
     def _turn(self, epoch: int) -> None:
-        self._epoch, self._place, self._order = epoch, 0, list(range(len(self.texts)))
+        self._epoch, self._place, self._order = epoch, 0, array("q", range(len(self.texts)))
         random.Random(f"{self.seed}/{epoch}").shuffle(self._order)
 
 
@@ -133,8 +141,39 @@ class StreamedDocuments:
         return text
 
 
-def open_documents(recipe: Recipe, spec: SourceSpec) -> Documents:
-    """The documents of a source: of `dataset` where it names one, else of its files.
+class Texts:
+    """Texts by number, each read when it is asked for.
+
+    Args:
+        parts: how many texts there are in each, and what reads one of them.
+    """
+
+    def __init__(self, parts: Sequence[tuple[int, Callable[[int], str]]]) -> None:
+        self._read = [read for _, read in parts]
+        self._starts = [0, *itertools.accumulate(count for count, _ in parts)]
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, number: int) -> str:
+        part = bisect_right(self._starts, number) - 1
+        return self._read[part](number - self._starts[part])
+
+
+def open_documents(
+    recipe: Recipe, spec: TaskSpec, say: Say = logger.info, group: Group | None = None
+) -> Documents:
+    """The documents of a task: of `dataset` where it names one, else of its files.
+
+    Each of the task's `files` may be a built corpus, whose passages are the documents; passage files, of
+    which a corpus is built, and whose rows are; or any other file, which is one document as a whole. In a
+    folder, documents come after rows.
+
+    Args:
+        recipe: says where files are.
+        spec: the task.
+        say: told what is left out of folders.
+        group: of processes; all call this.
 
     Raises:
         CorpusError: a file is missing.
@@ -143,34 +182,57 @@ def open_documents(recipe: Recipe, spec: SourceSpec) -> Documents:
     """
     if spec.dataset is not None:
         return StreamedDocuments(_open_dataset(recipe, spec), spec.column, recipe.seed)
-    files = discover([recipe.path(file) for file in spec.files])
-    return LocalDocuments([text.encode() for file in files for text in read_texts(file)], recipe.seed)
+    parts = [part for file in spec.files for part in _parts(recipe.path(file), say, group)]
+    return LocalDocuments(Texts(parts), recipe.seed)
 
 
-def read_texts(file: SourceFile) -> Iterator[str]:
-    """Whole documents: a row's text of a passage file, any other file as one.
+def _parts(entry: Path, say: Say, group: Group | None) -> list[tuple[int, Callable[[int], str]]]:
+    if is_corpus(entry):
+        return [_rows([entry], say, group)]
+    files = discover([entry])
+    packed = [file.path for file in files if file.kind == "passages"]
+    whole = [file.path for file in files if file.kind == "document"]
+    # The same corpus as of the recipe's passages, where both name one folder.
+    rows = [_rows([entry] if not whole else packed, say, group)] if packed else []
+    texts = _readable(whole, say) if entry.is_dir() else [path for path in whole if read_text(path).strip()]
+    return [*rows, (len(texts), lambda number: read_text(texts[number]))]
+
+
+def _rows(entries: Sequence[Path], say: Say, group: Group | None) -> tuple[int, Callable[[int], str]]:
+    table = PassageTable(open_passages(entries, group, say))
+    return len(table), lambda number: table.fetch([number])[0].text
+
+
+def _readable(paths: Sequence[Path], say: Say) -> list[Path]:
+    """Those with a text; the others are said."""
+    kept, left_out = [], []
+    for path in paths:
+        try:
+            if read_text(path).strip():
+                kept.append(path)
+        except DataError as error:
+            left_out.append(str(error))
+    if left_out:
+        say(f"{len(left_out):,} of {len(paths):,} documents left out, the first: {left_out[0]}")
+    return kept
+
+
+def read_text(path: Path) -> str:
+    """A whole file.
 
     Raises:
-        DataError: malformed, or not UTF-8.
+        DataError: it can't be read, or isn't UTF-8.
     """
-    if file.kind == "passages":
-        with file.path.open("rb") as raw:
-            yield from (row.text for row in read_passages(raw, file.name))
-    elif file.kind == "document":
-        try:
-            text = _unpacked(file.path).decode("utf-8")
-        except (OSError, EOFError, UnicodeDecodeError) as error:
-            raise DataError(f"{file.path}: expected text in UTF-8, but {error}") from error
-        if text.strip():
-            yield text
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return file.read().decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: expected text in UTF-8, but {error}; convert the file or leave it out"
+        ) from error
 
 
-def _unpacked(path: Path) -> bytes:
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        return file.read()
-
-
-def _open_dataset(recipe: Recipe, spec: SourceSpec) -> Any:
+def _open_dataset(recipe: Recipe, spec: TaskSpec) -> Any:
     try:
         import datasets
     except ImportError as error:

@@ -41,19 +41,19 @@ class Example:
         return len(self.question) + max(map(len, self.passages))
 
 
-class Source(Protocol):
-    """Something examples are drawn from."""
+class Task(Protocol):
+    """What examples are drawn from."""
 
     def draw(self, number: int, rng: random.Random, stage: StageSpec) -> Drawn | Example:
-        """The `number`-th example of this source; all that is random comes from `rng`.
+        """The `number`-th example of this task; all that is random comes from `rng`.
 
-        A source that is no `Resumable` gives the same for the same arguments, whatever was drawn before.
+        A task that is no `Resumable` gives the same for the same arguments, whatever was drawn before.
         """
 
 
 @runtime_checkable
 class Resumable(Protocol):
-    """A source that is read from front to back, so that its position is more than a number."""
+    """A task that is read from front to back, so that its position is more than a number."""
 
     def state(self) -> dict[str, Any]:
         """Its position: numbers, texts, lists and dictionaries of them."""

@@ -1,56 +1,78 @@
-"""Questions with answers as a source: joined with their passages, each once before any comes again."""
+"""Questions with answers as a task: joined with their passages, each once before any comes again."""
 
 from __future__ import annotations
 
 import gzip
-import json
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fidkit.errors import DataError
+from fidkit.questions.fields import parse_json, text_of
 from fidkit.questions.files import Question, read_questions
 from fidkit.tokens import Tokenizer
 from fidkit.train.data.cloze import SENTENCE_END
 from fidkit.train.data.examples import Drawn
-from fidkit.train.recipe import Recipe, SourceSpec, StageSpec
+from fidkit.train.passages import PassageTable, Ref, Say
+from fidkit.train.recipe import Recipe, StageSpec
 from fidkit.types import Passage
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingQuestion:
-    """A question joined with its passages."""
+    """A question joined with its passages: their numbers in a table, or those that it brought along."""
 
     question: str
     targets: tuple[str, ...]
-    positives: tuple[Passage, ...]
-    ranked: tuple[Passage, ...]
+    positives: Sequence[Ref]
+    ranked: Sequence[Ref]
 
 
-class QuestionSource:
-    """Questions with answers; every question once before any comes again."""
+Fetch = Callable[[Sequence[Ref]], list[Passage]]
 
-    def __init__(self, questions: Sequence[TrainingQuestion], seed: int) -> None:
+
+def as_they_are(refs: Sequence[Ref]) -> list[Passage]:
+    """Passages that questions brought along."""
+    assert not any(isinstance(ref, int) for ref in refs), "a number, but no table"
+    return [ref for ref in refs if isinstance(ref, Passage)]
+
+
+class QuestionTask:
+    """Questions with answers; every question once before any comes again.
+
+    Args:
+        questions: at least one.
+        seed: of their orders.
+        fetch: the passages that numbers stand for; by default all are passages already.
+
+    Raises:
+        DataError: no questions.
+    """
+
+    def __init__(self, questions: Sequence[TrainingQuestion], seed: int, fetch: Fetch = as_they_are) -> None:
         if not questions:
             raise DataError(
-                "a source has no questions left; loosen its `where` or `verbatim`, or check its files"
+                "a task has no questions left; loosen its `where` or `verbatim`, or check its files"
             )
-        self.questions, self.seed = questions, seed
+        self.questions, self.seed, self.fetch = questions, seed, fetch
         self._epoch, self._order = -1, list[int]()
 
     def draw(self, number: int, rng: random.Random, stage: StageSpec) -> Drawn:
         item = self.questions[self._place(number)]
         if stage.context == "retrieved" or not item.positives:
-            passages = item.ranked[: stage.passages] or (Passage("", "", ""),)
+            passages = self.fetch(item.ranked[: stage.passages]) or [Passage("", "", "")]
             return Drawn(item.question, rng.choice(item.targets), passages)
-        positive = rng.choice(item.positives)
+        [positive] = self.fetch([rng.choice(item.positives)])
         target = rng.choice([t for t in item.targets if holds(positive, t)] or item.targets)
         if stage.sentences:
             positive = cut_around(positive, target, rng, stage.sentences)
         negatives = [p for p in item.ranked if p not in item.positives][: 3 * stage.passages]
         others = rng.sample(negatives, min(len(negatives), stage.passages - 1))
-        return Drawn(item.question, target, _shuffled([positive, *others], rng))
+        return Drawn(item.question, target, _shuffled([positive, *self.fetch(others)], rng))
 
     def _place(self, number: int) -> int:
         epoch, place = divmod(number, len(self.questions))
@@ -96,105 +118,159 @@ def verbatim_forms(answers: Iterable[str], passage: Passage) -> list[str]:
 # Loading
 
 
-def load_questions(
-    recipe: Recipe, name: str, passages: dict[str, Passage], tokenizer: Tokenizer, say: Callable[[str], None]
-) -> QuestionSource:
-    """The source `name` of a recipe; what it leaves out or has to do without is counted and said.
+class Ranked:
+    """The passages of a recipe by number, and what its files rank for each question; a file is read once.
+
+    Args:
+        recipe: says where files are.
+        table: its passages.
+        say: told how many of a file's ids it lacks.
+    """
+
+    def __init__(self, recipe: Recipe, table: PassageTable, say: Say) -> None:
+        self.recipe, self.table, self.say = recipe, table, say
+        self._files: dict[str, dict[str, Sequence[int]]] = {}
+
+    def of(self, files: Iterable[str]) -> dict[str, Sequence[int]]:
+        """Numbers of ranked passages by question id; where two files rank for one, the later counts.
+
+        Raises:
+            DataError: a file is malformed; names file and line.
+        """
+        merged: dict[str, Sequence[int]] = {}
+        for file in files:
+            if file not in self._files:
+                self._files[file] = self._numbered(self.recipe.path(file))
+            merged |= self._files[file]
+        return merged
+
+    def _numbered(self, path: Path) -> dict[str, Sequence[int]]:
+        numbered: dict[str, Sequence[int]] = {}
+        ids = missing = 0
+        for identity, listed in ranked_rows(path):
+            found = [self.table.number(passage) for passage in listed]
+            numbered[identity] = array("q", (number for number in found if number is not None))
+            ids, missing = ids + len(found), missing + len(found) - len(numbered[identity])
+        if missing:
+            self.say(
+                f"{path}: {missing:,} of {ids:,} ranked ids left out, which no passage has; "
+                "check the recipe's `passages`"
+            )
+        return numbered
+
+
+def load_questions(recipe: Recipe, name: str, ranked: Ranked, tokenizer: Tokenizer, say: Say) -> QuestionTask:
+    """The task `name` of a recipe; what it leaves out or has to do without is counted and said.
 
     Raises:
         DataError: a file is malformed, or no question is left.
     """
-    found = list(_training_questions(recipe, recipe.sources[name], passages))
-    fitting = (_with_targets_that_fit(item, tokenizer, recipe.target_tokens) for item in found)
-    kept = [item for item in fitting if item]
-    if len(kept) < len(found):
-        left_out = (
-            f"source {name!r}: {len(found) - len(kept):,} of {len(found):,} questions left out, whose "
-            f"answers have more than {recipe.target_tokens} tokens; a higher target_tokens trains on them too"
-        )
+    spec, left_out, kept = recipe.tasks[name], Counter[str](), list[TrainingQuestion]()
+    too_long = (
+        f"with answers of more than {recipe.target_tokens} tokens (a higher target_tokens trains on them too)"
+    )
+    found = ranked.of(spec.retrieved)
+    for file in spec.files:
+        for question in read_questions(recipe.path(file), where=spec.where):
+            item = join_passages(question, ranked.table, found, verbatim=spec.verbatim)
+            fitting = _with_targets_that_fit(item, tokenizer, recipe.target_tokens)
+            if fitting.targets:
+                kept.append(fitting)
+            else:
+                left_out[too_long if item.targets else why_without_targets(question)] += 1
+    if left_out:
+        counts = ", ".join(f"{count:,} {why}" for why, count in left_out.items())
+        note = f"task {name!r}: {left_out.total():,} of {len(kept) + left_out.total():,} questions left out: "
         if not kept:
-            raise DataError(left_out)
-        say(left_out)
+            raise DataError(f"{note}{counts}; check its files")
+        say(f"{note}{counts}")
     _say_without_passage(recipe, name, kept, say)
-    return QuestionSource(kept, recipe.seed)
+    return QuestionTask(kept, recipe.seed, ranked.table.fetch)
+
+
+def why_without_targets(question: Question) -> str:
+    """What a question lacks that `join_passages` found nothing to write for."""
+    if not question.answers:
+        return "without answers"
+    return "without a positive passage that holds an answer word for word (`verbatim`)"
 
 
 def _with_targets_that_fit(
     item: TrainingQuestion, tokenizer: Tokenizer, target_tokens: int
-) -> TrainingQuestion | None:
+) -> TrainingQuestion:
     targets = tuple(target for target in item.targets if len(tokenizer.target(target)) <= target_tokens)
-    return replace(item, targets=targets) if targets else None
+    return replace(item, targets=targets)
 
 
-def _say_without_passage(
-    recipe: Recipe, name: str, items: Sequence[TrainingQuestion], say: Callable[[str], None]
-) -> None:
+def _say_without_passage(recipe: Recipe, name: str, items: Sequence[TrainingQuestion], say: Say) -> None:
     lacking = [item for item in items if not item.positives]
     wanted = any(name in stage.mix and stage.context == "positive" for stage in recipe.stages)
     if wanted and lacking:
         unread = sum(not item.ranked for item in lacking)
         say(
-            f"source {name!r}: {len(lacking):,} of {len(items):,} questions have no positive passage; "
+            f"task {name!r}: {len(lacking):,} of {len(items):,} questions have no positive passage; "
             'where a stage has context = "positive" they read what was retrieved'
             + (f", {unread:,} of them nothing at all" if unread else "")
             + ("; check the recipe's `passages`" if len(lacking) == len(items) else "")
         )
 
 
-def _training_questions(
-    recipe: Recipe, spec: SourceSpec, passages: dict[str, Passage]
-) -> Iterator[TrainingQuestion]:
-    ranked = {k: v for file in spec.retrieved for k, v in read_ranked(recipe.path(file)).items()}
-    for file in spec.files:
-        for question in read_questions(recipe.path(file), where=spec.where):
-            item = join_passages(question, passages, ranked, verbatim=spec.verbatim)
-            if item:
-                yield item
-
-
 def join_passages(
-    question: Question, passages: dict[str, Passage], ranked: dict[str, list[str]], *, verbatim: bool
-) -> TrainingQuestion | None:
-    """A question with its passages; None where it has no answer, or none word for word if that is asked."""
-    listed = question.passages or tuple(passages[i] for i in ranked.get(question.id, ()) if i in passages)
-    # Not one table of both: of a large corpus it would be copied for every question.
-    own = {p.id: p for p in listed}
-    found = (passages.get(i) or own.get(i) for i in question.positive_ids)
-    positives = tuple(p for p in found if p is not None)
-    if not question.positive_ids:
-        positives = tuple(p for p in listed if any(holds(p, a) for a in question.answers))
+    question: Question, table: PassageTable, ranked: Mapping[str, Sequence[int]], *, verbatim: bool
+) -> TrainingQuestion:
+    """A question with its passages, and no targets where it has no answer, or none that is right.
+
+    Args:
+        question: of a file.
+        table: the passages that it names.
+        ranked: numbers of passages by question id, for questions that bring none along.
+        verbatim: keep only positive passages that hold an answer word for word, and write that form.
+    """
+    listed: Sequence[Ref] = question.passages or ranked.get(question.id, ())
+    positives: list[Ref] = []
+    for identity in question.positive_ids:
+        number = table.number(identity)
+        positives += [number] if number is not None else [p for p in question.passages if p.id == identity]
     targets = (question.target,) if question.target else question.answers
+    if not question.positive_ids:
+        texts = table.fetch(listed)
+        holding = [any(holds(p, a) for a in question.answers) for p in texts]
+        positives = [ref for ref, holds_one in zip(listed, holding, strict=True) if holds_one]
     if verbatim:
-        forms = {p.id: verbatim_forms(targets, p) or verbatim_forms(question.answers, p) for p in positives}
-        positives = tuple(p for p in positives if forms[p.id])
-        targets = tuple(dict.fromkeys(form for p in positives for form in forms[p.id]))
-    return TrainingQuestion(question.question, targets, positives, listed) if targets else None
+        found = [
+            (ref, verbatim_forms(targets, p) or verbatim_forms(question.answers, p))
+            for ref, p in zip(positives, table.fetch(positives), strict=True)
+        ]
+        positives = [ref for ref, forms in found if forms]
+        targets = tuple(dict.fromkeys(form for _, forms in found for form in forms))
+    return TrainingQuestion(question.question, targets, positives, listed)
 
 
 def read_ranked(path: Path) -> dict[str, list[str]]:
-    """Ranked passage ids by question id, from JSONL rows `{"id", "ctx_ids"}`.
+    """Ranked passage ids by question id, as `ranked_rows` has them."""
+    return dict(ranked_rows(path))
+
+
+def ranked_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Question id and ranked passage ids, from JSONL rows `{"id", "ctx_ids"}`.
 
     Raises:
         DataError: names file and line.
     """
-    ranked = {}
     opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8") as lines:
+        with opener(path, "rt", encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
-                identity, found = _ranked(line, f"{path}:{number}")
-                ranked[identity] = found
-    except (OSError, EOFError, UnicodeError) as error:
+                yield _ranked(line, f"{path}:{number}")
+    except (OSError, EOFError, UnicodeError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(
             f"{path}: expected a readable UTF-8 file of ranked passages, but {reason}; check the path"
         ) from error
-    return ranked
 
 
 def _ranked(line: str, where: str) -> tuple[str, list[str]]:
-    try:
-        row = json.loads(line)
-        return str(row["id"]), [str(i) for i in row["ctx_ids"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{where}: expected {{'id', 'ctx_ids'}}, but {error!r}") from error
+    row = parse_json(line, where)
+    if not isinstance(row, dict) or "id" not in row or not isinstance(row.get("ctx_ids"), list):
+        raise DataError(f'{where}: expected {{"id": ..., "ctx_ids": [...]}}, got {line.strip()[:60]!r}')
+    return text_of(row["id"], "id", where), [text_of(i, "ctx_ids", where) for i in row["ctx_ids"]]

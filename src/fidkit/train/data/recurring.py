@@ -45,7 +45,7 @@ def _without_stop_words(name: str) -> str:
     return " ".join(words)
 
 
-class RecurringSource:
+class RecurringTask:
     """Questions about spans that recur in the passages, in any order.
 
     Args:

@@ -20,7 +20,7 @@ from fidkit.errors import ConfigError, DataError
 from fidkit.tokens import Tokenizer
 from fidkit.train.data.documents import Documents
 from fidkit.train.data.examples import Example
-from fidkit.train.recipe import SourceSpec, StageSpec
+from fidkit.train.recipe import StageSpec, TaskSpec
 
 EMPTY_IN_A_ROW = 1000
 """Documents without a token after which there is hardly one with any."""
@@ -49,14 +49,14 @@ class Sizes:
         return self.noise + self.spans + 1
 
     @classmethod
-    def of(cls, raw: int, spec: SourceSpec) -> Sizes:
+    def of(cls, raw: int, spec: TaskSpec) -> Sizes:
         """Of `raw` tokens, two or more: at least one is taken out and one is left."""
         noise = min(max(round(raw * spec.corrupted), 1), raw - 1)
         spans = min(max(round(noise / spec.mean_span), 1), noise, raw - noise)
         return cls(raw, noise, spans)
 
     @classmethod
-    def filling(cls, spec: SourceSpec) -> Sizes:
+    def filling(cls, spec: TaskSpec) -> Sizes:
         """Of the longest text whose input has at most `spec.input_tokens`."""
         raw = 2
         while cls.of(raw + 1, spec).inputs <= spec.input_tokens:
@@ -103,8 +103,8 @@ def sentinels_of(tokenizer: Tokenizer) -> list[int]:
     return found
 
 
-class SpanCorruptionSource:
-    """Documents with spans taken out, as a source that goes from front to back.
+class SpanCorruptionTask:
+    """Documents with spans taken out, as a task that goes from front to back.
 
     Args:
         documents: to be joined; nothing stands between one and the next.
@@ -115,7 +115,7 @@ class SpanCorruptionSource:
         ConfigError: more spans than the vocabulary has sentinels.
     """
 
-    def __init__(self, documents: Documents, tokenizer: Tokenizer, spec: SourceSpec) -> None:
+    def __init__(self, documents: Documents, tokenizer: Tokenizer, spec: TaskSpec) -> None:
         self.documents, self.tokenizer = documents, tokenizer
         self.sizes, self.sentinels = Sizes.filling(spec), sentinels_of(tokenizer)
         if self.sizes.spans > len(self.sentinels):
@@ -161,4 +161,4 @@ class SpanCorruptionSource:
             self._tokens = self.tokenizer.encode(self.documents.next())
             if self._tokens:
                 return
-        raise DataError(f"{EMPTY_IN_A_ROW:,} documents in a row have no text; check the source's files")
+        raise DataError(f"{EMPTY_IN_A_ROW:,} documents in a row have no text; check the task's files")

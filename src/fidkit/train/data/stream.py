@@ -1,26 +1,23 @@
-"""The stream of a run: its sources loaded, mixed and batched by length, the same at every resume."""
+"""The stream of a run: its tasks loaded, mixed and batched by length, the same at every resume."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from fidkit.errors import DataError
-from fidkit.passages.load.rows import Row, read_document, read_passages
-from fidkit.passages.load.sources import SourceFile, discover
 from fidkit.questions.files import read_questions
 from fidkit.tokens import Tokenizer
-from fidkit.train.data.cloze import ClozeSource
+from fidkit.train.data.cloze import ClozeTask
 from fidkit.train.data.documents import open_documents
-from fidkit.train.data.examples import Example, Resumable, Source, encode
-from fidkit.train.data.questions import load_questions
-from fidkit.train.data.recurring import RecurringSource
-from fidkit.train.data.span_corruption import SpanCorruptionSource
+from fidkit.train.data.examples import Example, Resumable, Task, encode
+from fidkit.train.data.questions import Ranked, load_questions
+from fidkit.train.data.recurring import RecurringTask
+from fidkit.train.data.span_corruption import SpanCorruptionTask
+from fidkit.train.distributed.group import Group
+from fidkit.train.passages import PassageList, PassageTable, Say
 from fidkit.train.recipe import Recipe, StageSpec
-from fidkit.types import Passage
 
 POOL = 8
 """Batches that are drawn together and sorted by length, so that little is padded."""
@@ -29,69 +26,58 @@ ATTEMPTS = 1000
 logger = logging.getLogger(__name__)
 
 
-def load_passages(recipe: Recipe) -> dict[str, Passage]:
-    """All passages of the recipe's sources by id, in memory."""
-    files = discover([recipe.path(source) for source in recipe.passages]) if recipe.passages else []
-    return {row.id: Passage(row.id, row.title, row.text, file.name) for file in files for row in _rows(file)}
-
-
-def _rows(file: SourceFile) -> Iterator[Row]:
-    if file.kind == "skipped":
-        return
-    read = read_passages if file.kind == "passages" else read_document
-    # As a corpus does: a document that is no text is passed over.
-    with file.path.open("rb") as raw, contextlib.suppress(UnicodeDecodeError):
-        yield from read(raw, file.name)
-
-
-def load_sources(
+def load_tasks(
     recipe: Recipe,
-    passages: dict[str, Passage],
+    table: PassageTable,
     tokenizer: Tokenizer,
-    say: Callable[[str], None] = logger.info,
-) -> dict[str, Source]:
-    """The recipe's sources, ready to draw from.
+    say: Say = logger.info,
+    group: Group | None = None,
+) -> dict[str, Task]:
+    """The recipe's tasks, ready to draw from.
 
     Args:
-        recipe: its sources, and what its stages do with them.
-        passages: of `load_passages`.
+        recipe: its tasks, and what its stages do with them.
+        table: the recipe's passages.
         tokenizer: of the reader.
         say: told what was left out, and why.
+        group: of processes; all call this.
 
     Raises:
-        DataError: a file is malformed, or a source comes out empty.
+        DataError: a file is malformed, or a task comes out empty.
     """
-    sources: dict[str, Source] = {}
-    for name, spec in recipe.sources.items():
+    tasks: dict[str, Task] = {}
+    ranked = Ranked(recipe, table, say)
+    for name, spec in recipe.tasks.items():
         if spec.kind == "cloze":
-            sources[name] = ClozeSource(_not_held_out(recipe, passages))
+            tasks[name] = ClozeTask(_not_held_out(recipe, table))
         elif spec.kind == "recurring":
-            sources[name] = RecurringSource(_not_held_out(recipe, passages))
+            tasks[name] = RecurringTask(_not_held_out(recipe, table))
         elif spec.kind == "span-corruption":
-            sources[name] = SpanCorruptionSource(open_documents(recipe, spec), tokenizer, spec)
+            tasks[name] = SpanCorruptionTask(open_documents(recipe, spec, say, group), tokenizer, spec)
         else:
-            sources[name] = load_questions(recipe, name, passages, tokenizer, say)
-    return sources
+            tasks[name] = load_questions(recipe, name, ranked, tokenizer, say)
+    return tasks
 
 
-def _not_held_out(recipe: Recipe, passages: dict[str, Passage]) -> list[Passage]:
+def _not_held_out(recipe: Recipe, table: PassageTable) -> PassageList:
     held_out = (q for file in recipe.held_out for q in read_questions(recipe.path(file)))
-    titles = {passages[i].title for question in held_out for i in question.positive_ids if i in passages}
-    return [p for p in passages.values() if p.title not in titles]
+    numbers = {table.number(identity) for question in held_out for identity in question.positive_ids}
+    found = PassageList(table, sorted(number for number in numbers if number is not None))
+    return table.without({passage.title for passage in found})
 
 
 class Stream:
-    """Batches of examples, a function of recipe, sources and position alone.
+    """Batches of examples, a function of recipe, tasks and position alone.
 
     `state()` and `restore()` carry the position through a checkpoint; a restored stream goes on with
     exactly the batches that would have come.
     """
 
-    def __init__(self, recipe: Recipe, sources: dict[str, Source], tokenizer: Tokenizer) -> None:
-        self.recipe, self.sources, self.tokenizer = recipe, sources, tokenizer
+    def __init__(self, recipe: Recipe, tasks: dict[str, Task], tokenizer: Tokenizer) -> None:
+        self.recipe, self.tasks, self.tokenizer = recipe, tasks, tokenizer
         self._stage = 0
-        self._counts = dict.fromkeys(sources, 0)
-        self._resumable = {name: s for name, s in sources.items() if isinstance(s, Resumable)}
+        self._counts = dict.fromkeys(tasks, 0)
+        self._resumable = {name: task for name, task in tasks.items() if isinstance(task, Resumable)}
         self._start, self._positions = dict(self._counts), self._places()
         self._pool: list[list[Example]] = []
         self._taken = 0
@@ -101,7 +87,7 @@ class Stream:
         return {
             "stage": self._stage,
             "start": dict(self._start),
-            "sources": self._positions,
+            "sources": self._positions,  # as runs of the first versions call it
             "taken": self._taken,
         }
 
@@ -116,7 +102,7 @@ class Stream:
             self.next(self._stage)
 
     def _places(self) -> dict[str, Any]:
-        return {name: source.state() for name, source in self._resumable.items()}
+        return {name: task.state() for name, task in self._resumable.items()}
 
     def next(self, stage: int) -> list[Example]:
         """The next batch of a stage, by its number in the recipe."""
@@ -137,7 +123,7 @@ class Stream:
         for _ in range(ATTEMPTS):
             rng = random.Random(f"{self.recipe.seed}/{sorted(self._counts.items())}")
             [name] = rng.choices(list(stage.mix), list(stage.mix.values()))
-            drawn = self.sources[name].draw(self._counts[name], rng, stage)
+            drawn = self.tasks[name].draw(self._counts[name], rng, stage)
             self._counts[name] += 1
             limit = self.recipe.target_tokens
             example = drawn if isinstance(drawn, Example) else encode(drawn, self.tokenizer, limit)

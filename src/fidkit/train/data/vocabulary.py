@@ -117,12 +117,12 @@ def assemble(pieces: list[tuple[str, float]]) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _texts(sources: list[Path], every: int) -> Iterator[str]:
-    for source in sources:
+def _texts(files: list[Path], every: int) -> Iterator[str]:
+    for path in files:
         with (
-            gzip.open(source, "rt", encoding="utf-8")
-            if source.suffix == ".gz"
-            else source.open(encoding="utf-8") as lines
+            gzip.open(path, "rt", encoding="utf-8")
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8") as lines
         ):
             for number, line in enumerate(lines):
                 if number % every == 0:
@@ -136,13 +136,13 @@ def main() -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(description="Train a Unigram vocabulary.")
     parser.add_argument(
-        "sources", nargs="+", type=Path, help="JSONL files with title, text, question or target"
+        "files", nargs="+", type=Path, help="JSONL files with title, text, question or target"
     )
     parser.add_argument("--to", required=True, type=Path, help="the tokenizer.json to write")
     parser.add_argument("--size", default=16384, type=int, help="tokens in all")
     parser.add_argument("--every", default=1, type=int, help="take every n-th line")
     options = parser.parse_args()
-    train_vocabulary(_texts(options.sources, options.every), options.size).save(str(options.to))
+    train_vocabulary(_texts(options.files, options.every), options.size).save(str(options.to))
 
 
 if __name__ == "__main__":

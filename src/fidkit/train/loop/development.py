@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+
 import torch
 
 from fidkit.context import collate
@@ -10,42 +13,56 @@ from fidkit.errors import DataError
 from fidkit.evaluate.metrics import exact_match, f1
 from fidkit.questions.files import read_questions
 from fidkit.reader import Reader
-from fidkit.train.data.questions import join_passages, read_ranked
+from fidkit.train.data.questions import Ranked, join_passages
+from fidkit.train.passages import PassageTable, Say
 from fidkit.train.recipe import Recipe
 from fidkit.types import Passage
 
+Asked = tuple[str, tuple[str, ...], list[Passage]]
+"""A question, its answers, and the passages to read."""
 BATCH = 32
+logger = logging.getLogger(__name__)
 
 
 class Development:
-    """The first questions of each evaluation file that have passages to read, joined once."""
+    """The first questions of each evaluation file that have passages to read, joined once.
 
-    def __init__(self, recipe: Recipe, passages: dict[str, Passage]) -> None:
+    Args:
+        recipe: its `evaluation`.
+        table: the recipe's passages.
+        say: told how many questions were left out, and why.
+
+    Raises:
+        DataError: a file is malformed, or none of its questions has passages.
+    """
+
+    def __init__(self, recipe: Recipe, table: PassageTable, say: Say = logger.info) -> None:
         self.spec, self.bf16 = recipe.evaluation, recipe.precision == "bf16"
-        self.sets = {name: self._load(recipe, name, passages) for name in self.spec.files}
+        ranked = Ranked(recipe, table, say)
+        self.sets = {name: self._load(recipe, name, ranked, say) for name in self.spec.files}
 
-    def _load(
-        self, recipe: Recipe, name: str, passages: dict[str, Passage]
-    ) -> list[tuple[str, tuple[str, ...], list[Passage]]]:
-        file = self.spec.retrieved.get(name)
-        ranked = read_ranked(recipe.path(file)) if file else {}
-        chosen = []
-        for question in read_questions(recipe.path(self.spec.files[name])):
-            item = join_passages(question, passages, ranked, verbatim=False)
-            if item is None:
-                continue
-            listed = (
-                item.positives[:1] if self.spec.context == "positive" else item.ranked[: self.spec.passages]
-            )
-            if listed:
-                chosen.append((question.question, question.answers, list(listed)))
-            if len(chosen) == self.spec.limit:
+    def _load(self, recipe: Recipe, name: str, ranked: Ranked, say: Say) -> list[Asked]:
+        path, spec = recipe.path(self.spec.files[name]), self.spec
+        found = ranked.of([spec.retrieved[name]] if name in spec.retrieved else [])
+        chosen, left_out = list[Asked](), Counter[str]()
+        for question in read_questions(path):
+            item = join_passages(question, ranked.table, found, verbatim=False)
+            refs = item.positives[:1] if spec.context == "positive" else item.ranked[: spec.passages]
+            if item.targets and refs:
+                chosen.append((question.question, question.answers, ranked.table.fetch(refs)))
+            else:
+                left_out[f"without {spec.context} passages" if item.targets else "without answers"] += 1
+            if len(chosen) == spec.limit:
                 break
+        counts = ", ".join(f"{count:,} {why}" for why, count in left_out.items())
         if not chosen:
             raise DataError(
-                f"{recipe.path(self.spec.files[name])}: no question with {self.spec.context} passages, "
-                "so nothing to evaluate on; check `passages` and `evaluation.retrieved`"
+                f"{path}: no question with {spec.context} passages, so nothing to evaluate on "
+                f"({counts or 'no questions'}); check `passages` and `evaluation.retrieved`"
             )
+        if left_out:
+            looked_at = len(chosen) + left_out.total()
+            say(f"evaluation {name!r}: {left_out.total():,} of {looked_at:,} questions left out: {counts}")
         return sorted(chosen, key=lambda item: max(len(p.text) for p in item[2]))
 
     def scores(self, reader: Reader) -> dict[str, dict[str, float]]:
@@ -53,9 +70,7 @@ class Development:
         reader.eval()
         return {name: self._score(reader, items) for name, items in self.sets.items()}
 
-    def _score(
-        self, reader: Reader, items: list[tuple[str, tuple[str, ...], list[Passage]]]
-    ) -> dict[str, float]:
+    def _score(self, reader: Reader, items: list[Asked]) -> dict[str, float]:
         tokenizer = reader.tokenizer
         assert tokenizer is not None
         em = overlap = 0.0

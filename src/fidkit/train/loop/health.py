@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from fidkit.train.recipe import HealthSpec
 
 RECENT = 9
@@ -45,7 +47,7 @@ class Health:
         if not math.isfinite(norm):
             return f"the norm of the gradient is {norm}"
         self._logs = [*self._logs, math.log(max(loss, TINY))][-(self.spec.window + RECENT) :]
-        limit, now = self._limit(), math.exp(_quantile(self._logs[-RECENT:], 0.5))
+        limit, now = self._limit(), math.exp(np.quantile(self._logs[-RECENT:], 0.5))
         if limit is None or now <= limit or self._lowest is None:
             return None
         return f"the loss has risen to {now:.3g} from {math.exp(self._lowest[0]):.3g}"
@@ -74,18 +76,10 @@ class Health:
         ordinary = self._logs[:-RECENT]
         if len(ordinary) < LEAST:
             return None
-        middle = _quantile(ordinary, 0.5)
-        spread = max(SPREAD, (_quantile(ordinary, UPPER) - middle) / DEVIATIONS)
+        middle = float(np.quantile(ordinary, 0.5))
+        spread = max(SPREAD, (float(np.quantile(ordinary, UPPER)) - middle) / DEVIATIONS)
         if self._lowest is None or middle < self._lowest[0]:
             self._lowest = (middle, spread)
         # Losses may get noisier without getting higher; but a slow rise is a spread as well.
         low, was = self._lowest
         return max(math.exp(low + self.spec.factor * min(max(spread, was), 2 * was)), math.exp(low) + MARGIN)
-
-
-def _quantile(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])

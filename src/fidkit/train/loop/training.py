@@ -21,7 +21,7 @@ from fidkit.convert.moments import Moments, save_moments
 from fidkit.errors import CheckpointError, FidkitError
 from fidkit.tokens import Tokenizer
 from fidkit.train.data.examples import Example
-from fidkit.train.data.stream import Stream, load_passages, load_sources
+from fidkit.train.data.stream import Stream, load_tasks
 from fidkit.train.distributed.group import Group
 from fidkit.train.distributed.parallel import Losses, Replicated, lay_out, whole_reader, whole_weights
 from fidkit.train.loop.board import Board
@@ -38,6 +38,7 @@ from fidkit.train.loop.state import AUXILIARY, put_together, take_apart
 from fidkit.train.losses.auxiliary import Auxiliary
 from fidkit.train.losses.objectives import SUMMED, Objectives, weighted
 from fidkit.train.optimisers.make import make_optimiser
+from fidkit.train.passages import PassageTable, open_passages
 from fidkit.train.recipe import Recipe, StageSpec
 
 logger = logging.getLogger(__name__)
@@ -77,10 +78,10 @@ class Trainer:
         self.auxiliary = Auxiliary(self.reader).to(self.device)
         self.objectives = Objectives(recipe, self.reader, self.auxiliary)
         torch.manual_seed(recipe.seed + self.group.rank)  # dropout; the same weights, other masks
-        passages = load_passages(recipe)
-        sources = load_sources(recipe, passages, self.tokenizer, self._say)
-        self.stream = Stream(recipe, sources, self.tokenizer)
-        self.development = Development(recipe, passages)
+        table = self._open_passages()
+        tasks = load_tasks(recipe, table, self.tokenizer, self._say, self.group)
+        self.stream = Stream(recipe, tasks, self.tokenizer)
+        self.development = Development(recipe, table, self._say)
         self.losses = Losses(self.objectives)
         self.layout = lay_out(recipe, self.group, self.losses)
         recompute(self.reader, recipe.checkpointing)
@@ -103,6 +104,10 @@ class Trainer:
                 "the reader to start from has no tokenizer.json; add the one it was trained with"
             )
         return self.reader.tokenizer
+
+    def _open_passages(self) -> PassageTable:
+        entries = [self.recipe.path(entry) for entry in self.recipe.passages]
+        return PassageTable(open_passages(entries, self.group, self._say))
 
     # Running
 
