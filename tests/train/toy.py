@@ -5,7 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from fidkit.passages import Corpus
+from fidkit.train.passages import PassageTable, open_passages
 from fidkit.train.recipe import Recipe, load_recipe
+from fidkit.types import Passage
 
 # Title, text, question, answers.
 FACTS = [
@@ -131,3 +134,14 @@ def world(folder: Path, *changes: str) -> Recipe:
     """A recipe over a world of its own in `folder`."""
     folder.mkdir(exist_ok=True)
     return load_recipe(write_world(folder), [f"data={folder}", f"output={folder / 'run'}", *changes])
+
+
+def table_of(recipe: Recipe) -> PassageTable:
+    """The passages of a recipe."""
+    return PassageTable(open_passages([recipe.path(entry) for entry in recipe.passages]))
+
+
+def table_with(folder: Path, passages: Iterable[Passage]) -> PassageTable:
+    """A table of these passages, built into a corpus in `folder`."""
+    rows = [{"id": p.id, "title": p.title, "text": p.text} for p in passages]
+    return PassageTable(Corpus.build(write_rows(folder / "table.jsonl", rows), folder / "table.corpus"))

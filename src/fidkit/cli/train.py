@@ -103,7 +103,8 @@ def _restart(row: dict[str, Any]) -> str:
 
 
 def _change(row: dict[str, Any]) -> str:
-    return "now " + ", ".join(f"{key} = {now} (was {was})" for key, (was, now) in row["keys"].items())
+    changed = ", ".join(f"{key} = {now} (was {was})" for key, (was, now) in row["keys"].items())
+    return "; ".join([f"now {changed}", *row.get("unlike", ())])
 
 
 def _moments(row: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fidkit.errors import DataError, UsageError
+from fidkit.passages import Corpus
 from fidkit.train.data import documents
 from fidkit.train.data.documents import Documents, LocalDocuments, StreamedDocuments, open_documents
 from train.toy import world, write_rows
@@ -16,14 +17,14 @@ TEXTS = [f"text {number}" for number in range(11)]
 
 
 def opened(folder: Path, **settings: Any) -> Documents:
-    """The documents of a source `text` with these settings, of a recipe in `folder`."""
+    """The documents of a task `text` with these settings, of a recipe in `folder`."""
     values = ", ".join(f"{key} = {value!r}" for key, value in settings.items())
     recipe = world(folder, f"tasks.text={{ kind = 'span-corruption', {values} }}")
     return open_documents(recipe, recipe.tasks["text"])
 
 
 def local(_folder: Path) -> Documents:
-    return LocalDocuments([text.encode() for text in TEXTS], seed=3)
+    return LocalDocuments(TEXTS, seed=3)
 
 
 def streamed(folder: Path) -> Documents:
@@ -108,3 +109,39 @@ def test_without_the_library_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UsageError, match=r"pip install 'fidkit\[datasets\]'"):
         opened(tmp_path, dataset="json", files=["a.jsonl"])
+
+
+# What folders hold
+
+
+def test_a_built_corpus_gives_its_passages(tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", [{"text": text} for text in TEXTS])
+    Corpus.build(rows, tmp_path / "built").close()
+    from_corpus, from_file = opened(tmp_path, files=["built"]), opened(tmp_path, files=["rows.jsonl"])
+    drawn = [from_corpus.next() for _ in TEXTS]
+    assert sorted(drawn) == sorted(TEXTS)
+    assert [from_file.next() for _ in TEXTS] == drawn
+
+
+def test_rows_come_in_the_order_that_they_had_in_memory(tmp_path: Path) -> None:
+    """What a seed draws stays: the order of the files, then of their lines."""
+    (tmp_path / "rows").mkdir()
+    write_rows(tmp_path / "rows" / "b.jsonl", [{"text": text} for text in TEXTS[6:]])
+    write_rows(tmp_path / "rows" / "a.jsonl", [{"text": text} for text in TEXTS[:6]])
+    found, held = opened(tmp_path, files=["rows"]), LocalDocuments(TEXTS, seed=3)
+    assert [found.next() for _ in range(30)] == [held.next() for _ in range(30)]
+
+
+def test_a_document_of_a_folder_that_is_no_text_is_left_out_and_said(tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "good.txt").write_text("A text.")
+    (folder / "bad.txt").write_bytes(b"caf\xe9")
+    notes: list[str] = []
+    recipe = world(tmp_path, "tasks.text={ kind = 'span-corruption', files = ['texts'] }")
+    found = open_documents(recipe, recipe.tasks["text"], notes.append)
+    assert {found.next() for _ in range(3)} == {"A text."}
+    [note] = notes
+    assert note.startswith(
+        f"1 of 2 documents left out, the first: {folder / 'bad.txt'}: expected text in UTF-8"
+    )

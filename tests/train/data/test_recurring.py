@@ -11,11 +11,11 @@ from fidkit.tokens import Tokenizer
 from fidkit.train.data import recurring
 from fidkit.train.data.cloze import MASK
 from fidkit.train.data.recurring import RecurringTask, mask, salient_spans
-from fidkit.train.data.stream import load_passages, load_tasks
+from fidkit.train.data.stream import load_tasks
 from fidkit.train.loop.training import Trainer
 from fidkit.train.recipe import StageSpec
 from fidkit.types import Passage
-from train.toy import world, write_rows
+from train.toy import table_of, world, write_rows
 
 TEXTS = [
     (
@@ -122,7 +122,7 @@ def test_held_out_pages_are_neither_asked_about_nor_read(tmp_path: Path) -> None
         recipe = recurring_world(tmp_path, f"held_out=[{held_out}]")
         write_rows(tmp_path / "held.jsonl", [{"question": "?", "answers": ["x"], "positive_ids": ["p2"]}])
         tokenizer = Tokenizer.bundled(named("tiny-fid"))
-        task = load_tasks(recipe, load_passages(recipe), tokenizer)["recurring"]
+        task = load_tasks(recipe, table_of(recipe), tokenizer)["recurring"]
         examples = [task.draw(n, random.Random(n), stage(5)) for n in range(60)]
         read = {p.id for one in examples for p in one.passages}
         return read, any("museum" in one.question or "built it" in one.question for one in examples)

@@ -16,12 +16,12 @@ from fidkit.train.data import span_corruption
 from fidkit.train.data.documents import LocalDocuments
 from fidkit.train.data.examples import Example
 from fidkit.train.data.span_corruption import Sizes, SpanCorruptionTask, corrupt, sentinels_of
-from fidkit.train.data.stream import POOL, Stream, load_passages, load_tasks
+from fidkit.train.data.stream import POOL, Stream, load_tasks
 from fidkit.train.loop.training import Trainer
 from fidkit.train.recipe import Recipe, StageSpec, TaskSpec
 from oracles import quick
 from train.loop.test_training import Killed, assert_same_run, killed_after
-from train.toy import FACTS, world, write_rows
+from train.toy import FACTS, table_of, world, write_rows
 
 STAGE = StageSpec(steps=1, mix={"text": 1.0})
 SENTINELS = list(range(3, 103))
@@ -100,7 +100,7 @@ def test_rates_are_those_asked_for() -> None:
 def test_the_sentinels_are_the_vocabularys(tokenizer: Tokenizer) -> None:
     assert sentinels_of(tokenizer) == SENTINELS
     with pytest.raises(ConfigError, match="have 114 spans taken out, but the vocabulary has 100 sentinels"):
-        SpanCorruptionTask(LocalDocuments([b"x"], 0), tokenizer, spec(input_tokens=2048))
+        SpanCorruptionTask(LocalDocuments(["x"], 0), tokenizer, spec(input_tokens=2048))
 
 
 # The task
@@ -110,7 +110,7 @@ TEXTS = [f"{text} {title} is what this was about." for title, text, *_ in FACTS]
 
 
 def task_of(tokenizer: Tokenizer, **settings: Any) -> SpanCorruptionTask:
-    documents = LocalDocuments([text.encode() for text in TEXTS], seed=1)
+    documents = LocalDocuments(TEXTS, seed=1)
     return SpanCorruptionTask(documents, tokenizer, spec(input_tokens=24, **settings))
 
 
@@ -122,7 +122,7 @@ def test_documents_are_joined_and_cut_without_losing_a_token(tokenizer: Tokenize
     drawn = draws(task_of(tokenizer), 0, 40)
     assert {(len(e.passages[0]), len(e.target)) for e in drawn} == {(24, 6)}
     joined = [token for example in drawn for token in restored(example)]
-    documents = LocalDocuments([text.encode() for text in TEXTS], seed=1)
+    documents = LocalDocuments(TEXTS, seed=1)
     expected = [token for _ in range(5 * len(TEXTS)) for token in tokenizer.encode(documents.next())]
     assert len(expected) > len(joined)
     assert joined == expected[: len(joined)]
@@ -144,10 +144,10 @@ def test_a_restored_task_goes_on_in_the_middle_of_a_document(tokenizer: Tokenize
 def test_documents_without_a_token_are_passed_over_but_not_for_ever(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    some = LocalDocuments([b" ", *(text.encode() for text in TEXTS), b"\n"], seed=0)
+    some = LocalDocuments([" ", *TEXTS, "\n"], seed=0)
     assert draws(SpanCorruptionTask(some, tokenizer, spec(input_tokens=24)), 0, 30)
     monkeypatch.setattr(span_corruption, "EMPTY_IN_A_ROW", 20)
-    none = SpanCorruptionTask(LocalDocuments([b" "], seed=0), tokenizer, spec())
+    none = SpanCorruptionTask(LocalDocuments([" "], seed=0), tokenizer, spec())
     with pytest.raises(DataError, match="20 documents in a row have no text"):
         draws(none, 0, 1)
 
@@ -171,7 +171,7 @@ def test_a_stream_with_text_and_questions_is_exact_at_every_resume(
     recipe = text_world(tmp_path)
 
     def stream() -> Stream:
-        return Stream(recipe, load_tasks(recipe, load_passages(recipe), tokenizer), tokenizer)
+        return Stream(recipe, load_tasks(recipe, table_of(recipe), tokenizer), tokenizer)
 
     whole, states, batches = stream(), [], []
     for _ in range(2 * POOL + 3):
@@ -223,7 +223,7 @@ def test_files_that_cannot_be_read_are_named(
 
     def load() -> None:
         recipe = text_world(tmp_path, f"tasks.text.files={files}")
-        load_tasks(recipe, load_passages(recipe), tokenizer)
+        load_tasks(recipe, table_of(recipe), tokenizer)
 
     with pytest.raises(error, match=said):
         load()

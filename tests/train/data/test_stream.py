@@ -10,10 +10,10 @@ from fidkit.errors import DataError
 from fidkit.preset import named
 from fidkit.tokens import Tokenizer
 from fidkit.train.data.examples import Drawn, Example, encode
-from fidkit.train.data.stream import POOL, Stream, load_passages, load_tasks
+from fidkit.train.data.stream import POOL, Stream, load_tasks
 from fidkit.train.recipe import Recipe, StageSpec
 from fidkit.types import Passage
-from train.toy import FACTS, IDS, world, write_rows
+from train.toy import FACTS, IDS, table_of, world, write_rows
 
 READER: ReaderConfig = named("tiny-fid")
 PASSAGES = [Passage(i, title, text) for i, (title, text, *_) in zip(IDS, FACTS, strict=True)]
@@ -33,7 +33,7 @@ def stage(**settings) -> StageSpec:
 
 
 def stream_of(recipe: Recipe, tokenizer: Tokenizer) -> Stream:
-    return Stream(recipe, load_tasks(recipe, load_passages(recipe), tokenizer), tokenizer)
+    return Stream(recipe, load_tasks(recipe, table_of(recipe), tokenizer), tokenizer)
 
 
 # Crosses the border between the stages in the middle of a pool, and comes back.
@@ -128,7 +128,7 @@ def test_held_out_pages_never_appear_in_clozes(tmp_path: Path, tokenizer: Tokeni
     # A page has many passages; all of them are held out.
     rows = [{"id": p.id, "title": p.title, "text": p.text} for p in PASSAGES]
     write_rows(tmp_path / "passages.jsonl", [*rows, {**rows[0], "id": "p0b"}])
-    task = load_tasks(recipe, load_passages(recipe), tokenizer)["cloze"]
+    task = load_tasks(recipe, table_of(recipe), tokenizer)["cloze"]
     drawn = [task.draw(n, random.Random(n), stage(passages=3)) for n in range(100)]
     seen = {passage.id for one in drawn for passage in one.passages}
     assert seen == set(IDS) - {"p0", "p4"}
@@ -137,4 +137,4 @@ def test_held_out_pages_never_appear_in_clozes(tmp_path: Path, tokenizer: Tokeni
 def test_empty_tasks_are_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
     recipe = world(tmp_path, "tasks.facts.where={ kind = ['other'] }")
     with pytest.raises(DataError, match="no questions left"):
-        load_tasks(recipe, load_passages(recipe), tokenizer)
+        load_tasks(recipe, table_of(recipe), tokenizer)

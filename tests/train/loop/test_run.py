@@ -7,7 +7,7 @@ import pytest
 
 from fidkit.errors import ConfigError
 from fidkit.train.distributed.group import Group
-from fidkit.train.loop.run import Run, differences
+from fidkit.train.loop.run import RunDirectory, differences
 from fidkit.train.loop.training import Trainer
 from train.toy import world
 
@@ -15,10 +15,10 @@ SHORT = "stages=[{ steps = 2, questions = 2, mix = { facts = 1.0 } }]"
 
 
 def test_keys_that_change_what_is_learnt_are_named(tmp_path: Path) -> None:
-    Run(world(tmp_path), Group())
+    RunDirectory(world(tmp_path), Group())
     changes = ["optimiser.rate=0.5", "stages.1.questions=3", "log_every=7", "tasks.facts.verbatim=true"]
     with pytest.raises(ConfigError) as error:
-        Run(world(tmp_path, *changes), Group())
+        RunDirectory(world(tmp_path, *changes), Group())
     text = str(error.value)
     assert "optimiser.rate was 0.001, now 0.5" in text
     assert "stages.1.questions was 2, now 3" in text
@@ -28,9 +28,9 @@ def test_keys_that_change_what_is_learnt_are_named(tmp_path: Path) -> None:
 
 
 def test_many_changes_are_counted(tmp_path: Path) -> None:
-    Run(world(tmp_path), Group())
+    RunDirectory(world(tmp_path), Group())
     with pytest.raises(ConfigError, match=r"; and \d+ more\);"):
-        Run(world(tmp_path, SHORT, "seed=9"), Group())
+        RunDirectory(world(tmp_path, SHORT, "seed=9"), Group())
 
 
 def test_keys_that_change_nothing_learnt_may_differ_and_the_log_says_so(tmp_path: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fidkit import checkpoint
 from fidkit.errors import ConfigError, FidkitError
 from fidkit.train.distributed.group import Group
+from fidkit.train.longer import goes_on, stage_steps, unlike
 from fidkit.train.recipe import Recipe, load_resolved
 
 FREE = (
@@ -26,6 +28,8 @@ FREE = (
     "health",
 )
 """Keys that may change when a run goes on: they say how, where or how often, not what is learnt."""
+STEPS = re.compile(r"stages\.\d+\.steps")
+"""Keys that may change where no step that was done would have been another."""
 SHOWN = 5
 
 README = """\
@@ -35,7 +39,8 @@ recipe.json   what the run does: the recipe with every key and --set change in i
 log.jsonl     a row a report, by `kind`: `train` (means since the row before; `loss` in nats a token, `rate`,
               `norm` of the gradient, `seconds` of training so far, `left_s` still to go, `peak_share` of the
               hardware's peak), `evaluation` (EM and F1 in percent), `restart` (the loss diverged: why, and
-              which step the run went back to), `change` (keys that differ since the run went on)
+              which step the run went back to), `change` (keys that differ since the run went on; `unlike`: what a
+              run planned so would have done otherwise)
 last/         the reader as it was saved last: config.json, model.safetensors, tokenizer.json
 last/training what going on needs: state.pt (step, data, random numbers), optimiser/ (its state, the
               auxiliary heads), readable by any number of processes. A reader works without it.
@@ -52,7 +57,7 @@ Go on only with runs that you trust; a reader alone holds no code.
 """
 
 
-class Run:
+class RunDirectory:
     """`README.txt`, `recipe.json` (the resolved recipe), `log.jsonl` (a row a report), and readers.
 
     In a group of processes the leader writes, all may read.
@@ -60,37 +65,49 @@ class Run:
     Args:
         recipe: says where; claims the directory.
         group: of processes.
+        done: steps that the run has saved; asked for only where the recipe's steps differ.
 
     Attributes:
         changed: keys that differ from when the run began: name to the values before and now.
+        unlike: how the steps done differ from those of a run that was planned as the recipe is now.
 
     Raises:
         ConfigError: the directory belongs to another recipe; lists the keys that differ.
         FidkitError: it can't be written.
     """
 
-    def __init__(self, recipe: Recipe, group: Group) -> None:
+    def __init__(self, recipe: Recipe, group: Group, done: Callable[[], int] = lambda: 0) -> None:
         self.path, self.group = Path(recipe.output), group
         self.best = self.path / "best"
         self._log = self.path / "log.jsonl"
-        self.changed = self._compare(recipe)
+        self.unlike: list[str] = []
+        self.changed = self._compare(recipe, done)
         group.wait()  # all have compared before one writes
         if group.leads:
             self._claim(recipe)
 
-    def _compare(self, recipe: Recipe) -> dict[str, tuple[Any, Any]]:
+    def _compare(self, recipe: Recipe, done: Callable[[], int]) -> dict[str, tuple[Any, Any]]:
         path = self.path / "recipe.json"
         if not path.exists():
             return {}
         kept = load_resolved(path)
         changed = {} if kept is None else differences(kept, recipe)
-        wrong = {key: values for key, values in changed.items() if not _is_free(key)}
+        replanned = kept is not None and stage_steps(kept) != stage_steps(recipe)
+        if kept is not None and replanned and goes_on(kept, recipe, steps := done()):
+            self.unlike = unlike(kept, recipe, steps)
+            replanned = False
+        wrong = {
+            key: values
+            for key, values in changed.items()
+            if not _is_free(key) and (replanned or not STEPS.fullmatch(key))
+        }
         if kept is None or wrong:
             what = "; ".join(f"{key} was {a}, now {b}" for key, (a, b) in list(wrong.items())[:SHOWN])
             more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
             raise ConfigError(
                 f"{self.path} holds a run of another recipe ({what or f'{path.name} is unreadable'}{more}); "
                 "take the change back, choose another output, or delete it to start over"
+                + (f"; of its stages, only what comes after step {steps:,} may change" if replanned else "")
             )
         return changed
 

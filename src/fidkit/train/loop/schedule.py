@@ -1,10 +1,15 @@
-"""Learning rate over a run."""
+"""What changes over a run: the learning rate, and the weight of auxiliary losses."""
 
 from __future__ import annotations
 
 import math
 
 from fidkit.train.recipe import OptimiserSpec
+
+TAIL = 0.1
+"""Auxiliary losses fade over this last fraction of a run, ..."""
+TAIL_WEIGHT = 0.3
+"""... to this share of their weight: by then the reader should serve the answer alone."""
 
 
 def rate(step: int, steps: int, spec: OptimiserSpec) -> float:
@@ -27,3 +32,8 @@ def rate(step: int, steps: int, spec: OptimiserSpec) -> float:
         return spec.rate * warm
     left = (1 - done) / (1 - spec.decay_from)
     return spec.rate * warm * (spec.final + (1 - spec.final) * left)
+
+
+def fade(step: int, steps: int) -> float:
+    """What auxiliary losses of step 0 .. steps - 1 are multiplied by."""
+    return TAIL_WEIGHT if step >= (1 - TAIL) * steps else 1.0

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,8 +31,8 @@ from fidkit.train.loop.development import Development
 from fidkit.train.loop.health import Health
 from fidkit.train.loop.meter import Meter, count
 from fidkit.train.loop.moments import carry, moments_of
-from fidkit.train.loop.run import Run
-from fidkit.train.loop.schedule import rate
+from fidkit.train.loop.run import RunDirectory
+from fidkit.train.loop.schedule import fade, rate
 from fidkit.train.loop.stacks import compile_layers, recompute
 from fidkit.train.loop.start import make_reader, slow_precision
 from fidkit.train.loop.state import AUXILIARY, put_together, take_apart
@@ -43,10 +44,6 @@ from fidkit.train.recipe import Recipe, StageSpec
 
 logger = logging.getLogger(__name__)
 Report = Callable[[dict[str, Any]], None]
-TAIL = 0.1
-"""Auxiliary losses fade over this last fraction of a run, ..."""
-TAIL_WEIGHT = 0.3
-"""... to this share of their weight: by then the reader should serve the answer alone."""
 
 
 class DivergedError(Exception):
@@ -91,10 +88,10 @@ class Trainer:
         self.health, self.restarts = Health(recipe.health), 0
         self.step, self.seconds, self.cpu_seconds, self.best = 0, 0.0, 0.0, -1.0
         # Last: a recipe that can't be loaded claims no directory.
-        self.directory = Run(recipe, self.group)
-        self.board = Board(self.directory.path) if recipe.tensorboard and self.group.leads else None
         keep = recipe.health.restarts > 0
-        self.checkpoints = Checkpoints(self.directory.path, self.group, keep=keep)
+        self.checkpoints = Checkpoints(Path(recipe.output), self.group, keep=keep)
+        self.directory = RunDirectory(recipe, self.group, self._saved_steps)
+        self.board = Board(self.directory.path) if recipe.tensorboard and self.group.leads else None
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -108,6 +105,10 @@ class Trainer:
     def _open_passages(self) -> PassageTable:
         entries = [self.recipe.path(entry) for entry in self.recipe.passages]
         return PassageTable(open_passages(entries, self.group, self._say))
+
+    def _saved_steps(self) -> int:
+        record = self.checkpoints.record()
+        return 0 if record is None else int(record["step"])
 
     # Running
 
@@ -135,7 +136,9 @@ class Trainer:
         if self.board:
             self.board.begin(self.step)
         if self.directory.changed:
-            self.log("change", keys={key: list(values) for key, values in self.directory.changed.items()})
+            keys = {key: list(values) for key, values in self.directory.changed.items()}
+            unlike = {"unlike": self.directory.unlike} if self.directory.unlike else {}
+            self.log("change", keys=keys, **unlike)
         if not resumed:
             self._carry_moments()
             if self.recipe.health.restarts:
@@ -182,7 +185,7 @@ class Trainer:
                 name: value * (weight / targets if name in SUMMED else counted)
                 for name, value in losses.items()
             }
-            weighted(shares, stage, self._fade()).backward()
+            weighted(shares, stage, fade(self.step, self.recipe.steps)).backward()
             for name, value in shares.items():
                 name = "loss" if name == "answer" else name
                 sums[name] = sums.get(name, 0.0) + float(value.detach())
@@ -211,7 +214,10 @@ class Trainer:
         if problem is not None:
             raise DivergedError(problem)
         self.step += 1
-        if self.step < self.recipe.steps and self._stage()[0] != self._stage_of(self.step - 1)[0]:
+        self._begin_stage()
+
+    def _begin_stage(self) -> None:
+        if 0 < self.step < self.recipe.steps and self._stage()[0] != self._stage_of(self.step - 1)[0]:
             self.health.new_stage()
 
     def rate(self, step: int) -> float:
@@ -228,9 +234,6 @@ class Trainer:
                 return number, stage
             step -= stage.steps
         raise AssertionError("the run is over")
-
-    def _fade(self) -> float:
-        return TAIL_WEIGHT if self.step >= (1 - TAIL) * self.recipe.steps else 1.0
 
     # Watching
 
@@ -314,6 +317,7 @@ class Trainer:
         self.restarts, self.best = record["restarts"], record["best"]
         self.seconds, self.cpu_seconds = record["seconds"], record["cpu_seconds"]
         self.directory.rewind_log(record["rows"])
+        self._begin_stage()  # a run that had ended at the end of a stage may have another one now
         return True
 
     def _load(self, record: dict[str, Any]) -> None:
