@@ -78,3 +78,28 @@ def test_without_a_corpus_the_file_must_bring_passages() -> None:
     assert [len(passages) for _, passages in own] == [3]
     with pytest.raises(DataError, match="give --corpus"):
         list(passages_for(QUESTIONS[:1], "retrieved", 9, search=no_corpus, get=no_corpus))
+
+
+def test_a_question_without_passages_among_others_is_named() -> None:
+    own = Question("a", "who?", ("x",), passages=(Passage("1", "", "x"),))
+    bare = Question("b", "where?", ("y",))
+    with pytest.raises(DataError, match=r"1 of 2 questions bring no passages .* first 'b' \('where\?'\)"):
+        list(passages_for([own, bare], "retrieved", 9, search=no_corpus, get=no_corpus))
+    # Before anything is read, which may take an hour.
+    with pytest.raises(DataError, match="1 of 2"):
+        next(passages_for([own, bare], "retrieved", 9, search=no_corpus, get=no_corpus))
+
+
+def test_equal_passages_of_a_question_are_one() -> None:
+    first, again, other = Passage("1", "T", "x"), Passage("2", "T", "x"), Passage("3", "", "x")
+    asked = Question("a", "who?", ("x",), passages=(first, again, first, other))
+    [(_, read)] = passages_for([asked], "retrieved", 2, search=no_corpus, get=no_corpus)
+    assert read == [first, other]
+
+
+def test_gold_passages_may_be_the_questions_own() -> None:
+    asked = Question(
+        "a", "who?", ("x",), passages=(Passage("1", "", "z"), Passage("2", "", "x")), positive_ids=("2",)
+    )
+    [(_, read)] = passages_for([asked], "gold", 1, search=no_corpus, get=no_corpus)
+    assert [p.id for p in read] == ["2"]

@@ -1,14 +1,16 @@
 """The report over answered questions, and its predictions file."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fidkit import Answer, FidkitError, Passage
+from fidkit import Answer, Evidence, FidkitError, Passage
 from fidkit.errors import DataError
 from fidkit.evaluate import Result, evaluate
+from fidkit.evaluate.evaluate import scored
 from fidkit.questions import Question
 
 PASSAGES = (Passage("1", "Norway", "a country"), Passage("2", "Oslo", "a capital"))
@@ -68,3 +70,20 @@ def test_nothing_to_judge_is_an_error(tmp_path: Path) -> None:
         evaluate([Result(Question("q", "?"), (), Answer("x", 0.0))])
     with pytest.raises(FidkitError, match="can't write predictions"):
         evaluate([RIGHT], predictions=tmp_path / "no" / "such" / "folder.jsonl")
+
+
+def test_recall_looks_at_different_passages() -> None:
+    """The field counts ranks of passages; a text that comes again finds nothing new and takes no place."""
+    twice = (PASSAGES[0], Passage("1b", "Norway", "a country"), PASSAGES[0], PASSAGES[1])
+    report = evaluate([Result(RIGHT.question, twice, RIGHT.answer)], cutoffs=(1, 2, 3, 4))
+    assert report.recall == {1: 0, 2: 100}
+
+
+def test_a_passage_that_comes_twice_has_one_score_with_all_its_shares() -> None:
+    [first, second] = PASSAGES
+    again = Passage("1b", first.title, first.text)
+    shares = [(first, 0.2), (again, 0.3), (second, 0.1), (second, 0.4)]
+    answer = Answer("oslo", -0.1, tuple(Evidence(passage, share) for passage, share in shares))
+    rows = scored(RIGHT.question, (first, again, second, second), answer)["ctxs"]
+    assert [row["id"] for row in rows] == ["1", "2"]
+    assert [math.exp(row["score"]) for row in rows] == pytest.approx([0.5, 0.5])

@@ -128,3 +128,42 @@ def test_unreadable_files_are_data_errors(tmp_path: Path) -> None:
     for name in ("cut.jsonl.gz", "plain.jsonl.gz", "latin.jsonl", "absent.jsonl"):
         with pytest.raises(FidkitError, match=name):
             list(read_questions(tmp_path / name))
+
+
+def test_blank_answers_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text(
+        '{"question": "?", "answers": ["", " ", "x"], "target": ""}\n{"question": "?", "answers": [""]}\n'
+    )
+    some, none = read_questions(path)
+    assert (some.answers, some.target) == (("x",), None)
+    assert none.answers == ()
+
+
+HALVES = [
+    '{"question": "\\ud800", "answers": ["x"]}',
+    '{"question": "?", "answers": ["\\udfff"]}',
+    '{"question": "?", "target": "\\ud800"}',
+    '{"id": "\\ud800", "question": "?"}',
+    '{"question": "?", "positive_ids": ["\\ud800"]}',
+    '{"question": "?", "ctxs": [{"text": "\\ud800"}]}',
+    '{"question": "?", "ctxs": [{"text": "x", "title": "\\ud800"}]}',
+    '{"Question": "\\ud800", "QuestionId": "1", "Answer": {"Value": "x"}}',
+]
+
+
+@pytest.mark.parametrize("row", [*HALVES, '{"question": "?", "ctxs": ' + "[" * 100_000, "[" * 100_000])
+def test_half_characters_and_deep_nesting_are_named(tmp_path: Path, row: str) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"question": "?"}\n' + row + "\n")
+    with pytest.raises(DataError, match=r"q\.jsonl:2: expected (whole|a JSON record, but it is nest)"):
+        list(read_questions(path))
+    path.write_text("[" + row + "]\n")
+    with pytest.raises(DataError, match=r"q\.jsonl: "):
+        list(read_questions(path))
+
+
+def test_half_characters_in_keys_that_nobody_reads_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"question": "?", "note": "\\ud800"}\n{"question": "\\ud83d\\ude00"}\n')
+    assert [question.question for question in read_questions(path)] == ["?", "😀"]

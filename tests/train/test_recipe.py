@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fidkit.errors import ConfigError
-from fidkit.train.recipe import Recipe, load_recipe
-from train.toy import RECIPE, write_world
+from fidkit.train.recipe import Recipe, load_recipe, load_resolved
+from train.toy import RECIPE, world, write_world
 
 
 @pytest.fixture
@@ -86,3 +86,42 @@ def test_keys_without_a_default_are_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "short.toml"
     path.write_text(RECIPE.replace('output = "run"', ""))
     assert "output: Field required" in refusal(path)
+
+
+@pytest.mark.parametrize("mix", ["{}", "{ cloze = 0.0 }", "{ cloze = -1.0, facts = 2.0 }", "{ cloze = inf }"])
+def test_a_mix_that_nothing_can_be_drawn_by_is_refused(tmp_path: Path, mix: str) -> None:
+    with pytest.raises(ConfigError, match=r"stages.0: mix is \{.*expected a task with a weight above 0"):
+        world(tmp_path, f"stages.0.mix={mix}")
+
+
+def test_deep_nesting_is_refused(tmp_path: Path) -> None:
+    deep = "[" * 100_000
+    with pytest.raises(ConfigError, match=r"--set seed=.*nested too deeply") as error:
+        world(tmp_path, f"seed={deep}")
+    assert len(str(error.value)) < 300
+    path = tmp_path / "deep.toml"
+    path.write_text(f"output = {deep}")
+    with pytest.raises(ConfigError, match=r"deep\.toml: expected a recipe in TOML"):
+        load_recipe(path)
+    path.write_text(deep)
+    assert load_resolved(path) is None
+
+
+def test_tasks_may_still_be_called_sources(tmp_path: Path) -> None:
+    """Their name in recipes, --set and `recipe.json` of the first versions."""
+    path = write_world(tmp_path)
+    new = load_recipe(path)
+    path.write_text(path.read_text().replace("[tasks.", "[sources."))
+    notes: list[str] = []
+    assert load_recipe(path, say=notes.append) == new
+    [note] = notes
+    assert "'sources' is called 'tasks' now" in note
+    changed = load_recipe(path, ["sources.facts.verbatim=true"])
+    assert changed == load_recipe(path, ["tasks.facts.verbatim=true"])
+    assert changed.tasks["facts"].verbatim
+    kept = tmp_path / "recipe.json"
+    kept.write_text(new.model_dump_json().replace('"tasks":', '"sources":'))
+    assert load_resolved(kept) == new
+    path.write_text(path.read_text() + "[tasks.more]\nkind = 'cloze'\n")
+    with pytest.raises(ConfigError, match="has both 'tasks' and 'sources'"):
+        load_recipe(path)

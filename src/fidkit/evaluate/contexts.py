@@ -23,7 +23,8 @@ def passages_for(
     """Each question with what it is to read.
 
     With `gold` and `foreign-gold`, questions without a known passage are left out. Another question is the
-    one half a file away: neighbours often share an article.
+    one half a file away: neighbours often share an article. Equal passages of a question are one, so that n
+    passages are n different texts.
 
     Args:
         questions: in the order of the file.
@@ -33,10 +34,13 @@ def passages_for(
         get: passages by id.
 
     Raises:
-        DataError: one question alone has no other to take passages from.
+        DataError: one question alone has no other to take passages from, or a question brings no passages
+            and there is no corpus to search in.
     """
     if kind in ("gold", "foreign-gold"):
         questions = [question for question in questions if question.positive_ids]
+    if kind in ("retrieved", "foreign") and search is no_corpus:
+        _require_passages(questions)
     shift = len(questions) // 2 if kind in ("foreign", "foreign-gold") else 0
     if kind in ("foreign", "foreign-gold") and not shift:
         raise DataError(
@@ -47,9 +51,36 @@ def passages_for(
         if kind == "none":
             yield question, []
         elif kind in ("gold", "foreign-gold"):
-            yield question, list(get(other.positive_ids[:1]))
+            yield question, _gold(other, get)
         else:
-            yield question, list(other.passages[:n] or search(other.question, n))
+            yield question, list(distinct(other.passages)[:n] or search(other.question, n))
+
+
+def _gold(question: Question, get: Get) -> list[Passage]:
+    """One passage that is known to hold the answer; without a corpus, of those that the question brings."""
+    own = [p for p in question.passages if p.id == question.positive_ids[0]]
+    return own[:1] if own and get is no_corpus else list(get(question.positive_ids[:1]))
+
+
+def distinct(passages: Sequence[Passage]) -> list[Passage]:
+    """Passages in their order, each title and text once."""
+    first: dict[tuple[str, str], Passage] = {}
+    for passage in passages:
+        first.setdefault((passage.title, passage.text), passage)
+    return list(first.values())
+
+
+def _require_passages(questions: Sequence[Question]) -> None:
+    lacking = [question for question in questions if not question.passages]
+    if not lacking:
+        return
+    if len(lacking) == len(questions):
+        no_corpus()
+    raise DataError(
+        f"{len(lacking):,} of {len(questions):,} questions bring no passages of their own (`ctxs`), first "
+        f"{lacking[0].id!r} ({lacking[0].question[:60]!r}), while the others do; give --corpus to search in "
+        "for these, or leave them out"
+    )
 
 
 def no_corpus(*_: Any) -> Sequence[Passage]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from fidkit.errors import DataError, FidkitError
+from fidkit.evaluate.contexts import distinct
 from fidkit.evaluate.metrics import exact_match, f1, recall_at
 from fidkit.questions.files import Question
 from fidkit.types import Answer, Passage
@@ -64,8 +65,9 @@ def evaluate(
     """Judge results as they come.
 
     Each is written to `predictions` (JSONL) at once, so an interrupted run keeps what it has, and so is what
-    the reader made of its passages to `scores` (see `scored`). Recall is reported for the cutoffs that some
-    question has passages enough for.
+    the reader made of its passages to `scores` (see `scored`). Recall at k looks at the first k different
+    passages of the ranked list, since a text that comes again can't add to what is found; it is reported for
+    the cutoffs that some question has passages enough for.
 
     Raises:
         DataError: no results, or a question without answers to judge by.
@@ -73,7 +75,7 @@ def evaluate(
     """
     start = time.perf_counter()
     n, deepest, em_sum, f1_sum, found = 0, 0, 0, 0.0, Counter[int]()
-    with _rows(predictions, "predictions") as file, _rows(scores, "scores") as scored_file:
+    with _lines_to(predictions, "predictions") as file, _lines_to(scores, "scores") as scored_file:
         for question, passages, answer in results:
             row = _row(question, passages, answer)
             if file is not None:
@@ -81,7 +83,7 @@ def evaluate(
             if scored_file is not None:
                 scored_file.write(json.dumps(scored(question, passages, answer), ensure_ascii=False) + "\n")
             n += 1
-            deepest = max(deepest, len(passages))
+            deepest = max(deepest, len(distinct(passages)))
             em_sum += row["em"]
             f1_sum += row["f1"]
             found.update(_hits(question, passages, cutoffs))
@@ -113,24 +115,32 @@ def scored(question: Question, passages: Sequence[Passage], answer: Answer) -> d
     """A question with what the reader made of its passages: a row of FiD's JSONL, to train a retriever on.
 
     The score of a passage is the logarithm of its share of the answer, so that the softmax over a question's
-    scores, which FiD's retriever learns (Izacard and Grave, arXiv 2012.04584), gives the shares back.
+    scores, which FiD's retriever learns (Izacard and Grave, arXiv 2012.04584), gives the shares back. Equal
+    passages are one row, with what all of them got.
     """
-    shares = {id(e.passage): e.score for e in answer.evidence}
+    shares: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for e in answer.evidence:
+        shares[e.passage.title, e.passage.text] += e.score
     ctxs = [
-        {"id": p.id, "title": p.title, "text": p.text, "score": math.log(max(shares[id(p)], SMALLEST_SHARE))}
-        for p in passages
+        {
+            "id": p.id,
+            "title": p.title,
+            "text": p.text,
+            "score": math.log(max(shares[p.title, p.text], SMALLEST_SHARE)),
+        }
+        for p in distinct(passages)
     ]
     asked = {"id": question.id, "question": question.question, "answers": list(question.answers)}
     return {**asked, **({"target": question.target} if question.target else {}), "ctxs": ctxs}
 
 
 def _hits(question: Question, passages: Sequence[Passage], cutoffs: Sequence[int]) -> list[int]:
-    texts = (f"{passage.title} {passage.text}" for passage in passages)
+    texts = (f"{passage.title} {passage.text}" for passage in distinct(passages))
     return [k for k, hit in recall_at(cutoffs, question.answers, texts).items() if hit]
 
 
 @contextmanager
-def _rows(path: Path | None, what: str) -> Iterator[TextIO | None]:
+def _lines_to(path: Path | None, what: str) -> Iterator[TextIO | None]:
     if path is None:
         yield None
         return

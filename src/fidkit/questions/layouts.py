@@ -19,7 +19,7 @@ Record = dict[str, Any]
 DESCRIPTION = re.compile(r'\(description (?:"((?:[^"\\]|\\.)*)"|([^()"]+))\)')
 
 
-class Layout(NamedTuple):
+class QuestionLayout(NamedTuple):
     """A way to write a question down.
 
     Attributes:
@@ -161,14 +161,16 @@ def _object(record: Record, key: str, where: str) -> Record:
 
 
 LAYOUTS = (
-    Layout("TriviaQA", ("Question", "QuestionId"), _trivia),
-    Layout("WebQuestions", ("utterance", "targetValue"), _web_questions),
-    Layout("FlashRAG", ("question", "golden_answers"), _flashrag),
-    Layout("DPR training", ("question", "positive_ctxs"), _dpr_training),
-    Layout("Atlas with passages", ("question", "passages"), _atlas, without=("ctxs",)),
-    Layout("NQ-open, or TriviaQA on the hub", ("question", "answer"), _trivia_hub, ("answers", "target")),
-    Layout("FiD, or DPR's retrieval output", ("question",), _fid),
-    Layout("Atlas", ("query",), _atlas),
-    Layout("KILT", ("input",), _kilt),
+    QuestionLayout("TriviaQA", ("Question", "QuestionId"), _trivia),
+    QuestionLayout("WebQuestions", ("utterance", "targetValue"), _web_questions),
+    QuestionLayout("FlashRAG", ("question", "golden_answers"), _flashrag),
+    QuestionLayout("DPR training", ("question", "positive_ctxs"), _dpr_training),
+    QuestionLayout("Atlas with passages", ("question", "passages"), _atlas, without=("ctxs",)),
+    QuestionLayout(
+        "NQ-open, or TriviaQA on the hub", ("question", "answer"), _trivia_hub, ("answers", "target")
+    ),
+    QuestionLayout("FiD, or DPR's retrieval output", ("question",), _fid),
+    QuestionLayout("Atlas", ("query",), _atlas),
+    QuestionLayout("KILT", ("input",), _kilt),
 )
 """In the order they are tried."""

@@ -35,7 +35,7 @@ class StageForecast:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class RunForecast:
     """A recipe on a machine, in one process.
 
     Attributes:
@@ -59,7 +59,7 @@ class Forecast:
         return max(s.state_bytes + s.activation_bytes for s in self.stages)
 
 
-def forecast(recipe: Recipe, hardware: Hardware) -> Forecast:
+def forecast(recipe: Recipe, hardware: Hardware) -> RunForecast:
     """Predict a run; texts are taken to be as long as the reader reads and writes them at most.
 
     Raises:
@@ -68,7 +68,7 @@ def forecast(recipe: Recipe, hardware: Hardware) -> Forecast:
     """
     config = config_of(recipe)
     stages = tuple(_stage(recipe, stage, config, hardware) for stage in recipe.stages)
-    return Forecast(parameters(config), stages, hardware)
+    return RunForecast(parameters(config), stages, hardware)
 
 
 def config_of(recipe: Recipe) -> ReaderConfig:

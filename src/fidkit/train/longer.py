@@ -41,14 +41,14 @@ def unlike(before: Recipe, now: Recipe, done: int) -> list[str]:
     rates = [n for n in steps if rate(n, before.steps, spec) != rate(n, now.steps, now.optimiser)]
     if rates:
         sentences.append(
-            f'with optimiser.schedule = "{spec.schedule}", steps {rates[0] + 1:,} to {rates[-1] + 1:,} had the '
-            f"rates of a run of {before.steps:,} steps, not of {now.steps:,}"
+            f'with optimiser.schedule = "{spec.schedule}", steps {rates[0] + 1:,} to {rates[-1] + 1:,} had '
+            f"the rates of a run of {before.steps:,} steps, not of {now.steps:,}"
         )
     auxiliary = [stage.auxiliary for stage in before.stages for _ in range(stage.steps)]
     faded = [n for n in steps if auxiliary[n] and fade(n, before.steps) != fade(n, now.steps)]
     if faded:
         sentences.append(
-            f"auxiliary losses of steps {faded[0] + 1:,} to {faded[-1] + 1:,} had the weight that they have at "
-            f"the end of {before.steps:,} steps, not of {now.steps:,}"
+            f"auxiliary losses of steps {faded[0] + 1:,} to {faded[-1] + 1:,} had the weight that they have "
+            f"at the end of {before.steps:,} steps, not of {now.steps:,}"
         )
     return sentences

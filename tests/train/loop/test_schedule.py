@@ -2,7 +2,7 @@
 
 import pytest
 
-from fidkit.train.loop.schedule import rate
+from fidkit.train.loop.schedule import TAIL_WEIGHT, fade, rate
 from fidkit.train.recipe import OptimiserSpec
 
 
@@ -57,3 +57,7 @@ def test_cosine_ends_at_the_final_rate() -> None:
 def test_rates_stay_between_nothing_and_the_highest(schedule: str, warmup: int, steps: int) -> None:
     spec = OptimiserSpec(schedule=schedule, rate=0.5, warmup=warmup)
     assert all(0 < rate(step, steps, spec) <= 0.5 for step in range(steps))
+
+
+def test_auxiliary_losses_fade_over_the_last_tenth() -> None:
+    assert [fade(step, 20) for step in (0, 17, 18, 19)] == [1.0, 1.0, TAIL_WEIGHT, TAIL_WEIGHT]

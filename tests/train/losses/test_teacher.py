@@ -91,10 +91,10 @@ def test_the_weights_of_a_stage_weigh() -> None:
     _, answer_alone = gradients(tiny(2), tiny(1), answer=1.0, distil=0.0)
     _, quarter = gradients(tiny(2), tiny(1), answer=0.25, distil=0.0)
     assert quarter == pytest.approx(answer_alone / 4, rel=1e-4)
-    stage = StageSpec(steps=1, mix={}, answer=0.25, distil=2.0)
+    stage = StageSpec(steps=1, mix={"facts": 1.0}, answer=0.25, distil=2.0)
     total = weighted({k: torch.tensor(v) for k, v in both.items()}, stage)
     assert float(total) == pytest.approx(0.25 * both["answer"] + 2 * both["distil"], rel=1e-5)
-    aside = StageSpec(steps=1, mix={}, auxiliary=0.5)
+    aside = StageSpec(steps=1, mix={"facts": 1.0}, auxiliary=0.5)
     found = weighted({"answer": torch.tensor(1.0), "guide": torch.tensor(8.0)}, aside, fade=0.5)
     assert float(found) == 3.0
 

@@ -48,7 +48,7 @@ class Losses(nn.Module):
         return self.objectives.losses(part, stage)
 
 
-class Layout(Protocol):
+class Parallelism(Protocol):
     """How a reader lies in the processes."""
 
     def share(self, part: Sequence[Example]) -> tuple[Sequence[Example], float]:
@@ -137,7 +137,7 @@ def _units(reader: Reader) -> Iterator[nn.Module]:
             yield module
 
 
-def lay_out(recipe: Recipe, group: Group, losses: Losses) -> Layout:
+def lay_out(recipe: Recipe, group: Group, losses: Losses) -> Parallelism:
     """As the recipe says; a process alone has the whole reader in any case."""
     if recipe.parallel == "ddp" or group.size == 1:
         return Replicated(group)

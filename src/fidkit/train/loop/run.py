@@ -39,8 +39,8 @@ recipe.json   what the run does: the recipe with every key and --set change in i
 log.jsonl     a row a report, by `kind`: `train` (means since the row before; `loss` in nats a token, `rate`,
               `norm` of the gradient, `seconds` of training so far, `left_s` still to go, `peak_share` of the
               hardware's peak), `evaluation` (EM and F1 in percent), `restart` (the loss diverged: why, and
-              which step the run went back to), `change` (keys that differ since the run went on; `unlike`: what a
-              run planned so would have done otherwise)
+              which step the run went back to), `change` (keys that differ since the run went on, and how
+              the steps done are `unlike` those of a run that was planned so)
 last/         the reader as it was saved last: config.json, model.safetensors, tokenizer.json
 last/training what going on needs: state.pt (step, data, random numbers), optimiser/ (its state, the
               auxiliary heads), readable by any number of processes. A reader works without it.
