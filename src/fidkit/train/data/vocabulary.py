@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -21,6 +20,8 @@ from pathlib import Path
 
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
+
+from fidkit.questions.fields import parse_json
 
 JOINER = "￭"
 SPACE = "▁"
@@ -126,7 +127,7 @@ def _texts(files: list[Path], every: int) -> Iterator[str]:
         ):
             for number, line in enumerate(lines):
                 if number % every == 0:
-                    record = json.loads(line)
+                    record = parse_json(line, f"{path}:{number + 1}")
                     yield " ".join(
                         str(record[key]) for key in ("title", "text", "question", "target") if record.get(key)
                     )
