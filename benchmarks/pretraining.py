@@ -28,7 +28,7 @@ import training
 
 from fidkit.train.data.documents import open_documents
 from fidkit.train.data.examples import collate_examples
-from fidkit.train.data.span_corruption import SpanCorruptionSource
+from fidkit.train.data.span_corruption import SpanCorruptionTask
 from fidkit.train.recipe import Recipe
 
 PRESET = "pocket-fid"
@@ -132,8 +132,8 @@ def text_loss(trained: training.Trained) -> float:
     reader, recipe = trained.reader, trained.recipe.model_copy(update={"seed": SEED + 1})
     assert reader.tokenizer is not None
     spec = recipe.tasks["text"]
-    source = SpanCorruptionSource(open_documents(recipe, spec), reader.tokenizer, spec)
-    texts = [source.draw(n, random.Random(n), recipe.stages[-1]) for n in range(TEXTS)]
+    task = SpanCorruptionTask(open_documents(recipe, spec), reader.tokenizer, spec)
+    texts = [task.draw(n, random.Random(n), recipe.stages[-1]) for n in range(TEXTS)]
     summed = 0.0
     for at in range(0, TEXTS, BATCH):
         batch = collate_examples(texts[at : at + BATCH])
