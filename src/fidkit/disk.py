@@ -1,39 +1,172 @@
-"""What directories of ours share: one writer at a time, safe files, and SQLite that many read."""
+"""What directories of ours share: one writer at a time, safe files, what a disk says, SQLite for many."""
 
 from __future__ import annotations
 
-import fcntl
+import errno
+import math
 import os
+import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from fidkit.errors import FidkitError
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_OTHERS_OF_THE_DISK = frozenset(
+    {errno.EIO, errno.EROFS, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.EFBIG}
+)
+# Libraries in other languages pass on what the system said, without its number.
+_SAY_FULL = ("No space left on device", "Disk quota exceeded")
+_SAY_TOO_LARGE = "File too large"
+# tantivy and PyTorch say only that writing ended. That the disk is to blame, its free bytes must tell.
+_SAY_LITTLE = (
+    "index writer was killed",
+    "error occurred in a thread",
+    "PytorchStreamWriter",
+    "unexpected pos",
+)
+_SCARCE_BYTES = 8_000_000
+
+
+class WriteError(Exception):
+    """A library couldn't write its files, and has no number for the reason."""
 
 
 @contextmanager
-def held(lock: Path, error: type[FidkitError], busy: str) -> Iterator[None]:
+def held(
+    lock: Path,
+    error: type[FidkitError],
+    busy: str,
+    *,
+    wait: float = 0.0,
+    waiting: Callable[[], None] | None = None,
+    refused: type[FidkitError] | None = None,
+) -> Iterator[bool]:
     """Hold a lock file; the system releases it when the process dies, however it dies.
 
     Args:
         lock: made if missing, in a directory that is there.
         error: raised where the directory can't be written, or somebody else holds the lock.
         busy: what is said then, behind the directory.
+        wait: seconds to wait for somebody else; `math.inf` for as long as it takes.
+        waiting: called once when the wait begins.
+        refused: raised instead of `error` where somebody else holds the lock.
+
+    Yields:
+        Whether somebody else had to be waited for.
     """
+    # Not by thread: what a generator holds may be let go by another. Not by a mark in the file where the
+    # system has no locks: nobody would take that back when the process dies.
+    holder = FileLock(lock, mode=0o644, thread_local=False, fallback_to_soft=False)
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        waited = _acquire(holder, wait, waiting)
+    except Timeout as problem:
+        raise (refused or error)(f"{shown(lock.parent)}: {busy}") from problem
     except OSError as problem:
         raise error(
-            f"{lock.parent}: can't be written ({problem.strerror}); check its permissions"
+            f"{shown(lock.parent)}: can't be written ({problem.strerror or problem}); check its permissions"
         ) from problem
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as problem:
-        raise error(f"{lock.parent}: {busy}") from problem
+        yield waited
     finally:
-        os.close(descriptor)
+        holder.release()
+
+
+def _acquire(holder: FileLock, wait: float, waiting: Callable[[], None] | None) -> bool:
+    try:
+        holder.acquire(timeout=0)
+        return False
+    except Timeout:
+        if wait <= 0:
+            raise
+    if waiting:
+        waiting()
+    holder.acquire(timeout=-1 if math.isinf(wait) else wait)
+    return True
+
+
+@contextmanager
+def explained(
+    directory: Path, error: type[FidkitError], what: str, *, after: str, needed: str = ""
+) -> Iterator[None]:
+    """Say in one line why something couldn't be written. The disk is blamed where it is to blame.
+
+    Args:
+        directory: that is written to.
+        error: raised instead of the `OSError`, SQLite's error or `WriteError`.
+        what: is written there, a word.
+        after: in which state it is now.
+        needed: how much room it takes, as in "5 MB are needed".
+    """
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError, WriteError) as problem:
+        place = shown(directory)
+        if is_full(problem, directory) or is_too_large(problem):
+            free = f"{free_bytes(directory) / 1e6:,.0f} MB free{', ' if needed else ''}{needed}"
+            raise error(
+                f"{place}: the disk is full or the file too large ({free}); free some space and run the "
+                f"build again, {after}"
+            ) from problem
+        remedy = "check the disk" if is_of_the_disk(problem) else "mend that"
+        raise error(
+            f"{place}: the {what} can't be written ({problem}); {remedy} and run the build again, {after}"
+        ) from problem
+
+
+def is_full(error: BaseException, directory: Path) -> bool:
+    """Whether an error says that a disk or a quota is full.
+
+    Args:
+        error: of the system, SQLite, or a library that writes.
+        directory: that was written to. Where a library doesn't say why it stopped, its free bytes tell.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    if isinstance(error, sqlite3.Error):
+        return _sqlite_code(error) == sqlite3.SQLITE_FULL
+    said = str(error)
+    if any(sign in said for sign in _SAY_FULL):
+        return True
+    return any(sign in said for sign in _SAY_LITTLE) and free_bytes(directory) < _SCARCE_BYTES
+
+
+def is_too_large(error: BaseException) -> bool:
+    """Whether an error says that a file may not become so large."""
+    return getattr(error, "errno", None) == errno.EFBIG or _SAY_TOO_LARGE in str(error)
+
+
+def is_of_the_disk(error: BaseException) -> bool:
+    """Whether the system, or SQLite in its name, says that the disk doesn't do what it should."""
+    if isinstance(error, sqlite3.Error):
+        return _sqlite_code(error) in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
+    return isinstance(error, OSError) and error.errno in _FULL | _OTHERS_OF_THE_DISK
+
+
+def free_bytes(directory: Path) -> int:
+    """What the disk of a directory has left; 0 where there is no such directory."""
+    try:
+        return shutil.disk_usage(directory).free
+    except OSError:
+        return 0
+
+
+def _sqlite_code(error: sqlite3.Error) -> int:
+    """SQLite's primary code; the upper bytes say more about it."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    r"""A path as text that can be printed and stored, whatever the bytes of its name: `caf\xe9.txt`.
+
+    Python hides bytes that it can't decode in half characters. Those that are UTF-8, which a process
+    without a locale can't decode either, come back as characters.
+    """
+    return os.fspath(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def sync(path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fidkit.cli.progress import progress
+from fidkit.passages.load.table import described
 
 if TYPE_CHECKING:
     from fidkit.passages import CorpusInfo, Progress
@@ -33,7 +34,7 @@ def build(
         list[Path],
         typer.Argument(
             metavar="SRC...",
-            help="Folders, documents (.txt, .md) or passage files (.jsonl, .jsonl.gz, DPR .tsv).",
+            help=f"Folders, {described()}.",
             show_default=False,
         ),
     ],

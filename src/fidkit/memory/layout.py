@@ -5,7 +5,7 @@
         shard-<32 hex>.safetensors       rows; immutable once the manifest names them (may lie elsewhere)
         codec.safetensors                codebooks, of product quantisation only
         units/                           planned work that is not done yet
-        writer.lock                      held (flock) by the one process that builds
+        writer.lock                      held by the one process that builds
 
 A shard is written under another name, forced to the disk, renamed, and its directory forced to the
 disk; then one transaction of the manifest names it. That commit is the moment in which its rows exist.
@@ -14,14 +14,11 @@ A file that the manifest doesn't name is either such a shard that was not commit
 
 from __future__ import annotations
 
-import errno
-import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from fidkit.disk import held, sync
+from fidkit.disk import explained, held, sync
 from fidkit.errors import MemoryStoreError
 
 FORMAT_VERSION = 1
@@ -34,8 +31,6 @@ LOCK = "writer.lock"
 SHARD = "shard-"
 SUFFIX = ".safetensors"
 PART = ".part"
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def memory_directory(corpus: Path) -> Path:
@@ -74,24 +69,13 @@ def put_in_place(part: Path, final: Path) -> None:
     sync(final.parent)
 
 
-@contextmanager
-def explained_disk(directory: Path, needed_bytes: int = 0) -> Iterator[None]:
-    """Say in one line that the disk is full or can't be written.
+def explained_disk(directory: Path, needed_bytes: int = 0) -> AbstractContextManager[None]:
+    """Say in one line why a memory can't be written.
 
     Raises:
         MemoryStoreError: instead of the `OSError` or SQLite's error.
     """
-    try:
-        yield
-    except (OSError, sqlite3.OperationalError) as error:
-        free = shutil.disk_usage(directory).free if directory.exists() else 0
-        if getattr(error, "errno", None) in _FULL or "full" in str(error):
-            needed = f", {needed_bytes / 1e6:,.0f} MB are needed for the next shard" if needed_bytes else ""
-            raise MemoryStoreError(
-                f"{directory}: the disk is full or the file too large ({free / 1e6:,.0f} MB free{needed}); "
-                "free some space and run the build again, it goes on where it stopped"
-            ) from error
-        raise MemoryStoreError(
-            f"{directory}: the memory can't be written ({error}); mend that and run the build again, it "
-            "goes on where it stopped"
-        ) from error
+    needed = f"{needed_bytes / 1e6:,.0f} MB are needed for the next shard" if needed_bytes else ""
+    return explained(
+        directory, MemoryStoreError, "memory", after="it goes on where it stopped", needed=needed
+    )

@@ -1,8 +1,48 @@
-"""Documents and passage files made searchable: `Corpus.build`, `Corpus.open`, `corpus.search`."""
+"""Documents and passage files made searchable: `Corpus.build`, `Corpus.open`, `corpus.search`.
 
-from fidkit.passages.local.build import BuildReport, Progress
-from fidkit.passages.local.corpus import Corpus, CorpusInfo
-from fidkit.passages.local.layout import default_location, is_corpus
-from fidkit.passages.token_cache import TokenCache
+Names are imported when first used: which files are read (`load.table`) costs no search engine.
+"""
 
-__all__ = ["BuildReport", "Corpus", "CorpusInfo", "Progress", "TokenCache", "default_location", "is_corpus"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fidkit.passages.local.build import BuildReport, Progress
+    from fidkit.passages.local.corpus import Corpus, CorpusInfo
+    from fidkit.passages.local.layout import CorpusBusyError, default_location, is_corpus
+    from fidkit.passages.protocol import Passages, Retriever
+    from fidkit.passages.token_cache import TokenCache
+
+_HOMES = {
+    "BuildReport": "build",
+    "Corpus": "corpus",
+    "CorpusBusyError": "layout",
+    "CorpusInfo": "corpus",
+    "Passages": "protocol",
+    "Progress": "build",
+    "Retriever": "protocol",
+    "TokenCache": "tokens",
+    "default_location": "layout",
+    "is_corpus": "layout",
+}
+
+__all__ = [
+    "BuildReport",
+    "Corpus",
+    "CorpusBusyError",
+    "CorpusInfo",
+    "Passages",
+    "Progress",
+    "Retriever",
+    "TokenCache",
+    "default_location",
+    "is_corpus",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

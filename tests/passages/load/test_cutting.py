@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fidkit.passages.load.cutting import TAIL_WORDS, WORDS, cut_markdown, cut_text, first_heading
+from fidkit.passages.load.cutting import TAIL_WORDS, WORDS, cut_markdown, cut_text, title_of
 from fidkit.passages.load.rows import UnreadableDocument, read_document
 
 words = st.text(st.characters(exclude_categories=["Cs", "Z", "Cc"]), min_size=1, max_size=12)
@@ -53,8 +53,8 @@ def test_markdown_is_cut_at_sections_then_paragraphs():
 
 
 def test_a_comment_in_code_is_no_heading():
-    assert first_heading("```sh\n# install\n```\n\n# **Real** #\n") == "Real"
-    assert first_heading("~~~\n# no\n```\n# still no\n~~~\n") == ""
+    assert title_of("```sh\n# install\n```\n\n# **Real** #\n") == "Real"
+    assert title_of("~~~\n# no\n```\n# still no\n~~~\n") == ""
 
 
 def test_text_without_spaces_is_cut_too():

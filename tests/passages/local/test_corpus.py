@@ -83,7 +83,7 @@ def test_a_question_of_common_words_alone_is_searched_for_them(tmp_path, write_r
 
 
 def test_equal_passages_come_in_their_order(tmp_path, write_rows):
-    rows = write_rows(tmp_path / "p.jsonl", [{"id": n, "text": "the same tea"} for n in range(12)])
+    rows = write_rows(tmp_path / "p.jsonl", [{"id": n, "text": f"tea number w{n}"} for n in range(12)])
     corpus = Corpus.build(rows, tmp_path / "c")
     assert [hit.passage.id for hit in corpus.search("tea", k=5)] == ["0", "1", "2", "3", "4"]
 

@@ -24,6 +24,12 @@ _RUN_WORD = 6
 _BYTE_ORDER_MARK = "\ufeff"
 _HEADING = re.compile(r" {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*[ \t]*$")
 _FENCE = re.compile(r" {0,3}(```|~~~)")
+_COMMENT = re.compile(r" {0,3}<!--")
+# Front matter: YAML or TOML above the text, which site generators and note-taking programs write.
+_FRONT_MATTER_ENDS = {"---": ("---", "..."), "+++": ("+++",)}
+_TITLE = re.compile(r"title[ \t]*[:=][ \t]*(\"[^\"]*\"|'[^']*'|[^#\n]*)", re.IGNORECASE)
+# What begins a YAML value that goes on in further lines, or isn't text.
+_NO_PLAIN_VALUE = "|>[{&*!"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +73,13 @@ def cut_markdown(document: str) -> Iterator[Piece]:
         yield Piece(words[first][0], words[end - 1][1], heading)
 
 
-def first_heading(document: str) -> str:
-    """Text of the first Markdown heading; empty when there is none."""
+def title_of(document: str) -> str:
+    """The title in the front matter of Markdown, else its first heading; empty when there is neither."""
+    for line in _front_matter(document):
+        match = _TITLE.match(line)
+        title = match.group(1).strip().strip("'\"") if match else ""
+        if title and title[0] not in _NO_PLAIN_VALUE:
+            return title
     return next((heading for _, heading in _headings(document)), "")
 
 
@@ -129,15 +140,40 @@ def _paragraphs(document: str) -> Iterator[int]:
         after_blank = not line.strip()
 
 
+def _front_matter(document: str) -> list[str]:
+    """The lines of YAML or TOML that the document begins with, those around them included."""
+    lines = document.removeprefix(_BYTE_ORDER_MARK).splitlines()
+    ends = _FRONT_MATTER_ENDS.get(lines[0].rstrip(), ()) if lines else ()
+    last = next((at for at, line in enumerate(lines[1:], start=1) if line.rstrip() in ends), None)
+    return [] if last is None else lines[: last + 1]
+
+
 def _prose_lines(document: str) -> Iterator[tuple[int, str]]:
-    """Lines outside fenced code with their offsets; `# comment` in a shell snippet is no heading."""
-    at, fence = 0, ""
-    for line in document.splitlines(keepends=True):
-        mark = _FENCE.match(line)
-        if not fence:
+    """Lines of the text proper with their offsets.
+
+    `# comment` in a shell snippet, in front matter or in a comment of HTML is no heading.
+    """
+    above = len(_front_matter(document))
+    at, until = 0, ""
+    for number, line in enumerate(document.splitlines(keepends=True)):
+        if not until and number >= above:
             yield at, line.rstrip("\r\n")
-        if mark and not fence:
-            fence = mark.group(1)
-        elif mark and mark.group(1) == fence:
-            fence = ""
+            until = _opened(line)
+        elif until and _closes(line, until):
+            until = ""
         at += len(line)
+
+
+def _opened(line: str) -> str:
+    """What ends the code or the comment that goes on behind this line; empty where there is none."""
+    mark = _FENCE.match(line)
+    if mark:
+        return mark.group(1)
+    return "-->" if _COMMENT.match(line) and "-->" not in line else ""
+
+
+def _closes(line: str, until: str) -> bool:
+    if until == "-->":
+        return until in line
+    mark = _FENCE.match(line)
+    return mark is not None and mark.group(1) == until

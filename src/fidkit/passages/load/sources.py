@@ -1,34 +1,51 @@
 """Finds the files that a corpus is made of.
 
-A folder is searched recursively; hidden files and folders and other corpora in it are passed over.
-`.jsonl`, `.jsonl.gz` and DPR's `.tsv`, `.tsv.gz` are passage files, `.txt` and `.md` are documents.
-Within one folder passage files go first: text files beside them (a README, a licence) describe the
-data and are not documents; they are reported as skipped.
+A folder is searched recursively. What is left out is listed with its reason: files of other kinds, files
+that aren't what their ending says, hidden files and folders, links to folders, corpora.
+Which endings are read, `fidkit.passages.load.table` says. Within one folder passage files go first: text
+files beside them (a README, a licence) describe the data and are not documents.
 """
 
 from __future__ import annotations
 
-import gzip
+import hashlib
 import os
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from fidkit.disk import shown
 from fidkit.errors import CorpusError, UsageError
+from fidkit.passages.load.rows import UnreadableFile, read_rows
+from fidkit.passages.load.table import Kind as ReadKind
+from fidkit.passages.load.table import described, loader_of
 from fidkit.passages.local.layout import is_corpus
 
-PASSAGE_ENDINGS = (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz")
-DOCUMENT_ENDINGS = (".txt", ".md", ".markdown")
+Kind = Literal[ReadKind, "skipped"]
 
-Kind = Literal["document", "passages", "skipped"]
+HIDDEN = "hidden"
+ANOTHER_CORPUS = "a corpus, not a source of one"
+LINKED = "a link to a folder; name that as a source of its own"
+DESCRIBES = "describes the passage files beside it"
+OTHER = "not a kind of file that is read"
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file as found: `name` is unique in the corpus, `note` says why a skipped file is skipped."""
+    """A file as found.
+
+    Attributes:
+        name: unique in the corpus.
+        path: where it is.
+        kind: what it is read as.
+        size, mtime_ns: bytes, and when it was written.
+        note: why a skipped file is skipped.
+        named: given as a source itself, and not found in a folder: then it must be readable.
+    """
 
     name: str
     path: Path
@@ -36,6 +53,7 @@ class SourceFile:
     size: int = 0
     mtime_ns: int = 0
     note: str = ""
+    named: bool = False
 
 
 def discover(sources: Iterable[str | os.PathLike[str]]) -> list[SourceFile]:
@@ -55,37 +73,40 @@ def discover(sources: Iterable[str | os.PathLike[str]]) -> list[SourceFile]:
         raise UsageError(
             "no sources given; expected folders, documents or passage files to build a corpus from"
         )
-    found: dict[Path, tuple[Path, SourceFile]] = {}
+    found: dict[str, tuple[Path, SourceFile]] = {}
     for root in roots:
         for file in _files_of(root):
-            found.setdefault(file.path.resolve(), (root, file))
+            where = str(file.path) if file.note == LINKED else os.path.realpath(file.path)
+            first, known = found.setdefault(where, (root, file))
+            if file.named and not known.named:
+                found[where] = (first, replace(file, name=known.name))
     files = _with_unique_names(list(found.values()))
     if all(file.kind == "skipped" for file in files):
         raise CorpusError(nothing_usable(roots, [(file.name, file.note) for file in files]))
     return files
 
 
-def nothing_usable(roots: Iterable[object], skipped: list[tuple[str, str]]) -> str:
+def nothing_usable(roots: Iterable[str | os.PathLike[str]], skipped: list[tuple[str, str]]) -> str:
     """The message for sources without a single passage; `skipped` has names and reasons."""
-    where = ", ".join(str(root) for root in roots)
-    why = f" ({len(skipped)} skipped, the first: {skipped[0][0]}, {skipped[0][1]})" if skipped else ""
-    return (
-        f"{where}: found nothing to read{why}; expected .txt or .md documents in UTF-8, "
-        "or passages as .jsonl, .jsonl.gz or DPR .tsv"
-    )
+    where = ", ".join(map(shown, roots))
+    told = [of_one for of_one in skipped if of_one[1] != HIDDEN] or skipped
+    why = f" ({len(skipped)} skipped, the first: {told[0][0]}, {told[0][1]})" if skipped else ""
+    return f"{where}: found nothing to read{why}; expected {described()}"
 
 
 def _files_of(root: Path) -> Iterator[SourceFile]:
     if is_corpus(root):
-        raise CorpusError(f"{root} is a built corpus, not a source; open it as it is, or name its sources")
+        raise CorpusError(
+            f"{shown(root)} is a built corpus, not a source; open it as it is, or name its sources"
+        )
     if root.is_dir():
         yield from _walk(root)
     elif root.is_file():
-        kind: Kind = "passages" if _is_passage_name(root.name) else "document"
-        yield _stat(SourceFile(root.name, root, kind))
+        loader = loader_of(root.name)
+        yield _stat(SourceFile(shown(root.name), root, loader.kind if loader else "document", named=True))
     else:
         raise CorpusError(
-            f"{root}: no such file or folder; expected documents or passage files, check the path"
+            f"{shown(root)}: no such file or folder; expected documents or passage files, check the path"
         )
 
 
@@ -93,43 +114,58 @@ def _walk(root: Path) -> Iterator[SourceFile]:
     unreadable: list[OSError] = []
     for folder, subfolders, names in os.walk(root, onerror=unreadable.append):
         here = Path(folder)
-        subfolders[:] = sorted(n for n in subfolders if not n.startswith(".") and not is_corpus(here / n))
-        yield from _folder(root, here, sorted(name for name in names if not name.startswith(".")))
+        passed = {name: note for name in sorted(subfolders) if (note := _passed_over(here / name))}
+        subfolders[:] = sorted(set(subfolders) - set(passed))
+        for file in _folder(here, sorted(names)):
+            yield replace(file, name=_relative(file.path, root))
+        for name, note in passed.items():
+            yield SourceFile(_relative(here / name, root) + "/", here / name, "skipped", note=note)
     for error in unreadable:
         path = Path(os.fsdecode(error.filename))
-        yield SourceFile(
-            path.relative_to(root).as_posix(), path, "skipped", note=error.strerror or "unreadable"
-        )
+        yield SourceFile(_relative(path, root) + "/", path, "skipped", note=error.strerror or "unreadable")
 
 
-def _folder(root: Path, folder: Path, names: list[str]) -> Iterator[SourceFile]:
-    passages = {name for name in names if _is_passage_name(name) and _may_hold_passages(folder / name)}
-    for name in names:
-        path = folder / name
-        file = SourceFile(
-            path.relative_to(root).as_posix(), path, "skipped", note="not a kind of file that is read"
-        )
-        if name in passages:
-            file = replace(file, kind="passages", note="")
-        elif name.lower().endswith(DOCUMENT_ENDINGS):
-            note = "describes the passage files beside it" if passages else ""
-            file = replace(file, kind="skipped" if passages else "document", note=note)
-        yield _stat(file)
+def _passed_over(folder: Path) -> str:
+    """Why a folder isn't looked into; empty for one that is."""
+    if folder.name.startswith("."):
+        return HIDDEN
+    if folder.is_symlink():  # it may lead to what is read already, or around in a circle
+        return LINKED
+    return ANOTHER_CORPUS if is_corpus(folder) else ""
 
 
-def _is_passage_name(name: str) -> bool:
-    return name.lower().endswith(PASSAGE_ENDINGS)
+def _folder(folder: Path, names: list[str]) -> Iterator[SourceFile]:
+    """The files of one folder."""
+    files = [_stat(_found(folder / name)) for name in names]
+    has_passages = any(file.kind == "passages" for file in files)
+    for file in files:
+        if has_passages and file.kind == "document":
+            file = replace(file, kind="skipped", note=DESCRIBES)
+        yield file
 
 
-def _may_hold_passages(path: Path) -> bool:
-    """False for a table of something else: only the header tells DPR's TSV from any other."""
-    if path.name.lower().endswith((".jsonl", ".jsonl.gz")):
-        return True
+def _found(path: Path) -> SourceFile:
+    if path.name.startswith("."):
+        return SourceFile(path.name, path, "skipped", note=HIDDEN)
+    loader = loader_of(path.name)
+    if loader is None:
+        return SourceFile(path.name, path, "skipped", note=OTHER)
+    problem = _problem(path) if loader.kind == "passages" and path.is_file() else ""
+    return SourceFile(path.name, path, "skipped" if problem else loader.kind, note=problem)
+
+
+def _problem(path: Path) -> str:
+    """What keeps a passage file from being one, as far as its first row tells.
+
+    A log or a table of something else is no passage file, and the text beside it no description of it.
+    """
     try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
-            return {b"id", b"text", b"title"} <= set(stream.readline(1000).strip().split(b"\t"))
-    except (OSError, EOFError):
-        return False
+        with path.open("rb") as raw:
+            return "" if list(islice(read_rows(raw, path.name), 1)) else "empty"
+    except UnreadableFile as error:
+        return error.reason
+    except OSError as error:
+        return (error.strerror or "unreadable").lower()
 
 
 def _stat(file: SourceFile) -> SourceFile:
@@ -146,19 +182,23 @@ def _stat(file: SourceFile) -> SourceFile:
 
 def _with_unique_names(found: list[tuple[Path, SourceFile]]) -> list[SourceFile]:
     names = [file.name for _, file in found]
-    longer = [
-        (root.name if root.is_dir() else root.resolve().parent.name) + "/" + file.name for root, file in found
-    ]
-    paths = [file.path.resolve().as_posix() for _, file in found]
+    folders = [shown(root.name if root.is_dir() else root.resolve().parent.name) for root, _ in found]
+    longer = [f"{folder}/{name}" for folder, name in zip(folders, names, strict=True)]
+    paths = [shown(os.path.realpath(file.path)) for _, file in found]
     for candidates in (longer, paths):
-        taken = Counter(names)
-        names = [
-            longer_name if taken[name] > 1 else name
-            for name, longer_name in zip(names, candidates, strict=True)
-        ]
-    return [replace(file, name=_storable(name)) for name, (_, file) in zip(names, found, strict=True)]
+        names = _told_apart(names, candidates)
+    # Names of other bytes may be shown alike. Bytes can't be, and the ending has to stay at the end.
+    if len(set(names)) < len(names):
+        hashes = [hashlib.sha256(os.fsencode(file.path)).hexdigest()[:8] for _, file in found]
+        names = _told_apart(names, [f"{code}/{name}" for code, name in zip(hashes, names, strict=True)])
+    return [replace(file, name=name) for name, (_, file) in zip(names, found, strict=True)]
 
 
-def _storable(name: str) -> str:
-    """A file name may hold bytes that are no UTF-8; the catalogue stores text."""
-    return os.fsencode(name).decode("utf-8", "replace")
+def _told_apart(names: list[str], longer: list[str]) -> list[str]:
+    """The names, with a longer one for each that isn't the only one of its kind."""
+    taken = Counter(names)
+    return [more if taken[name] > 1 else name for name, more in zip(names, longer, strict=True)]
+
+
+def _relative(path: Path, root: Path) -> str:
+    return shown(path.relative_to(root).as_posix())

@@ -16,13 +16,23 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from fidkit.disk import shown
 from fidkit.errors import CorpusError
-from fidkit.passages.load.rows import UnreadableDocument, read_document, read_passages
+from fidkit.passages.load.rows import UnreadableFile, read_rows
 from fidkit.passages.load.sources import SourceFile, discover, nothing_usable
 from fidkit.passages.local.catalogue import Catalogue, FileRecord, Sum
-from fidkit.passages.local.layout import FORMAT_VERSION, LEXICAL, explained_disk, prepare, sweep, writer_lock
+from fidkit.passages.local.layout import (
+    FORMAT_VERSION,
+    LEXICAL,
+    explained_disk,
+    prepare,
+    real_path,
+    stored_path,
+    sweep,
+    writer_lock,
+)
 from fidkit.passages.local.plan import Plan, make_plan, trusted_time
 from fidkit.passages.search.lexical import LexicalWriter
 
@@ -58,22 +68,29 @@ def build(
     sources: Iterable[str | os.PathLike[str]],
     directory: Path,
     progress: Callable[[Progress], None] | None = None,
+    *,
+    wait: float = 0.0,
+    waiting: Callable[[], None] | None = None,
 ) -> BuildReport:
     """Make `directory` the corpus of exactly these sources.
 
     Raises:
         UsageError: no sources.
-        CorpusError: a source is missing or holds nothing to read, another process is building, the
-            disk is full, or the directory can't become a corpus. What was there before is intact.
-        DataError: a row of a passage file is malformed. What was there before is intact.
+        CorpusBusyError: another process is building, still after `wait` seconds.
+        CorpusError: a source is missing or holds nothing to read, the disk is full, or the directory
+            can't become a corpus. What was there before is intact.
+        DataError: a source that is a file isn't what its ending says, or an id comes twice. What was
+            there before is intact.
     """
     began = time.monotonic()
-    roots = [str(Path(source).expanduser().resolve()) for source in sources]
-    found = discover(roots)
+    roots = [stored_path(os.path.realpath(Path(source).expanduser())) for source in sources]
+    found = discover(map(real_path, roots))
     if _is_current(directory, roots, found):
         return BuildReport(0, 0, 0, time.monotonic() - began)
     prepare(directory)
-    with writer_lock(directory), explained_disk(directory):
+    with writer_lock(directory, wait, waiting) as waited, explained_disk(directory):
+        if waited:  # the sources may have changed meanwhile
+            found = discover(map(real_path, roots))
         catalogue = Catalogue.for_writing(directory)
         try:
             return _Build(catalogue, directory, roots, progress).run(found, began)
@@ -117,7 +134,7 @@ class _Build:
         self._meta = catalogue.meta()
         self._next_row = int(self._meta.get("next_row", 1))
         self._next_file = int(self._meta.get("next_file", 1))
-        self._read_passages = 0
+        self._read_passages = self._taken_back = 0
         self._done_bytes = self._total_bytes = 0
 
     def run(self, found: list[SourceFile], began: float) -> BuildReport:
@@ -161,67 +178,75 @@ class _Build:
         except BaseException:
             writer.abandon()
             raise
-        self._meta.update(generation=str(generation), removed_since_fresh=str(patched if base else 0))
+        removed = (patched if base else 0) + self._taken_back
+        self._meta.update(generation=str(generation), removed_since_fresh=str(removed))
         return directory.name
 
     def _read_all(self, files: list[tuple[int, SourceFile]], writer: LexicalWriter) -> None:
         for position, file in files:
             before = self._done_bytes
-            record, rows = self._skipped(position, file), 0
+            record = self._skipped(position, file)
             if file.kind != "skipped":
                 record = self._read(position, file, writer)
-                rows = record.passages
             self._catalogue.add_file(record)
             self._next_file += 1
-            self._read_passages += rows
+            self._read_passages += record.passages
             self._done_bytes = before + file.size
             self._tell("read")
 
     def _read(self, position: int, file: SourceFile, writer: LexicalWriter) -> FileRecord:
+        first, number = self._next_row, self._next_file
         try:
-            return self._read_rows(position, file, writer)
-        except UnreadableDocument as reason:
-            return self._skipped(position, file, str(reason), reason.sha256)
+            with file.path.open("rb") as raw:
+                # Hashed before it is read: a write in between makes the next build read it again.
+                sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
+                raw.seek(0)
+                try:
+                    total = self._read_rows(raw, file, writer)
+                except UnreadableFile as error:
+                    if file.named:
+                        raise
+                    self._take_back(first, writer)
+                    return self._skipped(position, file, error.reason, sha256)
         except OSError as error:
             raise CorpusError(
-                f"{file.path}: can't be read ({error.strerror or error}); check the file and run the "
+                f"{shown(file.path)}: can't be read ({error.strerror or error}); check the file and run the "
                 "build again, the corpus is as it was before"
             ) from error
-
-    def _read_rows(self, position: int, file: SourceFile, writer: LexicalWriter) -> FileRecord:
-        total, first, number, before = Sum(), self._next_row, self._next_file, self._done_bytes
-        with file.path.open("rb") as raw:
-            # Hashed before it is read: if somebody writes to it in between, the next build reads it again.
-            sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
-            raw.seek(0)
-            rows = (
-                read_passages(raw, file.name)
-                if file.kind == "passages"
-                else read_document(raw, file.name, sha256)
-            )
-            while batch := list(islice(rows, _BATCH)):
-                self._catalogue.add_passages(self._next_row, number, file.name, batch)
-                writer.add((self._next_row + at, number, row.title, row.text) for at, row in enumerate(batch))
-                for row in batch:
-                    total.add(row)
-                self._next_row += len(batch)
-                self._done_bytes = before + raw.tell()
-                self._tell("read", self._next_row - first)
         return FileRecord(
-            number, file.name, str(file.path), file.kind, "", file.size,
+            number, file.name, shown(file.path), file.kind, "", file.size,
             trusted_time(file), sha256, position, first, self._next_row - first, total.digest(),
         )  # fmt: skip
 
+    def _read_rows(self, raw: BinaryIO, file: SourceFile, writer: LexicalWriter) -> Sum:
+        total, first, number, before = Sum(), self._next_row, self._next_file, self._done_bytes
+        rows = read_rows(raw, file.name)
+        while batch := list(islice(rows, _BATCH)):
+            self._catalogue.add_passages(self._next_row, number, file.name, batch)
+            writer.add((self._next_row + at, number, row.title, row.text) for at, row in enumerate(batch))
+            for row in batch:
+                total.add(row)
+            self._next_row += len(batch)
+            self._done_bytes = before + raw.tell()
+            self._tell("read", self._next_row - first)
+        return total
+
+    def _take_back(self, first_row: int, writer: LexicalWriter) -> None:
+        """Forget what was read of a file that turned out, further down, not to be what its ending says."""
+        self._taken_back += self._catalogue.forget_from(first_row)
+        writer.remove_file(self._next_file)
+        self._next_row = first_row
+
     def _skipped(self, position: int, file: SourceFile, note: str = "", sha256: str = "") -> FileRecord:
         return FileRecord(
-            self._next_file, file.name, str(file.path), "skipped", note or file.note, file.size,
+            self._next_file, file.name, shown(file.path), "skipped", note or file.note, file.size,
             trusted_time(file), sha256, position, self._next_row, 0, Sum().digest(),
         )  # fmt: skip
 
     def _refuse_empty(self, kept: int) -> None:
         if kept + self._read_passages == 0:
             notes = [(record.name, record.note or "empty") for record in self._catalogue.files()]
-            raise CorpusError(nothing_usable(self._roots, notes))
+            raise CorpusError(nothing_usable(map(real_path, self._roots), notes))
 
     def _commit(self, plan: Plan, index: str) -> None:
         for position, file, record in plan.keep:

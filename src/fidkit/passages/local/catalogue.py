@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fidkit.disk import connect_to_read, is_damage
+from fidkit.disk import connect_to_read, is_damage, shown
 from fidkit.errors import CorpusError, DataError
-from fidkit.passages.load.rows import Row
+from fidkit.passages.load.record import Row
 from fidkit.passages.load.sources import SourceFile
 from fidkit.passages.local.layout import CATALOGUE, FORMAT_VERSION
 from fidkit.types import Passage
@@ -93,8 +93,8 @@ class Catalogue:
         if not (directory / CATALOGUE).is_file():
             what = "is not a corpus" if directory.exists() else "does not exist"
             raise CorpusError(
-                f"{directory} {what}; expected a directory made by "
-                f"`fidkit corpus build SOURCE --to {directory}`"
+                f"{shown(directory)} {what}; expected a directory made by "
+                f"`fidkit corpus build SOURCE --to {shown(directory)}`"
             )
         try:
             catalogue = cls(connect_to_read(directory / CATALOGUE), directory)
@@ -103,8 +103,8 @@ class Catalogue:
         try:
             if catalogue.lexical() is None:
                 raise CorpusError(
-                    f"{directory}: this corpus was never completed; "
-                    f"run `fidkit corpus build SOURCE --to {directory}`"
+                    f"{shown(directory)}: this corpus was never completed; "
+                    f"run `fidkit corpus build SOURCE --to {shown(directory)}`"
                 )
         except BaseException:
             catalogue.close()
@@ -160,7 +160,7 @@ class Catalogue:
         version = int(meta.get("format_version", FORMAT_VERSION))
         if version > FORMAT_VERSION:
             raise CorpusError(
-                f"{self.directory}: this corpus has format version {version}, this fidkit reads up to "
+                f"{shown(self.directory)}: this corpus has format version {version}, this fidkit reads up to "
                 f"{FORMAT_VERSION}; upgrade fidkit, or build the corpus again in another directory"
             )
         return meta
@@ -230,8 +230,12 @@ class Catalogue:
         """Note where an unchanged file was found this time."""
         self._sql.execute(
             "UPDATE files SET path = ?, size = ?, mtime_ns = ?, position = ? WHERE file = ?",
-            (str(found.path), found.size, mtime_ns, position, record.file),
+            (shown(found.path), found.size, mtime_ns, position, record.file),
         )
+
+    def forget_from(self, first_row: int) -> int:
+        """Take back the passages from this row on; how many there were."""
+        return self._sql.execute("DELETE FROM passages WHERE row >= ?", (first_row,)).rowcount
 
     def add_file(self, record: FileRecord) -> None:
         """Note a file, after its passages."""
@@ -286,5 +290,6 @@ def _passage(record: tuple[int, str, str, str, str, int | None, int | None]) -> 
 
 def _damaged(directory: Path, error: sqlite3.Error | None) -> CorpusError:
     return CorpusError(
-        f"{directory}: its catalogue can't be read ({error}); delete the directory and build the corpus again"
+        f"{shown(directory)}: its catalogue can't be read ({error}); delete the directory and build the "
+        "corpus again"
     )

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from fidkit.disk import shown
 from fidkit.errors import CorpusError, UsageError
+from fidkit.passages.load.sources import ANOTHER_CORPUS, HIDDEN
 from fidkit.passages.local.build import BuildReport, Progress, build
 from fidkit.passages.local.catalogue import Catalogue
-from fidkit.passages.local.layout import FORMAT_VERSION, bytes_on_disk
+from fidkit.passages.local.layout import FORMAT_VERSION, bytes_on_disk, real_path
+from fidkit.passages.protocol import Retriever
 from fidkit.passages.search.lexical import Lexical
 from fidkit.passages.token_cache import TokenCache
 from fidkit.types import Hit, Passage
@@ -23,6 +28,9 @@ from fidkit.types import Hit, Passage
 # A build replaces the index under a reader at most once each time it commits, seconds apart at best.
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.05
+# Equal passages fill places of a search: so many times as many are asked for until enough differ.
+_WIDER = 4
+_REASONS_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +41,8 @@ class CorpusInfo:
         path: the corpus directory.
         passages: number of passages.
         documents, passage_files: files they come from.
-        skipped: files of the sources that were not read; `skipped_files` gives (name, reason) of each.
+        skipped: what of the sources was not read; `skipped_files` gives (name, reason) of each. A folder
+            that was passed over is one, its name ends in "/".
         bytes_on_disk: catalogue, index and caches together.
         sources: absolute paths it was built from.
         format_version, generation: of the files; the generation grows with every change of passages.
@@ -57,11 +66,32 @@ class CorpusInfo:
         record["skipped_files"] = [{"file": name, "reason": reason} for name, reason in self.skipped_files]
         return record
 
+    def left_out(self) -> str:
+        """One line that says how many files were not read, and why; empty where all were.
+
+        What is hidden, and corpora, nobody expects to be read: they are in `skipped_files` alone.
+        """
+        reasons = Counter(reason for _, reason in self.skipped_files)
+        for expected in (HIDDEN, ANOTHER_CORPUS):
+            del reasons[expected]
+        if not reasons:
+            return ""
+        most = reasons.most_common(_REASONS_SHOWN)
+        told = [f"{reason}: {count:,}" for reason, count in most]
+        if len(reasons) > len(most):
+            told.append(f"other reasons: {reasons.total() - sum(count for _, count in most):,}")
+        all_files = self.documents + self.passage_files + reasons.total()
+        return (
+            f"{reasons.total():,} of {all_files:,} files were left out ({'; '.join(told)}); "
+            f"`fidkit corpus info {self.path} --json` lists them"
+        )
+
 
 class Corpus:
     """Passages and their index, opened for reading. Safe to use from several threads, not across a fork.
 
-    A corpus that is rebuilt while open stays consistent: every call sees the state before or after.
+    A corpus that is rebuilt while open stays consistent: every call sees the state before or after. It is
+    `fidkit.passages.protocol.Passages`, in a directory.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -70,7 +100,7 @@ class Corpus:
         self.report: BuildReport | None = None
         self._lock = threading.Lock()
         self._catalogue = Catalogue.for_reading(self.path)
-        self._lexical: Lexical | None = None
+        self._retriever: Lexical | None = None
 
     @classmethod
     def open(cls, directory: str | os.PathLike[str]) -> Corpus:
@@ -87,6 +117,9 @@ class Corpus:
         sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         to: str | os.PathLike[str],
         progress: Callable[[Progress], None] | None = None,
+        *,
+        wait: float = 0.0,
+        waiting: Callable[[], None] | None = None,
     ) -> Corpus:
         """Build the corpus `to` from files and folders, or bring it up to date, and open it.
 
@@ -94,18 +127,24 @@ class Corpus:
         result says what was done.
 
         Args:
-            sources: documents (.txt, .md), passage files (.jsonl, .jsonl.gz, DPR .tsv) and folders of them.
+            sources: documents, passage files (`fidkit.passages.load.table` lists them) and folders of them.
+                In a folder, a file that isn't what its ending says is left out; `info` says so.
             to: directory of the corpus: new, empty or a corpus.
             progress: called now and then while files are read.
+            wait: seconds to wait where another process is building this corpus; `math.inf` for as long as
+                it takes.
+            waiting: called once when such a wait begins.
 
         Raises:
             UsageError: no sources.
-            CorpusError: a missing source, nothing to read, a second writer, a full disk.
-            DataError: a malformed row of a passage file. On every error an earlier state stays intact.
+            CorpusBusyError: another process is building it, still after `wait`.
+            CorpusError: a missing source, nothing to read, a full disk.
+            DataError: a source that is a file isn't what its ending says, or an id comes twice. On every
+                error an earlier state stays intact.
         """
         if isinstance(sources, str | os.PathLike):
             sources = [sources]
-        report = build(sources, Path(to), progress)
+        report = build(sources, Path(to), progress, wait=wait, waiting=waiting)
         corpus = cls(to)
         corpus.report = report
         return corpus
@@ -116,27 +155,65 @@ class Corpus:
         Raises:
             CorpusError, DataError: as `build` does.
         """
-        self.report = build(self.info().sources, self.path, progress)
+        with self._lock:
+            sources = json.loads(self._catalogue.meta()["sources"])
+        self.report = build(map(real_path, sources), self.path, progress)
         return self.report
+
+    @property
+    def fingerprint(self) -> str:
+        """Of ids, titles, texts and offsets of all passages, whatever their order."""
+        with self._lock:
+            return self._catalogue.meta()["fingerprint"]
+
+    @property
+    def generation(self) -> int:
+        """Grows with every change of the passages."""
+        with self._lock:
+            return int(self._catalogue.meta()["generation"])
+
+    @property
+    def derived(self) -> Path:
+        """Where what is made of the passages is kept: the corpus' own directory."""
+        return self.path
 
     def search(self, question: str, k: int = 40) -> list[Hit]:
         """The k passages that match best by BM25, best first; fewer when fewer share a word with it.
+
+        Of passages with the same title and text the first counts; `get` has the others.
 
         Raises:
             UsageError: an empty question, or k below 1.
         """
         if not question.strip():
             raise UsageError("the question is empty; expected some words to search for")
-        if k < 1:
-            raise UsageError(f"k is {k}, expected 1 or more passages")
+        k = _whole(k)
         for _ in range(_ATTEMPTS):
-            lexical = self._current_lexical()
-            found = lexical.search(question, k)
-            with self._lock:
-                passages = self._catalogue.passages_if(lexical.name, [row for row, _ in found])
-            if passages is not None:
-                return [Hit(passage, score) for passage, (_, score) in zip(passages, found, strict=True)]
+            hits = self._different(self._current_retriever(), question, k)
+            if hits is not None:
+                return hits
         raise self._restless()
+
+    def _different(self, retriever: Retriever, question: str, k: int) -> list[Hit] | None:
+        """The k best that differ; None when the retriever is no longer that of the current state."""
+        known: dict[int, Passage] = {}
+        wanted = k
+        while True:
+            found = retriever.search(question, wanted)
+            new = [row for row, _ in found if row not in known]
+            with self._lock:
+                passages = self._catalogue.passages_if(retriever.name, new)
+            if passages is None:
+                return None
+            known |= zip(new, passages, strict=True)
+            # By content itself, which is what `passage_key` hashes.
+            hits: dict[tuple[str, str], Hit] = {}
+            for row, score in found:
+                passage = known[row]
+                hits.setdefault((passage.title, passage.text), Hit(passage, score))
+            if len(hits) >= k or len(found) < wanted:
+                return list(hits.values())[:k]
+            wanted *= _WIDER
 
     def get(self, ids: Iterable[str | int]) -> list[Passage]:
         """The passages with these ids, in the order asked.
@@ -150,7 +227,7 @@ class Corpus:
         missing = [key for key in keys if key not in found]
         if missing:
             raise CorpusError(
-                f"{self.path}: no passage with id {missing[0]!r} "
+                f"{shown(self.path)}: no passage with id {missing[0]!r} "
                 f"({len(missing)} of {len(keys)} ids are missing); expected ids of this corpus"
             )
         return [found[key] for key in keys]
@@ -165,13 +242,13 @@ class Corpus:
             meta, files = self._catalogue.state()
         skipped = [(file.name, file.note) for file in files if file.kind == "skipped"]
         return CorpusInfo(
-            path=str(self.path),
+            path=shown(self.path),
             passages=int(meta["passages"]),
             documents=sum(file.kind == "document" for file in files),
             passage_files=sum(file.kind == "passages" for file in files),
             skipped=len(skipped),
             bytes_on_disk=bytes_on_disk(self.path),
-            sources=json.loads(meta["sources"]),
+            sources=[shown(source) for source in json.loads(meta["sources"])],
             format_version=int(meta.get("format_version", FORMAT_VERSION)),
             generation=int(meta["generation"]),
             fingerprint=meta["fingerprint"],
@@ -195,7 +272,7 @@ class Corpus:
         """Let go of all files. The corpus can't be used afterwards."""
         with self._lock:
             self._catalogue.close()
-            self._lexical = None
+            self._retriever = None
 
     def __enter__(self) -> Self:
         return self
@@ -208,15 +285,15 @@ class Corpus:
     def __repr__(self) -> str:
         return f"Corpus({str(self.path)!r})"
 
-    def _current_lexical(self) -> Lexical:
+    def _current_retriever(self) -> Retriever:
         for attempt in range(_ATTEMPTS):
             with self._lock:
                 name = str(self._catalogue.lexical())
-                if self._lexical and self._lexical.name == name:
-                    return self._lexical
+                if self._retriever and self._retriever.name == name:
+                    return self._retriever
                 try:
-                    self._lexical = Lexical(self.path / name)
-                    return self._lexical
+                    self._retriever = Lexical(self.path / name)
+                    return self._retriever
                 except FileNotFoundError:  # replaced since its name was read: ask for the new name
                     if attempt == _ATTEMPTS - 1:
                         raise self._restless() from None
@@ -225,6 +302,16 @@ class Corpus:
 
     def _restless(self) -> CorpusError:
         return CorpusError(
-            f"{self.path}: the index that the catalogue names is missing; "
+            f"{shown(self.path)}: the index that the catalogue names is missing; "
             "run `fidkit corpus build` on it again"
         )
+
+
+def _whole(k: int) -> int:
+    try:
+        number = operator.index(k)
+    except TypeError:
+        raise UsageError(f"k is {k!r}, expected a whole number of passages, 1 or more") from None
+    if number < 1:
+        raise UsageError(f"k is {number}, expected 1 or more passages")
+    return number

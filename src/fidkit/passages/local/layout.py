@@ -4,7 +4,7 @@
     lexical-<n>/        a tantivy index, immutable once the catalogue names it
     tokens.sqlite       cache of token ids; may be deleted at any time
     memory/             LUMEN's memory of the passages (`fidkit.memory`); no build of the corpus touches it
-    writer.lock         held (flock) by the one process that builds
+    writer.lock         held by the one process that builds
 
 A build works on the next `lexical-<n>` and in one open transaction of the catalogue. The commit of
 that transaction, which also names the new index, is the single moment in which the corpus changes:
@@ -13,16 +13,14 @@ before it everything new is invisible and swept by the next build, after it noth
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
-import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from fidkit.disk import held, sync
+from fidkit.disk import explained, held, shown, sync
 from fidkit.errors import CorpusError
 from fidkit.home import home
 
@@ -34,15 +32,27 @@ LOCK = "writer.lock"
 LEXICAL = "lexical-"
 MEMORY = "memory"
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_SCARCE_BYTES = 8_000_000
 # Packed sources: three times as many bytes of text, held as log, table and index.
 _NEEDED_PER_SOURCE_BYTE = 9
+
+
+class CorpusBusyError(CorpusError):
+    """Another process is building the corpus."""
 
 
 def is_corpus(path: Path) -> bool:
     """Whether the directory is a corpus, complete or not."""
     return (path / CATALOGUE).is_file()
+
+
+def stored_path(path: str) -> str:
+    """A path as the catalogue keeps it: of its bytes alone, whatever a process' locale makes of them."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def real_path(stored: str) -> str:
+    """The path that `stored_path` made this of, as this process spells it."""
+    return os.fsdecode(stored.encode("utf-8", "surrogateescape"))
 
 
 def default_location(sources: Iterable[str | os.PathLike[str]]) -> Path:
@@ -66,12 +76,12 @@ def prepare(directory: Path) -> None:
         foreign = sorted(entry.name for entry in directory.iterdir() if not _is_ours(entry.name))
     except OSError as error:
         raise CorpusError(
-            f"{directory}: can't make a corpus here ({error.strerror}); choose another directory"
+            f"{shown(directory)}: can't make a corpus here ({error.strerror}); choose another directory"
         ) from error
     if foreign and not is_corpus(directory):
         raise CorpusError(
-            f"{directory}: expected a new, an empty or a corpus directory, but it holds {foreign[0]!r}; "
-            "choose another directory"
+            f"{shown(directory)}: expected a new, an empty or a corpus directory, but it holds "
+            f"{shown(foreign[0])!r}; choose another directory"
         )
 
 
@@ -79,16 +89,25 @@ def _is_ours(name: str) -> bool:
     return name in (LOCK, MEMORY) or name.startswith((CATALOGUE, TOKENS, LEXICAL))
 
 
-@contextmanager
-def writer_lock(directory: Path) -> Iterator[None]:
+def writer_lock(
+    directory: Path, wait: float = 0.0, waiting: Callable[[], None] | None = None
+) -> AbstractContextManager[bool]:
     """Hold the corpus for writing; the system releases it when the process dies, however it dies.
 
+    Args:
+        directory: of the corpus.
+        wait: seconds to wait for somebody else; `math.inf` for as long as it takes.
+        waiting: called once when the wait begins.
+
+    Returns:
+        A context, whose value is whether somebody else had to be waited for.
+
     Raises:
-        CorpusError: somebody else is writing, or the directory is read-only.
+        CorpusBusyError: somebody else is writing.
+        CorpusError: the directory is read-only.
     """
     busy = "another process is building this corpus; wait until it is done, or build into another directory"
-    with held(directory / LOCK, CorpusError, busy):
-        yield
+    return held(directory / LOCK, CorpusError, busy, wait=wait, waiting=waiting, refused=CorpusBusyError)
 
 
 def sweep(directory: Path, keep: str | None) -> None:
@@ -108,30 +127,15 @@ def sync_directory(directory: Path) -> None:
         sync(path)
 
 
-@contextmanager
-def explained_disk(directory: Path, source_bytes: int = 0) -> Iterator[None]:
-    """Turn the ways in which SQLite, tantivy and the system say "disk full" into one error.
+def explained_disk(directory: Path, source_bytes: int = 0) -> AbstractContextManager[None]:
+    """Say in one line why a corpus can't be written.
 
     Raises:
-        CorpusError: the disk is full, or the files of the corpus could not be written for another reason.
+        CorpusError: instead of the `OSError`, SQLite's error or `WriteError`.
     """
-    try:
-        yield
-    # tantivy raises ValueError for everything, and says only that its threads ended.
-    except (OSError, sqlite3.OperationalError, ValueError) as error:
-        free = shutil.disk_usage(directory).free
-        needed = source_bytes * _NEEDED_PER_SOURCE_BYTE
-        says_full = getattr(error, "errno", None) in _FULL or "full" in str(error)
-        if says_full or free < max(_SCARCE_BYTES, needed // 10):
-            estimate = f", about {needed / 1e6:,.0f} MB are needed" if needed else ""
-            raise CorpusError(
-                f"{directory}: the disk is full ({free / 1e6:,.0f} MB free{estimate}); free some space "
-                "and run the build again, the corpus is as it was before"
-            ) from error
-        raise CorpusError(
-            f"{directory}: the corpus can't be written ({error}); it is as it was before, check the disk and "
-            "run the build again"
-        ) from error
+    needed = source_bytes * _NEEDED_PER_SOURCE_BYTE
+    estimate = f"about {needed / 1e6:,.0f} MB are needed" if needed else ""
+    return explained(directory, CorpusError, "corpus", after="it is as it was before", needed=estimate)
 
 
 def bytes_on_disk(directory: Path) -> int:

@@ -6,6 +6,7 @@ import hashlib
 import time
 from dataclasses import dataclass, field
 
+from fidkit.disk import shown
 from fidkit.passages.load.sources import SourceFile
 from fidkit.passages.local.catalogue import FileRecord
 
@@ -61,16 +62,16 @@ def trusted_time(file: SourceFile) -> int:
 def _unchanged(file: SourceFile, record: FileRecord) -> bool:
     if file.kind == "skipped":
         return record.kind == "skipped" and record.note == file.note
-    # A document that turned out to be no text was read once too, which its hash shows.
-    if record.kind != file.kind and not (
-        record.kind == "skipped" and file.kind == "document" and record.sha256
-    ):
+    # A file that turned out to be none of its kind was read once too, which its hash shows. One that is
+    # named is read again: then it is an error.
+    was_refused = record.kind == "skipped" and record.sha256 != "" and not file.named
+    if record.kind != file.kind and not was_refused:
         return False
     return _same_stat(file, record) or (file.size == record.size and _hash(file) == record.sha256)
 
 
 def _same_stat(file: SourceFile, record: FileRecord) -> bool:
-    return (str(file.path), file.size, file.mtime_ns) == (record.path, record.size, record.mtime_ns)
+    return (shown(file.path), file.size, file.mtime_ns) == (record.path, record.size, record.mtime_ns)
 
 
 def _hash(file: SourceFile) -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import tantivy
 
+from fidkit.disk import WriteError, shown
 from fidkit.errors import CorpusError
 from fidkit.passages.local.layout import sync_directory
 
@@ -58,7 +59,7 @@ class Lexical:
             if not directory.exists():
                 raise FileNotFoundError(directory) from error
             raise CorpusError(
-                f"{directory}: the index can't be read ({error}); delete it and build the corpus again"
+                f"{shown(directory)}: the index can't be read ({error}); delete it and build the corpus again"
             ) from error
 
     def search(self, question: str, k: int) -> list[tuple[int, float]]:
@@ -71,7 +72,9 @@ class Lexical:
             for term in terms
         ]
         query = tantivy.Query.boolean_query(clauses)
-        found = self._searcher.search(query, limit=k + _SPARE, count=False).hits
+        # tantivy sets a place aside for each hit that is asked for, and ends the process without the room.
+        limit = min(k, len(self)) + _SPARE
+        found = self._searcher.search(query, limit=limit, count=False).hits
         rows = self._searcher.fast_field_values("row", [address for _, address in found])
         hits = [
             (int(row), float(score)) for row, (score, _) in zip(rows, found, strict=True) if row is not None
@@ -105,21 +108,30 @@ class LexicalWriter:
         directory.mkdir()
         if base is not None:
             _link(base, directory, _hard_link)
-        self._writer = _index(directory).writer(_HEAP_BYTES, _THREADS)
+        with _explained():
+            self._writer = _index(directory).writer(_HEAP_BYTES, _THREADS)
 
     def add(self, rows: Iterable[tuple[int, int, str, str]]) -> None:
-        """Add (row, file, title, text)."""
+        """Add (row, file, title, text).
+
+        Raises:
+            WriteError: as everywhere here, the index can't be written.
+        """
         for row, file, title, text in rows:
-            self._writer.add_document(tantivy.Document(row=row, file=file, body=f"{title}\n{text}"))
+            document = tantivy.Document(row=row, file=file, body=f"{title}\n{text}")
+            with _explained():
+                self._writer.add_document(document)
 
     def remove_file(self, file: int) -> None:
         """Remove what was added for this file."""
-        self._writer.delete_documents_by_term("file", file)
+        with _explained():
+            self._writer.delete_documents_by_term("file", file)
 
     def finish(self) -> None:
         """Write out, merge and force to the disk."""
-        self._writer.commit()
-        self._writer.wait_merging_threads()
+        with _explained():
+            self._writer.commit()
+            self._writer.wait_merging_threads()
         sync_directory(self._directory)
 
     def abandon(self) -> None:
@@ -152,16 +164,40 @@ _FOR_QUESTIONS = _analyser(for_questions=True)
 
 
 def _index(directory: Path) -> tantivy.Index:
-    index = tantivy.Index(_SCHEMA, str(directory))
+    with _spelled(directory) as path:
+        index = tantivy.Index(_SCHEMA, path)
     index.register_tokenizer(_ANALYSER, _FOR_TEXTS)
     return index
 
 
 def _searcher(directory: Path) -> tantivy.Searcher:
-    index = tantivy.Index.open(str(directory))
+    with _spelled(directory) as path:
+        index = tantivy.Index.open(path)
     # The catalogue says when to change over; tantivy need not watch the directory.
     index.config_reader(reload_policy="manual")
     return index.searcher()
+
+
+@contextmanager
+def _spelled(directory: Path) -> Iterator[str]:
+    """The path for tantivy, which takes only what is UTF-8. It looks the place up once and keeps that."""
+    try:
+        str(directory).encode()
+        yield str(directory)
+    except UnicodeEncodeError:
+        with TemporaryDirectory(prefix="fidkit-") as elsewhere:
+            link = Path(elsewhere) / "index"
+            link.symlink_to(directory.resolve())
+            yield str(link)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Take what tantivy says: ValueError for everything, also where it says only that its threads ended."""
+    try:
+        yield
+    except ValueError as error:
+        raise WriteError(str(error)) from error
 
 
 def _link(source: Path, target: Path, link: Callable[[Path, Path], None]) -> None:

@@ -20,6 +20,7 @@ from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from fidkit import checkpoint
 from fidkit.config import ReaderConfig
 from fidkit.convert.moments import Moments, save_moments
+from fidkit.disk import is_full
 from fidkit.errors import CheckpointError, FidkitError
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer
@@ -31,8 +32,6 @@ STATE = "training/state.pt"
 OPTIMISER = "training/optimiser"
 SETTLED = 10
 """Steps that must have gone well after a save before it counts as healthy."""
-FULL = 1 << 20
-"""Bytes free on a disk that failed to take a checkpoint, below which that is why."""
 
 
 @dataclass(frozen=True)
@@ -153,14 +152,13 @@ class Checkpoints:
         try:
             act(*args)
         except CheckpointException as error:  # PyTorch's, of many processes
-            return self._full() or _reason(next(iter(error.failures.values()))[0])
+            return self._problem(next(iter(error.failures.values()))[0])
         except Exception as error:
-            return self._full() or _reason(error)
+            return self._problem(error)
         return None
 
-    def _full(self) -> str | None:
-        """That the disk is full, which PyTorch's writers don't tell from other errors."""
-        return "no space left on the disk" if shutil.disk_usage(self.path).free < FULL else None
+    def _problem(self, error: BaseException) -> str:
+        return "no space left on the disk" if is_full(error, self.path) else _reason(error)
 
     def _of_all(self, problem: str | None) -> list[str | None]:
         if self._apart is None:

@@ -1,0 +1,1 @@
+"""How files become passages: a reader for each kind of file, and the table of them (`table.py`)."""

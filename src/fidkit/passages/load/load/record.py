@@ -1,0 +1,84 @@
+"""A passage as it is read from a file, and what is said when a file holds none."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from fidkit.errors import DataError
+
+
+class Row(NamedTuple):
+    """A passage as read; `start` and `end` are characters of the document, None in passage files."""
+
+    id: str
+    title: str
+    text: str
+    start: int | None = None
+    end: int | None = None
+
+
+class UnreadableFile(DataError):
+    """A file that isn't what its ending says.
+
+    Attributes:
+        reason: what was expected and what is there instead, without the file's name and the remedy.
+    """
+
+    def __init__(self, name: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{name}{'' if reason.startswith(', ') else ': '}{reason}; {remedy}")
+        self.reason = reason.removeprefix(", ")
+
+
+class UnreadableDocument(UnreadableFile):
+    """A document that is no text."""
+
+
+def malformed(name: str, line: int, reason: str, remedy: str = "mend or remove the line") -> UnreadableFile:
+    """The error for a row that is no passage."""
+    return UnreadableFile(name, f", line {line}: {reason}", remedy)
+
+
+def row_of(record: dict[str, Any], name: str, line: int) -> Row:
+    """A passage of named fields: `id`, `title`, `section`, `text`, as DPR, Atlas and others have them.
+
+    `contents` (Pyserini, FlashRAG) holds the text, or title and text; `_id` (BEIR) is an id.
+
+    Args:
+        record: the fields.
+        name: of the file; a row without an id gets one made of it and the line.
+        line: counted from 1.
+
+    Raises:
+        UnreadableFile: no text, or a field of the wrong kind.
+    """
+    if "text" not in record and isinstance(contents := record.get("contents"), str):
+        record = _parted(record, contents)
+    text, title, section = record.get("text"), record.get("title") or "", record.get("section") or ""
+    if not isinstance(text, str) or not text.strip():
+        reason = f"expected a passage with a non-empty string as text, got {_said(text)}"
+        raise malformed(name, line, reason, "add the text or remove the line")
+    if not isinstance(title, str) or not isinstance(section, str):
+        raise malformed(name, line, "expected strings as title and section", "mend the line")
+    return Row(_id(record, name, line), ": ".join(part for part in (title, section) if part), text)
+
+
+def _parted(record: dict[str, Any], contents: str) -> dict[str, Any]:
+    """Title, in quotes or not, on the first line, text below it; a single line is text."""
+    title, _, text = contents.partition("\n")
+    if not text.strip():
+        return {**record, "text": contents.strip()}
+    return {**record, "title": title.strip().strip('"'), "text": text}
+
+
+def _id(record: dict[str, Any], name: str, line: int) -> str:
+    key = next((record[field] for field in ("id", "_id") if record.get(field) not in (None, "")), None)
+    if key is None:
+        return f"{name}#{line}"
+    if isinstance(key, bool) or not isinstance(key, int | str):
+        reason = f"expected a whole number or a string as id, got {_said(key)}"
+        raise malformed(name, line, reason, "mend the line")
+    return str(key)
+
+
+def _said(value: object) -> str:
+    return "none" if value is None else repr(value)[:40]

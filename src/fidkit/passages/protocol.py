@@ -1,0 +1,77 @@
+"""What a collection of passages does for those who read it, wherever it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from fidkit.types import Hit, Passage
+
+
+class Passages(Protocol):
+    """A collection of passages that can be searched: a corpus in a directory, or one kept by a server.
+
+    What is done with passages (answering, their memory, evaluation, training) asks for this and for no path
+    of a corpus.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Of ids, titles, texts and offsets of all passages, whatever their order; 32 hexadecimal digits."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """A number that grows with every change of the passages."""
+        ...
+
+    @property
+    def derived(self) -> Path:
+        """A directory on this machine for what is made of the passages: their token ids, their memory.
+
+        A corpus in a directory has itself. One that is elsewhere has a directory under `fidkit.home`, named
+        by what it is.
+        """
+        ...
+
+    def search(self, question: str, k: int = 40) -> list[Hit]:
+        """The k passages that match best, best first, no two of the same title and text.
+
+        Raises:
+            UsageError: an empty question, or k below 1.
+        """
+        ...
+
+    def get(self, ids: Iterable[str | int]) -> list[Passage]:
+        """The passages with these ids, in the order asked.
+
+        Raises:
+            CorpusError: there is no such passage.
+        """
+        ...
+
+    def __iter__(self) -> Iterator[Passage]:
+        """All passages, as they are when the iteration begins."""
+        ...
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+
+class Retriever(Protocol):
+    """One way to find passages: lexical (BM25) today, others beside it. It knows row numbers, no texts."""
+
+    @property
+    def name(self) -> str:
+        """Of the state that is searched: another name, another state."""
+        ...
+
+    def search(self, question: str, k: int) -> list[tuple[int, float]]:
+        """The k best (row, score), best first, equal scores by row; fewer when fewer match."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of passages that can be found."""
+        ...
