@@ -4,7 +4,7 @@ import io
 import pytest
 
 from fidkit.errors import DataError
-from fidkit.passages.load.rows import Row, read_passages
+from fidkit.passages.load.rows import Row, read_passages, read_rows
 
 
 def read(text: str | bytes, name: str = "p.jsonl") -> list[Row]:
@@ -33,8 +33,56 @@ def test_flashrag_has_title_and_text_in_one():
         '{"id": "0", "contents": "\\"Tea\\"\\nfirst\\nsecond"}\n{"id": "1", "contents": "", "text": "a"}'
     )
     assert rows == [Row("0", "Tea", "first\nsecond"), Row("1", "", "a")]
-    with pytest.raises(DataError, match="non-empty string as text"):
-        read('{"id": "0", "contents": "no text"}')
+    with pytest.raises(DataError, match="non-empty string as text, got ''"):
+        read('{"id": "0", "contents": ""}')
+
+
+def test_rows_as_the_field_s_tools_write_them():
+    rows = read(
+        '\ufeff{"id": "d1", "contents": "Pyserini, one line"}\n{"_id": "b7", "title": "BEIR", "text": "x", "metadata": {}}'
+    )
+    assert rows == [Row("d1", "", "Pyserini, one line"), Row("b7", "BEIR", "x")]
+    assert read("\ufeffid\ttext\ttitle\r\n1\ta\tT\r\n", "p.tsv") == [Row("1", "T", "a")]
+
+
+@pytest.mark.parametrize("name", ["P.TSV", "P.Tsv.GZ", "p.tsv.gz"])
+def test_endings_in_any_case(name):
+    data = b"id\ttext\ttitle\n1\ta\tT\n"
+    packed = gzip.compress(data) if name.lower().endswith(".gz") else data
+    assert list(read_rows(io.BytesIO(packed), name)) == [Row("1", "T", "a")]
+
+
+def test_a_packed_document_has_the_title_of_its_name():
+    assert list(read_rows(io.BytesIO(gzip.compress(b"words")), "n/tea.TXT.gz"))[0].title == "tea"
+
+
+@pytest.mark.parametrize("last", ["", "\n", "\n3\tc\tC\n"])
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ('"Hello', '"Hello'),
+        ('"Tea" is good', '"Tea" is good'),
+        ('"', '"'),
+        ('"whole"', "whole"),
+        ('say "tea"', 'say "tea"'),
+    ],
+)
+def test_a_stray_quote_swallows_no_row(cell, text, last):
+    rows = read(f'id\ttext\ttitle\n1\t{cell}\tT\n2\tWorld"\tU{last}', "p.tsv")
+    assert rows[:2] == [Row("1", "T", text), Row("2", "U", 'World"')]
+    assert len(rows) == 2 + last.count("3")
+
+
+def test_the_file_stays_open(tmp_path):
+    for name in ("p.tsv", "p.jsonl", "p.txt"):
+        raw = io.BytesIO(b"id\ttext\ttitle\n1\ta\tT\n" if name == "p.tsv" else b'{"text": "a"}')
+        list(read_rows(raw, name))
+        assert raw.tell() > 0
+
+
+def test_an_object_nested_too_deep_is_a_malformed_line():
+    with pytest.raises(DataError, match=r"p\.jsonl, line 1: expected one JSON object"):
+        read("[" * 200_000)
 
 
 @pytest.mark.parametrize("name", ["psgs.tsv", "psgs.tsv.gz"])

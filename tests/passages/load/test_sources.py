@@ -1,6 +1,8 @@
+import os
 from pathlib import Path
 
 import pytest
+from fidkit.passages.load.table import described
 
 from fidkit.errors import CorpusError, UsageError
 from fidkit.passages import default_location
@@ -17,7 +19,22 @@ def test_folders_are_searched_but_not_what_is_hidden(docs):
     (docs / ".hidden.md").write_text("x")
     (docs / "picture.png").write_bytes(b"\x89PNG")
     (docs / "gone.txt").symlink_to(docs / "nowhere")
-    assert kinds(docs) == {
+    (docs / "elsewhere").symlink_to(docs / "deep")
+    (docs / "circle.txt").symlink_to(docs / "circle.txt")
+    notes = {file.name: file.note for file in discover([docs]) if file.kind == "skipped"}
+    assert notes == {
+        ".git/": "hidden",
+        ".hidden.md": "hidden",
+        "circle.txt": "Too many levels of symbolic links",
+        "elsewhere/": "a link to a folder; name that as a source of its own",
+        "gone.txt": "No such file or directory",
+        "picture.png": "not a kind of file that is read",
+    }
+    assert {
+        name: kind
+        for name, kind in kinds(docs).items()
+        if name not in notes or name in "gone.txt picture.png"
+    } == {
         "coffee.txt": "document",
         "deep/cocoa.txt": "document",
         "gone.txt": "skipped",
@@ -79,3 +96,36 @@ def test_default_location_depends_on_absolute_paths_only(docs, tmp_path, monkeyp
     assert default_location(["docs"]) == default_location([docs])
     assert default_location(["docs"]) != default_location([docs / "deep"])
     assert default_location([docs]).is_relative_to(tmp_path / "home")
+
+
+def test_a_log_is_no_passage_file_and_its_neighbours_are_documents(docs, write_rows):
+    write_rows(docs / "log.jsonl", [{"step": 1, "loss": 2.0}])
+    (docs / "empty.jsonl").write_text("")
+    found = {file.name: file for file in discover([docs])}
+    assert found["log.jsonl"].note == "line 1: expected a passage with a non-empty string as text, got none"
+    assert found["empty.jsonl"].note == "empty"
+    assert found["tea.md"].kind == "document"
+    assert discover([docs / "log.jsonl"])[0].kind == "passages"
+
+
+def test_a_file_of_a_folder_that_is_named_too_is_read(docs, write_rows):
+    write_rows(docs / "p.jsonl", [{"text": "a"}])
+    assert kinds(docs)["tea.md"] == "skipped"
+    assert kinds(docs, docs / "tea.md")["tea.md"] == "document"
+
+
+def test_names_of_any_bytes_are_told_apart(tmp_path):
+    for name in (b"caf\xe9.md", b"caf\xe8.md", b"caf\\xe9.md", "café.md".encode()):
+        (tmp_path / os.fsdecode(name)).write_text(repr(name))
+    names = sorted(kinds(tmp_path))
+    assert names[0] == "café.md" or len(names) == 4
+    assert len(set(names)) == 4
+    assert all(name.encode() and name.endswith(".md") for name in names)
+    assert {"café.md", r"caf\xe8.md"} <= set(names)
+
+
+def test_help_and_documents_list_the_kinds_of_files():
+    listed = described()
+    assert listed.startswith("documents (.txt, .md or .markdown, in UTF-8)")
+    page = Path(__file__).parents[2] / "docs" / "corpus.md"
+    assert listed in page.read_text(encoding="utf-8")

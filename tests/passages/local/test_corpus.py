@@ -1,3 +1,5 @@
+import json
+import math
 import os
 import sqlite3
 import subprocess
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fidkit.errors import CorpusError, DataError, UsageError
-from fidkit.passages import Corpus, is_corpus
+from fidkit.passages import Corpus, CorpusBusyError, Passages, is_corpus
 from fidkit.passages.local import build as building
 from fidkit.passages.local import plan as planning
 from fidkit.passages.local.layout import writer_lock
@@ -332,3 +334,121 @@ def test_a_damaged_catalogue_is_said(docs, tmp_path):
 def test_no_torch_is_imported():
     code = "import sys, fidkit.passages; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# Folders with all kinds of files
+
+
+@pytest.mark.parametrize("rows", [1, 3, 2000, 2001])
+def test_a_table_of_any_length_is_read(tmp_path, rows):
+    table = tmp_path / "P.TSV"
+    table.write_text("id\ttext\ttitle\n" + "".join(f"{n}\ttext {n}\tT\n" for n in range(rows)))
+    assert len(Corpus.build(table, tmp_path / "c")) == rows
+
+
+@pytest.mark.parametrize("before", [0, 2500], ids=["at once", "after rows were stored"])
+def test_a_file_that_is_not_what_it_says_is_left_out_of_a_folder(docs, tmp_path, write_rows, before):
+    good = [{"id": f"x{n}", "text": f"zebra {n}"} for n in range(before + 1)]
+    bad = write_rows(tmp_path / "in" / "a.jsonl", [*good, {"id": "y", "text": ""}])
+    write_rows(tmp_path / "in" / "b.jsonl", [{"id": "x0", "text": "tea"}])
+    corpus = Corpus.build(tmp_path / "in", tmp_path / "c")
+    assert (texts(corpus), corpus.search("zebra"), corpus.search("tea")[0].passage.id) == (["tea"], [], "x0")
+    reason = f"line {before + 2}: expected a passage with a non-empty string as text, got ''"
+    assert corpus.info().skipped_files == [("a.jsonl", reason)]
+    assert (
+        corpus.info().left_out().startswith(f"1 of 2 files were left out ({reason}: 1); `fidkit corpus info")
+    )
+    assert Corpus.build(tmp_path / "in", tmp_path / "c").report.files_read == 0
+    with pytest.raises(DataError, match=rf"a\.jsonl, line {before + 2}: expected"):
+        Corpus.build([tmp_path / "in", bad], tmp_path / "c")
+    assert texts(corpus) == ["tea"]
+
+
+def test_a_named_document_that_is_no_text_is_an_error(tmp_path):
+    (tmp_path / "x.md").write_bytes(b"\xff")
+    with pytest.raises(DataError, match=r"x\.md: not UTF-8 text; save it as text in UTF-8"):
+        Corpus.build(tmp_path / "x.md", tmp_path / "c")
+
+
+def test_names_and_places_of_any_bytes(docs, tmp_path):
+    (docs / os.fsdecode(b"caf\xe9.md")).write_text("# Menu\n\ntea and rooibos")
+    (docs / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"")
+    where = tmp_path / os.fsdecode(b"c\xe9")
+    corpus = Corpus.build(docs, where)
+    assert corpus.search("rooibos")[0].passage.id == r"caf\xe9.md#1"
+    assert corpus.info().skipped_files[0][0] == r"caf\xe9.jpg"
+    assert json.dumps(corpus.info().to_json(), ensure_ascii=False).encode()
+    assert corpus.refresh().files_read == 0
+
+
+def test_without_a_locale_the_corpus_is_the_same(docs, tmp_path):
+    (docs / "maté.txt").write_text("Maté comes from Paraguay.", encoding="utf-8")
+    age(*docs.rglob("*.*"))
+    code = "import sys; from fidkit.passages import Corpus; print(Corpus.build(sys.argv[1], sys.argv[2]).report.files_read)"
+    plain = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for environment, read in ((plain, "4"), (dict(os.environ), "0"), (plain, "0")):
+        command = [sys.executable, "-c", code, str(docs), str(tmp_path / "thé")]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == read
+    with Corpus.open(tmp_path / "thé") as corpus:
+        assert (corpus.search("mate")[0].passage.id, corpus.info().generation) == ("maté.txt#1", 1)
+
+
+# Places of a search
+
+
+def test_equal_passages_fill_one_place_and_all_can_be_fetched(tmp_path, write_rows):
+    copies = [{"id": f"c{n}", "text": "the licence of tea"} for n in range(300)]
+    others = [{"id": f"o{n}", "text": f"tea is mentioned in these longer words {n}"} for n in range(5)]
+    corpus = Corpus.build(write_rows(tmp_path / "p.jsonl", [*copies, *others]), tmp_path / "c")
+    hits = corpus.search("licence of tea", k=4)
+    assert [hit.passage.id for hit in hits][1:] == ["o0", "o1", "o2"]
+    assert hits[0].passage.text == "the licence of tea"
+    assert len(corpus.search("tea", k=40)) == 6
+    assert corpus.get(["c299"])[0].text == "the licence of tea"
+
+
+@pytest.mark.parametrize("k", [2**31, 2**63, 2**200])
+def test_any_number_of_hits_may_be_asked_for(corpus, k):
+    assert len(corpus.search("comes from", k)) == 3
+
+
+def test_a_time_far_in_the_future_is_stored(docs, tmp_path):
+    try:
+        os.utime(docs / "tea.md", ns=(2**63 + 10**18, 2**63 + 10**18))
+    except OverflowError:
+        pytest.skip("the file system has no such times")
+    assert len(Corpus.build(docs, tmp_path / "c")) == 3
+
+
+def test_k_is_a_whole_number(corpus):
+    with pytest.raises(UsageError, match=r"k is 2\.5, expected a whole number"):
+        corpus.search("tea", 2.5)
+
+
+def test_a_build_may_wait_for_another(docs, tmp_path):
+    (tmp_path / "c").mkdir()
+    with writer_lock(tmp_path / "c"):
+        with pytest.raises(CorpusBusyError):
+            Corpus.build(docs, tmp_path / "c", wait=0.05)
+        release = threading.Event()
+
+    def hold() -> None:
+        with writer_lock(tmp_path / "c"):
+            holds.set()
+            release.wait(60)
+
+    holds = threading.Event()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert holds.wait(60)
+    corpus = Corpus.build(docs, tmp_path / "c", wait=math.inf, waiting=release.set)
+    holder.join()
+    assert (len(corpus), release.is_set()) == (3, True)
+
+
+def test_a_corpus_is_passages(corpus, tmp_path):
+    passages: Passages = corpus
+    info = corpus.info()
+    assert (passages.fingerprint, passages.generation) == (info.fingerprint, info.generation)
+    assert passages.derived == tmp_path / "c"

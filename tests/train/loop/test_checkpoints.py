@@ -61,7 +61,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, room: int |
 
 
 @pytest.mark.parametrize("free", [0, 1 << 30])
-def test_the_error_says_that_the_disk_is_full(
+def test_the_error_says_what_the_system_says_however_full_the_disk_is(
     tmp_path: Path, free: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = Trainer(world(tmp_path, *QUICK))
@@ -70,7 +70,7 @@ def test_the_error_says_that_the_disk_is_full(
         trainer.save()
         with pytest.raises(FidkitError, match=r"can't be written \(.*\); .*make room") as error:
             trainer.checkpoints.finish()
-    assert ("no space left on the disk" in str(error.value)) == (free == 0)
+    assert "File too large" in str(error.value)
 
 
 def test_a_full_disk_ends_the_run_with_an_error(tmp_path: Path) -> None:

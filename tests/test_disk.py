@@ -1,0 +1,95 @@
+import errno
+import multiprocessing
+import os
+import sqlite3
+from types import SimpleNamespace
+
+import pytest
+
+from fidkit import disk
+from fidkit.errors import CorpusError
+
+
+def said(error: Exception, tmp_path) -> str:
+    with (
+        pytest.raises(CorpusError) as caught,
+        disk.explained(tmp_path, CorpusError, "corpus", after="it is as it was"),
+    ):
+        raise error
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk(tmp_path, number):
+    assert "the disk is full" in said(OSError(number, os.strerror(number)), tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS])
+def test_a_disk_that_fails(tmp_path, number):
+    assert "check the disk and run" in said(OSError(number, os.strerror(number)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(errno.EACCES, "Permission denied", "/data/full/disk"),
+        sqlite3.OperationalError("database is locked"),
+        disk.WriteError("something about a fully merged segment"),
+    ],
+)
+def test_what_is_not_the_disk_s_fault(tmp_path, error):
+    assert "mend that and run" in said(error, tmp_path)
+    assert "disk is full" not in said(error, tmp_path)
+
+
+def test_other_errors_are_not_explained(tmp_path):
+    with (
+        pytest.raises(ValueError, match="half a character"),
+        disk.explained(tmp_path, CorpusError, "c", after=""),
+    ):
+        raise ValueError("half a character")
+
+
+def test_sqlite_s_own_word_for_it(tmp_path):
+    sql = sqlite3.connect(tmp_path / "x.sqlite")
+    sql.execute("PRAGMA max_page_count = 2")
+    sql.execute("CREATE TABLE t (x)")
+    with (
+        pytest.raises(CorpusError, match="the disk is full"),
+        disk.explained(tmp_path, CorpusError, "c", after=""),
+    ):
+        sql.execute("INSERT INTO t VALUES (zeroblob(100000))")
+    sql.close()
+
+
+@pytest.mark.parametrize("free", [0, 1 << 30])
+def test_a_library_that_says_little_is_asked_for_by_free_bytes(tmp_path, monkeypatch, free):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    assert disk.is_full(RuntimeError("PytorchStreamWriter failed writing file"), tmp_path) == (free == 0)
+    assert not disk.is_full(RuntimeError("shapes differ"), tmp_path)
+
+
+def _hold(lock, holds) -> None:
+    with disk.held(lock, CorpusError, "busy"):
+        holds.set()
+        holds.wait_never = multiprocessing.Event()
+        holds.wait_never.wait()
+
+
+def test_a_lock_is_released_when_its_process_dies(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    holds = context.Event()
+    process = context.Process(target=_hold, args=(tmp_path / "lock", holds))
+    process.start()
+    assert holds.wait(60)
+    with pytest.raises(CorpusError, match="busy"), disk.held(tmp_path / "lock", CorpusError, "busy"):
+        pass
+    process.kill()
+    process.join()
+    with disk.held(tmp_path / "lock", CorpusError, "busy") as waited:
+        assert not waited
+
+
+def test_names_of_any_bytes_can_be_shown():
+    assert disk.shown(os.fsdecode(b"caf\xe9")) == r"caf\xe9"
+    assert disk.shown("caf\udcc3\udca9") == disk.shown("café") == "café"
