@@ -10,6 +10,10 @@ from fidkit import disk
 from fidkit.errors import CorpusError
 
 
+def explained(directory):
+    return disk.explained(directory, CorpusError, "corpus", after="it is as it was")
+
+
 def said(error: Exception, tmp_path) -> str:
     with (
         pytest.raises(CorpusError) as caught,
@@ -45,7 +49,7 @@ def test_what_is_not_the_disk_s_fault(tmp_path, error):
 def test_other_errors_are_not_explained(tmp_path):
     with (
         pytest.raises(ValueError, match="half a character"),
-        disk.explained(tmp_path, CorpusError, "c", after=""),
+        explained(tmp_path),
     ):
         raise ValueError("half a character")
 
@@ -56,7 +60,7 @@ def test_sqlite_s_own_word_for_it(tmp_path):
     sql.execute("CREATE TABLE t (x)")
     with (
         pytest.raises(CorpusError, match="the disk is full"),
-        disk.explained(tmp_path, CorpusError, "c", after=""),
+        explained(tmp_path),
     ):
         sql.execute("INSERT INTO t VALUES (zeroblob(100000))")
     sql.close()
@@ -72,8 +76,7 @@ def test_a_library_that_says_little_is_asked_for_by_free_bytes(tmp_path, monkeyp
 def _hold(lock, holds) -> None:
     with disk.held(lock, CorpusError, "busy"):
         holds.set()
-        holds.wait_never = multiprocessing.Event()
-        holds.wait_never.wait()
+        multiprocessing.Event().wait()  # until it is killed
 
 
 def test_a_lock_is_released_when_its_process_dies(tmp_path):

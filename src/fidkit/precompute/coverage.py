@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from fidkit.memory import MemoryStore
-from fidkit.passages import Corpus
+from fidkit.passages import Passages
 from fidkit.passages.token_cache import passage_key
 
 _TOGETHER = 4096
@@ -25,7 +25,7 @@ class Coverage:
         return self.covered / self.passages if self.passages else 1.0
 
 
-def coverage(corpus: Corpus, store: MemoryStore) -> Coverage:
+def coverage(corpus: Passages, store: MemoryStore) -> Coverage:
     """Look every passage of the corpus up."""
     passages, covered, remaining = 0, 0, iter(corpus)
     while some := list(islice(remaining, _TOGETHER)):

@@ -30,15 +30,9 @@ def test_folders_are_searched_but_not_what_is_hidden(docs):
         "gone.txt": "No such file or directory",
         "picture.png": "not a kind of file that is read",
     }
-    assert {
-        name: kind
-        for name, kind in kinds(docs).items()
-        if name not in notes or name in "gone.txt picture.png"
-    } == {
+    assert {name: kind for name, kind in kinds(docs).items() if name not in notes} == {
         "coffee.txt": "document",
         "deep/cocoa.txt": "document",
-        "gone.txt": "skipped",
-        "picture.png": "skipped",
         "tea.md": "document",
     }
 
@@ -118,7 +112,6 @@ def test_names_of_any_bytes_are_told_apart(tmp_path):
     for name in (b"caf\xe9.md", b"caf\xe8.md", b"caf\\xe9.md", "café.md".encode()):
         (tmp_path / os.fsdecode(name)).write_text(repr(name))
     names = sorted(kinds(tmp_path))
-    assert names[0] == "café.md" or len(names) == 4
     assert len(set(names)) == 4
     assert all(name.encode() and name.endswith(".md") for name in names)
     assert {"café.md", r"caf\xe8.md"} <= set(names)

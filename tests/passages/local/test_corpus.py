@@ -350,9 +350,9 @@ def test_a_table_of_any_length_is_read(tmp_path, rows):
 def test_a_file_that_is_not_what_it_says_is_left_out_of_a_folder(docs, tmp_path, write_rows, before):
     good = [{"id": f"x{n}", "text": f"zebra {n}"} for n in range(before + 1)]
     bad = write_rows(tmp_path / "in" / "a.jsonl", [*good, {"id": "y", "text": ""}])
-    write_rows(tmp_path / "in" / "b.jsonl", [{"id": "x0", "text": "tea"}])
+    write_rows(tmp_path / "in" / "b.jsonl", [{"id": "z", "text": "tea"}])
     corpus = Corpus.build(tmp_path / "in", tmp_path / "c")
-    assert (texts(corpus), corpus.search("zebra"), corpus.search("tea")[0].passage.id) == (["tea"], [], "x0")
+    assert (texts(corpus), corpus.search("zebra"), corpus.search("tea")[0].passage.id) == (["tea"], [], "z")
     reason = f"line {before + 2}: expected a passage with a non-empty string as text, got ''"
     assert corpus.info().skipped_files == [("a.jsonl", reason)]
     assert (
@@ -384,7 +384,8 @@ def test_names_and_places_of_any_bytes(docs, tmp_path):
 def test_without_a_locale_the_corpus_is_the_same(docs, tmp_path):
     (docs / "maté.txt").write_text("Maté comes from Paraguay.", encoding="utf-8")
     age(*docs.rglob("*.*"))
-    code = "import sys; from fidkit.passages import Corpus; print(Corpus.build(sys.argv[1], sys.argv[2]).report.files_read)"
+    build = "Corpus.build(sys.argv[1], sys.argv[2]).report.files_read"
+    code = f"import sys; from fidkit.passages import Corpus; print({build})"
     plain = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     for environment, read in ((plain, "4"), (dict(os.environ), "0"), (plain, "0")):
         command = [sys.executable, "-c", code, str(docs), str(tmp_path / "thé")]
