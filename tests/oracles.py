@@ -18,6 +18,7 @@ from torch import Tensor
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.context import Batch, collate
 from fidkit.reader import Reader
+from naive_t5 import NaiveT5, NaiveT5v11
 
 Tokens = list[int]
 VOCABULARY = 37
@@ -64,7 +65,7 @@ def random_reader(config: ReaderConfig, seed: int = 0, *, apart: bool = False) -
             for p in reader.memory_encoder.parameters():
                 p.add_(0.3 * torch.randn(p.shape, generator=generator))
             for part in (reader.question_encoder, reader.memory_encoder.encoder):
-                if len(part.layers):
+                if part.relative_bias is not None:
                     part.relative_bias.weight.normal_(generator=generator)
     return reader
 
@@ -89,7 +90,9 @@ def batch_of(examples) -> Batch:
     return collate(asked, passages, targets)
 
 
-# T5 with plain matrices
+# Readers put together from their families' oracles
+
+NAIVE = {"t5": NaiveT5, "t5-v1.1": NaiveT5v11}
 
 
 class NaiveReader:
@@ -98,6 +101,10 @@ class NaiveReader:
     def __init__(self, reader: Reader) -> None:
         self.config = reader.config
         self.w = dict(reader.named_parameters(remove_duplicate=False))
+        self.encoder, self.decoder, self.memory_encoder = (
+            NAIVE[stack.family](self.config, stack, self.w)
+            for stack in (self.config.encoder, self.config.decoder, self.config.memory_stack)
+        )
 
     def logits(self, question: Tokens, passages: Sequence[Tokens], target: Tokens) -> Tensor:
         """[T, V] of one question with teacher forcing."""
@@ -115,7 +122,7 @@ class NaiveReader:
         asked = self._question(question)
         blocks = []
         if self.config.question_in_context == "once":
-            blocks.append(self._norm(asked, "live_encoder.norm"))
+            blocks.append(self.encoder.last_norm(asked, "live_encoder.norm"))
         rows, sees = self._first_rows(asked, passages)
         first = 0
         if self.config.rerank:
@@ -124,8 +131,8 @@ class NaiveReader:
             best = sorted(sorted(range(len(rows)), key=lambda n: -scores[n])[:keep])
             rows, sees = [rows[n] for n in best], [sees[n] for n in best]
         for row, seen in zip(rows, sees, strict=True):
-            row = self._run("live_encoder", range(first, self.config.live), row, seen)
-            row = self._norm(row, "live_encoder.norm")
+            row = self.encoder.encode("live_encoder", range(first, self.config.live), row, seen)
+            row = self.encoder.last_norm(row, "live_encoder.norm")
             if self.config.question_in_context != "each":
                 row = row[len(question) :]
             blocks.append(row[: self.config.kept_vectors])
@@ -136,13 +143,14 @@ class NaiveReader:
         return self._scores(self._first_rows(self._question(question), passages)[0])
 
     def memory(self, passage: Tokens) -> Tensor:
-        x = self.w["memory_encoder.embedding.weight"][passage]
-        heads = (self.config.memory_encoder or self.config.encoder).heads
-        return self._run("memory_encoder.encoder", range(self.config.memory_layers), x, heads=heads)
+        x = self.memory_encoder.embed("memory_encoder.embedding", passage, "passage")
+        return self.memory_encoder.encode("memory_encoder.encoder", range(self.config.memory_layers), x)
 
     def _question(self, question: Tokens) -> Tensor:
         layers = range(self.config.encoder.layers - self.config.live)
-        return self._run("question_encoder", layers, self.w["embedding.weight"][question])
+        return self.encoder.encode(
+            "question_encoder", layers, self.encoder.embed("embedding", question, "question")
+        )
 
     def _first_rows(self, asked: Tensor, passages: Sequence[Tokens]) -> tuple[list[Tensor], list[Tensor]]:
         """Question and passage after the layers that read all passages, and who sees whom [S, S]."""
@@ -155,101 +163,23 @@ class NaiveReader:
             sees.append(torch.tensor([[self._sees(query, key) for key in sides] for query in sides]))
             layers = self.config.rerank.after if self.config.rerank else 0
             row = torch.cat([asked, remembered])
-            rows.append(self._run("live_encoder", range(layers), row, sees[-1]))
+            rows.append(self.encoder.encode("live_encoder", range(layers), row, sees[-1]))
         return rows, sees
+
+    def _decode(self, ids: Tokens, context: Tensor) -> Tensor:
+        x, table = self.decoder.decode(ids, context), self.w["decoder.embedding.weight"]
+        if self.config.tied_head:
+            return x @ table.T / math.sqrt(self.config.decoder.width)
+        return x @ self.w["head.linear.weight"].T
 
     def _sees(self, query: str, key: str) -> bool:
         return query == key or self.config.live_attention in ("full", f"{query}-sees-{key}")
 
     def _scores(self, rows: Sequence[Tensor]) -> list[float]:
-        means = [self._norm(row, "reranker.norm").mean(0) for row in rows]
+        # Scores are the reader's own: T5's norm, whatever the family.
+        norm = NaiveT5(self.config, self.config.encoder, self.w).norm
+        means = [norm(row, "reranker.norm").mean(0) for row in rows]
         return [float((mean @ self.w["reranker.weight"]).detach()) for mean in means]
-
-    def _run(
-        self, name: str, layers: range, x: Tensor, seen: Tensor | None = None, heads: int | None = None
-    ) -> Tensor:
-        heads = heads or self.config.encoder.heads
-        for number in layers:
-            layer = f"{name}.layers.{number}"
-            bias = self._bias(f"{name}.relative_bias.weight", len(x), bidirectional=True)
-            if seen is not None:
-                bias = bias.masked_fill(~seen, -1e30)
-            normed = self._norm(x, f"{layer}.attention_norm")
-            x = x + self._attention(f"{layer}.attention", normed, normed, bias, heads)
-            x = x + self._feed_forward(f"{layer}.feed_forward", self._norm(x, f"{layer}.feed_forward_norm"))
-        return x
-
-    def _decode(self, ids: Tokens, context: Tensor) -> Tensor:
-        config, x = self.config, self.w["decoder.embedding.weight"][ids]
-        own, cross = config.kv_heads
-        future = torch.ones(len(ids), len(ids)).triu(1) * -1e30
-        for number in range(config.decoder.layers):
-            layer = f"decoder.layers.{number}"
-            bias = self._bias("decoder.relative_bias.weight", len(ids), bidirectional=False) + future
-            normed = self._norm(x, f"{layer}.self_attention_norm")
-            x = x + self._attention(f"{layer}.self_attention", normed, normed, bias, own)
-            if (number + 1) % config.cross_attention_every == 0:
-                normed = self._norm(x, f"{layer}.cross_attention_norm")
-                none = torch.zeros(config.decoder.heads, len(ids), len(context))
-                x = x + self._attention(f"{layer}.cross_attention", normed, context, none, cross)
-            x = x + self._feed_forward(f"{layer}.feed_forward", self._norm(x, f"{layer}.feed_forward_norm"))
-        x = self._norm(x, "decoder.norm")
-        if config.tied_head:
-            return x @ self.w["decoder.embedding.weight"].T / math.sqrt(config.decoder.width)
-        return x @ self.w["head.linear.weight"].T
-
-    def _attention(self, name: str, x: Tensor, context: Tensor, bias: Tensor, kv_heads: int) -> Tensor:
-        q, k, v = (
-            of @ self.w[f"{name}.{matrix}.weight"].T
-            for matrix, of in (("query", x), ("key", context), ("value", context))
-        )
-        heads, mixed = len(bias), []
-        width = q.shape[1] // heads
-        for head in range(heads):
-            shared = head // (heads // kv_heads)
-            own = slice(head * width, (head + 1) * width)
-            theirs = slice(shared * width, (shared + 1) * width)
-            mixed.append((q[:, own] @ k[:, theirs].T + bias[head]).softmax(-1) @ v[:, theirs])
-        return torch.cat(mixed, 1) @ self.w[f"{name}.out.weight"].T
-
-    def _feed_forward(self, name: str, x: Tensor) -> Tensor:
-        inner = x @ self.w[f"{name}.inner.weight"].T
-        if self.config.block == "t5":
-            inner = inner.clamp(min=0)
-        else:
-            gate = x @ self.w[f"{name}.gate.weight"].T
-            cube = math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3)
-            inner = 0.5 * gate * (1 + torch.tanh(cube)) * inner
-        return inner @ self.w[f"{name}.out.weight"].T
-
-    def _norm(self, x: Tensor, name: str) -> Tensor:
-        return x / (x.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt() * self.w[f"{name}.weight"]
-
-    def _bias(self, name: str, length: int, *, bidirectional: bool) -> Tensor:
-        config = self.config
-        rows = [
-            [naive_bucket(k - q, bidirectional, config.relative_buckets, config.relative_max_distance)
-             for k in range(length)]
-            for q in range(length)
-        ]  # fmt: skip
-        return self.w[name][torch.tensor(rows)].permute(2, 0, 1)
-
-
-def naive_bucket(distance: int, bidirectional: bool, buckets: int, most: int) -> int:
-    """T5's bucket of one distance, from key position - query position."""
-    first = 0
-    if bidirectional:
-        buckets //= 2
-        first = buckets if distance > 0 else 0
-        distance = abs(distance)
-    else:
-        distance = max(0, -distance)
-    exact = buckets // 2
-    if distance < exact:
-        return first + distance
-    # The rounding guards against 1.9999999 where the logarithms give 2.
-    step = round(math.log(distance / exact) / math.log(most / exact) * (buckets - exact), 9)
-    return first + min(buckets - 1, exact + int(step))
 
 
 # FiD on top of transformers

@@ -21,11 +21,22 @@ from pydantic import (
     model_validator,
 )
 
+from fidkit import families
 from fidkit.errors import ConfigError
+from fidkit.families import Family
 
 FORMAT_VERSION = 1
-LATER = ("memory_encoder", "frozen", "live_attention", "rerank")
+LATER = (
+    "memory_encoder",
+    "frozen",
+    "live_attention",
+    "rerank",
+    "memory_vocabulary_size",
+    "memory_end_token",
+)
 """Knobs that a file of format 1 may leave out; then they have their defaults."""
+STACKS = ("encoder", "decoder", "memory_encoder")
+FAMILY = "t5-v1.1"
 
 
 class Strict(BaseModel):
@@ -51,6 +62,8 @@ class StackConfig(Strict):
         heads: query heads.
         head_width: size of one head [d_kv]; heads * head_width need not equal width.
         feed_forward: inner size of the feed-forward layer [d_ff].
+        family: how its layers are built, one of `fidkit.families`: `t5-v1.1` (gated GELU feed-forward) or
+            `t5` (plain ReLU).
     """
 
     layers: int = Field(ge=1)
@@ -58,6 +71,17 @@ class StackConfig(Strict):
     heads: int = Field(ge=1)
     head_width: int = Field(ge=1)
     feed_forward: int = Field(ge=1)
+    family: str = FAMILY
+
+    @field_validator("family")
+    @classmethod
+    def _known_family(cls, given: str) -> str:
+        return families.family(given).name
+
+    @property
+    def blocks(self) -> Family:
+        """What the stack's family brings."""
+        return families.family(self.family)
 
 
 class RerankConfig(Strict):
@@ -86,9 +110,9 @@ class ReaderConfig(Strict):
     """A point in the space of Fusion-in-Decoder readers.
 
     Attributes:
-        encoder, decoder: the two stacks, of independent size.
+        encoder, decoder: the two stacks, of independent size and family. In files and in Python, `block`
+            names the family of all stacks at once, where it is one.
         vocabulary_size: rows of the embedding tables.
-        block: `t5-v1.1` (gated GELU feed-forward) or `t5` (plain ReLU).
         tied_head: logits from the decoder's embedding, scaled by width ** -0.5, as T5 v1.0 does.
         shared_embedding: encoder and decoder share one table (needs equal widths).
         live_layers: encoder layers that run per question, the last ones; the others run once per passage,
@@ -98,6 +122,9 @@ class ReaderConfig(Strict):
             encoder's first layers: deeper or wider (LUMEN's memory shape). It has an embedding of its own.
             Memory of another width than the encoder's is projected, live. `None` means the encoder's first
             layers, those that are not live.
+        memory_vocabulary_size: rows of the memory encoder's embedding, where passages have a tokenizer of
+            their own. Its memory is projected, live, whatever its width. `None` means one vocabulary for all.
+        memory_end_token: ends a passage in that vocabulary; `None` means `end_token`.
         frozen: parts that training leaves alone and that never drop out: `memory`, so that a stored memory
             stays valid while the reader is trained, and `question` (the LUMEN paper's ablation).
         live_attention: who attends to whom where question and passage are joined; see `LiveAttention`.
@@ -119,11 +146,12 @@ class ReaderConfig(Strict):
     encoder: StackConfig
     decoder: StackConfig
     vocabulary_size: int = Field(default=32128, ge=2)
-    block: Literal["t5", "t5-v1.1"] = "t5-v1.1"
     tied_head: bool = False
     shared_embedding: bool = True
     live_layers: int | None = Field(default=None, ge=0)
     memory_encoder: StackConfig | None = None
+    memory_vocabulary_size: int | None = Field(default=None, ge=2)
+    memory_end_token: int | None = Field(default=None, ge=0)
     frozen: tuple[Part, ...] = ("memory",)
     live_attention: LiveAttention = "full"
     rerank: RerankConfig | None = None
@@ -141,6 +169,22 @@ class ReaderConfig(Strict):
     passage_format: str = "title: {title} context: {text}"
     pad_token: int = 0
     end_token: int = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_family(cls, given: Any) -> Any:
+        """`block` is the family of every stack that doesn't say its own."""
+        if not isinstance(given, dict) or "block" not in given:
+            return given
+        fields = {name: value for name, value in given.items() if name != "block"}
+        block = given["block"]
+        if block not in families.FAMILIES:
+            raise ValueError(f"block: {block!r} is no family; choose one of {', '.join(families.FAMILIES)}")
+        for name in STACKS:
+            said = _said_family(fields.get(name))
+            if said not in (None, block):
+                raise ValueError(f"block is {block}, but {name}.family is {said}; leave one of them out")
+        return fields | _in_family(fields, {name: block for name in STACKS})
 
     @field_validator("live_layers", mode="before")
     @classmethod
@@ -188,7 +232,29 @@ class ReaderConfig(Strict):
                 f"shared_embedding needs equal widths, but the encoder has {self.encoder.width} and "
                 f"the decoder {self.decoder.width}; set shared_embedding to false"
             )
+        if self.shared_embedding and self.encoder.blocks.embedding != self.decoder.blocks.embedding:
+            raise ValueError(
+                f"shared_embedding needs embeddings of one kind, but the encoder is {self.encoder.family} and "
+                f"the decoder {self.decoder.family}; set shared_embedding to false"
+            )
+        self._check_memory_vocabulary()
         return self
+
+    def _check_memory_vocabulary(self) -> None:
+        size = self.memory_vocabulary_size
+        if size is None:
+            if self.memory_end_token is not None:
+                raise ValueError("memory_end_token needs memory_vocabulary_size; give both or neither")
+            return
+        if self.memory_encoder is None:
+            raise ValueError(
+                "memory_vocabulary_size needs a memory_encoder, whose vocabulary it is; give both"
+            )
+        for name, token in (("pad_token", self.pad_token), ("end token", self.passage_end_token)):
+            if token >= size:
+                raise ValueError(
+                    f"the passages' {name} is {token}, but memory_vocabulary_size is {size}; choose one below it"
+                )
 
     @property
     def live(self) -> int:
@@ -216,6 +282,25 @@ class ReaderConfig(Strict):
         return self.memory_stack.width
 
     @property
+    def projects_memory(self) -> bool:
+        """Whether memory is brought into the encoder's space: it is of another width, or of other tokens."""
+        return self.memory_width != self.encoder.width or self.memory_vocabulary_size is not None
+
+    @property
+    def passage_end_token(self) -> int:
+        """What a passage ends with."""
+        return self.end_token if self.memory_end_token is None else self.memory_end_token
+
+    @property
+    def of_passages(self) -> ReaderConfig:
+        """The configuration as the tokenizer of passages sees it: with the vocabulary that they have."""
+        if self.memory_vocabulary_size is None:
+            return self
+        own = {"vocabulary_size": self.memory_vocabulary_size, "end_token": self.passage_end_token}
+        config: ReaderConfig = self.replace(**own, memory_vocabulary_size=None, memory_end_token=None)
+        return config
+
+    @property
     def alpha(self) -> Fraction:
         """Live proportion of the encoder (LUMEN's alpha); a memory encoder of its own makes no difference."""
         return Fraction(self.live, self.encoder.layers)
@@ -232,15 +317,40 @@ class ReaderConfig(Strict):
         heads = self.decoder.heads
         return self.self_kv_heads or heads, self.cross_kv_heads or heads
 
+    def replace(self, **changes: Any) -> Any:
+        """A validated copy with some fields changed.
+
+        A stack that doesn't say its family has that of the stack whose place it takes.
+
+        Raises:
+            ConfigError: an unknown field, or a combination that cannot be built.
+        """
+        fields = self.model_dump()
+        if "block" in changes:
+            fields |= {name: _without_family(fields[name]) for name in STACKS}
+        else:
+            here = {"encoder": self.encoder, "decoder": self.decoder, "memory_encoder": self.memory_stack}
+            changes |= _in_family(changes, {name: stack.family for name, stack in here.items()})
+        return parse(type(self), {**fields, **changes}, type(self).__name__)
+
     def record(self) -> dict[str, Any]:
         """All fields, without later knobs that have their defaults.
 
         So a reader's file and fingerprint stay the same when the space grows, and an older fidkit reads what
-        it can.
+        it can. That is also why one family of all stacks is said once, as `block`, and not by each of them.
         """
         fields = type(self).model_fields
         unsaid = {name for name in LATER if getattr(self, name) == fields[name].default}
-        return self.model_dump(exclude=unsaid)
+        record = self.model_dump(exclude=unsaid)
+        stacks = [name for name in STACKS if record.get(name)]
+        if len({record[name]["family"] for name in stacks}) > 1:
+            return record
+        ordered: dict[str, Any] = {}
+        for name, value in record.items():
+            ordered[name] = _without_family(value) if name in stacks else value
+            if name == "vocabulary_size":
+                ordered["block"] = self.encoder.family
+        return ordered
 
     def save(self, path: Path) -> None:
         record = {"format_version": FORMAT_VERSION, **self.record()}
@@ -272,6 +382,29 @@ class ReaderConfig(Strict):
             )
         config: ReaderConfig = parse(cls, record, str(path))
         return config
+
+
+def _said_family(stack: Any) -> Any:
+    """The family that a stack was given; None where it says none."""
+    if isinstance(stack, StackConfig):
+        return stack.family if "family" in stack.model_fields_set else None
+    return stack.get("family") if isinstance(stack, dict) else None
+
+
+def _in_family(stacks: dict[str, Any], of: dict[str, str]) -> dict[str, Any]:
+    """Those of the stacks that say no family, each in its own."""
+    changed: dict[str, Any] = {}
+    for name, family in of.items():
+        stack = stacks.get(name)
+        if isinstance(stack, StackConfig) and _said_family(stack) is None:
+            changed[name] = stack.model_copy(update={"family": family})
+        elif isinstance(stack, dict) and "family" not in stack:
+            changed[name] = stack | {"family": family}
+    return changed
+
+
+def _without_family(stack: dict[str, Any] | None) -> dict[str, Any] | None:
+    return stack and {name: value for name, value in stack.items() if name != "family"}
 
 
 def parse(model: type[Any], record: Any, where: str) -> Any:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Batch, Context
+from fidkit.nn.blocks import blocks
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.decoder import Decoder, LayerProbe
 from fidkit.nn.encoder import EncoderLayers, LiveEncoder, MemoryEncoder, Run
@@ -54,27 +55,31 @@ class Reader(nn.Module):
     Args:
         config: the point in the space of readers.
         tokenizer: vocabulary and text formats; needed to answer text, not to run on tokens.
+        memory_tokenizer: of passages, where the memory encoder has a vocabulary of its own.
     """
 
-    def __init__(self, config: ReaderConfig, tokenizer: Tokenizer | None = None) -> None:
+    def __init__(
+        self,
+        config: ReaderConfig,
+        tokenizer: Tokenizer | None = None,
+        memory_tokenizer: Tokenizer | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
-        self.tokenizer = tokenizer
+        self.tokenizer, self.memory_tokenizer = tokenizer, memory_tokenizer
         encoder, decoder = config.encoder, config.decoder
-        self.embedding = nn.Embedding(config.vocabulary_size, encoder.width)
+        self.embedding = blocks(encoder).embedding(config, encoder, config.vocabulary_size)
         self.memory_encoder = MemoryEncoder(config, self.embedding)
         self.memory_projection: nn.Linear | None = None
-        if config.memory_width != encoder.width:
+        if config.projects_memory:
             self.memory_projection = nn.Linear(config.memory_width, encoder.width, bias=False)
         self.question_encoder = EncoderLayers(
             config, config.question_layers, frozen="question" in config.frozen
         )
         self.live_encoder = LiveEncoder(config, config.live)
         self.reranker = Reranker(config.rerank, encoder.width) if config.rerank else None
-        shared = config.shared_embedding
-        self.decoder = Decoder(
-            config, self.embedding if shared else nn.Embedding(config.vocabulary_size, decoder.width)
-        )
+        shared = self.embedding if config.shared_embedding else None
+        self.decoder = Decoder(config, blocks(decoder).decoder_embedding(config, shared))
         self.head = _TiedHead(self.decoder.embedding) if config.tied_head else _Head(config)
         self.reset_parameters()
 
@@ -93,8 +98,14 @@ class Reader(nn.Module):
         if config.memory_layers and config.memory_encoder is None:
             self.memory_encoder.encoder.load_state_dict(self.question_encoder.state_dict())
             self.memory_encoder.embedding.load_state_dict(self.embedding.state_dict())
-        if config.question_layers and config.live:
-            self.live_encoder.relative_bias.load_state_dict(self.question_encoder.relative_bias.state_dict())
+        asked, live = self.question_encoder.relative_bias, self.live_encoder.relative_bias
+        if asked is not None and live is not None:
+            live.load_state_dict(asked.state_dict())
+
+    @property
+    def passage_tokenizer(self) -> Tokenizer | None:
+        """What makes tokens of passages: the reader's tokenizer, or that of a memory encoder with its own."""
+        return self.tokenizer if self.config.memory_vocabulary_size is None else self.memory_tokenizer
 
     # Reading
 
@@ -105,14 +116,15 @@ class Reader(nn.Module):
         what is stored should stay valid.
         """
         rows = Rows(lengths_R)
-        return run(self.memory_encoder.encoder, self.memory_encoder.embedding(rows.pack(ids_RP)), rows)
+        embedded = self.memory_encoder.embedding.of_rows(rows.pack(ids_RP), rows, "passage")
+        return run(self.memory_encoder.encoder, embedded, rows)
 
     def encode_questions(
         self, ids_BQ: Tensor, lengths_B: Tensor, run: Run = EncoderLayers.__call__
     ) -> Tensor:
         """Question states [X, D] at the depth where they meet the passages, once per question."""
         rows = Rows(lengths_B)
-        embedded = self.embedding(rows.pack(ids_BQ))
+        embedded = self.embedding.of_rows(rows.pack(ids_BQ), rows, "question")
         if self.question_encoder.frozen:
             embedded = embedded.detach()  # or the decoder's table would be trained through frozen layers
         return run(self.question_encoder, embedded, rows)

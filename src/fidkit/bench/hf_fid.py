@@ -177,7 +177,6 @@ def plain_fid(like: ReaderConfig) -> ReaderConfig:
         encoder=like.encoder,
         decoder=like.encoder,
         vocabulary_size=like.vocabulary_size,
-        block=like.block,
         tied_head=like.tied_head,
         relative_buckets=like.relative_buckets,
         relative_max_distance=like.relative_max_distance,
@@ -199,7 +198,7 @@ def t5_sizes(config: ReaderConfig) -> dict[str, Any]:
         "num_heads": stack.heads,
         "relative_attention_num_buckets": config.relative_buckets,
         "relative_attention_max_distance": config.relative_max_distance,
-        "feed_forward_proj": FEED_FORWARD[config.block],
+        "feed_forward_proj": FEED_FORWARD[config.encoder.family],
         "tie_word_embeddings": config.tied_head,
     }
 

@@ -52,7 +52,7 @@ def export_fid(reader: Reader, directory: str | Path) -> Notes:
     checkpoint.replace_file(directory / files.PICKLE, lambda path: torch.save(wrapped, path))
     _write_records(reader, _record(config, fid.ARCHITECTURE), directory)
     remarks = _lost(reader.config)
-    if config.block != "t5" or not config.tied_head:
+    if config.encoder.family != "t5" or not config.tied_head:
         remarks += ("FiD's own code, with the transformers 3.0.2 that it asks for, reads T5 v1.0 alone",)
     return Notes(remarks=remarks)
 
@@ -84,7 +84,7 @@ def _t5_shaped(reader: Reader) -> tuple[ReaderConfig, Weights]:
         )
     reasons += [
         f"encoder and decoder differ in {name}"
-        for name in ("width", "heads", "head_width", "feed_forward")
+        for name in ("width", "heads", "head_width", "feed_forward", "family")
         if getattr(config.encoder, name) != getattr(config.decoder, name)
     ]
     if not config.shared_embedding:
@@ -127,7 +127,7 @@ def _record(config: ReaderConfig, architecture: str) -> dict[str, Any]:
         "dropout_rate": config.dropout,
         "dtype": "float32",
         "eos_token_id": config.end_token,
-        "feed_forward_proj": {ours: theirs for theirs, ours in FEED_FORWARD.items()}[config.block],
+        "feed_forward_proj": {ours: theirs for theirs, ours in FEED_FORWARD.items()}[stack.family],
         "is_encoder_decoder": True,
         "layer_norm_epsilon": EPSILON,
         "model_type": "t5",

@@ -49,19 +49,19 @@ def table(config: ReaderConfig) -> dict[str, str]:
         names[first] = f"{ours}.relative_bias.weight"
         names[f"{stack}.final_layer_norm.weight"] = f"{ours}.norm.weight"
         for number in range(layers):
-            for theirs, own in _layer(stack, config.block).items():
+            for theirs, own in _layer(stack, getattr(config, stack).family).items():
                 place = f"{stack}.block.{number}.layer.{theirs}.weight"
                 names[place] = f"{ours}.layers.{number}.{own}.weight"
     return names
 
 
-def _layer(stack: str, block: str) -> dict[str, str]:
+def _layer(stack: str, family: str) -> dict[str, str]:
     """One layer's names: sub-layers are numbered in T5, by what they do here."""
     self_attention = "attention" if stack == "encoder" else "self_attention"
     sublayers = [(self_attention, "SelfAttention", ATTENTION)]
     if stack == "decoder":
         sublayers.append(("cross_attention", "EncDecAttention", ATTENTION))
-    sublayers.append(("feed_forward", "DenseReluDense", MLP[block]))
+    sublayers.append(("feed_forward", "DenseReluDense", MLP[family]))
     names = {}
     for number, (own, theirs, matrices) in enumerate(sublayers):
         names[f"{number}.layer_norm"] = f"{own}_norm"

@@ -97,7 +97,7 @@ def _layer(
         norm = theirs.replace("encoder_decoder_", "cross_")
         names[f"{here}.pre_{norm}_layer_norm.scale"] = f"{there}.{own}_norm.weight"
         names |= {f"{here}.{theirs}.{m}.kernel": f"{there}.{own}.{m}.weight" for m in MATRICES}
-    mlp = MLP[config.block].items()
+    mlp = MLP[getattr(config, stack).family].items()
     return names | {f"{here}.mlp.{t}.kernel": f"{there}.feed_forward.{o}.weight" for t, o in mlp}
 
 

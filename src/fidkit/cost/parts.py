@@ -15,13 +15,10 @@ from dataclasses import dataclass
 
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.cost.weights import (
-    Matrix,
     context_matrices,
-    cross_matrices,
-    feed_forward_matrices,
     head_matrix,
+    matrix_bytes,
     memory_projection,
-    self_matrices,
 )
 from fidkit.cost.workload import (
     Rows,
@@ -32,6 +29,7 @@ from fidkit.cost.workload import (
     memory_rows,
     question_rows,
 )
+from fidkit.families import Matrix
 from fidkit.records import bytes_per_token
 
 ENCODER_STAGES = ("memory", "question", "live")
@@ -144,10 +142,10 @@ def encoder_parts(
     if not layers:
         return []
     stack, size = stack or config.encoder, workload.value_bytes
-    inner = stack.heads * stack.head_width
+    family, inner = stack.blocks, stack.heads * stack.head_width
     make = _Linears(stage, "linear", rows.tokens, 1, size, workload.dtype)
     return [
-        make("projections", self_matrices(stack, stack.heads), 2 * stack.width + 4 * inner, layers),
+        make("projections", family.self_matrices(stack, stack.heads), 2 * stack.width + 4 * inner, layers),
         Part(
             stage,
             "attention",
@@ -156,14 +154,14 @@ def encoder_parts(
             layers * rows.tokens * 4 * inner * size,  # queries, keys, values in; the mixture out
             layers,
         ),
-        make("feed-forward", feed_forward_matrices(config, stack), _feed_forward_moves(stack), layers),
-        make.elementwise(_elementwise(config, stack, norms=2), layers),
+        make("feed-forward", family.feed_forward_matrices(stack), _feed_forward_moves(stack), layers),
+        make.elementwise(_elementwise(stack, norms=2), layers),
     ]
 
 
 def decoder_parts(config: ReaderConfig, workload: Workload, *, training: bool = False) -> list[Part]:
     """Everything after the fused context: cross keys and values, steps (or one pass), logits."""
-    stack, size = config.decoder, workload.value_bytes
+    stack, size, family = config.decoder, workload.value_bytes, config.decoder.blocks
     inner, readers = stack.heads * stack.head_width, sum(config.cross_layers)
     context = workload.questions * context_vectors(config, workload)
     run = _run(workload, training)
@@ -192,7 +190,7 @@ def decoder_parts(config: ReaderConfig, workload: Workload, *, training: bool = 
             once("keys and values", context_matrices(config), cross_value, readers),
             extra_bytes=context * config.encoder.width * size,
         ),
-        step("self projections", self_matrices(stack, config.kv_heads[0]), self_moves, stack.layers),
+        step("self projections", family.self_matrices(stack, config.kv_heads[0]), self_moves, stack.layers),
         attention(
             "self-attention",
             stack.layers,
@@ -200,7 +198,7 @@ def decoder_parts(config: ReaderConfig, workload: Workload, *, training: bool = 
             run.self_positions * self_value * size,
             stack.heads // config.kv_heads[0],
         ),
-        step("cross projections", cross_matrices(config), 2 * stack.width + 2 * inner, readers),
+        step("cross projections", family.cross_matrices(stack), 2 * stack.width + 2 * inner, readers),
         attention(
             "cross-attention",
             readers,
@@ -208,8 +206,8 @@ def decoder_parts(config: ReaderConfig, workload: Workload, *, training: bool = 
             run.passes * context * cross_value * size,
             stack.heads // config.kv_heads[1] * workload.beams,
         ),
-        step("feed-forward", feed_forward_matrices(config, stack), _feed_forward_moves(stack), stack.layers),
-        step.elementwise(_elementwise(config, stack, norms=3), stack.layers),
+        step("feed-forward", family.feed_forward_matrices(stack), _feed_forward_moves(stack), stack.layers),
+        step.elementwise(_elementwise(stack, norms=3), stack.layers),
         _merge(logits, extra_bytes=made),
     ]
 
@@ -255,8 +253,8 @@ class _Linears:
     def __call__(self, name: str, matrices: Sequence[Matrix], moved: int, layers: int) -> Part:
         """`moved`: values a token that go in and out in one layer."""
         times = layers * self.passes
-        flops = times * 2 * self.tokens * sum(m.parameters for m in matrices)
-        weights = sum(m.bytes(self.dtype) for m in matrices)
+        flops = times * 2 * self.tokens * sum(m.products for m in matrices)
+        weights = sum(matrix_bytes(m, self.dtype) for m in matrices)
         moved_bytes = times * (weights + self.tokens * moved * self.value_bytes)
         return Part(self.stage, name, self.kind, flops, moved_bytes, times)
 
@@ -271,10 +269,9 @@ def _feed_forward_moves(stack: StackConfig) -> int:
     return 2 * stack.width + 2 * stack.feed_forward
 
 
-def _elementwise(config: ReaderConfig, stack: StackConfig, norms: int) -> int:
+def _elementwise(stack: StackConfig, norms: int) -> int:
     """Values a token and layer: each norm one in, one out; each residual two in, one out; the activation."""
-    gated = 1 if config.block == "t5-v1.1" else 0
-    return norms * 5 * stack.width + (2 + gated) * stack.feed_forward
+    return norms * 5 * stack.width + stack.blocks.activation_values(stack)
 
 
 def _merge(part: Part, *, extra_bytes: int) -> Part:

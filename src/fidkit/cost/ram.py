@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.cost.parts import LOGIT_BYTES
 from fidkit.cost.traffic import cross_cache_bytes, self_cache_bytes
-from fidkit.cost.weights import stage_weights, weight_bytes
+from fidkit.cost.weights import matrix_bytes, stage_weights, weight_bytes
 from fidkit.cost.workload import (
     Workload,
     context_vectors,
@@ -90,7 +90,7 @@ def _packed(config: ReaderConfig, workload: Workload) -> int:
     """Matrices that many vectors are multiplied with: of the encoders that run, of cross keys and values."""
     stages = stage_weights(config)
     used = ["question", "live", "projection"] + ["memory"] * (not workload.reads_store(config))
-    return sum(matrix.bytes(workload.dtype) for name in used for matrix in stages[name].matrices)
+    return sum(matrix_bytes(matrix, workload.dtype) for name in used for matrix in stages[name].matrices)
 
 
 def _reading(config: ReaderConfig, workload: Workload) -> int:
@@ -99,16 +99,15 @@ def _reading(config: ReaderConfig, workload: Workload) -> int:
     running += [(rows, layers, encoder) for layers, rows in live_stretches(config, workload)]
     # Stored memory and a reader without live layers: the rows are there, but nothing computes on them.
     held = live_rows(workload).tokens * encoder.width
-    if memory.width != encoder.width:  # projected, and as it was
+    if config.projects_memory:  # projected, and as it was
         held += memory_rows(workload).tokens * memory.width
     if not workload.reads_store(config):
         running.append((memory_rows(workload), config.memory_layers, memory))
-    busiest = max(rows.tokens * _widest(config, stack) if layers else 0 for rows, layers, stack in running)
+    busiest = max(rows.tokens * _widest(stack) if layers else 0 for rows, layers, stack in running)
     return max(held, busiest) * workload.value_bytes
 
 
-def _widest(config: ReaderConfig, stack: StackConfig) -> int:
+def _widest(stack: StackConfig) -> int:
     """Values a token alive at once: residual, normed input, and the larger of attention and feed-forward."""
     attention = 4 * stack.heads * stack.head_width
-    gated = 1 if config.block == "t5-v1.1" else 0
-    return 2 * stack.width + max(attention, (2 + gated) * stack.feed_forward)
+    return 2 * stack.width + max(attention, stack.blocks.activation_values(stack))

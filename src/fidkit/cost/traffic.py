@@ -6,14 +6,9 @@ from dataclasses import dataclass
 
 from fidkit.config import ReaderConfig
 from fidkit.cost.parts import decoder_parts
-from fidkit.cost.weights import (
-    Matrix,
-    cross_matrices,
-    feed_forward_matrices,
-    head_matrix,
-    self_matrices,
-)
+from fidkit.cost.weights import head_matrix, matrix_bytes
 from fidkit.cost.workload import Workload, context_vectors
+from fidkit.families import Matrix
 
 
 def cross_cache_bytes(config: ReaderConfig, workload: Workload) -> int:
@@ -35,12 +30,12 @@ def self_cache_bytes(config: ReaderConfig, workload: Workload) -> int:
 
 def step_weight_bytes(config: ReaderConfig, workload: Workload) -> int:
     """Bytes of the weights that every step streams: all of the decoder's but cross keys and values."""
-    stack = config.decoder
-    layer = self_matrices(stack, config.kv_heads[0]) + feed_forward_matrices(config, stack)
-    crossing = cross_matrices(config) * sum(config.cross_layers)
+    stack, family = config.decoder, config.decoder.blocks
+    layer = family.self_matrices(stack, config.kv_heads[0]) + family.feed_forward_matrices(stack)
+    crossing = family.cross_matrices(stack) * sum(config.cross_layers)
     every: list[Matrix] = [*layer * stack.layers, *crossing]
-    head = head_matrix(config).bytes(workload.head_dtype(config))
-    return head + sum(m.bytes(workload.decoder_matrices) for m in every)
+    head = matrix_bytes(head_matrix(config), workload.head_dtype(config))
+    return head + sum(matrix_bytes(m, workload.decoder_matrices) for m in every)
 
 
 def step_bytes(config: ReaderConfig, workload: Workload) -> float:

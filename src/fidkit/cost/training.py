@@ -113,7 +113,7 @@ def training_activations(
     else:
         encoder += sum(layers * keeps.encoder_layer(rows, stack) for layers, rows, stack in stretches)
         decoder = sum(decoders)
-    if config.memory_width != config.encoder.width:
+    if config.projects_memory:
         encoder += keeps.projected(memory_rows(workload).tokens)
     if config.rerank:
         encoder += live_rows(workload).tokens * config.encoder.width * SCORED_BYTES
@@ -179,7 +179,7 @@ class _Keeps:
         asked = config.question_layers > 0 and "question" in config.frozen
         remembered = config.memory_layers > 0 and "memory" in config.frozen
         values = question_rows(self.workload).tokens * FLOAT_BYTES if asked else 0
-        if asked and remembered and config.memory_width == config.encoder.width:
+        if asked and remembered and not config.projects_memory:
             dropped = self.drops if config.live else 0
             values += live_rows(self.workload).tokens * (FLOAT_BYTES + dropped)
         return values * config.encoder.width
@@ -206,10 +206,9 @@ class _Keeps:
 
     def _feed_forward(self, tokens: int, stack: StackConfig) -> int:
         decisions = tokens * stack.feed_forward * self.drops
-        if self.config.block == "t5-v1.1":  # gate, its activation, inner, their product
-            return self._sublayer(tokens, stack, 2, 4 * stack.feed_forward) + decisions
-        # The activation, and what dropout leaves of it.
-        return self._sublayer(tokens, stack, 1, (1 + self.drops) * stack.feed_forward) + decisions
+        family = stack.blocks
+        kept = family.kept_by_feed_forward(stack, drops=bool(self.drops))
+        return self._sublayer(tokens, stack, family.feed_forward_inputs, kept) + decisions
 
     def _sublayer(self, tokens: int, stack: StackConfig, products: int, values: int) -> int:
         """The norm, what products read of it, `values` a token inside, and what drops out after."""

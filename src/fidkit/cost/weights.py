@@ -7,62 +7,29 @@ from dataclasses import dataclass
 
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.cost.workload import DTYPE_BYTES, Workload
+from fidkit.families import Matrix
 
 SCALE_BYTES = 4
 """An int8 matrix keeps one float32 scale an output."""
 
 
-@dataclass(frozen=True)
-class Matrix:
-    """A linear map, stored as [outputs, inputs]."""
-
-    inputs: int
-    outputs: int
-
-    @property
-    def parameters(self) -> int:
-        return self.inputs * self.outputs
-
-    def bytes(self, dtype: str) -> int:
-        scales = self.outputs * SCALE_BYTES if dtype == "int8" else 0
-        return self.parameters * DTYPE_BYTES[dtype] + scales
-
-
-def self_matrices(stack: StackConfig, kv_heads: int) -> list[Matrix]:
-    """Query, key, value and output of self-attention."""
-    inner, shared = stack.heads * stack.head_width, kv_heads * stack.head_width
-    return [
-        Matrix(stack.width, inner),
-        Matrix(stack.width, shared),
-        Matrix(stack.width, shared),
-        Matrix(inner, stack.width),
-    ]
-
-
-def cross_matrices(config: ReaderConfig) -> list[Matrix]:
-    """Query and output of one layer's cross-attention, applied every step."""
-    stack = config.decoder
-    inner = stack.heads * stack.head_width
-    return [Matrix(stack.width, inner), Matrix(inner, stack.width)]
+def matrix_bytes(matrix: Matrix, dtype: str) -> int:
+    """Bytes of a matrix; biases and an int8 matrix's scales are float32 then."""
+    if dtype != "int8":
+        return matrix.parameters * DTYPE_BYTES[dtype]
+    floats = matrix.parameters - matrix.products + matrix.outputs
+    return matrix.products * DTYPE_BYTES[dtype] + floats * SCALE_BYTES
 
 
 def context_matrices(config: ReaderConfig) -> list[Matrix]:
     """Key and value of one layer's cross-attention, applied once a question."""
-    shared = config.kv_heads[1] * config.decoder.head_width
-    return [Matrix(config.encoder.width, shared), Matrix(config.encoder.width, shared)]
-
-
-def feed_forward_matrices(config: ReaderConfig, stack: StackConfig) -> list[Matrix]:
-    """Two matrices, or three where a gate is one of them (T5 v1.1)."""
-    inner = Matrix(stack.width, stack.feed_forward)
-    gate = [inner] if config.block == "t5-v1.1" else []
-    return [*gate, inner, Matrix(stack.feed_forward, stack.width)]
+    stack = config.decoder
+    return stack.blocks.context_matrices(stack, config.kv_heads[1], config.encoder.width)
 
 
 def memory_projection(config: ReaderConfig) -> list[Matrix]:
-    """From the memory's width to the encoder's, where they differ."""
-    same = config.memory_width == config.encoder.width
-    return [] if same else [Matrix(config.memory_width, config.encoder.width)]
+    """From the memory's space to the encoder's, where they differ."""
+    return [Matrix(config.memory_width, config.encoder.width)] if config.projects_memory else []
 
 
 def head_matrix(config: ReaderConfig) -> Matrix:
@@ -87,7 +54,7 @@ class Weights:
         return self.other + sum(m.parameters for m in self.matrices)
 
     def bytes(self, matrices_dtype: str, dtype: str) -> int:
-        return self.other * DTYPE_BYTES[dtype] + sum(m.bytes(matrices_dtype) for m in self.matrices)
+        return self.other * DTYPE_BYTES[dtype] + sum(matrix_bytes(m, matrices_dtype) for m in self.matrices)
 
 
 def stage_weights(config: ReaderConfig) -> dict[str, Weights]:
@@ -96,16 +63,20 @@ def stage_weights(config: ReaderConfig) -> dict[str, Weights]:
     Shared tables count once, in `embedding`. The memory encoder has a table of its own. `join` is what
     stands around the live layers: the projection of memory, and what scores passages.
     """
-    V, D, E = config.vocabulary_size, config.encoder.width, config.decoder.width
+    encoder, decoder = config.encoder, config.decoder
     memory = _encoder(config, config.memory_layers, config.memory_stack)
     live = _encoder(config, config.live)
-    tables = D if config.shared_embedding else D + E
+    tables = _table(config, encoder, config.vocabulary_size)
+    if not config.shared_embedding:
+        tables += _table(config, decoder, config.vocabulary_size)
+    remembered = _table(config, config.memory_stack, config.of_passages.vocabulary_size)
+    scores = 2 * encoder.width  # an RMS norm and a weight a place
     return {
-        "embedding": Weights([], V * tables),
-        "memory": _with(memory, V * config.memory_width if config.memory_layers else 0),
+        "embedding": Weights([], tables),
+        "memory": _with(memory, remembered if config.memory_layers else 0),
         "question": _encoder(config, config.question_layers),
-        "join": Weights(memory_projection(config), 2 * D if config.rerank else 0),
-        "live": _with(live, D),
+        "join": Weights(memory_projection(config), scores if config.rerank else 0),
+        "live": _with(live, encoder.blocks.last_norm(encoder)),
         "projection": Weights(context_matrices(config) * sum(config.cross_layers), 0),
         "decoder": _decoder(config),
         "head": Weights([] if config.tied_head else [head_matrix(config)], 0),
@@ -134,19 +105,26 @@ def _encoder(config: ReaderConfig, layers: int, stack: StackConfig | None = None
     if not layers:
         return Weights([], 0)
     stack = stack or config.encoder
-    layer = self_matrices(stack, stack.heads) + feed_forward_matrices(config, stack)
-    return Weights(layer * layers, layers * 2 * stack.width + config.relative_buckets * stack.heads)
+    family = stack.blocks
+    layer = family.self_matrices(stack, stack.heads) + family.feed_forward_matrices(stack)
+    other = family.norms(stack, 2 * layers) + family.positions(config, stack, layers)
+    return Weights(layer * layers, other)
 
 
 def _decoder(config: ReaderConfig) -> Weights:
-    stack = config.decoder
+    stack, family = config.decoder, config.decoder.blocks
     matrices: list[Matrix] = []
-    norms = 1  # the final one
+    norms = 0
     for reads in config.cross_layers:
-        matrices += self_matrices(stack, config.kv_heads[0]) + feed_forward_matrices(config, stack)
-        matrices += cross_matrices(config) if reads else []
+        matrices += family.self_matrices(stack, config.kv_heads[0]) + family.feed_forward_matrices(stack)
+        matrices += family.cross_matrices(stack) if reads else []
         norms += 3 if reads else 2
-    return Weights(matrices, norms * stack.width + config.relative_buckets * stack.heads)
+    other = family.norms(stack, norms) + family.last_norm(stack)
+    return Weights(matrices, other + family.positions(config, stack, stack.layers))
+
+
+def _table(config: ReaderConfig, stack: StackConfig, vocabulary: int) -> int:
+    return stack.blocks.embedding_parameters(config, stack, vocabulary)
 
 
 def _with(stage: Weights, other: int) -> Weights:

@@ -14,24 +14,25 @@ from fidkit.reader import Reader
 def memory_fingerprint(reader: Reader) -> str:
     """SHA-256 over all that decides the memory of a passage, besides the passage and the precision.
 
-    That is the memory encoder with its embedding, its shape, and the tokenizer with the format of passages.
+    That is the memory encoder with its embedding, its shape, and the tokenizer of passages with their format.
     The rest of a reader may be trained on: its memory stays valid.
 
     Raises:
         CheckpointError: the reader has no tokenizer.
     """
-    if reader.tokenizer is None:
+    tokenizer = reader.passage_tokenizer
+    if tokenizer is None:
         raise CheckpointError(
             "this reader has no tokenizer, so what its memory is of can't be told; "
             "load one that was saved with a tokenizer.json"
         )
     config = reader.config
     shape = {
-        "stack": config.memory_stack.model_dump() | {"layers": config.memory_layers},
-        "block": config.block,
+        "stack": config.memory_stack.model_dump(exclude={"family"}) | {"layers": config.memory_layers},
+        "block": config.memory_stack.family,
         "relative_buckets": config.relative_buckets,
         "relative_max_distance": config.relative_max_distance,
-        "tokenizer": reader.tokenizer.fingerprint,
+        "tokenizer": tokenizer.fingerprint,
     }
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
     for name, parameter in sorted(reader.memory_encoder.named_parameters()):

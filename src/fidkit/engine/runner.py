@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from fidkit import native
 from fidkit.config import ReaderConfig
@@ -21,7 +21,6 @@ from fidkit.engine.cuda.encoder import CudaEncoder
 from fidkit.errors import UsageError
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.encoder import EncoderLayers, Run
-from fidkit.nn.layers import RMSNorm
 from fidkit.nn.rows import Rows
 from fidkit.reader import Reader
 
@@ -60,20 +59,26 @@ class Runner:
         self.reader = _converted(reader, _dtype(reader, precision)).eval()
         kernels = native.kernels() if _suits_kernels(self.reader) and not plain else None
         self.native = kernels is not None
-        if self.int8 and not self.native:
+        # Encoders ask layer by layer whether kernels suit them.
+        suits_decoder = self.config.decoder.blocks.kernels == "t5"
+        if self.int8 and not (self.native and suits_decoder):
             self.reader = _copy(self.reader)
             _round_decoder(self.reader)
         self._run: Run = EncoderLayers.__call__
         self._decoder: Any = self.reader  # or another with the same `start` and `step`, and caches of its own
         if kernels is not None:
-            self._run, self._decoder = (
-                NativeEncoder(kernels),
-                NativeDecoder(self.reader, kernels, int8=self.int8),
-            )
+            self._run = NativeEncoder(kernels)
+            if suits_decoder:
+                self._decoder = NativeDecoder(self.reader, kernels, int8=self.int8)
         elif self.reader.embedding.weight.is_cuda and not plain:
-            functions = fused.compiled()
-            self._decoder = CudaDecoder(self.reader, functions)
-            self._run = CudaEncoder(functions, make_room=self._decoder.make_room)
+            self._run_on_cuda(fused.compiled(), suits_decoder)
+
+    def _run_on_cuda(self, functions: fused.Functions, suits_decoder: bool) -> None:
+        if not suits_decoder:
+            self._run = CudaEncoder(functions)
+            return
+        decoder = CudaDecoder(self.reader, functions)
+        self._run, self._decoder = CudaEncoder(functions, make_room=decoder.make_room), decoder
 
     @property
     def config(self) -> ReaderConfig:
@@ -99,7 +104,7 @@ class Runner:
         return self.reader.encode_passages(ids_RP, lengths_R, self._run_alone)[:tokens]
 
     def _run_alone(
-        self, layers: EncoderLayers, x_XD: Tensor, rows: Rows, norm: RMSNorm | None = None
+        self, layers: EncoderLayers, x_XD: Tensor, rows: Rows, norm: nn.Module | None = None
     ) -> Tensor:
         return self._run(layers, x_XD, replace(rows, alone=True), norm)
 
@@ -167,11 +172,11 @@ def _copy(reader: Reader) -> Reader:
 
 def _suits_kernels(reader: Reader) -> bool:
     config, weight = reader.config, reader.embedding.weight
+    stacks = (config.encoder, config.decoder, config.memory_stack)
     return (
         weight.device.type == "cpu"
         and weight.dtype in native.TYPES
-        and config.encoder.head_width % native.LANES == 0
-        and config.decoder.head_width % native.LANES == 0
+        and all(stack.head_width % native.LANES == 0 for stack in stacks)
     )
 
 

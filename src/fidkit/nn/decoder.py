@@ -8,80 +8,32 @@ import torch
 from torch import Tensor, nn
 
 from fidkit.config import ReaderConfig
-from fidkit.nn.attention import CrossAttention, KeysValues, Probe, SelfAttention
+from fidkit.nn.attention import KeysValues, Probe
+from fidkit.nn.blocks import Embedding, blocks
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.dropout import Dropout
-from fidkit.nn.layers import FEED_FORWARD, RMSNorm
-from fidkit.nn.positions import RelativeBias, causal_bias, key_mask_bias
+from fidkit.nn.positions import causal_bias, key_mask_bias
 
 LayerProbe = Callable[[int, Tensor], None]
 """Sees a layer's number and its cross-attention scores [B, H, T, M], before the softmax."""
 
 
-class DecoderLayer(nn.Module):
-    """Pre-norm self-attention, cross-attention where the layer has it, feed-forward.
-
-    A layer without cross-attention owns no parameter of it (FiDO section 3.1).
-    """
-
-    def __init__(self, config: ReaderConfig, reads_context: bool) -> None:
-        super().__init__()
-        stack = config.decoder
-        self_kv_heads, cross_kv_heads = config.kv_heads
-        self.self_attention_norm = RMSNorm(stack.width)
-        self.self_attention = SelfAttention(stack, self_kv_heads, config.dropout)
-        self.cross_attention: CrossAttention | None = None
-        if reads_context:
-            self.cross_attention_norm = RMSNorm(stack.width)
-            self.cross_attention = CrossAttention(stack, cross_kv_heads, config.encoder.width, config.dropout)
-        self.feed_forward_norm = RMSNorm(stack.width)
-        self.feed_forward = FEED_FORWARD[config.block](stack, config.dropout)
-        self.dropout = Dropout(config.dropout)
-
-    def forward(
-        self, x: Tensor, bias: Tensor, cross: KeysValues | None, cross_bias: Tensor, probe: Probe | None
-    ) -> Tensor:
-        """All positions [B, T, E] at once, as in training; steps take the three parts one by one."""
-        return self.think(self.read(self.mix(x, bias, _as_is), cross, cross_bias, probe))
-
-    def mix(self, x: Tensor, bias: Tensor, remember: Callable[[KeysValues], KeysValues]) -> Tensor:
-        """Self-attention, residual included."""
-        return x + self.dropout(self.self_attention(self.self_attention_norm(x), bias, remember))
-
-    def read(self, x: Tensor, cross: KeysValues | None, bias: Tensor, probe: Probe | None) -> Tensor:
-        """Cross-attention, residual included; the identity in a layer that has none."""
-        if self.cross_attention is None or cross is None:
-            return x
-        return x + self.dropout(self.cross_attention(self.cross_attention_norm(x), cross, bias, probe))
-
-    def think(self, x: Tensor) -> Tensor:
-        """Feed-forward, residual included."""
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-
-
 class Decoder(nn.Module):
     """A causal stack over target tokens with cross-attention to the context."""
 
-    def __init__(self, config: ReaderConfig, embedding: nn.Embedding) -> None:
+    def __init__(self, config: ReaderConfig, embedding: Embedding) -> None:
         super().__init__()
+        family = blocks(config.decoder)
         self.config = config
         self.embedding = embedding
-        self.layers = nn.ModuleList(DecoderLayer(config, reads) for reads in config.cross_layers)
-        self.relative_bias = RelativeBias(
-            config.decoder.heads,
-            bidirectional=False,
-            buckets=config.relative_buckets,
-            max_distance=config.relative_max_distance,
-        )
-        self.norm = RMSNorm(config.decoder.width)
+        self.layers = nn.ModuleList(family.decoder_layer(config, reads) for reads in config.cross_layers)
+        self.relative_bias = family.decoder_bias(config)
+        self.norm = family.last_norm(config.decoder)
         self.dropout = Dropout(config.dropout)
 
     def project(self, context_BMD: Tensor) -> list[KeysValues | None]:
         """Cross keys and values of each layer, once a question; None where a layer has no cross-attention."""
-        return [
-            None if layer.cross_attention is None else layer.cross_attention.keys_values(context_BMD)
-            for layer in self.layers
-        ]
+        return [layer.project(context_BMD) for layer in self.layers]
 
     def forward(
         self, ids_BT: Tensor, context_BMD: Tensor, mask_BM: Tensor, probe: LayerProbe | None = None
@@ -90,7 +42,7 @@ class Decoder(nn.Module):
         positions = torch.arange(ids_BT.shape[1], device=ids_BT.device)
         bias = self._self_bias(positions, positions)
         cross, cross_bias = self.project(context_BMD), key_mask_bias(mask_BM)
-        x = self.dropout(self.embedding(ids_BT))
+        x = self.dropout(self.embedding.of_targets(ids_BT, positions))
         for number, layer in enumerate(self.layers):
             x = layer(x, bias, cross[number], cross_bias, _for_layer(probe, number))
         return self.dropout(self.norm(x))
@@ -118,7 +70,7 @@ class Decoder(nn.Module):
         here = cache.next_position()
         positions = torch.arange(here + 1, device=ids_N.device)
         bias = self._self_bias(positions[here:], positions)
-        x_N1E = self.embedding(ids_N[:, None])
+        x_N1E = self.embedding.of_targets(ids_N[:, None], positions[here:])
         for number, layer in enumerate(self.layers):
             x_N1E = layer.mix(x_N1E, bias, cache.appender(number))
             x_BWE = x_N1E.view(-1, cache.beams, x_N1E.shape[-1])
@@ -128,13 +80,10 @@ class Decoder(nn.Module):
         return self.norm(x_N1E)[:, 0]
 
     def _self_bias(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        return self.relative_bias(query_positions, key_positions) + causal_bias(
-            query_positions, key_positions
-        )
-
-
-def _as_is(new: KeysValues) -> KeysValues:
-    return new
+        causal = causal_bias(query_positions, key_positions)
+        if self.relative_bias is None:
+            return causal
+        return self.relative_bias(query_positions, key_positions) + causal
 
 
 def _for_layer(probe: LayerProbe | None, number: int) -> Probe | None:

@@ -8,54 +8,45 @@ import torch
 from torch import Tensor, nn
 
 from fidkit.config import ReaderConfig, StackConfig
-from fidkit.nn.attention import RowAttention
+from fidkit.families import Kernels
+from fidkit.nn.blocks import Embedding, blocks
 from fidkit.nn.dropout import Dropout
-from fidkit.nn.layers import FEED_FORWARD, RMSNorm
-from fidkit.nn.positions import RelativeBias
+from fidkit.nn.positions import PositionBias
 from fidkit.nn.rows import Rows
 
 
-class EncoderLayer(nn.Module):
-    """Pre-norm self-attention and feed-forward."""
-
-    def __init__(self, config: ReaderConfig, stack: StackConfig) -> None:
-        super().__init__()
-        self.attention_norm = RMSNorm(stack.width)
-        self.attention = RowAttention(stack, config.dropout)
-        self.feed_forward_norm = RMSNorm(stack.width)
-        self.feed_forward = FEED_FORWARD[config.block](stack, config.dropout)
-        self.dropout = Dropout(config.dropout)
-
-    def forward(self, x: Tensor, rows: Rows, bias: Tensor) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), rows, bias))
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-
-
 class EncoderLayers(nn.Module):
-    """A run of encoder layers with one relative bias table; the identity when there are none.
+    """A run of encoder layers, with one position bias where their family has it; the identity without layers.
 
     Args:
         config: of the reader.
         layers: how many.
         stack: their sizes; by default the encoder's.
         frozen: training leaves the layers alone, and they never drop out.
+
+    Attributes:
+        kernels: which fast kernels suit the layers.
+        relative_bias: None without layers, or where the family has no bias that layers share.
     """
+
+    layers: nn.ModuleList
+    frozen: bool
+    kernels: Kernels | None
+    heads: int
+    relative_bias: PositionBias | None
 
     def __init__(
         self, config: ReaderConfig, layers: int, stack: StackConfig | None = None, *, frozen: bool = False
     ) -> None:
         super().__init__()
         stack = stack or config.encoder
-        self.layers = nn.ModuleList(EncoderLayer(config, stack) for _ in range(layers))
+        family = blocks(stack)
+        self.kernels, self.heads = stack.blocks.kernels, stack.heads
+        self.layers = nn.ModuleList(family.encoder_layer(config, stack) for _ in range(layers))
         self.frozen = frozen and layers > 0
         if layers:
             self.dropout: nn.Module = Dropout(config.dropout)
-            self.relative_bias = RelativeBias(
-                stack.heads,
-                bidirectional=True,
-                buckets=config.relative_buckets,
-                max_distance=config.relative_max_distance,
-            )
+        self.relative_bias = family.encoder_bias(config, stack) if layers else None
         if self.frozen:
             self.requires_grad_(False)
 
@@ -68,12 +59,12 @@ class EncoderLayers(nn.Module):
         for part, own in ((first, self.layers[:layers]), (others, self.layers[layers:])):
             nn.Module.__init__(part)
             part.layers, part.frozen, part.training = own, self.frozen, self.training
-            part.relative_bias = self.relative_bias
+            part.relative_bias, part.kernels, part.heads = self.relative_bias, self.kernels, self.heads
         # What enters the stack drops out, once.
         first.dropout, others.dropout = self.dropout, nn.Identity()
         return first, others
 
-    def forward(self, x_XD: Tensor, rows: Rows, norm: RMSNorm | None = None) -> Tensor:
+    def forward(self, x_XD: Tensor, rows: Rows, norm: nn.Module | None = None) -> Tensor:
         """Encode the vectors [X, D] of `rows`, each row by itself; `norm` is over what comes out."""
         x = x_XD
         if self.layers:
@@ -83,23 +74,26 @@ class EncoderLayers(nn.Module):
         return x if norm is None else norm(x)
 
     def bias(self, width: int) -> Tensor:
-        """Relative bias [1, H, width, width]."""
+        """Position bias [1, H, width, width], 0 where layers share none."""
+        if self.relative_bias is None:
+            return next(self.parameters()).new_zeros(1, self.heads, width, width)
         positions = torch.arange(width, device=self.relative_bias.weight.device)
         return self.relative_bias(positions, positions)
 
     def bias_by_distance(self, reach: int) -> Tensor:
-        """Relative bias [H, 2 reach + 1], float32, of keys at distances -reach to reach."""
+        """Position bias [H, 2 reach + 1], float32, of keys at distances -reach to reach."""
+        assert self.relative_bias is not None
         here = torch.zeros(1, dtype=torch.long, device=self.relative_bias.weight.device)
         distances = torch.arange(-reach, reach + 1, device=here.device)
         return self.relative_bias(here, distances)[0, :, 0].float().contiguous()
 
 
 class LiveEncoder(EncoderLayers):
-    """The last layers and the final norm, which belongs after them (T5 normalises before each layer)."""
+    """The last layers, and the final norm where the family has one (T5 normalises before each layer)."""
 
     def __init__(self, config: ReaderConfig, layers: int) -> None:
         super().__init__(config, layers)
-        self.norm = RMSNorm(config.encoder.width)
+        self.norm = blocks(config.encoder).last_norm(config.encoder)
         self.last_dropout = Dropout(config.dropout)
 
     def finish(self, x: Tensor) -> Tensor:
@@ -111,7 +105,7 @@ class Run(Protocol):
     """A way to run encoder layers over the vectors [X, D] of rows; `EncoderLayers.__call__` is plain."""
 
     def __call__(
-        self, layers: EncoderLayers, x_XD: Tensor, rows: Rows, norm: RMSNorm | None = None, /
+        self, layers: EncoderLayers, x_XD: Tensor, rows: Rows, norm: nn.Module | None = None, /
     ) -> Tensor: ...
 
 
@@ -122,11 +116,11 @@ class MemoryEncoder(nn.Module):
     the reader's own embedding, trained with everything else.
     """
 
-    def __init__(self, config: ReaderConfig, embedding: nn.Embedding) -> None:
+    def __init__(self, config: ReaderConfig, embedding: Embedding) -> None:
         super().__init__()
         layers, frozen = config.memory_layers, "memory" in config.frozen
-        own = nn.Embedding(config.vocabulary_size, config.memory_width) if layers else embedding
-        self.embedding = own
-        self.encoder = EncoderLayers(config, layers, config.memory_stack, frozen=frozen)
+        stack, vocabulary = config.memory_stack, config.of_passages.vocabulary_size
+        self.embedding = blocks(stack).embedding(config, stack, vocabulary) if layers else embedding
+        self.encoder = EncoderLayers(config, layers, stack, frozen=frozen)
         if layers and frozen:
-            own.requires_grad_(False)
+            self.embedding.requires_grad_(False)

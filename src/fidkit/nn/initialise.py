@@ -1,4 +1,4 @@
-"""T5's initial weights, in one place.
+"""Initial weights, in one place: T5's. What draws its own weights (`draw`) is left to do so.
 
 | parameter | distribution |
 |---|---|
@@ -12,9 +12,12 @@
 | rerank weights | 0: passages tie, and keep their order |
 | relative bias | N(0, 1 / buckets) |
 | norms | 1 |
+| biases of products | 0 |
 """
 
 from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -25,19 +28,32 @@ from fidkit.nn.positions import RelativeBias
 from fidkit.nn.rerank import Reranker
 
 
+@runtime_checkable
+class Drawn(Protocol):
+    """A module whose family has its own idea of its weights, of those in its submodules too."""
+
+    def draw(self, generator: torch.Generator | None) -> None:
+        """Draw them anew."""
+
+
 @torch.no_grad()
 def initialise(module: nn.Module, generator: torch.Generator | None = None) -> None:
     """Draw all weights of `module` anew, in the order of its submodules."""
     done: set[nn.Module] = set()
     for part in module.modules():
-        if isinstance(part, Projections):
+        if part in done:
+            continue
+        if isinstance(part, Drawn):
+            part.draw(generator)
+            done |= set(part.modules())
+        elif isinstance(part, Projections):
             _normal(part.query, (part.query.in_features * part.head_width) ** -0.5, generator)
             for linear in (part.key, part.value, part.out):
                 _normal(linear, linear.in_features**-0.5, generator)
             done |= {part.query, part.key, part.value, part.out}
         elif isinstance(part, Reranker):
             part.weight.zero_()
-        elif isinstance(part, nn.Linear) and part not in done:
+        elif isinstance(part, nn.Linear):
             _normal(part, part.in_features**-0.5, generator)
         elif isinstance(part, nn.Embedding):
             _normal(part, 1.0, generator)
@@ -49,3 +65,5 @@ def initialise(module: nn.Module, generator: torch.Generator | None = None) -> N
 
 def _normal(module: nn.Module, deviation: float, generator: torch.Generator | None) -> None:
     module.weight.normal_(0.0, deviation, generator=generator)
+    if getattr(module, "bias", None) is not None:
+        module.bias.zero_()

@@ -10,7 +10,11 @@ from fidkit.config import StackConfig
 from fidkit.nn.dropout import Dropout
 
 
-class RMSNorm(nn.Module):
+class Vectorwise(nn.Module):
+    """Looks at each vector by itself, so that one compiled form serves any number of them."""
+
+
+class RMSNorm(Vectorwise):
     """Scale by the root mean square, in float32; no centring, no bias."""
 
     def __init__(self, width: int, epsilon: float = 1e-6) -> None:
@@ -24,11 +28,18 @@ class RMSNorm(nn.Module):
         return normed.to(x.dtype)
 
 
-class FeedForward(nn.Module):
-    """T5 v1.0: `out(relu(inner(x)))`."""
+class FeedForward(Vectorwise):
+    """T5 v1.0: `out(relu(inner(x)))`.
+
+    Attributes:
+        gate: None here.
+    """
+
+    gate: nn.Linear | None
 
     def __init__(self, stack: StackConfig, dropout: float) -> None:
         super().__init__()
+        self.gate = None
         self.inner = nn.Linear(stack.width, stack.feed_forward, bias=False)
         self.out = nn.Linear(stack.feed_forward, stack.width, bias=False)
         self.dropout = Dropout(dropout)
@@ -37,11 +48,13 @@ class FeedForward(nn.Module):
         return self.out(self.dropout(F.relu(self.inner(x))))
 
 
-class GatedFeedForward(nn.Module):
+class GatedFeedForward(FeedForward):
     """T5 v1.1: `out(gelu(gate(x)) * inner(x))`, with the tanh form of GELU."""
 
+    gate: nn.Linear
+
     def __init__(self, stack: StackConfig, dropout: float) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.gate = nn.Linear(stack.width, stack.feed_forward, bias=False)
         self.inner = nn.Linear(stack.width, stack.feed_forward, bias=False)
         self.out = nn.Linear(stack.feed_forward, stack.width, bias=False)
@@ -49,6 +62,3 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.dropout(F.gelu(self.gate(x), approximate="tanh") * self.inner(x)))
-
-
-FEED_FORWARD = {"t5": FeedForward, "t5-v1.1": GatedFeedForward}

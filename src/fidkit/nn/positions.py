@@ -36,7 +36,23 @@ def relative_buckets(distance: Tensor, *, bidirectional: bool, buckets: int, max
     return offset + torch.where(distance < exact, distance, far.clamp(max=buckets - 1))
 
 
-class RelativeBias(nn.Module):
+class PositionTable(nn.Module):
+    """A learnt `weight` that stands for positions. It never decays."""
+
+    weight: nn.Parameter
+
+
+class PositionBias(PositionTable):
+    """What attention scores get by position: `forward(query_positions, key_positions)`, [1, H, queries, keys].
+
+    Attributes:
+        max_distance: from here on it stays the same.
+    """
+
+    max_distance: int
+
+
+class RelativeBias(PositionBias):
     """One learnt bias a bucket and head, shared by all layers of a stack."""
 
     def __init__(self, heads: int, *, bidirectional: bool, buckets: int, max_distance: int) -> None:

@@ -18,10 +18,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fidkit.config import ReaderConfig
 from fidkit.errors import ConfigError
 from fidkit.nn.attention import CrossAttention, Projections
-from fidkit.nn.layers import FeedForward, GatedFeedForward
-from fidkit.nn.positions import RelativeBias
+from fidkit.nn.blocks import DecoderLayer, EncoderLayer
+from fidkit.nn.positions import PositionBias
 from fidkit.reader import Reader
 
 EQUAL_SCORE = 10.0
@@ -42,15 +43,16 @@ def match_and_copy(reader: Reader, generator: torch.Generator, first: int | None
             that stay live.
 
     Raises:
-        ConfigError: no such layer.
+        ConfigError: no such layer, or a family without the biases by distance that are set here.
     """
+    _require_biases(reader.config)
     reader.reset_parameters(generator)
     encoder_layers = [*reader.question_encoder.layers, *reader.live_encoder.layers]
     for part in (*encoder_layers, *reader.decoder.layers):
         branches = 2 * len(encoder_layers) if part in encoder_layers else 3 * len(reader.decoder.layers)
         _scale_residuals(part, branches**-0.5)
     for module in reader.modules():
-        if isinstance(module, RelativeBias):
+        if isinstance(module, PositionBias):
             module.weight.normal_(0.0, 0.1, generator=generator)
     heads = reader.config.encoder.heads
     matching = max(1, heads // 4)
@@ -68,6 +70,15 @@ def match_and_copy(reader: Reader, generator: torch.Generator, first: int | None
     reader.split_encoder()
 
 
+def _require_biases(config: ReaderConfig) -> None:
+    for name, stack in (("encoder", config.encoder), ("decoder", config.decoder)):
+        if not stack.blocks.relative_bias:
+            raise ConfigError(
+                f"the {name} is of family {stack.family}, without the biases by distance that the "
+                'initialisation "matching" sets; leave it out'
+            )
+
+
 def _first_to_match(reader: Reader, layers: int, asked: int | None) -> int:
     if asked is None:
         return len(reader.question_encoder.layers) % layers
@@ -76,10 +87,9 @@ def _first_to_match(reader: Reader, layers: int, asked: int | None) -> int:
     return asked
 
 
-def _scale_residuals(layer: nn.Module, factor: float) -> None:
-    for module in layer.modules():
-        if isinstance(module, Projections | FeedForward | GatedFeedForward):
-            module.out.weight.mul_(factor)
+def _scale_residuals(layer: EncoderLayer | DecoderLayer, factor: float) -> None:
+    for matrix in layer.outputs():
+        matrix.weight.mul_(factor)
 
 
 def _match(attention: Projections, heads: int, generator: torch.Generator) -> None:

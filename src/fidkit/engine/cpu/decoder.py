@@ -14,8 +14,7 @@ from fidkit.engine.cpu.products import Products
 from fidkit.native import LANES, TYPES, Kernels, Layer, Linear, Step
 from fidkit.nn.attention import CrossAttention
 from fidkit.nn.cache import DecoderCache
-from fidkit.nn.decoder import DecoderLayer
-from fidkit.nn.layers import FeedForward, GatedFeedForward
+from fidkit.nn.families.t5 import T5DecoderLayer
 from fidkit.reader import Reader
 
 # Context vectors whose keys and values are projected and laid out while they are in the cache.
@@ -46,7 +45,7 @@ class NativeDecoder:
     """Start and step of a reader's decoder.
 
     Args:
-        reader: float32 or bfloat16, on the CPU; what the kernels read are its weights, not copies.
+        reader: of a family that suits (`Family.kernels` is `t5`), float32 or bfloat16, on the CPU; what the kernels read are its weights, not copies.
         kernels: the compiled kernels.
         int8: round matrices to 8 bits with a scale a row; activations and caches stay as they are, and so
             does a tied head, which is the embedding table too.
@@ -131,7 +130,7 @@ class NativeDecoder:
         space = iter(self._space(cache, sum(config.cross_layers), 2, *shape))
         packed: list[tuple[Tensor, Tensor] | None] = []
         for layer in self.reader.decoder.layers:
-            assert isinstance(layer, DecoderLayer)
+            assert isinstance(layer, T5DecoderLayer)
             if layer.cross_attention is None:
                 packed.append(None)
                 continue
@@ -168,13 +167,14 @@ class NativeDecoder:
 
     def _self_bias(self, capacity: int) -> Tensor:
         """[H, capacity] by distance into the past."""
-        bias = self.reader.decoder.relative_bias(torch.tensor([capacity - 1]), torch.arange(capacity))
+        table = self.reader.decoder.relative_bias
+        assert table is not None
+        bias = table(torch.tensor([capacity - 1]), torch.arange(capacity))
         return bias[0, :, 0].float().flip(-1).contiguous()
 
     def _layer(self, layer: nn.Module) -> Layer:
-        assert isinstance(layer, DecoderLayer)
+        assert isinstance(layer, T5DecoderLayer)
         attention, cross, block = layer.self_attention, layer.cross_attention, layer.feed_forward
-        assert isinstance(block, FeedForward | GatedFeedForward)
         found = Layer(
             self_norm=self._floats(layer.self_attention_norm.weight),
             feed_forward_norm=self._floats(layer.feed_forward_norm.weight),
@@ -185,7 +185,7 @@ class NativeDecoder:
             inner=self._linear(block.inner.weight),
             feed_forward_out=self._linear(block.out.weight),
         )
-        if isinstance(block, GatedFeedForward):
+        if block.gate is not None:
             found.gate = self._linear(block.gate.weight)
         if cross is not None:
             found.cross_norm = self._floats(layer.cross_attention_norm.weight)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fidkit.engine.cpu.products import Products
 from fidkit.native import Kernels
-from fidkit.nn.encoder import EncoderLayer, EncoderLayers
-from fidkit.nn.layers import FeedForward, GatedFeedForward, RMSNorm
+from fidkit.nn.encoder import EncoderLayers
+from fidkit.nn.families.t5 import T5EncoderLayer
+from fidkit.nn.layers import RMSNorm
 from fidkit.nn.rows import Rows
 
 # Vectors that go through all layers together: their activations stay in the cache, and memory for them is
@@ -22,8 +23,8 @@ class NativeEncoder:
     """Runs encoder layers over ragged rows; a `fidkit.nn.encoder.Run`.
 
     The residual stream is float32 whatever the type of the weights: it is narrow beside the rest, and
-    adding in bfloat16 would lose what later layers change. Rows whose sides don't see each other are left to
-    the plain layers.
+    adding in bfloat16 would lose what later layers change. Rows whose sides don't see each other, and layers
+    of a family that these kernels don't suit, are left to the plain layers.
     """
 
     def __init__(self, kernels: Kernels) -> None:
@@ -31,11 +32,12 @@ class NativeEncoder:
         self.products = Products()
 
     def __call__(
-        self, layers: EncoderLayers, x_XD: Tensor, rows: Rows, norm: RMSNorm | None = None
+        self, layers: EncoderLayers, x_XD: Tensor, rows: Rows, norm: nn.Module | None = None
     ) -> Tensor:
         """Encode [X, D]; the same type comes back."""
-        if not layers.layers or not len(x_XD) or rows.sides is not None:
+        if layers.kernels != "t5" or not layers.layers or not len(x_XD) or rows.sides is not None:
             return layers(x_XD, rows, norm)
+        assert norm is None or isinstance(norm, RMSNorm)
         bias = layers.bias_by_distance(rows.longest - 1)
         out = torch.empty_like(x_XD)
         for first, end, starts in chunks(rows):
@@ -54,7 +56,7 @@ class NativeEncoder:
         states, change = x_XD.to(torch.float32, copy=True), None
         normed, mixed = torch.empty_like(x_XD), None
         for layer in layers.layers:
-            assert isinstance(layer, EncoderLayer)
+            assert isinstance(layer, T5EncoderLayer)
             norm = layer.attention_norm
             self.kernels.add_norm(states, change, norm.weight.float(), norm.epsilon, normed)
             mixed = self._attend(layer, normed, starts, bias, mixed)
@@ -69,7 +71,7 @@ class NativeEncoder:
             self.kernels.add_norm(states, change, last.weight.float(), last.epsilon, out_XD)
 
     def _attend(
-        self, layer: EncoderLayer, normed: Tensor, starts: Tensor, bias: Tensor, out: Tensor | None
+        self, layer: T5EncoderLayer, normed: Tensor, starts: Tensor, bias: Tensor, out: Tensor | None
     ) -> Tensor:
         """What attention mixes, [X, H, h]; in the memory of an earlier layer's, where there is one."""
         attention = layer.attention
@@ -77,11 +79,10 @@ class NativeEncoder:
         q, k, v = made.view(len(normed), 3, attention.heads, attention.head_width).unbind(1)
         return self.kernels.row_attention(q, k, v, starts, bias, out)
 
-    def _think(self, layer: EncoderLayer, normed: Tensor) -> Tensor:
+    def _think(self, layer: T5EncoderLayer, normed: Tensor) -> Tensor:
         block = layer.feed_forward
-        assert isinstance(block, FeedForward | GatedFeedForward)
         inner = self.products(normed, block.inner)
-        if isinstance(block, FeedForward):
+        if block.gate is None:
             inner.relu_()
         else:
             self.kernels.gated_gelu(self.products(normed, block.gate), inner)

@@ -22,8 +22,8 @@ from fidkit.engine.cuda.fused import PLAIN, Functions
 from fidkit.errors import FidkitError
 from fidkit.nn.attention import KeysValues
 from fidkit.nn.cache import DecoderCache
-from fidkit.nn.decoder import Decoder, DecoderLayer
-from fidkit.nn.layers import FeedForward, GatedFeedForward
+from fidkit.nn.decoder import Decoder
+from fidkit.nn.families.t5 import T5DecoderLayer
 from fidkit.nn.positions import HIDDEN, key_mask_bias
 from fidkit.reader import Reader
 
@@ -88,7 +88,7 @@ class StaticStep:
 
     def __init__(self, reader: Reader, size: Size, functions: Functions, like: Tensor) -> None:
         self.size, self.between, self.decoder, self.head = size, functions, reader.decoder, reader.head
-        self.layers = [layer for layer in self.decoder.layers if isinstance(layer, DecoderLayer)]
+        self.layers = [layer for layer in self.decoder.layers if isinstance(layer, T5DecoderLayer)]
         self.config, device = reader.config, like.device
         shape = (size.questions, self.config.kv_heads[1], size.room, self.config.decoder.head_width)
         cross: list[KeysValues | None] = [
@@ -184,14 +184,12 @@ class StaticStep:
                 x, normed = between.residual(x, change, layer.cross_attention_norm)
                 change = self._read(layer, number, normed)
             x, normed = between.residual(x, change, layer.feed_forward_norm)
-            block = layer.feed_forward
-            assert isinstance(block, FeedForward | GatedFeedForward)
-            x, normed = between.residual(x, between.feed_forward(block, normed), next_norm)
+            x, normed = between.residual(x, between.feed_forward(layer.feed_forward, normed), next_norm)
         self.position.add_(1)
         logits: Tensor = self.head(normed)
         return logits
 
-    def _mix(self, layer: DecoderLayer, number: int, normed_NE: Tensor, bias_1HT: Tensor) -> Tensor:
+    def _mix(self, layer: T5DecoderLayer, number: int, normed_NE: Tensor, bias_1HT: Tensor) -> Tensor:
         """What self-attention adds; the position's keys and values are written first."""
         attention = layer.self_attention
         keys, values = self.caches.self_keys[number], self.caches.self_values[number]
@@ -202,7 +200,7 @@ class StaticStep:
         out: Tensor = attention.out(mixed)
         return out
 
-    def _read(self, layer: DecoderLayer, number: int, normed_NE: Tensor) -> Tensor:
+    def _read(self, layer: T5DecoderLayer, number: int, normed_NE: Tensor) -> Tensor:
         """What cross-attention adds; the rows of a question share its keys and values."""
         attention, kept = layer.cross_attention, self.caches.cross[number]
         assert attention is not None
@@ -235,7 +233,7 @@ class CudaDecoder:
     """Start and step of a reader's decoder, with a recorded step for each size that is asked for.
 
     Args:
-        reader: in eval mode, and staying where it is; what graphs read are its weights, not copies.
+        reader: of a family that suits (`Family.kernels` is `t5`), in eval mode, and staying where it is; what graphs read are its weights, not copies.
         functions: what stands between products, compiled or not.
     """
 
@@ -317,6 +315,7 @@ def _spare_bytes(device: torch.device) -> float:
 
 def _self_bias(decoder: Decoder, capacity: int) -> Tensor:
     """[H, capacity], float32: by distance into the past."""
+    assert decoder.relative_bias is not None
     places = torch.arange(capacity, device=decoder.relative_bias.weight.device)
     return decoder.relative_bias(places[-1:], places)[0, :, 0].float().flip(-1).contiguous()
 

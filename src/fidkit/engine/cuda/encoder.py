@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fidkit.engine.cuda.fused import PLAIN, Functions
 from fidkit.engine.cuda.row_attention import Attend, Attention, prepare
-from fidkit.nn.encoder import EncoderLayer, EncoderLayers
-from fidkit.nn.layers import FeedForward, GatedFeedForward, RMSNorm
+from fidkit.nn.encoder import EncoderLayers
+from fidkit.nn.families.t5 import T5EncoderLayer
+from fidkit.nn.layers import RMSNorm
 from fidkit.nn.rows import Rows
 
 
 class CudaEncoder:
     """Runs encoder layers over ragged rows; a `fidkit.nn.encoder.Run`.
+
+    Layers of a family that these kernels don't suit run as they are.
 
     Args:
         functions: what stands between products, compiled or not.
@@ -32,11 +35,12 @@ class CudaEncoder:
         self.functions, self.attention, self.make_room = functions, attention, make_room
 
     def __call__(
-        self, layers: EncoderLayers, x_XD: Tensor, rows: Rows, norm: RMSNorm | None = None
+        self, layers: EncoderLayers, x_XD: Tensor, rows: Rows, norm: nn.Module | None = None
     ) -> Tensor:
         """Encode [X, D]; the same type comes back."""
-        if not layers.layers or not len(x_XD):
+        if layers.kernels != "t5" or not layers.layers or not len(x_XD):
             return layers(x_XD, rows, norm)
+        assert norm is None or isinstance(norm, RMSNorm)
         try:
             return self._encode(layers, x_XD, rows, norm)
         except torch.OutOfMemoryError:
@@ -47,7 +51,7 @@ class CudaEncoder:
     def _encode(self, layers: EncoderLayers, x: Tensor, rows: Rows, last: RMSNorm | None) -> Tensor:
         between, attend, change = self.functions, None, None
         for layer in layers.layers:
-            assert isinstance(layer, EncoderLayer)
+            assert isinstance(layer, T5EncoderLayer)
             norm = layer.attention_norm
             if change is None:
                 normed = between.first(x, norm)
@@ -57,14 +61,12 @@ class CudaEncoder:
             attend = attend or prepare(self.attention, layers, rows, q)
             change = _mixed(layer, attend, q, k, v)
             x, normed = between.residual(x, change, layer.feed_forward_norm)
-            block = layer.feed_forward
-            assert isinstance(block, FeedForward | GatedFeedForward)
-            change = between.feed_forward(block, normed)
+            change = between.feed_forward(layer.feed_forward, normed)
         assert change is not None
         return x + change if last is None else between.residual(x, change, last)[1]
 
 
-def _projected(layer: EncoderLayer, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _projected(layer: T5EncoderLayer, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     attention = layer.attention
     q, k, v = (
         projection(normed).unflatten(-1, (attention.heads, attention.head_width))
@@ -73,6 +75,6 @@ def _projected(layer: EncoderLayer, normed: Tensor) -> tuple[Tensor, Tensor, Ten
     return q, k, v
 
 
-def _mixed(layer: EncoderLayer, attend: Attend, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _mixed(layer: T5EncoderLayer, attend: Attend, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     out: Tensor = layer.attention.out(attend(q, k, v).flatten(1))
     return out

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fidkit.nn.layers import FeedForward, GatedFeedForward, RMSNorm
+from fidkit.nn.layers import FeedForward, RMSNorm
 from fidkit.nn.positions import HIDDEN
 
 log = logging.getLogger(__name__)
@@ -72,10 +72,10 @@ class Functions:
         """The states after a change, and what the next layer reads of them."""
         return self.add_norm(x, change, norm.weight, norm.epsilon)
 
-    def feed_forward(self, block: FeedForward | GatedFeedForward, x: Tensor) -> Tensor:
-        """What the block adds to the states, of either version of T5."""
+    def feed_forward(self, block: FeedForward, x: Tensor) -> Tensor:
+        """What the block adds to the states, with a gate or without."""
         inner = block.inner(x)
-        if isinstance(block, GatedFeedForward):
+        if block.gate is not None:
             return block.out(self.gated_gelu(block.gate(x), inner))
         return block.out(F.relu(inner))
 

@@ -159,6 +159,7 @@ class FlexRows:
     def __init__(self, layers: EncoderLayers, rows: Rows) -> None:
         self.layers, self.rows = layers, rows
         # From this distance on the bias stays the same.
+        assert layers.relative_bias is not None
         self.bias_Hd = layers.bias_by_distance(layers.relative_bias.max_distance)
         self.blocks = Blocks.of(rows)
         # Sizes that change from batch to batch, and must not compile the kernel anew.

@@ -24,8 +24,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from fidkit import checkpoint
 from fidkit.nn.attention import CrossAttention
-from fidkit.nn.decoder import DecoderLayer
-from fidkit.nn.encoder import EncoderLayer
+from fidkit.nn.blocks import DecoderLayer, EncoderLayer
 from fidkit.reader import Reader
 from fidkit.train.data.examples import Example
 from fidkit.train.distributed.group import Group

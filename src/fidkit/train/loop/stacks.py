@@ -10,14 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fidkit.nn.decoder import DecoderLayer
-from fidkit.nn.encoder import EncoderLayer
-from fidkit.nn.layers import FEED_FORWARD, RMSNorm
+from fidkit.nn.blocks import DecoderLayer, EncoderLayer
+from fidkit.nn.layers import Vectorwise
 from fidkit.reader import Reader
 
 log = logging.getLogger(__name__)
-COMPILED = (RMSNorm, *FEED_FORWARD.values())
-"""What has one shape up to its number of vectors: attention of ragged rows has not."""
 STACKS = {"encoder": EncoderLayer, "decoder": DecoderLayer}
 
 
@@ -69,7 +66,7 @@ def compile_layers(reader: Reader) -> None:
         return
     torch._dynamo.config.suppress_errors = True  # what can't be compiled later on runs as it is
     for module in reader.modules():
-        if isinstance(module, COMPILED):
+        if isinstance(module, Vectorwise):
             module.compile(dynamic=True)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from fidkit.nn.positions import RelativeBias
+from fidkit.nn.positions import PositionTable
 from fidkit.reader import Reader
 from fidkit.train.optimisers import Adafactor, AdamW, ScaledAdamW
 from fidkit.train.recipe import OptimiserSpec
@@ -20,7 +20,7 @@ def make_optimiser(spec: OptimiserSpec, reader: Reader, auxiliary: nn.Module) ->
     With AdamW of either kind, the reader's matrices decay; norms, position biases and the auxiliary heads do
     not. With the others nothing does.
     """
-    spared = {id(m.weight) for m in reader.modules() if isinstance(m, RelativeBias)}
+    spared = {id(m.weight) for m in reader.modules() if isinstance(m, PositionTable)}
     trained = [p for p in reader.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.ndim > 1 and id(p) not in spared]
     others = [p for p in trained if p.ndim <= 1 or id(p) in spared]
