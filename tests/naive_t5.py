@@ -1,7 +1,7 @@
 """T5's layers with plain matrices, one sequence at a time: the oracle of the families `t5` and `t5-v1.1`.
 
-A family's oracle shares nothing with the package but the names of its parameters. It runs layers of an encoder
-over one row, and the whole decoder over one question; `oracles.NaiveReader` puts readers together from them.
+A family's oracle shares nothing with the package but the names of its parameters. It runs layers of an
+encoder over one row, and the whole decoder over one question; `oracles.NaiveReader` puts readers together.
 """
 
 from __future__ import annotations

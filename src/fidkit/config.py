@@ -234,8 +234,8 @@ class ReaderConfig(Strict):
             )
         if self.shared_embedding and self.encoder.blocks.embedding != self.decoder.blocks.embedding:
             raise ValueError(
-                f"shared_embedding needs embeddings of one kind, but the encoder is {self.encoder.family} and "
-                f"the decoder {self.decoder.family}; set shared_embedding to false"
+                f"shared_embedding needs embeddings of one kind, but the encoder is {self.encoder.family} "
+                f"and the decoder {self.decoder.family}; set shared_embedding to false"
             )
         self._check_memory_vocabulary()
         return self
@@ -253,7 +253,8 @@ class ReaderConfig(Strict):
         for name, token in (("pad_token", self.pad_token), ("end token", self.passage_end_token)):
             if token >= size:
                 raise ValueError(
-                    f"the passages' {name} is {token}, but memory_vocabulary_size is {size}; choose one below it"
+                    f"the passages' {name} is {token}, but memory_vocabulary_size is {size}; choose one "
+                    "below it"
                 )
 
     @property

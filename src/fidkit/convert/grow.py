@@ -17,11 +17,12 @@ import re
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.convert.notes import Notes
 from fidkit.errors import ConfigError, UsageError
+from fidkit.nn.blocks import Embedding
 from fidkit.nn.decoder import Decoder
 from fidkit.nn.initialise import initialise
 from fidkit.preset import PRESETS, SIZES
@@ -102,6 +103,7 @@ def grown_config(config: ReaderConfig, stack: StackConfig) -> ReaderConfig:
         raise ConfigError(
             f"this decoder can't grow to {_said(stack)}: its {'; its '.join(smaller)}; choose a larger size"
         )
+    stack = stack.replace(family=old.family)  # sizes alone
     heads = {
         name: stack.heads if count == old.heads and count > 1 else count
         for name, count in zip(("self_kv_heads", "cross_kv_heads"), config.kv_heads, strict=True)
@@ -157,7 +159,7 @@ def _source(config: ReaderConfig, new: ReaderConfig, name: str) -> tuple[str, bo
 def _drawn(config: ReaderConfig) -> dict[str, Tensor]:
     """A new decoder and head, as `fidkit.nn.initialise` says."""
     generator = torch.Generator().manual_seed(SEED)
-    embedding = nn.Embedding(1, config.decoder.width)  # nothing of it is used but its name
+    embedding = Embedding(1, config.decoder.width)  # nothing of it is used but its name
     decoder = Decoder(config, embedding)
     initialise(decoder, generator)
     drawn = {f"decoder.{name}": p.detach() for name, p in decoder.named_parameters()}

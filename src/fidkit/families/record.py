@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from fidkit.config import ReaderConfig, StackConfig
 
 Kernels = Literal["t5"]
-"""Native and CUDA kernels that there are. `t5`: an RMS norm before each sub-layer and after the last, a bias by
-distance that all layers of a stack share, no biases of products, scores as they are, and a feed-forward layer
-of ReLU or, with a gate, of GELU in its tanh form."""
+"""Native and CUDA kernels that there are. `t5`: an RMS norm before each sub-layer and after the last, a bias
+by distance that all layers of a stack share, no biases of products, scores as they are, and a feed-forward
+layer of ReLU or, with a gate, of GELU in its tanh form."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a family of blocks is made of: the small interface that the stacks know, and nothing of a family's own.
+"""What a family of blocks is made of: the small interface that stacks know, and nothing of a family's own.
 
 A family's torch half is a `Blocks`, which builds these parts; `fidkit.families` has its other half.
 """

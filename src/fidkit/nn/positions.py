@@ -43,7 +43,7 @@ class PositionTable(nn.Module):
 
 
 class PositionBias(PositionTable):
-    """What attention scores get by position: `forward(query_positions, key_positions)`, [1, H, queries, keys].
+    """What scores get by position, [1, H, queries, keys]: `forward(query_positions, key_positions)`.
 
     Attributes:
         max_distance: from here on it stays the same.

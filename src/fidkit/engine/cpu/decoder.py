@@ -15,6 +15,7 @@ from fidkit.native import LANES, TYPES, Kernels, Layer, Linear, Step
 from fidkit.nn.attention import CrossAttention
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.families.t5 import T5DecoderLayer
+from fidkit.nn.layers import RMSNorm
 from fidkit.reader import Reader
 
 # Context vectors whose keys and values are projected and laid out while they are in the cache.
@@ -45,7 +46,8 @@ class NativeDecoder:
     """Start and step of a reader's decoder.
 
     Args:
-        reader: of a family that suits (`Family.kernels` is `t5`), float32 or bfloat16, on the CPU; what the kernels read are its weights, not copies.
+        reader: its decoder of a family that suits (`Family.kernels` is `t5`); float32 or bfloat16, on the
+            CPU; what the kernels read are its weights, not copies.
         kernels: the compiled kernels.
         int8: round matrices to 8 bits with a scale a row; activations and caches stay as they are, and so
             does a tied head, which is the embedding table too.
@@ -59,7 +61,9 @@ class NativeDecoder:
         self._spare: Tensor | None = None
         layers = [self._layer(layer) for layer in reader.decoder.layers]
         self._layers = (Layer * len(layers))(*layers)
-        self._final_norm = self._floats(reader.decoder.norm.weight)
+        last = reader.decoder.norm
+        assert isinstance(last, RMSNorm)
+        self._final_norm, self._epsilon = self._floats(last.weight), last.epsilon
         self._head = self._linear(reader.head_weight, int8=int8 and not reader.config.tied_head)
 
     def start(self, context: Context, max_tokens: int, beams: int = 1) -> NativeCache:
@@ -112,7 +116,7 @@ class NativeDecoder:
             final_norm=self._final_norm,
             head_linear=self._head,
             head_scale=stack.width**-0.5 if config.tied_head else 1.0,
-            epsilon=self.reader.decoder.norm.epsilon,
+            epsilon=self._epsilon,
             states=states.data_ptr(),
             logits=logits.data_ptr(),
         )

@@ -24,6 +24,7 @@ from fidkit.nn.attention import KeysValues
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.decoder import Decoder
 from fidkit.nn.families.t5 import T5DecoderLayer
+from fidkit.nn.layers import RMSNorm
 from fidkit.nn.positions import HIDDEN, key_mask_bias
 from fidkit.reader import Reader
 
@@ -174,7 +175,9 @@ class StaticStep:
     def run(self) -> Tensor:
         """Logits of all rows, in the type of the weights; the position moves on."""
         between, layers = self.between, self.layers
-        norms = [*(layer.self_attention_norm for layer in layers[1:]), self.decoder.norm]
+        last = self.decoder.norm
+        assert isinstance(last, RMSNorm)
+        norms = [*(layer.self_attention_norm for layer in layers[1:]), last]
         x = self.decoder.embedding(self.ids)
         bias_1HT = between.causal_row(self.self_bias, self.position)
         normed = between.first(x, layers[0].self_attention_norm)
@@ -233,7 +236,8 @@ class CudaDecoder:
     """Start and step of a reader's decoder, with a recorded step for each size that is asked for.
 
     Args:
-        reader: of a family that suits (`Family.kernels` is `t5`), in eval mode, and staying where it is; what graphs read are its weights, not copies.
+        reader: its decoder of a family that suits (`Family.kernels` is `t5`); in eval mode, and staying where
+            it is; what graphs read are its weights, not copies.
         functions: what stands between products, compiled or not.
     """
 
