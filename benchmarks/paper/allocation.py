@@ -15,7 +15,7 @@ import torch
 
 from fidkit.bench.measure import warm_up
 from fidkit.bench.questions import Questions, synthetic
-from fidkit.cost import Workload, batch_memory, largest_batch
+from fidkit.cost import Workload, batch_bytes, largest_batch
 from fidkit.engine.cpu.products import packs
 from fidkit.engine.schedule import batcher
 from fidkit.engine.schedule.room import available_bytes
@@ -131,9 +131,7 @@ class Limit:
 def allocated(session: Session, system: str, workload: Workload) -> int | None:
     """Bytes that reading and answering a batch take at most, beyond the weights; None if they don't fit."""
     config = session.size.system(system)
-    if session.device.type == "cpu" and batch_memory(config, workload).total > available_bytes(
-        session.device
-    ):
+    if session.device.type == "cpu" and batch_bytes(config, workload).total > available_bytes(session.device):
         return None
     try:
         return _peak(session, system, workload)
@@ -201,7 +199,7 @@ def resident_bytes() -> int:
 def _allocation_row(unit: Growth, session: Session, batch: int, grown: int) -> Row:
     config = session.size.system(unit.system)
     workload, kept_twice = unit.workload.replace(questions=batch), packs(session.device, torch.bfloat16)
-    predicted = batch_memory(config, workload, packs=kept_twice)
+    predicted = batch_bytes(config, workload, packs=kept_twice)
     return session.row_of(
         unit.name,
         unit.system,

@@ -1,5 +1,7 @@
 """A reader as a directory: `config.json`, `model.safetensors`, `tokenizer.json`.
 
+Beside them `memory_tokenizer.json`, where passages have a vocabulary of their own.
+
 Each parameter is stored once, under its first name; tied parameters are tied by the config.
 """
 
@@ -23,13 +25,14 @@ from fidkit.config import ReaderConfig
 from fidkit.errors import CheckpointError
 from fidkit.reader import Reader
 from fidkit.tokens import FILE as TOKENIZER
-from fidkit.tokens import Tokenizer
+from fidkit.tokens import PASSAGE_FILE, Tokenizer
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 BUNDLED = "pocket"
 TOKENIZER_SHA256 = "tokenizer_sha256"
 """Key in the weights' metadata: of the `tokenizer.json` saved with them."""
+SHA256_KEYS = {TOKENIZER: TOKENIZER_SHA256, PASSAGE_FILE: "memory_tokenizer_sha256"}
 
 T = TypeVar("T")
 
@@ -57,6 +60,11 @@ def save_tensors(
     if tokenizer is not None:
         replace_file(directory / TOKENIZER, tokenizer.save)
         metadata[TOKENIZER_SHA256] = _sha256(directory / TOKENIZER)
+    if tokenizer is not None and config.memory_vocabulary_size is not None:
+        replace_file(directory / PASSAGE_FILE, tokenizer.save_passages)
+        metadata[SHA256_KEYS[PASSAGE_FILE]] = _sha256(directory / PASSAGE_FILE)
+    else:
+        (directory / PASSAGE_FILE).unlink(missing_ok=True)
     replace_file(directory / WEIGHTS, lambda path: save_file(dict(tensors), path, metadata=metadata))
     replace_file(directory / CONFIG, config.save)
 
@@ -81,24 +89,32 @@ def load(path_or_name: str | Path) -> Reader:
     """
     directory = locate(path_or_name)
     config = ReaderConfig.load(directory / CONFIG)
-    _check_tokenizer(directory)
-    tokenizer = Tokenizer.load(directory / TOKENIZER, config) if (directory / TOKENIZER).exists() else None
+    for name, key in SHA256_KEYS.items():
+        _check_tokenizer(directory, name, key)
+    tokenizer = _tokenizer(directory, config)
     with torch.device("meta"):
         reader = Reader(config, tokenizer)
     assign(reader, read_tensors(directory / WEIGHTS), str(directory / WEIGHTS))
     return reader.eval()
 
 
-def _check_tokenizer(directory: Path) -> None:
+def _tokenizer(directory: Path, config: ReaderConfig) -> Tokenizer | None:
+    if not (directory / TOKENIZER).exists():
+        return None
+    passages = directory / PASSAGE_FILE
+    return Tokenizer.load(directory / TOKENIZER, config, passages if passages.exists() else None)
+
+
+def _check_tokenizer(directory: Path, name: str, key: str) -> None:
     """Refuse a tokenizer that the weights weren't saved with: it would number other tokens."""
-    expected = _read(directory / WEIGHTS, lambda file: (file.metadata() or {}).get(TOKENIZER_SHA256))
+    expected = _read(directory / WEIGHTS, lambda file: (file.metadata() or {}).get(key))
     if expected is None:
         return
-    if not (directory / TOKENIZER).is_file():
-        raise CheckpointError(f"{directory}: no {TOKENIZER}, but the reader was saved with one; put it back")
-    if _sha256(directory / TOKENIZER) != expected:
+    if not (directory / name).is_file():
+        raise CheckpointError(f"{directory}: no {name}, but the reader was saved with one; put it back")
+    if _sha256(directory / name) != expected:
         raise CheckpointError(
-            f"{directory / TOKENIZER}: not the tokenizer that {WEIGHTS} was saved with; put that one back, "
+            f"{directory / name}: not the tokenizer that {WEIGHTS} was saved with; put that one back, "
             "or download the reader again"
         )
 
@@ -131,7 +147,7 @@ def _fetch(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, TOKENIZER]))
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, TOKENIZER, PASSAGE_FILE]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
@@ -229,6 +245,8 @@ def fingerprint(reader: Reader) -> str:
     digest = hashlib.sha256(json.dumps(reader.config.record(), sort_keys=True).encode())
     if reader.tokenizer is not None:
         digest.update(reader.tokenizer.backend.to_str().encode())
+        if reader.config.memory_vocabulary_size is not None:
+            digest.update(reader.tokenizer.passage_backend.to_str().encode())
     for name, parameter in sorted(reader.named_parameters()):
         digest.update(name.encode())
         digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())

@@ -293,13 +293,9 @@ class ReaderConfig(Strict):
         return self.end_token if self.memory_end_token is None else self.memory_end_token
 
     @property
-    def of_passages(self) -> ReaderConfig:
-        """The configuration as the tokenizer of passages sees it: with the vocabulary that they have."""
-        if self.memory_vocabulary_size is None:
-            return self
-        own = {"vocabulary_size": self.memory_vocabulary_size, "end_token": self.passage_end_token}
-        config: ReaderConfig = self.replace(**own, memory_vocabulary_size=None, memory_end_token=None)
-        return config
+    def passage_vocabulary_size(self) -> int:
+        """Rows of the embedding that passages go through."""
+        return self.memory_vocabulary_size or self.vocabulary_size
 
     @property
     def alpha(self) -> Fraction:

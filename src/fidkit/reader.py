@@ -55,18 +55,12 @@ class Reader(nn.Module):
     Args:
         config: the point in the space of readers.
         tokenizer: vocabulary and text formats; needed to answer text, not to run on tokens.
-        memory_tokenizer: of passages, where the memory encoder has a vocabulary of its own.
     """
 
-    def __init__(
-        self,
-        config: ReaderConfig,
-        tokenizer: Tokenizer | None = None,
-        memory_tokenizer: Tokenizer | None = None,
-    ) -> None:
+    def __init__(self, config: ReaderConfig, tokenizer: Tokenizer | None = None) -> None:
         super().__init__()
         self.config = config
-        self.tokenizer, self.memory_tokenizer = tokenizer, memory_tokenizer
+        self.tokenizer = tokenizer
         encoder, decoder = config.encoder, config.decoder
         self.embedding = blocks(encoder).embedding(config, encoder, config.vocabulary_size)
         self.memory_encoder = MemoryEncoder(config, self.embedding)
@@ -101,11 +95,6 @@ class Reader(nn.Module):
         asked, live = self.question_encoder.relative_bias, self.live_encoder.relative_bias
         if asked is not None and live is not None:
             live.load_state_dict(asked.state_dict())
-
-    @property
-    def passage_tokenizer(self) -> Tokenizer | None:
-        """What makes tokens of passages: the reader's tokenizer, or that of a memory encoder with its own."""
-        return self.tokenizer if self.config.memory_vocabulary_size is None else self.memory_tokenizer
 
     # Reading
 

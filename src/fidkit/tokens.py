@@ -20,6 +20,8 @@ from fidkit.errors import CheckpointError
 from fidkit.types import Passage
 
 FILE = "tokenizer.json"
+PASSAGE_FILE = "memory_tokenizer.json"
+"""Of passages, where the memory encoder has a vocabulary of its own."""
 SENTINEL = "<extra_id_"
 
 
@@ -32,33 +34,41 @@ class QuestionTokens:
 
 
 class Tokenizer:
-    """A `tokenizer.json` together with a reader's text formats and limits."""
+    """A `tokenizer.json` together with a reader's text formats and limits.
 
-    def __init__(self, backend: tokenizers.Tokenizer, config: ReaderConfig) -> None:
-        self.backend = backend
-        self.backend.no_truncation()
-        self.backend.no_padding()
-        # What looks like a control token in somebody's text is text.
-        self.backend.encode_special_tokens = True
-        self.config = config
+    Args:
+        backend: of questions and answers, and of passages too unless they have one of their own.
+        config: formats and limits.
+        passages: of passages, where the reader's memory encoder has a vocabulary of its own.
+
+    Raises:
+        CheckpointError: it has, and there is none; or the other way round.
+    """
+
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        config: ReaderConfig,
+        passages: tokenizers.Tokenizer | None = None,
+    ) -> None:
+        if (passages is None) != (config.memory_vocabulary_size is None):
+            raise CheckpointError(
+                f"memory_vocabulary_size is {config.memory_vocabulary_size}, but there is "
+                f"{'no' if passages is None else 'a'} tokenizer of passages ({PASSAGE_FILE}); have both or "
+                "neither"
+            )
+        self.backend, self.config = _plain(backend), config
+        self.passage_backend = self.backend if passages is None else _plain(passages)
 
     @classmethod
-    def load(cls, path: Path, config: ReaderConfig) -> Tokenizer:
-        """Read a `tokenizer.json`.
+    def load(cls, path: Path, config: ReaderConfig, passages: Path | None = None) -> Tokenizer:
+        """Read a `tokenizer.json`, and that of passages where they have their own.
 
         Raises:
             CheckpointError: missing, unreadable, or with more tokens than the reader has embeddings.
         """
-        try:
-            backend = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
-            raise CheckpointError(f"{path}: expected a tokenizer.json, but {error}") from error
-        if backend.get_vocab_size() > config.vocabulary_size:
-            raise CheckpointError(
-                f"{path}: {backend.get_vocab_size()} tokens, but the reader has {config.vocabulary_size} "
-                "embeddings; use the tokenizer that the reader was trained with"
-            )
-        return cls(backend, config)
+        own = None if passages is None else _read(passages, config.passage_vocabulary_size)
+        return cls(_read(path, config.vocabulary_size), config, own)
 
     @classmethod
     def bundled(cls, config: ReaderConfig) -> Tokenizer:
@@ -68,11 +78,21 @@ class Tokenizer:
     def save(self, path: Path) -> None:
         self.backend.save(str(path))
 
+    def save_passages(self, path: Path) -> None:
+        """Write the tokenizer of passages."""
+        self.passage_backend.save(str(path))
+
+    def with_config(self, config: ReaderConfig) -> Tokenizer:
+        """The same vocabularies, as far as `config` has a use for them, with its formats and limits."""
+        own = self.passage_backend if config.memory_vocabulary_size is not None else None
+        return Tokenizer(self.backend, config, own)
+
     @cached_property
     def fingerprint(self) -> str:
         """Changes with anything that changes a passage's tokens."""
         c = self.config
-        parts = [self.backend.to_str(), c.passage_format, str(c.passage_tokens), str(c.end_token)]
+        parts = [self.passage_backend.to_str(), c.passage_format, str(c.passage_tokens)]
+        parts.append(str(c.passage_end_token))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     @cached_property
@@ -100,7 +120,9 @@ class Tokenizer:
         """Tokens of passages with their end of sequence, cut to what the reader takes."""
         form = self.config.passage_format
         texts = [form.format(title=p.title, text=p.text) for p in passages]
-        return [self._end(e.ids, self.config.passage_tokens) for e in self._encode_all(texts)]
+        encoded = self.passage_backend.encode_batch(texts, add_special_tokens=False)
+        limit, end = self.config.passage_tokens - 1, self.config.passage_end_token
+        return [[*e.ids[:limit], end] for e in encoded]
 
     def target(self, text: str, limit: int | None = None) -> list[int]:
         """Tokens of an answer with its end of sequence, at most `limit` in all."""
@@ -120,5 +142,23 @@ class Tokenizer:
         """Tokens of a text as it stands, all of them."""
         return self.backend.encode(text, add_special_tokens=False).ids
 
-    def _encode_all(self, texts: list[str]) -> list[tokenizers.Encoding]:
-        return self.backend.encode_batch(texts, add_special_tokens=False)
+
+def _plain(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """It cuts nothing, fills up nothing, and what looks like a control token in somebody's text is text."""
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = True
+    return backend
+
+
+def _read(path: Path, embeddings: int) -> tokenizers.Tokenizer:
+    try:
+        backend = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise CheckpointError(f"{path}: expected a tokenizer.json, but {error}") from error
+    if backend.get_vocab_size() > embeddings:
+        raise CheckpointError(
+            f"{path}: {backend.get_vocab_size()} tokens, but the reader has {embeddings} embeddings; "
+            "use the tokenizer that the reader was trained with"
+        )
+    return backend

@@ -8,7 +8,7 @@ from cost.points import configs, few, workloads
 from fidkit.config import ReaderConfig
 from fidkit.cost import (
     Workload,
-    batch_memory,
+    batch_bytes,
     cross_cache_bytes,
     find_hardware,
     largest_batch,
@@ -23,14 +23,14 @@ def test_the_largest_batch_fits_and_one_more_does_not(
 ) -> None:
     most = largest_batch(point, workload, available)
     if most:
-        assert batch_memory(point, workload.replace(questions=most)).total <= available
-    assert batch_memory(point, workload.replace(questions=most + 1)).total > available
+        assert batch_bytes(point, workload.replace(questions=most)).total <= available
+    assert batch_bytes(point, workload.replace(questions=most + 1)).total > available
 
 
 @few
 @given(configs(), workloads())
 def test_memory_grows_with_everything(point: ReaderConfig, workload: Workload) -> None:
-    least = batch_memory(point, workload).total
+    least = batch_bytes(point, workload).total
     longer = tuple(length + 5 for length in workload.lengths)
     for changes in (
         {"questions": workload.questions + 1},
@@ -39,7 +39,7 @@ def test_memory_grows_with_everything(point: ReaderConfig, workload: Workload) -
         {"output_tokens": workload.output_tokens + 1},
         {"beams": workload.beams + 1},
     ):
-        assert batch_memory(point, workload.replace(**changes)).total >= least
+        assert batch_bytes(point, workload.replace(**changes)).total >= least
 
 
 def test_batches_on_a_tpu_are_in_the_order_of_the_paper() -> None:
@@ -55,7 +55,7 @@ def test_batches_on_a_tpu_are_in_the_order_of_the_paper() -> None:
 
 def test_stored_memory_makes_room() -> None:
     stored, computed = (
-        batch_memory(named("memoryfid-base"), Workload(memory=m)) for m in ("bf16", "computed")
+        batch_bytes(named("memoryfid-base"), Workload(memory=m)) for m in ("bf16", "computed")
     )
     assert stored.reading < computed.reading
     assert (
@@ -72,16 +72,16 @@ def test_a_machine_that_packs_matrices_needs_those_of_products_twice() -> None:
     stored, computed = (Workload(memory=m) for m in ("bf16", "computed"))
     fid, lumen = named("fid-base"), named("lumen-base")
     encoder, cross = 12 * (4 * 768 * 768 + 3 * 768 * 2048), 12 * 2 * 768 * 768
-    assert batch_memory(fid, stored).packed == 0
-    assert batch_memory(fid, stored, packs=True).packed == 2 * (encoder + cross)
-    assert batch_memory(fid, stored, packs=True).total == batch_memory(fid, stored).total + 2 * (
+    assert batch_bytes(fid, stored).packed == 0
+    assert batch_bytes(fid, stored, packs=True).packed == 2 * (encoder + cross)
+    assert batch_bytes(fid, stored, packs=True).total == batch_bytes(fid, stored).total + 2 * (
         encoder + cross
     )
     # The question encoder has as many layers as the memory encoder, which runs where nothing is stored.
     memory_encoder = encoder * lumen.memory_layers // 12
-    with_store, without = (batch_memory(lumen, w, packs=True).packed for w in (stored, computed))
+    with_store, without = (batch_bytes(lumen, w, packs=True).packed for w in (stored, computed))
     assert without == with_store + 2 * memory_encoder
-    just_enough = batch_memory(fid, stored).total
+    just_enough = batch_bytes(fid, stored).total
     assert largest_batch(fid, stored, just_enough) == 1
     assert largest_batch(fid, stored, just_enough, packs=True) == 0
 

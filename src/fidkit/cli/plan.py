@@ -14,7 +14,7 @@ from fidkit.cli.table import print_table
 
 if TYPE_CHECKING:
     from fidkit.config import ReaderConfig
-    from fidkit.cost import Hardware, Plan, Workload
+    from fidkit.cost import CostPlan, Hardware, Workload
 
 DEFAULT_PASSAGES = 40
 DEFAULT_CORPUS = 1_000_000
@@ -107,7 +107,7 @@ def plan(
     _require_fit(preset, planned)
 
 
-def _show(preset: str, planned: Plan) -> None:
+def _show(preset: str, planned: CostPlan) -> None:
     print(_title(preset, planned))
     print_table(COLUMNS, _rows(planned), text=(0, len(COLUMNS) - 1))
     for line in (_memory(planned), *_store(planned), _paper(planned), *_hints(planned)):
@@ -116,7 +116,7 @@ def _show(preset: str, planned: Plan) -> None:
     print(f"{machine.name}: {machine.source}", file=sys.stderr)
 
 
-def _title(preset: str, planned: Plan) -> str:
+def _title(preset: str, planned: CostPlan) -> str:
     w = planned.prediction.workload
     lengths = sorted(set(w.lengths))
     tokens = f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
@@ -132,7 +132,7 @@ def _title(preset: str, planned: Plan) -> str:
     )
 
 
-def _rows(planned: Plan) -> list[tuple[str, ...]]:
+def _rows(planned: CostPlan) -> list[tuple[str, ...]]:
     p = planned.prediction
     rows: list[tuple[str, ...]] = [
         (
@@ -158,12 +158,12 @@ def _work(flops: int, moved: int) -> tuple[str, str, str]:
     return f"{flops / 1e9:,.1f}", f"{moved / 1e6:,.1f}", f"{flops / moved:,.1f}"
 
 
-def _memory(planned: Plan) -> str:
+def _memory(planned: CostPlan) -> str:
     usable = f"of {_gb(planned.usable_bytes)} on {planned.prediction.hardware.name}"
-    from fidkit.cost import TrainingMemory
+    from fidkit.cost import TrainingBytes
 
     m = planned.memory
-    if isinstance(m, TrainingMemory):
+    if isinstance(m, TrainingBytes):
         w, kept = planned.prediction.workload, m.activations.total
         of_token = kept / (w.questions * sum(w.lengths)) / 1e6
         return (
@@ -179,7 +179,7 @@ def _memory(planned: Plan) -> str:
     )
 
 
-def _store(planned: Plan) -> Iterator[str]:
+def _store(planned: CostPlan) -> Iterator[str]:
     store = planned.store
     if store is None:
         return
@@ -189,7 +189,7 @@ def _store(planned: Plan) -> Iterator[str]:
     yield f"store: {_gb(store.bytes)} for {_count(store.passages, 'passage')} in {codec}, built in {took}"
 
 
-def _paper(planned: Plan) -> str:
+def _paper(planned: CostPlan) -> str:
     paper = planned.paper
     return (
         f"the FiDO paper's count: {paper.total / 1e9:,.1f} G multiplications, "
@@ -197,7 +197,7 @@ def _paper(planned: Plan) -> str:
     )
 
 
-def _hints(planned: Plan) -> Iterator[str]:
+def _hints(planned: CostPlan) -> Iterator[str]:
     from fidkit.cost import best
 
     chosen = best(planned.hints)
@@ -211,7 +211,7 @@ def _hints(planned: Plan) -> Iterator[str]:
         yield f"    price: {hint.price}"
 
 
-def _require_fit(preset: str, planned: Plan) -> None:
+def _require_fit(preset: str, planned: CostPlan) -> None:
     """Raises FidkitError when the batch can't run."""
     from fidkit.errors import FidkitError
 

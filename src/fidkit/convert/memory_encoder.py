@@ -11,8 +11,8 @@ from fidkit.convert.notes import Notes
 from fidkit.errors import CheckpointError
 from fidkit.reader import Reader
 
-ALIKE = ("vocabulary_size", "block", "relative_buckets", "relative_max_distance")
-"""What all stacks of a reader have in common."""
+ALIKE = ("vocabulary_size", "relative_buckets", "relative_max_distance")
+"""What all stacks of a reader have in common; their families may differ."""
 SEED = 0
 
 
@@ -36,7 +36,9 @@ def take_memory_encoder(
         CheckpointError: the source has another vocabulary or other layers, or isn't FiD.
     """
     _require_alike(config, backend, source)
-    new: ReaderConfig = config.replace(memory_encoder=source.config.encoder.model_dump())
+    new: ReaderConfig = config.replace(
+        memory_encoder=source.config.encoder.model_dump(), memory_vocabulary_size=None, memory_end_token=None
+    )
     kept = {n: w for n, w in weights.items() if not n.startswith(("memory_encoder.", "memory_projection."))}
     taken = {
         f"memory_encoder.encoder.{name}": p.detach().clone()
@@ -45,7 +47,7 @@ def take_memory_encoder(
     }
     taken["memory_encoder.embedding.weight"] = source.embedding.weight.detach().clone()
     notes = Notes(copied=tuple(taken))
-    if new.memory_width != new.encoder.width:
+    if new.projects_memory:
         drawn = torch.randn(
             new.encoder.width, new.memory_width, generator=torch.Generator().manual_seed(SEED)
         )

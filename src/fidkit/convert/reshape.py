@@ -74,13 +74,21 @@ def reshape(reader: Reader, **knobs: Unpack[Knobs]) -> tuple[Reader, Notes]:
     weights = {name: p.detach().clone() for name, p in reader.named_parameters()}
     backend = None if reader.tokenizer is None else reader.tokenizer.backend
     config, weights, notes = reshape_weights(reader.config, weights, backend, **knobs)
-    return build(config, weights, backend, "the reshaped reader"), notes
+    own = None if reader.tokenizer is None else reader.tokenizer.passage_backend
+    return build(config, weights, backend, "the reshaped reader", own), notes
 
 
-def build(config: ReaderConfig, weights: Weights, backend: tokenizers.Tokenizer | None, where: str) -> Reader:
-    """A reader in eval mode made of `weights`, which it keeps."""
+def build(
+    config: ReaderConfig,
+    weights: Weights,
+    backend: tokenizers.Tokenizer | None,
+    where: str,
+    passages: tokenizers.Tokenizer | None = None,
+) -> Reader:
+    """A reader in eval mode made of `weights`, which it keeps; `passages` is their own vocabulary."""
+    own = passages if config.memory_vocabulary_size is not None else None
     with torch.device("meta"):
-        reader = Reader(config, None if backend is None else Tokenizer(backend, config))
+        reader = Reader(config, None if backend is None else Tokenizer(backend, config, own))
     checkpoint.assign(reader, weights, where)
     return reader.eval()
 

@@ -9,8 +9,8 @@ from fidkit.cost.flops import exact_flops, paper_flops, paper_shares, total_flop
 from fidkit.cost.hardware import HARDWARE, Efficiency, Hardware, find_hardware
 from fidkit.cost.hints import Hint, best, suggest
 from fidkit.cost.parts import Part, list_parts
-from fidkit.cost.plan import Plan, make_plan
-from fidkit.cost.ram import Memory, batch_memory, largest_batch
+from fidkit.cost.plan import CostPlan, make_plan
+from fidkit.cost.ram import BatchBytes, batch_bytes, largest_batch
 from fidkit.cost.roofline import Build, Prediction, StageTime, build, predict
 from fidkit.cost.store import store_bytes
 from fidkit.cost.traffic import (
@@ -23,9 +23,9 @@ from fidkit.cost.traffic import (
 )
 from fidkit.cost.training import (
     Activations,
-    TrainingMemory,
+    TrainingBytes,
     training_activations,
-    training_memory,
+    training_bytes,
     training_state_bytes,
 )
 from fidkit.cost.weights import parameters, weight_bytes
@@ -34,19 +34,19 @@ from fidkit.cost.workload import Workload, context_vectors
 __all__ = [
     "HARDWARE",
     "Activations",
+    "BatchBytes",
     "Build",
+    "CostPlan",
     "Efficiency",
     "Hardware",
     "Hint",
     "Intensities",
-    "Memory",
     "Part",
-    "Plan",
     "Prediction",
     "StageTime",
-    "TrainingMemory",
+    "TrainingBytes",
     "Workload",
-    "batch_memory",
+    "batch_bytes",
     "best",
     "build",
     "context_vectors",
@@ -68,7 +68,7 @@ __all__ = [
     "suggest",
     "total_flops",
     "training_activations",
-    "training_memory",
+    "training_bytes",
     "training_state_bytes",
     "weight_bytes",
 ]

@@ -102,7 +102,7 @@ class Hardware:
 
     @property
     def usable_bytes(self) -> int:
-        """Memory that batches may fill."""
+        """RAM that batches may fill."""
         return int(self.memory_gb * 1e9 * (1 - RESERVED_SHARE))
 
     def of_kind(self, kind: str) -> Efficiency:

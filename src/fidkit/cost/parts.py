@@ -21,7 +21,7 @@ from fidkit.cost.weights import (
     memory_projection,
 )
 from fidkit.cost.workload import (
-    Rows,
+    RowCount,
     Workload,
     context_vectors,
     live_rows,
@@ -103,7 +103,7 @@ def reading_parts(config: ReaderConfig, workload: Workload) -> list[Part]:
     return parts
 
 
-def memory_parts(config: ReaderConfig, rows: Rows, workload: Workload) -> list[Part]:
+def memory_parts(config: ReaderConfig, rows: RowCount, workload: Workload) -> list[Part]:
     """Parts of the memory encoder over `rows`."""
     return encoder_parts("memory", config, rows, config.memory_layers, workload, config.memory_stack)
 
@@ -124,7 +124,7 @@ def _join_parts(config: ReaderConfig, workload: Workload) -> list[Part]:
 def encoder_parts(
     stage: str,
     config: ReaderConfig,
-    rows: Rows,
+    rows: RowCount,
     layers: int,
     workload: Workload,
     stack: StackConfig | None = None,

@@ -10,16 +10,16 @@ from fidkit.config import ReaderConfig, StackConfig
 from fidkit.cost.flops import PaperFlops, paper_flops
 from fidkit.cost.hardware import Hardware
 from fidkit.cost.hints import Hint, suggest
-from fidkit.cost.ram import Memory, batch_memory, largest_batch
+from fidkit.cost.ram import BatchBytes, batch_bytes, largest_batch
 from fidkit.cost.roofline import Build, Prediction, build, predict
 from fidkit.cost.traffic import Intensities, paper_intensities
-from fidkit.cost.training import TrainingMemory, training_memory
+from fidkit.cost.training import TrainingBytes, training_bytes
 from fidkit.cost.weights import parameters
 from fidkit.cost.workload import Workload
 
 
 @dataclass(frozen=True)
-class Plan:
+class CostPlan:
     """A workload of a reader on a machine.
 
     Attributes:
@@ -36,7 +36,7 @@ class Plan:
 
     prediction: Prediction
     parameters: int
-    memory: Memory | TrainingMemory
+    memory: BatchBytes | TrainingBytes
     needed_bytes: int
     largest_batch: int | None
     store: Build | None
@@ -46,11 +46,11 @@ class Plan:
 
     @property
     def training(self) -> bool:
-        return isinstance(self.memory, TrainingMemory)
+        return isinstance(self.memory, TrainingBytes)
 
     @property
     def usable_bytes(self) -> int:
-        """Memory of the machine that batches may fill."""
+        """RAM of the machine that batches may fill."""
         return self.prediction.hardware.usable_bytes
 
     @property
@@ -97,7 +97,7 @@ def make_plan(
     corpus_passages: int | None = None,
     sizes: Mapping[str, StackConfig] | None = None,
     training: bool = False,
-) -> Plan:
+) -> CostPlan:
     """Predict all there is to know.
 
     Args:
@@ -112,15 +112,15 @@ def make_plan(
         UsageError: a dtype without a rate, or a store for a reader that stores nothing.
     """
     packs = hardware.packs
-    memory = training_memory(config, workload) if training else batch_memory(config, workload, packs=packs)
+    memory = training_bytes(config, workload) if training else batch_bytes(config, workload, packs=packs)
     store = None
     if corpus_passages is not None:
         store = build(config, workload, hardware, passages=corpus_passages, codec=workload.memory)
-    return Plan(
+    return CostPlan(
         prediction=predict(config, workload, hardware, training=training),
         parameters=parameters(config),
         memory=memory,
-        needed_bytes=memory.total if isinstance(memory, Memory) else memory.state,
+        needed_bytes=memory.total if isinstance(memory, BatchBytes) else memory.state,
         largest_batch=None
         if training
         else largest_batch(config, workload, hardware.usable_bytes, packs=packs),

@@ -19,7 +19,7 @@ from fidkit.cost.workload import (
 
 
 @dataclass(frozen=True)
-class Memory:
+class BatchBytes:
     """Bytes of a batch.
 
     Attributes:
@@ -47,7 +47,7 @@ class Memory:
         return self.weights + self.packed + max(self.reading, decoding)
 
 
-def batch_memory(config: ReaderConfig, workload: Workload, *, packs: bool = False) -> Memory:
+def batch_bytes(config: ReaderConfig, workload: Workload, *, packs: bool = False) -> BatchBytes:
     """Bytes that a batch needs at once, to read it and to generate its answers.
 
     Args:
@@ -57,7 +57,7 @@ def batch_memory(config: ReaderConfig, workload: Workload, *, packs: bool = Fals
     """
     rows = workload.questions * workload.beams
     vectors = workload.questions * context_vectors(config, workload)
-    return Memory(
+    return BatchBytes(
         weights=sum(weight_bytes(config, workload).values()),
         packed=_packed(config, workload) if packs else 0,
         reading=_reading(config, workload),
@@ -75,7 +75,7 @@ def largest_batch(
 
     def fits(questions: int) -> bool:
         batch = workload.replace(questions=questions)
-        return batch_memory(config, batch, packs=packs).total <= available_bytes
+        return batch_bytes(config, batch, packs=packs).total <= available_bytes
 
     low, high = 0, 1
     while fits(high):

@@ -15,7 +15,7 @@ from fidkit.config import ReaderConfig
 from fidkit.cost.hardware import Hardware
 from fidkit.cost.parts import DECODER_STAGES, ENCODER_STAGES, STAGES, Part, list_parts, memory_parts
 from fidkit.cost.store import require_memory, store_bytes
-from fidkit.cost.workload import Rows, Workload
+from fidkit.cost.workload import RowCount, Workload
 
 COMPUTE, TRAFFIC, OVERHEAD = "compute", "traffic", "overhead"
 
@@ -192,7 +192,7 @@ def build(
     lengths = workload.lengths
     tokens = passages * sum(lengths) // len(lengths)
     pairs = passages * sum(n * n for n in lengths) // len(lengths)
-    work = memory_parts(config, Rows(tokens, pairs), workload)
+    work = memory_parts(config, RowCount(tokens, pairs), workload)
     timed = [_time(part, workload, hardware) for part in work]
     size = store_bytes(config, tokens, codec)
     writing = size / (hardware.store_gbs * 1e9)

@@ -1,4 +1,4 @@
-"""Memory of a training step: what stays from step to step, and what forward passes keep for backward ones.
+"""RAM of a training step: what stays from step to step, and what forward passes keep for backward ones.
 
 Activations are counted as the plain reader keeps them on a CPU. It stores the attention weights of the
 decoder; those of the encoder are computed again. Residuals, norms and softmax are float32, dropout's
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.cost.weights import stage_weights
 from fidkit.cost.workload import (
-    Rows,
+    RowCount,
     Workload,
     context_vectors,
     kept_rows,
@@ -64,7 +64,7 @@ class Activations:
 
 
 @dataclass(frozen=True)
-class TrainingMemory:
+class TrainingBytes:
     """Bytes of a training step.
 
     Attributes:
@@ -78,9 +78,9 @@ class TrainingMemory:
     checkpointed: Activations
 
 
-def training_memory(config: ReaderConfig, workload: Workload) -> TrainingMemory:
+def training_bytes(config: ReaderConfig, workload: Workload) -> TrainingBytes:
     """Bytes that a training step over given targets needs."""
-    return TrainingMemory(
+    return TrainingBytes(
         state=training_state_bytes(config),
         activations=training_activations(config, workload),
         checkpointed=training_activations(config, workload, checkpointing=True),
@@ -126,7 +126,7 @@ def training_activations(
     )
 
 
-def _trained_apart(config: ReaderConfig, workload: Workload) -> list[tuple[int, Rows, StackConfig]]:
+def _trained_apart(config: ReaderConfig, workload: Workload) -> list[tuple[int, RowCount, StackConfig]]:
     """Layers of the question and memory encoder that keep something, and what runs through them."""
     parts = {
         "question": (config.question_layers, question_rows(workload), config.encoder),
@@ -144,7 +144,7 @@ class _Keeps:
         self.drops = 1 if config.dropout else 0
         self.targets = workload.questions * workload.output_tokens
 
-    def encoder_layer(self, rows: Rows, stack: StackConfig) -> int:
+    def encoder_layer(self, rows: RowCount, stack: StackConfig) -> int:
         decisions = rows.pairs * stack.heads * self.drops
         attention = self._self_attention(rows.tokens, stack, stack.heads) + decisions
         return attention + self._feed_forward(rows.tokens, stack)

@@ -69,7 +69,7 @@ def stage_weights(config: ReaderConfig) -> dict[str, Weights]:
     tables = _table(config, encoder, config.vocabulary_size)
     if not config.shared_embedding:
         tables += _table(config, decoder, config.vocabulary_size)
-    remembered = _table(config, config.memory_stack, config.of_passages.vocabulary_size)
+    remembered = _table(config, config.memory_stack, config.passage_vocabulary_size)
     scores = 2 * encoder.width  # an RMS norm and a weight a place
     return {
         "embedding": Weights([], tables),

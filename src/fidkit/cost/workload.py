@@ -110,7 +110,7 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowCount:
     """Rows that one stack encodes, each attending to itself only.
 
     Attributes:
@@ -122,29 +122,29 @@ class Rows:
     pairs: int
 
 
-def memory_rows(workload: Workload) -> Rows:
+def memory_rows(workload: Workload) -> RowCount:
     """Passages alone, as the memory encoder sees them."""
     return _rows(workload.row_lengths, workload.questions)
 
 
-def question_rows(workload: Workload) -> Rows:
+def question_rows(workload: Workload) -> RowCount:
     """Questions alone, once each."""
     return _rows((workload.question_tokens,), workload.questions)
 
 
-def live_rows(workload: Workload) -> Rows:
+def live_rows(workload: Workload) -> RowCount:
     """Question and passage joined, as the live encoder sees them."""
     joined = tuple(workload.question_tokens + length for length in workload.row_lengths)
     return _rows(joined, workload.questions)
 
 
-def kept_rows(config: ReaderConfig, workload: Workload) -> Rows:
+def kept_rows(config: ReaderConfig, workload: Workload) -> RowCount:
     """Question and passage joined, of the passages that are read to the end."""
     joined = tuple(workload.question_tokens + length for length in _kept(config, workload))
     return _rows(joined, workload.questions)
 
 
-def live_stretches(config: ReaderConfig, workload: Workload) -> list[tuple[int, Rows]]:
+def live_stretches(config: ReaderConfig, workload: Workload) -> list[tuple[int, RowCount]]:
     """Numbers of live layers and the rows that they run over: all rows, then those that are kept."""
     first = config.rerank.after if config.rerank else 0
     both = [(first, live_rows(workload)), (config.live - first, kept_rows(config, workload))]
@@ -174,8 +174,8 @@ def one_of(name: str, given: str, known: tuple[str, ...]) -> None:
         raise UsageError(f"{name} is {given!r}; choose one of {', '.join(known)}")
 
 
-def _rows(lengths: tuple[int, ...], questions: int) -> Rows:
-    return Rows(questions * sum(lengths), questions * sum(n * n for n in lengths))
+def _rows(lengths: tuple[int, ...], questions: int) -> RowCount:
+    return RowCount(questions * sum(lengths), questions * sum(n * n for n in lengths))
 
 
 def _positive(name: str, given: int) -> None:

@@ -20,8 +20,7 @@ def memory_fingerprint(reader: Reader) -> str:
     Raises:
         CheckpointError: the reader has no tokenizer.
     """
-    tokenizer = reader.passage_tokenizer
-    if tokenizer is None:
+    if reader.tokenizer is None:
         raise CheckpointError(
             "this reader has no tokenizer, so what its memory is of can't be told; "
             "load one that was saved with a tokenizer.json"
@@ -32,7 +31,7 @@ def memory_fingerprint(reader: Reader) -> str:
         "block": config.memory_stack.family,
         "relative_buckets": config.relative_buckets,
         "relative_max_distance": config.relative_max_distance,
-        "tokenizer": tokenizer.fingerprint,
+        "tokenizer": reader.tokenizer.fingerprint,
     }
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
     for name, parameter in sorted(reader.memory_encoder.named_parameters()):

@@ -119,7 +119,7 @@ class MemoryEncoder(nn.Module):
     def __init__(self, config: ReaderConfig, embedding: Embedding) -> None:
         super().__init__()
         layers, frozen = config.memory_layers, "memory" in config.frozen
-        stack, vocabulary = config.memory_stack, config.of_passages.vocabulary_size
+        stack, vocabulary = config.memory_stack, config.passage_vocabulary_size
         self.embedding = blocks(stack).embedding(config, stack, vocabulary) if layers else embedding
         self.encoder = EncoderLayers(config, layers, stack, frozen=frozen)
         if layers and frozen:

@@ -214,7 +214,7 @@ def make_plan(
 def _write(
     passages: Iterator[Passage], keys: npt.NDArray[Any], tokenizer: Tokenizer, written: _Units, tell: Tell
 ) -> None:
-    dtype = id_dtype(tokenizer.config.vocabulary_size)
+    dtype = id_dtype(tokenizer.config.passage_vocabulary_size)
     limit = tokenizer.config.passage_tokens
     at = 0
     while some := list(islice(passages, _TOGETHER)):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fidkit.checkpoint import CONFIG, locate
 from fidkit.config import ReaderConfig
-from fidkit.cost import Hardware, TrainingMemory, Workload, parameters, predict, training_memory
+from fidkit.cost import Hardware, TrainingBytes, Workload, parameters, predict, training_bytes
 from fidkit.cost.workload import COMPUTED
 from fidkit.preset import named
 from fidkit.train.recipe import Recipe, StageSpec
@@ -89,7 +89,7 @@ def _stage(recipe: Recipe, stage: StageSpec, config: ReaderConfig, hardware: Har
         dtype=recipe.precision,
         memory=COMPUTED,
     )
-    memory = training_memory(config, workload)
+    memory = training_bytes(config, workload)
     predicted = predict(config, workload, hardware, training=True)
     seconds = predicted.predicted["total_ms"] / 1e3
     return StageForecast(
@@ -102,7 +102,7 @@ def _stage(recipe: Recipe, stage: StageSpec, config: ReaderConfig, hardware: Har
     )
 
 
-def _activations(memory: TrainingMemory, checkpointing: Sequence[str]) -> int:
+def _activations(memory: TrainingBytes, checkpointing: Sequence[str]) -> int:
     """With the stacks computed again that the recipe says."""
     kept, again = memory.activations, memory.checkpointed
     encoder = (again if "encoder" in checkpointing else kept).encoder

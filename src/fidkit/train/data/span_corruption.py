@@ -116,6 +116,11 @@ class SpanCorruptionTask:
     """
 
     def __init__(self, documents: Documents, tokenizer: Tokenizer, spec: TaskSpec) -> None:
+        if tokenizer.config.memory_vocabulary_size is not None:
+            raise ConfigError(
+                "span corruption puts the same tokens into passages and targets, but passages have a "
+                "vocabulary of their own here (memory_vocabulary_size); train on questions"
+            )
         self.documents, self.tokenizer = documents, tokenizer
         self.sizes, self.sentinels = Sizes.filling(spec), sentinels_of(tokenizer)
         if self.sizes.spans > len(self.sentinels):

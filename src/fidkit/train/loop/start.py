@@ -63,7 +63,7 @@ def slow_precision(precision: str, device: torch.device) -> str | None:
 def _changed(reader: Reader, changes: dict[str, Any]) -> Reader:
     """The same weights under a configuration that differs in something that is no weight."""
     config = reader.config.replace(**changes)
-    changed = Reader(config, reader.tokenizer and Tokenizer(reader.tokenizer.backend, config))
+    changed = Reader(config, reader.tokenizer and reader.tokenizer.with_config(config))
     tensors = {name: p.detach() for name, p in reader.named_parameters()}
     checkpoint.assign_in_place(changed, tensors, "reader.changes")
     return changed

@@ -17,7 +17,7 @@ from fidkit.context import Batch
 from fidkit.engine.generation.generate import greedy
 from fidkit.errors import ConfigError
 from fidkit.reader import Reader
-from fidkit.tokens import Tokenizer
+from fidkit.tokens import PASSAGE_FILE, Tokenizer
 from fidkit.train.data.examples import Example, collate_examples
 
 
@@ -77,12 +77,22 @@ def _check_vocabulary(teacher: Reader, student: Reader, name: str) -> None:
             f"teacher {name}: has another vocabulary ({len(theirs):,} tokens, the reader {len(ours):,}; "
             f"{shared:,} are the same); choose a teacher with the reader's tokenizer.json"
         )
+    if _passage_tokens(teacher) != _passage_tokens(student):
+        raise ConfigError(
+            f"teacher {name}: its passages have another vocabulary; choose one with the reader's "
+            f"{PASSAGE_FILE}"
+        )
     ends = [(reader.config.pad_token, reader.config.end_token) for reader in (teacher, student)]
     if ends[0] != ends[1]:
         raise ConfigError(
             f"teacher {name}: its padding and end of sequence are tokens {ends[0]}, the reader's {ends[1]}; "
             "choose a teacher with the reader's"
         )
+
+
+def _passage_tokens(reader: Reader) -> tuple[dict[str, int], int]:
+    own = reader.tokenizer.passage_backend.get_vocab() if reader.tokenizer else {}
+    return own, reader.config.passage_end_token
 
 
 def _tokens(tokenizer: Tokenizer | None) -> dict[str, int]:
