@@ -9,7 +9,7 @@ from fidkit.bench.questions import synthetic
 from fidkit.bench.subjects import DTYPES, Ours, Weights, at_precision, building
 from fidkit.config import ReaderConfig
 from fidkit.context import collate
-from fidkit.cost import Workload, batch_memory
+from fidkit.cost import Workload, batch_bytes
 from fidkit.engine.cpu.products import packs
 from fidkit.engine.runner import Runner
 from fidkit.preset import PRESETS
@@ -128,7 +128,7 @@ def test_needs_are_the_weights_and_the_cost_models_rest(precision) -> None:
     subject = Ours("it", "it", Weights(PRESETS["tiny-fid"], torch.float32, CPU), precision)
     needs = subject.needs(workload)
     size = 4 if precision == "float32" else 2
-    memory = batch_memory(
+    memory = batch_bytes(
         subject.config, at_precision(workload, precision), packs=packs(CPU, DTYPES[precision])
     )
     weights = size * sum(p.numel() for p in Reader(subject.config).parameters())

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fidkit.bench.questions import Questions, Tokens
 from fidkit.bench.subjects import DTYPES, Facts, Needs, Subject, at_precision, building
 from fidkit.config import ReaderConfig
-from fidkit.cost import Workload, batch_memory
+from fidkit.cost import Workload, batch_bytes
 from fidkit.cost.workload import live_rows
 from fidkit.engine.runner import Precision
 from fidkit.errors import FidkitError
@@ -70,7 +70,7 @@ class HfFid(Subject):
 
     def needs(self, workload: Workload) -> Needs:
         padded = at_precision(workload, self.dtype).replace(padded=True)
-        memory = batch_memory(self.config, padded)
+        memory = batch_bytes(self.config, padded)
         scores = live_rows(padded).pairs * self.config.encoder.heads * padded.value_bytes
         return Needs(memory.weights, memory.total - memory.weights + _SCORE_COPIES[self.attention] * scores)
 

@@ -16,7 +16,7 @@ from fidkit.bench.rows import PACKAGES, make_row
 from fidkit.bench.run import Measured
 from fidkit.bench.subjects import Subject, at_precision
 from fidkit.config import ReaderConfig
-from fidkit.cost import HARDWARE, Hardware, Prediction, Workload, batch_memory, predict, step_bytes
+from fidkit.cost import HARDWARE, Hardware, Prediction, Workload, batch_bytes, predict, step_bytes
 from fidkit.cost.parts import ENCODER_STAGES
 
 
@@ -89,7 +89,7 @@ def _beside(subject: Subject, measured: Measured, repeats: Mapping[str, Sequence
             "encoder_flops": _flops(prediction, encoder=True),
             "decoder_flops": _flops(prediction, encoder=False),
             "step_bytes": step_bytes(facts.reader, workload),
-            "memory_bytes": batch_memory(facts.reader, workload).total,
+            "memory_bytes": batch_bytes(facts.reader, workload).total,
         },
         "predicted": _predicted(facts.reader, workload, usual) if facts.preset else None,
         "ceiling": _ceiling(prediction),

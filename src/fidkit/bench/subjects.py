@@ -21,7 +21,7 @@ from torch import Tensor
 from fidkit.bench.questions import Questions
 from fidkit.config import ReaderConfig
 from fidkit.context import Batch, Context, collate
-from fidkit.cost import Workload, batch_memory
+from fidkit.cost import Workload, batch_bytes
 from fidkit.cost.workload import live_rows
 from fidkit.engine.cpu.products import packs
 from fidkit.engine.recall import Recall
@@ -153,13 +153,13 @@ class Ours(Subject):
     def needs(self, workload: Workload) -> Needs:
         work = at_precision(workload, self.precision)
         kept_twice = not self.plain and packs(self.device, DTYPES[self.precision])
-        memory = batch_memory(self.config, work, packs=kept_twice)
+        memory = batch_bytes(self.config, work, packs=kept_twice)
         weights = memory.weights + memory.packed
         working = memory.total - weights
         if self.plain:
             working += live_rows(work).pairs * self.config.encoder.heads * _PLAIN_SCORE_BYTES
         rounded = self.precision == "int8"  # kept beside the weights that it was rounded from
-        before = batch_memory(self.config, at_precision(workload, "bfloat16")).weights if rounded else 0
+        before = batch_bytes(self.config, at_precision(workload, "bfloat16")).weights if rounded else 0
         return Needs(weights + before, working)
 
     def prepare(self, questions: Questions) -> None:

@@ -9,9 +9,9 @@ from fidkit import checkpoint
 from fidkit.convert import fid, files
 from fidkit.convert.assemble import assemble
 from fidkit.convert.atlas import import_atlas
+from fidkit.convert.kinds import read
 from fidkit.convert.notes import Notes
 from fidkit.convert.reshape import Knobs, reshape
-from fidkit.convert.t5 import read_t5
 from fidkit.convert.t5x import import_t5x
 from fidkit.reader import Reader
 
@@ -57,5 +57,5 @@ def import_t5(path_or_name: str | Path, **knobs: Unpack[Knobs]) -> tuple[Reader,
         foreign, notes = fid.unwrap(foreign)
     if fid.FASTRAG in (record.get("architectures") or ()):
         notes += Notes(remarks=("fastRAG ends no passage with an end of sequence; this reader ends each",))
-    config, weights, more = read_t5(record, foreign, str(directory))
+    config, weights, more = read(record, foreign, str(directory))
     return assemble(directory, config, weights, notes + more, **knobs)

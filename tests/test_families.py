@@ -1,0 +1,204 @@
+"""Stacks of different families in one reader, and passages with a vocabulary of their own."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fidkit import checkpoint, families
+from fidkit.config import ReaderConfig, StackConfig
+from fidkit.cost import parameters
+from fidkit.engine.fingerprint import memory_fingerprint
+from fidkit.engine.generation.generate import greedy
+from fidkit.engine.runner import Runner
+from fidkit.errors import CheckpointError, ConfigError
+from fidkit.nn.blocks import blocks
+from fidkit.reader import Reader, parameter_count
+from fidkit.tokens import Tokenizer
+from fidkit.train.data.vocabulary import assemble
+from fidkit.train.loop.start import _changed
+from fidkit.types import Passage
+from oracles import NAIVE, NaiveReader, batch_of, questions, quick, random_reader, small, stack
+from test_reader import equals_its_definition
+
+T5, V1_1 = "t5", "t5-v1.1"
+FAMILIES = st.sampled_from(sorted(families.FAMILIES))
+
+
+def of(family: str, *args, **sizes) -> StackConfig:
+    return stack(*args, **sizes).replace(family=family)
+
+
+MIXED = small(encoder=of(T5), decoder=of(V1_1, 2))
+OWN = {"memory_encoder": of(T5, 2), "memory_vocabulary_size": 23, "live_layers": 1}
+
+
+def test_every_family_has_both_halves_and_an_oracle() -> None:
+    for name, family in families.FAMILIES.items():
+        assert family.name == name
+        assert blocks(of(name)) is not None
+    assert NAIVE.keys() == families.FAMILIES.keys()
+
+
+@quick
+@given(
+    encoder=FAMILIES,
+    decoder=FAMILIES,
+    memory=FAMILIES,
+    live=st.integers(0, 3),
+    own=st.booleans(),
+    examples=questions(),
+)
+def test_readers_of_several_families_are_their_definition(
+    encoder, decoder, memory, live: int, own: bool, examples
+) -> None:
+    config = small(
+        encoder=of(encoder), decoder=of(decoder, 2), memory_encoder=of(memory, 2), live_layers=live
+    )
+    if own:  # all tokens that passages have here are below it
+        config = config.replace(memory_vocabulary_size=50)
+    reader = random_reader(config, apart=True)
+    equals_its_definition(reader, examples)
+    assert parameters(config) == parameter_count(config)
+    assert (reader.memory_projection is not None) == own
+
+
+@quick
+@given(examples=questions(), live=st.integers(0, 2), seed=st.integers(0, 9))
+@torch.no_grad()
+def test_memory_that_was_encoded_before_is_memory_encoded_inline(examples, live: int, seed: int) -> None:
+    config = small(encoder=of(T5), decoder=of(V1_1, 2), **OWN | {"live_layers": live})
+    reader = random_reader(config.replace(memory_vocabulary_size=37), seed, apart=True)
+    batch = batch_of(examples)
+    memory = reader.encode_passages(batch.passage_ids, batch.passage_lengths)
+    assert torch.equal(reader.read_memory(batch, memory).states_BMD, reader.read(batch).states_BMD)
+
+
+@quick
+@given(encoder=FAMILIES, decoder=FAMILIES, examples=questions(), plain=st.booleans())
+def test_the_runner_is_the_plain_reader(encoder, decoder, examples, plain: bool) -> None:
+    wide = {"head_width": 16}
+    config = small(encoder=of(encoder, **wide), decoder=of(decoder, 2, **wide), live_layers=1)
+    reader, batch = random_reader(config), batch_of(examples)
+    runner = Runner(reader, plain=plain)
+    torch.testing.assert_close(
+        runner.read(batch).states_BMD, reader.read(batch).states_BMD, atol=1e-4, rtol=1e-4
+    )
+    naive = NaiveReader(reader)
+    found = greedy(runner, runner.read(batch), 3).ids_BT.tolist()
+    for ids, (question, passages, _) in zip(found, examples, strict=True):
+        assert [i for i in ids if i >= 0] == naive.greedy(question, passages, 3)
+
+
+# What is written
+
+
+def test_one_family_is_said_once_and_several_by_each(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    small(block=T5).save(path)
+    said = json.loads(path.read_text())
+    assert list(said)[:5] == ["format_version", "encoder", "decoder", "vocabulary_size", "block"]
+    assert said["block"] == T5
+    assert "family" not in said["encoder"]
+    assert ReaderConfig.load(path) == small(block=T5) == small(encoder=of(T5), decoder=of(T5, 2))
+    MIXED.save(path)
+    said = json.loads(path.read_text())
+    assert "block" not in said
+    assert (said["encoder"]["family"], said["decoder"]["family"]) == (T5, V1_1)
+    assert ReaderConfig.load(path) == MIXED
+
+
+def test_a_stack_that_takes_anothers_place_is_of_its_family() -> None:
+    assert small(block=T5).replace(encoder=stack(5)).encoder.family == T5
+    assert small(block=T5).replace(encoder=stack(5).model_dump(exclude={"family"})).encoder.family == T5
+    assert small(block=T5, live_layers=1).replace(memory_encoder=stack(4)).memory_stack.family == T5
+    assert MIXED.replace(block=V1_1) == small()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"encoder": {**stack().model_dump(), "family": "bart"}}, "'bart' is no family .* t5, t5-v1.1"),
+        ({"memory_vocabulary_size": 9}, "needs a memory_encoder, whose vocabulary it is"),
+        ({"memory_end_token": 3}, "needs memory_vocabulary_size"),
+        ({**OWN, "memory_end_token": 23}, "end token is 23, but memory_vocabulary_size is 23"),
+    ],
+)
+def test_what_cannot_be(change: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        small().replace(**change)
+
+
+def test_block_and_another_family_are_a_contradiction() -> None:
+    with pytest.raises(ValueError, match=r"block is t5, but decoder\.family is t5-v1\.1"):
+        small(decoder=of(V1_1, 2), block=T5)
+
+
+# Passages with a vocabulary of their own
+
+
+def vocabulary(pieces: str):
+    return assemble([(piece, -1.0) for piece in pieces])
+
+
+SHORT, LONG = vocabulary("ab"), vocabulary("abcdefgh")
+SIZES = {"vocabulary_size": LONG.get_vocab_size() + 3, "memory_vocabulary_size": SHORT.get_vocab_size()}
+BOTH = small(encoder=of(V1_1), decoder=of(V1_1, 2), **OWN | SIZES, memory_end_token=5)
+PASSAGE = Passage("1", "a", "b a b")
+
+
+def reader_with_both() -> Reader:
+    reader = random_reader(BOTH, apart=True)
+    reader.tokenizer = Tokenizer(LONG, BOTH, SHORT)
+    return reader
+
+
+def test_passages_go_through_their_own_tokenizer() -> None:
+    tokenizer = reader_with_both().tokenizer
+    [ids] = tokenizer.passages([PASSAGE])
+    form = BOTH.passage_format.format(title="a", text="b a b")
+    assert ids == [*SHORT.encode(form, add_special_tokens=False).ids, 5]
+    assert tokenizer.target("ab") == [*LONG.encode("ab", add_special_tokens=False).ids, BOTH.end_token]
+    other = Tokenizer(LONG, BOTH, vocabulary("xy"))
+    assert other.fingerprint != tokenizer.fingerprint == Tokenizer(SHORT, BOTH, SHORT).fingerprint
+
+
+def test_both_tokenizers_are_saved_checked_and_loaded(tmp_path: Path) -> None:
+    reader = reader_with_both()
+    reader.save_pretrained(tmp_path)
+    again = Reader.from_pretrained(tmp_path)
+    assert again.config == BOTH
+    assert again.tokenizer.passages([PASSAGE]) == reader.tokenizer.passages([PASSAGE])
+    assert checkpoint.fingerprint(again) == checkpoint.fingerprint(reader)
+    assert memory_fingerprint(again) == memory_fingerprint(reader)
+    assert all(torch.equal(p, dict(again.named_parameters())[n]) for n, p in reader.named_parameters())
+    own = tmp_path / "memory_tokenizer.json"
+    LONG.save(str(own))
+    with pytest.raises(CheckpointError, match=r"memory_tokenizer\.json: not the tokenizer that"):
+        Reader.from_pretrained(tmp_path)
+    own.unlink()
+    with pytest.raises(CheckpointError, match=r"no memory_tokenizer\.json, but the reader was saved with"):
+        Reader.from_pretrained(tmp_path)
+
+
+def test_a_reader_saved_in_its_place_leaves_no_second_tokenizer(tmp_path: Path) -> None:
+    reader_with_both().save_pretrained(tmp_path)
+    Reader.from_preset("tiny-fid").save_pretrained(tmp_path)
+    assert not (tmp_path / "memory_tokenizer.json").exists()
+    assert Reader.from_pretrained(tmp_path).tokenizer.passage_backend is not None
+
+
+def test_a_tokenizer_needs_that_of_passages_and_no_other() -> None:
+    with pytest.raises(CheckpointError, match="there is no tokenizer of passages"):
+        Tokenizer(LONG, BOTH)
+    with pytest.raises(CheckpointError, match="there is a tokenizer of passages"):
+        Tokenizer(LONG, small(), SHORT)
+
+
+def test_a_changed_reader_keeps_both() -> None:
+    changed = _changed(reader_with_both(), {"passage_tokens": 7, "dropout": 0.0})
+    [ids] = changed.tokenizer.passages([PASSAGE])
+    assert (len(ids), ids[-1]) == (7, 5)
