@@ -1,1 +1,1 @@
-"""From files to passages: which files, how each kind is read, where documents are cut."""
+"""How files become passages: which files there are, a reader for each kind, and the table of them (`table`)."""

@@ -1,1 +1,0 @@
-"""How files become passages: a reader for each kind of file, and the table of them (`table.py`)."""
