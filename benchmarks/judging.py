@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from fidkit.answerer import answer_batch
 from fidkit.context import IGNORED, collate
+from fidkit.engine.answering import answer_batch
 from fidkit.engine.runner import Runner
 from fidkit.evaluate.contexts import no_corpus, passages_for
 from fidkit.evaluate.evaluate import Report, Result, evaluate

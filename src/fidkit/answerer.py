@@ -1,113 +1,309 @@
-"""From a question to an answer with evidence: the one place that knows corpus, reader and engine."""
+"""From a question to an answer with evidence: the one place that knows corpus, memory, reader and engine."""
 
 from __future__ import annotations
 
-import math
+import os
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, overload
 
 import torch
-from torch import Tensor
 
-from fidkit.config import ReaderConfig
-from fidkit.context import IGNORED, Context, collate, collate_memory
+from fidkit.devices import choose_device
+from fidkit.engine.answering import Stream, answer_batch, tokenizer_of
+from fidkit.engine.asked import check_count, check_passages, check_question
 from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.generation.decoding import Decoding
-from fidkit.engine.generation.generate import Generated, generate
-from fidkit.engine.recall import Recall
-from fidkit.engine.runner import Precision, Runner
-from fidkit.errors import CheckpointError, UsageError
+from fidkit.engine.runner import Precision, Runner, check_precision, moved
+from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
+from fidkit.errors import UsageError
 from fidkit.memory import MemoryStore, has_memory
-from fidkit.passages import Corpus, TokenCache
-from fidkit.passages.token_cache import Tokenize, passage_key
+from fidkit.passages import Corpus, Progress
+from fidkit.passages.opening import open_sources
+from fidkit.passages.scripts import is_without_spaces, why_nothing
 from fidkit.reader import Reader
-from fidkit.tokens import QuestionTokens, Tokenizer
-from fidkit.types import Alternative, Answer, Evidence, Passage
+from fidkit.types import Answer, Hit, Passage
 
-Stream = Callable[[str], None]
-"""Sees an answer's text so far. Beam search and several samples are seen when all is written."""
-
-T = TypeVar("T")
-Asked = Sequence[QuestionTokens]
-Passages = Sequence[Sequence[Passage]]
-EMPTY = Passage("", "", "")
-"""What a question without passages reads."""
-
-NOTHING_FOUND = "no passage shares a word with the question; the answer is a guess from the question alone"
+Source = str | os.PathLike[str]
+GUESS = "the answer is a guess from the question alone"
 
 
 class Answerer:
-    """A corpus and a reader that belong together for a while.
+    """Documents and a reader, kept warm for one question after the other.
+
+        with Answerer.open("docs", reader="pocket") as qa:
+            answer = qa.answer("who wrote it?")
+
+    Any number of threads may ask. They search at the same time and read one after the other; answers are
+    those that a thread alone would get.
 
     Args:
-        corpus: where passages are found; their tokens are kept there.
-        reader: reads them.
-        precision: what it computes with; by default what suits the device (`fidkit.engine.runner`).
-        name: of the reader, for messages.
+        reader: a reader, which is left as it is, or what `Reader.from_pretrained` takes.
+        corpus: where passages are found, and where their tokens are kept; without one there is `read` only.
+            It stays open when the answerer is closed.
+        device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:1`.
+        precision: what is computed with; `auto` is what suits the device (`fidkit.engine.runner`).
         stored: use the memory that is stored with the corpus, where the reader has use for one. Without
             it, memory is encoded for each question.
 
+    Attributes:
+        corpus, runner: what finds and what reads.
+        notes: what a person should know about the documents, such as files that were left out.
+
     Raises:
+        UsageError: no such device or precision.
+        CheckpointError: no such reader, or one without a tokenizer.
         MemoryStoreError: the memory that is stored is of another reader.
     """
 
     def __init__(
         self,
-        corpus: Corpus,
-        reader: Reader,
+        reader: Reader | Source,
+        corpus: Corpus | None = None,
+        device: str | torch.device = "auto",
         precision: Precision = "auto",
         *,
-        name: str = "READER",
         stored: bool = True,
     ) -> None:
-        self.corpus, self.runner = corpus, Runner(reader, precision)
-        self.cache = corpus.token_cache(tokenizer_of(reader).fingerprint)
-        self.memory = memory_of(corpus, reader, name) if stored else None
+        if corpus is not None and not isinstance(corpus, Corpus):
+            raise UsageError(
+                f"the corpus is {corpus!r}; expected an open Corpus, or Answerer.open({corpus!r}, reader=...)"
+            )
+        self.corpus = corpus
+        self.notes: tuple[str, ...] = ()
+        self._opened = ExitStack()
+        self._state, self._reading = threading.Condition(), threading.Lock()
+        self._under_way: list[int] = []
+        self._closed = False
+        made, name = _reader(reader, device)
+        self.runner = Runner(made, precision)
+        self._cache = corpus.token_cache(tokenizer_of(made).fingerprint) if corpus else None
+        if self._cache:
+            self._opened.callback(self._cache.close)
+        self._memory = memory_of(corpus, made, name) if corpus and stored else None
+        if self._memory:
+            self._opened.callback(self._memory.close)
 
+    @classmethod
+    def open(
+        cls,
+        documents: Source | Iterable[Source] | None = None,
+        reader: Reader | Source = "pocket",
+        device: str | torch.device = "auto",
+        precision: Precision = "auto",
+        *,
+        stored: bool = True,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Self:
+        """Open documents and a reader; closing the answerer closes what was opened here.
+
+        Folders and files are indexed on first use and brought up to date later, in `$FIDKIT_HOME`.
+
+        Args:
+            documents: a folder, a file, a built corpus, or several folders and files; None takes fidkit's
+                own documentation.
+            reader, device, precision, stored: see `Answerer`.
+            progress: called now and then while documents are indexed.
+
+        Raises:
+            UsageError: no such device or precision, or documents that can't be.
+            CorpusError, DataError: documents are missing, or nothing in them can be read.
+            CheckpointError, MemoryStoreError: as `Answerer` does.
+        """
+        # What is wrong here is said before anything is indexed.
+        choose_device(device)
+        check_precision(precision)
+        corpus, notes = open_sources(documents, progress)
+        try:
+            made = cls(reader, corpus, device, precision, stored=stored)
+        except BaseException:
+            corpus.close()
+            raise
+        made.notes = notes
+        made._opened.callback(corpus.close)
+        return made
+
+    @overload
     def answer(
         self,
         question: str,
-        passages: int = 40,
-        max_new_tokens: int = 32,
+        k: int = 40,
+        max_new_tokens: int | None = None,
         stream: Stream | None = None,
         decoding: Decoding | None = None,
-    ) -> Answer:
-        """Find passages and answer from them.
+    ) -> Answer: ...
+    @overload
+    def answer(
+        self,
+        question: list[str] | tuple[str, ...],
+        k: int = 40,
+        max_new_tokens: int | None = None,
+        stream: None = None,
+        decoding: Decoding | None = None,
+    ) -> list[Answer]: ...
+    def answer(
+        self,
+        question: str | list[str] | tuple[str, ...],
+        k: int = 40,
+        max_new_tokens: int | None = None,
+        stream: Stream | None = None,
+        decoding: Decoding | None = None,
+    ) -> Answer | list[Answer]:
+        """Find passages and answer from them: one question, or a list of them.
 
         Args:
             question: in plain words.
-            passages: how many to read, at most.
-            max_new_tokens: length of the answer, at most; short for `Decoding(max_tokens=…)`.
-            stream: sees the text so far, each time it has grown.
-            decoding: how the answer is written, its length included.
+            k: passages to read for each, at most.
+            max_new_tokens: length of an answer, at most (32); short for `Decoding(max_tokens=...)`.
+            stream: sees the text of the answer so far, each time it has grown; for one question.
+            decoding: how answers are written, their length included.
 
         Raises:
-            UsageError: an empty question, or no passages asked for.
+            UsageError: an empty question, no passages asked for, no documents, or a closed answerer.
         """
-        check_question(question)
-        if passages < 1:
-            raise UsageError(f"passages is {passages}; expected 1 or more passages to read")
+        questions = _questions(question, stream)
+        check_count("k", k)
+        if self.corpus is None:
+            raise UsageError(
+                "this answerer has no documents to search; make it with Answerer.open(documents), or give "
+                "passages to read(question, passages)"
+            )
+        how = _decoding(max_new_tokens, decoding)
+        with self._use():
+            found = [self._search(asked, k) for asked in questions]
+            passages = [[hit.passage for hit in hits] for hits, _, _ in found]
+            answers = self._read(questions, passages, how, stream)
+            answers = [_searched(a, ms, notes) for a, (_, ms, notes) in zip(answers, found, strict=True)]
+        return answers[0] if isinstance(question, str) else answers
+
+    @overload
+    def read(
+        self,
+        question: str,
+        passages: Sequence[Passage],
+        max_new_tokens: int | None = None,
+        stream: Stream | None = None,
+        decoding: Decoding | None = None,
+    ) -> Answer: ...
+    @overload
+    def read(
+        self,
+        question: list[str] | tuple[str, ...],
+        passages: Sequence[Sequence[Passage]],
+        max_new_tokens: int | None = None,
+        stream: None = None,
+        decoding: Decoding | None = None,
+    ) -> list[Answer]: ...
+    def read(
+        self,
+        question: str | list[str] | tuple[str, ...],
+        passages: Sequence[Passage] | Sequence[Sequence[Passage]],
+        max_new_tokens: int | None = None,
+        stream: Stream | None = None,
+        decoding: Decoding | None = None,
+    ) -> Answer | list[Answer]:
+        """Answer one question from the passages given, or a list of questions from a list of passages each.
+
+        Args:
+            question: one or many.
+            passages: of the question, or of each; none at all is allowed.
+            max_new_tokens, stream, decoding: see `answer`.
+
+        Raises:
+            UsageError: an empty question, no passages, lists of different lengths, or a closed answerer.
+        """
+        questions = _questions(question, stream)
+        given: Any = [passages] if isinstance(question, str) else passages
+        if isinstance(given, str | bytes | Passage) or not isinstance(given, Sequence):
+            raise UsageError("the passages of several questions; expected a list of passages for each")
+        if len(questions) != len(given):
+            raise UsageError(
+                f"{len(questions)} questions but {len(given)} lists of passages; give one list a question"
+            )
+        for of_one in given:
+            check_passages(of_one)
+        how = _decoding(max_new_tokens, decoding)
+        with self._use():
+            answers = self._read(questions, [list(of_one) for of_one in given], how, stream)
+        return answers[0] if isinstance(question, str) else answers
+
+    def close(self) -> None:
+        """Wait for answers under way, and let go of all that was opened here. Once is enough."""
+        with self._state:
+            self._refuse_nested()
+            self._state.wait_for(lambda: not self._under_way)
+            self._closed = True
+            self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _search(self, question: str, k: int) -> tuple[list[Hit], float, tuple[str, ...]]:
+        """Hits, milliseconds, and notes."""
+        assert self.corpus is not None
         start = time.perf_counter()
-        hits = self.corpus.search(question, passages)
-        searched = 1000 * (time.perf_counter() - start)
-        found = [hit.passage for hit in hits]
-        [answer] = answer_batch(
-            self.runner,
-            [question],
-            [found],
-            max_new_tokens,
-            decoding,
-            cache=self.cache,
-            memory=self.memory,
-            stream=stream,
-        )
-        timings = {"search": searched, **answer.timings_ms}
-        timings["total"] += searched
-        notes = answer.notes if hits else (*answer.notes, NOTHING_FOUND)
-        return replace(answer, timings_ms=timings, notes=notes)
+        hits = self.corpus.search(question, k)
+        milliseconds = 1000 * (time.perf_counter() - start)
+        if hits and not is_without_spaces(question):
+            return hits, milliseconds, ()
+        said = why_nothing(question, self.corpus)
+        return hits, milliseconds, (said if hits else f"{said}; {GUESS}",)
+
+    def _read(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        decoding: Decoding,
+        stream: Stream | None,
+    ) -> list[Answer]:
+        """Answers in the order of the questions, which are read in batches of similar length."""
+        answers: dict[int, Answer] = {}
+        sizes = [sum(len(passage.text) for passage in of_one) for of_one in passages]
+        for batch in plan_batches(sizes, READ_TOGETHER):
+            with self._reading:
+                made = answer_batch(
+                    self.runner,
+                    [questions[number] for number in batch],
+                    [passages[number] for number in batch],
+                    decoding,
+                    cache=self._cache,
+                    memory=self._memory,
+                    stream=stream,
+                )
+            answers |= zip(batch, made, strict=True)
+        return [answers[number] for number in range(len(questions))]
+
+    @contextmanager
+    def _use(self) -> Iterator[None]:
+        """While an answer is under way, nothing is closed."""
+        with self._state:
+            self._refuse_nested()
+            if self._closed:
+                raise UsageError("this answerer is closed; open another one, or ask inside its `with` block")
+            self._under_way.append(threading.get_ident())
+        try:
+            yield
+        finally:
+            with self._state:
+                self._under_way.remove(threading.get_ident())
+                self._state.notify_all()
+
+    def _refuse_nested(self) -> None:
+        if threading.get_ident() in self._under_way:
+            raise UsageError(
+                "asked or closed from within a stream of the same answerer, which would wait for itself; do it "
+                "when the answer is there"
+            )
 
 
 def memory_of(corpus: Corpus, reader: Reader, name: str = "READER") -> MemoryStore | None:
@@ -126,224 +322,46 @@ def memory_of(corpus: Corpus, reader: Reader, name: str = "READER") -> MemorySto
     return MemoryStore.open(corpus.path, memory_fingerprint(reader), reader=name)
 
 
-def answer_batch(
-    source: Runner | Reader,
-    questions: Sequence[str],
-    passages: Sequence[Sequence[Passage]],
-    max_new_tokens: int = 32,
-    decoding: Decoding | None = None,
-    *,
-    cache: TokenCache | None = None,
-    memory: MemoryStore | None = None,
-    stream: Stream | None = None,
-) -> list[Answer]:
-    """Answer questions together, each from its own passages (any number, also none).
+def _reader(given: Reader | Source, device: str | torch.device) -> tuple[Reader, str]:
+    """A reader on the device, and its name for messages."""
+    chosen = choose_device(device)
+    if not isinstance(given, Reader):
+        if not isinstance(given, str | os.PathLike):
+            raise UsageError(
+                f"the reader is {given!r}; expected a Reader, a directory, or a name such as 'pocket'"
+            )
+        where = given if isinstance(given, str) else Path(given)
+        return Reader.from_pretrained(where).to(chosen), str(given)
+    if device == "auto" and given.embedding.weight.is_cuda:
+        return given, "READER"  # whoever put it on a GPU chose which
+    return moved(given, chosen), "READER"
 
-    Evidence is that of the best answer. Timings are of the whole batch, the same in every answer.
 
-    Args:
-        source: a reader with a tokenizer, or a runner of one; a reader is run at the precision it has.
-        questions: in plain words.
-        passages: of each question.
-        max_new_tokens: length of an answer, at most; short for `Decoding(max_tokens=…)`.
-        decoding: how answers are written, their length included.
-        cache: keeps passages' tokens.
-        memory: of passages, as the same reader's memory encoder left them. What it lacks is encoded now.
-        stream: sees the first question's text grow.
-
-    Raises:
-        UsageError: an empty question, or lists of different lengths.
-        CheckpointError: the reader has no tokenizer.
-    """
-    if len(questions) != len(passages):
-        raise UsageError(
-            f"{len(questions)} questions but {len(passages)} lists of passages; give one list a question"
-        )
-    for question in questions:
+def _questions(question: Any, stream: Stream | None) -> list[str]:
+    """One or many as a list."""
+    if isinstance(question, str) or not isinstance(question, Iterable):
         check_question(question)
-    decoding = decoding or Decoding(max_tokens=max_new_tokens)
-    if not questions:
-        return []
-    runner = source if isinstance(source, Runner) else Runner(source)
-    reader, clock, encoded = runner.reader, _Clock(), 0
-    tokenizer = tokenizer_of(reader)
-    with clock.stage("tokenize"):
-        asked = [tokenizer.question(question) for question in questions]
-    filled = [list(of_one) or [EMPTY] for of_one in passages]
+        return [question]
+    questions = list(question)
+    for one in questions:
+        check_question(one)
+    if stream is not None:
+        raise UsageError("a stream shows one answer; ask one question at a time with it")
+    return questions
 
-    def tokenize(some: list[Passage]) -> list[list[int]]:
-        return cache.get(some, tokenizer.passages) if cache else tokenizer.passages(some)
 
-    with torch.inference_mode():
-        if reader.config.memory_layers:
-            context, encoded = _recall(runner, asked, filled, tokenize, memory, clock)
-        else:
-            context = _read(runner, asked, filled, tokenize, clock)
-        with clock.stage("decode"):
-            watch = stream and _growing_text(tokenizer, stream)
-            generated = generate(runner, context, decoding, watch, tokenizer)
-        with clock.stage("evidence"):
-            shares = evidence_shares(reader, context, generated.best, max(map(len, passages))).tolist()
-    timings = {**clock.ms, "total": sum(clock.ms.values())}
-    notes = _not_stored(encoded, sum(map(len, filled)), memory) if memory and encoded else ()
-    return [
-        Answer(
-            best.text,
-            best.score,
-            _ranked(of_one, share),
-            dict(timings),
-            (*_cut(question, reader.config), *notes),
-            others,
+def _decoding(max_new_tokens: int | None, decoding: Decoding | None) -> Decoding:
+    if decoding is None:
+        return Decoding() if max_new_tokens is None else Decoding(max_tokens=max_new_tokens)
+    if max_new_tokens is not None:
+        raise UsageError(
+            "max_new_tokens and decoding exclude each other; give the length as Decoding(max_tokens=...)"
         )
-        for (best, others), of_one, share, question in zip(
-            _written(tokenizer, generated), passages, shares, asked, strict=True
-        )
-    ]
+    return decoding
 
 
-def evidence_shares(reader: Reader, context: Context, generated: Generated, passages: int) -> Tensor:
-    """Share [B, passages] of each passage in the answer; a question's shares sum to 1.
-
-    Where the reader reranks, the softmax of its scores, which counts the passages that it left behind. Else
-    the attention mass that the answer's tokens put on the vectors of a passage (the question's in front
-    of it included), averaged over heads, answer tokens and the layers that have cross-attention. Mass on
-    a question block that belongs to no passage is left out.
-    """
-    if context.scores_BN is not None:
-        return context.scores_BN.softmax(-1)
-    ids = generated.ids_BT
-    steps = (ids != IGNORED).float()
-    masses: list[Tensor] = []
-
-    def collect(_layer: int, scores_BHTM: Tensor) -> None:
-        masses.append(torch.einsum("bhtm,bt->bm", scores_BHTM.softmax(-1), steps))
-
-    reader.decode(ids, context, collect)
-    mass_BM = torch.stack(masses).sum(0).masked_fill(context.passage_BM < 0, 0.0)
-    shares = mass_BM.new_zeros(mass_BM.shape[0], max(1, passages))
-    shares.scatter_add_(1, context.passage_BM.clamp(min=0), mass_BM)
-    return shares / shares.sum(1, keepdim=True).clamp(min=1e-30)
-
-
-def check_question(question: str) -> None:
-    """Refuse an empty question.
-
-    Raises:
-        UsageError: nothing but white space.
-    """
-    if not question.strip():
-        raise UsageError('the question is empty; expected some words, such as "who wrote it?"')
-
-
-def tokenizer_of(reader: Reader) -> Tokenizer:
-    """The reader's tokenizer.
-
-    Raises:
-        CheckpointError: it has none.
-    """
-    if reader.tokenizer is None:
-        raise CheckpointError(
-            "the reader has no tokenizer.json; put the one it was trained with beside its weights"
-        )
-    return reader.tokenizer
-
-
-def _written(tokenizer: Tokenizer, generated: Generated) -> list[tuple[Alternative, tuple[Alternative, ...]]]:
-    """The best answer to each question, and the others."""
-    texts = [tokenizer.decode([i for i in ids if i != IGNORED]) for ids in generated.ids_BT.tolist()]
-    answers = [Alternative(text, score) for text, score in zip(texts, generated.scores.tolist(), strict=True)]
-    n = generated.n_best
-    of_questions = [answers[first : first + n] for first in range(0, len(answers), n)]
-    # Beams that found no hypothesis score -inf.
-    return [(best, tuple(o for o in others if math.isfinite(o.score))) for best, *others in of_questions]
-
-
-def _growing_text(tokenizer: Tokenizer, stream: Stream) -> Callable[[Tensor], None]:
-    ids: list[int] = []
-    said = ""
-
-    def watch(step_B: Tensor) -> None:
-        nonlocal said
-        ids.append(int(step_B[0]))
-        text = tokenizer.decode([i for i in ids if i != IGNORED])
-        # A character of several byte tokens is unreadable until its last one is there.
-        if text != said and not text.endswith("\N{REPLACEMENT CHARACTER}"):
-            said = text
-            stream(text)
-
-    return watch
-
-
-def _read(runner: Runner, asked: Asked, passages: Passages, tokenize: Tokenize, clock: _Clock) -> Context:
-    """The context of questions, with all encoder layers live."""
-    with clock.stage("tokenize"):
-        flat = [passage for of_one in passages for passage in of_one]
-        tokens = _grouped(tokenize(flat), passages)
-        batch = collate([q.ids for q in asked], tokens, pad_token=runner.config.pad_token)
-    with clock.stage("encode"):
-        return runner.read(batch.to(runner.device))
-
-
-def _recall(
-    runner: Runner,
-    asked: Asked,
-    passages: Passages,
-    tokenize: Tokenize,
-    memory: MemoryStore | None,
-    clock: _Clock,
-) -> tuple[Context, int]:
-    """The context of questions, from memory, which is fetched while the questions are encoded.
-
-    Returns also how many passages are not stored.
-    """
-    with clock.stage("tokenize"):
-        flat = [passage for of_one in passages for passage in of_one]
-        keys = [passage_key(passage) for passage in flat] if memory else [b""] * len(flat)
-        recall = Recall(runner, memory, keys, lambda chosen: tokenize([flat[at] for at in chosen]))
-        lengths = _grouped(recall.lengths, passages)
-        batch = collate_memory([q.ids for q in asked], lengths, pad_token=runner.config.pad_token)
-        batch = batch.to(runner.device)
-    with clock.stage("encode"):
-        question_XD = runner.encode_questions(batch)
-    with clock.stage("memory"):
-        memory_XD = recall.result()
-    with clock.stage("encode"):
-        return runner.read_memory(batch, memory_XD, question_XD), recall.encoded
-
-
-def _grouped(flat: Sequence[T], like: Passages) -> list[list[T]]:
-    """One value a passage, by question."""
-    values = iter(flat)
-    return [[next(values) for _ in of_one] for of_one in like]
-
-
-def _cut(question: QuestionTokens, config: ReaderConfig) -> tuple[str, ...]:
-    if not question.dropped:
-        return ()
-    cut, limit = question.dropped, config.question_tokens
-    return (f"the question is {limit + cut} tokens long, the reader takes {limit}: the last {cut} were cut",)
-
-
-def _not_stored(encoded: int, passages: int, memory: MemoryStore) -> tuple[str, ...]:
-    return (
-        f"{encoded} of {passages} passages have no stored memory and were encoded now; "
-        f"`fidkit memory build {memory.directory} --reader {memory.reader}` stores it",
-    )
-
-
-def _ranked(passages: Sequence[Passage], shares: Sequence[float]) -> tuple[Evidence, ...]:
-    evidence = [Evidence(p, share) for p, share in zip(passages, shares, strict=False)]
-    return tuple(sorted(evidence, key=lambda e: -e.score))
-
-
-class _Clock:
-    """Milliseconds by stage; a stage may come again."""
-
-    def __init__(self) -> None:
-        self.ms: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.ms[name] = self.ms.get(name, 0.0) + 1000 * (time.perf_counter() - start)
+def _searched(answer: Answer, milliseconds: float, notes: tuple[str, ...]) -> Answer:
+    """An answer whose passages were found, with what the search took and said."""
+    timings = {"search": milliseconds, **answer.timings_ms}
+    timings["total"] += milliseconds
+    return replace(answer, timings_ms=timings, notes=(*answer.notes, *notes))

@@ -7,10 +7,8 @@ Letters in shape suffixes: see `fidkit.nn` and `fidkit.context`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
 
 import torch
 import torch.nn.functional as F
@@ -28,10 +26,6 @@ from fidkit.nn.rerank import Reranker, lay_out
 from fidkit.nn.rows import Rows
 from fidkit.preset import named
 from fidkit.tokens import Tokenizer
-from fidkit.types import Answer, Passage
-
-if TYPE_CHECKING:
-    from fidkit.engine.generation.decoding import Decoding
 
 
 @dataclass(frozen=True)
@@ -272,46 +266,6 @@ class Reader(nn.Module):
         from fidkit import checkpoint
 
         checkpoint.push(self, name, private=private)
-
-    @overload
-    def answer(
-        self,
-        question: str,
-        passages: Sequence[Passage],
-        max_new_tokens: int = 32,
-        decoding: Decoding | None = None,
-    ) -> Answer: ...
-    @overload
-    def answer(
-        self,
-        question: Sequence[str],
-        passages: Sequence[Sequence[Passage]],
-        max_new_tokens: int = 32,
-        decoding: Decoding | None = None,
-    ) -> list[Answer]: ...
-    def answer(
-        self,
-        question: str | Sequence[str],
-        passages: Sequence[Passage] | Sequence[Sequence[Passage]],
-        max_new_tokens: int = 32,
-        decoding: Decoding | None = None,
-    ) -> Answer | list[Answer]:
-        """Answer one question from its passages, or a list of questions from a list of passages each.
-
-        Args:
-            question: one or many.
-            passages: of the question, or of each.
-            max_new_tokens: length of an answer, at most; short for `Decoding(max_tokens=…)`.
-            decoding: how answers are written, their length included: beams, sampling, several answers.
-
-        Raises:
-            UsageError: an empty question, or lists of different lengths.
-        """
-        from fidkit.answerer import answer_batch
-
-        if isinstance(question, str):
-            return answer_batch(self, [question], [passages], max_new_tokens, decoding)[0]  # type: ignore[list-item]
-        return answer_batch(self, question, passages, max_new_tokens, decoding)  # type: ignore[arg-type]
 
 
 class _Head(nn.Module):

@@ -25,6 +25,22 @@ PASSAGE_FILE = "memory_tokenizer.json"
 SENTINEL = "<extra_id_"
 
 
+def is_well_formed(text: str) -> bool:
+    """Whether a text holds whole characters only; half of one, a lone surrogate, is no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def well_formed(text: str) -> str:
+    """The text with every half character replaced, as a decoder would."""
+    if is_well_formed(text):
+        return text
+    return "".join("\N{REPLACEMENT CHARACTER}" if "\ud800" <= c <= "\udfff" else c for c in text)
+
+
 @dataclass(frozen=True, slots=True)
 class QuestionTokens:
     """A question's tokens; `dropped` counts those beyond what the reader takes."""
@@ -112,14 +128,14 @@ class Tokenizer:
         """
         own = SENTINEL in self.config.question_format
         backend = self._with_sentinels if sentinels or own else self.backend
-        ids = backend.encode(self._format_question(text), add_special_tokens=False).ids
+        ids = backend.encode(well_formed(self._format_question(text)), add_special_tokens=False).ids
         limit = self.config.question_tokens
         return QuestionTokens(ids[:limit], max(0, len(ids) - limit))
 
     def passages(self, passages: Iterable[Passage]) -> list[list[int]]:
         """Tokens of passages with their end of sequence, cut to what the reader takes."""
         form = self.config.passage_format
-        texts = [form.format(title=p.title, text=p.text) for p in passages]
+        texts = [well_formed(form.format(title=p.title, text=p.text)) for p in passages]
         encoded = self.passage_backend.encode_batch(texts, add_special_tokens=False)
         limit, end = self.config.passage_tokens - 1, self.config.passage_end_token
         return [[*e.ids[:limit], end] for e in encoded]
@@ -140,7 +156,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text as it stands, all of them."""
-        return self.backend.encode(text, add_special_tokens=False).ids
+        return self.backend.encode(well_formed(text), add_special_tokens=False).ids
 
 
 def _plain(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:

@@ -15,6 +15,7 @@ import typer
 
 from fidkit import __version__
 from fidkit.cli import ask, bench, convert, corpus, doctor, evaluate, memory, plan, train
+from fidkit.cli.say import safe_streams
 from fidkit.errors import FidkitError
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
@@ -65,6 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str], *, debug: bool = False) -> int:
     """Run one command; returns its exit code, having said on stderr what went wrong."""
     _say_on_stderr()
+    with safe_streams():
+        return _run(arguments, debug)
+
+
+def _run(arguments: Sequence[str], debug: bool) -> int:
     try:
         code = typer.main.get_command(app).main(arguments, prog_name="fidkit", standalone_mode=False)
         # Without standalone mode an early exit comes back as its code, a finished command as its result.

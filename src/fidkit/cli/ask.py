@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from fidkit.cli.decoding import PrecisionName, takes_decoding
+from fidkit.cli.corpus import reported_progress
+from fidkit.cli.decoding import DeviceName, PrecisionName, takes_decoding
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
     from fidkit.engine.runner import Precision
-    from fidkit.passages import Corpus
     from fidkit.types import Answer
 
 _SHOWN = 3
@@ -26,7 +27,7 @@ _EXCERPT_CHARACTERS = 220
 def ask(
     question: Annotated[str, typer.Argument(help="In plain words.", show_default=False)],
     sources: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             "--in",
             metavar="PATH",
@@ -41,6 +42,7 @@ def ask(
     ] = True,
     stream: Annotated[bool, typer.Option("--stream", help="Show the answer while it is written.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    device: DeviceName = "auto",
     precision: PrecisionName = "auto",
     *,
     decoding: Decoding,
@@ -52,42 +54,29 @@ def ask(
         raise UsageError(f"--passages is {passages}; expected 1 or more")
     if stream and as_json:
         raise UsageError("--stream and --json exclude each other; give one of them")
-    with corpus_of(sources) as corpus:
-        from fidkit.answerer import Answerer
-        from fidkit.reader import Reader
+    from fidkit.answerer import Answerer
 
-        printed = _Printed() if stream else None
-        answerer = Answerer(
-            corpus,
-            Reader.from_pretrained(reader),
-            cast("Precision", precision),
-            name=reader,
-            stored=stored,
-        )
-        answer = answerer.answer(question, passages, stream=printed, decoding=decoding)
+    # Where the locale is no UTF-8, an argument in UTF-8 arrives as halves of characters.
+    question = os.fsencode(question).decode("utf-8", "replace")
+    printed = _Printed() if stream else None
+    with (
+        reported_progress() as tell,
+        Answerer.open(
+            sources or None, reader, device, cast("Precision", precision), stored=stored, progress=tell
+        ) as qa,
+    ):
+        answer = qa.answer(question, passages, stream=printed, decoding=decoding)
+        answer = replace(answer, notes=(*qa.notes, *answer.notes))
     for note in answer.notes:
         print(f"note: {note}", file=sys.stderr)
     if as_json:
-        print(json.dumps(to_json(question, answer, reader), ensure_ascii=False))
+        print(json.dumps(to_json(question, answer, reader)))
         return
     show = printed or _Printed()
     show(answer.text or "(no answer)")  # all of it, or what came too late to be streamed
     for other in answer.alternatives:
         print(f"\nor: {other.text or '(no answer)'}  (score {other.score:.2f})", end="")
     _show_evidence(answer, reader)
-
-
-def corpus_of(sources: list[Path] | None) -> Corpus:
-    """The corpus of the sources: as given if built, else in the cache, brought up to date."""
-    from fidkit import assets
-    from fidkit.cli.corpus import reported_progress
-    from fidkit.passages import Corpus, default_location, is_corpus
-
-    if sources and len(sources) == 1 and is_corpus(sources[0]):
-        return Corpus.open(sources[0])
-    chosen = sources or [assets.documents()]
-    with reported_progress() as tell:
-        return Corpus.build(chosen, default_location(chosen), tell)
 
 
 def to_json(question: str, answer: Answer, reader: str) -> dict[str, object]:

@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
+from fidkit.devices import HELP
 from fidkit.engine.generation.decoding import Decoding
 
+DeviceName = Annotated[str, typer.Option("--device", help=HELP)]
 PrecisionName = Annotated[str, typer.Option(help="auto, float32, bfloat16, or int8 (decoder weights).")]
 
 

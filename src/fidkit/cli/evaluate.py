@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from fidkit.cli.decoding import PrecisionName, takes_decoding
+from fidkit.cli.decoding import DeviceName, PrecisionName, takes_decoding
 from fidkit.engine.generation.decoding import Decoding
-from fidkit.engine.schedule.batcher import Limits, plan_batches
+from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
 from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from fidkit.questions.files import Question
     from fidkit.types import Passage
 
-# What 20 passages have: their attention scores stay in the cache, larger batches are slower on a CPU.
-# Characters stand in for tokens, which the reader makes of them only later.
-_LIMITS = Limits(tokens=20 * 600, questions=20)
 _POOL_QUESTIONS = 256
 
 
@@ -61,6 +58,7 @@ def evaluate(
         typer.Option(help="Write what the reader made of each passage to this JSONL file, for a retriever."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    device: DeviceName = "auto",
     precision: PrecisionName = "auto",
     *,
     decoding: Decoding,
@@ -79,6 +77,7 @@ def evaluate(
     kind = cast("ContextKind", context)
     report, computed = _run(
         reader,
+        device,
         cast("Precision", precision),
         data,
         corpus,
@@ -101,6 +100,7 @@ def evaluate(
 
 def _run(
     name: str,
+    device: str,
     precision: Precision,
     data: Path,
     corpus: Path | None,
@@ -115,17 +115,20 @@ def _run(
     """The report, and the precision that `auto` or another name came to."""
     from fidkit.answerer import memory_of
     from fidkit.cli.progress import progress
-    from fidkit.engine.runner import Runner
+    from fidkit.devices import choose_device
+    from fidkit.engine.runner import Runner, check_precision
     from fidkit.evaluate import evaluate as judge
     from fidkit.evaluate.contexts import no_corpus, passages_for
     from fidkit.passages import Corpus
     from fidkit.questions.files import read_questions
     from fidkit.reader import Reader
 
+    on = choose_device(device)
+    check_precision(precision)
     questions = list(itertools.islice(read_questions(data), limit))
     with ExitStack() as stack:
         search, get, memory = no_corpus, no_corpus, None
-        source = Reader.from_pretrained(name)
+        source = Reader.from_pretrained(name).to(on)
         if corpus:
             opened = stack.enter_context(Corpus.open(corpus))
             get, memory = opened.get, memory_of(opened, source, name) if stored else None
@@ -154,12 +157,12 @@ def _answered(
     bar: Progress,
 ) -> Iterator[Result]:
     """Answers in batches of similar length, drawn from a pool of questions at a time."""
-    from fidkit.answerer import answer_batch
+    from fidkit.engine.answering import answer_batch
     from fidkit.evaluate.evaluate import Result
 
     while pool := list(itertools.islice(read, _POOL_QUESTIONS)):
         sizes = [sum(len(passage.text) for passage in passages) for _, passages in pool]
-        for batch in plan_batches(sizes, _LIMITS):
+        for batch in plan_batches(sizes, READ_TOGETHER):
             questions, passages = zip(*(pool[number] for number in batch), strict=True)
             asked = [question.question for question in questions]
             answers = answer_batch(runner, asked, passages, decoding=decoding, memory=memory)

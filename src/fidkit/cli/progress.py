@@ -46,22 +46,24 @@ def _bar(description: str, total: int | None) -> Iterator[Progress]:
     from rich import progress as rich
     from rich.console import Console
 
+    from fidkit.cli.say import plain, terminal
+
     class Bar:
         def advance(self, n: int = 1) -> None:
             shown.advance(task, n)
 
         def describe(self, text: str) -> None:
-            shown.update(task, description=text)
+            shown.update(task, description=plain(text))
 
     columns = (
-        rich.TextColumn("{task.description}"),
+        rich.TextColumn("{task.description}", markup=False),
         rich.BarColumn(),
         rich.MofNCompleteColumn(),
         rich.TimeElapsedColumn(),
         rich.TimeRemainingColumn(),
     )
-    with rich.Progress(*columns, console=Console(stderr=True)) as shown:
-        task = shown.add_task(description, total=total)
+    with rich.Progress(*columns, console=Console(file=terminal(sys.stderr))) as shown:
+        task = shown.add_task(plain(description), total=total)
         yield Bar()
 
 

@@ -18,12 +18,14 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], text: Coll
         from rich.console import Console
         from rich.table import Table
 
+        from fidkit.cli.say import terminal
+
         table = Table(box=None, pad_edge=False)
         for number, name in enumerate(header):
             table.add_column(name, justify="left" if number in text else "right")
         for row in rows:
             table.add_row(*row)
-        Console().print(table)
+        Console(file=terminal(sys.stdout)).print(table)
         return
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):

@@ -53,8 +53,7 @@ class Runner:
     """
 
     def __init__(self, reader: Reader, precision: Precision = "as-is", *, plain: bool = False) -> None:
-        if precision not in PRECISIONS:
-            raise UsageError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
+        check_precision(precision)
         self.int8 = precision == "int8"
         self.reader = _converted(reader, _dtype(reader, precision)).eval()
         kernels = native.kernels() if _suits_kernels(self.reader) and not plain else None
@@ -142,6 +141,24 @@ class Runner:
         """Logits [N, V] (float32) of the token after `ids_N`; the first token is the padding token."""
         logits: Tensor = self._decoder.step(ids_N, cache)
         return logits
+
+
+def check_precision(precision: str) -> None:
+    """Refuse an unknown name.
+
+    Raises:
+        UsageError: lists the names that there are.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"the precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
+
+
+def moved(reader: Reader, device: torch.device) -> Reader:
+    """The reader if it is on the device already, else a copy there."""
+    at = reader.embedding.weight.device
+    if at.type == device.type and device.index in (None, at.index):
+        return reader
+    return _copy(reader).to(device)
 
 
 def _dtype(reader: Reader, precision: Precision) -> torch.dtype:

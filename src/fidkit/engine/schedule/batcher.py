@@ -61,6 +61,12 @@ class Limits:
             )
 
 
+READ_TOGETHER = Limits(tokens=20 * 600, questions=20)
+"""What 20 passages have: their attention scores stay in the cache, larger batches are slower on a CPU.
+
+Characters stand in for tokens, which the reader makes of them only later."""
+
+
 class _Batch:
     """A batch while it is put together; the sizes it is offered may come in any order."""
 

@@ -1,0 +1,70 @@
+"""What the command line prints of texts that others wrote: documents, answers, names of files.
+
+Such a text may hold sequences that move a terminal's cursor, change its title or turn the reading direction
+round, and characters that the terminal has no code for. Every command runs within `safe_streams`, so that no
+command has to remember it.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any
+
+# C0 without tab and newline, DEL, C1, line and paragraph separators, and what turns the direction round.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# How the bars of libraries (tqdm) go back to the beginning of a line, or up by lines.
+_MOVES = re.compile(r"\r|[\n\r]*(?:\x1b\[A)+[\n\r]*")
+
+
+def plain(text: str) -> str:
+    r"""The text with control characters written out, newlines and tabs apart.
+
+    As JSON writes them, `\u001b`, so that JSON stays what it was.
+    """
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+@contextmanager
+def safe_streams() -> Iterator[None]:
+    """Until the block is left, all that is printed can be printed, and does nothing else to a terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # An encoding without some character is no reason to lose an answer.
+            stream.reconfigure(errors="backslashreplace")
+    out, err = _Plain(sys.stdout), _Plain(sys.stderr, moves=True)
+    with redirect_stdout(out), redirect_stderr(err):
+        yield
+
+
+def terminal(stream: Any) -> Any:
+    """The stream itself, for what moves the cursor on purpose."""
+    return stream.stream if isinstance(stream, _Plain) else stream
+
+
+class _Plain:
+    """A text stream through `plain`.
+
+    Args:
+        stream: where it goes.
+        moves: let what only moves the cursor pass, and a return at the beginning of a line.
+    """
+
+    def __init__(self, stream: Any, *, moves: bool = False) -> None:
+        self.stream, self._moves = stream, moves
+
+    def write(self, text: str) -> int:
+        match = _MOVES.match(text) if self._moves else None
+        kept = match.end() if match else 0
+        self.stream.write(text[:kept] + plain(text[kept:]))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)

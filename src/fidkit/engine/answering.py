@@ -1,0 +1,254 @@
+"""From questions and their passages to answers with evidence, a batch at a time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from fidkit.config import ReaderConfig
+from fidkit.context import IGNORED, Context, collate, collate_memory
+from fidkit.engine.asked import check_passages, check_question
+from fidkit.engine.evidence import evidence_shares
+from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.generation.generate import Generated, generate
+from fidkit.engine.recall import Recall
+from fidkit.engine.runner import Runner
+from fidkit.errors import CheckpointError, UsageError
+from fidkit.memory import MemoryStore
+from fidkit.passages import TokenCache
+from fidkit.passages.token_cache import Tokenize, passage_key
+from fidkit.reader import Reader
+from fidkit.tokens import QuestionTokens, Tokenizer, is_well_formed
+from fidkit.types import Alternative, Answer, Evidence, Passage
+
+Stream = Callable[[str], None]
+"""Sees an answer's text so far. Beam search and several samples are seen when all is written."""
+
+T = TypeVar("T")
+Asked = Sequence[QuestionTokens]
+Passages = Sequence[Sequence[Passage]]
+EMPTY = Passage("", "", "")
+"""What a question without passages reads."""
+
+HALF_CHARACTERS = (
+    "the question holds halves of characters (lone surrogates), which were read as \N{REPLACEMENT CHARACTER}"
+)
+
+
+def answer_batch(
+    runner: Runner,
+    questions: Sequence[str],
+    passages: Sequence[Sequence[Passage]],
+    decoding: Decoding | None = None,
+    *,
+    cache: TokenCache | None = None,
+    memory: MemoryStore | None = None,
+    stream: Stream | None = None,
+) -> list[Answer]:
+    """Answer questions together, each from its own passages (any number, also none).
+
+    Evidence is that of the best answer. Timings are of the whole batch, the same in every answer. Not for
+    several threads at once: a runner's caches are used again from batch to batch.
+
+    Args:
+        runner: of a reader with a tokenizer.
+        questions: in plain words.
+        passages: of each question.
+        decoding: how answers are written.
+        cache: keeps passages' tokens.
+        memory: of passages, as the same reader's memory encoder left them. What it lacks is encoded now.
+        stream: sees the first question's text grow.
+
+    Raises:
+        UsageError: no question, no passages, or lists of different lengths.
+        CheckpointError: the reader has no tokenizer.
+    """
+    _check(questions, passages)
+    if not questions:
+        return []
+    clock, tokenizer = _Clock(), tokenizer_of(runner.reader)
+    with clock.stage("tokenize"):
+        asked = [tokenizer.question(question) for question in questions]
+    filled = [list(of_one) or [EMPTY] for of_one in passages]
+
+    def tokenize(some: list[Passage]) -> list[list[int]]:
+        return cache.get(some, tokenizer.passages) if cache else tokenizer.passages(some)
+
+    with torch.inference_mode(), _current(runner.device):
+        context, encoded = _context(runner, asked, filled, tokenize, memory, clock)
+        with clock.stage("decode"):
+            watch = stream and _growing_text(tokenizer, stream)
+            generated = generate(runner, context, decoding or Decoding(), watch, tokenizer)
+        with clock.stage("evidence"):
+            most = max(map(len, passages))
+            shares = evidence_shares(runner.reader, context, generated.best, most).tolist()
+    timings = {**clock.ms, "total": sum(clock.ms.values())}
+    notes = _not_stored(encoded, sum(map(len, filled)), memory) if memory and encoded else ()
+    written = _written(tokenizer, generated)
+    return [
+        Answer(
+            best.text,
+            best.score,
+            _ranked(of_one, share),
+            dict(timings),
+            (*_read_otherwise(text, question, runner.config), *notes),
+            others,
+        )
+        for (best, others), of_one, share, text, question in zip(
+            written, passages, shares, questions, asked, strict=True
+        )
+    ]
+
+
+def tokenizer_of(reader: Reader) -> Tokenizer:
+    """The reader's tokenizer.
+
+    Raises:
+        CheckpointError: it has none.
+    """
+    if reader.tokenizer is None:
+        raise CheckpointError(
+            "the reader has no tokenizer.json; put the one it was trained with beside its weights"
+        )
+    return reader.tokenizer
+
+
+def _check(questions: Sequence[str], passages: Passages) -> None:
+    if len(questions) != len(passages):
+        raise UsageError(
+            f"{len(questions)} questions but {len(passages)} lists of passages; give one list a question"
+        )
+    for question, of_one in zip(questions, passages, strict=True):
+        check_question(question)
+        check_passages(of_one)
+
+
+def _current(device: torch.device) -> AbstractContextManager[object]:
+    """Kernels and graphs go to the current GPU, which need not be the one that holds the weights."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def _context(
+    runner: Runner,
+    asked: Asked,
+    passages: Passages,
+    tokenize: Tokenize,
+    memory: MemoryStore | None,
+    clock: _Clock,
+) -> tuple[Context, int]:
+    """The context of questions, and how many of their passages a memory should have had but hadn't."""
+    if runner.config.memory_layers:
+        return _recall(runner, asked, passages, tokenize, memory, clock)
+    return _read(runner, asked, passages, tokenize, clock), 0
+
+
+def _read(runner: Runner, asked: Asked, passages: Passages, tokenize: Tokenize, clock: _Clock) -> Context:
+    """The context of questions, with all encoder layers live."""
+    with clock.stage("tokenize"):
+        flat = [passage for of_one in passages for passage in of_one]
+        tokens = _grouped(tokenize(flat), passages)
+        batch = collate([q.ids for q in asked], tokens, pad_token=runner.config.pad_token)
+    with clock.stage("encode"):
+        return runner.read(batch.to(runner.device))
+
+
+def _recall(
+    runner: Runner,
+    asked: Asked,
+    passages: Passages,
+    tokenize: Tokenize,
+    memory: MemoryStore | None,
+    clock: _Clock,
+) -> tuple[Context, int]:
+    """The context of questions, from memory, which is fetched while the questions are encoded.
+
+    Returns also how many passages are not stored.
+    """
+    with clock.stage("tokenize"):
+        flat = [passage for of_one in passages for passage in of_one]
+        keys = [passage_key(passage) for passage in flat] if memory else [b""] * len(flat)
+        recall = Recall(runner, memory, keys, lambda chosen: tokenize([flat[at] for at in chosen]))
+        lengths = _grouped(recall.lengths, passages)
+        batch = collate_memory([q.ids for q in asked], lengths, pad_token=runner.config.pad_token)
+        batch = batch.to(runner.device)
+    with clock.stage("encode"):
+        question_XD = runner.encode_questions(batch)
+    with clock.stage("memory"):
+        memory_XD = recall.result()
+    with clock.stage("encode"):
+        return runner.read_memory(batch, memory_XD, question_XD), recall.encoded
+
+
+def _written(tokenizer: Tokenizer, generated: Generated) -> list[tuple[Alternative, tuple[Alternative, ...]]]:
+    """The best answer to each question, and the others."""
+    texts = [tokenizer.decode([i for i in ids if i != IGNORED]) for ids in generated.ids_BT.tolist()]
+    answers = [Alternative(text, score) for text, score in zip(texts, generated.scores.tolist(), strict=True)]
+    n = generated.n_best
+    of_questions = [answers[first : first + n] for first in range(0, len(answers), n)]
+    # Beams that found no hypothesis score -inf.
+    return [(best, tuple(o for o in others if math.isfinite(o.score))) for best, *others in of_questions]
+
+
+def _growing_text(tokenizer: Tokenizer, stream: Stream) -> Callable[[Tensor], None]:
+    ids: list[int] = []
+    said = ""
+
+    def watch(step_B: Tensor) -> None:
+        nonlocal said
+        ids.append(int(step_B[0]))
+        text = tokenizer.decode([i for i in ids if i != IGNORED])
+        # A character of several byte tokens is unreadable until its last one is there.
+        if text != said and not text.endswith("\N{REPLACEMENT CHARACTER}"):
+            said = text
+            stream(text)
+
+    return watch
+
+
+def _grouped(flat: Sequence[T], like: Passages) -> list[list[T]]:
+    """One value a passage, by question."""
+    values = iter(flat)
+    return [[next(values) for _ in of_one] for of_one in like]
+
+
+def _read_otherwise(text: str, question: QuestionTokens, config: ReaderConfig) -> tuple[str, ...]:
+    """Notes on a question that the reader didn't see as it was asked."""
+    notes = () if is_well_formed(text) else (HALF_CHARACTERS,)
+    if not question.dropped:
+        return notes
+    cut, limit = question.dropped, config.question_tokens
+    return (
+        *notes,
+        f"the question is {limit + cut} tokens long, the reader takes {limit}: the last {cut} were cut",
+    )
+
+
+def _not_stored(encoded: int, passages: int, memory: MemoryStore) -> tuple[str, ...]:
+    return (
+        f"{encoded} of {passages} passages have no stored memory and were encoded now; "
+        f"`fidkit memory build {memory.directory} --reader {memory.reader}` stores it",
+    )
+
+
+def _ranked(passages: Sequence[Passage], shares: Sequence[float]) -> tuple[Evidence, ...]:
+    evidence = [Evidence(p, share) for p, share in zip(passages, shares, strict=False)]
+    return tuple(sorted(evidence, key=lambda e: -e.score))
+
+
+class _Clock:
+    """Milliseconds by stage; a stage may come again."""
+
+    def __init__(self) -> None:
+        self.ms: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.ms[name] = self.ms.get(name, 0.0) + 1000 * (time.perf_counter() - start)
