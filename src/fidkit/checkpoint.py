@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -35,6 +36,8 @@ TOKENIZER_SHA256 = "tokenizer_sha256"
 SHA256_KEYS = {TOKENIZER: TOKENIZER_SHA256, PASSAGE_FILE: "memory_tokenizer_sha256"}
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 def save(reader: Reader, directory: Path, dtype: torch.dtype | None = None) -> None:
@@ -130,6 +133,10 @@ def locate(path_or_name: str | Path) -> Path:
         CheckpointError: none of the three.
     """
     directory = Path(path_or_name)
+    if path_or_name == BUNDLED:  # a name, not a Path: it means the same in every working directory
+        if directory.exists():
+            _log.info(f"{BUNDLED} is the bundled reader; the folder of that name is ./{BUNDLED}")
+        return assets.reader()
     if (directory / CONFIG).is_file():
         return directory
     if directory.exists():
@@ -137,8 +144,6 @@ def locate(path_or_name: str | Path) -> Path:
             f"{directory}: no {CONFIG} in it; expected a reader's directory "
             f"({CONFIG}, {WEIGHTS}, {TOKENIZER}). For a Hugging Face T5 checkpoint run `fidkit convert` first"
         )
-    if str(path_or_name) == BUNDLED:
-        return assets.reader()
     return _fetch(str(path_or_name))
 
 

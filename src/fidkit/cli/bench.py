@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fidkit.cli.decoding import DeviceName
 from fidkit.cli.table import print_table
 from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
-    import torch
-
     from fidkit.bench.questions import Questions
     from fidkit.bench.run import Request
     from fidkit.cost import Workload
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 DEFAULT_QUESTION_TOKENS = 48
 DEFAULT_PASSAGE_TOKENS = 208  # 256 with the question, as the papers have it
 PRECISIONS = ("float32", "bfloat16", "int8")  # the runner's; importing it imports torch
-DEVICES = ("cpu", "cuda")
 INTERRUPTED = 130  # as the command line reports it
 
 
@@ -62,9 +60,7 @@ def bench(
     threads: Annotated[
         int | None, typer.Option(help="Of PyTorch and the native kernels.", show_default="PyTorch's choice")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu or cuda.", show_default="cuda where there is one")
-    ] = None,
+    device: DeviceName = "auto",
     plain: Annotated[
         bool, typer.Option("--plain", help="Measure each preset without native kernels, too.")
     ] = False,
@@ -90,10 +86,15 @@ def bench(
     _check_writable(profile, out)
     _check_names(presets, precisions, peers)
 
+    import torch
+
     from fidkit.bench.run import Request
+    from fidkit.devices import choose_device
     from fidkit.engine.runner import multiplies_bfloat16
 
-    on = _device(device)
+    on = choose_device(device)
+    if on.type == "cuda":
+        torch.cuda.set_device(on)  # peers and probes go to the current one
     precisions = precisions or ["bfloat16" if multiplies_bfloat16(on) else "float32"]
     request = Request(
         presets=presets,
@@ -217,18 +218,6 @@ def _check_writable(*paths: Path | None) -> None:
             ) from error
         if new:
             path.unlink()
-
-
-def _device(name: str | None) -> torch.device:
-    import torch
-
-    there = torch.cuda.is_available()
-    chosen = name or ("cuda" if there else "cpu")
-    if chosen not in DEVICES:
-        raise UsageError(f"--device is {chosen!r}; expected one of {', '.join(DEVICES)}")
-    if chosen == "cuda" and not there:
-        raise UsageError("--device cuda: PyTorch sees no CUDA device here; leave it out to measure the CPU")
-    return torch.device(chosen)
 
 
 def _show(rows: list[dict[str, Any]], against: str) -> None:

@@ -70,11 +70,15 @@ def search(
 ) -> None:
     """Show the passages that match best."""
     from fidkit.passages import Corpus
+    from fidkit.passages.scripts import is_without_spaces, why_nothing
 
     with Corpus.open(directory) as corpus:
         began = time.perf_counter()
         hits = corpus.search(query, k)
         milliseconds = 1000 * (time.perf_counter() - began)
+        said = why_nothing(query, corpus) if not hits or is_without_spaces(query) else ""
+    if said:
+        print(f"note: {said}", file=sys.stderr)
     if as_json:
         found = [_record(hit) for hit in hits]
         print(json.dumps({"query": query, "hits": found, "timings_ms": {"search": round(milliseconds, 3)}}))
@@ -83,8 +87,6 @@ def search(
         passage = hit.passage
         excerpt = " ".join(passage.text.split())[:_EXCERPT_CHARACTERS]
         print(f"{hit.score:7.2f}  {passage.id}  {passage.title}\n         {excerpt}")
-    if not hits:
-        print("no passage shares a word with the query; try others", file=sys.stderr)
 
 
 @app.command()
@@ -104,7 +106,8 @@ def info(directory: Directory, as_json: AsJson = False) -> None:
     print(f"sources      {', '.join(found.sources)}")
     print(f"format       version {found.format_version}, generation {found.generation}")
     print(f"fingerprint  {found.fingerprint}")
-    _say_skipped(found)
+    for name, reason in found.skipped_files:
+        print(f"left out     {name}: {reason or 'empty'}")
 
 
 @contextmanager
@@ -138,6 +141,4 @@ def _say_skipped(info: CorpusInfo) -> None:
     for name, reason in info.skipped_files[:5]:
         print(f"skipped {name}: {reason}", file=sys.stderr)
     if info.skipped > 5:
-        print(
-            f"... and {info.skipped - 5:,} more, see `fidkit corpus info {info.path} --json`", file=sys.stderr
-        )
+        print(f"... and {info.skipped - 5:,} more, see `fidkit corpus info {info.path}`", file=sys.stderr)

@@ -95,7 +95,21 @@ def _hardware(*, torch_installed: bool) -> dict[str, Any]:
     for index in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(index)
         devices.append({"name": f"cuda:{index}", "what": f"{card.name}, {card.total_memory / 1e9:.0f} GB"})
-    return {"devices": devices, "threads": torch.get_num_threads(), "native_kernels": build.state()}
+    return {
+        "devices": devices,
+        **_automatic(),
+        "threads": torch.get_num_threads(),
+        "native_kernels": build.state(),
+    }
+
+
+def _automatic() -> dict[str, str]:
+    """What `--device auto` and `--precision auto` come to here."""
+    from fidkit.devices import choose_device
+    from fidkit.engine.runner import multiplies_bfloat16
+
+    device = choose_device("auto")
+    return {"device": str(device), "precision": "bfloat16" if multiplies_bfloat16(device) else "float32"}
 
 
 def _disk() -> dict[str, Any]:
@@ -129,6 +143,8 @@ def _text(report: dict[str, Any]) -> str:
     rows = [("fidkit", report["fidkit"]), ("python", f"{report['python']} on {report['platform']}")]
     rows += [(name, version or "missing") for name, version in report["packages"].items()]
     rows += [(device["name"], device["what"]) for device in report["devices"]]
+    if "device" in report:
+        rows += [("auto takes", f"--device {report['device']} --precision {report['precision']}")]
     rows += [("threads", str(report["threads"])), ("native kernels", report["native_kernels"])]
     rows += [("home", f"{report['home']} ({report['disk_free_bytes'] / 1e9:.1f} GB free)")]
     rows += [(name, place or "missing") for name, place in report["bundled"].items()]

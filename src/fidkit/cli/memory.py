@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from fidkit.cli.corpus import AsJson, Directory
+from fidkit.cli.decoding import DeviceName
 from fidkit.cli.progress import Progress, clock, progress
 from fidkit.errors import FidkitError, UsageError
 
@@ -42,9 +43,7 @@ def build(
     ] = "auto",
     workers: Annotated[int, typer.Option(metavar="N", help="Processes, or actors of Ray.")] = 1,
     by: Annotated[str, typer.Option(help="local, or ray: a cluster.")] = "local",
-    device: Annotated[
-        str | None, typer.Option(help="cpu or cuda.", show_default="cuda where there is one")
-    ] = None,
+    device: DeviceName = "auto",
     shard_mb: Annotated[
         int | None, typer.Option(metavar="MB", help="MiB of a shard, about.", show_default="1024")
     ] = None,

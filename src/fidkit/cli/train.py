@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fidkit.cli.decoding import DeviceName
 from fidkit.cli.progress import clock
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable."),
     ] = None,
+    device: DeviceName = "auto",
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print parameters, memory and time of a step; train nothing."),
@@ -55,10 +57,10 @@ def train(
         return _foretell(loaded, _machine(hardware))
     if hardware is not None:
         raise UsageError(f"--hardware {hardware} goes with --dry-run; training runs on this machine")
-    _run(loaded)
+    _run(loaded, device)
 
 
-def _run(recipe: Recipe) -> None:
+def _run(recipe: Recipe, device: str) -> None:
     from fidkit.cli.progress import progress
     from fidkit.train.loop.training import Trainer
 
@@ -74,7 +76,7 @@ def _run(recipe: Recipe) -> None:
             else:
                 bar.describe(line(row))
 
-        trainer = Trainer(recipe, show)
+        trainer = Trainer(recipe, show, device)
         trainer.run()
         trainer.group.leave()
     if trainer.group.leads:  # once, however many processes train

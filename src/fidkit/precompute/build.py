@@ -18,6 +18,7 @@ import torch
 
 from fidkit.checkpoint import CONFIG, locate
 from fidkit.config import ReaderConfig
+from fidkit.devices import choose_device
 from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.runner import Runner
 from fidkit.errors import MemoryStoreError, UsageError
@@ -328,13 +329,13 @@ def _require_memory(config: ReaderConfig, reader: str) -> None:
     )
 
 
-def _device(given: str | None, ranks: Ranks | None) -> str:
-    there = torch.cuda.is_available()
-    if given == "cuda" and not there:
-        raise UsageError("--device cuda: PyTorch sees no CUDA device here; leave it out to use the CPU")
-    if given == "cpu" or not there:
-        return "cpu"
-    return ranks.device if ranks else "cuda"
+def _device(given: str, ranks: Ranks | None) -> str:
+    device = choose_device(given)
+    if device.type == "cpu" or ranks is None:
+        return str(device)
+    if device.index is not None:
+        raise UsageError(f"--device is {given}, but processes of torchrun take a GPU each; give cuda")
+    return ranks.device
 
 
 def _silent(what: str, more: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from fidkit.devices import choose_device
 from fidkit.engine.runner import Precision
 from fidkit.errors import UsageError
 from fidkit.precompute.cluster import require_ray
@@ -26,7 +27,8 @@ class Options:
         shard_mb: MiB of a shard, about; None keeps that of a plan that is not finished, else 1024.
         workers: processes on this machine, or Ray's actors.
         by: `local`, or `ray`. Under torchrun its processes do the work.
-        device: `cpu` or `cuda`; None takes a GPU where there is one.
+        device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:1`. Processes of torchrun and Ray's
+            actors take a GPU each.
         replace: build anew what belongs to another reader, codec or precision.
         pq_codes: of each subspace of product quantisation, when it is trained.
         shards_at: where shards lie, if not in the memory's own folder; None keeps what the memory has.
@@ -37,7 +39,7 @@ class Options:
     shard_mb: int | None = None
     workers: int = 1
     by: By = "local"
-    device: str | None = None
+    device: str = "auto"
     replace: bool = False
     pq_codes: int = DEFAULT_PQ_CODES
     shards_at: str | None = None
@@ -123,5 +125,5 @@ def check(options: Options) -> None:
         raise UsageError(f"--shard-mb is {options.shard_mb}; expected 1 or more")
     if options.precision not in PRECISIONS:
         raise UsageError(f"--precision is {options.precision!r}; expected one of {', '.join(PRECISIONS)}")
-    if options.device not in (None, "cpu", "cuda"):
-        raise UsageError(f"--device is {options.device!r}; expected cpu or cuda")
+    if choose_device(options.device).index is not None and options.by == "ray":
+        raise UsageError(f"--device is {options.device}, but Ray gives its actors a GPU each; give cuda")

@@ -129,6 +129,8 @@ def _runner(job: Job) -> Runner:
             f"the reader {job.reader} has fingerprint {own}, but the work was planned with "
             f"{job.identity.fingerprint}; give all workers the same reader"
         )
+    if job.device != "cpu":
+        torch.cuda.set_device(job.device)  # kernels go to the current GPU
     precision: Precision = "float32" if job.identity.precision == "float32" else "bfloat16"
     return Runner(reader.to(job.device), precision)
 

@@ -87,8 +87,7 @@ class Sharded:
 
     def __init__(self, group: Group, losses: Losses, *, bf16: bool) -> None:
         self.group = group
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        mesh = init_device_mesh(device, (group.size,))
+        mesh = init_device_mesh(losses.reader.embedding.weight.device.type, (group.size,))
         kept = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
         halved = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16 if bf16 else None,

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fidkit import checkpoint
 from fidkit.convert.moments import Moments, save_moments
+from fidkit.devices import choose_device
 from fidkit.errors import CheckpointError, FidkitError
 from fidkit.tokens import Tokenizer
 from fidkit.train.data.examples import Example
@@ -56,18 +57,23 @@ class Trainer:
     Args:
         recipe: what to do.
         report: called with each row that goes to the log.
+        device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:1`. Under torchrun, `cuda` is each
+            process' own.
 
     Raises:
+        UsageError: no such device.
         ConfigError: the run directory belongs to another recipe, or a stage trains what the reader lacks.
         DataError: passages or questions are malformed or missing.
     """
 
-    def __init__(self, recipe: Recipe, report: Report = lambda row: None) -> None:
+    def __init__(self, recipe: Recipe, report: Report = lambda row: None, device: str = "auto") -> None:
         self.recipe, self.report = recipe, report
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
+        self.device = choose_device(device)
         self.group = Group.join()
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if self.device.index is not None:
+            torch.cuda.set_device(self.device)
         if (note := slow_precision(recipe.precision, self.device)) is not None:
             self._say(note)
         torch.manual_seed(recipe.seed)
