@@ -8,12 +8,16 @@ import pytest
 import torch
 
 from fidkit import Corpus, Passage
-from fidkit.answerer import NOTHING_FOUND, Answerer, answer_batch, evidence_shares
+from fidkit.answerer import GUESS, Answerer
 from fidkit.context import IGNORED, collate
+from fidkit.engine.answering import answer_batch
+from fidkit.engine.evidence import evidence_shares
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import Generated, generate, greedy
+from fidkit.engine.runner import Runner
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.nn.attention import CrossAttention
+from fidkit.passages.scripts import NOTHING_FOUND
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer
 from fidkit.types import Answer
@@ -50,6 +54,11 @@ def sharpened(name: str) -> Reader:
     return reader
 
 
+def asking(reader: Reader) -> Answerer:
+    """With the weights as they are."""
+    return Answerer(reader, precision="as-is")
+
+
 def shares(answer: Answer) -> dict[str, float]:
     return {evidence.passage.id: evidence.score for evidence in answer.evidence}
 
@@ -84,7 +93,7 @@ def naive_shares(reader: Reader, question: str, passages: list[Passage], tokens:
 
 def test_evidence_is_the_attention_of_the_layers_that_read(reader: Reader) -> None:
     for question, passages in zip(QUESTIONS, READ, strict=True):
-        answer = reader.answer(question, passages, 5)
+        answer = asking(reader).read(question, passages, 5)
         expected = naive_shares(reader, question, passages, 5)
         given = shares(answer)
         assert [given[p.id] for p in passages] == pytest.approx(expected, abs=1e-5)
@@ -100,7 +109,7 @@ def test_evidence_of_a_reader_that_reranks_is_what_it_ranked_by() -> None:
         glimmer.reranker.weight.normal_(std=0.5)
     assert glimmer.config.rerank.keep == 2
     tokenizer = glimmer.tokenizer
-    together = glimmer.answer(QUESTIONS, READ, 5)
+    together = asking(glimmer).read(QUESTIONS, READ, 5)
     for question, passages, answer in zip(QUESTIONS, READ, together, strict=True):
         batch = collate([tokenizer.question(question).ids], [tokenizer.passages(passages)])
         with torch.no_grad():
@@ -111,13 +120,13 @@ def test_evidence_of_a_reader_that_reranks_is_what_it_ranked_by() -> None:
         assert len(context.passage_BM[0].unique()) == min(2, len(passages))
     assert min(shares(together[0]).values()) > 0
     # Nothing to read: nothing to rank.
-    assert glimmer.answer(QUESTIONS[0], [], 3).evidence == ()
+    assert asking(glimmer).read(QUESTIONS[0], [], 3).evidence == ()
 
 
 def test_a_batch_answers_as_one_by_one(reader: Reader) -> None:
-    together = reader.answer(QUESTIONS, READ, 5)
+    together = asking(reader).read(QUESTIONS, READ, 5)
     for question, passages, answer in zip(QUESTIONS, READ, together, strict=True):
-        alone = reader.answer(question, passages, 5)
+        alone = asking(reader).read(question, passages, 5)
         assert alone.text == answer.text
         assert alone.score == pytest.approx(answer.score, abs=1e-4)
         assert shares(alone) == pytest.approx(shares(answer), abs=1e-4)
@@ -142,21 +151,21 @@ def test_evidence_of_a_short_answer_ends_where_the_answer_ends(fid: Reader) -> N
 
 
 def test_the_order_of_passages_changes_nothing(reader: Reader) -> None:
-    answers = [reader.answer(QUESTIONS[0], order, 5) for order in (PASSAGES, PASSAGES[::-1])]
+    answers = [asking(reader).read(QUESTIONS[0], order, 5) for order in (PASSAGES, PASSAGES[::-1])]
     assert answers[0].text == answers[1].text
     assert answers[0].score == pytest.approx(answers[1].score, abs=1e-4)
     assert shares(answers[0]) == pytest.approx(shares(answers[1]), abs=1e-4)
 
 
 def test_a_passage_given_twice_is_two_pieces_of_evidence(fid: Reader) -> None:
-    answer = fid.answer(QUESTIONS[0], [PASSAGES[0], PASSAGES[0]], 3)
+    answer = asking(fid).read(QUESTIONS[0], [PASSAGES[0], PASSAGES[0]], 3)
     assert [evidence.score for evidence in answer.evidence] == pytest.approx([0.5, 0.5], abs=1e-5)
 
 
 def test_the_score_is_the_mean_log_probability_under_teacher_forcing(reader: Reader) -> None:
     tokenizer = reader.tokenizer
     for question, passages in zip(QUESTIONS, READ, strict=True):
-        answer = reader.answer(question, passages, 6)
+        answer = asking(reader).read(question, passages, 6)
         asked, read = [tokenizer.question(question).ids], [tokenizer.passages(passages)]
         ids = greedy(reader, reader.read(collate(asked, read)), 6).ids_BT[0].tolist()
         with torch.no_grad():
@@ -171,8 +180,8 @@ def test_the_score_is_the_mean_log_probability_under_teacher_forcing(reader: Rea
 @pytest.mark.parametrize("question", ["", " \n\t"])
 def test_an_empty_question_is_refused(fid: Reader, question: str) -> None:
     for ask in (
-        lambda: fid.answer(question, PASSAGES),
-        lambda: fid.answer(["who?", question], [PASSAGES, PASSAGES]),
+        lambda: asking(fid).read(question, PASSAGES),
+        lambda: asking(fid).read(["who?", question], [PASSAGES, PASSAGES]),
     ):
         with pytest.raises(UsageError, match="the question is empty"):
             ask()
@@ -180,7 +189,7 @@ def test_an_empty_question_is_refused(fid: Reader, question: str) -> None:
 
 def test_a_long_question_is_cut_and_said(fid: Reader) -> None:
     long = "who " * 200
-    noted, silent = fid.answer([long, "who?"], [PASSAGES, PASSAGES], 3)
+    noted, silent = asking(fid).read([long, "who?"], [PASSAGES, PASSAGES], 3)
     tokens = len(Tokenizer(fid.tokenizer.backend, fid.config.replace(question_tokens=999)).question(long).ids)
     limit = fid.config.question_tokens
     [note] = noted.notes
@@ -188,33 +197,33 @@ def test_a_long_question_is_cut_and_said(fid: Reader) -> None:
     assert "cut" in note
     assert silent.notes == ()
     cut = fid.tokenizer.decode(fid.tokenizer.question(long).ids).removeprefix("question:")
-    assert fid.answer(cut, PASSAGES, 3).text == noted.text
+    assert asking(fid).read(cut, PASSAGES, 3).text == noted.text
 
 
 def test_without_passages_there_is_an_answer_and_no_evidence(reader: Reader) -> None:
-    alone = reader.answer("who?", [], 3)
+    alone = asking(reader).read("who?", [], 3)
     assert alone.evidence == ()
     assert alone.score < 0
-    beside, other = reader.answer(["who?", "who?"], [[], PASSAGES], 3)
+    beside, other = asking(reader).read(["who?", "who?"], [[], PASSAGES], 3)
     assert (beside.text, beside.evidence) == (alone.text, ())
     assert len(other.evidence) == 3
 
 
 def test_lists_belong_together(fid: Reader) -> None:
-    assert fid.answer([], []) == []
+    assert asking(fid).read([], []) == []
     with pytest.raises(UsageError, match="2 questions but 1 lists of passages"):
-        fid.answer(["who?", "what?"], [PASSAGES])
+        asking(fid).read(["who?", "what?"], [PASSAGES])
     with pytest.raises(UsageError, match="max_tokens is 0; expected 1 or more"):
-        fid.answer("who?", PASSAGES, 0)
+        asking(fid).read("who?", PASSAGES, 0)
 
 
 def test_a_reader_without_a_tokenizer_says_so(fid: Reader) -> None:
     with pytest.raises(CheckpointError, match=r"no tokenizer\.json"):
-        Reader(fid.config).answer("who?", PASSAGES)
+        asking(Reader(fid.config)).read("who?", PASSAGES)
 
 
 def test_timings_are_of_each_stage(fid: Reader) -> None:
-    answer = fid.answer("who?", PASSAGES, 3)
+    answer = asking(fid).read("who?", PASSAGES, 3)
     assert list(answer.timings_ms) == STAGES
     assert all(ms > 0 for ms in answer.timings_ms.values())
     assert answer.timings_ms["total"] == pytest.approx(sum(answer.timings_ms[s] for s in STAGES[:-1]))
@@ -234,39 +243,39 @@ def corpus(tmp_path: Path) -> Corpus:
 
 def test_an_answerer_reads_what_the_corpus_finds(corpus: Corpus, fid: Reader) -> None:
     question = "which ship carried Nansen up the Nile?"
-    answer = Answerer(corpus, fid, "as-is").answer(question, 5, 4)
+    answer = Answerer(fid, corpus, precision="as-is").answer(question, 5, 4)
     found = [hit.passage for hit in corpus.search(question, 5)]
     assert {evidence.passage for evidence in answer.evidence} == set(found)
     assert len(found) == 2
-    same = fid.answer(question, found, 4)
+    same = asking(fid).read(question, found, 4)
     assert (answer.text, answer.score, answer.evidence) == (same.text, same.score, same.evidence)
     assert list(answer.timings_ms) == ["search", *STAGES]
     assert answer.timings_ms["total"] > answer.timings_ms["search"] > 0
-    assert len(Answerer(corpus, fid).answer(question, 1, 4).evidence) == 1
+    assert len(Answerer(fid, corpus, precision="as-is").answer(question, 1, 4).evidence) == 1
 
 
 def test_cached_tokens_give_the_same_answer(
     corpus: Corpus, fid: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = Answerer(corpus, fid).answer("where does tea come from?", max_new_tokens=4)
+    first = Answerer(fid, corpus, precision="as-is").answer("where does tea come from?", max_new_tokens=4)
     tokenized: list[Passage] = []
     tokenize = Tokenizer.passages
     monkeypatch.setattr(
         Tokenizer, "passages", lambda self, some: [*map(tokenized.append, some)] and tokenize(self, some)
     )
-    again = Answerer(corpus, fid).answer("where does tea come from?", max_new_tokens=4)
+    again = Answerer(fid, corpus, precision="as-is").answer("where does tea come from?", max_new_tokens=4)
     assert (again.text, again.score, again.evidence) == (first.text, first.score, first.evidence)
     assert all(passage.text == "" for passage in tokenized)  # nothing but the empty passage
 
 
 def test_nothing_found_is_said(corpus: Corpus, fid: Reader) -> None:
-    answer = Answerer(corpus, fid).answer("xyzzy?", max_new_tokens=3)
-    assert (answer.evidence, answer.notes) == ((), (NOTHING_FOUND,))
+    answer = Answerer(fid, corpus, precision="as-is").answer("xyzzy?", max_new_tokens=3)
+    assert (answer.evidence, answer.notes) == ((), (f"{NOTHING_FOUND}; {GUESS}",))
 
 
 def test_an_answerer_refuses_what_makes_no_sense(corpus: Corpus, fid: Reader) -> None:
-    answerer = Answerer(corpus, fid)
-    with pytest.raises(UsageError, match="passages is 0; expected 1 or more"):
+    answerer = Answerer(fid, corpus, precision="as-is")
+    with pytest.raises(UsageError, match="k is 0; expected 1 or more"):
         answerer.answer("who?", 0)
     with pytest.raises(UsageError, match="the question is empty"):
         answerer.answer(" ")
@@ -274,16 +283,18 @@ def test_an_answerer_refuses_what_makes_no_sense(corpus: Corpus, fid: Reader) ->
 
 def test_a_stream_sees_the_text_grow_into_the_answer(corpus: Corpus, fid: Reader) -> None:
     seen: list[str] = []
-    answer = Answerer(corpus, fid).answer("where does tea come from?", max_new_tokens=6, stream=seen.append)
+    answer = Answerer(fid, corpus, precision="as-is").answer(
+        "where does tea come from?", max_new_tokens=6, stream=seen.append
+    )
     assert len(seen) > 1
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(seen))
     assert seen[-1] == answer.text
 
 
 def test_one_and_many_agree(fid: Reader) -> None:
-    [listed] = fid.answer(QUESTIONS[:1], READ[:1], 4)
-    [batched] = answer_batch(fid, QUESTIONS[:1], READ[:1], 4)
-    one = fid.answer(QUESTIONS[0], READ[0], 4)
+    [listed] = asking(fid).read(QUESTIONS[:1], READ[:1], 4)
+    [batched] = answer_batch(Runner(fid), QUESTIONS[:1], READ[:1], Decoding(max_tokens=4))
+    one = asking(fid).read(QUESTIONS[0], READ[0], 4)
     for answer in (listed, batched):
         assert (answer.text, answer.score, answer.evidence) == (one.text, one.score, one.evidence)
 
@@ -293,7 +304,7 @@ def test_one_and_many_agree(fid: Reader) -> None:
 
 def test_decoding_is_passed_on(fid: Reader) -> None:
     tokenizer, decoding = fid.tokenizer, Decoding(max_tokens=5, beams=4, n_best=3, length_penalty=0.5)
-    answers = fid.answer(QUESTIONS, READ, decoding=decoding)
+    answers = asking(fid).read(QUESTIONS, READ, decoding=decoding)
     for question, passages, answer in zip(QUESTIONS, READ, answers, strict=True):
         batch = collate([tokenizer.question(question).ids], [tokenizer.passages(passages)])
         with torch.no_grad():
@@ -302,21 +313,21 @@ def test_decoding_is_passed_on(fid: Reader) -> None:
         scores = generated.scores.tolist()
         assert [answer.text, *(a.text for a in answer.alternatives)] == texts
         assert [answer.score, *(a.score for a in answer.alternatives)] == pytest.approx(scores, abs=1e-4)
-    assert fid.answer(QUESTIONS[0], READ[0], 5).alternatives == ()
+    assert asking(fid).read(QUESTIONS[0], READ[0], 5).alternatives == ()
 
 
 def test_evidence_is_that_of_the_best_answer(fid: Reader) -> None:
     alone, many = (
-        fid.answer(QUESTIONS, READ, decoding=Decoding(max_tokens=5, beams=4, n_best=n)) for n in (1, 4)
+        asking(fid).read(QUESTIONS, READ, decoding=Decoding(max_tokens=5, beams=4, n_best=n)) for n in (1, 4)
     )
     for one, best in zip(alone, many, strict=True):
         assert (one.text, one.score, shares(one)) == (best.text, best.score, shares(best))
 
 
 def test_a_stop_text_ends_an_answer(fid: Reader) -> None:
-    long = fid.answer(QUESTIONS[0], READ[0], 8)
+    long = asking(fid).read(QUESTIONS[0], READ[0], 8)
     middle = long.text[len(long.text) // 2 :][:2]
-    short = fid.answer(QUESTIONS[0], READ[0], decoding=Decoding(max_tokens=8, stop=(middle,)))
+    short = asking(fid).read(QUESTIONS[0], READ[0], decoding=Decoding(max_tokens=8, stop=(middle,)))
     assert middle in short.text
     assert long.text.startswith(short.text)
     assert len(short.text) < len(long.text)
@@ -325,5 +336,7 @@ def test_a_stop_text_ends_an_answer(fid: Reader) -> None:
 @pytest.mark.parametrize("decoding", [Decoding(max_tokens=5, beams=3), Decoding(max_tokens=5, temperature=1)])
 def test_a_stream_ends_with_the_answer(corpus: Corpus, fid: Reader, decoding: Decoding) -> None:
     seen: list[str] = []
-    answer = Answerer(corpus, fid).answer("where is the tea?", stream=seen.append, decoding=decoding)
+    answer = Answerer(fid, corpus, precision="as-is").answer(
+        "where is the tea?", stream=seen.append, decoding=decoding
+    )
     assert seen[-1] == answer.text

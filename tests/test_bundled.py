@@ -5,6 +5,7 @@ import json
 import pytest
 
 from fidkit import Passage, assets
+from fidkit.answerer import Answerer
 from fidkit.cli.app import run
 from fidkit.preset import named
 from fidkit.reader import Reader
@@ -27,7 +28,7 @@ def test_it_is_small_and_has_a_card_and_a_plain_architecture() -> None:
 
 
 def test_it_answers_from_its_passages() -> None:
-    answer = Reader.from_pretrained("pocket").answer("Who reached the South Pole in December 1911?", PASSAGES)
+    answer = Answerer("pocket").read("Who reached the South Pole in December 1911?", PASSAGES)
     assert any(answer.text in f"{passage.title} {passage.text}" for passage in PASSAGES)
     assert answer.text
     assert answer.evidence[0].passage.id == "a"

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fidkit import Passage, Reader
+from fidkit.answerer import Answerer
 from fidkit.context import collate
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import generate
@@ -32,8 +33,8 @@ def test_logits_equal_those_of_the_cpu(preset):
 def test_a_reader_on_the_device_answers():
     reader = Reader.from_preset("tiny-fido")
     passages = [Passage("1", "Nile", "The Nile flows north."), Passage("2", "Tea", "Tea comes from China.")]
-    on_cpu = reader.answer("where does tea come from?", passages)
-    on_cuda = reader.cuda().answer("where does tea come from?", passages)
+    on_cpu = Answerer(reader, device="cpu", precision="as-is").read("where does tea come from?", passages)
+    on_cuda = Answerer(reader.cuda(), precision="as-is").read("where does tea come from?", passages)
     assert on_cuda.text == on_cpu.text
     assert [e.passage.id for e in on_cuda.evidence] == [e.passage.id for e in on_cpu.evidence]
 

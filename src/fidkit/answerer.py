@@ -107,7 +107,10 @@ class Answerer:
         Args:
             documents: a folder, a file, a built corpus, or several folders and files; None takes fidkit's
                 own documentation.
-            reader, device, precision, stored: see `Answerer`.
+            reader: a reader, or what `Reader.from_pretrained` takes.
+            device: see `Answerer`, as for the following.
+            precision: what is computed with.
+            stored: use a memory that is there.
             progress: called now and then while documents are indexed.
 
         Raises:
@@ -212,7 +215,9 @@ class Answerer:
         Args:
             question: one or many.
             passages: of the question, or of each; none at all is allowed.
-            max_new_tokens, stream, decoding: see `answer`.
+            max_new_tokens: see `answer`, as for the following.
+            stream: sees the text grow.
+            decoding: how answers are written.
 
         Raises:
             UsageError: an empty question, no passages, lists of different lengths, or a closed answerer.
@@ -301,8 +306,8 @@ class Answerer:
     def _refuse_nested(self) -> None:
         if threading.get_ident() in self._under_way:
             raise UsageError(
-                "asked or closed from within a stream of the same answerer, which would wait for itself; do it "
-                "when the answer is there"
+                "asked or closed from within a stream of the same answerer, which would wait for itself; do "
+                "it when the answer is there"
             )
 
 

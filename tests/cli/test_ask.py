@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ def test_json_is_one_object_with_the_keys_of_the_contract(
     record = json.loads(out)
     keys = ["question", "answer", "score", "evidence", "timings_ms", "reader", "notes"]
     assert list(record) == keys
-    assert (record["question"], record["reader"], record["notes"]) == (QUESTION, reader, [])
+    assert (record["question"], record["reader"]) == (QUESTION, reader)
     assert {e["source"].split(":")[0] for e in record["evidence"]} == {"tea.md", "coffee.txt"}
     assert all(list(e) == ["id", "title", "text", "score", "source"] for e in record["evidence"])
     assert sum(e["score"] for e in record["evidence"]) == pytest.approx(1, abs=1e-5)
@@ -162,9 +163,14 @@ def test_notes_go_to_stderr_and_into_the_json(
 ) -> None:
     assert run(["ask", question, "--in", str(docs), "--reader", reader, "--json"]) == 0
     out, err = capsys.readouterr()
-    [note] = json.loads(out)["notes"]
+    left_out, note = json.loads(out)["notes"]
     assert said in note
     assert f"note: {note}" in err
+    # Of the folder's three files, one is no text.
+    assert left_out.startswith("1 of 3 files were left out (1 ")
+    command = re.search(r"`fidkit (corpus info \S+)` lists them", left_out)[1]
+    assert run(command.split()) == 0
+    assert "picture.txt" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fidkit.answerer import Answerer
 from fidkit.cli.app import run
 from fidkit.passages import Corpus
 from fidkit.questions.files import read_questions
@@ -113,7 +114,10 @@ def test_scores_of_passages_are_a_file_to_train_a_retriever_on(
         for question in scored:
             hits = [hit.passage for hit in corpus.search(question.question, 4)]
             assert [p.id for p in question.passages] == [p.id for p in hits]  # as they were retrieved
-            shares = {e.passage.id: e.score for e in reader.answer(question.question, hits).evidence}
+            shares = {
+                e.passage.id: e.score
+                for e in Answerer(reader, precision="as-is").read(question.question, hits).evidence
+            }
             found = [math.exp(score) for score in question.scores]
             assert found == pytest.approx([shares[p.id] for p in hits], rel=0.1, abs=0.01)
             assert sum(found) == pytest.approx(1, abs=1e-4)

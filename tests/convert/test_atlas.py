@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fidkit import Passage, assets
+from fidkit.answerer import Answerer
 from fidkit.convert import export_t5, import_t5, load
 from fidkit.errors import CheckpointError
 from fidkit.reader import Reader
@@ -90,7 +91,12 @@ def test_the_question_ends_with_a_sentinel(tmp_path: Path) -> None:
     reader, _ = load(tmp_path / "atlas")
     ids = reader.tokenizer.question("who pulls?").ids
     assert ids[-1] == vocabulary.token_to_id("<extra_id_0>")
-    assert reader.answer("who pulls?", [Passage("1", "Tides", "The moon.")], max_new_tokens=3) is not None
+    assert (
+        Answerer(reader, precision="as-is").read(
+            "who pulls?", [Passage("1", "Tides", "The moon.")], max_new_tokens=3
+        )
+        is not None
+    )
 
 
 @pytest.mark.parametrize(

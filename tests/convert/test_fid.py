@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fidkit import Passage, assets
+from fidkit.answerer import Answerer
 from fidkit.cli.app import run
 from fidkit.convert import export_fid, export_t5, load
 from fidkit.convert.t5 import UNUSED, table
@@ -56,7 +57,7 @@ def test_answers_to_text_are_the_naive_ones(tmp_path: Path) -> None:
     ]
     answers = set()
     for question in ("what pulls at the water", "who wrote about the engine?", "why?"):
-        given = reader.answer(question, passages, max_new_tokens=6).text
+        given = Answerer(reader, precision="as-is").read(question, passages, max_new_tokens=6).text
         assert given == naive.answer(question, passages, 6)
         answers.add(given)
     assert len(answers) > 1

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from fidkit import Passage
+from fidkit.answerer import Answerer
 from fidkit.errors import CheckpointError, ConfigError, DataError
 from fidkit.nn.positions import RelativeBias
 from fidkit.reader import Reader
@@ -373,7 +374,9 @@ def test_a_reader_learns_eight_questions_by_heart_in_bf16(tmp_path: Path) -> Non
     assert losses[-1] < losses[0] / 4
     reader = Reader.from_pretrained(tmp_path / "run" / "best")
     passages = [Passage(i, title, text) for i, (title, text, *_) in zip(IDS, FACTS, strict=True)]
-    answers = reader.answer([question for *_, question, _ in FACTS], [[passage] for passage in passages])
+    answers = Answerer(reader, precision="as-is").read(
+        [question for *_, question, _ in FACTS], [[passage] for passage in passages]
+    )
     for (*_, accepted), answer in zip(FACTS, answers, strict=True):
         assert answer.text in accepted
 
