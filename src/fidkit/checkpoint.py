@@ -133,7 +133,8 @@ def locate(path_or_name: str | Path) -> Path:
         CheckpointError: none of the three.
     """
     directory = Path(path_or_name)
-    if path_or_name == BUNDLED:  # a name, not a Path: it means the same in every working directory
+    # The name means the same in every working directory; a folder of that name is ./pocket, or a Path.
+    if str(path_or_name) == BUNDLED and (isinstance(path_or_name, str) or not directory.exists()):
         if directory.exists():
             _log.info(f"{BUNDLED} is the bundled reader; the folder of that name is ./{BUNDLED}")
         return assets.reader()

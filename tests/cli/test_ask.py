@@ -1,18 +1,24 @@
 """`fidkit ask`: one JSON object on stdout, everything else on stderr, errors in one line."""
 
+import inspect
 import json
 import os
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import torch
 
 from fidkit.answerer import Answerer
 from fidkit.cli.app import run
 from fidkit.engine.generation.decoding import Decoding
-from fidkit.passages import Corpus
+from fidkit.errors import UsageError
+from fidkit.passages import Corpus, default_location
+from fidkit.passages.local.layout import writer_lock
+from fidkit.passages.opening import BEING_INDEXED
 from fidkit.reader import Reader
 from fidkit.types import Answer
 
@@ -212,3 +218,98 @@ def test_as_a_command_only_json_reaches_stdout(reader: str, docs: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["question"] == QUESTION
+
+
+@pytest.mark.parametrize(
+    ("more", "opened"),
+    [
+        ([], {"reader": "pocket", "device": "auto", "precision": "auto", "stored": True}),
+        (["--precision", "bfloat16"], {"precision": "bfloat16"}),
+        (["--precision", "float32"], {"precision": "float32"}),
+        (["--device", "cpu"], {"device": "cpu"}),
+        (["--no-memory"], {"stored": False}),
+        (["--reader", "a/b"], {"reader": "a/b"}),
+        (["--in", "a", "--in", "b/c"], {"documents": ["a", "b/c"]}),
+    ],
+)
+def test_options_reach_the_answerer(more: list[str], opened: dict, monkeypatch) -> None:
+    seen: list[dict] = []
+    parameters = inspect.signature(Answerer.open)
+
+    def open_(*given, **named) -> object:
+        call = parameters.bind(*given, **named)
+        call.apply_defaults()
+        seen.append(call.arguments)
+        raise UsageError("seen")
+
+    monkeypatch.setattr(Answerer, "open", open_)
+    assert run(["ask", QUESTION, *more]) == 2
+    assert seen[0] | opened == seen[0]
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+@pytest.mark.parametrize("passages", [1, 2])
+def test_precision_and_passages_are_what_is_computed(
+    reader: str, docs: Path, precision: str, dtype: torch.dtype, passages: int, capsys, monkeypatch
+) -> None:
+    """All the way down: the runner's type, and how many passages were read."""
+    closed: list[Answerer] = []
+    close = Answerer.close
+    monkeypatch.setattr(Answerer, "close", lambda qa: closed.append(qa) or close(qa))
+    command = ["ask", QUESTION, "--in", str(docs), "--reader", reader, "--json", "--device", "cpu"]
+    assert run([*command, "--precision", precision, "--passages", str(passages)]) == 0
+    assert closed[0].runner.reader.embedding.weight.dtype is dtype
+    assert len(json.loads(capsys.readouterr().out)["evidence"]) == passages
+
+
+def test_the_bundled_reader_is_not_shadowed_by_a_folder(
+    docs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Reader.from_preset("tiny-fid").save_pretrained(tmp_path / "pocket")
+    bundled = Reader.from_pretrained("pocket").config
+    command = ["ask", QUESTION, "--in", str(docs), "--json", "--reader"]
+    scores = []
+    for name in ("pocket", "./pocket"):
+        assert run([*command, name]) == 0
+        out, err = capsys.readouterr()
+        scores.append(json.loads(out)["score"])
+        assert ("note: pocket is the bundled reader; the folder of that name is ./pocket" in err) == (
+            name == "pocket"
+        )
+    assert scores[0] != scores[1]
+    assert (
+        Reader.from_pretrained("./pocket").config == Reader.from_pretrained(Path("pocket")).config != bundled
+    )
+
+
+def test_while_another_process_indexes_the_state_before_answers(
+    reader: str, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["ask", "cocoa or tea?", "--in", str(docs), "--reader", reader, "--json"]
+    assert run(command) == 0
+    capsys.readouterr()
+    (docs / "cocoa.txt").write_text("Cocoa comes from the Amazon.")
+    with writer_lock(default_location([docs])):
+        assert run(command) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["notes"][0] == BEING_INDEXED
+    assert "cocoa.txt" not in json.dumps(record["evidence"])
+    assert run(command) == 0
+    assert "cocoa.txt" in capsys.readouterr().out
+
+
+def test_a_first_index_that_another_process_makes_is_waited_for(
+    reader: str, docs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = default_location([docs])
+    where.mkdir(parents=True)
+    waited: list[float] = []
+    with ExitStack() as other:
+        other.enter_context(writer_lock(where))
+        monkeypatch.setattr("fidkit.passages.opening.time.sleep", lambda s: [waited.append(s), other.close()])
+        assert run(["ask", QUESTION, "--in", str(docs), "--reader", reader, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert len(waited) == 1
+    assert len(json.loads(out)["evidence"]) == 2
+    assert "note: another process is indexing these documents; waiting" in err

@@ -1,0 +1,92 @@
+"""What others wrote is printed as text: no command of a terminal, and no character that can't be printed."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fidkit.cli.app import run
+from fidkit.cli.say import plain, safe_streams, terminal
+
+HOSTILE = "\x1b]0;owned\x07\x1b[31m tea \x9b2J\r\x7f\u202e\x08"
+
+
+def test_controls_are_written_out_and_text_stays() -> None:
+    assert plain("a\tb\nc — 茶 😀 é") == "a\tb\nc — 茶 😀 é"
+    shown = plain(HOSTILE)
+    assert shown == r"\u001b]0;owned\u0007\u001b[31m tea \u009b2J\u000d\u007f\u202e\u0008"
+    assert json.loads(f'"{shown}"') == HOSTILE
+
+
+def test_streams_are_plain_within_and_as_they_were_after(capsys: pytest.CaptureFixture[str]) -> None:
+    with safe_streams():
+        print(HOSTILE)
+        print("name " + HOSTILE, file=sys.stderr)
+        # What the bars of libraries do: to the beginning of the line, and up.
+        sys.stderr.write("\r 50%\x1b[31m")
+        sys.stderr.write("\n\x1b[A")
+        terminal(sys.stdout).write("\x1b[1m")
+    print("\x1b[0m")
+    out, err = capsys.readouterr()
+    assert out == plain(HOSTILE) + "\n\x1b[1m\x1b[0m\n"
+    assert err == "name " + plain(HOSTILE) + "\n\r 50%\\u001b[31m\n\x1b[A"
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "a.md").write_text(f"# Title {HOSTILE}\n\nTea comes from {HOSTILE} 😀 China.\n")
+    (folder / "pic\x1b[31m.png").write_bytes(b"")
+    return folder
+
+
+def controls(text: str) -> set[str]:
+    return {c for c in text if (ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160 or c == "\u202e"}
+
+
+def test_no_verb_prints_a_control_character(docs: Path, tmp_path: Path, capsys) -> None:
+    corpus = str(tmp_path / "corpus\x1b[1m")
+    for command in (
+        ["corpus", "build", str(docs), "--to", corpus],
+        ["corpus", "info", corpus],
+        ["corpus", "search", corpus, "tea"],
+        ["ask", "where does tea come from?", "--in", corpus],
+        ["ask", "where does tea come from?", "--in", str(docs)],
+    ):
+        assert run(command) == 0
+        out, err = capsys.readouterr()
+        assert controls(out) == controls(err) == set()
+        assert r"\u001b[" in out + err
+    assert run(["ask", "who?", "--in", "no\x1b[31m/such"]) == 1
+    assert controls(capsys.readouterr().err) == set()
+
+
+def test_json_stays_exact(docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ask", "where does tea come from?", "--in", str(docs), "--json"]) == 0
+    [evidence] = json.loads(capsys.readouterr().out)["evidence"]
+    assert f"Tea comes from {HOSTILE} 😀 China." in evidence["text"]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_an_encoding_without_a_character_loses_no_answer(docs: Path, encoding: str, more: list[str]) -> None:
+    command = [sys.executable, "-m", "fidkit", "ask", "where does tea come from? 😀", "--in", str(docs)]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([*command, *more], capture_output=True, check=False, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    if more:
+        assert "😀" in json.loads(done.stdout)["evidence"][0]["text"]
+    else:
+        assert rb"\U0001f600" in done.stdout
+
+
+def test_a_stream_that_is_no_file_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    with safe_streams():
+        print("\x1b")
+    assert sys.stdout.getvalue() == "\\u001b\n"
