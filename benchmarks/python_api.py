@@ -21,8 +21,9 @@ from fidkit.cli.app import run
 
 SUBJECTS = ("the catalogue", "a codec", "FiDO", "LUMEN", "a recipe", "the memory", "a shard", "evidence", "a preset",
             "the runner")  # fmt: skip
-FORMS = ("What is {}?", "Where is {} kept?", "What does {} change?", "How large is {}?", "Why is there {}?",
-         "What holds {}?", "Who reads {}?", "When is {} built?", "What is {} made of?", "How fast is {}?")  # fmt: skip
+FORMS = ("What is {}?", "Where is {} kept?", "What does {} change?", "How large is {}?",
+         "Why is there {}?", "What holds {}?", "Who reads {}?", "When is {} built?", "What is {} made of?",
+         "How fast is {}?")  # fmt: skip
 
 
 def by_command(question: str) -> tuple[float, str]:

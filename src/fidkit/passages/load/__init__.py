@@ -1,1 +1,1 @@
-"""How files become passages: which files there are, a reader for each kind, and the table of them (`table`)."""
+"""How files become passages: which files there are, and how each kind of them is read (`table`)."""
