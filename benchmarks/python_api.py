@@ -19,8 +19,8 @@ from statistics import median
 from fidkit import Answerer
 from fidkit.cli.app import run
 
-SUBJECTS = ("the catalogue", "a codec", "FiDO", "LUMEN", "a recipe", "the memory", "a shard", "evidence", "a preset",
-            "the runner")  # fmt: skip
+SUBJECTS = ("the catalogue", "a codec", "FiDO", "LUMEN", "a recipe", "the memory", "a shard",
+            "evidence", "a preset", "the runner")  # fmt: skip
 FORMS = ("What is {}?", "Where is {} kept?", "What does {} change?", "How large is {}?",
          "Why is there {}?", "What holds {}?", "Who reads {}?", "When is {} built?", "What is {} made of?",
          "How fast is {}?")  # fmt: skip

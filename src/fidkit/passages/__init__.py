@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from fidkit.passages.token_cache import TokenCache
 
 _HOMES = {
-    "BuildReport": "build",
-    "Corpus": "corpus",
-    "CorpusBusyError": "layout",
-    "CorpusInfo": "corpus",
+    "BuildReport": "local.build",
+    "Corpus": "local.corpus",
+    "CorpusBusyError": "local.layout",
+    "CorpusInfo": "local.corpus",
     "Passages": "protocol",
-    "Progress": "build",
+    "Progress": "local.build",
     "Retriever": "protocol",
-    "TokenCache": "tokens",
-    "default_location": "layout",
-    "is_corpus": "layout",
+    "TokenCache": "token_cache",
+    "default_location": "local.layout",
+    "is_corpus": "local.layout",
 }
 
 __all__ = [

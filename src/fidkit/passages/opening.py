@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
-import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,12 @@ from fidkit import assets
 from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.local.build import Progress
 from fidkit.passages.local.corpus import Corpus
-from fidkit.passages.local.layout import default_location, is_corpus
+from fidkit.passages.local.layout import CorpusBusyError, default_location, is_corpus
 
 Source = str | os.PathLike[str]
 Tell = Callable[[Progress], None]
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://?", re.IGNORECASE)
-_SECONDS_BETWEEN_TRIES = 0.5
-_REASONS = 3
 
 BEING_INDEXED = "another process is indexing these documents; this is answered from their state before"
 
@@ -56,23 +53,8 @@ def open_sources(
         return Corpus.open(Path(chosen[0]).expanduser()), ()
     corpus, notes = _up_to_date(chosen, progress)
     # Of fidkit's own documents nobody wants to know, and who built a corpus was told then.
-    return corpus, (*notes, *left_out(corpus))
-
-
-def left_out(corpus: Corpus) -> tuple[str, ...]:
-    """One line on the files of the sources that were not read, if there are any."""
-    info = corpus.info()
-    if not info.skipped:
-        return ()
-    files = info.documents + info.passage_files + info.skipped
-    reasons = Counter(reason or "empty" for _, reason in info.skipped_files).most_common()
-    shown = [f"{count:,} {reason}" for reason, count in reasons[:_REASONS]]
-    if len(reasons) > _REASONS:
-        shown.append(f"{sum(count for _, count in reasons[_REASONS:]):,} for other reasons")
-    return (
-        f"{info.skipped:,} of {files:,} files were left out ({', '.join(shown)}); "
-        f"`fidkit corpus info {info.path}` lists them",
-    )
+    said = corpus.info().left_out()
+    return corpus, (*notes, said) if said else notes
 
 
 def _listed(sources: Any) -> list[Source]:
@@ -96,20 +78,18 @@ def _listed(sources: Any) -> list[Source]:
 
 
 def _up_to_date(sources: list[Source], progress: Tell | None) -> tuple[Corpus, tuple[str, ...]]:
-    where, said = default_location(sources), False
-    while True:
-        try:
-            return Corpus.build(sources, where, progress), ()
-        except CorpusError as error:
-            # What a held lock says to those who don't wait for it.
-            if not isinstance(error.__cause__, BlockingIOError):
-                raise
-        if (earlier := _last_state(where)) is not None:
+    where = default_location(sources)
+    try:
+        return Corpus.build(sources, where, progress), ()
+    except CorpusBusyError:
+        earlier = _last_state(where)
+        if earlier is not None:
             return earlier, (BEING_INDEXED,)
-        if not said:
-            _log.info("another process is indexing these documents; waiting until it is done")
-            said = True
-        time.sleep(_SECONDS_BETWEEN_TRIES)
+        return Corpus.build(sources, where, progress, wait=math.inf, waiting=_say_waiting), ()
+
+
+def _say_waiting() -> None:
+    _log.info("another process is indexing these documents; waiting until it is done")
 
 
 def _last_state(directory: Path) -> Corpus | None:
