@@ -298,6 +298,32 @@ def test_a_stream_sees_the_text_grow_into_the_answer(corpus: Corpus, fid: Reader
     assert seen[-1] == answer.text
 
 
+def writes(text: str) -> Reader:
+    """A reader that writes this text, whatever it is asked: each token alone decides which comes next."""
+    reader = Reader.from_preset("tiny-fid")
+    reader = Reader(reader.config.replace(tied_head=False), reader.tokenizer).eval()
+    tokens = reader.tokenizer.target(text)
+    before = [reader.config.pad_token, *tokens[:-1]]
+    assert len(set(before)) == len(before), "a token that comes twice has two that follow it"
+    with torch.no_grad():
+        for name, p in reader.decoder.named_parameters():
+            if name.endswith("out.weight"):  # layers that add nothing
+                p.zero_()
+        reader.head.linear.weight.zero_()
+        reader.head.linear.weight[tokens] = torch.nn.functional.normalize(
+            reader.decoder.embedding.weight[before], dim=1
+        )
+    return reader
+
+
+def test_a_stream_waits_for_the_bytes_of_a_character() -> None:
+    seen: list[str] = []
+    reader = writes("Tea 🙂 cup")
+    [answer] = answer_batch(reader, QUESTIONS[:1], READ[:1], 16, stream=seen.append)
+    assert answer.text == "Tea 🙂 cup"
+    assert seen == ["Te", "Tea", "Tea 🙂", "Tea 🙂 cup"]
+
+
 def test_one_and_many_agree(fid: Reader) -> None:
     [listed] = asking(fid).read(QUESTIONS[:1], READ[:1], 4)
     [batched] = answer_batch(Runner(fid), QUESTIONS[:1], READ[:1], Decoding(max_tokens=4))

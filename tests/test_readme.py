@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from fidkit.cli.app import app
+from fidkit.preset import named
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -79,7 +80,8 @@ def test_the_first_question(tmp_path: Path) -> None:
         command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    assert done.stdout.splitlines()[0] == "four"
+    assert named("pocket-fid").encoder.layers == 4
 
 
 def test_the_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fidkit.answerer import Answerer
+from fidkit import answerer
 from fidkit.cli.app import run
 from fidkit.passages import Corpus
 from fidkit.questions.files import read_questions
@@ -121,6 +122,34 @@ def test_scores_of_passages_are_a_file_to_train_a_retriever_on(
             found = [math.exp(score) for score in question.scores]
             assert found == pytest.approx([shares[p.id] for p in hits], rel=0.1, abs=0.01)
             assert sum(found) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("characters", "together"),
+    [(500, [20, 5]), (4000, [3] * 8 + [1]), (13_000, [1] * 25)],  # 20 questions, or 12,000 characters
+)
+def test_batches_are_as_large_as_the_cache_has_room_for(
+    world: Path,
+    tmp_path: Path,
+    characters: int,
+    together: list[int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+    plain = answerer.answer_batch
+
+    def watched(runner: Any, asked: list[str], *more: Any, **how: Any) -> Any:
+        sizes.append(len(asked))
+        return plain(runner, asked, *more, **how)
+
+    monkeypatch.setattr(answerer, "answer_batch", watched)
+    own = [{"title": "", "text": "word " * (characters // 5)}]
+    rows = [{"question": f"who {n}?", "answers": ["Roald"], "ctxs": own} for n in range(25)]
+    path = write_rows(tmp_path / "own.jsonl", rows)
+    given = ["evaluate", "--reader", str(world / "reader"), "--data", str(path), "--max-tokens", "1"]
+    assert report(given, capsys)["n"] == 25
+    assert sizes == together
 
 
 def test_a_person_reads_one_line(world: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,8 @@
 """Products with weights laid out once equal plain ones."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from fidkit.engine.cpu.products import Products
+from fidkit.engine.cpu.products import Products, has_bfloat16_products, packs
 from oracles import quick
 
 
@@ -26,6 +29,30 @@ def test_equal_plain_products(dtype, near: float, counts, inputs: int, outputs: 
             x = torch.randn(count, inputs).to(dtype)
             wanted = F.linear(x.float(), linear.weight.float())
             torch.testing.assert_close(products(x, linear).float(), wanted, rtol=near, atol=near)
+
+
+@pytest.fixture
+def asked_anew() -> Iterator[None]:
+    has_bfloat16_products.cache_clear()
+    yield
+    has_bfloat16_products.cache_clear()
+
+
+@pytest.mark.usefixtures("asked_anew")
+@pytest.mark.parametrize("there", [True, False])
+def test_the_library_says_whether_it_has_bfloat16(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: there)
+    assert has_bfloat16_products() is there
+    assert packs(torch.device("cpu"), torch.bfloat16) is (there and packs(torch.device("cpu"), torch.float32))
+
+
+def test_without_wide_vectors_there_is_no_bfloat16() -> None:
+    """The library's products in bfloat16 begin with AVX-512, and with AVX2 where it has AVX-NE-CONVERT."""
+    cpu = Path("/proc/cpuinfo")
+    words = set(cpu.read_text(encoding="utf-8").split()) if cpu.exists() else set()
+    if "avx2" not in words:
+        pytest.skip("no x86 CPU, or none that says what it has")
+    assert has_bfloat16_products() == bool({"avx512vl", "avx_ne_convert"} & words)
 
 
 def test_half_precision_takes_the_plain_product() -> None:

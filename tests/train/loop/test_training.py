@@ -269,6 +269,26 @@ def test_accumulation_equals_a_larger_batch(tmp_path: Path) -> None:
         torch.testing.assert_close(gradient, expected[name], rtol=1e-5, atol=1e-5)
 
 
+def test_auxiliary_losses_fade_for_the_last_tenth_of_a_run(tmp_path: Path) -> None:
+    """To three tenths: the gradients of their own weights, which nothing else reaches, say so."""
+
+    def gradients(step: int) -> torch.Tensor:
+        setting = stages(steps=20, questions=len(EXAMPLES), auxiliary=1.0)
+        trainer = Trainer(world(tmp_path / str(step), setting, "dropout=0.0", "optimiser.clip=1e9"))
+        trainer.stream, trainer.step = Listed([EXAMPLES]), step
+        found: list[torch.Tensor] = []
+        trainer.optimiser.register_step_pre_hook(
+            lambda *_: found.extend(p.grad.flatten().clone() for p in trainer.auxiliary.parameters())
+        )
+        trainer.train_step()
+        return torch.cat(found)
+
+    full = gradients(0)
+    assert full.abs().max() > 0
+    torch.testing.assert_close(gradients(17), full)
+    torch.testing.assert_close(gradients(18), 0.3 * full)
+
+
 PACKINGS = [
     [[0, 1, 2, 3]],
     [[3, 1, 0, 2]],
