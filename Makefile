@@ -15,7 +15,7 @@ ask: $(VENV)/.core ## Ask the bundled reader; Q="your question" asks another
 	@$(VENV)/bin/fidkit ask "$$Q"
 
 test: $(VENV)/.dev ## Run the tests (a few minutes, CPU, no network)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto --dist worksteal
 
 gpu: $(VENV)/.dev ## Run the tests that need a CUDA device
 	$(VENV)/bin/python -m pytest -m gpu
@@ -23,11 +23,12 @@ gpu: $(VENV)/.dev ## Run the tests that need a CUDA device
 slow: $(VENV)/.dev ## Run the tests marked slow
 	$(VENV)/bin/python -m pytest -m "slow and not gpu and not network"
 
-lint: $(VENV)/.dev ## Check style, types and the import contract
+lint: $(VENV)/.dev ## Check style, types, the import contract and the length of functions
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python .ci/structure.py
 
 fix: $(VENV)/.dev ## Mend what the style check can mend
 	$(VENV)/bin/ruff check --fix

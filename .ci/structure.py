@@ -57,6 +57,7 @@ def long_functions(folder: Path, most: int = LONGEST) -> Iterator[tuple[int, str
 
 
 def main() -> int:
+    """Print what is wrong, a line each; 1 if something is."""
     sys.path.insert(0, str(ROOT / "src"))
     faults = [
         f"{' <-> '.join(names)}: these files import one another; move what they share below all of them"

@@ -1,18 +1,24 @@
 """What every test gets: fixed seeds, a home of its own, and no network."""
 
+import contextlib
 import os
+import platform
 import random
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 SEED = 0
 
 # Read when huggingface_hub is imported, so it can't wait for a fixture. HF_HUB_OFFLINE=0 outside wins.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# Readers here are too small for threads to pay, and there is a process a core. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine is no failure.
 settings.register_profile("fidkit", deadline=None)
@@ -34,8 +40,31 @@ def _reproducible() -> None:
 
 
 @pytest.fixture(scope="session")
-def _built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("native")
+def _built_once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where compiled kernels are kept: for all processes of a run and, by pytest's cache, for the next."""
+    cache = getattr(request.config, "cache", None)
+    folder = Path(cache.mkdir("native")) if cache else tmp_path_factory.mktemp("native")
+    folder.chmod(0o700)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        _build_kernels(folder)
+    return folder
+
+
+def _build_kernels(folder: Path) -> None:
+    """All that the tests use, by one process while the others wait."""
+    from fidkit.native import build
+    from vectors import NARROW
+
+    with FileLock(folder.parent / "native.lock"), pytest.MonkeyPatch.context() as patch:
+        home = folder.parent / "native-home"
+        home.mkdir(exist_ok=True, mode=0o700)
+        if not (home / "native").is_symlink():
+            (home / "native").symlink_to(folder)
+        patch.setenv("FIDKIT_HOME", str(home))
+        for flags in ["", *(NARROW if platform.machine() == "x86_64" else ())]:
+            patch.setenv("CXXFLAGS", flags)
+            with contextlib.suppress(build.BuildError):  # a test that needs them says why there are none
+                build.library()
 
 
 @pytest.fixture(autouse=True)
