@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch._dynamo.testing import CompileCounter
 from torch.nn.attention.flex_attention import create_block_mask
@@ -108,6 +108,7 @@ def test_rows_of_one_length_are_not_copied() -> None:
 
 
 @given(lengths=st.lists(st.one_of(st.integers(0, 90), st.sampled_from([16, 32, 64])), min_size=1).filter(any))
+@example(lengths=[9, 24, 8, 24])  # the third block sees all five: a row at each end, both begin in mid-block
 def test_blocks_are_those_of_the_whole_mask(lengths: list[int]) -> None:
     rows, size = rows_of(lengths), 16
     X, row_X = len(rows.row_X), rows.row_X

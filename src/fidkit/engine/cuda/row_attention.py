@@ -127,8 +127,8 @@ class Blocks(NamedTuple):
         first_row_n = row_X[first_n]
         last_row_n = row_X[(first_n + size - 1).clamp(max=X - 1)]
         from_n, to_n = rows.starts[first_row_n] // size, (rows.starts[last_row_n + 1] - 1) // size
-        # A block sees its own vectors, and of two rows at its ends all but one more.
-        W = min(len(first_n), (size + 2 * rows.longest - 2) // size + 1)
+        # A block sees its own vectors, and at each end all but one of a row, in blocks that begin anywhere.
+        W = min(len(first_n), 2 * ((rows.longest + size - 2) // size) + 1)
         number_W = torch.arange(W, device=row_X.device)
         block_nW = from_n[:, None] + number_W
         seen_nW = block_nW <= to_n[:, None]
