@@ -2,10 +2,10 @@
 
 import contextlib
 import os
+import resource
 import shutil
 import sqlite3
 import subprocess
-import sys
 import threading
 import warnings
 
@@ -15,6 +15,7 @@ import torch
 from fidkit.errors import MemoryStoreError
 from fidkit.memory import MemoryStore, MemoryWriter
 from fidkit.memory.pq import train_pq
+from forked import forked
 from memory.toy import WIDTH, key, row, write_shard
 
 ROWS = 10
@@ -223,22 +224,18 @@ def test_a_disk_too_full_for_the_manifest(small_disk, build):
         assert store.check() == []
 
 
-def test_file_size_limits_count_as_full(build, request):
-    code = """
-import resource, sys
-from pathlib import Path
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-sys.path.insert(0, sys.argv[2])
-from memory.toy import write_shard
-from fidkit.memory import MemoryWriter
-with MemoryWriter.opened(Path(sys.argv[1])) as writer:
-    try: write_shard(writer, range(1000))
-    except Exception as error: print(type(error).__name__, error)
-"""
-    command = [sys.executable, "-c", code, str(build(range(3))), str(request.config.rootpath / "tests")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("MemoryStoreError")
-    assert "the disk is full or the file too large" in done.stdout
+def test_file_size_limits_count_as_full(build, capfd):
+    corpus = build(range(3))
+
+    def child():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        with MemoryWriter.opened(corpus) as writer:
+            write_shard(writer, range(1000))
+
+    assert forked(child) == 1
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert "MemoryStoreError" in last
+    assert "the disk is full or the file too large" in last
 
 
 def test_a_read_only_memory_can_be_read(small_disk, build):

@@ -1,13 +1,11 @@
 """Changes of a memory: commits, removals, compaction, and what an ended process leaves behind."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from fidkit.errors import MemoryStoreError
-from fidkit.memory import MemoryStore, MemoryWriter, make_codec, memory_meta
+from fidkit.memory import MemoryStore, MemoryWriter, make_codec, manifest, memory_meta, shard
+from forked import die, forked
 from memory.toy import FINGERPRINT, WIDTH, key, row, write_shard
 
 
@@ -151,32 +149,25 @@ def test_what_is_damaged_is_not_compacted_away(build):
 
 # What an ended process leaves behind
 
-_DIES = """
-import os, sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from memory.toy import FINGERPRINT, WIDTH, key, write_shard
-from fidkit.memory import MemoryWriter, layout, manifest, shard, writer
-def die(*_, **__): os.kill(os.getpid(), 9)
-with MemoryWriter.opened(Path({corpus!r})) as opened:
-    {before}
-"""
+
+def killed(corpus, before):
+    """A child with an open writer, killed while it does `before`."""
+
+    def child():
+        with MemoryWriter.opened(corpus) as opened:
+            before(opened)
+
+    assert forked(child) == -9
 
 
-def die(corpus, before, tests):
-    code = _DIES.format(tests=str(tests), corpus=str(corpus), before=before)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == -9, done.stderr
-
-
-@pytest.fixture
-def tests(request):
-    return request.config.rootpath / "tests"
-
-
-def test_killed_before_the_rename(build, tests):
+def test_killed_before_the_rename(build):
     corpus = build(range(5))
-    die(corpus, "shard.put_in_place = die; write_shard(opened, range(5, 9))", tests)
+
+    def before(opened):
+        shard.put_in_place = die
+        write_shard(opened, range(5, 9))
+
+    killed(corpus, before)
     assert sorted(name.endswith(".part") for name in files(corpus)) == [False, True]
     assert holds(corpus, range(5))
     with MemoryWriter.opened(corpus) as writer:
@@ -186,9 +177,14 @@ def test_killed_before_the_rename(build, tests):
 
 
 @pytest.mark.parametrize("adopt", [True, False])
-def test_killed_between_rename_and_commit(build, tests, adopt):
+def test_killed_between_rename_and_commit(build, adopt):
     corpus = build(range(5))
-    die(corpus, "manifest.Manifest.add = die; opened.commit(write_shard(opened, range(5, 9)))", tests)
+
+    def before(opened):
+        manifest.Manifest.add = die
+        opened.commit(write_shard(opened, range(5, 9)))
+
+    killed(corpus, before)
     assert len(files(corpus)) == 2
     assert holds(corpus, range(5))
     with MemoryWriter.opened(corpus) as writer:
@@ -203,18 +199,29 @@ def test_killed_between_rename_and_commit(build, tests, adopt):
     assert len(files(corpus)) == (2 if adopt else 1)
 
 
-def test_killed_in_the_middle_of_a_transaction(build, tests):
+def test_killed_in_the_middle_of_a_transaction(build):
     corpus = build(range(5))
-    die(corpus, "manifest.Manifest._fill_some = die; opened.commit(write_shard(opened, range(5, 9)))", tests)
+
+    def before(opened):
+        manifest.Manifest._fill_some = die
+        opened.commit(write_shard(opened, range(5, 9)))
+
+    killed(corpus, before)
     assert holds(corpus, range(5))
     with MemoryWriter.opened(corpus) as writer:
         writer.commit(write_shard(writer, range(5, 9)))
     assert holds(corpus, range(9))
 
 
-def test_killed_after_the_commit_of_a_compaction(build, tests):
+def test_killed_after_the_commit_of_a_compaction(build):
     corpus = build(range(10), range(10, 20))
-    die(corpus, "opened.keep_only(map(key, range(3))); MemoryWriter._delete = die; opened.compact()", tests)
+
+    def before(opened):
+        opened.keep_only(map(key, range(3)))
+        MemoryWriter._delete = die
+        opened.compact()
+
+    killed(corpus, before)
     assert len(files(corpus)) == 3
     assert holds(corpus, range(3))
     with MemoryWriter.opened(corpus) as writer:
