@@ -90,7 +90,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_are_one_over_many_steps(folder: Path, how: str) -> None:
     one, two = losses(folder, "one"), losses(folder, how)
     assert len(two) == STEPS
-    assert two[-1] < two[0] / 2
+    assert two[-1] < 0.6 * two[0]
     assert two == pytest.approx(one, abs=1.01e-4)  # of the log, which has four decimals
     torch.testing.assert_close(weights(folder, how), weights(folder, "one"), rtol=1e-5, atol=1e-5)
 
