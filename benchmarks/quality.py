@@ -20,7 +20,7 @@ from pathlib import Path
 
 import rows
 
-from fidkit import Reader, checkpoint
+from fidkit import Reader
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=rows.RESULTS / "quality.jsonl", help="rows go here")
     parser.add_argument("--precisions", nargs="*", default=["float32"], help="also bfloat16 and int8")
     options = parser.parse_args()
-    fingerprint = checkpoint.fingerprint(Reader.from_pretrained(options.reader))[:16]
+    fingerprint = Reader.from_pretrained(options.reader).fingerprint()[:16]
     found = [record for record in rows.read(options.to) if record["fingerprint"] == fingerprint]
     done = {(record["setting"], record["precision"]) for record in found}
     for setting, precision in itertools.product(settings(), options.precisions):

@@ -1,4 +1,7 @@
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from fidkit import checkpoint
-from fidkit.errors import CheckpointError, ConfigError, FidkitError
+from fidkit.errors import CheckpointError, ConfigError, FidkitError, UsageError
 from fidkit.preset import named
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer
@@ -68,7 +71,7 @@ def test_save_and_load(name: str, tmp_path: Path) -> None:
     assert all(torch.equal(p, weights(again)[n]) for n, p in weights(reader).items())
     assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in reader.parameters()]
     assert torch.equal(again(batch_of(EXAMPLES)).logits, reader(batch_of(EXAMPLES)).logits)
-    assert checkpoint.fingerprint(again) == checkpoint.fingerprint(reader)
+    assert again.fingerprint() == reader.fingerprint()
 
 
 # Of weights that a rule makes, by the first version that had these presets.
@@ -81,7 +84,7 @@ def test_fingerprints_stay_when_the_space_grows(name: str) -> None:
     with torch.no_grad():
         for number, p in enumerate(reader.parameters()):
             p.fill_(number)
-    assert checkpoint.fingerprint(reader)[:16] == FIRST_FINGERPRINTS[name]
+    assert reader.fingerprint()[:16] == FIRST_FINGERPRINTS[name]
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -99,7 +102,7 @@ def test_ties_survive(tied: bool, shared: bool, tmp_path: Path) -> None:
 
 def test_bfloat16_weights_are_computed_with_as_float32(tmp_path: Path) -> None:
     reader = random_reader(small())
-    checkpoint.save(reader, tmp_path, torch.bfloat16)
+    reader.save_pretrained(tmp_path, dtype="bfloat16")
     stored = load_file(tmp_path / "model.safetensors")
     assert {t.dtype for t in stored.values()} == {torch.bfloat16}
     again = weights(Reader.from_pretrained(tmp_path))
@@ -118,10 +121,10 @@ def test_saving_again_replaces(saved: Path) -> None:
 
 def test_fingerprints_differ_by_config_weights_and_tokenizer() -> None:
     reader = Reader.from_preset("tiny-fid")
-    prints = {checkpoint.fingerprint(reader), checkpoint.fingerprint(Reader.from_preset("tiny-fid", 1))}
-    prints.add(checkpoint.fingerprint(Reader.from_preset("tiny-fid-light")))
+    prints = {reader.fingerprint(), Reader.from_preset("tiny-fid", 1).fingerprint()}
+    prints.add(Reader.from_preset("tiny-fid-light").fingerprint())
     reader.tokenizer = None
-    prints.add(checkpoint.fingerprint(reader))
+    prints.add(reader.fingerprint())
     assert len(prints) == 4
 
 
@@ -133,7 +136,122 @@ def test_assigning_in_place_keeps_the_parameters() -> None:
     assert all(torch.equal(p, weights(other)[n]) for n, p in weights(reader).items())
 
 
+# Weights stay in the file
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted", "kept", "expected"),
+    [
+        ("bfloat16", None, True, torch.bfloat16),
+        ("bfloat16", "bfloat16", True, torch.bfloat16),
+        ("bfloat16", "float32", False, torch.float32),
+        ("float32", None, True, torch.float32),
+        ("float32", "bfloat16", False, torch.bfloat16),
+        ("float16", None, False, torch.float32),
+    ],
+)
+def test_types_of_weights(
+    stored: str, wanted: str | None, kept: bool, expected: torch.dtype, tmp_path: Path
+) -> None:
+    reader = random_reader(small())
+    reader.save_pretrained(tmp_path, dtype=stored)
+    again = Reader.from_pretrained(tmp_path, dtype=wanted)
+    assert {p.dtype for p in again.parameters()} == {expected}
+    whole = weights(Reader.from_pretrained(tmp_path))
+    assert all(torch.equal(p, whole[n].to(expected)) for n, p in weights(again).items())
+    assert _mapped(again, tmp_path) == kept
+
+
+def _mapped(reader: Reader, directory: Path) -> bool:
+    """Whether all weights are where the file is mapped."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("no list of mapped files on this system")
+    lines = [
+        line.split()
+        for line in maps.read_text().splitlines()
+        if line.endswith(f"{directory.name}/model.safetensors")
+    ]
+    ranges = [[int(end, 16) for end in line[0].split("-")] for line in lines]
+    return all(any(low <= p.data_ptr() < high for low, high in ranges) for p in reader.parameters())
+
+
+def test_a_type_for_each_weight_is_float32(saved: Path) -> None:
+    rewrite(saved, lambda t: t.update({"decoder.norm.weight": t["decoder.norm.weight"].bfloat16()}))
+    assert {p.dtype for p in Reader.from_pretrained(saved, dtype=None).parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("end", ["saved over", "deleted"])
+def test_a_reader_outlives_its_files(end: str, saved: Path) -> None:
+    reader = Reader.from_pretrained(saved)
+    before = {n: p.detach().clone() for n, p in weights(reader).items()}
+    other = Reader.from_preset("tiny-fid", seed=5)
+    (other.save_pretrained if end == "saved over" else shutil.rmtree)(saved)
+    assert all(torch.equal(p, before[n]) for n, p in weights(reader).items())
+    reader.save_pretrained(saved)  # over what took its place
+    assert Reader.from_pretrained(saved).fingerprint() == reader.fingerprint()
+
+
+def test_a_reader_saved_over_itself(saved: Path) -> None:
+    reader = Reader.from_pretrained(saved)
+    before = reader.fingerprint()
+    with torch.no_grad():
+        reader.decoder.norm.weight.add_(1)
+    assert reader.fingerprint() != before
+    reader.save_pretrained(saved)
+    reader.save_pretrained(saved)
+    assert Reader.from_pretrained(saved).fingerprint() == reader.fingerprint()
+
+
+def test_changing_a_reader_leaves_its_file_alone(saved: Path) -> None:
+    reader = Reader.from_pretrained(saved)
+    assert _mapped(reader, saved)
+    before = (saved / "model.safetensors").read_bytes()
+    optimiser = torch.optim.SGD(reader.parameters(), lr=1.0)
+    reader.train()(batch_of(EXAMPLES)).loss.backward()
+    optimiser.step()
+    assert reader.fingerprint() != Reader.from_pretrained(saved).fingerprint()
+    assert (saved / "model.safetensors").read_bytes() == before
+
+
+def test_loading_needs_no_compiler() -> None:
+    """Its import takes a second of every command."""
+    code = (
+        "import sys; from fidkit import Reader; Reader.from_pretrained('pocket'); "
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["int8", "bool", "nonsense", "Tensor", ""])
+def test_types_that_weights_cant_be_saved_as(name: str, saved: Path) -> None:
+    before = (saved / "model.safetensors").read_bytes()
+    reader = Reader.from_preset("tiny-fid", seed=1)
+    for refuse in (
+        lambda: reader.save_pretrained(saved, dtype=name),
+        lambda: Reader.from_pretrained(saved, name),
+    ):
+        with pytest.raises(UsageError, match="expected one of float32, bfloat16, float16"):
+            refuse()
+    assert (saved / "model.safetensors").read_bytes() == before
+
+
+def test_weights_too_large_for_their_type(saved: Path) -> None:
+    reader = Reader.from_pretrained(saved)
+    with torch.no_grad():
+        reader.decoder.norm.weight[0] = 1e5
+    with pytest.raises(UsageError, match=r"decoder\.norm\.weight has weights too large for float16"):
+        reader.save_pretrained(saved, dtype="float16")
+
+
 # What is refused
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.float8_e4m3fn], ids=str)
+def test_weights_that_are_no_numbers_by_themselves(saved: Path, dtype: torch.dtype) -> None:
+    rewrite(saved, lambda t: t.update({n: w.to(dtype) for n, w in t.items()}))
+    said = str(dtype).removeprefix("torch.")
+    assert f"is stored as {said}; expected float32, bfloat16, float16, float64; quantised" in refused(saved)
 
 
 def test_tensors_missing_superfluous_and_of_another_shape(saved: Path) -> None:

@@ -195,3 +195,54 @@ def test_fido_reads_in_every_sixth_layer_with_one_head() -> None:
 def test_an_unknown_name_offers_the_nearest() -> None:
     with pytest.raises(UsageError, match="no preset 'fid-bass'; did you mean fid-base"):
         named("fid-bass")
+
+
+@pytest.mark.parametrize(("buckets", "least"), [(32, 17), (8, 5), (4, 3)])
+def test_the_largest_distance_lies_beyond_those_that_have_a_bucket_each(buckets: int, least: int) -> None:
+    assert small(relative_buckets=buckets, relative_max_distance=least).relative_max_distance == least
+    for most in {2, least - 1}:
+        with pytest.raises(
+            ConfigError, match=f"{buckets // 2} of the {buckets} relative_buckets .*; choose {least}"
+        ):
+            small().replace(relative_buckets=buckets, relative_max_distance=most)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"question_format": "question:"},
+            "'question:' has no {question}, so that no question would be read",
+        ),
+        ({"question_format": "{{question}}"}, "has no {question}"),
+        (
+            {"question_format": "{question.__class__}"},
+            "has 'question.__class__' in braces; expected {question}",
+        ),
+        ({"question_format": "{question} {0}"}, "has '0' in braces"),
+        ({"question_format": "{question} {}"}, "has '' in braces"),
+        ({"question_format": "{question!r}"}, "has 'questionr' in braces"),
+        ({"question_format": "{question:>900000000}"}, "in braces"),
+        ({"question_format": "{question"}, "can't be filled in (expected '}' before end of string)"),
+        ({"question_format": "{title} {question}"}, "has 'title' in braces"),
+        ({"passage_format": "title: {title}"}, "has no {text}, so that no text would be read"),
+        ({"passage_format": "{text[0]}"}, "has 'text[0]' in braces; expected {text} and {title}"),
+        ({"passage_format": "{question} {text}"}, "has 'question' in braces"),
+    ],
+)
+def test_formats_that_lose_or_reveal_something(change: dict, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        small().replace(**change)
+    assert message in str(caught.value)
+
+
+def test_formats_that_are_fine() -> None:
+    config = small().replace(question_format="{{{question}}} <extra_id_0>", passage_format="{text}")
+    assert config.question_format.format(question="who?") == "{who?} <extra_id_0>"
+
+
+def test_a_file_nested_too_deeply(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"encoder": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    with pytest.raises(ConfigError, match=r"config\.json: .* nested too deeply"):
+        ReaderConfig.load(path)

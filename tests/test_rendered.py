@@ -3,7 +3,7 @@
 import render
 import rows
 
-from fidkit import Reader, checkpoint
+from fidkit import Reader
 
 
 def tables() -> dict[str, str]:
@@ -30,4 +30,4 @@ def test_a_stale_table_is_noticed(tmp_path) -> None:
 
 def test_the_table_is_of_the_bundled_reader() -> None:
     measured = list(rows.read(rows.RESULTS / "quality.jsonl"))[-1]["fingerprint"]
-    assert checkpoint.fingerprint(Reader.from_pretrained("pocket")).startswith(measured)
+    assert Reader.from_pretrained("pocket").fingerprint().startswith(measured)

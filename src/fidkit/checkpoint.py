@@ -2,7 +2,8 @@
 
 Beside them `memory_tokenizer.json`, where passages have a vocabulary of their own.
 
-Each parameter is stored once, under its first name; tied parameters are tied by the config.
+Each parameter is stored once, under its first name; tied parameters are tied by the config. Here they are
+values; `fidkit.reader` makes readers of them.
 """
 
 from __future__ import annotations
@@ -11,20 +12,19 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from fidkit import assets
 from fidkit.config import ReaderConfig
-from fidkit.errors import CheckpointError
-from fidkit.reader import Reader
+from fidkit.errors import CheckpointError, UsageError
 from fidkit.tokens import FILE as TOKENIZER
 from fidkit.tokens import PASSAGE_FILE, Tokenizer
 
@@ -35,29 +35,46 @@ TOKENIZER_SHA256 = "tokenizer_sha256"
 """Key in the weights' metadata: of the `tokenizer.json` saved with them."""
 SHA256_KEYS = {TOKENIZER: TOKENIZER_SHA256, PASSAGE_FILE: "memory_tokenizer_sha256"}
 
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""What weights may be stored as."""
+FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+"""What weights may be read from."""
+
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
 
-def save(reader: Reader, directory: Path, dtype: torch.dtype | None = None) -> None:
-    """Write `reader` to `directory`, replacing files of an earlier save one by one.
+@dataclass(frozen=True)
+class Saved:
+    """A reader's directory as values.
 
-    Args:
-        reader: what to save.
-        directory: made if missing.
-        dtype: store floating-point weights as this type; None keeps theirs.
+    Attributes:
+        config: the point in the space of readers.
+        tokenizer: if one was saved.
+        tensors: parameters by name, mapped from the file; not checked against `config` yet.
+        where: they are from, for messages.
     """
-    tensors = {
-        name: p.detach().to(dtype or p.dtype).cpu().contiguous() for name, p in reader.named_parameters()
-    }
-    save_tensors(tensors, reader.config, reader.tokenizer, directory)
+
+    config: ReaderConfig
+    tokenizer: Tokenizer | None
+    tensors: Mapping[str, Tensor]
+    where: str
 
 
 def save_tensors(
     tensors: Mapping[str, Tensor], config: ReaderConfig, tokenizer: Tokenizer | None, directory: Path
 ) -> None:
-    """`save` of a reader that is at hand as its parameters by name, on the CPU."""
+    """Write a reader's three files to `directory`, replacing those of an earlier save one by one.
+
+    A file is replaced by renaming: whoever has mapped the old one keeps it.
+
+    Args:
+        tensors: parameters by name, on the CPU.
+        config: that they belong to.
+        tokenizer: if any.
+        directory: made if missing.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     metadata = {"format": "pt"}
     if tokenizer is not None:
@@ -85,20 +102,33 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load(path_or_name: str | Path) -> Reader:
-    """Load a reader; see `Reader.from_pretrained`.
+def read(directory: Path) -> Saved:
+    """The three files of a reader's directory, as `locate` gives it.
 
-    Weights stored as bfloat16 are computed with as float32, which loses nothing.
+    Raises:
+        CheckpointError: one is missing, damaged, or not of this reader.
+        ConfigError: a configuration that can't be read or built.
     """
-    directory = locate(path_or_name)
     config = ReaderConfig.load(directory / CONFIG)
     for name, key in SHA256_KEYS.items():
         _check_tokenizer(directory, name, key)
-    tokenizer = _tokenizer(directory, config)
-    with torch.device("meta"):
-        reader = Reader(config, tokenizer)
-    assign(reader, read_tensors(directory / WEIGHTS), str(directory / WEIGHTS))
-    return reader.eval()
+    return Saved(
+        config,
+        _tokenizer(directory, config),
+        read_tensors(directory / WEIGHTS),
+        str(directory / WEIGHTS),
+    )
+
+
+def type_of(name: str) -> torch.dtype:
+    """The type that weights are stored as.
+
+    Raises:
+        UsageError: not one of `TYPES`.
+    """
+    if name not in TYPES:
+        raise UsageError(f"dtype is {name!r}; expected one of {', '.join(TYPES)}, or None to keep it")
+    return TYPES[name]
 
 
 def _tokenizer(directory: Path, config: ReaderConfig) -> Tokenizer | None:
@@ -163,7 +193,10 @@ def _fetch(name: str) -> Path:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file.
+    """All tensors of a safetensors file, mapped: a page is read when it is first looked at.
+
+    The mapping is private. Writing to a tensor changes memory, never the file; and the file may be replaced
+    or deleted, but must not be written to in place, while one of its tensors is alive.
 
     Raises:
         CheckpointError: missing or damaged.
@@ -181,44 +214,89 @@ def _read(path: Path, get: Callable[[Any], T]) -> T:
         ) from error
 
 
-def assign(reader: Reader, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Give every parameter of `reader` (which may be on `meta`) its tensor.
+def assign(
+    reader: nn.Module,
+    tensors: Mapping[str, Tensor],
+    where: str,
+    dtype: torch.dtype | None = torch.float32,
+) -> None:
+    """Give every parameter of `reader` (which may be on `meta`) its tensor; one of that type isn't copied.
+
+    Args:
+        reader: a module whose parameters have these names.
+        tensors: by name.
+        where: they are from, for messages.
+        dtype: of the parameters; None keeps the tensors' type, where all are float32 or all bfloat16.
 
     Raises:
         CheckpointError: lists what is missing, superfluous or of another shape, or not a finite number.
     """
     parameters = _check(reader, tensors, where)
-    _require_finite(tensors, where)
+    require_finite(tensors, where)
+    kinds = {tensor.dtype for tensor in tensors.values()}
+    if dtype is None:
+        dtype = kinds.pop() if kinds in ({torch.float32}, {torch.bfloat16}) else torch.float32
     # Modules are shared where parameters are tied, so assigning module by module keeps the ties.
     names = {id(p): name for name, p in parameters.items()}
     for module in reader.modules():
         for leaf, parameter in list(module.named_parameters(recurse=False)):
-            tensor = tensors[names[id(parameter)]].float()
-            setattr(module, leaf, torch.nn.Parameter(tensor, requires_grad=parameter.requires_grad))
+            tensor = tensors[names[id(parameter)]].to(dtype)
+            setattr(module, leaf, nn.Parameter(tensor, requires_grad=parameter.requires_grad))
 
 
 @torch.no_grad()
-def assign_in_place(reader: Reader, tensors: Mapping[str, Tensor], where: str) -> None:
+def assign_in_place(reader: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     """`assign` that keeps the parameter objects, for a reader that an optimiser already knows."""
     for name, parameter in _check(reader, tensors, where).items():
         parameter.copy_(tensors[name])
 
 
-def _check(reader: Reader, tensors: Mapping[str, Tensor], where: str) -> dict[str, torch.nn.Parameter]:
+def _check(reader: nn.Module, tensors: Mapping[str, Tensor], where: str) -> dict[str, nn.Parameter]:
     parameters = dict(reader.named_parameters())
     shapes = {name: p.shape for name, p in parameters.items()}
     compare(shapes, tensors, where, "save or convert the reader again")
+    require_floats(tensors, where)
     return parameters
 
 
-def _require_finite(tensors: Mapping[str, Tensor], where: str) -> None:
-    """One such weight makes every answer nonsense, without an error anywhere."""
-    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+def require_floats(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse weights that are no numbers of their own, such as int8 whose scales are elsewhere.
+
+    Raises:
+        CheckpointError: names one and its type.
+    """
+    for name, tensor in sorted(tensors.items()):
+        if tensor.dtype not in FLOATS:
+            kind, known = _said(tensor.dtype), ", ".join(map(_said, FLOATS))
+            raise CheckpointError(
+                f"{where}: {name} is stored as {kind}; expected {known}; quantised weights mean nothing "
+                "without the code that made them: take the checkpoint that they were made from"
+            )
+
+
+def _said(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def require_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    """One such weight makes every answer nonsense, without an error anywhere.
+
+    Raises:
+        CheckpointError: names the tensors.
+    """
+    broken = [name for name, tensor in tensors.items() if not is_finite(tensor)]
     if broken:
         raise CheckpointError(
             f"{where}: not all weights are finite numbers: {', '.join(sorted(broken)[:5])}; take an earlier "
             "checkpoint, or download the reader again"
         )
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are: the smallest and the largest are, which takes no memory to find out."""
+    if not tensor.numel():
+        return True
+    return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(tensor))
 
 
 def compare(
@@ -246,25 +324,25 @@ def compare(
         raise CheckpointError(f"{where} does not fit {source}: {shown}; {remedy}")
 
 
-def fingerprint(reader: Reader) -> str:
+def fingerprint(
+    config: ReaderConfig, tokenizer: Tokenizer | None, parameters: Iterable[tuple[str, Tensor]]
+) -> str:
     """SHA-256 over config, tokenizer and weights: equal readers, equal fingerprints."""
-    digest = hashlib.sha256(json.dumps(reader.config.record(), sort_keys=True).encode())
-    if reader.tokenizer is not None:
-        digest.update(reader.tokenizer.backend.to_str().encode())
-        if reader.config.memory_vocabulary_size is not None:
-            digest.update(reader.tokenizer.passage_backend.to_str().encode())
-    for name, parameter in sorted(reader.named_parameters()):
+    digest = hashlib.sha256(json.dumps(config.record(), sort_keys=True).encode())
+    if tokenizer is not None:
+        digest.update(tokenizer.backend.to_str().encode())
+        if config.memory_vocabulary_size is not None:
+            digest.update(tokenizer.passage_backend.to_str().encode())
+    for name, parameter in sorted(parameters):
         digest.update(name.encode())
-        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def push(reader: Reader, name: str, *, private: bool) -> None:
-    """Upload to the hub; see `Reader.push_to_hub`."""
+def upload(directory: Path, name: str, *, private: bool) -> None:
+    """Put a reader's directory on the hub as `name`."""
     from huggingface_hub import HfApi
 
     api = HfApi()
     api.create_repo(name, private=private, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        save(reader, Path(folder))
-        api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload fidkit reader")
+    api.upload_folder(repo_id=name, folder_path=directory, commit_message="Upload fidkit reader")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from fractions import Fraction
 from pathlib import Path
+from string import Formatter
 from typing import Any, Literal
 
 from pydantic import (
@@ -37,6 +38,8 @@ LATER = (
 """Knobs that a file of format 1 may leave out; then they have their defaults."""
 STACKS = ("encoder", "decoder", "memory_encoder")
 FAMILY = "t5-v1.1"
+FORMAT_FIELDS = {"question_format": ("question",), "passage_format": ("text", "title")}
+"""What may stand in braces; the first has to."""
 
 
 class Strict(BaseModel):
@@ -137,10 +140,12 @@ class ReaderConfig(Strict):
         self_kv_heads, cross_kv_heads: key/value heads of the decoder's self- and cross-attention:
             1 is multi-query (FiDO section 3.2), the number of query heads is multi-head.
             `None` means multi-head.
-        relative_buckets, relative_max_distance: T5's relative position bias.
+        relative_buckets, relative_max_distance: T5's relative position bias; the distance is more than half
+            of the buckets, since half of a decoder's have a distance each.
         dropout: training only.
         question_tokens, passage_tokens: what the reader takes of each, their prefixes included.
-        question_format, passage_format: the text in front of the tokenizer.
+        question_format, passage_format: the text in front of the tokenizer, with `{question}` in the one
+            and `{text}` in the other, which may have `{title}` too.
     """
 
     encoder: StackConfig
@@ -196,8 +201,20 @@ class ReaderConfig(Strict):
             raise ValueError(f'{given} is no number of layers; write a proportion as text, such as "1/3"')
         return given
 
+    @field_validator("question_format", "passage_format")
+    @classmethod
+    def _fillable(cls, form: str, info: ValidationInfo) -> str:
+        check_format(form, *FORMAT_FIELDS[str(info.field_name)])
+        return form
+
     @model_validator(mode="after")
     def _possible(self) -> ReaderConfig:
+        if self.relative_max_distance <= self.relative_buckets // 2:
+            raise ValueError(
+                f"relative_max_distance is {self.relative_max_distance}, but {self.relative_buckets // 2} of "
+                f"the {self.relative_buckets} relative_buckets have a distance each; choose "
+                f"{self.relative_buckets // 2 + 1} or more"
+            )
         if self.live_layers is None:
             object.__setattr__(self, "live_layers", self.encoder.layers)
         for name in ("self_kv_heads", "cross_kv_heads"):
@@ -362,8 +379,8 @@ class ReaderConfig(Strict):
         """
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{path}: expected a reader's config.json, but {error}") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise ConfigError(f"{path}: expected a reader's config.json, but {said(error)}") from error
         if not isinstance(record, dict):
             raise ConfigError(f"{path}: expected a JSON object, got {type(record).__name__}")
         version = record.pop("format_version", None)
@@ -402,6 +419,33 @@ def _in_family(stacks: dict[str, Any], of: dict[str, str]) -> dict[str, Any]:
 
 def _without_family(stack: dict[str, Any] | None) -> dict[str, Any] | None:
     return stack and {name: value for name, value in stack.items() if name != "family"}
+
+
+def said(error: Exception) -> str:
+    """What was wrong with a file of JSON, for people."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(error)
+
+
+def check_format(form: str, needed: str, *others: str) -> None:
+    """Require a text whose fields in braces are `needed` and, maybe, `others`, as plain names.
+
+    Raises:
+        ValueError: a field is missing, unknown or not plain, or braces don't match.
+    """
+    try:
+        parts = list(Formatter().parse(form))
+    except ValueError as error:
+        raise ValueError(f"{form!r} can't be filled in ({error}); write a brace itself twice") from None
+    # A conversion or a width counts as part of the name: neither is text that a reader was trained on.
+    fields = [f"{name}{how or ''}{width}" for _, name, width, how in parts if name is not None]
+    known = (needed, *others)
+    if unknown := [field for field in fields if field not in known]:
+        allowed = " and ".join(f"{{{name}}}" for name in known)
+        raise ValueError(f"{form!r} has {unknown[0]!r} in braces; expected {allowed} and nothing else")
+    if needed not in fields:
+        raise ValueError(f"{form!r} has no {{{needed}}}, so that no {needed} would be read; put it in")
 
 
 def parse(model: type[Any], record: Any, where: str) -> Any:

@@ -7,6 +7,7 @@ Letters in shape suffixes: see `fidkit.nn` and `fidkit.context`.
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fidkit import checkpoint
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Batch, Context
+from fidkit.errors import UsageError
 from fidkit.nn.blocks import blocks
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.decoder import Decoder, LayerProbe
@@ -24,6 +27,7 @@ from fidkit.nn.fusion import Joined, fuse, join
 from fidkit.nn.initialise import initialise
 from fidkit.nn.rerank import Reranker, lay_out
 from fidkit.nn.rows import Rows
+from fidkit.nn.undrawn import undrawn
 from fidkit.preset import named
 from fidkit.tokens import Tokenizer
 
@@ -240,32 +244,64 @@ class Reader(nn.Module):
         return reader.eval()
 
     @classmethod
-    def from_pretrained(cls, path_or_name: str | Path) -> Reader:
+    def without_weights(cls, config: ReaderConfig, tokenizer: Tokenizer | None = None) -> Reader:
+        """Names and shapes alone, for `fidkit.checkpoint.assign`; takes no memory and draws nothing."""
+        with undrawn():
+            return cls(config, tokenizer)
+
+    @classmethod
+    def from_pretrained(cls, path_or_name: str | Path, dtype: str | None = "float32") -> Reader:
         """Load a directory, the bundled reader (`pocket`) or a name on the hub, ready to answer.
+
+        Weights that are stored in the type they are wanted in stay in the file, mapped: they take memory
+        once they are read or changed. The file may be replaced or deleted meanwhile, and never changes with
+        the reader. Others are converted; bfloat16 computed with as float32 loses nothing.
+
+        Args:
+            path_or_name: where it is.
+            dtype: what to compute with, `float32`, `bfloat16` or `float16`; None is what the file has, where
+                that is one of the first two, else float32.
 
         Raises:
             CheckpointError: nothing there, or tensors missing, superfluous or of another shape.
+            UsageError: another `dtype`.
         """
-        from fidkit import checkpoint
-
-        return checkpoint.load(path_or_name)
+        kind = None if dtype is None else checkpoint.type_of(dtype)
+        saved = checkpoint.read(checkpoint.locate(path_or_name))
+        reader = cls.without_weights(saved.config, saved.tokenizer)
+        checkpoint.assign(reader, saved.tensors, saved.where, kind)
+        return reader.eval()
 
     def save_pretrained(self, directory: str | Path, dtype: str | None = None) -> None:
         """Write `config.json`, `model.safetensors` and `tokenizer.json`.
 
+        Files of an earlier save are replaced, which a reader that was loaded from them outlives.
+
         Args:
             directory: made if missing.
-            dtype: store weights as `bfloat16`, say; None keeps their type.
-        """
-        from fidkit import checkpoint
+            dtype: store weights as `float32`, `bfloat16` or `float16`; None keeps their type.
 
-        checkpoint.save(self, Path(directory), getattr(torch, dtype) if dtype else None)
+        Raises:
+            UsageError: another `dtype`, or a weight that is too large for it.
+        """
+        kind = None if dtype is None else checkpoint.type_of(dtype)
+        tensors = {
+            name: p.detach().to(kind or p.dtype).cpu().contiguous() for name, p in self.named_parameters()
+        }
+        for name, p in self.named_parameters():
+            if p.dtype != tensors[name].dtype and checkpoint.is_finite(p.detach()):
+                _require_kept(name, tensors[name])
+        checkpoint.save_tensors(tensors, self.config, self.tokenizer, Path(directory))
 
     def push_to_hub(self, name: str, *, private: bool = False) -> None:
         """Upload the saved reader to the Hugging Face hub as `name`."""
-        from fidkit import checkpoint
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            checkpoint.upload(Path(folder), name, private=private)
 
-        checkpoint.push(self, name, private=private)
+    def fingerprint(self) -> str:
+        """SHA-256 over config, tokenizer and weights: equal readers, equal fingerprints."""
+        return checkpoint.fingerprint(self.config, self.tokenizer, self.named_parameters())
 
 
 class _Head(nn.Module):
@@ -290,7 +326,12 @@ class _TiedHead(nn.Module):
         return F.linear(x * x.shape[-1] ** -0.5, self.embedding.weight)
 
 
+def _require_kept(name: str, converted: Tensor) -> None:
+    if not checkpoint.is_finite(converted):
+        kind = str(converted.dtype).removeprefix("torch.")
+        raise UsageError(f"{name} has weights too large for {kind}; give dtype bfloat16 or float32")
+
+
 def parameter_count(config: ReaderConfig) -> int:
     """Parameters of a reader, without allocating them."""
-    with torch.device("meta"):
-        return sum(p.numel() for p in Reader(config).parameters())
+    return sum(p.numel() for p in Reader.without_weights(config).parameters())

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fidkit.answerer import Answerer
-from fidkit import answerer
 from fidkit.cli.app import run
+from fidkit.engine import answering
 from fidkit.passages import Corpus
 from fidkit.questions.files import read_questions
 from fidkit.reader import Reader
@@ -137,13 +137,13 @@ def test_batches_are_as_large_as_the_cache_has_room_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sizes: list[int] = []
-    plain = answerer.answer_batch
+    plain = answering.answer_batch
 
     def watched(runner: Any, asked: list[str], *more: Any, **how: Any) -> Any:
         sizes.append(len(asked))
         return plain(runner, asked, *more, **how)
 
-    monkeypatch.setattr(answerer, "answer_batch", watched)
+    monkeypatch.setattr(answering, "answer_batch", watched)
     own = [{"title": "", "text": "word " * (characters // 5)}]
     rows = [{"question": f"who {n}?", "answers": ["Roald"], "ctxs": own} for n in range(25)]
     path = write_rows(tmp_path / "own.jsonl", rows)

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 
 from torch import Tensor
 
-from fidkit.config import ReaderConfig
+from fidkit.config import FORMAT_FIELDS, ReaderConfig, check_format
 from fidkit.convert import files, pickles
 from fidkit.convert.assemble import assemble
 from fidkit.convert.guess import t5_record
@@ -78,7 +78,11 @@ def _with_formats(config: ReaderConfig, options: Any) -> tuple[ReaderConfig, Not
         f"questions are asked as {question!r}; Atlas writes <extra_id_0> in front of an answer",
     )
     passage = encoder.removeprefix(QUERY)
-    if not _fits(question, "question") or passage == encoder or not _fits(passage, "title", "text"):
+    if (
+        not _fits(question, *FORMAT_FIELDS["question_format"])
+        or passage == encoder
+        or not _fits(passage, *FORMAT_FIELDS["passage_format"])
+    ):
         passage, question = ENCODER_FORMAT.removeprefix(QUERY), QUESTION_FORMAT
         remarks = ("its options have text formats that readers can't have; took Atlas' usual ones",)
     changes: dict[str, Any] = {"question_format": question, "passage_format": passage}
@@ -91,9 +95,9 @@ def _with_formats(config: ReaderConfig, options: Any) -> tuple[ReaderConfig, Not
 
 
 def _fits(form: str, *fields: str) -> bool:
-    """Whether the text can be filled in with these fields alone."""
+    """Whether the text can be filled in with these fields alone, the first among them."""
     try:
-        form.format(**dict.fromkeys(fields, ""))
-    except (KeyError, IndexError, ValueError):
+        check_format(form, *fields)
+    except ValueError:
         return False
     return True

@@ -125,8 +125,7 @@ def carry_moments(source: str | Path, reader: Reader, destination: Path, **knobs
     if moments is None:
         return Notes()
     config = ReaderConfig.load(directory / checkpoint.CONFIG)
-    with torch.device("meta"):
-        before = Reader(config)
+    before = Reader.without_weights(config)
     check_moments(moments, {n: p.shape for n, p in before.named_parameters()}, str(directory / FILE))
     reshaped = reshape_moments(config, moments, **knobs)
     shapes = {name: p.shape for name, p in reader.named_parameters()}

@@ -87,8 +87,8 @@ def build(
 ) -> Reader:
     """A reader in eval mode made of `weights`, which it keeps; `passages` is their own vocabulary."""
     own = passages if config.memory_vocabulary_size is not None else None
-    with torch.device("meta"):
-        reader = Reader(config, None if backend is None else Tokenizer(backend, config, own))
+    tokenizer = None if backend is None else Tokenizer(backend, config, own)
+    reader = Reader.without_weights(config, tokenizer)
     checkpoint.assign(reader, weights, where)
     return reader.eval()
 

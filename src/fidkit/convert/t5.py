@@ -156,8 +156,7 @@ def _config(record: dict[str, Any], *, tied: bool, where: str) -> ReaderConfig:
 
 def _ours(config: ReaderConfig, tensors: Mapping[str, Tensor], where: str, source: str) -> Weights:
     """Our names; every tensor of the table is there, in its shape, and no other."""
-    with torch.device("meta"):
-        shapes = {name: p.shape for name, p in Reader(config).named_parameters()}
+    shapes = {name: p.shape for name, p in Reader.without_weights(config).named_parameters()}
     names = table(config)
     expected = {theirs: shapes[ours] for theirs, ours in names.items()}
     remedy = f"download the checkpoint again, or mend {source}"

@@ -61,7 +61,7 @@ class Runner:
         # Encoders ask layer by layer whether kernels suit them.
         suits_decoder = self.config.decoder.blocks.kernels == "t5"
         if self.int8 and not (self.native and suits_decoder):
-            self.reader = _copy(self.reader)
+            self.reader = _copy(self.reader, self.reader.embedding.weight.dtype)
             _round_decoder(self.reader)
         self._run: Run = EncoderLayers.__call__
         self._decoder: Any = self.reader  # or another with the same `start` and `step`, and caches of its own
@@ -158,7 +158,7 @@ def moved(reader: Reader, device: torch.device) -> Reader:
     at = reader.embedding.weight.device
     if at.type == device.type and device.index in (None, at.index):
         return reader
-    return _copy(reader).to(device)
+    return _copy(reader, reader.embedding.weight.dtype).to(device)
 
 
 def _dtype(reader: Reader, precision: Precision) -> torch.dtype:
@@ -179,12 +179,26 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 
 def _converted(reader: Reader, dtype: torch.dtype) -> Reader:
-    return reader if dtype == reader.embedding.weight.dtype else _copy(reader).to(dtype)
+    return reader if dtype == reader.embedding.weight.dtype else _copy(reader, dtype)
 
 
-def _copy(reader: Reader) -> Reader:
-    """Weights of its own, the same tokenizer."""
-    return copy.deepcopy(reader, {id(reader.tokenizer): reader.tokenizer})
+def _copy(reader: Reader, dtype: torch.dtype) -> Reader:
+    """Weights of its own, the same tokenizer. Each weight is converted as it is copied, and copied once."""
+    copies: dict[int, Any] = {id(reader.tokenizer): reader.tokenizer}
+    for p in reader.parameters():
+        converted = p.detach().to(dtype, copy=True)
+        copies[id(p)] = torch.nn.Parameter(converted, requires_grad=p.requires_grad)
+    return copy.deepcopy(reader, copies)
+
+
+def loading_type(precision: Precision, device: torch.device) -> str | None:
+    """The `dtype` to load a reader with for a runner on `device`: then the runner makes no copy of weights.
+
+    None leaves weights in the file, as they are stored; a runner in bfloat16 converts those that are float32.
+    """
+    if precision == "auto":
+        return None if multiplies_bfloat16(device) else "float32"
+    return "float32" if precision in ("as-is", "float32") else None
 
 
 def _suits_kernels(reader: Reader) -> bool:

@@ -2,11 +2,11 @@ import os
 from pathlib import Path
 
 import pytest
-from fidkit.passages.load.table import described
 
 from fidkit.errors import CorpusError, UsageError
 from fidkit.passages import default_location
 from fidkit.passages.load.sources import discover
+from fidkit.passages.load.table import described
 
 
 def kinds(*sources: Path) -> dict[str, str]:

@@ -179,7 +179,6 @@ def assign_weights(reader: Reader, tensors: Mapping[str, Tensor], where: str) ->
 
 def whole_reader(reader: Reader, weights: Mapping[str, Tensor], device: torch.device) -> Reader:
     """A plain reader with given weights, for what a sharded one can't do: answer."""
-    with torch.device("meta"):
-        plain = Reader(reader.config, reader.tokenizer)
+    plain = Reader.without_weights(reader.config, reader.tokenizer)
     checkpoint.assign(plain, {name: w.to(device) for name, w in weights.items()}, "the gathered weights")
     return plain
