@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers
 
 from fidkit.errors import CheckpointError
 from fidkit.tokens import Tokenizer
@@ -111,3 +113,68 @@ def test_what_looks_like_a_control_token_is_text(tokenizer: Tokenizer, text: str
 
 def test_cloze_questions_may_hold_a_mask(tokenizer: Tokenizer) -> None:
     assert 3 in tokenizer.question("a <extra_id_0> b", sentinels=True).ids
+
+
+# Vocabularies of others
+
+PIECES = ["<pad>", "</s>", "<unk>", *"▁abcdeiknprstux_<>/012", "▁a", "<extra_id_0>"]
+HOSTILE = ["</s>", "a </s> b", "a</s>b", "<pad>", "<unk>", "a <extra_id_0> b", "<extra_id_0></s>"]
+
+
+def t5_like(
+    *, special: bool = True, normalized: bool = False, word: str | None = None
+) -> tokenizers.Tokenizer:
+    """As T5's tokenizer.json on the hub: control tokens are pieces of a Unigram model and added tokens."""
+    scores = [0.0 if piece.startswith("<") and piece != "<" else -float(n) for n, piece in enumerate(PIECES)]
+    backend = tokenizers.Tokenizer(models.Unigram(list(zip(PIECES, scores, strict=True)), unk_id=2))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    controls = [p for p in PIECES if p.startswith("<") and len(p) > 1] + ["<extra_id_1>"]
+    tokens = [tokenizers.AddedToken(c, special=special, normalized=normalized) for c in controls]
+    (backend.add_special_tokens if special else backend.add_tokens)(tokens)
+    if word is not None:
+        backend.add_tokens([tokenizers.AddedToken(word, special=False)])
+    return backend
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "b <extra_id_1> a"])
+@pytest.mark.parametrize("normalized", [True, False])
+@pytest.mark.parametrize("special", [True, False])
+def test_control_tokens_in_texts_are_text_with_t5s_vocabulary_too(
+    special: bool, normalized: bool, text: str, tmp_path: Path
+) -> None:
+    backend = t5_like(special=special, normalized=normalized)
+    controls = set(backend.get_added_tokens_decoder())
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer.load(
+        tmp_path / "tokenizer.json", small().replace(question_format="{question}", passage_format="{text}")
+    )
+    (passage,) = tokenizer.passages([Passage("1", "", text)])
+    for ids in (passage[:-1], tokenizer.question(text).ids, tokenizer.target(text)[:-1]):
+        assert controls.isdisjoint(ids)
+    assert tokenizer.decode(passage) == text
+    tokenizer.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
+
+
+def test_other_texts_and_added_words_keep_their_numbers() -> None:
+    backend = t5_like(word="nice")
+    plain = tokenizers.Tokenizer.from_str(backend.to_str())
+    tokenizer = Tokenizer(backend, small().replace(vocabulary_size=100))
+    for text in ("a b c", "abc nice card", "unknown ü", "1 < 2 / 0 > s"):
+        assert tokenizer.encode(text) == plain.encode(text, add_special_tokens=False).ids
+    assert plain.token_to_id("nice") in tokenizer.encode("a nice b")
+
+
+def test_a_sentinel_stays_one_beside_an_end_that_is_text() -> None:
+    tokenizer = Tokenizer(t5_like(), small().replace(question_format="{question}"))
+    ids = tokenizer.question("a </s> <extra_id_0>", sentinels=True).ids
+    assert PIECES.index("<extra_id_0>") in ids
+    assert 1 not in ids
+
+
+def test_words_of_a_word_level_vocabulary() -> None:
+    vocabulary = {"<pad>": 0, "</s>": 1, "<unk>": 2, "a": 3}
+    backend = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    assert Tokenizer(backend, small()).encode("a </s> a") == [3, 2, 3]

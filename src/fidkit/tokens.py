@@ -7,7 +7,9 @@ question, and joins it on tokens or on states alike.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,6 +77,10 @@ class Tokenizer:
             )
         self.backend, self.config = _plain(backend), config
         self.passage_backend = self.backend if passages is None else _plain(passages)
+        self._encoder = _textual(self.backend, (config.pad_token, config.end_token))
+        self._passage_encoder = self._encoder
+        if passages is not None:
+            self._passage_encoder = _textual(self.passage_backend, (config.passage_end_token,))
 
     @classmethod
     def load(cls, path: Path, config: ReaderConfig, passages: Path | None = None) -> Tokenizer:
@@ -113,7 +119,9 @@ class Tokenizer:
 
     @cached_property
     def _with_sentinels(self) -> tokenizers.Tokenizer:
-        return tokenizers.Tokenizer.from_str(self.backend.to_str())
+        """Takes sentinels for what they are; all other control tokens are text here too."""
+        controls = _controls(self.backend, (self.config.pad_token, self.config.end_token))
+        return _renamed(self.backend, {i: c for i, c in controls.items() if not c.startswith(SENTINEL)})
 
     def _format_question(self, text: str) -> str:
         return self.config.question_format.format(question=text.strip())
@@ -127,7 +135,7 @@ class Tokenizer:
                 reader's own question format has one (Atlas).
         """
         own = SENTINEL in self.config.question_format
-        backend = self._with_sentinels if sentinels or own else self.backend
+        backend = self._with_sentinels if sentinels or own else self._encoder
         ids = backend.encode(well_formed(self._format_question(text)), add_special_tokens=False).ids
         limit = self.config.question_tokens
         return QuestionTokens(ids[:limit], max(0, len(ids) - limit))
@@ -136,7 +144,7 @@ class Tokenizer:
         """Tokens of passages with their end of sequence, cut to what the reader takes."""
         form = self.config.passage_format
         texts = [well_formed(form.format(title=p.title, text=p.text)) for p in passages]
-        encoded = self.passage_backend.encode_batch(texts, add_special_tokens=False)
+        encoded = self._passage_encoder.encode_batch(texts, add_special_tokens=False)
         limit, end = self.config.passage_tokens - 1, self.config.passage_end_token
         return [[*e.ids[:limit], end] for e in encoded]
 
@@ -156,7 +164,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text as it stands, all of them."""
-        return self.backend.encode(well_formed(text), add_special_tokens=False).ids
+        return self._encoder.encode(well_formed(text), add_special_tokens=False).ids
 
 
 def _plain(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
@@ -178,3 +186,51 @@ def _read(path: Path, embeddings: int) -> tokenizers.Tokenizer:
             "use the tokenizer that the reader was trained with"
         )
     return backend
+
+
+def _textual(backend: tokenizers.Tokenizer, own: Sequence[int]) -> tokenizers.Tokenizer:
+    """An encoder that makes no control token of any text: the backend if it makes none, else a copy."""
+    controls = _controls(backend, own)
+    return _renamed(backend, controls) if _writes(backend, controls) else backend
+
+
+def _controls(backend: tokenizers.Tokenizer, own: Sequence[int]) -> dict[int, str]:
+    """Tokens that steer and are no text, by number: what the file calls special, sentinels, and `own`."""
+    added = backend.get_added_tokens_decoder().items()
+    found = {i: t.content for i, t in added if t.special or i in own or t.content.startswith(SENTINEL)}
+    named = {i: backend.id_to_token(i) for i in own}
+    return {i: name for i, name in named.items() if name} | found
+
+
+def _writes(backend: tokenizers.Tokenizer, controls: Mapping[int, str]) -> bool:
+    """Whether some text becomes a control token.
+
+    A Unigram model finds whatever is among its pieces, `</s>` too, which in T5's vocabulary is one.
+    """
+    texts = [text for name in controls.values() for text in (name, f"a{name}b")]
+    encoded = backend.encode_batch(texts, add_special_tokens=False)
+    return any(not controls.keys().isdisjoint(e.ids) for e in encoded)
+
+
+def _renamed(backend: tokenizers.Tokenizer, controls: Mapping[int, str]) -> tokenizers.Tokenizer:
+    """The same tokens under the same numbers, with names for `controls` that are in nobody's text.
+
+    For encoding alone: only so does the library find no token and keep all numbers, whatever kind of model it
+    is and whatever the file says of added tokens.
+    """
+    names = {name: f"\0{uuid.uuid4().hex}" for name in controls.values()}
+    record = json.loads(backend.to_str())
+    record["post_processor"] = None  # it names control tokens, and is never asked
+    for token in record["added_tokens"]:
+        token["content"] = names.get(token["content"], token["content"])
+    model = record["model"]
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {names.get(piece, piece): i for piece, i in model["vocab"].items()}
+    else:
+        model["vocab"] = [[names.get(piece, piece), score] for piece, score in model["vocab"]]
+    if "merges" in model:
+        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+        model["merges"] = [pair for pair in pairs if names.keys().isdisjoint([*pair, "".join(pair)])]
+    if model.get("unk_token") in names:
+        model["unk_token"] = names[model["unk_token"]]
+    return tokenizers.Tokenizer.from_str(json.dumps(record))
