@@ -25,6 +25,7 @@ FILE = "tokenizer.json"
 PASSAGE_FILE = "memory_tokenizer.json"
 """Of passages, where the memory encoder has a vocabulary of its own."""
 SENTINEL = "<extra_id_"
+UNKNOWN = "<unk>"
 
 
 def is_well_formed(text: str) -> bool:
@@ -196,6 +197,8 @@ def _textual(backend: tokenizers.Tokenizer, own: Sequence[int]) -> tokenizers.To
 
 def _controls(backend: tokenizers.Tokenizer, own: Sequence[int]) -> dict[int, str]:
     """Tokens that steer and are no text, by number: what the file calls special, sentinels, and `own`."""
+    if (unknown := backend.token_to_id(UNKNOWN)) is not None:
+        own = (*own, unknown)
     added = backend.get_added_tokens_decoder().items()
     found = {i: t.content for i, t in added if t.special or i in own or t.content.startswith(SENTINEL)}
     named = {i: backend.id_to_token(i) for i in own}

@@ -1,10 +1,11 @@
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from fidkit.cli.app import run
-from fidkit.convert import export_t5
+from fidkit.convert import decoder_stack, export_t5, load
 from fidkit.reader import Reader
 from oracles import random_reader, small, stack
 
@@ -103,6 +104,44 @@ def test_a_damaged_source_is_a_failure(t5: Path, tmp_path: Path, capsys: pytest.
     (t5 / "model.safetensors").unlink()
     assert run(["convert", str(t5), str(tmp_path / "x")]) == 1
     assert "missing" in one_line(capsys)
+
+
+def test_what_will_be_written_is_said_before(
+    t5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["convert", str(t5), str(tmp_path / "x"), "--decoder", "small", "--dtype", "bf16"]) == 0
+    out, err = capsys.readouterr()
+    count = sum(p.numel() for p in Reader.from_pretrained(tmp_path / "x").parameters())
+    before = sum(p.numel() for p in Reader.from_pretrained(_converted(t5, tmp_path)).parameters())
+    first = err.splitlines()[0]
+    assert first == (
+        f"writing {count / 1e6:,.1f}M parameters, {2 * count / 1e9:,.2f} GB; "
+        f"{(count - before) / 1e6:,.1f}M of them are new and not trained yet"
+    )
+    assert f"{count / 1e6:,.1f}M parameters" in out
+
+
+def _converted(t5: Path, tmp_path: Path) -> Path:
+    assert run(["convert", str(t5), str(tmp_path / "plain")]) == 0
+    return tmp_path / "plain"
+
+
+def test_growth_after_all_else_is_growth_at_once(t5: Path, tmp_path: Path) -> None:
+    knobs = ["--cross-attention-every", "2", "--kv-heads", "2", "--live-layers", "1", "--decoder", "small"]
+    assert run(["convert", str(t5), str(tmp_path / "x"), *knobs]) == 0
+    at_once, _ = load(t5, cross_attention_every=2, kv_heads=2, live_layers=1, decoder=decoder_stack("small"))
+    assert Reader.from_pretrained(tmp_path / "x").fingerprint() == at_once.fingerprint()
+
+
+def test_what_the_disk_has_no_room_for_is_refused(
+    t5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=5000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    assert run(["convert", str(t5), str(tmp_path / "x"), "--decoder", "xl"]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert "GB are to be written, but 0.00 GB are free; make room" in said[-1]
+    assert not (tmp_path / "x").exists()
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from fidkit.config import ReaderConfig
 
 
 class Precision(StrEnum):
@@ -122,7 +126,8 @@ def convert(
         raise UsageError("--rerank-after and --rerank-keep go together; give both or neither")
 
     from fidkit.config import RerankConfig, parse
-    from fidkit.convert import Knobs, carry_moments, decoder_stack, export_fid, export_t5, load
+    from fidkit.convert import Knobs, carry_moments, decoder_stack, export_fid, export_t5, load, reshape
+    from fidkit.convert.grow import grown_config
 
     rerank: RerankConfig | None = None
     if rerank_after is not None:
@@ -137,7 +142,14 @@ def convert(
         memory_encoder=None if memory_encoder is None else load(memory_encoder)[0],
         rerank=rerank,
     )
-    reader, notes = load(source, **knobs)
+    # Growth changes the decoder alone, so that it can wait until it was said how large that becomes.
+    reader, notes = load(source, **{**knobs, "decoder": None})
+    stack = knobs["decoder"]
+    config = reader.config if stack is None else grown_config(reader.config, stack)
+    _announce(reader.config, config, destination, 2 if dtype is Precision.BF16 else 4)
+    if stack is not None:
+        reader, more = reshape(reader, decoder=stack)
+        notes += more
     if to is Layout.HF_T5:
         notes += export_t5(reader, destination)
     elif to is Layout.FID:
@@ -149,3 +161,30 @@ def convert(
         print(line, file=sys.stderr)
     count = sum(p.numel() for p in reader.parameters())
     print(f"{destination}: {count / 1e6:,.1f}M parameters, {to.value}")
+
+
+def _announce(before: ReaderConfig, after: ReaderConfig, destination: Path, size: int) -> None:
+    """Say what is about to be written, and refuse what the disk has no room for.
+
+    Args:
+        before: the reader without growth.
+        after: as it is written.
+        destination: where.
+        size: bytes of a parameter there.
+
+    Raises:
+        FidkitError: too little is free.
+    """
+    from fidkit.cost import parameters
+    from fidkit.errors import FidkitError
+
+    count, new = parameters(after), parameters(after) - parameters(before)
+    added = f"; {new / 1e6:,.1f}M of them are new and not trained yet" if new else ""
+    print(f"writing {count / 1e6:,.1f}M parameters, {count * size / 1e9:,.2f} GB{added}", file=sys.stderr)
+    place = next(path for path in (destination, *destination.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(place).free
+    if count * size > free:
+        raise FidkitError(
+            f"{destination}: {count * size / 1e9:,.2f} GB are to be written, but {free / 1e9:,.2f} GB are "
+            "free; make room, choose another disk or a smaller reader, or halve it with --dtype bf16"
+        )

@@ -9,13 +9,15 @@ from typing import Any
 from torch import Tensor
 
 from fidkit import checkpoint
-from fidkit.convert import pickles, zarr
+from fidkit.config import said
+from fidkit.convert import pickles, strangers, zarr
 from fidkit.errors import CheckpointError
 
 SAFETENSORS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
 INDEX = ".index.json"
 ATLAS = "model.pth.tar"
+NO_MODEL = ("optimizer", "scheduler", "rng_state", "training_args", "mp_rank", "zero_", "bf16_zero")
 TOKENIZERS = ["tokenizer.json", "spiece.model"]
 
 
@@ -32,11 +34,12 @@ def locate(path_or_name: str | Path) -> Path:
         return directory
     if directory.exists():
         below = [path.relative_to(directory).as_posix() for path in _checkpoints_below(directory)]
+        known = strangers.describe(directory)
         hint = f"; there is one in {', '.join(below[:5])}" if below else ""
         raise CheckpointError(
             f"{directory}: no {checkpoint.CONFIG} in it; expected a checkpoint as Hugging Face lays it out "
             f"({checkpoint.CONFIG}, {SAFETENSORS} or {PICKLE}, tokenizer.json), Atlas' {ATLAS}, or the "
-            f"arrays of T5X{hint}"
+            f"arrays of T5X{hint or (f'; {known}' if known else '')}"
         )
     name = str(path_or_name)
     found = _fetch(
@@ -81,8 +84,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected a JSON object, but {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: expected a JSON object, but {said(error)}") from error
     if not isinstance(record, dict):
         raise CheckpointError(f"{path}: expected a JSON object, got {type(record).__name__}")
     return record
@@ -94,15 +97,29 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: no weights, damaged ones, or shards missing.
     """
-    for name, read in ((SAFETENSORS, checkpoint.read_tensors), (PICKLE, pickles.read_tensors)):
+    for name, read in ((SAFETENSORS, _read_safetensors), (PICKLE, pickles.read_tensors)):
         if (directory / name).is_file():
             return read(directory / name)
         if (directory / (name + INDEX)).is_file():
             return _read_shards(directory / (name + INDEX), read)
+    if (single := _saved_by_training(directory)) is not None:
+        return pickles.read_tensors(single)
+    known = strangers.describe(directory)
     raise CheckpointError(
         f"{directory}: no weights in it; expected {SAFETENSORS} or {PICKLE}, "
-        f"in one file or with {INDEX} and shards"
+        f"in one file or with {INDEX} and shards" + (f"; {known}" if known else "")
     )
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    strangers.require_weights(path)
+    return checkpoint.read_tensors(path)
+
+
+def _saved_by_training(directory: Path) -> Path | None:
+    """The one file that a training loop wrote under a name of its own."""
+    found = [path for end in ("ckpt", "pt", "pth") for path in directory.glob(f"*.{end}")]
+    return found[0] if len(found) == 1 and not found[0].name.startswith(NO_MODEL) else None
 
 
 def _read_shards(index: Path, read: Any) -> dict[str, Tensor]:
@@ -110,9 +127,11 @@ def _read_shards(index: Path, read: Any) -> dict[str, Tensor]:
     if not isinstance(places, dict):
         raise CheckpointError(f"{index}: expected an object 'weight_map' of tensor names to files")
     tensors: dict[str, Tensor] = {}
-    for file in sorted(set(places.values())):
+    for file in sorted({str(place) for place in places.values()}):
         if Path(file).name != file:
             raise CheckpointError(f"{index}: names the file {file!r} outside the checkpoint's directory")
+        if not (index.parent / file).is_file():
+            raise CheckpointError(f"{index}: names the shard {file}, which isn't there; download it too")
         tensors |= read(index.parent / file)
     missing = sorted(places.keys() - tensors.keys())
     if missing:

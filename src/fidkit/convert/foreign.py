@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Unpack
 
 from fidkit import checkpoint
-from fidkit.convert import fid, files
+from fidkit.convert import fid, files, quantised, strangers, wrapped
 from fidkit.convert.assemble import assemble
 from fidkit.convert.atlas import import_atlas
 from fidkit.convert.kinds import read
 from fidkit.convert.notes import Notes
 from fidkit.convert.reshape import Knobs, reshape
 from fidkit.convert.t5x import import_t5x
+from fidkit.convert.vocabulary import require_vocabulary
 from fidkit.reader import Reader
 
 
@@ -52,10 +53,15 @@ def import_t5(path_or_name: str | Path, **knobs: Unpack[Knobs]) -> tuple[Reader,
     """
     directory = files.locate(path_or_name)
     record = files.read_json(directory / checkpoint.CONFIG)
-    foreign, notes = files.read_weights(directory), Notes()
+    foreign, notes = wrapped.plain_names(files.read_weights(directory), str(directory))
+    strangers.require_model(foreign, str(directory))
+    foreign, more = quantised.plain_weights(foreign, str(directory))
+    notes += more
     if fid.is_wrapped(foreign):
-        foreign, notes = fid.unwrap(foreign)
+        foreign, more = fid.unwrap(foreign)
+        notes += more
     if fid.FASTRAG in (record.get("architectures") or ()):
         notes += Notes(remarks=("fastRAG ends no passage with an end of sequence; this reader ends each",))
+    require_vocabulary(directory, record)
     config, weights, more = read(record, foreign, str(directory))
     return assemble(directory, config, weights, notes + more, **knobs)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fidkit.convert import strangers, wrapped
 from fidkit.errors import CheckpointError
 
 ALLOWED: tuple[type, ...] = (Namespace,)
@@ -33,20 +34,26 @@ def read_pickle(path: Path, *, lazy: bool = False) -> Any:
             return torch.load(
                 path, map_location="cpu", weights_only=True, mmap=lazy and zipfile.is_zipfile(path)
             )
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        RecursionError,
+        pickle.UnpicklingError,
+    ) as error:
         raise CheckpointError(_complaint(path, error)) from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Names and tensors, and nothing else.
+    """Names and tensors, alone or in the dictionaries that training frameworks put around them.
 
     Raises:
         CheckpointError: see `read_pickle`; or other objects.
     """
-    tensors = read_pickle(path)
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise CheckpointError(f"{path}: expected names and tensors, got other Python objects")
-    return tensors
+    strangers.require_weights(path)
+    return wrapped.find_tensors(read_pickle(path), str(path))
 
 
 def _complaint(path: Path, error: Exception) -> str:

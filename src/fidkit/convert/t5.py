@@ -87,17 +87,34 @@ def read_t5(
     # transformers scales the logits of a tied head by width ** -0.5. Version 5 says so with a key of its own
     # and ties all heads, unless the checkpoint has one that differs.
     tied = record.get("scale_decoder_outputs", record.get("tie_word_embeddings") is not False)
+    tensors = dict(tensors)
+    if record.get("scale_decoder_outputs") is True and _has_own_head(tensors):
+        # What comes in is scaled, so the product is that of a scaled matrix.
+        tensors[HEAD] = tensors[HEAD].float() * float(tensors[HEAD].shape[1]) ** -0.5
+        tied = False
+        remarks.append("the head isn't tied, but scaled as a tied one; the scale is in its weights now")
     config = _config(record, tied=tied, where=where)
     tensors = _without_copies(tensors, (*EMBEDDING_COPIES, HEAD) if tied else EMBEDDING_COPIES, where)
     dropped = (UNUSED,) if tensors.pop(UNUSED, None) is not None else ()
     if not tied and HEAD not in tensors and "scale_decoder_outputs" in record and EMBEDDING in tensors:
         tensors[HEAD] = tensors[EMBEDDING].clone()
         remarks.append("the head was tied to the embedding without scaling; it is now a copy of its own")
+    ends = record.get("eos_token_id")
+    if isinstance(ends, list) and len(ends) > 1:
+        remarks.append(f"of its ends of sequence {ends} the first is taken")
     weights = _ours(config, tensors, where, source)
     narrow = sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values()} - {"float32"})
     if narrow:
         remarks.append(f"weights stored as {', '.join(narrow)} are kept as float32")
     return config, weights, Notes(dropped=dropped, remarks=tuple(remarks))
+
+
+def _has_own_head(tensors: Weights) -> bool:
+    head = tensors.get(HEAD)
+    embedding = next((tensors[n] for n in (EMBEDDING, *EMBEDDING_COPIES) if n in tensors), None)
+    if head is None or embedding is None or head.ndim != 2:
+        return False
+    return not torch.equal(head, embedding)
 
 
 def _without_copies(tensors: Weights, copies: tuple[str, ...], where: str) -> Weights:
@@ -148,10 +165,15 @@ def _config(record: dict[str, Any], *, tied: bool, where: str) -> ReaderConfig:
         "relative_max_distance": record.get("relative_attention_max_distance", 128),
         "dropout": record.get("dropout_rate", 0.1),
         "pad_token": pad,
-        "end_token": record.get("eos_token_id", 1),
+        "end_token": _first(record.get("eos_token_id", 1)),
     }
     config: ReaderConfig = parse(ReaderConfig, fields, where)
     return config
+
+
+def _first(token: Any) -> Any:
+    """Of several ends of sequence, which generation may have; readers write the first."""
+    return token[0] if isinstance(token, list) and token else token
 
 
 def _ours(config: ReaderConfig, tensors: Mapping[str, Tensor], where: str, source: str) -> Weights:
