@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fidkit import checkpoint, families
+from fidkit import families
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.cost import parameters
 from fidkit.engine.fingerprint import memory_fingerprint
@@ -172,7 +172,7 @@ def test_both_tokenizers_are_saved_checked_and_loaded(tmp_path: Path) -> None:
     again = Reader.from_pretrained(tmp_path)
     assert again.config == BOTH
     assert again.tokenizer.passages([PASSAGE]) == reader.tokenizer.passages([PASSAGE])
-    assert checkpoint.fingerprint(again) == checkpoint.fingerprint(reader)
+    assert again.fingerprint() == reader.fingerprint()
     assert memory_fingerprint(again) == memory_fingerprint(reader)
     assert all(torch.equal(p, dict(again.named_parameters())[n]) for n, p in reader.named_parameters())
     own = tmp_path / "memory_tokenizer.json"

@@ -73,7 +73,7 @@ def test_wrong_use(
 
 def test_half_the_size(t5: Path, tmp_path: Path) -> None:
     assert run(["convert", str(t5), str(tmp_path / "whole")]) == 0
-    assert run(["convert", str(t5), str(tmp_path / "half"), "--dtype", "bf16"]) == 0
+    assert run(["convert", str(t5), str(tmp_path / "half"), "--dtype", "bfloat16"]) == 0
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "whole")]
     assert sizes[0] < 0.6 * sizes[1]
     halves, wholes = (
@@ -81,7 +81,7 @@ def test_half_the_size(t5: Path, tmp_path: Path) -> None:
     )
     for name, whole in wholes.items():
         assert torch.equal(halves[name], whole.bfloat16().float())
-    assert run(["convert", str(t5), str(tmp_path / "x"), "--to", "hf-t5", "--dtype", "bf16"]) == 2
+    assert run(["convert", str(t5), str(tmp_path / "x"), "--to", "hf-t5", "--dtype", "bfloat16"]) == 2
 
 
 def test_impossible_shapes_are_wrong_use(
@@ -109,7 +109,7 @@ def test_a_damaged_source_is_a_failure(t5: Path, tmp_path: Path, capsys: pytest.
 def test_what_will_be_written_is_said_before(
     t5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["convert", str(t5), str(tmp_path / "x"), "--decoder", "small", "--dtype", "bf16"]) == 0
+    assert run(["convert", str(t5), str(tmp_path / "x"), "--decoder", "small", "--dtype", "bfloat16"]) == 0
     out, err = capsys.readouterr()
     count = sum(p.numel() for p in Reader.from_pretrained(tmp_path / "x").parameters())
     before = sum(p.numel() for p in Reader.from_pretrained(_converted(t5, tmp_path)).parameters())

@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fidkit.errors import FidkitError, UsageError
+
 if TYPE_CHECKING:
-    from fidkit.config import ReaderConfig
+    from fidkit.config import ReaderConfig, RerankConfig
+    from fidkit.convert import Knobs, Notes
+    from fidkit.reader import Reader
 
 
 class Precision(StrEnum):
     """How weights are stored."""
 
     FLOAT32 = "float32"
-    BF16 = "bf16"
+    BFLOAT16 = "bfloat16"
 
 
 class Origin(StrEnum):
@@ -43,95 +47,87 @@ class Layout(StrEnum):
     FID = "fid"
 
 
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SRC",
+        help="A reader, or a checkpoint of T5, FiD, fastRAG, Atlas or T5X: a directory, or a hub name.",
+        show_default=False,
+    ),
+]
+Destination = Annotated[Path, typer.Argument(metavar="DST", help="A new directory.", show_default=False)]
+CrossAttentionEvery = Annotated[
+    int | None,
+    typer.Option(
+        metavar="K", help="Keep cross-attention in every K-th decoder layer only.", show_default=False
+    ),
+]
+CrossAttentionFrom = Annotated[
+    Origin,
+    typer.Option(help="What a layer that keeps it has: its own, or the mean with those it stands for."),
+]
+KvHeads = Annotated[
+    int | None,
+    typer.Option(
+        metavar="G", help="Key/value heads of the decoder, merged from those there.", show_default=False
+    ),
+]
+KvHeadsFrom = Annotated[
+    Merging,
+    typer.Option(help="What a merged head has: the most that the old ones can share (svd), or their mean."),
+]
+LiveLayers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N",
+        help="Encoder layers that run per question (LUMEN): a number, or a proportion such as 1/3.",
+        show_default=False,
+    ),
+]
+MemoryEncoder = Annotated[
+    str | None,
+    typer.Option(metavar="SRC", help="Take the memory encoder from another checkpoint.", show_default=False),
+]
+RerankAfter = Annotated[
+    int | None,
+    typer.Option(metavar="A", help="Score passages after so many live layers (GLIMMER).", show_default=False),
+]
+RerankKeep = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Passages that are read on with, the best.", show_default=False),
+]
+DecoderSize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Grow the decoder to a size of T5 (large, xl, ...) or to that of a preset; the function stays.",
+        show_default=False,
+    ),
+]
+
+
 def convert(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SRC",
-            help="A reader, or a checkpoint of T5, FiD, fastRAG, Atlas or T5X: a directory, or a hub name.",
-            show_default=False,
-        ),
-    ],
-    destination: Annotated[Path, typer.Argument(metavar="DST", help="A new directory.", show_default=False)],
+    source: Source,
+    destination: Destination,
     to: Annotated[Layout, typer.Option(help="Layout of what is written.")] = Layout.FIDKIT,
-    cross_attention_every: Annotated[
-        int | None,
-        typer.Option(
-            metavar="K", help="Keep cross-attention in every K-th decoder layer only.", show_default=False
-        ),
-    ] = None,
-    cross_attention_from: Annotated[
-        Origin,
-        typer.Option(help="What a layer that keeps it has: its own, or the mean with those it stands for."),
-    ] = Origin.OWN,
-    kv_heads: Annotated[
-        int | None,
-        typer.Option(
-            metavar="G", help="Key/value heads of the decoder, merged from those there.", show_default=False
-        ),
-    ] = None,
-    kv_heads_from: Annotated[
-        Merging,
-        typer.Option(
-            help="What a merged head has: the most that the old ones can share (svd), or their mean."
-        ),
-    ] = Merging.SVD,
-    live_layers: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N",
-            help="Encoder layers that run per question (LUMEN): a number, or a proportion such as 1/3.",
-            show_default=False,
-        ),
-    ] = None,
-    memory_encoder: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SRC", help="Take the memory encoder from another checkpoint.", show_default=False
-        ),
-    ] = None,
-    rerank_after: Annotated[
-        int | None,
-        typer.Option(
-            metavar="A", help="Score passages after so many live layers (GLIMMER).", show_default=False
-        ),
-    ] = None,
-    rerank_keep: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Passages that are read on with, the best.", show_default=False),
-    ] = None,
-    decoder: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE",
-            help="Grow the decoder to a size of T5 (large, xl, ...) or to that of a preset, as the same "
-            "function.",
-            show_default=False,
-        ),
-    ] = None,
+    cross_attention_every: CrossAttentionEvery = None,
+    cross_attention_from: CrossAttentionFrom = Origin.OWN,
+    kv_heads: KvHeads = None,
+    kv_heads_from: KvHeadsFrom = Merging.SVD,
+    live_layers: LiveLayers = None,
+    memory_encoder: MemoryEncoder = None,
+    rerank_after: RerankAfter = None,
+    rerank_keep: RerankKeep = None,
+    decoder: DecoderSize = None,
     dtype: Annotated[
-        Precision, typer.Option(help="How weights are stored; bf16 halves the size.")
+        Precision, typer.Option(help="How weights are stored; bfloat16 halves the size.")
     ] = Precision.FLOAT32,
 ) -> None:
     """Convert a checkpoint, and change the reader's shape on the way."""
-    from fidkit.errors import UsageError
+    _check(destination, to, dtype)
+    rerank = _rerank(rerank_after, rerank_keep)
+    from fidkit.convert import Knobs, decoder_stack, load
 
-    if (destination.is_dir() and any(destination.iterdir())) or destination.is_file():
-        raise UsageError(f"{destination} exists already; give a new or empty directory")
-
-    if to is not Layout.FIDKIT and dtype is not Precision.FLOAT32:
-        raise UsageError(f"--dtype goes with --to fidkit; --to {to.value} is written in float32")
-
-    if (rerank_after is None) != (rerank_keep is None):
-        raise UsageError("--rerank-after and --rerank-keep go together; give both or neither")
-
-    from fidkit.config import RerankConfig, parse
-    from fidkit.convert import Knobs, carry_moments, decoder_stack, export_fid, export_t5, load, reshape
-    from fidkit.convert.grow import grown_config
-
-    rerank: RerankConfig | None = None
-    if rerank_after is not None:
-        rerank = parse(RerankConfig, {"after": rerank_after, "keep": rerank_keep}, "--rerank")
     knobs = Knobs(
         cross_attention_every=cross_attention_every,
         cross_attention_from=cross_attention_from.value,
@@ -142,25 +138,59 @@ def convert(
         memory_encoder=None if memory_encoder is None else load(memory_encoder)[0],
         rerank=rerank,
     )
-    # Growth changes the decoder alone, so that it can wait until it was said how large that becomes.
-    reader, notes = load(source, **{**knobs, "decoder": None})
-    stack = knobs["decoder"]
-    config = reader.config if stack is None else grown_config(reader.config, stack)
-    _announce(reader.config, config, destination, 2 if dtype is Precision.BF16 else 4)
-    if stack is not None:
-        reader, more = reshape(reader, decoder=stack)
-        notes += more
-    if to is Layout.HF_T5:
-        notes += export_t5(reader, destination)
-    elif to is Layout.FID:
-        notes += export_fid(reader, destination)
-    else:
-        reader.save_pretrained(destination, dtype="bfloat16" if dtype is Precision.BF16 else None)
-        notes += carry_moments(source, reader, destination, **knobs)
+    reader, notes = _load(source, knobs, destination, dtype)
+    notes += _write(source, reader, destination, to, dtype, knobs)
     for line in notes.lines():
         print(line, file=sys.stderr)
     count = sum(p.numel() for p in reader.parameters())
     print(f"{destination}: {count / 1e6:,.1f}M parameters, {to.value}")
+
+
+def _check(destination: Path, to: Layout, dtype: Precision) -> None:
+    if (destination.is_dir() and any(destination.iterdir())) or destination.is_file():
+        raise UsageError(f"{destination} exists already; give a new or empty directory")
+    if to is not Layout.FIDKIT and dtype is not Precision.FLOAT32:
+        raise UsageError(f"--dtype goes with --to fidkit; --to {to.value} is written in float32")
+
+
+def _rerank(after: int | None, keep: int | None) -> RerankConfig | None:
+    from fidkit.config import RerankConfig, parse
+
+    if (after is None) != (keep is None):
+        raise UsageError("--rerank-after and --rerank-keep go together; give both or neither")
+    if after is None:
+        return None
+    rerank: RerankConfig = parse(RerankConfig, {"after": after, "keep": keep}, "--rerank")
+    return rerank
+
+
+def _load(source: str, knobs: Knobs, destination: Path, dtype: Precision) -> tuple[Reader, Notes]:
+    """The reader in its new shape, having said how large it becomes."""
+    from fidkit.convert import Knobs, load, reshape
+    from fidkit.convert.grow import grown_config
+
+    # Growth changes the decoder alone, so that it can wait until it was said how large that becomes.
+    reader, notes = load(source, **Knobs(**{**knobs, "decoder": None}))
+    stack = knobs.get("decoder")
+    config = reader.config if stack is None else grown_config(reader.config, stack)
+    _announce(reader.config, config, destination, 2 if dtype is Precision.BFLOAT16 else 4)
+    if stack is not None:
+        reader, more = reshape(reader, decoder=stack)
+        notes += more
+    return reader, notes
+
+
+def _write(
+    source: str, reader: Reader, destination: Path, to: Layout, dtype: Precision, knobs: Knobs
+) -> Notes:
+    from fidkit.convert import carry_moments, export_fid, export_t5
+
+    if to is Layout.HF_T5:
+        return export_t5(reader, destination)
+    if to is Layout.FID:
+        return export_fid(reader, destination)
+    reader.save_pretrained(destination, dtype="bfloat16" if dtype is Precision.BFLOAT16 else None)
+    return carry_moments(source, reader, destination, **knobs)
 
 
 def _announce(before: ReaderConfig, after: ReaderConfig, destination: Path, size: int) -> None:
@@ -176,7 +206,6 @@ def _announce(before: ReaderConfig, after: ReaderConfig, destination: Path, size
         FidkitError: too little is free.
     """
     from fidkit.cost import parameters
-    from fidkit.errors import FidkitError
 
     count, new = parameters(after), parameters(after) - parameters(before)
     added = f"; {new / 1e6:,.1f}M of them are new and not trained yet" if new else ""
@@ -186,5 +215,5 @@ def _announce(before: ReaderConfig, after: ReaderConfig, destination: Path, size
     if count * size > free:
         raise FidkitError(
             f"{destination}: {count * size / 1e9:,.2f} GB are to be written, but {free / 1e9:,.2f} GB are "
-            "free; make room, choose another disk or a smaller reader, or halve it with --dtype bf16"
+            "free; make room, choose another disk or a smaller reader, or halve it with --dtype bfloat16"
         )
