@@ -153,7 +153,9 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert run(["convert", str(tmp_path / "fid"), str(tmp_path / "back"), "--to", "hf-t5"]) == 0
     back, t5 = (tmp_path / name / "model.safetensors" for name in ("back", "t5"))
     assert back.read_bytes() == t5.read_bytes()
-    assert run(["convert", str(tmp_path / "t5"), str(tmp_path / "x"), "--to", "fid", "--dtype", "bfloat16"]) == 2
+    assert (
+        run(["convert", str(tmp_path / "t5"), str(tmp_path / "x"), "--to", "fid", "--dtype", "bfloat16"]) == 2
+    )
 
 
 def test_a_folder_of_a_run_names_the_checkpoints_in_it(tmp_path: Path) -> None:

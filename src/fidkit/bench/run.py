@@ -154,8 +154,8 @@ def measure_subjects(
 ) -> Measured:
     """Make subjects ready and run them in interleaved rounds.
 
-    Each round runs every subject once, beginning with another one than the round before. What is
-    interrupted, or out of time, keeps its complete rounds.
+    Each round runs every subject once, beginning with another one than the round before; only complete
+    rounds are kept.
 
     Args:
         subjects: with different names; they fit into memory together.
@@ -166,22 +166,15 @@ def measure_subjects(
         peaks: the machine's, as measured before.
         probe: to measure them with again before each round.
         progress: advances with every run of a subject.
-        allows: whether something that takes so many seconds, as expected, may still begin. It is asked
-            before each subject is made ready (0 seconds) and before each round.
+        allows: whether what takes so many seconds may still begin; asked before each subject is made
+            ready (0 seconds) and before each round.
 
     Raises:
         KeyboardInterrupt: before the first round was complete.
     """
     clock = Clock(device)
-    warm: dict[str, float] = {}
-    for subject in subjects:
-        if not allows(0):
-            rounds = 0  # a round is of all subjects or of none
-            break
-        progress.describe(f"preparing {subject.name}")
-        subject.prepare(questions)
-        warm[subject.name] = warm_up(subject, output_tokens, clock)
-        progress.advance()
+    warm = _prepared(subjects, questions, output_tokens, clock, progress, allows)
+    rounds *= len(warm) == len(subjects)  # a round is of all subjects or of none
     done: list[tuple[Mapping[str, Hardware], Round]] = []
     expected_s, interrupted = sum(warm.values()) / 1000, False
     try:
@@ -189,18 +182,14 @@ def measure_subjects(
             progress.describe(f"round {len(done) + 1} of {rounds}")
             began = time.perf_counter()
             machines: dict[str, Hardware] = {}
-
-            def measure_machine(subject: Subject, now: dict[str, Hardware] = machines) -> None:
-                now[subject.name] = _probed(device, probe, peaks)
-
-            in_turn = rotated(subjects, len(done))
-            done.append((machines, run_round(in_turn, output_tokens, clock, progress, measure_machine)))
+            watch = functools.partial(_note_machine, machines, device, probe, peaks)
+            times = run_round(rotated(subjects, len(done)), output_tokens, clock, progress, watch)
+            done.append((machines, times))
             expected_s = time.perf_counter() - began
     except KeyboardInterrupt:
         if not done:
             raise
         interrupted = True
-    found = [machine for machines, _ in done for machine in machines.values()]
     return Measured(
         subjects=subjects,
         questions=questions,
@@ -208,10 +197,43 @@ def measure_subjects(
         device=device,
         rounds=[times for _, times in done],
         warm_up_ms=warm,
-        hardware=functools.reduce(better, [peaks, *found]),
+        hardware=_best(peaks, [machines for machines, _ in done]),
         machines=[machines for machines, _ in done],
         interrupted=interrupted,
     )
+
+
+def _best(peaks: Hardware, machines: Sequence[Mapping[str, Hardware]]) -> Hardware:
+    """The most that the machine was ever seen to do."""
+    return functools.reduce(
+        better, (of_subject for of_round in machines for of_subject in of_round.values()), peaks
+    )
+
+
+def _note_machine(
+    machines: dict[str, Hardware], device: torch.device, probe: Effort, peaks: Hardware, subject: Subject
+) -> None:
+    machines[subject.name] = _probed(device, probe, peaks)
+
+
+def _prepared(
+    subjects: Sequence[Subject],
+    questions: Questions,
+    output_tokens: int,
+    clock: Clock,
+    progress: Progress,
+    allows: Callable[[float], bool],
+) -> dict[str, float]:
+    """Milliseconds of each subject's first run, by name; those before time was up."""
+    warm: dict[str, float] = {}
+    for subject in subjects:
+        if not allows(0):
+            break
+        progress.describe(f"preparing {subject.name}")
+        subject.prepare(questions)
+        warm[subject.name] = warm_up(subject, output_tokens, clock)
+        progress.advance()
+    return warm
 
 
 def _measure(

@@ -24,57 +24,69 @@ PRECISIONS = ("float32", "bfloat16", "int8")  # the runner's; importing it impor
 INTERRUPTED = 130  # as the command line reports it
 
 
+PresetsOption = Annotated[list[str], typer.Argument(metavar="PRESET...", help="Presets.", show_default=False)]
+Vs = Annotated[
+    str,
+    typer.Option(
+        "--vs", metavar="PEERS", help="hf, hf-eager, hf-compile, decoder-only; separated by commas."
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        help="float32, bfloat16 or int8; several separated by commas.",
+        show_default="bfloat16 where the device multiplies it, else float32",
+    ),
+]
+PassagesOption = Annotated[int, typer.Option(metavar="N", help="Passages a question.")]
+PassageTokens = Annotated[
+    int | None,
+    typer.Option(
+        metavar="P",
+        help="Tokens of a passage, without its question.",
+        show_default=str(DEFAULT_PASSAGE_TOKENS),
+    ),
+]
+QuestionTokens = Annotated[
+    int | None,
+    typer.Option(metavar="Q", help="Tokens of a question.", show_default=str(DEFAULT_QUESTION_TOKENS)),
+]
+OutputTokens = Annotated[int, typer.Option(metavar="T", help="Tokens of an answer; nothing ends earlier.")]
+Batch = Annotated[int, typer.Option(metavar="B", help="Questions at a time.")]
+Rounds = Annotated[int, typer.Option(metavar="R", help="Repeats of every subject.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Of PyTorch and the native kernels.", show_default="PyTorch's choice")
+]
+Plain = Annotated[bool, typer.Option("--plain", help="Measure each preset without native kernels, too.")]
+Corpus = Annotated[Path | None, typer.Option(metavar="DIR", help="Take real passages from this corpus ...")]
+QuestionsOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="... for the first questions of this file.")
+]
+Profile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write a trace of one round of the presets.")
+]
+Out = Annotated[Path | None, typer.Option(metavar="ROWS.jsonl", help="Append the rows here.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
 def bench(
-    presets: Annotated[list[str], typer.Argument(metavar="PRESET...", help="Presets.", show_default=False)],
-    vs: Annotated[
-        str,
-        typer.Option(
-            "--vs", metavar="PEERS", help="hf, hf-eager, hf-compile, decoder-only; separated by commas."
-        ),
-    ] = "",
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            help="float32, bfloat16 or int8; several separated by commas.",
-            show_default="bfloat16 where the device multiplies it, else float32",
-        ),
-    ] = None,
-    passages: Annotated[int, typer.Option(metavar="N", help="Passages a question.")] = 40,
-    passage_tokens: Annotated[
-        int | None,
-        typer.Option(
-            metavar="P",
-            help="Tokens of a passage, without its question.",
-            show_default=str(DEFAULT_PASSAGE_TOKENS),
-        ),
-    ] = None,
-    question_tokens: Annotated[
-        int | None,
-        typer.Option(metavar="Q", help="Tokens of a question.", show_default=str(DEFAULT_QUESTION_TOKENS)),
-    ] = None,
-    output_tokens: Annotated[
-        int, typer.Option(metavar="T", help="Tokens of an answer; nothing ends earlier.")
-    ] = 32,
-    batch: Annotated[int, typer.Option(metavar="B", help="Questions at a time.")] = 1,
-    rounds: Annotated[int, typer.Option(metavar="R", help="Repeats of every subject.")] = 7,
-    threads: Annotated[
-        int | None, typer.Option(help="Of PyTorch and the native kernels.", show_default="PyTorch's choice")
-    ] = None,
+    presets: PresetsOption,
+    vs: Vs = "",
+    precision: Precision = None,
+    passages: PassagesOption = 40,
+    passage_tokens: PassageTokens = None,
+    question_tokens: QuestionTokens = None,
+    output_tokens: OutputTokens = 32,
+    batch: Batch = 1,
+    rounds: Rounds = 7,
+    threads: Threads = None,
     device: DeviceName = "auto",
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Measure each preset without native kernels, too.")
-    ] = False,
-    corpus: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Take real passages from this corpus ...")
-    ] = None,
-    questions: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="... for the first questions of this file.")
-    ] = None,
-    profile: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a trace of one round of the presets.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="ROWS.jsonl", help="Append the rows here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    plain: Plain = False,
+    corpus: Corpus = None,
+    questions: QuestionsOption = None,
+    profile: Profile = None,
+    out: Out = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure presets side by side in interleaved rounds, beside prediction, ceiling and peers."""
     peers = [name.strip() for name in vs.split(",") if name.strip()]

@@ -28,36 +28,46 @@ if TYPE_CHECKING:
 _POOL_QUESTIONS = 256
 
 
+Data = Annotated[
+    Path,
+    typer.Option(help="Questions: JSON or JSONL of FiD, KILT, NQ-open and others.", show_default=False),
+]
+ReaderOption = Annotated[str, typer.Option(help="Directory, bundled name, or hub name.")]
+CorpusOption = Annotated[
+    Path | None, typer.Option(help="Corpus to search, if the questions bring no passages.")
+]
+PassagesOption = Annotated[int, typer.Option(help="Passages to read for each question.")]
+Context = Annotated[
+    str,
+    typer.Option(
+        help="retrieved; gold (one passage with the answer); controls: foreign, foreign-gold, none."
+    ),
+]
+Stored = Annotated[
+    bool,
+    typer.Option("--memory/--no-memory", help="Use the memory that is stored with the corpus, if any."),
+]
+Limit = Annotated[int | None, typer.Option(help="Only the first so many questions.")]
+Predictions = Annotated[Path | None, typer.Option(help="Write every prediction to this JSONL file.")]
+Scores = Annotated[
+    Path | None,
+    typer.Option(help="Write what the reader made of each passage to this JSONL file, for a retriever."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
 @takes_decoding
 def evaluate(
-    data: Annotated[
-        Path,
-        typer.Option(help="Questions: JSON or JSONL of FiD, KILT, NQ-open and others.", show_default=False),
-    ],
-    reader: Annotated[str, typer.Option(help="Directory, bundled name, or hub name.")] = "pocket",
-    corpus: Annotated[
-        Path | None, typer.Option(help="Corpus to search, if the questions bring no passages.")
-    ] = None,
-    passages: Annotated[int, typer.Option(help="Passages to read for each question.")] = 20,
-    context: Annotated[
-        str,
-        typer.Option(
-            help="retrieved; gold (one passage with the answer); controls: foreign, foreign-gold, none."
-        ),
-    ] = "retrieved",
-    stored: Annotated[
-        bool,
-        typer.Option("--memory/--no-memory", help="Use the memory that is stored with the corpus, if any."),
-    ] = True,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many questions.")] = None,
-    predictions: Annotated[
-        Path | None, typer.Option(help="Write every prediction to this JSONL file.")
-    ] = None,
-    scores: Annotated[
-        Path | None,
-        typer.Option(help="Write what the reader made of each passage to this JSONL file, for a retriever."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    data: Data,
+    reader: ReaderOption = "pocket",
+    corpus: CorpusOption = None,
+    passages: PassagesOption = 20,
+    context: Context = "retrieved",
+    stored: Stored = True,
+    limit: Limit = None,
+    predictions: Predictions = None,
+    scores: Scores = None,
+    as_json: AsJson = False,
     device: DeviceName = "auto",
     precision: PrecisionName = "auto",
     *,

@@ -29,36 +29,44 @@ app = typer.Typer(
 )
 
 
+Reader = Annotated[
+    str, typer.Option(help="A reader with memory layers: directory or hub name.", show_default=False)
+]
+Codec = Annotated[
+    str | None, typer.Option(help="float32, bf16, int8 or pq.", show_default="as it is; bf16 at first")
+]
+PrecisionOption = Annotated[str, typer.Option(help="Memory is computed with: auto, float32 or bfloat16.")]
+Workers = Annotated[int, typer.Option(metavar="N", help="Processes, or actors of Ray.")]
+ByOption = Annotated[str, typer.Option(help="local, or ray: a cluster.")]
+ShardMb = Annotated[
+    int | None, typer.Option(metavar="MB", help="MiB of a shard, about.", show_default="1024")
+]
+PqCodes = Annotated[
+    int | None, typer.Option(metavar="N", help="Codes of each subspace of pq.", show_default="4096")
+]
+ShardsAt = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Keep shards elsewhere: a folder, s3://...", show_default=False),
+]
+LimitGb = Annotated[float, typer.Option(metavar="GB", help="Ask before more than this is made.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Build anew what another reader or codec made.")]
+
+
 @app.command()
 def build(
     directory: Directory,
-    reader: Annotated[
-        str, typer.Option(help="A reader with memory layers: directory or hub name.", show_default=False)
-    ],
-    codec: Annotated[
-        str | None, typer.Option(help="float32, bf16, int8 or pq.", show_default="as it is; bf16 at first")
-    ] = None,
-    precision: Annotated[
-        str, typer.Option(help="Memory is computed with: auto, float32 or bfloat16.")
-    ] = "auto",
-    workers: Annotated[int, typer.Option(metavar="N", help="Processes, or actors of Ray.")] = 1,
-    by: Annotated[str, typer.Option(help="local, or ray: a cluster.")] = "local",
+    reader: Reader,
+    codec: Codec = None,
+    precision: PrecisionOption = "auto",
+    workers: Workers = 1,
+    by: ByOption = "local",
     device: DeviceName = "auto",
-    shard_mb: Annotated[
-        int | None, typer.Option(metavar="MB", help="MiB of a shard, about.", show_default="1024")
-    ] = None,
-    pq_codes: Annotated[
-        int | None, typer.Option(metavar="N", help="Codes of each subspace of pq.", show_default="4096")
-    ] = None,
-    shards_at: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Keep shards elsewhere: a folder, s3://...", show_default=False),
-    ] = None,
-    limit_gb: Annotated[float, typer.Option(metavar="GB", help="Ask before more than this is made.")] = 10.0,
+    shard_mb: ShardMb = None,
+    pq_codes: PqCodes = None,
+    shards_at: ShardsAt = None,
+    limit_gb: LimitGb = 10.0,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Build anew what another reader or codec made.")
-    ] = False,
+    replace: Replace = False,
     as_json: AsJson = False,
 ) -> None:
     """Encode the passages that are new, remove what no passage needs; an ended build goes on.

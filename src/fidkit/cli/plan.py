@@ -21,53 +21,68 @@ DEFAULT_CORPUS = 1_000_000
 COLUMNS = ("stage", "GFLOP", "MB", "FLOP/byte", "ceiling ms", "predicted ms", "bound by")
 
 
+Preset = Annotated[
+    str,
+    typer.Argument(metavar="PRESET", help="A preset, or the directory of a reader.", show_default=False),
+]
+HardwareOption = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="h200, h100, a100, tpuv4, cpu-2core, or local: this machine."),
+]
+PassagesOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Passages a question.", show_default=str(DEFAULT_PASSAGES))
+]
+PassageTokens = Annotated[
+    str | None,
+    typer.Option(
+        metavar="P",
+        help="Tokens of a passage, or of each, separated by commas.",
+        show_default="the reader's",
+    ),
+]
+QuestionTokens = Annotated[
+    int | None, typer.Option(metavar="Q", help="Tokens of a question.", show_default="the reader's")
+]
+OutputTokens = Annotated[int, typer.Option(metavar="T", help="Tokens of an answer.")]
+Batch = Annotated[int, typer.Option(metavar="B", help="Questions at a time.")]
+BeamsOption = Annotated[int, typer.Option(metavar="W", help="Beams a question.")]
+Dtype = Annotated[str, typer.Option(help="Of weights and activations: bf16 or float32.")]
+DecoderDtype = Annotated[
+    str | None,
+    typer.Option(help="Of the decoder's weights: also int8.", show_default="as --dtype"),
+]
+CorpusPassages = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Passages whose memory is stored (LUMEN, MemoryFiD).",
+        show_default=f"{DEFAULT_CORPUS:,}",
+    ),
+]
+Codec = Annotated[
+    str, typer.Option(help="Of stored memory: float32, bf16, int8, pq; `computed` plans no store.")
+]
+Train = Annotated[bool, typer.Option("--train", help="Plan a training step instead.")]
+Remeasure = Annotated[bool, typer.Option("--remeasure", help="With --hardware local: measure it again.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
 def plan(
-    preset: Annotated[
-        str,
-        typer.Argument(metavar="PRESET", help="A preset, or the directory of a reader.", show_default=False),
-    ],
-    hardware: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="h200, h100, a100, tpuv4, cpu-2core, or local: this machine."),
-    ] = "h200",
-    passages: Annotated[
-        int | None, typer.Option(metavar="N", help="Passages a question.", show_default=str(DEFAULT_PASSAGES))
-    ] = None,
-    passage_tokens: Annotated[
-        str | None,
-        typer.Option(
-            metavar="P",
-            help="Tokens of a passage, or of each, separated by commas.",
-            show_default="the reader's",
-        ),
-    ] = None,
-    question_tokens: Annotated[
-        int | None, typer.Option(metavar="Q", help="Tokens of a question.", show_default="the reader's")
-    ] = None,
-    output_tokens: Annotated[int, typer.Option(metavar="T", help="Tokens of an answer.")] = 32,
-    batch: Annotated[int, typer.Option(metavar="B", help="Questions at a time.")] = 1,
-    beams: Annotated[int, typer.Option(metavar="W", help="Beams a question.")] = 1,
-    dtype: Annotated[str, typer.Option(help="Of weights and activations: bf16 or float32.")] = "bf16",
-    decoder_dtype: Annotated[
-        str | None,
-        typer.Option(help="Of the decoder's weights: also int8.", show_default="as --dtype"),
-    ] = None,
-    corpus_passages: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Passages whose memory is stored (LUMEN, MemoryFiD).",
-            show_default=f"{DEFAULT_CORPUS:,}",
-        ),
-    ] = None,
-    codec: Annotated[
-        str, typer.Option(help="Of stored memory: float32, bf16, int8, pq; `computed` plans no store.")
-    ] = "bf16",
-    train: Annotated[bool, typer.Option("--train", help="Plan a training step instead.")] = False,
-    remeasure: Annotated[
-        bool, typer.Option("--remeasure", help="With --hardware local: measure it again.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    preset: Preset,
+    hardware: HardwareOption = "h200",
+    passages: PassagesOption = None,
+    passage_tokens: PassageTokens = None,
+    question_tokens: QuestionTokens = None,
+    output_tokens: OutputTokens = 32,
+    batch: Batch = 1,
+    beams: BeamsOption = 1,
+    dtype: Dtype = "bf16",
+    decoder_dtype: DecoderDtype = None,
+    corpus_passages: CorpusPassages = None,
+    codec: Codec = "bf16",
+    train: Train = False,
+    remeasure: Remeasure = False,
+    as_json: AsJson = False,
 ) -> None:
     """Predict operations, bytes, time and memory of a reader, by stage."""
     from fidkit.cost import Workload, make_plan

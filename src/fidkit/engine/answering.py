@@ -86,24 +86,31 @@ def answer_batch(
             watch = stream and _growing_text(tokenizer, stream)
             generated = generate(runner, context, decoding or Decoding(), watch, tokenizer)
         with clock.stage("evidence"):
-            most = max(map(len, passages))
-            shares = evidence_shares(runner.reader, context, generated.best, most).tolist()
+            shares = evidence_shares(runner.reader, context, generated.best, max(map(len, passages))).tolist()
     timings = {**clock.ms, "total": sum(clock.ms.values())}
     notes = _not_stored(encoded, sum(map(len, filled)), memory) if memory and encoded else ()
-    written = _written(tokenizer, generated)
     return [
-        Answer(
-            best.text,
-            best.score,
-            _ranked(of_one, share),
-            dict(timings),
-            (*_read_otherwise(text, question, runner.config), *notes),
+        _answer(
+            best,
             others,
+            _ranked(of_one, share),
+            timings,
+            (*_read_otherwise(text, tokens, runner.config), *notes),
         )
-        for (best, others), of_one, share, text, question in zip(
-            written, passages, shares, questions, asked, strict=True
+        for (best, others), of_one, share, text, tokens in zip(
+            _written(tokenizer, generated), passages, shares, questions, asked, strict=True
         )
     ]
+
+
+def _answer(
+    best: Alternative,
+    others: tuple[Alternative, ...],
+    evidence: tuple[Evidence, ...],
+    timings: dict[str, float],
+    notes: tuple[str, ...],
+) -> Answer:
+    return Answer(best.text, best.score, evidence, dict(timings), notes, others)
 
 
 def tokenizer_of(reader: Reader) -> Tokenizer:

@@ -18,14 +18,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from fidkit.errors import MemoryStoreError
+from fidkit.memory.finite import require_finite
+from fidkit.memory.pq import load_pq
 from fidkit.records import INT8_SCALE_BYTES, check_codec
 
 _LARGEST_INT8 = 127
 # The least normal float: a token of nothing but (almost) zeros has a scale, too.
 _LEAST_SCALE = 2.0**-126
-# 127 scales, each rounded up, must still be a float.
-_LARGEST_VALUE = 3e38
 
 
 class Codec(Protocol):
@@ -102,23 +101,6 @@ class Int8:
         return records_XC[:, : self.width].to(dtype).mul_(scales_X1)
 
 
-def require_finite(memory_XD: Tensor) -> None:
-    """Refuse memory that no codec can store.
-
-    Raises:
-        MemoryStoreError: a value is no finite number, or too large for some codec.
-    """
-    if not memory_XD.numel():
-        return
-    low, high = memory_XD.aminmax()
-    # The comparison is false for what is no number, too.
-    if not (float(low) >= -_LARGEST_VALUE and float(high) <= _LARGEST_VALUE):
-        raise MemoryStoreError(
-            f"the memory of a passage has values that are no finite numbers up to {_LARGEST_VALUE:g}; the "
-            "reader's weights or its precision are at fault: build it in float32, or mend the reader"
-        )
-
-
 def _bf16_not_below(x: Tensor) -> Tensor:
     """The least bfloat16 that is not below x > 0, as float32.
 
@@ -148,8 +130,6 @@ def make_codec(name: str, width: int, directory: Path | None = None) -> Codec:
         return Plain(name, width, torch.bfloat16)
     if name == "int8":
         return Int8(width)
-    from fidkit.memory.pq import load_pq
-
     if directory is None:
         raise ValueError("codebooks are read from a directory")
     return load_pq(directory, width)

@@ -79,3 +79,8 @@ def explained_disk(directory: Path, needed_bytes: int = 0) -> AbstractContextMan
     return explained(
         directory, MemoryStoreError, "memory", after="it goes on where it stopped", needed=needed
     )
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file is called like a finished shard."""
+    return name.startswith(SHARD) and name.endswith(SUFFIX)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fidkit.errors import UsageError
-from fidkit.memory.storage import is_shard
+from fidkit.memory.layout import is_shard
 
 T = TypeVar("T")
 

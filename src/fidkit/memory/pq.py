@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fidkit.disk import sync
 from fidkit.errors import MemoryStoreError, UsageError
-from fidkit.memory.codecs import require_finite
+from fidkit.memory.finite import require_finite
 from fidkit.memory.layout import CODEC, FORMAT_VERSION, PART, explained_disk, put_in_place
 from fidkit.records import PQ_DIMENSIONS
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from fidkit.disk import sync
 from fidkit.errors import UsageError
-from fidkit.memory.layout import PART, SHARD, SUFFIX, put_in_place
+from fidkit.memory.layout import PART, is_shard, put_in_place
 
 # Well below the usual limit of 1,024 open files of a process.
 _MOST_OPEN = 128
@@ -90,11 +90,6 @@ def open_storage(where: str, own: Path) -> Storage:
     from fidkit.memory.objects import Objects
 
     return Objects(where)
-
-
-def is_shard(name: str) -> bool:
-    """Whether a file is called like a finished shard."""
-    return name.startswith(SHARD) and name.endswith(SUFFIX)
 
 
 @dataclass

@@ -187,10 +187,24 @@ def encode_unit(
         return lambda: finished
     with ExitStack() as stack:
         writer = stack.enter_context(ShardWriter(to, work.keys, lengths, codec, fingerprint))
-        # Checksums and the disk are this thread's, while the next batch is encoded.
-        writing = stack.enter_context(ThreadPoolExecutor(1))
+        _write_rows(work, encode, codec, writer, advance)
+        to_close = stack.pop_all()
+
+    def finish() -> Path:
+        with to_close:
+            return writer.finish()
+
+    return finish
+
+
+def _write_rows(
+    work: Unit, encode: Encode, codec: Codec, writer: ShardWriter, advance: Advance | None
+) -> None:
+    """Encode batch by batch; a batch is written while the next is encoded."""
+    with ThreadPoolExecutor(1) as writing:
+        # Checksums and the disk are this thread's.
         pending: deque[Future[None]] = deque()
-        for rows, batch in _prepared(work, batches(lengths, work.batch_tokens)):
+        for rows, batch in _prepared(work, batches(work.lengths.tolist(), work.batch_tokens)):
             memory_XD = encode(*batch)
             if memory_XD.device.type == "cpu":
                 # Here, since products of a second thread would fight with the encoder's for the cores.
@@ -203,13 +217,6 @@ def encode_unit(
                 advance(len(rows))
         for future in pending:
             future.result()
-        to_close = stack.pop_all()
-
-    def finish() -> Path:
-        with to_close:
-            return writer.finish()
-
-    return finish
 
 
 def tokens_a_second(worker: Worker, unit: Path) -> float:
