@@ -154,8 +154,7 @@ def measure_subjects(
 ) -> Measured:
     """Make subjects ready and run them in interleaved rounds.
 
-    Each round runs every subject once, beginning with another one than the round before; only complete
-    rounds are kept.
+    Each round runs all, beginning with another one than the round before; only complete rounds are kept.
 
     Args:
         subjects: with different names; they fit into memory together.
