@@ -11,6 +11,7 @@ from fidkit.cost import (
     batch_bytes,
     cross_cache_bytes,
     find_hardware,
+    largest,
     largest_batch,
 )
 from fidkit.preset import named
@@ -92,3 +93,17 @@ def test_reranking_makes_room_for_more_questions() -> None:
         largest_batch(named(f"{name}-base"), Workload(), usable) for name in ("lumen", "glimmer")
     )
     assert glimmer > lumen
+
+
+@given(most=st.integers(0, 300), below=st.none() | st.integers(0, 300))
+def test_the_largest_is_that_of_a_linear_scan(most: int, below: int | None) -> None:
+    tried: list[int] = []
+
+    def fits(number: int) -> bool:
+        tried.append(number)
+        return number <= most
+
+    found = largest(fits, below)
+    assert found == (most if below is None else max(0, min(most, below - 1)))
+    assert len(tried) == len(set(tried)) <= 2 * max(1, found).bit_length() + 1
+    assert all(1 <= number <= max(1, 2 * found) and (below is None or number < below) for number in tried)

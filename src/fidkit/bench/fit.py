@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from fidkit.bench.subjects import Subject
-from fidkit.cost import Workload
+from fidkit.cost import Workload, largest
 from fidkit.errors import UsageError
 
 
@@ -48,17 +48,8 @@ def _remedy(subjects: Sequence[Subject], workload: Workload, available: int) -> 
         )
         return needed_bytes(subjects, changed) <= available
 
-    if batch := _largest(lambda n: fits(n, workload.passages), workload.questions):
+    if batch := largest(lambda n: fits(n, workload.passages), workload.questions):
         return f"the largest batch that does is {batch:,}"
-    if passages := _largest(lambda n: fits(1, n), workload.passages):
+    if passages := largest(lambda n: fits(1, n), workload.passages):
         return f"not even one question does; the most passages that fit are {passages:,}, with --batch 1"
     return "not even one passage does; take fewer or smaller presets, or fewer peers"
-
-
-def _largest(fits: Callable[[int], bool], below: int) -> int:
-    """The largest number under `below` that fits, 0 if none does; what fits, fits for smaller ones too."""
-    low, high = 0, below
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low

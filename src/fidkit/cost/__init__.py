@@ -10,7 +10,7 @@ from fidkit.cost.hardware import HARDWARE, Efficiency, Hardware, find_hardware
 from fidkit.cost.hints import Hint, best, suggest
 from fidkit.cost.parts import Part, list_parts
 from fidkit.cost.plan import CostPlan, make_plan
-from fidkit.cost.ram import BatchBytes, batch_bytes, largest_batch
+from fidkit.cost.ram import BatchBytes, batch_bytes, largest, largest_batch
 from fidkit.cost.roofline import Build, Prediction, StageTime, build, predict
 from fidkit.cost.store import store_bytes
 from fidkit.cost.traffic import (
@@ -53,6 +53,7 @@ __all__ = [
     "cross_cache_bytes",
     "exact_flops",
     "find_hardware",
+    "largest",
     "largest_batch",
     "list_parts",
     "make_plan",

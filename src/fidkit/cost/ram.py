@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fidkit.config import ReaderConfig, StackConfig
@@ -77,9 +78,22 @@ def largest_batch(
         batch = workload.replace(questions=questions)
         return batch_bytes(config, batch, packs=packs).total <= available_bytes
 
+    return largest(fits)
+
+
+def largest(fits: Callable[[int], bool], below: int | None = None) -> int:
+    """The largest number that fits, 0 if not even 1 does; what fits, fits for smaller ones too.
+
+    Doubles until one doesn't fit, then halves the gap: about 2 log2 of the result tries.
+
+    Args:
+        fits: whether a number does.
+        below: numbers from here on don't; None looks as far as it takes.
+    """
     low, high = 0, 1
-    while fits(high):
+    while (below is None or high < below) and fits(high):
         low, high = high, 2 * high
+    high = high if below is None else min(high, below)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)

@@ -7,13 +7,10 @@ of each is padded to that of the longest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
 
 from fidkit.errors import UsageError
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ def plan_batches(sizes: Sequence[int], limits: Limits) -> list[list[int]]:
         limits: of a batch.
 
     Returns:
-        Numbers of questions, each exactly once; `in_order` brings results back into the questions' order.
+        Numbers of questions, each exactly once.
 
     Raises:
         UsageError: a question above a strict budget.
@@ -117,112 +114,3 @@ def plan_batches(sizes: Sequence[int], limits: Limits) -> list[list[int]]:
             batch = _Batch(limits, size)
             batches.append([number])
     return batches
-
-
-def in_order(batches: Sequence[Sequence[int]], results: Sequence[Sequence[T]]) -> list[T]:
-    """Results of `plan_batches`' batches, in the order of the questions."""
-    pairs = (pair for batch, of_batch in zip(batches, results, strict=True)
-             for pair in zip(batch, of_batch, strict=True))  # fmt: skip
-    return [result for _, result in sorted(pairs, key=lambda pair: pair[0])]
-
-
-class _Waiting(NamedTuple, Generic[T]):
-    item: T
-    size: int
-    since: float
-
-
-class Queue(Generic[T]):
-    """Questions that come one at a time, for instance to a server.
-
-    Every batch starts with the question that has waited longest, and takes those nearest to it in size:
-    each batch shortens the wait of all, so none starves. A batch that has room left waits for more, but
-    never longer than `max_wait`.
-
-    Args:
-        limits: of a batch.
-        max_wait: how long a question waits for company; 0 never waits. In the unit of `now`: seconds or
-            steps, as the caller counts.
-
-    Raises:
-        UsageError: a negative wait.
-    """
-
-    def __init__(self, limits: Limits, max_wait: float) -> None:
-        if not max_wait >= 0:
-            raise UsageError(f"max_wait is {max_wait}; expected 0 or more")
-        self.limits, self.max_wait = limits, max_wait
-        self._waiting: list[_Waiting[T]] = []
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def put(self, item: T, size: int, now: float) -> None:
-        """Add a question of `size` passage tokens.
-
-        Raises:
-            UsageError: it is above a strict budget.
-        """
-        self.limits.check(size)
-        self._waiting.append(_Waiting(item, size, now))
-
-    def take(self, now: float) -> list[T]:
-        """The questions to read now, oldest first; empty if it is better to wait for more."""
-        if not self._waiting:
-            return []
-        chosen, full = self._gather()
-        if not full and now - self._waiting[0].since < self.max_wait:
-            return []
-        items = [self._waiting[place].item for place in chosen]
-        self._waiting = [w for place, w in enumerate(self._waiting) if place not in chosen]
-        return items
-
-    def _gather(self) -> tuple[list[int], bool]:
-        """Places of the oldest question and its company, and whether waiting could add nothing to them."""
-        oldest = self._waiting[0].size
-        batch, chosen, full = _Batch(self.limits, oldest), [0], False
-        nearest = sorted(
-            range(1, len(self._waiting)), key=lambda place: abs(self._waiting[place].size - oldest)
-        )
-        for place in nearest:
-            size = self._waiting[place].size
-            if batch.has_room(size) and batch.suits(size):
-                batch.add(size)
-                chosen.append(place)
-            elif not batch.has_room(size) and _Batch(self.limits, oldest).has_room(size):
-                full = True  # it came too late; what fits with nobody proves nothing
-        return sorted(chosen), full or not batch.has_room(1)
-
-
-def largest_batch(fits: Callable[[int], bool], upper: int) -> int:
-    """The largest batch up to `upper` that fits, 0 if none does.
-
-    Doubles until one doesn't fit, then halves the gap: about 2 log2 of the result tries, none of them of
-    more than twice the result.
-
-    Args:
-        fits: tries a batch of so many questions; if one fits, all smaller ones do.
-        upper: don't look further.
-    """
-    good, bad = 0, upper + 1
-    for size in _doubling(upper):
-        if not fits(size):
-            bad = size
-            break
-        good = size
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        if fits(middle):
-            good = middle
-        else:
-            bad = middle
-    return good
-
-
-def _doubling(upper: int) -> Iterator[int]:
-    size = 1
-    while size < upper:
-        yield size
-        size *= 2
-    if upper > 0:
-        yield upper
