@@ -318,8 +318,9 @@ def writes(text: str) -> Reader:
 
 def test_a_stream_waits_for_the_bytes_of_a_character() -> None:
     seen: list[str] = []
-    reader = writes("Tea 🙂 cup")
-    [answer] = answer_batch(reader, QUESTIONS[:1], READ[:1], 16, stream=seen.append)
+    runner = Runner(writes("Tea 🙂 cup"))
+    decoding = Decoding(max_tokens=16)
+    [answer] = answer_batch(runner, QUESTIONS[:1], READ[:1], decoding, stream=seen.append)
     assert answer.text == "Tea 🙂 cup"
     assert seen == ["Te", "Tea", "Tea 🙂", "Tea 🙂 cup"]
 

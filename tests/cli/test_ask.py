@@ -173,7 +173,7 @@ def test_notes_go_to_stderr_and_into_the_json(
     assert said in note
     assert f"note: {note}" in err
     # Of the folder's three files, one is no text.
-    assert left_out.startswith("1 of 3 files were left out (1 ")
+    assert left_out.startswith("1 of 3 files were left out (")
     command = re.search(r"`fidkit (corpus info \S+)` lists them", left_out)[1]
     assert run(command.split()) == 0
     assert "picture.txt" in capsys.readouterr().out

@@ -157,7 +157,7 @@ def test_an_interruption_prints_what_there_is(
         (["tiny-fid", "--question-tokens", "0"], "--question-tokens is 0; expected 1 or more"),
         (["tiny-fid", "--corpus", "here"], "--corpus and --questions go together"),
         (["tiny-fid", "--questions", "here"], "--corpus and --questions go together"),
-        (["tiny-fid", "--device", "tpu"], "--device is 'tpu'; expected one of cpu, cuda"),
+        (["tiny-fid", "--device", "tpu"], "the device is 'tpu'; expected auto, cpu"),
         (["tiny-fid", "--device", "cpu", "--batch", "1000000"], "don't fit: "),
         (["tiny-fid", "--device", "cpu", "--batch", "1000000"], "the largest batch that does is "),
         (["fid-base", "--device", "cpu", "--passages", "10000000"], "the most passages that fit are "),

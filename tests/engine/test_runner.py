@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from fidkit.config import RerankConfig
 from fidkit.engine.cpu.decoder import NativeCache
 from fidkit.engine.cpu.encoder import CHUNK, chunks
 from fidkit.engine.generation.generate import greedy
-from fidkit.engine.runner import PRECISIONS, Precision, Runner
+from fidkit.engine.runner import PRECISIONS, Precision, Runner, loading_type
 from fidkit.errors import UsageError
 from fidkit.nn.encoder import EncoderLayers
 from fidkit.nn.rows import Rows
@@ -258,3 +259,29 @@ def test_the_reader_is_left_as_it_is() -> None:
     for precision in PRECISIONS:
         Runner(reader, precision, plain=True)
     assert all(torch.equal(before[name], p) for name, p in reader.named_parameters())
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_a_runner_copies_each_weight_once_and_keeps_ties(precision: str) -> None:
+    reader = random_reader(small(tied_head=True))
+    stored = reader if precision == "bfloat16" else reader.bfloat16()
+    made = Runner(stored, precision).reader
+    assert made.head.embedding.weight is made.decoder.embedding.weight is made.embedding.weight
+    theirs = dict(stored.named_parameters())
+    for name, p in made.named_parameters():
+        assert torch.equal(p, theirs[name].to(p.dtype))
+        assert p.dtype != theirs[name].dtype
+        assert p.requires_grad == theirs[name].requires_grad
+
+
+def test_what_to_load_a_reader_with(tmp_path: Path) -> None:
+    """Then a runner makes no copy of weights that are stored as bfloat16."""
+    random_reader(small()).save_pretrained(tmp_path, dtype="bfloat16")
+    for precision in PRECISIONS:
+        reader = Reader.from_pretrained(tmp_path, loading_type(precision, torch.device("cpu")))
+        plain = Runner(Reader.from_pretrained(tmp_path), precision).reader
+        made = Runner(reader, precision)
+        assert made.reader is reader or (made.int8 and not made.native)
+        assert all(
+            torch.equal(p, q) for p, q in zip(made.reader.parameters(), plain.parameters(), strict=True)
+        )

@@ -120,5 +120,5 @@ def test_names_of_any_bytes_are_told_apart(tmp_path):
 def test_help_and_documents_list_the_kinds_of_files():
     listed = described()
     assert listed.startswith("documents (.txt, .md or .markdown, in UTF-8)")
-    page = Path(__file__).parents[2] / "docs" / "corpus.md"
+    page = Path(__file__).parents[3] / "docs" / "corpus.md"
     assert listed in page.read_text(encoding="utf-8")

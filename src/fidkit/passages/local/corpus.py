@@ -83,7 +83,7 @@ class CorpusInfo:
         all_files = self.documents + self.passage_files + reasons.total()
         return (
             f"{reasons.total():,} of {all_files:,} files were left out ({'; '.join(told)}); "
-            f"`fidkit corpus info {self.path} --json` lists them"
+            f"`fidkit corpus info {self.path}` lists them"
         )
 
 
