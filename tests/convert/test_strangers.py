@@ -150,7 +150,9 @@ def test_several_ends_of_sequence(t5: Path) -> None:
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool], ids=str)
 def test_quantised_weights_without_scales(dtype: torch.dtype, t5: Path) -> None:
     rewrite(t5, lambda ts: {n: t.to(dtype) for n, t in ts.items()})
-    assert f"is stored as {str(dtype).removeprefix('torch.')}; expected float32" in refused(t5)
+    said = refused(t5)
+    assert f"is stored as {str(dtype).removeprefix('torch.')}; expected float32" in said
+    assert "decoder.block.0.layer.0" in said  # its own name
 
 
 def test_float8_with_scales(t5: Path) -> None:
@@ -261,3 +263,8 @@ def test_a_damaged_sentencepiece_file(t5: Path) -> None:
 def test_json_nested_too_deeply(t5: Path) -> None:
     (t5 / "config.json").write_text("[" * 100_000)
     assert "nested too deeply" in refused(t5)
+
+
+def test_a_pointer_in_the_place_of_atlas(tmp_path: Path) -> None:
+    (tmp_path / "model.pth.tar").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    assert "pointer of Git LFS" in refused(tmp_path)

@@ -29,6 +29,7 @@ def read_pickle(path: Path, *, lazy: bool = False) -> Any:
     Raises:
         CheckpointError: missing, damaged, or holding Python objects that aren't `ALLOWED`; they are named.
     """
+    strangers.require_weights(path)
     try:
         with torch.serialization.safe_globals(list(ALLOWED)):
             return torch.load(
@@ -52,7 +53,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: see `read_pickle`; or other objects.
     """
-    strangers.require_weights(path)
     return wrapped.find_tensors(read_pickle(path), str(path))
 
 
