@@ -19,7 +19,7 @@ from fidkit.engine.answering import Stream, answer_batch, tokenizer_of
 from fidkit.engine.asked import check_count, check_passages, check_question
 from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.generation.decoding import Decoding
-from fidkit.engine.runner import Precision, Runner, check_precision, moved
+from fidkit.engine.runner import Precision, Runner, check_precision, loading_type, moved
 from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
 from fidkit.errors import UsageError
 from fidkit.memory import MemoryStore, has_memory
@@ -80,7 +80,7 @@ class Answerer:
         self._state, self._reading = threading.Condition(), threading.Lock()
         self._under_way: list[int] = []
         self._closed = False
-        made, name = _reader(reader, device)
+        made, name = _reader(reader, device, precision)
         self.runner = Runner(made, precision)
         self._cache = corpus.token_cache(tokenizer_of(made).fingerprint) if corpus else None
         if self._cache:
@@ -327,7 +327,7 @@ def memory_of(corpus: Corpus, reader: Reader, name: str = "READER") -> MemorySto
     return MemoryStore.open(corpus.path, memory_fingerprint(reader), reader=name)
 
 
-def _reader(given: Reader | Source, device: str | torch.device) -> tuple[Reader, str]:
+def _reader(given: Reader | Source, device: str | torch.device, precision: Precision) -> tuple[Reader, str]:
     """A reader on the device, and its name for messages."""
     chosen = choose_device(device)
     if not isinstance(given, Reader):
@@ -336,7 +336,8 @@ def _reader(given: Reader | Source, device: str | torch.device) -> tuple[Reader,
                 f"the reader is {given!r}; expected a Reader, a directory, or a name such as 'pocket'"
             )
         where = given if isinstance(given, str) else Path(given)
-        return Reader.from_pretrained(where).to(chosen), str(given)
+        made = Reader.from_pretrained(where, loading_type(precision, chosen))
+        return made.to(chosen), str(given)
     if device == "auto" and given.embedding.weight.is_cuda:
         return given, "READER"  # whoever put it on a GPU chose which
     return moved(given, chosen), "READER"

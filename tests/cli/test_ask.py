@@ -16,7 +16,7 @@ from fidkit.answerer import Answerer
 from fidkit.cli.app import run
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import UsageError
-from fidkit.passages import Corpus, default_location
+from fidkit.passages import Corpus, default_location, opening
 from fidkit.passages.local.layout import writer_lock
 from fidkit.passages.opening import BEING_INDEXED
 from fidkit.reader import Reader
@@ -304,12 +304,12 @@ def test_a_first_index_that_another_process_makes_is_waited_for(
 ) -> None:
     where = default_location([docs])
     where.mkdir(parents=True)
-    waited: list[float] = []
+    say, said = opening._say_waiting, []
     with ExitStack() as other:
         other.enter_context(writer_lock(where))
-        monkeypatch.setattr("fidkit.passages.opening.time.sleep", lambda s: [waited.append(s), other.close()])
+        monkeypatch.setattr(opening, "_say_waiting", lambda: [say(), said.append(1), other.close()])
         assert run(["ask", QUESTION, "--in", str(docs), "--reader", reader, "--json"]) == 0
     out, err = capsys.readouterr()
-    assert len(waited) == 1
+    assert said == [1]
     assert len(json.loads(out)["evidence"]) == 2
     assert "note: another process is indexing these documents; waiting" in err

@@ -138,7 +138,7 @@ def _run(
     questions = list(itertools.islice(read_questions(data), limit))
     with ExitStack() as stack:
         search, get, memory = no_corpus, no_corpus, None
-        source = Reader.from_pretrained(name).to(on)
+        source = Reader.from_pretrained(name, loading_type(precision, on)).to(on)
         if corpus:
             opened = stack.enter_context(Corpus.open(corpus))
             get, memory = opened.get, memory_of(opened, source, name) if stored else None
