@@ -25,7 +25,7 @@ import torch
 
 from fidkit.memory import MemoryStore
 from fidkit.passages import Corpus
-from fidkit.precompute import Forecast, Options, build
+from fidkit.precompute import BuildForecast, Options, build
 from fidkit.precompute.plan import load_plan
 from fidkit.precompute.unit import read_unit
 from fidkit.precompute.work import Job, Worker, batches, padded
@@ -73,7 +73,7 @@ def some_of(corpus: Path, to: Path, count: int | None) -> Path:
 
 def measure(corpus: Path, reader: str, options: Options, repeats: int) -> dict[str, Any]:
     """Seconds of the bare encoder, of encoding in a build, and of the whole build, `repeats` times."""
-    forecasts: list[Forecast] = []
+    forecasts: list[BuildForecast] = []
     bare, encoding, whole = list[float](), list[float](), list[float]()
     for _ in range(repeats):
         shutil.rmtree(corpus / "memory", ignore_errors=True)
@@ -105,7 +105,7 @@ def measure(corpus: Path, reader: str, options: Options, repeats: int) -> dict[s
 def encoder_alone(corpus: Path, reader: str, options: Options) -> float:
     """Seconds that the encoder takes for all batches of the plan, after a first one."""
 
-    def stop(forecast: Forecast) -> None:
+    def stop(forecast: BuildForecast) -> None:
         raise Planned
 
     with suppress(Planned):

@@ -437,9 +437,30 @@ def test_shards_may_lie_in_another_folder(make_corpus, reader_directory, many, b
     assert not files(corpus)
     there = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in elsewhere.rglob("shard-*")}
     assert there == built
-    assert build(corpus, reader_directory).encoded == 0
+    assert build(corpus, reader_directory, Options(shards_at=str(elsewhere))).encoded == 0
     with pytest.raises(MemoryStoreError, match="the shards of its memory lie at"):
         build(corpus, reader_directory, Options(shards_at=str(tmp_path / "third")))
+
+
+def test_shards_elsewhere_are_changed_only_where_the_place_is_named(
+    make_corpus, reader_directory, many, tmp_path
+):
+    corpus, elsewhere = make_corpus(many), tmp_path / "elsewhere"
+    options = Options(codec="float32", precision="float32", shard_mb=SMALL, shards_at=str(elsewhere))
+    build(corpus, reader_directory, options)
+    one, *_ = sorted(elsewhere.iterdir())
+    one.write_bytes(b"damaged")
+    make_corpus(many[:2])
+    before = sorted(path.name for path in elsewhere.iterdir())
+    for change in (
+        lambda: build(corpus, reader_directory),
+        lambda: build(corpus, reader_directory, Options(codec="int8", replace=True)),
+        lambda: repair(corpus),
+    ):
+        with pytest.raises(MemoryStoreError, match=f"--shards-at {elsewhere}"):
+            change()
+    assert sorted(path.name for path in elsewhere.iterdir()) == before
+    assert [damage.shard for damage in repair(corpus, shards_at=str(elsewhere))] == [one.name]
 
 
 def test_a_build_killed_in_its_first_moment_is_no_obstacle(make_corpus, reader_directory):

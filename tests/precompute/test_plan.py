@@ -12,7 +12,7 @@ from fidkit.memory.codecs import make_codec
 from fidkit.memory.shard import shard_bytes
 from fidkit.passages import Corpus
 from fidkit.passages.token_cache import passage_key
-from fidkit.precompute.plan import Nothing, Plan, discard_plan, load_plan, make_plan, state_of
+from fidkit.precompute.plan import BuildPlan, Nothing, discard_plan, load_plan, make_plan, state_of
 from fidkit.precompute.unit import Identity, read_unit
 from precompute.conftest import texts
 
@@ -107,7 +107,7 @@ def test_a_plan_comes_back_and_belongs_to_one_state(make_corpus, planned, tmp_pa
     directory = make_corpus(texts(30))
     plan, _ = planned(directory)
     loaded = load_plan(tmp_path / "units")
-    assert isinstance(loaded, Plan)
+    assert isinstance(loaded, BuildPlan)
     assert loaded == plan
     assert loaded.fits(state_of(directory), IDENTITY, None)
     assert loaded.fits(state_of(directory), IDENTITY, 20_000)

@@ -126,7 +126,7 @@ def _run(
     from fidkit.answerer import memory_of
     from fidkit.cli.progress import progress
     from fidkit.devices import choose_device
-    from fidkit.engine.runner import Runner, check_precision
+    from fidkit.engine.runner import Runner, check_precision, loading_type
     from fidkit.evaluate import evaluate as judge
     from fidkit.evaluate.contexts import no_corpus, passages_for
     from fidkit.passages import Corpus

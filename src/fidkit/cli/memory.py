@@ -19,7 +19,7 @@ from fidkit.errors import FidkitError, UsageError
 
 if TYPE_CHECKING:
     from fidkit.engine.runner import Precision
-    from fidkit.precompute import BuildReport, Forecast
+    from fidkit.precompute import BuildForecast, MemoryReport
     from fidkit.precompute.records import By
 
 app = typer.Typer(
@@ -89,7 +89,7 @@ def build(
     )
     with _reported() as shown:
 
-        def agree(forecast: Forecast) -> None:
+        def agree(forecast: BuildForecast) -> None:
             shown.rest()
             _say_forecast(directory, forecast)
             _require_consent(directory, forecast, limit_gb, yes)
@@ -140,6 +140,10 @@ def check(
     repair: Annotated[
         bool, typer.Option("--repair", help="Drop damaged shards; the next build makes them again.")
     ] = False,
+    shards_at: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="For --repair: where shards lie, if elsewhere.", show_default=False),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Read all shards and compare every checksum; exit code 1 when one is damaged."""
@@ -149,7 +153,7 @@ def check(
     with MemoryStore.open(directory) as store, _counted("checking shards") as tell:
         reader = store.info.reader
         shards = store.info.shards
-        damaged = precompute.repair(directory, tell) if repair else store.check(tell)
+        damaged = precompute.repair(directory, tell, shards_at) if repair else store.check(tell)
     if as_json:
         record = [{"shard": damage.shard, "reason": damage.reason} for damage in damaged]
         print(json.dumps({"shards": shards, "damaged": record, "repaired": repair and bool(damaged)}))
@@ -168,7 +172,7 @@ def check(
         print(f"{directory}: {shards:,} shards are as they were written")
 
 
-def _say_forecast(directory: Path, forecast: Forecast) -> None:
+def _say_forecast(directory: Path, forecast: BuildForecast) -> None:
     f = forecast
     rate = f.encode / f.seconds if f.seconds else 0.0
     what = "goes on with" if f.resumed else "encodes"
@@ -184,7 +188,7 @@ def _say_forecast(directory: Path, forecast: Forecast) -> None:
         )
 
 
-def _require_consent(directory: Path, forecast: Forecast, limit_gb: float, yes: bool) -> None:
+def _require_consent(directory: Path, forecast: BuildForecast, limit_gb: float, yes: bool) -> None:
     if yes or forecast.bytes <= limit_gb * 1e9:
         return
     what = f"{directory}: its memory takes {_size(forecast.bytes)}, more than {limit_gb:g} GB (--limit-gb)"
@@ -194,7 +198,7 @@ def _require_consent(directory: Path, forecast: Forecast, limit_gb: float, yes: 
         raise FidkitError(f"{directory}: nothing was built; the plan is kept for the next time")
 
 
-def _say_report(directory: Path, reader: str, report: BuildReport) -> None:
+def _say_report(directory: Path, reader: str, report: MemoryReport) -> None:
     made = f"{report.encoded:,} encoded ({_size(report.bytes)}), {report.removed:,} removed"
     rest = f", {report.compacted:,} shards compacted" if report.compacted else ""
     print(f"{directory}: memory of {report.passages:,} passages, {made}{rest}, {report.seconds:.1f} s")

@@ -11,8 +11,8 @@ from fidkit.memory.manifest import Manifest, ShardRecord
 from fidkit.memory.shard import verify
 from fidkit.memory.storage import Storage
 
-Progress = Callable[[int, int], None]
-
+ShardsDone = Callable[[int, int], None]
+"""Told how many shards are done, of how many."""
 
 _GONE = "there is no such file"
 
@@ -24,7 +24,7 @@ class Damage(NamedTuple):
     reason: str
 
 
-def find_damage(manifest: Manifest, storage: Storage, progress: Progress | None = None) -> list[Damage]:
+def find_damage(manifest: Manifest, storage: Storage, progress: ShardsDone | None = None) -> list[Damage]:
     """Read all shards and compare every checksum, and the manifest with them.
 
     Args:
@@ -56,7 +56,7 @@ def find_damage(manifest: Manifest, storage: Storage, progress: Progress | None 
 
 def _damage(manifest: Manifest, storage: Storage, shard: ShardRecord) -> str:
     try:
-        return _disagreement(verify(storage, shard.name), shard, manifest)
+        return disagreement(verify(storage, shard.name), shard, manifest)
     except (DamagedShard, MemoryStoreError) as error:
         return str(error)
     except FileNotFoundError:
@@ -70,7 +70,8 @@ def _damage(manifest: Manifest, storage: Storage, shard: ShardRecord) -> str:
         return f"it can't be read: {error}"
 
 
-def _disagreement(index: Index, shard: ShardRecord, manifest: Manifest) -> str:
+def disagreement(index: Index, shard: ShardRecord, manifest: Manifest) -> str:
+    """What the manifest says otherwise of a shard's rows than the shard itself; empty if nothing."""
     live = manifest.rows_of(index)
     rows = zip(index.starts.tolist(), index.lengths.tolist(), index.checks.tolist(), strict=True)
     there = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fidkit.errors import MemoryStoreError
+from fidkit.memory.check import disagreement
 from fidkit.memory.codecs import Codec
 from fidkit.memory.index import DamagedShard
 from fidkit.memory.manifest import Manifest, Place, ShardRecord
@@ -61,11 +62,11 @@ def copy_live(
     try:
         for shard in shards:
             if shard.live_rows:
-                live = manifest.rows_of(load_index(storage, shard.name))
-                if len(live) != shard.live_rows:
-                    raise DamagedShard("not all its rows are there")
+                index = load_index(storage, shard.name)
+                if wrong := disagreement(index, shard, manifest):
+                    raise DamagedShard(wrong)
                 # In the order in which they stand there.
-                places |= sorted(live.items(), key=lambda row: row[1].offset)
+                places |= sorted(manifest.rows_of(index).items(), key=lambda row: row[1].offset)
         return _copy(directory, storage, codec, fingerprint, places) if places else None
     except (DamagedShard, OSError) as error:
         raise MemoryStoreError(

@@ -21,6 +21,22 @@ _UNSETTLED_BYTES = 32 << 20
 _REFUSALS = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
+def reserve(descriptor: int, size: int) -> None:
+    """Make a new file as long as it will be, and have room for it, as far as the system can promise that.
+
+    Raises:
+        OSError: there is no room.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+        return
+    # macOS: nothing is promised, but what can't be is still said before hours of work.
+    disk = os.fstatvfs(descriptor)
+    if size > disk.f_bavail * disk.f_frsize:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.ftruncate(descriptor, size)
+
+
 class DirectFile:
     """Writes at places in any order, those that follow one another fast; for one thread at a time.
 

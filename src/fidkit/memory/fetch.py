@@ -120,6 +120,7 @@ class Fetch:
             now = self.again(at)
             reason = self._read(now, into) if now and now.size == place.size else reason
         if reason:
+            into[:] = bytes(len(into))  # whatever the buffer held need not be what a codec can decode
             with self._lock:
                 self._lost.append(number)
             self.complain(place.shard, reason)

@@ -29,6 +29,7 @@ import torch
 
 from fidkit.errors import MemoryStoreError
 from fidkit.memory.layout import FORMAT_VERSION, SHARD, SUFFIX
+from fidkit.paths import is_whole_number
 
 KEY_BYTES = 16
 HEADER_BYTES = 1024
@@ -146,9 +147,14 @@ def parse_header(name: str, packed: bytes, size: int) -> Header:
             columns,
             dtype,
         )
+        words = (header.fingerprint, header.codec, header.codebooks)
+        if not all(map(is_whole_number, (rows, tokens, columns))) or not all(
+            isinstance(w, str) for w in words
+        ):
+            raise DamagedShard("its header is wrong")
         if size != HEADER_BYTES + INDEX_BYTES * rows + tokens * columns * _SIZES[dtype]:
             raise DamagedShard(f"has {size:,} bytes, not as many as its header says")
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DamagedShard("its header can't be read") from error
     return header
 
@@ -180,9 +186,16 @@ def parse_index(name: str, first: bytes, header: Header, packed: bytes) -> Index
         np.frombuffer(packed, "<i8", rows),
     )
     # Whatever else the header might say, it must be the one that is written for such a shard.
-    if first != pack_header(index) or name != _own_name(index):
+    if (index.lengths < 1).any() or not _is_header(first, index) or name != _own_name(index):
         raise DamagedShard("its header is wrong")
     return index
+
+
+def _is_header(packed: bytes, index: Index) -> bool:
+    try:
+        return packed == pack_header(index)
+    except ValueError:  # none could be packed
+        return False
 
 
 def pack_header(index: Index) -> bytes:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from fidkit.disk import explained, held, sync
 from fidkit.errors import MemoryStoreError
+from fidkit.paths import is_own_file, is_plain_name
 
 FORMAT_VERSION = 1
 
@@ -40,7 +41,7 @@ def memory_directory(corpus: Path) -> Path:
 
 def has_memory(corpus: Path) -> bool:
     """Whether a memory of the corpus was begun."""
-    return (memory_directory(corpus) / MANIFEST).is_file()
+    return (memory_directory(corpus) / MANIFEST).exists()
 
 
 @contextmanager
@@ -52,6 +53,12 @@ def writer_lock(directory: Path) -> Iterator[None]:
     Raises:
         MemoryStoreError: somebody else is writing, or the directory is read-only.
     """
+    for path in (directory, directory / UNITS, directory / LOCK):
+        if path.is_symlink() or (path.exists() and not (path.is_dir() or is_own_file(path))):
+            raise MemoryStoreError(
+                f"{path}: is a link or no file, so that building would change what lies elsewhere; put the real "
+                "one in its place (shards alone may lie elsewhere: --shards-at)"
+            )
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -81,6 +88,6 @@ def explained_disk(directory: Path, needed_bytes: int = 0) -> AbstractContextMan
     )
 
 
-def is_shard(name: str) -> bool:
-    """Whether a file is called like a finished shard."""
-    return name.startswith(SHARD) and name.endswith(SUFFIX)
+def is_shard(name: object) -> bool:
+    """Whether this is what a finished shard may be called; no path ever is."""
+    return is_plain_name(name) and str(name).startswith(SHARD) and str(name).endswith(SUFFIX)

@@ -13,12 +13,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from fidkit.disk import connect_to_read, is_damage
+from fidkit.database import has_table, is_damage, open_to_read, open_to_write
 from fidkit.errors import MemoryStoreError
 from fidkit.memory.index import Index
 from fidkit.memory.layout import FORMAT_VERSION, MANIFEST
+from fidkit.memory.storage import is_shard
+from fidkit.paths import is_whole_number
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -34,12 +36,11 @@ _TABLES = (
         crc INTEGER NOT NULL) WITHOUT ROWID""",
     # Shards outside the memory's own folder that are not, or no longer, named above: to be deleted.
     "CREATE TABLE IF NOT EXISTS loose (name TEXT PRIMARY KEY)",
-    "CREATE TEMP TABLE IF NOT EXISTS some (key BLOB PRIMARY KEY) WITHOUT ROWID",
 )
-_PLACES = """SELECT r.key, s.name, s.offset + r.start * s.record_bytes, r.tokens * s.record_bytes,
-    r.tokens, r.crc FROM rows r JOIN shards s USING (shard) WHERE r.key IN """
+_SCRATCH = "CREATE TEMP TABLE IF NOT EXISTS some (key BLOB PRIMARY KEY) WITHOUT ROWID"
+_PLACES = """SELECT r.key, s.name, s.offset, r.start, r.tokens, s.record_bytes, s.bytes, r.crc
+    FROM rows r JOIN shards s USING (shard) WHERE r.key IN """
 _MOST_PARAMETERS = 500
-_CACHE_KIB = 64 * 1024
 _BATCH = 10_000
 
 
@@ -103,6 +104,7 @@ class MemoryMeta:
 
 
 _NUMBERS = ("width", "memory_layers", "generation", "format_version")
+_WIDEST = 1 << 20  # far more than any reader
 
 
 class Manifest:
@@ -120,13 +122,13 @@ class Manifest:
         Raises:
             MemoryStoreError: there is none, or it is damaged.
         """
-        if not (directory / MANIFEST).is_file():
+        if not (directory / MANIFEST).exists():
             raise _absent(directory)
         try:
-            connection = connect_to_read(directory / MANIFEST)
+            connection = open_to_read(directory / MANIFEST, _TABLES)
         except sqlite3.DatabaseError as error:
             raise _damaged(directory, error) from error
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+        if not has_table(connection, "meta"):
             connection.close()
             raise _absent(directory)
         return cls(connection, directory)
@@ -138,24 +140,20 @@ class Manifest:
         Raises:
             MemoryStoreError: of a newer format, or damaged.
         """
-        connection = sqlite3.connect(
-            directory / MANIFEST, isolation_level=None, timeout=10, check_same_thread=False
-        )
-        manifest = cls(connection, directory)
         try:
-            # FULL: after a power cut the manifest must not name a shard that was deleted already.
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", f"cache_size = -{_CACHE_KIB}"):
-                connection.execute("PRAGMA " + pragma)
-            if manifest._sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
-                manifest.meta()
-            for table in _TABLES:
-                connection.execute(table)
+            # Durable: after a power cut the manifest must not name a shard that was deleted already.
+            connection = open_to_write(directory / MANIFEST, _TABLES)
         except sqlite3.DatabaseError as error:
-            connection.close()
             if is_damage(error):
                 raise _damaged(directory, error) from error
             raise
-        except MemoryStoreError:
+        manifest = cls(connection, directory)
+        try:
+            if has_table(connection, "meta"):
+                manifest.meta()
+            for table in (*_TABLES, _SCRATCH):
+                connection.execute(table)
+        except BaseException:
             connection.close()
             raise
         return manifest
@@ -183,8 +181,8 @@ class Manifest:
             for at in range(0, len(keys), _MOST_PARAMETERS):
                 some = keys[at : at + _MOST_PARAMETERS]
                 query = f"{_PLACES} ({','.join('?' * len(some))})"
-                for key, *place in self._sql.execute(query, some):
-                    found[key] = Place(*place)
+                for key, *facts in self._sql.execute(query, some):
+                    found[key] = self._place(*facts)
         return meta, found
 
     def shards(self) -> list[ShardRecord]:
@@ -200,7 +198,10 @@ class Manifest:
     def loose(self) -> list[str]:
         """Shards that may lie outside without being in use."""
         with self._transaction("BEGIN"):
-            return [name for (name,) in self._sql.execute("SELECT name FROM loose ORDER BY name")]
+            names = [name for (name,) in self._sql.execute("SELECT name FROM loose ORDER BY name")]
+        for name in names:
+            self._require_name(name)
+        return names
 
     def missing(self, keys: Iterable[bytes]) -> Iterator[bytes]:
         """Those of the keys that are not stored, in their order, as often as they occur."""
@@ -312,20 +313,48 @@ class Manifest:
         self._sql.executemany("INSERT OR IGNORE INTO loose VALUES (?)", [(name,) for name in names])
 
     def _shards(self) -> list[ShardRecord]:
-        return [ShardRecord(*row) for row in self._sql.execute("SELECT * FROM shards ORDER BY shard")]
+        shards = [ShardRecord(*row) for row in self._sql.execute("SELECT * FROM shards ORDER BY shard")]
+        for shard in shards:
+            self._require_name(shard.name)
+            if not all(map(is_whole_number, (shard.shard, *shard[2:]))):
+                raise _damaged(self.directory, f"impossible numbers of {shard.name}")
+        return shards
+
+    def _place(
+        self, name: Any, offset: Any, start: Any, tokens: Any, record_bytes: Any, size: Any, crc: Any
+    ) -> Place:
+        """Where a row is, if that is within its shard as the manifest knows it."""
+        self._require_name(name)
+        numbers = (offset, start, tokens, record_bytes, size, crc)
+        if not all(map(is_whole_number, numbers)) or offset + (start + tokens) * record_bytes > size:
+            raise _damaged(self.directory, f"a row lies outside its shard {name}")
+        return Place(name, offset + start * record_bytes, tokens * record_bytes, tokens, crc)
+
+    def _require_name(self, name: object) -> None:
+        if not is_shard(name):
+            raise _damaged(self.directory, f"{name!r:.99} is not the name of a shard")
 
     def _meta(self) -> MemoryMeta | None:
         fields = dict(self._sql.execute("SELECT key, value FROM meta").fetchall())
         if not fields:
             return None
+        try:
+            return self._parsed(fields)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(self.directory, f"its facts are not whole: {error}") from error
+
+    def _parsed(self, fields: dict[str, str]) -> MemoryMeta:
         version = int(fields["format_version"])
         if version > FORMAT_VERSION:
             raise MemoryStoreError(
                 f"{self.directory}: this memory has format version {version}, this fidkit reads up to "
                 f"{FORMAT_VERSION}; upgrade fidkit, or delete the directory and build the memory again"
             )
-        known = {name: fields[name] for name in MemoryMeta.__slots__}
-        return MemoryMeta(**{n: int(v) if n in _NUMBERS else v for n, v in known.items()})  # type: ignore[arg-type]
+        known = {name: str(fields[name]) for name in MemoryMeta.__slots__}
+        meta = MemoryMeta(**{n: int(v) if n in _NUMBERS else v for n, v in known.items()})  # type: ignore[arg-type]
+        if not 1 <= meta.width <= _WIDEST or not all(is_whole_number(getattr(meta, n)) for n in _NUMBERS):
+            raise ValueError("impossible numbers")
+        return meta
 
     @contextmanager
     def _change(self) -> Iterator[None]:
@@ -363,7 +392,7 @@ def _absent(directory: Path) -> MemoryStoreError:
     )
 
 
-def _damaged(directory: Path, error: sqlite3.Error | None) -> MemoryStoreError:
+def _damaged(directory: Path, error: sqlite3.Error | str) -> MemoryStoreError:
     return MemoryStoreError(
         f"{directory}: its manifest can't be read ({error}); delete the directory and build the memory again"
     )

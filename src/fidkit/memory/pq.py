@@ -62,6 +62,11 @@ class PQ:
 
     def decode(self, records_XC: Tensor, dtype: torch.dtype) -> Tensor:
         # All codebooks one after the other: one look-up for all subspaces.
+        if self.codes < MOST_CODES and len(records_XC) and int(records_XC.int().max()) >= self.codes:
+            raise MemoryStoreError(
+                f"a stored row has codes beyond the {self.codes:,} of its codebooks; run `fidkit memory check DIR "
+                "--repair` and build the memory again"
+            )
         begins_S = torch.arange(0, self.columns * self.codes, self.codes, device=records_XC.device)
         rows = (records_XC.to(torch.int32) + begins_S.to(torch.int32)).reshape(-1)
         memory_XSd = self._codebooks(records_XC.device, dtype).index_select(0, rows)
@@ -114,7 +119,7 @@ def load_pq(directory: Path, width: int) -> PQ:
         with safe_open(path, framework="pt") as file:
             facts, codebooks = json.loads(file.metadata()[_FORMAT]), file.get_tensor("codebooks")
         version, trained = int(facts["format_version"]), int(facts["width"])
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise MemoryStoreError(f"{path}: can't be read as codebooks ({error}); {again}") from error
     if version > FORMAT_VERSION:
         raise MemoryStoreError(
@@ -124,6 +129,13 @@ def load_pq(directory: Path, width: int) -> PQ:
     if trained != width:
         raise MemoryStoreError(
             f"{path}: these codebooks are for vectors of width {trained}, not {width}; {again}"
+        )
+    S, K, d = codebooks.shape if codebooks.ndim == 3 else (0, 0, 0)
+    is_whole = (S, d) == (-(-width // PQ_DIMENSIONS), PQ_DIMENSIONS) and 1 <= K <= MOST_CODES
+    if codebooks.dtype != torch.float32 or not is_whole:
+        raise MemoryStoreError(
+            f"{path}: codebooks of {codebooks.dtype} in shape {list(codebooks.shape)} are none for vectors of "
+            f"width {width}; {again}"
         )
     codec = PQ(codebooks, width)
     if codec.fingerprint != facts.get("fingerprint"):

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from fidkit.memory.codecs import Codec, record_bytes
-from fidkit.memory.direct import DirectFile
+from fidkit.memory.direct import DirectFile, reserve
 from fidkit.memory.index import (
     DTYPES,
     HEADER_BYTES,
@@ -107,7 +107,7 @@ class ShardWriter:
             self._part = Path(part)
             try:
                 # Better to know now that the disk is too small than after hours of encoding.
-                os.posix_fallocate(descriptor, 0, self.index.size)
+                reserve(descriptor, self.index.size)
                 self._file = DirectFile(descriptor)
             except BaseException:
                 os.close(descriptor)

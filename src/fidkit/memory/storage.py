@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import tempfile
 import threading
 from collections import OrderedDict
@@ -113,13 +115,13 @@ class Folder:
     def read(self, name: str, offset: int, into: memoryview) -> None:
         with self._opened(name) as descriptor:
             while into:
-                count = os.preadv(descriptor, [into], offset)
+                count = _read_at(descriptor, into, offset)
                 if not count:
                     raise EOFError(f"{name} ends at byte {offset}")
                 into, offset = into[count:], offset + count
 
     def size(self, name: str) -> int:
-        return (self.directory / name).stat().st_size
+        return _require_file(name, (self.directory / name).stat()).st_size
 
     def put(self, name: str, path: Path) -> None:
         final = self.directory / name
@@ -140,7 +142,11 @@ class Folder:
         with self._lock:
             if name in self._handles:
                 self._drop(name)
-        (self.directory / name).unlink(missing_ok=True)
+        path = self.directory / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
     def list(self) -> list[str]:
         with suppress(FileNotFoundError):
@@ -157,7 +163,7 @@ class Folder:
         with self._lock:
             handle = self._handles.get(name)
             if handle is None:
-                handle = _Handle(os.open(self.directory / name, os.O_RDONLY | os.O_CLOEXEC))
+                handle = _Handle(_open(self.directory / name))
                 self._handles[name] = handle
             self._handles.move_to_end(name)
             handle.users += 1
@@ -177,3 +183,29 @@ class Folder:
         handle.current = False
         if not handle.users:
             os.close(handle.descriptor)
+
+
+def _open(path: Path) -> int:
+    # A pipe that nobody writes would be waited for.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        _require_file(path.name, os.fstat(descriptor))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _require_file(name: str, found: os.stat_result) -> os.stat_result:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, f"{name} is no file")
+    return found
+
+
+def _read_at(descriptor: int, into: memoryview, offset: int) -> int:
+    """Read into a buffer from a place in a file; how many bytes. macOS had no `preadv` for long."""
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [into], offset)
+    packed = os.pread(descriptor, len(into), offset)
+    into[: len(packed)] = packed
+    return len(packed)

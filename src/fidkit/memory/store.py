@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,11 +26,14 @@ from torch import Tensor
 
 from fidkit.errors import MemoryStoreError
 from fidkit.memory.check import Damage, find_damage
-from fidkit.memory.codecs import Codec, make_codec
+from fidkit.memory.codecs import Codec, make_codec, record_bytes
 from fidkit.memory.fetch import Fetch, Fetched
 from fidkit.memory.layout import memory_directory
 from fidkit.memory.manifest import Manifest, MemoryMeta, Place
 from fidkit.memory.storage import Storage, open_storage
+
+# Of one `find`; where it would be more, the shards are asked first whether they have as much.
+_MUCH_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +194,8 @@ class MemoryStore:
         """Where the rows of these keys are (`fidkit.passages.token_cache.passage_key`), all of one moment.
 
         Raises:
-            MemoryStoreError: the memory was built for another reader or codec since it was opened.
+            MemoryStoreError: the memory was built for another reader or codec since it was opened, or its
+                manifest says what can't be.
         """
         meta, places = self._manifest.places(keys)
         if meta is None or not meta.same_rows(self._meta):
@@ -200,6 +204,7 @@ class MemoryStore:
                 "opened; open it again"
             )
         self._notice(meta)
+        self._require_possible(places)
         return Located(keys, [places.get(key) for key in keys])
 
     def fetch(
@@ -264,6 +269,24 @@ class MemoryStore:
                 f"but {reader} has fingerprint {fingerprint}; run `fidkit memory build {self.directory} "
                 f"--reader {reader} --replace` to build it again, or read with {meta.reader}"
             )
+
+    def _require_possible(self, places: Mapping[bytes, Place]) -> None:
+        """Refuse rows that are no rows of this codec, or that nobody could have stored."""
+        one = record_bytes(self.codec)
+        is_possible = all(place.tokens and place.size == place.tokens * one for place in places.values())
+        if is_possible and sum(place.size for place in places.values()) > _MUCH_BYTES:
+            is_possible = all(self._fits(place) for place in places.values())
+        if not is_possible:
+            raise MemoryStoreError(
+                f"{self.directory}: its manifest knows rows that can't be in its shards; delete "
+                f"{memory_directory(self.directory)} and build the memory again"
+            )
+
+    def _fits(self, place: Place) -> bool:
+        try:
+            return place.offset + place.size <= self._storage.size(place.shard)
+        except OSError:
+            return False
 
     def _submit(self, work: Callable[[], None]) -> None:
         try:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fidkit.errors import MemoryStoreError
-from fidkit.memory.check import Damage, Progress, find_damage
+from fidkit.memory.check import Damage, ShardsDone, find_damage
 from fidkit.memory.codecs import Codec, make_codec
 from fidkit.memory.compact import Compaction, copy_live, mostly_dead
 from fidkit.memory.index import DamagedShard, Index
@@ -15,6 +15,7 @@ from fidkit.memory.layout import PART, SHARD, explained_disk, memory_directory, 
 from fidkit.memory.manifest import Manifest, MemoryMeta, ShardRecord
 from fidkit.memory.shard import read_index
 from fidkit.memory.storage import open_storage
+from fidkit.paths import remove
 
 SHARD_BYTES = 1 << 30
 
@@ -41,7 +42,8 @@ class MemoryWriter:
 
         Args:
             corpus: its directory.
-            meta: what all rows have in common; None takes what is there.
+            meta: what all rows have in common; None takes what is there, and trusts what it says of where
+                shards lie.
             replace: forget a memory of another reader or codec.
 
         Raises:
@@ -136,11 +138,11 @@ class MemoryWriter:
         for entry in sorted(self.directory.iterdir()):
             ours = entry.name.startswith(SHARD) or entry.name.endswith(PART)
             if ours and entry.name not in here and entry.name not in keep:
-                entry.unlink(missing_ok=True)
+                remove(entry)
                 swept.append(entry.name)
         return swept
 
-    def compact(self, shard_bytes: int = SHARD_BYTES, progress: Progress | None = None) -> Compaction:
+    def compact(self, shard_bytes: int = SHARD_BYTES, progress: ShardsDone | None = None) -> Compaction:
         """Give back the space of removed rows: copy what is live in shards that are mostly dead.
 
         Nothing is encoded. Each new shard is a transaction of its own, after which the old files are deleted.
@@ -173,7 +175,7 @@ class MemoryWriter:
             progress(done, done)
         return Compaction(done, written, freed)
 
-    def repair(self, progress: Progress | None = None) -> list[Damage]:
+    def repair(self, progress: ShardsDone | None = None) -> list[Damage]:
         """Find damaged shards and forget them, so that the next build makes their rows again.
 
         Args:

@@ -4,7 +4,7 @@ unit -> work -> plan, codec -> local, ranks, cluster -> records -> build
 """
 
 from fidkit.precompute.build import build, repair
-from fidkit.precompute.records import BuildReport, Forecast, Options
+from fidkit.precompute.records import BuildForecast, MemoryReport, Options
 from fidkit.precompute.work import build_unit
 
-__all__ = ["BuildReport", "Forecast", "Options", "build", "build_unit", "repair"]
+__all__ = ["BuildForecast", "MemoryReport", "Options", "build", "build_unit", "repair"]

@@ -30,8 +30,8 @@ from fidkit.precompute.cluster import build_with_ray
 from fidkit.precompute.codec import Untrained, codec_to_be, train_codec
 from fidkit.precompute.local import build_here, build_in_processes
 from fidkit.precompute.plan import (
+    BuildPlan,
     Nothing,
-    Plan,
     PlannedUnit,
     Tell,
     discard_plan,
@@ -40,7 +40,7 @@ from fidkit.precompute.plan import (
     state_of,
 )
 from fidkit.precompute.ranks import Ranks
-from fidkit.precompute.records import BuildReport, Forecast, Options, check
+from fidkit.precompute.records import BuildForecast, MemoryReport, Options, check
 from fidkit.precompute.unit import Identity
 from fidkit.precompute.work import Job, Worker, tokens_a_second
 from fidkit.reader import Reader
@@ -55,7 +55,7 @@ _MANIFEST_BYTES = 120
 _MIB = 1 << 20
 
 
-Agree = Callable[[Forecast], None]
+Agree = Callable[[BuildForecast], None]
 """Raises what it likes when the forecast is not agreed to; the plan is kept."""
 
 
@@ -66,7 +66,7 @@ def build(
     *,
     agree: Agree | None = None,
     tell: Tell | None = None,
-) -> BuildReport | None:
+) -> MemoryReport | None:
     """Encode the passages of a corpus that its memory lacks, and remove what no passage needs.
 
     Args:
@@ -96,22 +96,32 @@ def build(
         _follow(ranks)
         return None
     try:
-        return _Build(Path(corpus), str(reader), options, ranks, tell or _silent).run(agree)
+        return _MemoryBuild(Path(corpus), str(reader), options, ranks, tell or _silent).run(agree)
     except BaseException:
         if ranks:
             ranks.give_up()
         raise
 
 
-def repair(corpus: str | os.PathLike[str], tell: Callable[[int, int], None] | None = None) -> list[Any]:
+def repair(
+    corpus: str | os.PathLike[str],
+    tell: Callable[[int, int], None] | None = None,
+    shards_at: str | None = None,
+) -> list[Any]:
     """Drop the damaged shards of a memory, so that the next build makes exactly their rows again.
+
+    Args:
+        corpus: its directory.
+        tell: told how many shards are looked at, of how many.
+        shards_at: where shards lie, if not in the memory's own folder: they are deleted only there.
 
     Returns:
         Name and reason of each (`fidkit.memory.check.Damage`).
 
     Raises:
-        MemoryStoreError: there is no memory, or somebody is building it.
+        MemoryStoreError: there is no memory, its shards lie elsewhere, or somebody is building it.
     """
+    _require_place(memory_directory(Path(corpus)), shards_at)
     with MemoryWriter.opened(Path(corpus)) as writer:
         damaged = writer.repair(tell)
         if damaged:
@@ -120,7 +130,7 @@ def repair(corpus: str | os.PathLike[str], tell: Callable[[int, int], None] | No
     return damaged
 
 
-class _Build:
+class _MemoryBuild:
     def __init__(self, corpus: Path, reader: str, options: Options, ranks: Ranks | None, tell: Tell) -> None:
         self._began = time.monotonic()
         self._corpus, self._reader, self._options = corpus, reader, options
@@ -129,6 +139,7 @@ class _Build:
         self._directory = memory_directory(corpus)
         self._units = self._directory / UNITS
         self._there, self._is_empty = _current(self._directory)
+        _require_place(self._directory, options.shards_at)
         self._open_reader()
 
     def _open_reader(self) -> None:
@@ -165,7 +176,7 @@ class _Build:
         self._job = Job(self._reader, str(self._directory), self._identity, self._device)
         self._worker = Worker(self._job, runner)
 
-    def run(self, agree: Agree | None) -> BuildReport:
+    def run(self, agree: Agree | None) -> MemoryReport:
         there, meta = self._there, self._meta
         replaces = there is not None and not self._is_empty and not there.same_rows(meta)
         keep_old = replaces and self._options.replace
@@ -186,7 +197,7 @@ class _Build:
             encode_s = time.monotonic() - began
             discard_plan(self._units)
             compacted = writer.compact(plan.target_bytes).shards_deleted
-        return BuildReport(
+        return MemoryReport(
             plan.passages,
             plan.contents,
             sum(unit.passages for unit in left),
@@ -201,7 +212,7 @@ class _Build:
             state_of(self._corpus) != plan.state,
         )
 
-    def _plan(self, writer: MemoryWriter, replaces: bool) -> tuple[Plan, int, bool]:
+    def _plan(self, writer: MemoryWriter, replaces: bool) -> tuple[BuildPlan, int, bool]:
         """The plan, how many rows were removed, and whether it is an earlier one."""
         size = self._options.shard_mb
         target = None if size is None else size * _MIB
@@ -221,12 +232,12 @@ class _Build:
         )
         return plan, removed, False
 
-    def _forecast(self, plan: Plan, left: Sequence[PlannedUnit], resumed: bool) -> Forecast:
+    def _forecast(self, plan: BuildPlan, left: Sequence[PlannedUnit], resumed: bool) -> BuildForecast:
         tokens = sum(unit.tokens for unit in left)
         at_once = self._ranks.size if self._ranks else 1
         if self._options.by == "ray":
             at_once = self._options.workers
-        return Forecast(
+        return BuildForecast(
             plan.passages,
             plan.contents - sum(unit.passages for unit in left),
             sum(unit.passages for unit in left),
@@ -288,7 +299,7 @@ def _is_whole(shard: Path) -> bool:
     """Whether a file that an ended build left is the shard that it is called."""
     try:
         read_index(shard, check=True)
-    except DamagedShard:
+    except (DamagedShard, MemoryStoreError, OSError):
         return False
     return True
 
@@ -316,6 +327,19 @@ def _current(directory: Path) -> tuple[MemoryMeta | None, bool]:
         return manifest.meta(), not manifest.shards()
     finally:
         manifest.close()
+
+
+def _require_place(directory: Path, given: str | None) -> None:
+    """Change shards outside the memory's folder only where the caller names the place.
+
+    That the manifest names it is not enough: it may be a stranger's, and the place somebody else's.
+    """
+    there, _ = _current(directory)
+    if there and there.shards_at and given != there.shards_at:
+        raise MemoryStoreError(
+            f"{directory.parent}: the shards of its memory lie at {there.shards_at}, outside of it; if that place "
+            f"is yours to change, say so with `--shards-at {there.shards_at}`, otherwise delete {directory}"
+        )
 
 
 def _require_memory(config: ReaderConfig, reader: str) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -22,14 +21,16 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fidkit.memory.layout import PART, explained_disk, put_in_place
+from fidkit.memory.layout import PART, SUFFIX, explained_disk, put_in_place
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.token_cache import passage_key
+from fidkit.paths import is_own_file, is_plain_name, is_whole_number, remove
 from fidkit.precompute.unit import Identity, id_dtype, write_unit
 from fidkit.tokens import Tokenizer
 from fidkit.types import Passage
 
 _FILE = "plan.json"
+_UNIT = "unit-"
 _FORMAT_VERSION = 1
 _KEY = "S16"
 # Enough for the tokenizer to keep all cores busy.
@@ -89,7 +90,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BuildPlan:
     """What a memory lacks.
 
     Attributes:
@@ -131,23 +132,39 @@ def state_of(corpus: Path) -> State:
         return _state(catalogue)
 
 
-def load_plan(units: Path) -> Plan | None:
+def load_plan(units: Path) -> BuildPlan | None:
     """The plan that is there, if there is a whole one of this format."""
+    if not is_own_file(units / _FILE):
+        return None
     try:
         record = json.loads((units / _FILE).read_text(encoding="utf-8"))
         if record.pop("format_version") != _FORMAT_VERSION:
             return None
         record["state"], record["identity"] = State(**record["state"]), Identity(**record["identity"])
         record["units"] = tuple(PlannedUnit(**unit) for unit in record["units"])
-        return Plan(**record)
-    except (OSError, ValueError, KeyError, TypeError):
+        plan = BuildPlan(**record)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+    return plan if _is_possible(plan) else None
+
+
+def _is_possible(plan: BuildPlan) -> bool:
+    """Whether units are files of this folder, and counts are counts; what was written here always is."""
+    numbers = [plan.target_bytes, plan.passages, plan.contents, plan.kept, plan.full]
+    for unit in plan.units:
+        numbers += [unit.passages, unit.tokens, unit.bytes]
+    names = [unit.name for unit in plan.units]
+    return all(map(is_whole_number, numbers)) and all(map(_is_unit, names)) and len(set(names)) == len(names)
+
+
+def _is_unit(name: object) -> bool:
+    return is_plain_name(name) and str(name).startswith(_UNIT) and str(name).endswith(SUFFIX)
 
 
 def discard_plan(units: Path) -> None:
     """Delete the plan and its units; the plan first, so that what a kill leaves counts as none."""
-    (units / _FILE).unlink(missing_ok=True)
-    shutil.rmtree(units, ignore_errors=True)
+    remove(units / _FILE)
+    remove(units)
 
 
 def make_plan(
@@ -161,7 +178,7 @@ def make_plan(
     target_bytes: int,
     batch_tokens: int,
     tell: Tell,
-) -> tuple[Plan, int]:
+) -> tuple[BuildPlan, int]:
     """Write the units of all contents that a memory lacks; an earlier plan is thrown away.
 
     Args:
@@ -196,7 +213,7 @@ def make_plan(
             with explained_disk(units.parent):
                 units.mkdir(parents=True, exist_ok=True)
             _write(compress(catalogue.passages(), is_new), keys[is_new], tokenizer, written, tell)
-    plan = Plan(
+    plan = BuildPlan(
         state,
         identity,
         target_bytes,
@@ -256,7 +273,7 @@ class _Units:
     def close(self) -> None:
         if not self._keys:
             return
-        name = f"unit-{len(self.done) + 1:06}.safetensors"
+        name = f"{_UNIT}{len(self.done) + 1:06}{SUFFIX}"
         # The longest first: neighbours are encoded together, and little of a batch is padding.
         order = sorted(range(len(self._ids)), key=lambda row: -len(self._ids[row]))
         keys, ids = [self._keys[row] for row in order], [self._ids[row] for row in order]
@@ -286,7 +303,7 @@ def _each(keys: npt.NDArray[Any]) -> Iterator[bytes]:
     return (packed[at : at + width] for at in range(0, len(packed), width))
 
 
-def _save(plan: Plan, units: Path) -> None:
+def _save(plan: BuildPlan, units: Path) -> None:
     part = units / (_FILE + PART)
     with explained_disk(units):
         with part.open("w", encoding="utf-8") as file:

@@ -31,7 +31,8 @@ class Options:
             actors take a GPU each.
         replace: build anew what belongs to another reader, codec or precision.
         pq_codes: of each subspace of product quantisation, when it is trained.
-        shards_at: where shards lie, if not in the memory's own folder; None keeps what the memory has.
+        shards_at: where shards lie, if not in the memory's own folder; to be named each time, since what a
+            memory's files say of places outside is not trusted.
     """
 
     codec: str | None = None
@@ -46,7 +47,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class BuildForecast:
     """What a build will do, before anything is encoded.
 
     Attributes:
@@ -76,7 +77,7 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True)
-class BuildReport:
+class MemoryReport:
     """What a build did.
 
     Attributes:

@@ -24,7 +24,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from fidkit.errors import MemoryStoreError
+from fidkit.memory.index import KEY_BYTES
 from fidkit.memory.layout import PART, explained_disk, put_in_place
+from fidkit.paths import is_own_file, is_whole_number
 
 _FORMAT = "fidkit-memory-unit"
 _FORMAT_VERSION = 1
@@ -122,6 +124,8 @@ def read_unit(path: Path) -> Unit:
         MemoryStoreError: missing, damaged, or of a newer format.
     """
     try:
+        if not is_own_file(path):
+            raise ValueError("there is no such file")
         with safe_open(path, framework="np") as file:
             facts = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in _TENSORS}
@@ -135,7 +139,8 @@ def read_unit(path: Path) -> Unit:
             raise ValueError("its checksum is wrong")
         identity = Identity(facts["fingerprint"], facts["codec"], facts["precision"])
         batch_tokens = int(facts["batch_tokens"])
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        _require_possible(tensors, batch_tokens)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise MemoryStoreError(
             f"{path}: expected planned work, but {error}; delete the folder {path.parent} and run the build "
             "again, what is built is kept"
@@ -143,6 +148,24 @@ def read_unit(path: Path) -> Unit:
     packed, width = tensors["keys"].tobytes(), tensors["keys"].shape[1]
     keys = [packed[at : at + width] for at in range(0, len(packed), width)]
     return Unit(identity, batch_tokens, keys, tensors["lengths"], tensors["ids"])
+
+
+def _require_possible(tensors: Mapping[str, npt.NDArray[Any]], batch_tokens: int) -> None:
+    """Refuse what no plan writes, whatever its checksum says.
+
+    Raises:
+        ValueError: what is wrong.
+    """
+    ids, keys, lengths = (tensors[name] for name in _TENSORS)
+    kinds = (ids.dtype.kind, ids.ndim, keys.dtype, lengths.dtype, lengths.ndim)
+    if kinds[0] not in "ui" or kinds[1:] != (1, np.uint8, np.int32, 1):
+        raise ValueError("its tensors are of other types")
+    if keys.shape != (len(lengths), KEY_BYTES) or len(np.unique(keys, axis=0)) != len(lengths):
+        raise ValueError("its keys are not one for each passage")
+    if not len(lengths) or lengths.min() < 1 or lengths.sum(dtype=np.int64) != len(ids):
+        raise ValueError("its lengths are not those of its passages")
+    if ids.min() < 0 or not is_whole_number(batch_tokens, least=1):
+        raise ValueError("it has impossible numbers")
 
 
 def _check(facts: Mapping[str, str], tensors: Mapping[str, npt.NDArray[Any]]) -> str:

@@ -22,6 +22,7 @@ from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.runner import Precision, Runner
 from fidkit.errors import MemoryStoreError
 from fidkit.memory.codecs import Codec, make_codec
+from fidkit.memory.layout import UNITS
 from fidkit.memory.shard import ShardWriter, shard_name
 from fidkit.precompute.unit import Identity, Unit, read_unit
 from fidkit.reader import Reader
@@ -90,6 +91,12 @@ class Worker:
 
     def encode(self, ids_RP: Tensor, lengths_R: Tensor) -> Tensor:
         """Memory [X, D] of passages, on the worker's device."""
+        vocabulary = self._runner.config.vocabulary_size
+        if int(ids_RP.max()) >= vocabulary:
+            raise MemoryStoreError(
+                f"planned work has token {int(ids_RP.max()):,}, the reader has {vocabulary:,}; delete the folder "
+                f"{Path(self.job.memory) / UNITS} and run the build again"
+            )
         return self._runner.encode_passages(ids_RP.to(self.job.device), lengths_R.to(self.job.device))
 
     def shard_of(self, unit: Path) -> Path:

@@ -1,0 +1,114 @@
+"""SQLite files of ours, opened as if a stranger had made them.
+
+A database can hold more than rows. Triggers and views are code that runs when a table is used, and a journal
+may name another file, which SQLite deletes when it has rolled the journal back. So a file is opened only where
+it is a file, its journal names nothing, and its tables are exactly those that are expected.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from fidkit import disk
+from fidkit.paths import is_own_file
+
+_BESIDE = ("", "-wal", "-shm", "-journal")
+# How SQLite ends a journal that names another one.
+_NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
+_CACHE_KIB = 64 * 1024
+_WAIT_SECONDS = 10
+_DAMAGE = (
+    "decode to UTF-8",
+    "no such table",
+    "no such column",
+    "disk image",
+    "datatype mismatch",
+    "has no column",
+)
+
+
+def open_to_read(file: Path, tables: Sequence[str]) -> sqlite3.Connection:
+    """Open a database that somebody may be writing.
+
+    Args:
+        file: there is one.
+        tables: `CREATE TABLE IF NOT EXISTS …` of each table that it may have.
+
+    Raises:
+        sqlite3.DatabaseError: it can't be read, or holds something else; see `is_damage`.
+    """
+    _require_files(file)
+    connection = disk.connect_to_read(file)
+    return _checked(connection, tables)
+
+
+def open_to_write(
+    file: Path, tables: Sequence[str], *, wait_seconds: float = _WAIT_SECONDS, durable: bool = True
+) -> sqlite3.Connection:
+    """Open a database, or begin one; its tables aren't made yet.
+
+    Args:
+        file: in a directory that is there.
+        tables: `CREATE TABLE IF NOT EXISTS …` of each table that it may have.
+        wait_seconds: for somebody else who writes.
+        durable: whether a commit survives a power cut, whatever it costs.
+
+    Raises:
+        sqlite3.DatabaseError: it can't be opened, or holds something else; see `is_damage`.
+    """
+    _require_files(file)
+    connection = sqlite3.connect(file, isolation_level=None, timeout=wait_seconds, check_same_thread=False)
+    try:
+        synchronous = "FULL" if durable else "NORMAL"
+        for pragma in ("journal_mode = WAL", f"synchronous = {synchronous}", f"cache_size = -{_CACHE_KIB}"):
+            connection.execute("PRAGMA " + pragma)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return _checked(connection, tables)
+
+
+def has_table(connection: sqlite3.Connection, name: str) -> bool:
+    """Whether a table was made already."""
+    return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone())
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether what is in the file is at fault, and no lock or full disk."""
+    return disk.is_damage(error) or any(sign in str(error) for sign in _DAMAGE)
+
+
+def _require_files(file: Path) -> None:
+    for end in _BESIDE:
+        path = file.with_name(file.name + end)
+        there = path.is_symlink() or path.exists()
+        if there and not is_own_file(path):
+            raise sqlite3.DatabaseError(f"malformed: {path.name} is a link or no file")
+    journal = file.with_name(file.name + "-journal")
+    if journal.exists():
+        with journal.open("rb") as packed:
+            packed.seek(max(0, journal.stat().st_size - len(_NAMES_ANOTHER)))
+            if packed.read() == _NAMES_ANOTHER:
+                raise sqlite3.DatabaseError(f"malformed: {journal.name} names another file")
+
+
+def _checked(connection: sqlite3.Connection, tables: Sequence[str]) -> sqlite3.Connection:
+    """The connection, if its tables are some of these and there is nothing else in it."""
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        known = {_plain(table.replace("IF NOT EXISTS ", "")) for table in tables}
+        known.add(_plain("CREATE TABLE sqlite_sequence(name,seq)"))  # SQLite's own, of AUTOINCREMENT
+        for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master"):
+            is_automatic = kind == "index" and sql is None
+            if not is_automatic and (kind != "table" or _plain(str(sql)) not in known):
+                raise sqlite3.DatabaseError(f"malformed: the {kind} {name} is none of its own")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _plain(sql: str) -> str:
+    return " ".join(sql.split())
