@@ -1,4 +1,6 @@
 import logging
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -107,3 +109,114 @@ def test_two_processes_build_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     running = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait() for process in running] == [0, 0]
     assert len(list((home() / "native").iterdir())) == 1
+
+
+# Who else could have written it
+
+
+def planted(path: Path) -> bytes:
+    path.write_bytes(b"somebody else's")
+    path.chmod(0o755)
+    return path.read_bytes()
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_directory_is_private_whatever_the_umask(little: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        made = build.library()
+    finally:
+        os.umask(before)
+    assert (mode(made.parent), mode(made)) == (0o700, 0o700)
+
+
+@pytest.mark.parametrize("open_to", [0o777, 0o775, 0o755])
+def test_what_lies_in_a_directory_that_was_open_to_others_is_built_anew(little: Path, open_to: int) -> None:
+    made = build.library()
+    content = planted(made)
+    planted(made.with_name("another.so"))
+    made.parent.chmod(open_to)
+    assert build.state() == "to be built at first use"
+    assert build.library() == made
+    assert made.read_bytes() != content
+    assert (mode(made.parent), os.listdir(made.parent)) == (0o700, [made.name])
+
+
+@pytest.mark.parametrize("unsafe", ["writable", "a link", "a folder"])
+def test_a_library_that_others_could_write_is_built_anew(little: Path, tmp_path: Path, unsafe: str) -> None:
+    made = build.library()
+    content = made.read_bytes()
+    planted(made)
+    made.chmod(0o777)
+    if unsafe == "a folder":
+        made.unlink()
+        made.mkdir()
+    if unsafe == "a link":
+        made.rename(tmp_path / "elsewhere.so")
+        (tmp_path / "elsewhere.so").chmod(0o700)
+        made.symlink_to(tmp_path / "elsewhere.so")
+    assert build.library() == made
+    assert (made.is_symlink(), made.read_bytes()) == (False, content)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("whose", ["directory", "library"])
+def test_what_is_somebody_elses_is_not_loaded(little: Path, caplog, whose: str) -> None:
+    made = build.library()
+    content = planted(made)
+    os.chown(made, 12345, 12345)
+    if whose == "library":
+        assert build.library() == made
+        assert made.read_bytes() != content
+        return
+    os.chown(made.parent, 12345, 12345)
+    assert binding.kernels() is None
+    [record] = caplog.records
+    assert "isn't safe to load code from: it belongs to somebody else" in record.getMessage()
+    assert "set FIDKIT_HOME to a directory that is yours alone" in record.getMessage()
+    assert build.state().startswith("off: ")
+
+
+def test_where_anybody_may_exchange_the_directory_nothing_is_loaded(little: Path, caplog) -> None:
+    build.library()
+    home().chmod(0o777)
+    assert binding.kernels() is None
+    assert f"anybody can write to {home()}" in caplog.text
+    home().chmod(0o1777)  # as /tmp: only its owner renames a folder
+    assert build.library().exists()
+
+
+# Commands of several words
+
+
+def test_a_compiler_with_arguments(little: Path, monkeypatch, tmp_path: Path) -> None:
+    cache = compiler(tmp_path / "ccache", f'echo "$@" >> {tmp_path}/called; exec "$@"')
+    monkeypatch.setenv("CXX", f'{cache} g++ "-DTWO=2 words"')
+    monkeypatch.setenv("CXXFLAGS", "-DQUOTED='a b' -g0")
+    assert build.library().exists()
+    called = (tmp_path / "called").read_text()
+    assert "g++ -DTWO=2 words --version" in called
+    assert "-DQUOTED=a b -g0" in called
+
+
+def test_a_compiler_in_a_path_with_spaces(little: Path, monkeypatch, tmp_path: Path) -> None:
+    (tmp_path / "my tools").mkdir()
+    monkeypatch.setenv("CXX", compiler(tmp_path / "my tools" / "cc", 'exec g++ "$@"'))
+    assert build.library().exists()
+
+
+@pytest.mark.parametrize("name", ["CXX", "CXXFLAGS"])
+def test_quotes_that_do_not_close(little: Path, monkeypatch, caplog, name: str) -> None:
+    monkeypatch.setenv(name, "g++ 'x")
+    assert binding.kernels() is None
+    assert f"{name} is " in caplog.text
+    assert "close its quotes" in caplog.text
+
+
+def test_a_cache_without_its_compiler(little: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setenv("CXX", "no-such-cache g++ -m64")
+    assert binding.kernels() is None
+    assert "no C++ compiler (no-such-cache g++ -m64); install g++, or set CXX" in caplog.text

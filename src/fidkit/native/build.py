@@ -1,7 +1,10 @@
 """Compiles the kernels for this CPU and keeps the result.
 
-`CXX` names another compiler and `CXXFLAGS` adds to its options, as usual: `CXXFLAGS=-march=x86-64-v3` builds
-for all CPUs with AVX2.
+`CXX` names another compiler, with arguments if need be (`CXX="ccache g++"`), and `CXXFLAGS` adds to its
+options, as usual: `CXXFLAGS=-march=x86-64-v3` builds for all CPUs with AVX2.
+
+A library is code that runs in this process. So it is loaded only from a directory that nobody else can write:
+the user's own, of mode 0700, or root's.
 """
 
 from __future__ import annotations
@@ -12,11 +15,14 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from fidkit.home import home
+from fidkit.paths import remove
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +31,8 @@ COMPILERS = ("c++", "g++", "clang++")
 # Faster than -O3 to compile and no slower to run: the loops that matter are written out as vectors.
 FLAGS = ("-std=c++17", "-O2", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-shared")
 _LONGEST_BUILD_S = 300
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class BuildError(Exception):
@@ -37,20 +45,23 @@ def library() -> Path:
     Two processes may build at once: each writes a file of its own and moves it into place.
 
     Raises:
-        BuildError: there is no compiler, it fails, or nothing can be written.
+        BuildError: there is no compiler, it fails, nothing can be written, or others could write there.
     """
     compiler = _compiler()
     path = _path(compiler)
-    if not path.exists():
-        log.info("building the native kernels for this CPU, once; it takes some seconds")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _claim(path.parent)
+        if not _is_safe(path):
+            log.info("building the native kernels for this CPU, once; it takes some seconds")
             with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
                 made = Path(scratch) / path.name
                 _compile(compiler, made)
+                made.chmod(0o700)
+                if path.is_dir():
+                    remove(path)
                 made.replace(path)
-        except OSError as error:
-            raise BuildError(f"can't write {path}: {error}") from error
+    except OSError as error:
+        raise BuildError(f"can't write {path}: {error}") from error
     return path
 
 
@@ -60,43 +71,119 @@ def state() -> str:
         return "left out (FIDKIT_NATIVE=0)"
     try:
         path = _path(_compiler())
+        if path.parent.exists():
+            _refuse_foreign(path.parent)
     except BuildError as error:
         return f"off: {error}"
-    return f"built ({path})" if path.exists() else "to be built at first use"
+    return f"built ({path})" if _is_private(path.parent) and _is_safe(path) else "to be built at first use"
 
 
-def _path(compiler: str) -> Path:
+def _path(compiler: Sequence[str]) -> Path:
     return home() / "native" / f"kernels-{_fingerprint(compiler)}.so"
 
 
-def _compiler() -> str:
-    wanted = os.environ.get("CXX")
-    for name in [wanted] if wanted else COMPILERS:
-        if found := shutil.which(name):
-            return found
+def _claim(directory: Path) -> None:
+    """Make the directory of builds, or sure that what is in it comes from us.
+
+    What lies in one of ours that others could write to, or see being made, may be anybody's: it goes.
+
+    Raises:
+        BuildError: the directory is somebody else's, or others may put another one in its place.
+        OSError: it can't be made.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    _refuse_foreign(directory)
+    if _is_private(directory):
+        return
+    directory.chmod(0o700)
+    if not _is_private(directory):
+        raise _unsafe(directory, "others can write there, and its mode can't be changed")
+    for entry in directory.iterdir():
+        remove(entry)
+
+
+def _refuse_foreign(directory: Path) -> None:
+    """Raises BuildError where `directory` is somebody else's, or anybody may put another in its place."""
+    if directory.stat().st_uid != os.getuid() and not _is_private(directory):
+        raise _unsafe(directory, "it belongs to somebody else")
+    for above in directory.resolve().parents:
+        mode = above.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise _unsafe(directory, f"anybody can write to {above}")
+
+
+def _unsafe(directory: Path, why: str) -> BuildError:
+    return BuildError(
+        f"{directory} isn't safe to load code from: {why}; set FIDKIT_HOME to a directory that is yours alone"
+    )
+
+
+def _is_private(directory: Path) -> bool:
+    """Whether it is ours and no matter to others, or root's and not to be written by others."""
+    try:
+        found = directory.stat()
+    except OSError:
+        return False
+    mine = found.st_uid == os.getuid() and not found.st_mode & _OTHERS
+    return mine or (found.st_uid == 0 != os.getuid() and not found.st_mode & _OTHERS_WRITE)
+
+
+def _is_safe(library: Path) -> bool:
+    """Whether there is a file, not a link, that is ours or root's and that nobody else can write."""
+    try:
+        found = library.lstat()
+    except OSError:
+        return False
+    return (
+        stat.S_ISREG(found.st_mode) and found.st_uid in (0, os.getuid()) and not found.st_mode & _OTHERS_WRITE
+    )
+
+
+def _compiler() -> list[str]:
+    """The compiler's command: a program that is there, and its first arguments."""
+    wanted = os.environ.get("CXX", "").strip()
+    given = [wanted] if shutil.which(wanted) else _split("CXX", wanted)  # a path may have spaces in it
+    for command in [given] if wanted else [[name] for name in COMPILERS]:
+        if found := shutil.which(command[0]):
+            return [found, *command[1:]]
     raise BuildError(f"no C++ compiler ({wanted or ', '.join(COMPILERS)}); install g++, or set CXX")
 
 
-def _compile(compiler: str, to: Path) -> None:
-    command = [compiler, *_flags(), "-fopenmp", str(SOURCE), "-o", str(to)]
+def _split(name: str, value: str) -> list[str]:
+    """Words as a shell would read them."""
+    try:
+        return shlex.split(value)
+    except ValueError as error:
+        raise BuildError(f"{name} is {value!r}, which can't be read ({error}); close its quotes") from error
+
+
+def _compile(compiler: Sequence[str], to: Path) -> None:
+    command = [*compiler, *_flags(), "-fopenmp", str(SOURCE), "-o", str(to)]
+    called = shlex.join(compiler)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_BUILD_S, check=False)
     except subprocess.TimeoutExpired as error:
-        raise BuildError(f"{compiler} took more than {_LONGEST_BUILD_S} s") from error
+        raise BuildError(f"{called} took more than {_LONGEST_BUILD_S} s") from error
     if done.returncode:
         said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
-        raise BuildError(f"{compiler} failed: {said or f'exit status {done.returncode}'}")
+        raise BuildError(f"{called} failed: {said or f'exit status {done.returncode}'}")
 
 
-def _fingerprint(compiler: str) -> str:
+def _fingerprint(compiler: Sequence[str]) -> str:
     """Of all that the machine code depends on: a home may be shared by machines of several kinds."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
-    parts = [SOURCE.read_bytes(), " ".join(_flags()).encode(), version, _cpu()]
+    try:
+        version = subprocess.run([*compiler, "--version"], capture_output=True, check=False).stdout
+    except OSError as error:
+        raise BuildError(
+            f"{shlex.join(compiler)} can't be run ({error}); set CXX to a C++ compiler"
+        ) from error
+    parts = [SOURCE.read_bytes(), shlex.join(_flags()).encode(), version, _cpu()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def _flags() -> list[str]:
-    return [*FLAGS, *shlex.split(os.environ.get("CXXFLAGS", ""))]
+    return [*FLAGS, *_split("CXXFLAGS", os.environ.get("CXXFLAGS", ""))]
 
 
 def _cpu() -> bytes:
