@@ -95,6 +95,12 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     Where writing fails, as on a full disk, nothing of it stays.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path}: is a folder, expected a file or nothing; delete it, or choose another place"
+        )
+    if temporary.is_symlink():
+        temporary.unlink()
     try:
         write(temporary)
         os.replace(temporary, path)
@@ -132,10 +138,10 @@ def type_of(name: str) -> torch.dtype:
 
 
 def _tokenizer(directory: Path, config: ReaderConfig) -> Tokenizer | None:
-    if not (directory / TOKENIZER).exists():
+    if not (directory / TOKENIZER).is_file():
         return None
     passages = directory / PASSAGE_FILE
-    return Tokenizer.load(directory / TOKENIZER, config, passages if passages.exists() else None)
+    return Tokenizer.load(directory / TOKENIZER, config, passages if passages.is_file() else None)
 
 
 def _check_tokenizer(directory: Path, name: str, key: str) -> None:
@@ -206,9 +212,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _read(path: Path, get: Callable[[Any], T]) -> T:
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no file")
         with safe_open(path, framework="pt") as file:
             return get(file)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: expected a safetensors file, but {error}; download or save it again"
         ) from error

@@ -24,9 +24,10 @@ from pydantic import (
 
 from fidkit import families
 from fidkit.errors import ConfigError
-from fidkit.families import Family
 
 FORMAT_VERSION = 1
+MOST = 1 << 24
+"""Far above the sizes of any reader: a number beyond it is an accident or an attack, and takes all RAM."""
 LATER = (
     "memory_encoder",
     "frozen",
@@ -69,11 +70,11 @@ class StackConfig(Strict):
             `t5` (plain ReLU).
     """
 
-    layers: int = Field(ge=1)
-    width: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    head_width: int = Field(ge=1)
-    feed_forward: int = Field(ge=1)
+    layers: int = Field(ge=1, le=1000)
+    width: int = Field(ge=1, le=MOST)
+    heads: int = Field(ge=1, le=MOST)
+    head_width: int = Field(ge=1, le=MOST)
+    feed_forward: int = Field(ge=1, le=MOST)
     family: str = FAMILY
 
     @field_validator("family")
@@ -150,12 +151,12 @@ class ReaderConfig(Strict):
 
     encoder: StackConfig
     decoder: StackConfig
-    vocabulary_size: int = Field(default=32128, ge=2)
+    vocabulary_size: int = Field(default=32128, ge=2, le=MOST)
     tied_head: bool = False
     shared_embedding: bool = True
     live_layers: int | None = Field(default=None, ge=0)
     memory_encoder: StackConfig | None = None
-    memory_vocabulary_size: int | None = Field(default=None, ge=2)
+    memory_vocabulary_size: int | None = Field(default=None, ge=2, le=MOST)
     memory_end_token: int | None = Field(default=None, ge=0)
     frozen: tuple[Part, ...] = ("memory",)
     live_attention: LiveAttention = "full"
@@ -165,11 +166,11 @@ class ReaderConfig(Strict):
     cross_attention_every: int = Field(default=1, ge=1)
     self_kv_heads: int | None = Field(default=None, ge=1)
     cross_kv_heads: int | None = Field(default=None, ge=1)
-    relative_buckets: int = Field(default=32, ge=4)
-    relative_max_distance: int = Field(default=128, ge=2)
+    relative_buckets: int = Field(default=32, ge=4, le=MOST)
+    relative_max_distance: int = Field(default=128, ge=2, le=MOST)
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    question_tokens: int = Field(default=48, ge=4)
-    passage_tokens: int = Field(default=208, ge=4)
+    question_tokens: int = Field(default=48, ge=4, le=MOST)
+    passage_tokens: int = Field(default=208, ge=4, le=MOST)
     question_format: str = "question: {question}"
     passage_format: str = "title: {title} context: {text}"
     pad_token: int = 0

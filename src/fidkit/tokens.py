@@ -181,10 +181,18 @@ def _read(path: Path, embeddings: int) -> tokenizers.Tokenizer:
         backend = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
         raise CheckpointError(f"{path}: expected a tokenizer.json, but {error}") from error
-    if backend.get_vocab_size() > embeddings:
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of Rust, which is no Exception in Python
+            raise
+        raise CheckpointError(f"{path}: expected a tokenizer.json, but the library failed") from error
+    largest = max(backend.get_vocab().values(), default=0)
+    if backend.get_vocab_size() > embeddings or largest >= embeddings:
+        what = f"{backend.get_vocab_size()} tokens"
+        if largest >= embeddings >= backend.get_vocab_size():
+            what = f"has a token numbered {largest}"
         raise CheckpointError(
-            f"{path}: {backend.get_vocab_size()} tokens, but the reader has {embeddings} embeddings; "
-            "use the tokenizer that the reader was trained with"
+            f"{path}: {what}, but the reader has {embeddings} embeddings; use the tokenizer that the reader "
+            "was trained with"
         )
     return backend
 

@@ -12,6 +12,7 @@ from fidkit import checkpoint
 from fidkit.config import said
 from fidkit.convert import pickles, strangers, zarr
 from fidkit.errors import CheckpointError
+from fidkit.paths import is_plain_name
 
 SAFETENSORS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
@@ -127,9 +128,12 @@ def _read_shards(index: Path, read: Any) -> dict[str, Tensor]:
     if not isinstance(places, dict):
         raise CheckpointError(f"{index}: expected an object 'weight_map' of tensor names to files")
     tensors: dict[str, Tensor] = {}
-    for file in sorted({str(place) for place in places.values()}):
-        if Path(file).name != file:
-            raise CheckpointError(f"{index}: names the file {file!r} outside the checkpoint's directory")
+    foreign = [file for file in places.values() if not is_plain_name(file)]
+    if foreign:
+        raise CheckpointError(
+            f"{index}: names the file {foreign[0]!r:.99} outside the checkpoint's directory"
+        )
+    for file in sorted(set(places.values())):
         if not (index.parent / file).is_file():
             raise CheckpointError(f"{index}: names the shard {file}, which isn't there; download it too")
         tensors |= read(index.parent / file)

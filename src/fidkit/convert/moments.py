@@ -28,6 +28,7 @@ from fidkit.reader import Reader
 
 FILE = "training/moments.safetensors"
 VERSION = 1
+_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Moments:
 def save_moments(moments: Moments, directory: Path) -> None:
     """Write `training/moments.safetensors` in a checkpoint's directory."""
     path = directory / FILE
+    if path.parent.is_symlink():
+        raise CheckpointError(f"{path.parent}: is a link to elsewhere, nothing is written there; delete it")
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: t.detach().float().cpu().contiguous() for name, t in moments.tensors.items()}
     metadata = {"format": "pt", "format_version": str(VERSION), "steps": str(moments.steps)}
@@ -62,18 +65,25 @@ def load_moments(directory: Path) -> Moments | None:
     if not path.exists():
         return None
     try:
+        if not path.is_file():
+            raise OSError("it is no file")
         with safe_open(path, framework="pt") as file:
             said = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{path}: expected a safetensors file, but {error}; delete it to go on without second moments"
         ) from error
-    if not (said.get("format_version", "").isdigit() and int(said["format_version"]) <= VERSION):
+    version, steps = (said.get(name, "") for name in ("format_version", "steps"))
+    if not (version.isdecimal() and len(version) < _DIGITS and int(version) <= VERSION):
         raise CheckpointError(
             f"{path}: format_version is {said.get('format_version')!r}, this fidkit reads up to {VERSION}; "
             "upgrade fidkit, or delete it to go on without second moments"
         )
-    return Moments(checkpoint.read_tensors(path), int(said["steps"]))
+    if not (steps.isdecimal() and len(steps) < _DIGITS):
+        raise CheckpointError(
+            f"{path}: is of {steps!r:.99} steps, expected a number; delete it to go on without"
+        )
+    return Moments(checkpoint.read_tensors(path), int(steps))
 
 
 def check_moments(moments: Moments, shapes: Mapping[str, torch.Size], where: str) -> None:

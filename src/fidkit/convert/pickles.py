@@ -31,19 +31,13 @@ def read_pickle(path: Path, *, lazy: bool = False) -> Any:
     """
     strangers.require_weights(path)
     try:
+        if not path.is_file():
+            raise OSError("there is no such file")
         with torch.serialization.safe_globals(list(ALLOWED)):
             return torch.load(
                 path, map_location="cpu", weights_only=True, mmap=lazy and zipfile.is_zipfile(path)
             )
-    except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        RecursionError,
-        pickle.UnpicklingError,
-    ) as error:
+    except Exception as error:  # a damaged pickle makes its reader stumble in any way
         raise CheckpointError(_complaint(path, error)) from error
 
 

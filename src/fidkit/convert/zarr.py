@@ -5,6 +5,8 @@ Read with TensorStore, T5X's own library, since zarr arrays of bfloat16 are its 
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from torch import Tensor
 from fidkit.errors import CheckpointError
 
 INDEX = "checkpoint"
+_MOST_PACKED = 1000  # values in a byte: no codec of zarr packs zeros closer
 ARRAY = ".zarray"
 NDARRAY = 1
 """flax's number for an array in msgpack: shape, type and bytes, packed again."""
@@ -25,7 +28,7 @@ def find(directory: Path) -> Path | None:
     """The folder of the arrays: this one, or that of the latest step below it."""
     if any(directory.glob(f"*/{ARRAY}")) or any(directory.glob(f"target/**/{ARRAY}")):
         return directory
-    steps = [path for path in directory.glob("checkpoint_*") if path.name.split("_")[-1].isdigit()]
+    steps = [path for path in directory.glob("checkpoint_*") if path.name.split("_")[-1].isdecimal()]
     latest = max(steps, key=lambda path: int(path.name.split("_")[-1]), default=None)
     return None if latest is None or latest == directory else find(latest)
 
@@ -51,12 +54,33 @@ def read_arrays(directory: Path, prefix: str, end: str = "") -> dict[str, Tensor
 
 def _read(path: Path) -> Any:
     tensorstore = _library("tensorstore")
+    _require_bytes(path)
     spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": str(path)}}
     try:
         return tensorstore.open(spec, open=True, read=True).result().read().result()
     except (ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{path}: expected a zarr array, but {reason}; download it again") from error
+
+
+def _require_bytes(path: Path) -> None:
+    """Refuse an array that says it is far larger than what is there: it would be made of nothing but RAM.
+
+    Raises:
+        CheckpointError: it is, or its description can't be read.
+    """
+    there = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    try:
+        if not (path / ARRAY).is_file():
+            raise ValueError(f"{ARRAY} is no file")
+        shape = json.loads((path / ARRAY).read_text(encoding="utf-8"))["shape"]
+        values = math.prod(int(size) for size in shape)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: expected a zarr array, but {error}; download it again") from error
+    if values > _MOST_PACKED * there:
+        raise CheckpointError(
+            f"{path}: says it has {values:,} values, but {there:,} bytes are there; download it again"
+        )
 
 
 def _library(name: str) -> Any:
@@ -82,7 +106,7 @@ def _small(index: Path, prefix: str, end: str) -> Iterator[tuple[str, Any]]:
     msgpack = _library("msgpack")
     try:
         content = msgpack.unpackb(index.read_bytes(), ext_hook=_array, raw=False, strict_map_key=False)
-    except (ValueError, OSError, TypeError) as error:
+    except (ValueError, OSError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{index}: expected T5X's msgpack index, but {error}; download it again"
         ) from error

@@ -78,7 +78,8 @@ def answer_batch(
     filled = [list(of_one) or [EMPTY] for of_one in passages]
 
     def tokenize(some: list[Passage]) -> list[list[int]]:
-        return cache.get(some, tokenizer.passages) if cache else tokenizer.passages(some)
+        most = tokenizer.config.passage_vocabulary_size
+        return cache.get(some, tokenizer.passages, most) if cache else tokenizer.passages(some)
 
     with torch.inference_mode(), _current(runner.device):
         context, encoded = _context(runner, asked, filled, tokenize, memory, clock)

@@ -44,6 +44,15 @@ def has_memory(corpus: Path) -> bool:
     return (memory_directory(corpus) / MANIFEST).exists()
 
 
+def refuse_link(path: Path) -> None:
+    """Raises MemoryStoreError where a link, a pipe or a device stands in the place of a file or folder of ours."""
+    if path.is_symlink() or (path.exists() and not (path.is_dir() or is_own_file(path))):
+        raise MemoryStoreError(
+            f"{path}: is a link or no file, through which others' files would be changed; put the real one in its "
+            "place (only shards may lie elsewhere: `fidkit memory build --shards-at`)"
+        )
+
+
 @contextmanager
 def writer_lock(directory: Path) -> Iterator[None]:
     """Hold a memory directory for writing, which is made if need be.
@@ -54,11 +63,7 @@ def writer_lock(directory: Path) -> Iterator[None]:
         MemoryStoreError: somebody else is writing, or the directory is read-only.
     """
     for path in (directory, directory / UNITS, directory / LOCK):
-        if path.is_symlink() or (path.exists() and not (path.is_dir() or is_own_file(path))):
-            raise MemoryStoreError(
-                f"{path}: is a link or no file, so that building would change what lies elsewhere; put the real "
-                "one in its place (shards alone may lie elsewhere: --shards-at)"
-            )
+        refuse_link(path)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fidkit.database import open_to_write
 from fidkit.passages.local.layout import TOKENS
 from fidkit.types import Passage
 
@@ -47,15 +48,19 @@ class TokenCache:
         self._lock = threading.Lock()
         self._sql: sqlite3.Connection | None = None
 
-    def get(self, passages: Sequence[Passage], tokenize: Tokenize) -> list[list[int]]:
+    def get(
+        self, passages: Sequence[Passage], tokenize: Tokenize, vocabulary_size: int = 1 << 32
+    ) -> list[list[int]]:
         """Token ids of the passages, in their order.
 
         Args:
             passages: any; they need not be of this corpus.
             tokenize: called once at most, with the passages that are not cached (each content once).
+            vocabulary_size: of the tokenizer; what is cached with ids beyond it counts as not cached.
         """
         digests = [passage_key(passage) for passage in passages]
-        known = self._load(set(digests))
+        cached = self._load(set(digests))
+        known = {digest: ids for digest, ids in cached.items() if max(ids, default=0) < vocabulary_size}
         missing = {
             digest: passage for digest, passage in zip(digests, passages, strict=True) if digest not in known
         }
@@ -86,22 +91,26 @@ class TokenCache:
                     found += sql.execute(query, (self._key, *some)).fetchall()
         except sqlite3.Error:
             return {}
-        return {digest: _unpack(ids) for digest, ids in found}
+        unpacked = {digest: _unpack(ids) for digest, ids in found}
+        return {digest: ids for digest, ids in unpacked.items() if ids is not None}
 
     def _store(self, fresh: dict[bytes, list[int]]) -> None:
         rows = [(self._key, digest, _pack(ids)) for digest, ids in fresh.items()]
         try:
-            with self._lock, self._connection() as sql:
-                sql.executemany("INSERT OR IGNORE INTO tokens VALUES (?, ?, ?)", rows)
+            with self._lock:
+                sql = self._connection()
+                sql.execute("BEGIN IMMEDIATE")
+                try:
+                    sql.executemany("INSERT OR IGNORE INTO tokens VALUES (?, ?, ?)", rows)
+                finally:
+                    sql.execute("COMMIT")
         except sqlite3.Error:
             return
 
     def _connection(self) -> sqlite3.Connection:
         if self._sql is None:
-            sql = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, check_same_thread=False)
+            sql = open_to_write(self._path, [_TABLE], wait_seconds=_BUSY_SECONDS, durable=False)
             try:
-                sql.execute("PRAGMA journal_mode = WAL")
-                sql.execute("PRAGMA synchronous = NORMAL")
                 sql.execute(_TABLE)
             except sqlite3.Error:
                 sql.close()
@@ -122,8 +131,13 @@ def _pack(ids: Sequence[int]) -> bytes:
     return bytes([kind.itemsize]) + np.asarray(ids, dtype=kind).tobytes()
 
 
-def _unpack(packed: bytes) -> list[int]:
+def _unpack(packed: object) -> list[int] | None:
+    """The ids; None for what was never packed here."""
+    if not isinstance(packed, bytes) or not packed or packed[0] not in (_NARROW.itemsize, _WIDE.itemsize):
+        return None
     kind = _NARROW if packed[0] == _NARROW.itemsize else _WIDE
+    if len(packed) % kind.itemsize != 1:
+        return None
     ids: list[int] = np.frombuffer(packed, dtype=kind, offset=1).tolist()
     return ids
 

@@ -14,11 +14,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fidkit.disk import connect_to_read, is_damage, shown
+from fidkit.database import is_damage, open_to_read, open_to_write
+from fidkit.disk import shown
 from fidkit.errors import CorpusError, DataError
 from fidkit.passages.load.record import Row
 from fidkit.passages.load.sources import SourceFile
-from fidkit.passages.local.layout import CATALOGUE, FORMAT_VERSION
+from fidkit.passages.local.layout import CATALOGUE, FORMAT_VERSION, LEXICAL
+from fidkit.paths import is_plain_name, is_whole_number
 from fidkit.types import Passage
 
 _TABLES = (
@@ -38,7 +40,9 @@ _PASSAGES = f"{_COLUMNS} FROM passages p JOIN files f USING (file)"
 _ALL_PASSAGES = f"""{_COLUMNS} FROM files f CROSS JOIN passages p
     WHERE p.row BETWEEN f.first_row AND f.first_row + f.passages - 1 ORDER BY f.position, p.row"""
 _SUM_BYTES = 16
-_CACHE_KIB = 64 * 1024
+_NUMBERS = ("generation", "passages", "next_row", "next_file", "removed_since_fresh")
+_NEEDED = {"sources", "passages", "fingerprint", "generation"}
+_DIGITS = 18  # of a number that SQLite holds
 _MOST_PARAMETERS = 500
 
 
@@ -90,14 +94,14 @@ class Catalogue:
         Raises:
             CorpusError: no corpus, never completed, of a newer format, or damaged.
         """
-        if not (directory / CATALOGUE).is_file():
+        if not (directory / CATALOGUE).exists():
             what = "is not a corpus" if directory.exists() else "does not exist"
             raise CorpusError(
                 f"{shown(directory)} {what}; expected a directory made by "
                 f"`fidkit corpus build SOURCE --to {shown(directory)}`"
             )
         try:
-            catalogue = cls(connect_to_read(directory / CATALOGUE), directory)
+            catalogue = cls(open_to_read(directory / CATALOGUE, _TABLES), directory)
         except sqlite3.DatabaseError as error:
             raise _damaged(directory, error) from error
         try:
@@ -118,12 +122,15 @@ class Catalogue:
         Raises:
             CorpusError: of a newer format, or damaged.
         """
-        connection = sqlite3.connect(directory / CATALOGUE, isolation_level=None, timeout=10)
+        try:
+            # Durable: after a power cut the catalogue must not name an index that was swept already.
+            connection = open_to_write(directory / CATALOGUE, _TABLES)
+        except sqlite3.DatabaseError as error:
+            if is_damage(error):
+                raise _damaged(directory, error) from error
+            raise
         catalogue = cls(connection, directory)
         try:
-            # FULL: after a power cut the catalogue must not name an index that was swept already.
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", f"cache_size = -{_CACHE_KIB}"):
-                connection.execute("PRAGMA " + pragma)
             connection.execute("BEGIN IMMEDIATE")
             catalogue.meta()
             for table in _TABLES:
@@ -150,14 +157,22 @@ class Catalogue:
             CorpusError: written by a newer version of the format, or damaged.
         """
         try:
-            meta = dict(self._sql.execute("SELECT key, value FROM meta").fetchall())
+            meta = {str(k): str(v) for k, v in self._sql.execute("SELECT key, value FROM meta")}
         except sqlite3.DatabaseError as error:
             if "no such table" in str(error):
                 return {}
             if is_damage(error):
                 raise _damaged(self.directory, error) from error
             raise
-        version = int(meta.get("format_version", FORMAT_VERSION))
+        version = _whole(meta, "format_version", FORMAT_VERSION)
+        if version < 0 or any(_whole(meta, name, 0) < 0 for name in _NUMBERS):
+            raise _damaged(self.directory, "impossible numbers")
+        if meta and not meta.keys() >= _NEEDED and "lexical" in meta:
+            raise _damaged(self.directory, "facts are missing")
+        if not is_plain_name(meta.get("lexical", LEXICAL)) or not meta.get("lexical", LEXICAL).startswith(
+            LEXICAL
+        ):
+            raise _damaged(self.directory, f"its index can't be called {meta['lexical']!r:.99}")
         if version > FORMAT_VERSION:
             raise CorpusError(
                 f"{shown(self.directory)}: this corpus has format version {version}, this fidkit reads up to "
@@ -171,7 +186,21 @@ class Catalogue:
 
     def files(self) -> list[FileRecord]:
         """Files in the order of the sources, those that were skipped included."""
-        return [FileRecord(*record) for record in self._sql.execute("SELECT * FROM files ORDER BY position")]
+        with self._whole_records():
+            found = self._sql.execute("SELECT * FROM files ORDER BY position").fetchall()
+        records = [FileRecord(*record) for record in found]
+        if not all(map(_is_possible, records)):
+            raise _damaged(self.directory, "impossible numbers of a file")
+        return records
+
+    @contextmanager
+    def _whole_records(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if is_damage(error):
+                raise _damaged(self.directory, error) from error
+            raise
 
     @contextmanager
     def one_state(self) -> Iterator[None]:
@@ -196,6 +225,8 @@ class Catalogue:
             found = {row: passage for row, passage in self._select("p.row", rows)}
         finally:
             self._sql.execute("COMMIT")
+        if found.keys() != set(rows):
+            raise _damaged(self.directory, "its index knows passages that it doesn't hold")
         return [found[row] for row in rows]
 
     def by_id(self, ids: Sequence[str]) -> dict[str, Passage]:
@@ -204,19 +235,33 @@ class Catalogue:
 
     def rows(self) -> Iterator[tuple[int, int, str, str]]:
         """(row, file, title, text) of everything, in the order of reading."""
-        yield from self._sql.execute("SELECT row, file, title, text FROM passages ORDER BY row")
+        with self._whole_records():
+            for row, file, title, text in self._sql.execute(
+                "SELECT row, file, title, text FROM passages ORDER BY row"
+            ):
+                if not (is_whole_number(row) and is_whole_number(file) and isinstance(title, str)):
+                    raise _damaged(self.directory, "impossible numbers of a passage")
+                yield row, file, title, str(text)
 
     def passages(self) -> Iterator[Passage]:
         """All passages, in the order of the sources."""
-        for record in self._sql.execute(_ALL_PASSAGES):
-            yield _passage(record)[1]
+        with self._whole_records():
+            for record in self._sql.execute(_ALL_PASSAGES):
+                yield self._passage(record)[1]
 
     def _select(self, column: str, keys: Sequence[Any]) -> Iterator[tuple[int, Passage]]:
         for at in range(0, len(keys), _MOST_PARAMETERS):
             some = keys[at : at + _MOST_PARAMETERS]
             marks = ",".join("?" * len(some))
-            for record in self._sql.execute(f"{_PASSAGES} WHERE {column} IN ({marks})", some):
-                yield _passage(record)
+            with self._whole_records():
+                for record in self._sql.execute(f"{_PASSAGES} WHERE {column} IN ({marks})", some):
+                    yield self._passage(record)
+
+    def _passage(self, record: tuple[Any, ...]) -> tuple[int, Passage]:
+        row, key, title, text, name, start, end = record
+        if not all(isinstance(part, str) for part in (key, title, text, name)):
+            raise _damaged(self.directory, f"passage {row!r:.99} is no text")
+        return row, Passage(key, title, text, name if start is None else f"{name}:{start}-{end}")
 
     # Writing
 
@@ -283,12 +328,24 @@ class Catalogue:
             self._sql.execute("ROLLBACK")
 
 
-def _passage(record: tuple[int, str, str, str, str, int | None, int | None]) -> tuple[int, Passage]:
-    row, key, title, text, name, start, end = record
-    return row, Passage(key, title, text, name if start is None else f"{name}:{start}-{end}")
+def _whole(meta: dict[str, str], name: str, default: int) -> int:
+    """A whole number among the facts; -1 for what is none."""
+    given = meta.get(name, str(default))
+    return int(given) if given.isascii() and given.isdecimal() and len(given) <= _DIGITS else -1
 
 
-def _damaged(directory: Path, error: sqlite3.Error | None) -> CorpusError:
+def _is_possible(record: FileRecord) -> bool:
+    numbers = (record.file, record.size, record.position, record.first_row, record.passages)
+    texts = (record.name, record.path, record.kind, record.note, record.sha256)
+    return (
+        all(map(is_whole_number, numbers))
+        and isinstance(record.mtime_ns, int)  # before 1970 it is negative
+        and isinstance(record.sum, bytes)
+        and all(isinstance(text, str) for text in texts)
+    )
+
+
+def _damaged(directory: Path, error: sqlite3.Error | str) -> CorpusError:
     return CorpusError(
         f"{shown(directory)}: its catalogue can't be read ({error}); delete the directory and build the "
         "corpus again"

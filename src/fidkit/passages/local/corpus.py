@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -248,7 +249,7 @@ class Corpus:
             passage_files=sum(file.kind == "passages" for file in files),
             skipped=len(skipped),
             bytes_on_disk=bytes_on_disk(self.path),
-            sources=[shown(source) for source in json.loads(meta["sources"])],
+            sources=[shown(source) for source in self._sources(meta)],
             format_version=int(meta.get("format_version", FORMAT_VERSION)),
             generation=int(meta["generation"]),
             fingerprint=meta["fingerprint"],
@@ -299,6 +300,16 @@ class Corpus:
                         raise self._restless() from None
             time.sleep(_PAUSE_SECONDS)
         raise self._restless()
+
+    def _sources(self, meta: dict[str, str]) -> list[str]:
+        with suppress(ValueError, RecursionError):
+            sources = json.loads(meta["sources"])
+            if isinstance(sources, list) and all(isinstance(source, str) for source in sources):
+                return sources
+        raise CorpusError(
+            f"{self.path}: its catalogue doesn't say what it was built from; run `fidkit corpus build SOURCE "
+            f"--to {self.path}`"
+        )
 
     def _restless(self) -> CorpusError:
         return CorpusError(

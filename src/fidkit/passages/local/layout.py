@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from pathlib import Path
 from fidkit.disk import explained, held, shown, sync
 from fidkit.errors import CorpusError
 from fidkit.home import home
+from fidkit.paths import remove
 
 FORMAT_VERSION = 1
 
@@ -78,6 +78,8 @@ def prepare(directory: Path) -> None:
         raise CorpusError(
             f"{shown(directory)}: can't make a corpus here ({error.strerror}); choose another directory"
         ) from error
+    if (directory / LOCK).is_symlink():
+        raise CorpusError(f"{directory / LOCK}: is a link, so that building would write elsewhere; delete it")
     if foreign and not is_corpus(directory):
         raise CorpusError(
             f"{shown(directory)}: expected a new, an empty or a corpus directory, but it holds "
@@ -118,7 +120,7 @@ def sweep(directory: Path, keep: str | None) -> None:
             gone = entry.with_suffix(".gone")
             with suppress(OSError):
                 entry.rename(gone)
-            shutil.rmtree(gone, ignore_errors=True)
+            remove(gone)
 
 
 def sync_directory(directory: Path) -> None:

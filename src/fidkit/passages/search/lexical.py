@@ -8,6 +8,7 @@ rare enough in passages to weigh much, and say nothing about the answer.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -17,9 +18,10 @@ from tempfile import TemporaryDirectory
 
 import tantivy
 
-from fidkit.disk import WriteError, shown
+from fidkit.disk import WriteError
 from fidkit.errors import CorpusError
 from fidkit.passages.local.layout import sync_directory
+from fidkit.paths import foreign_entry, is_plain_name
 
 _ANALYSER = "fidkit_english"
 # fmt: off
@@ -36,7 +38,8 @@ _SPARE = 16
 _LONGEST_WORD = 40
 _HEAP_BYTES = 200_000_000
 _THREADS = 2
-_COPIED = ("meta.json", ".managed.json")
+_LISTED = ".managed.json"
+_COPIED = ("meta.json", _LISTED)
 
 
 class Lexical:
@@ -51,6 +54,7 @@ class Lexical:
         """
         if not (directory / "meta.json").exists():
             raise FileNotFoundError(directory)
+        require_plain(directory)
         self.name = directory.name
         self._elsewhere: TemporaryDirectory[str] | None = None
         try:
@@ -58,9 +62,11 @@ class Lexical:
         except ValueError as error:
             if not directory.exists():
                 raise FileNotFoundError(directory) from error
-            raise CorpusError(
-                f"{shown(directory)}: the index can't be read ({error}); delete it and build the corpus again"
-            ) from error
+            raise _damaged(directory, error) from error
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # of Rust, which is no Exception in Python
+                raise
+            raise _damaged(directory, error) from error
 
     def search(self, question: str, k: int) -> list[tuple[int, float]]:
         """The k best (row, BM25 score), best first, equal scores by row; fewer when fewer match."""
@@ -107,6 +113,7 @@ class LexicalWriter:
         self._directory = directory
         directory.mkdir()
         if base is not None:
+            require_plain(base)
             _link(base, directory, _hard_link)
         with _explained():
             self._writer = _index(directory).writer(_HEAP_BYTES, _THREADS)
@@ -138,6 +145,34 @@ class LexicalWriter:
         """Stop. What was written is for `sweep` to delete."""
         with suppress(Exception):  # the writer may be dead already: tantivy's threads end on a full disk
             self._writer.rollback()
+
+
+def require_plain(directory: Path) -> None:
+    """Refuse an index that isn't files alone, or that has tantivy delete others.
+
+    tantivy creates its locks through links, and deletes what the list of its files names besides those in use.
+
+    Raises:
+        CorpusError: says what is wrong.
+    """
+    try:
+        foreign = directory.name if directory.is_symlink() else foreign_entry(directory)
+        if foreign is not None:
+            raise _damaged(directory, f"{foreign} is a link or no file")
+        listed = directory / _LISTED
+        names = json.loads(listed.read_bytes()) if listed.exists() else []
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(directory, error) from error
+    if not isinstance(names, list) or not all(map(is_plain_name, names)):
+        raise _damaged(directory, f"{_LISTED} names files elsewhere")
+
+
+def _damaged(directory: Path, error: object) -> CorpusError:
+    return CorpusError(
+        f"{directory}: the index can't be read ({error}); delete it and build the corpus again"
+    )
 
 
 def _schema() -> tantivy.Schema:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import pickle
 import re
-import shutil
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from fidkit.config import ReaderConfig
 from fidkit.convert.moments import Moments, save_moments
 from fidkit.disk import is_full
 from fidkit.errors import CheckpointError, FidkitError
+from fidkit.paths import remove
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer
 from fidkit.train.distributed.group import Group
@@ -109,7 +109,7 @@ class Checkpoints:
             sound,
         )
         if self.group.leads:
-            shutil.rmtree(self._new, ignore_errors=True)
+            remove(self._new)
         self.group.wait()
         self._pending = self._writer.submit(self._write, snapshot)
 
@@ -179,7 +179,7 @@ class Checkpoints:
         states.write(snapshot.tensors, self._new / OPTIMISER, self._apart)
 
     def _publish(self, sound: bool) -> None:
-        shutil.rmtree(self._old, ignore_errors=True)
+        remove(self._old)
         kept = self.previous.exists()
         if self.last.exists() and kept and not sound:
             self.last.rename(self._old)
@@ -188,12 +188,12 @@ class Checkpoints:
                 self.previous.rename(self._old)
             self.last.rename(self.previous)
         self._new.rename(self.last)
-        shutil.rmtree(self._old, ignore_errors=True)
+        remove(self._old)
         if not self.keep:
-            shutil.rmtree(self.previous, ignore_errors=True)
+            remove(self.previous)
 
     def _explain(self, problem: str, step: int) -> str:
-        shutil.rmtree(self._new, ignore_errors=True)  # what there is of it takes room
+        remove(self._new)  # what there is of it takes room
         good = f"{self.last} is as it was before" if self.last.exists() else "there is none yet"
         return (
             f"{self.path}: the checkpoint of step {step} can't be written ({problem}); {good}; "
@@ -243,10 +243,10 @@ class Checkpoints:
         young = record is not None and step - record["step"] < SETTLED
         self.group.wait()  # all have looked
         if young and self.group.leads and (self.previous / STATE).exists():
-            shutil.rmtree(self._old, ignore_errors=True)
+            remove(self._old)
             self.last.rename(self._old)
             self.previous.rename(self.last)
-            shutil.rmtree(self._old, ignore_errors=True)
+            remove(self._old)
         self.group.wait()
 
     def _unreadable(self, path: Path, error: BaseException | str) -> CheckpointError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -119,7 +120,9 @@ class RunDirectory:
                 self.path / "recipe.json", lambda new: new.write_text(resolved, encoding="utf-8")
             )
             readme = README.format(output=recipe.output)
-            (self.path / "README.txt").write_text(readme, encoding="utf-8")
+            checkpoint.replace_file(
+                self.path / "README.txt", lambda new: new.write_text(readme, encoding="utf-8")
+            )
         except OSError as error:
             raise FidkitError(
                 f"{self.path}: can't write the run there ({error}); choose another output"
@@ -134,6 +137,8 @@ class RunDirectory:
             FidkitError: it can't be written.
         """
         try:
+            if self._log.is_symlink():
+                raise OSError(errno.ELOOP, "it is a link to elsewhere")
             with self._log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
         except OSError as error:

@@ -19,6 +19,8 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
+from fidkit.paths import is_plain_name
+
 # A process alone is no mistake.
 warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable", category=UserWarning)
 
@@ -55,6 +57,9 @@ class _Reader(FileSystemReader):
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         with Path(self.path, ".metadata").open("rb") as file:
             metadata = _Unpickler(file).load()
+        for place in (metadata.storage_data or {}).values():
+            if not is_plain_name(getattr(place, "relative_path", None)):
+                raise ValueError("it names a file outside its directory")
         metadata.storage_meta.load_id = self.load_id
         return metadata
 

@@ -1,0 +1,484 @@
+"""A corpus, a checkpoint and a memory from a stranger: every file and field of them with hostile values.
+
+Whatever they hold, nothing outside their directory changes, no code of theirs runs, nothing waits for ever or
+takes all RAM, and what is raised is an error with a message.
+"""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import sqlite3
+import struct
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fidkit import Corpus, Reader
+from fidkit.convert.foreign import load as convert
+from fidkit.errors import FidkitError
+from fidkit.memory import MemoryStore, MemoryWriter
+from fidkit.passages.token_cache import passage_key
+from fidkit.precompute import Options, build, repair
+from fidkit.preset import named
+from fidkit.tokens import Tokenizer
+from fidkit.types import Passage
+
+SECONDS, BYTES = 60, 6 << 30
+QUESTION = "where is the harbour lamp?"
+OUTSIDE = "../../canary.txt"
+VALUES = [OUTSIDE, "/etc/passwd", "..", "", "a\0b", "x" * 5000, -1, 0, 2**63 - 1, 1.5, b"\xff\0", None]
+
+
+class World:
+    """Somebody's folder with a canary, and in it what a stranger gave: `corpus` with its memory, and `reader`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.corpus, self.reader, self.docs = path / "corpus", path / "reader", path / "docs"
+        self.memory = self.corpus / "memory"
+        self.before = self.outside()
+
+    def outside(self) -> dict[str, Any]:
+        """All that isn't the stranger's: names, kinds and contents."""
+        theirs = (self.corpus, self.reader)
+        paths = [p for p in self.path.rglob("*") if not any(t == p or t in p.parents for t in theirs)]
+        return {str(p): p.read_bytes() if p.is_file() else None for p in paths}
+
+    # What people do with it; each is over in a moment.
+
+    def search(self) -> None:
+        with Corpus.open(self.corpus) as corpus:
+            corpus.info()
+            len(corpus)
+            hits = corpus.search(QUESTION, 3)
+            corpus.get([hit.passage.id for hit in hits])
+            list(corpus)
+
+    def rebuild(self) -> None:
+        (self.docs / "new.txt").write_text("A new harbour.\n")
+        try:
+            Corpus.build(self.docs, self.corpus).close()
+        finally:
+            (self.docs / "new.txt").unlink()
+
+    def cache(self) -> None:
+        with Corpus.open(self.corpus) as corpus:
+            found = list(corpus)
+            cache = corpus.token_cache("key")
+            assert cache.get(found, lambda some: [[3]] * len(some), 10) == [[3]] * len(found)
+            cache.close()
+
+    def fetch(self) -> None:
+        with MemoryStore.open(self.corpus) as store, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that rows are encoded afresh
+            store.info.to_json()
+            store.get(KEYS, torch.float32)
+            store.check()
+
+    def change(self) -> None:
+        with MemoryWriter.opened(self.corpus) as writer:
+            writer.sweep()
+            writer.keep_only(KEYS[:1])
+            writer.compact()
+            list(writer.missing(KEYS))
+
+    def repair(self) -> None:
+        repair(self.corpus)
+
+    def build(self) -> None:
+        build(self.corpus, self.path / "own-reader", Options(device="cpu", precision="float32"))
+
+    def load(self) -> None:
+        reader = Reader.from_pretrained(self.reader)
+        reader.answer(QUESTION, [Passage("1", "Title", "The harbour lamp.")])
+        convert(self.reader)
+
+    def save(self) -> None:
+        Reader.from_pretrained(self.path / "own-reader").save_pretrained(self.reader)
+
+
+CORPUS = (World.search, World.cache, World.rebuild)
+MEMORY = (World.fetch, World.repair, World.change)
+KEYS = [passage_key(Passage("", "", ""))]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("original")
+    (base / "docs").mkdir()
+    (base / "canary.txt").write_text("alive")
+    for number, text in enumerate(("The harbour lamp is red.", "A market of salt.", "Copper in the garden.")):
+        (base / "docs" / f"{number}.txt").write_text(text)
+    config = named("tiny-lumen")
+    reader = Reader(config, Tokenizer.bundled(config))
+    reader.reset_parameters(torch.Generator().manual_seed(0))
+    reader.save_pretrained(base / "own-reader")
+    reader.save_pretrained(base / "reader")
+    with Corpus.build(base / "docs", base / "corpus") as corpus:
+        KEYS[:] = [passage_key(passage) for passage in corpus]
+        corpus.token_cache("key").get(list(corpus), lambda some: [[3]] * len(some))
+    build(base / "corpus", base / "own-reader", Options(device="cpu", precision="float32"))
+    return base
+
+
+@pytest.fixture
+def make(original: Path, tmp_path: Path) -> Callable[[], World]:
+    """A world of its own each time; a little room around it, so that `../..` is seen too."""
+    count = 0
+
+    def copied() -> World:
+        nonlocal count
+        count += 1
+        shutil.copytree(original, tmp_path / str(count) / "world", symlinks=True)
+        return World(tmp_path / str(count) / "world")
+
+    return copied
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """What takes too long, or too much RAM, fails here and not the machine."""
+
+    def late(*_: object) -> None:
+        raise AssertionError(f"took more than {SECONDS} s")
+
+    pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
+    limits, handler = resource.getrlimit(resource.RLIMIT_AS), signal.signal(signal.SIGALRM, late)
+    signal.alarm(SECONDS)
+    if pages:
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + BYTES, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, handler)
+
+
+def use(world: World, what: tuple[Callable[[World], None], ...], case: object) -> list[str]:
+    """Do it all; the errors that were raised. Only fidkit's are good, and nothing outside may have changed."""
+    said = []
+    for act in what:
+        try:
+            with bounded():
+                act(world)
+        except FidkitError as error:
+            said.append(str(error))
+            assert str(error).strip(), case
+        except BaseException as error:
+            raise AssertionError(f"{case}: {act.__name__} raised {type(error).__name__}: {error}") from error
+        assert world.outside() == world.before, f"{case}: {act.__name__} changed what lies outside"
+    return said
+
+
+# Files that are something else
+
+
+def link(path: Path) -> None:
+    path.symlink_to(path.parent / os.path.relpath(world_of(path) / "canary.txt", path.parent))
+
+
+def dangling(path: Path) -> None:
+    path.symlink_to(world_of(path) / "made.txt")
+
+
+def link_to_folder(path: Path) -> None:
+    path.symlink_to(world_of(path) / "docs")
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+    (path / "inner").write_text("")
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def world_of(path: Path) -> Path:
+    return next(above for above in path.parents if above.name == "world")
+
+
+INSTEAD: dict[str, Callable[[Path], Any]] = {
+    "link": link,
+    "dangling link": dangling,
+    "link to a folder": link_to_folder,
+    "folder": folder,
+    "pipe": os.mkfifo,
+    "device": device,
+    "nothing in it": Path.touch,
+    "noise": lambda path: path.write_bytes(bytes(range(256)) * 20),
+    "nested": lambda path: path.write_text("[" * 100_000),
+    "huge header": lambda path: path.write_bytes(struct.pack("<Q", 2**63 - 1) + b"{}" * 600),
+}
+
+
+def replace(path: Path, kind: str) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    INSTEAD[kind](path)
+
+
+@pytest.mark.parametrize("kind", INSTEAD)
+def test_each_file_of_a_corpus_is_something_else(make, kind: str) -> None:
+    names = [
+        "catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm", "catalogue.sqlite-journal",
+        "tokens.sqlite", "tokens.sqlite-wal", "writer.lock", "lexical-1", "lexical-1/meta.json",
+        "lexical-1/.managed.json", "lexical-1/.tantivy-meta.lock", "lexical-9",
+    ]  # fmt: skip
+    for name in names:
+        world = make()
+        replace(world.corpus / name, kind)
+        use(world, CORPUS, (name, kind))
+
+
+@pytest.mark.parametrize("kind", INSTEAD)
+def test_each_file_of_a_memory_is_something_else(make, kind: str) -> None:
+    shard = next(make().memory.glob("shard-*")).name
+    for name in ("manifest.sqlite", "manifest.sqlite-wal", "manifest.sqlite-journal", shard, "codec.safetensors",
+                 "units", "units/plan.json", "units/unit-000001.safetensors", "writer.lock", "shard-x.part"):  # fmt: skip
+        world = make()
+        (world.memory / name).parent.mkdir(exist_ok=True)
+        replace(world.memory / name, kind)
+        use(world, (*MEMORY, World.build) if "unit" in name else MEMORY, (name, kind))
+
+
+@pytest.mark.parametrize("kind", INSTEAD)
+def test_each_file_of_a_checkpoint_is_something_else(make, kind: str) -> None:
+    for name in ("config.json", "model.safetensors", "tokenizer.json", f".config.json.{os.getpid()}"):
+        world = make()
+        replace(world.reader / name, kind)
+        use(world, (World.load, World.save), (name, kind))
+
+
+def test_a_memory_that_is_a_link_is_not_built_through_it(make) -> None:
+    world = make()
+    world.memory.rename(world.path / "elsewhere")
+    (world.path / "elsewhere" / "shard-own.part").write_text("")
+    world.memory.symlink_to(world.path / "elsewhere")
+    world.before = world.outside()
+    assert all("is a link" in said for said in use(world, (World.build, World.repair, World.change), "link"))
+
+
+# Fields of databases
+
+
+def columns(file: Path) -> list[tuple[str, str, str]]:
+    """(table, column, condition): each column, and each key's value where a table is of keys and values."""
+    with sqlite3.connect(file) as sql:
+        tables = [name for (name,) in sql.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = [(t, row[1], "1") for t in tables for row in sql.execute(f"PRAGMA table_info({t})")]
+        keys = [k for (k,) in sql.execute("SELECT key FROM meta")] if "meta" in tables else []
+    sql.close()
+    return [f for f in found if f[0] not in ("meta", "sqlite_sequence")] + [
+        ("meta", "value", f"key = '{k}'") for k in keys
+    ]
+
+
+def put(file: Path, table: str, column: str, where: str, value: Any) -> bool:
+    """Write a value where the schema lets anybody; whether it could be."""
+    sql = sqlite3.connect(file, isolation_level=None)
+    try:
+        if table == "loose":
+            sql.execute("INSERT INTO loose VALUES (?)", (value,))
+        else:
+            sql.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (value,))
+    except sqlite3.Error:
+        return False
+    finally:
+        sql.close()
+    return True
+
+
+FILES = {"catalogue.sqlite": CORPUS, "tokens.sqlite": (World.cache,), "memory/manifest.sqlite": MEMORY}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
+def test_each_field_of_a_database_is_hostile(make, original: Path, name: str, value: Any) -> None:
+    world = make()
+    tried = 0
+    for table, column, where in columns(original / "corpus" / name):
+        shutil.rmtree(world.corpus)
+        shutil.copytree(original / "corpus", world.corpus)
+        if put(world.corpus / name, table, column, where, value):
+            use(world, FILES[name], (table, column, where, value))
+            tried += 1
+    assert tried or value is None or name == "tokens.sqlite"
+
+
+def test_a_loose_row_deletes_nothing_elsewhere(make) -> None:
+    world = make()
+    put(world.memory / "manifest.sqlite", "loose", "name", "1", OUTSIDE)
+    said = use(world, (World.change, World.build, World.repair), "loose")
+    assert any("is not the name of a shard" in line for line in said)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TRIGGER t AFTER INSERT ON {table} BEGIN DELETE FROM {table}; END",
+        "CREATE VIEW v AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT * FROM n",
+        "CREATE INDEX i ON {table} (length({column}))",
+        "CREATE TABLE other (x DEFAULT (randomblob(1000000)))",
+    ],
+)
+def test_a_database_with_code_in_it_is_refused(make, name: str, sql: str) -> None:
+    world = make()
+    table, column, _ = columns(world.corpus / name)[0]
+    with sqlite3.connect(world.corpus / name) as connection:
+        connection.execute(sql.format(table=table, column=column))
+    connection.close()
+    said = use(world, FILES[name], sql)
+    assert name == "tokens.sqlite" or all("is none of its own" in line for line in said)
+    assert len(said) == (0 if name == "tokens.sqlite" else len(FILES[name]))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_journal_deletes_no_other_file(make, name: str) -> None:
+    """SQLite rolls such a journal back, and then deletes the file that it names."""
+    world = make()
+    file, victim = world.corpus / name, str(world.path / "canary.txt").encode()
+    header = bytes.fromhex("d9d505f920a163d7") + struct.pack(">5I", 0, 0, 1, 512, 4096)
+    named = struct.pack(">I", 0x40000000 // 4096 + 1) + victim + struct.pack(">2I", len(victim), sum(victim))
+    file.with_name(file.name + "-journal").write_bytes(
+        header.ljust(512, b"\0") + named + bytes.fromhex("d9d505f920a163d7")
+    )
+    use(world, FILES[name], "journal")
+
+
+# Fields of JSON
+
+
+def leaves(record: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = (
+        record.items() if isinstance(record, dict) else enumerate(record) if isinstance(record, list) else ()
+    )
+    for key, value in items:
+        yield (*path, key)
+        yield from leaves(value, (*path, key))
+
+
+def spoil(file: Path, path: tuple[Any, ...], value: Any) -> None:
+    record = json.loads(file.read_bytes())
+    inner = record
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    file.write_text(json.dumps(record))
+
+
+JSON_VALUES = [OUTSIDE, "", "\ud800", -1, 0, 2**63 - 1, 10**400, 1.5, True, None, [], {}, [[[]]]]
+
+
+@pytest.mark.parametrize("value", JSON_VALUES, ids=lambda value: repr(value)[:20])
+def test_each_field_of_a_config_is_hostile(make, original: Path, value: Any) -> None:
+    world = make()
+    for path in leaves(json.loads((original / "reader" / "config.json").read_bytes())):
+        shutil.copyfile(original / "reader" / "config.json", world.reader / "config.json")
+        spoil(world.reader / "config.json", path, value)
+        use(world, (World.load,), (path, value))
+
+
+@pytest.mark.parametrize("file", ["meta.json", ".managed.json"])
+@pytest.mark.parametrize("value", JSON_VALUES, ids=lambda value: repr(value)[:20])
+def test_each_field_of_an_index_is_hostile(make, original: Path, file: str, value: Any) -> None:
+    for path in leaves(json.loads((original / "corpus" / "lexical-1" / file).read_bytes())):
+        world = make()
+        spoil(world.corpus / "lexical-1" / file, path, value)
+        use(world, (World.search, World.rebuild), (path, value))
+
+
+def test_an_index_does_not_delete_what_it_lists(make) -> None:
+    world = make()
+    (world.corpus / "lexical-1" / ".managed.json").write_text(json.dumps(["meta.json", "../../canary.txt"]))
+    said = use(world, (World.search, World.rebuild), "managed")
+    assert any("names files elsewhere" in line for line in said)
+
+
+# Work that is planned
+
+
+def plan(world: World) -> Path:
+    """A build that was ended before its first shard."""
+
+    def stop(_: object) -> None:
+        raise FidkitError("stopped")
+
+    shutil.rmtree(world.memory)
+    with pytest.raises(FidkitError, match="stopped"):
+        build(world.corpus, world.path / "own-reader", Options(device="cpu", precision="float32"), agree=stop)
+    return world.memory / "units"
+
+
+@pytest.mark.parametrize("value", [OUTSIDE, -1, 2**63 - 1, None, []], ids=lambda value: repr(value)[:20])
+def test_each_field_of_a_plan_is_hostile(make, value: Any) -> None:
+    world = make()
+    units = plan(world)
+    shutil.copytree(units, world.path / "kept")
+    shutil.copyfile(units / "unit-000001.safetensors", world.path / "canary.safetensors")
+    world.before = world.outside()
+    for path in leaves(json.loads((world.path / "kept" / "plan.json").read_bytes())):
+        shutil.rmtree(world.memory)
+        shutil.copytree(world.path / "kept", units)
+        given = "../../../canary.safetensors" if value == OUTSIDE else value
+        spoil(units / "plan.json", path, given)
+        use(world, (World.build,), (path, value))
+
+
+# Headers of tensors
+
+
+def header(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    packed = file.read_bytes()
+    (size,) = struct.unpack_from("<Q", packed)
+    facts = json.loads(packed[8 : 8 + size])
+    change(facts)
+    text = json.dumps(facts, separators=(",", ":")).encode().ljust(size)
+    file.write_bytes(struct.pack("<Q", len(text)) + text + packed[8 + size :])
+
+
+TENSOR_VALUES: list[tuple[str, Any]] = [
+    ("shape", [2**40, 2**40]), ("shape", [-1, -1]), ("shape", ["x"]), ("shape", []), ("shape", None),
+    ("shape", [True]), ("data_offsets", [-5, 5]), ("data_offsets", [2**63, 2**63 + 8]), ("data_offsets", [8, 0]),
+    ("dtype", "../x"), ("dtype", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value"), TENSOR_VALUES)
+def test_headers_of_tensors_are_hostile(make, field: str, value: Any) -> None:
+    world = make()
+    shard = next(world.memory.glob("shard-*"))
+
+    def change(facts: dict[str, Any]) -> None:
+        name = next(name for name in facts if name != "__metadata__" and name != "checks")
+        facts[name][field] = value
+
+    header(world.reader / "model.safetensors", change)
+    header(shard, change)
+    assert use(world, (World.load,), (field, value))
+    use(world, MEMORY, (field, value))
+
+
+@pytest.mark.parametrize("field", ["format_version", "fingerprint", "codec", "codebooks", "check", "format"])
+@pytest.mark.parametrize("value", [OUTSIDE, -1, "9" * 300, None, [], {}], ids=lambda value: repr(value)[:20])
+def test_facts_of_a_shard_are_hostile(make, field: str, value: Any) -> None:
+    world = make()
+    header(next(world.memory.glob("shard-*")), lambda facts: facts["__metadata__"].update({field: value}))
+    use(world, MEMORY, (field, value))
+
+
+def test_cached_tokens_beyond_the_vocabulary_are_not_taken(make) -> None:
+    world = make()
+    put(world.corpus / "tokens.sqlite", "tokens", "ids", "1", b"\x04\xff\xff\xff\xff")
+    assert use(world, (World.cache,), "ids") == []
