@@ -96,9 +96,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     if path.is_dir():
-        raise CheckpointError(
-            f"{path}: is a folder, expected a file or nothing; delete it, or choose another place"
-        )
+        raise CheckpointError(f"{path}: is a folder, expected a file; delete it or choose another place")
     if temporary.is_symlink():
         temporary.unlink()
     try:

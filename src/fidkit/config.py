@@ -24,6 +24,7 @@ from pydantic import (
 
 from fidkit import families
 from fidkit.errors import ConfigError
+from fidkit.families import Family
 
 FORMAT_VERSION = 1
 MOST = 1 << 24

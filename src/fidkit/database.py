@@ -1,8 +1,8 @@
 """SQLite files of ours, opened as if a stranger had made them.
 
-A database can hold more than rows. Triggers and views are code that runs when a table is used, and a journal
-may name another file, which SQLite deletes when it has rolled the journal back. So a file is opened only where
-it is a file, its journal names nothing, and its tables are exactly those that are expected.
+A database can hold more than rows. Triggers and views are code that runs when a table is used, and a
+journal may name another file, which SQLite deletes when it has rolled the journal back. So a file is opened
+only where it is a file, its journal names nothing, and its tables are exactly those that are expected.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def foreign_entry(directory: Path) -> str | None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a folder with all that is in it, or a link but not what it leads to; quiet where it fails."""
+    """Delete a file, a folder with all that is in it, or a link and not what it leads to; never raises."""
     with suppress(OSError):
         if path.is_symlink() or not path.is_dir():
             path.unlink(missing_ok=True)

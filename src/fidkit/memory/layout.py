@@ -45,11 +45,11 @@ def has_memory(corpus: Path) -> bool:
 
 
 def refuse_link(path: Path) -> None:
-    """Raises MemoryStoreError where a link, a pipe or a device stands in the place of a file or folder of ours."""
+    """Raises MemoryStoreError where a link, a pipe or a device stands for a file or folder of ours."""
     if path.is_symlink() or (path.exists() and not (path.is_dir() or is_own_file(path))):
         raise MemoryStoreError(
-            f"{path}: is a link or no file, through which others' files would be changed; put the real one in its "
-            "place (only shards may lie elsewhere: `fidkit memory build --shards-at`)"
+            f"{path}: is a link or no file, so others' files would be changed; put the real one in "
+            "its place (only shards may lie elsewhere: `fidkit memory build --shards-at`)"
         )
 
 

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 from fidkit.database import has_table, is_damage, open_to_read, open_to_write
 from fidkit.errors import MemoryStoreError
 from fidkit.memory.index import Index
-from fidkit.memory.layout import FORMAT_VERSION, MANIFEST, refuse_link
-from fidkit.memory.storage import is_shard
+from fidkit.memory.layout import FORMAT_VERSION, MANIFEST, is_shard, refuse_link
 from fidkit.paths import is_whole_number
 
 _TABLES = (

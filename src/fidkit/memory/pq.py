@@ -64,8 +64,8 @@ class PQ:
         # All codebooks one after the other: one look-up for all subspaces.
         if self.codes < MOST_CODES and len(records_XC) and int(records_XC.int().max()) >= self.codes:
             raise MemoryStoreError(
-                f"a stored row has codes beyond the {self.codes:,} of its codebooks; run `fidkit memory check DIR "
-                "--repair` and build the memory again"
+                f"a stored row has codes beyond its codebooks' {self.codes:,}; run `fidkit memory check "
+                "DIR --repair` and build the memory again"
             )
         begins_S = torch.arange(0, self.columns * self.codes, self.codes, device=records_XC.device)
         rows = (records_XC.to(torch.int32) + begins_S.to(torch.int32)).reshape(-1)
@@ -134,8 +134,8 @@ def load_pq(directory: Path, width: int) -> PQ:
     is_whole = (S, d) == (-(-width // PQ_DIMENSIONS), PQ_DIMENSIONS) and 1 <= K <= MOST_CODES
     if codebooks.dtype != torch.float32 or not is_whole:
         raise MemoryStoreError(
-            f"{path}: codebooks of {codebooks.dtype} in shape {list(codebooks.shape)} are none for vectors of "
-            f"width {width}; {again}"
+            f"{path}: codebooks of {codebooks.dtype} in shape {list(codebooks.shape)} are none for vectors "
+            f"of width {width}; {again}"
         )
     codec = PQ(codebooks, width)
     if codec.fingerprint != facts.get("fingerprint"):

@@ -337,8 +337,8 @@ def _require_place(directory: Path, given: str | None) -> None:
     there, _ = _current(directory)
     if there and there.shards_at and given != there.shards_at:
         raise MemoryStoreError(
-            f"{directory.parent}: the shards of its memory lie at {there.shards_at}, outside of it; if that place "
-            f"is yours to change, say so with `--shards-at {there.shards_at}`, otherwise delete {directory}"
+            f"{directory.parent}: the shards of its memory lie at {there.shards_at}, outside of it; if that "
+            f"place is yours to change, say so with `--shards-at {there.shards_at}`, else delete {directory}"
         )
 
 

@@ -157,8 +157,8 @@ def _require_possible(tensors: Mapping[str, npt.NDArray[Any]], batch_tokens: int
         ValueError: what is wrong.
     """
     ids, keys, lengths = (tensors[name] for name in _TENSORS)
-    kinds = (ids.dtype.kind, ids.ndim, keys.dtype, lengths.dtype, lengths.ndim)
-    if kinds[0] not in "ui" or kinds[1:] != (1, np.uint8, np.int32, 1):
+    kinds = (ids.ndim, keys.dtype.str, lengths.dtype.str, lengths.ndim)
+    if ids.dtype.kind not in "ui" or kinds != (1, "|u1", "<i4", 1):
         raise ValueError("its tensors are of other types")
     if keys.shape != (len(lengths), KEY_BYTES) or len(np.unique(keys, axis=0)) != len(lengths):
         raise ValueError("its keys are not one for each passage")

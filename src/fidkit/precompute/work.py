@@ -94,8 +94,8 @@ class Worker:
         vocabulary = self._runner.config.vocabulary_size
         if int(ids_RP.max()) >= vocabulary:
             raise MemoryStoreError(
-                f"planned work has token {int(ids_RP.max()):,}, the reader has {vocabulary:,}; delete the folder "
-                f"{Path(self.job.memory) / UNITS} and run the build again"
+                f"planned work has token {int(ids_RP.max()):,}, the reader has {vocabulary:,}; delete the "
+                f"folder {Path(self.job.memory) / UNITS} and run the build again"
             )
         return self._runner.encode_passages(ids_RP.to(self.job.device), lengths_R.to(self.job.device))
 

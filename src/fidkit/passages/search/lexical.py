@@ -150,7 +150,7 @@ class LexicalWriter:
 def require_plain(directory: Path) -> None:
     """Refuse an index that isn't files alone, or that has tantivy delete others.
 
-    tantivy creates its locks through links, and deletes what the list of its files names besides those in use.
+    tantivy makes its locks through links, and deletes what the list of its files names besides those in use.
 
     Raises:
         CorpusError: says what is wrong.
