@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from fidkit import assets
 from fidkit.config import ReaderConfig
 from fidkit.errors import CheckpointError, UsageError
+from fidkit.paths import remove
 from fidkit.tokens import FILE as TOKENIZER
 from fidkit.tokens import PASSAGE_FILE, Tokenizer
 
@@ -97,8 +98,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder, expected a file; delete it or choose another place")
-    if temporary.is_symlink():
-        temporary.unlink()
+    remove(temporary)  # whatever stands there, nobody writes through it
     try:
         write(temporary)
         os.replace(temporary, path)

@@ -98,7 +98,7 @@ class RerankConfig(Strict):
     """
 
     after: int = Field(ge=1)
-    keep: int = Field(ge=1)
+    keep: int = Field(ge=1, le=MOST)
 
 
 LiveAttention = Literal["full", "passage-sees-question", "question-sees-passage", "apart"]
@@ -162,7 +162,7 @@ class ReaderConfig(Strict):
     frozen: tuple[Part, ...] = ("memory",)
     live_attention: LiveAttention = "full"
     rerank: RerankConfig | None = None
-    kept_vectors: int | None = Field(default=None, ge=1)
+    kept_vectors: int | None = Field(default=None, ge=1, le=MOST)
     question_in_context: Literal["each", "once", "none"] = "each"
     cross_attention_every: int = Field(default=1, ge=1)
     self_kv_heads: int | None = Field(default=None, ge=1)
@@ -174,8 +174,8 @@ class ReaderConfig(Strict):
     passage_tokens: int = Field(default=208, ge=4, le=MOST)
     question_format: str = "question: {question}"
     passage_format: str = "title: {title} context: {text}"
-    pad_token: int = 0
-    end_token: int = 1
+    pad_token: int = Field(default=0, ge=0)
+    end_token: int = Field(default=1, ge=0)
 
     @model_validator(mode="before")
     @classmethod
@@ -185,7 +185,7 @@ class ReaderConfig(Strict):
             return given
         fields = {name: value for name, value in given.items() if name != "block"}
         block = given["block"]
-        if block not in families.FAMILIES:
+        if not isinstance(block, str) or block not in families.FAMILIES:
             raise ValueError(f"block: {block!r} is no family; choose one of {', '.join(families.FAMILIES)}")
         for name in STACKS:
             said = _said_family(fields.get(name))
@@ -256,6 +256,12 @@ class ReaderConfig(Strict):
                 f"shared_embedding needs embeddings of one kind, but the encoder is {self.encoder.family} "
                 f"and the decoder {self.decoder.family}; set shared_embedding to false"
             )
+        for name in ("pad_token", "end_token"):
+            if getattr(self, name) >= self.vocabulary_size:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, but vocabulary_size is {self.vocabulary_size}; choose "
+                    "one below it"
+                )
         self._check_memory_vocabulary()
         return self
 
@@ -391,7 +397,7 @@ class ReaderConfig(Strict):
                 f"{path.parent}: a Hugging Face checkpoint ({record['model_type']}), not a fidkit reader; "
                 f"run `fidkit convert {path.parent} NEW_DIRECTORY` and load that"
             )
-        if not isinstance(version, int) or version > FORMAT_VERSION:
+        if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
             raise ConfigError(
                 f"{path}: format_version is {version!r}, this fidkit reads up to {FORMAT_VERSION}; "
                 "upgrade fidkit"

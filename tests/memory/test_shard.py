@@ -235,3 +235,23 @@ def test_folders_keep_only_some_files_open_and_close_all(tmp_path):
     assert len(os.listdir("/proc/self/fd")) == before
     with pytest.raises(OSError, match=os.strerror(errno.ENOENT)):
         folder.read("shard-300.safetensors", 0, byte)
+
+
+@pytest.mark.parametrize("lacking", ["posix_fallocate", "posix_fadvise", "preadv", "O_DIRECT", "O_CLOEXEC"])
+def test_systems_that_lack_a_call_write_and_read_the_same(tmp_path, monkeypatch, lacking):
+    codec = make_codec("bf16", 5)
+    for name in ("with", "without"):
+        (tmp_path / name).mkdir()
+        with ShardWriter(tmp_path / name, KEYS, LENGTHS, codec, FINGERPRINT) as shard:
+            put_and_finish(shard, codec)
+        monkeypatch.delattr(os, lacking, raising=False)
+    [one], [other] = (list((tmp_path / name).iterdir()) for name in ("with", "without"))
+    assert one.read_bytes() == other.read_bytes()
+    assert read_index(other, check=True).rows == len(KEYS)
+
+
+def test_without_a_call_that_reserves_a_full_disk_is_still_said_at_once(small_disk, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate")
+    codec = make_codec("float32", 1 << 20)
+    with pytest.raises(MemoryStoreError, match="the disk is full"):
+        ShardWriter(small_disk, KEYS, LENGTHS, codec, FINGERPRINT)

@@ -103,6 +103,7 @@ class MemoryMeta:
 
 
 _NUMBERS = ("width", "memory_layers", "generation", "format_version")
+_LONGEST_DIGEST = 128
 _WIDEST = 1 << 20  # far more than any reader
 
 
@@ -354,6 +355,8 @@ class Manifest:
         meta = MemoryMeta(**{n: int(v) if n in _NUMBERS else v for n, v in known.items()})  # type: ignore[arg-type]
         if not 1 <= meta.width <= _WIDEST or not all(is_whole_number(getattr(meta, n)) for n in _NUMBERS):
             raise ValueError("impossible numbers")
+        if max(map(len, (meta.fingerprint, meta.codec, meta.codebooks))) > _LONGEST_DIGEST:
+            raise ValueError("impossible fingerprints")
         return meta
 
     @contextmanager

@@ -55,21 +55,17 @@ class Lexical:
         if not (directory / "meta.json").exists():
             raise FileNotFoundError(directory)
         require_plain(directory)
-        self.name = directory.name
+        self.name, self._directory = directory.name, directory
         self._elsewhere: TemporaryDirectory[str] | None = None
-        try:
+        with _readable(directory):
             self._searcher = self._open(directory)
-        except ValueError as error:
-            if not directory.exists():
-                raise FileNotFoundError(directory) from error
-            raise _damaged(directory, error) from error
-        except BaseException as error:
-            if type(error).__name__ != "PanicException":  # of Rust, which is no Exception in Python
-                raise
-            raise _damaged(directory, error) from error
 
     def search(self, question: str, k: int) -> list[tuple[int, float]]:
-        """The k best (row, BM25 score), best first, equal scores by row; fewer when fewer match."""
+        """The k best (row, BM25 score), best first, equal scores by row; fewer when fewer match.
+
+        Raises:
+            CorpusError: the index isn't one of ours.
+        """
         # A command line in another encoding may hand over half characters, which tantivy refuses.
         question = question.encode("utf-8", "replace").decode("utf-8")
         terms = dict.fromkeys(_FOR_QUESTIONS.analyze(question)) or dict.fromkeys(_FOR_TEXTS.analyze(question))
@@ -80,8 +76,9 @@ class Lexical:
         query = tantivy.Query.boolean_query(clauses)
         # tantivy sets a place aside for each hit that is asked for, and ends the process without the room.
         limit = min(k, len(self)) + _SPARE
-        found = self._searcher.search(query, limit=limit, count=False).hits
-        rows = self._searcher.fast_field_values("row", [address for _, address in found])
+        with _readable(self._directory):
+            found = self._searcher.search(query, limit=limit, count=False).hits
+            rows = self._searcher.fast_field_values("row", [address for _, address in found])
         hits = [
             (int(row), float(score)) for row, (score, _) in zip(rows, found, strict=True) if row is not None
         ]
@@ -167,6 +164,21 @@ def require_plain(directory: Path) -> None:
         raise _damaged(directory, error) from error
     if not isinstance(names, list) or not all(map(is_plain_name, names)):
         raise _damaged(directory, f"{_LISTED} names files elsewhere")
+
+
+@contextmanager
+def _readable(directory: Path) -> Iterator[None]:
+    """What tantivy makes of a foreign index is a CorpusError; of one that is gone, FileNotFoundError."""
+    try:
+        yield
+    except ValueError as error:
+        if not directory.exists():
+            raise FileNotFoundError(directory) from error
+        raise _damaged(directory, error) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of Rust, which is no Exception in Python
+            raise
+        raise _damaged(directory, error) from error
 
 
 def _damaged(directory: Path, error: object) -> CorpusError:
