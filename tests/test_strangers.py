@@ -33,7 +33,8 @@ from fidkit.types import Passage
 SECONDS, BYTES = 60, 6 << 30
 QUESTION = "where is the harbour lamp?"
 OUTSIDE = "../../canary.txt"
-VALUES = [OUTSIDE, "/etc/passwd", "..", "", "a\0b", "x" * 5000, -1, 0, 2**63 - 1, 1.5, b"\xff\0", None]
+VALUES = [OUTSIDE, 2**63 - 1, b"\xff\0"]
+MORE_VALUES = ["/etc/passwd", "..", "", "a\0b", "x" * 5000, -1, 0, 1.5, None]
 
 
 class World:
@@ -82,6 +83,12 @@ class World:
             store.get(KEYS, torch.float32)
             store.check()
 
+    def ask(self) -> None:
+        own = self.path / "own-reader"
+        with warnings.catch_warnings(), Answerer.open(self.corpus, own, "cpu", "float32") as qa:
+            warnings.simplefilter("ignore")
+            qa.answer(QUESTION, 3, max_new_tokens=2)
+
     def change(self) -> None:
         with MemoryWriter.opened(self.corpus) as writer:
             writer.sweep()
@@ -104,8 +111,8 @@ class World:
         Reader.from_pretrained(self.path / "own-reader").save_pretrained(self.reader)
 
 
-CORPUS = (World.search, World.cache, World.rebuild)
-MEMORY = (World.fetch, World.repair, World.change)
+CORPUS = (World.search, World.cache, World.ask, World.rebuild)
+MEMORY = (World.fetch, World.ask, World.repair, World.change)
 KEYS = [passage_key(Passage("", "", ""))]
 
 
@@ -274,6 +281,12 @@ def test_a_memory_that_is_a_link_is_not_built_through_it(make) -> None:
 # Fields of databases
 
 
+def all_of(values: list[Any], more: list[Any]) -> Any:
+    """A test for each value; those of `more` find other ways to the same errors, and take their time."""
+    chosen = [*values, *(pytest.param(value, marks=pytest.mark.slow) for value in more)]
+    return pytest.mark.parametrize("value", chosen, ids=lambda value: repr(value)[:20])
+
+
 def columns(file: Path) -> list[tuple[str, str, str]]:
     """(table, column, condition): each column, and each key's value where a table is of keys and values."""
     with sqlite3.connect(file) as sql:
@@ -301,11 +314,15 @@ def put(file: Path, table: str, column: str, where: str, value: Any) -> bool:
     return True
 
 
-FILES = {"catalogue.sqlite": CORPUS, "tokens.sqlite": (World.cache,), "memory/manifest.sqlite": MEMORY}
+FILES = {
+    "catalogue.sqlite": CORPUS,
+    "tokens.sqlite": (World.cache, World.ask),
+    "memory/manifest.sqlite": MEMORY,
+}
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
+@all_of(VALUES, MORE_VALUES)
 def test_each_field_of_a_database_is_hostile(make, original: Path, name: str, value: Any) -> None:
     world = make()
     tried = 0
@@ -390,10 +407,11 @@ def spoil(file: Path, path: tuple[Any, ...], value: Any) -> None:
     file.write_text(json.dumps(record))
 
 
-JSON_VALUES = [OUTSIDE, "", "\ud800", -1, 0, 2**63 - 1, 10**400, 1.5, True, None, [], {}, [[[]]]]
+JSON_VALUES = [OUTSIDE, -1, None]
+MORE_JSON_VALUES = ["", "\ud800", 0, 2**63 - 1, 10**400, 1.5, True, [], {}, [[[]]]]
 
 
-@pytest.mark.parametrize("value", JSON_VALUES, ids=lambda value: repr(value)[:20])
+@all_of(JSON_VALUES, MORE_JSON_VALUES)
 def test_each_field_of_a_config_is_hostile(make, original: Path, value: Any) -> None:
     world = make()
     for path in leaves(json.loads((original / "reader" / "config.json").read_bytes())):
@@ -403,7 +421,7 @@ def test_each_field_of_a_config_is_hostile(make, original: Path, value: Any) -> 
 
 
 @pytest.mark.parametrize("file", ["meta.json", ".managed.json"])
-@pytest.mark.parametrize("value", JSON_VALUES, ids=lambda value: repr(value)[:20])
+@all_of(JSON_VALUES, MORE_JSON_VALUES)
 def test_each_field_of_an_index_is_hostile(make, original: Path, file: str, value: Any) -> None:
     for path in leaves(json.loads((original / "corpus" / "lexical-1" / file).read_bytes())):
         world = make()
@@ -433,7 +451,7 @@ def plan(world: World) -> Path:
     return world.memory / "units"
 
 
-@pytest.mark.parametrize("value", [OUTSIDE, -1, 2**63 - 1, None, []], ids=lambda value: repr(value)[:20])
+@all_of([OUTSIDE], [-1, 2**63 - 1, None, []])
 def test_each_field_of_a_plan_is_hostile(make, value: Any) -> None:
     world = make()
     units = plan(world)
@@ -483,7 +501,7 @@ def test_headers_of_tensors_are_hostile(make, field: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("field", ["format_version", "fingerprint", "codec", "codebooks", "check", "format"])
-@pytest.mark.parametrize("value", [OUTSIDE, -1, "9" * 300, None, [], {}], ids=lambda value: repr(value)[:20])
+@all_of([OUTSIDE, "9" * 300], [-1, None, [], {}])
 def test_facts_of_a_shard_are_hostile(make, field: str, value: Any) -> None:
     world = make()
     header(next(world.memory.glob("shard-*")), lambda facts: facts["__metadata__"].update({field: value}))

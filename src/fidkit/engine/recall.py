@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fidkit.context import pad
 from fidkit.engine.runner import Runner
+from fidkit.errors import MemoryStoreError
 from fidkit.memory import MemoryStore
 
 Tokenize = Callable[[list[int]], list[list[int]]]
@@ -30,6 +31,9 @@ class Recall:
     Attributes:
         lengths: [R] tokens of each passage.
         encoded: how many of the passages are not stored. What turns out to be damaged comes on top.
+
+    Raises:
+        MemoryStoreError: the store knows rows that no memory of this reader has; `result` raises it, too.
     """
 
     def __init__(
@@ -41,6 +45,9 @@ class Recall:
         if store is not None:
             located = store.find(keys)
             lengths, missing = located.lengths, located.missing
+            config = runner.config
+            if store.codec.width != config.memory_width or max(lengths, default=0) > config.passage_tokens:
+                raise self._foreign(store)
             on_gpu = self._device.type == "cuda"
             # On a GPU records are decoded there: fewer bytes on the way, and it decodes faster.
             self._fetching = store.fetch(located, None if on_gpu else self._dtype, pin=on_gpu)
@@ -73,10 +80,18 @@ class Recall:
             memory_XD = self._store.codec.decode(records_XC, self._dtype)
         if fetched.lost:
             lost = self._tokens_of(fetched.lost)
+            if any(len(ids) != self.lengths[at] for at, ids in lost.items()):
+                raise self._foreign(self._store)
             rows = dict(zip(self._found, self._split(memory_XD, self._found), strict=True))
             for at, row_PD in zip(lost, self._split(self._encode(lost), list(lost)), strict=True):
                 rows[at].copy_(row_PD)
         return memory_XD
+
+    def _foreign(self, store: MemoryStore) -> MemoryStoreError:
+        return MemoryStoreError(
+            f"{store.directory}: its memory has rows that this reader can't have made; delete "
+            f"{store.directory / 'memory'} and build it again"
+        )
 
     def _tokens_of(self, passages: list[int]) -> dict[int, list[int]]:
         return dict(zip(passages, self._tokenize(passages), strict=True)) if passages else {}
