@@ -67,19 +67,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
     began, device, tiny = time.monotonic(), torch.device(options.device), options.size == "tiny"
-    effort = Effort(0.001, ("bf16",), ((32, 32, 32),)) if tiny else Effort(dtypes=("bf16",))
+    effort = Effort(0.001, ("bfloat16",), ((32, 32, 32),)) if tiny else Effort(dtypes=("bfloat16",))
     for batch in (1, 2) if tiny else (1, 8, 24):
         for lengths in ("full", "ragged"):
             if time.monotonic() - began > DEADLINE_S:
                 return
             case = Case(lengths, batch)
             with torch.inference_mode():
-                peak = ceilings.matrix_tflops(device, effort)["bf16"]
+                peak = ceilings.matrix_tflops(device, effort)["bfloat16"]
                 for found in measure(
                     SIZES[options.size], case, case.rows(tiny, device), device, options.rounds
                 ):
                     record = rows.row("attention", device=options.device, size=options.size, **found)
-                    record |= {"machine": ceilings.describe(device), "dtype": "bf16", "matrix_tflops": peak}
+                    record |= {
+                        "machine": ceilings.describe(device),
+                        "dtype": "bfloat16",
+                        "matrix_tflops": peak,
+                    }
                     rows.append(options.out / "attention.jsonl", record)
 
 

@@ -162,7 +162,7 @@ def measure(
         yield {
             "system": step.name,
             "config": step.config.model_dump(mode="json"),
-            "dtype": "bfloat16 autocast" if step.bf16 else "float32",
+            "dtype": "bfloat16 autocast" if step.bfloat16 else "float32",
             "dropout": step.dropout,
             "row_tokens": [sum(each) for each in lengths],
             "longest_row": [max(each) for each in lengths],
@@ -178,13 +178,13 @@ def _step(name: str, options: argparse.Namespace, device: torch.device) -> Step:
     if name in PEERS:
         step = partial(PeerStep, width=PEERS[name])
     made = step(name, config, device, options.dropout)
-    made.bf16 = (options.precision or usual_precision(device)) == "bf16"
+    made.bfloat16 = (options.precision or usual_precision(device)) == "bfloat16"
     return made
 
 
 def usual_precision(device: torch.device) -> str:
     """What a person would train with there."""
-    return "float32" if slow_precision("bf16", device) else "bf16"
+    return "float32" if slow_precision("bfloat16", device) else "bfloat16"
 
 
 # The loss
@@ -260,7 +260,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--passages", type=int, default=20)
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument(
-        "--precision", choices=("bf16", "float32"), help="of products; bf16 unless the CPU is slow in it"
+        "--precision",
+        choices=("bfloat16", "float32"),
+        help="of products; bfloat16 unless the CPU is slow in it",
     )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--curve-steps", type=int, default=30, help="0 leaves the curve out")

@@ -2,7 +2,7 @@
 
 The fused states are cut out of the graph and put back: the decoder's time is that of its loss and of the
 gradient of the states, the encoder's is that of the states and of its own gradient. Weights and optimiser are
-float32; products are bf16 (autocast), as `fidkit train` has them, unless a step is asked for float32.
+float32; products are bfloat16 (autocast), as `fidkit train` has them, unless a step is asked for float32.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Step(ABC):
 
     model: nn.Module
     device: torch.device
-    bf16 = True
+    bfloat16 = True
 
     def __init__(self, name: str, config: ReaderConfig, device: torch.device, dropout: float) -> None:
         self.name, self.device, self.dropout = name, device, dropout
@@ -105,7 +105,7 @@ class Step(ABC):
         self.optimiser.zero_grad(set_to_none=True)
 
     def _autocast(self) -> Any:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
 
 class OurStep(Step):

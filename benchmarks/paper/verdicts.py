@@ -187,7 +187,7 @@ def predictions(results: Sequence[Result]) -> Sentences:
 
 def precisions(found: Systems, system: str) -> Sentences:
     """int8 halves what steps read."""
-    bf16, int8 = (found.get(f"{system}-{name}") for name in ("bfloat16", "int8"))
-    if bf16 and int8:
-        ratio = bf16.over(int8, "decoder_ms")
+    bfloat16, int8 = (found.get(f"{system}-{name}") for name in ("bfloat16", "int8"))
+    if bfloat16 and int8:
+        ratio = bfloat16.over(int8, "decoder_ms")
         yield f"int8 decodes {ratio:.2f} times as fast as bfloat16"

@@ -129,16 +129,16 @@ def test_a_prediction_can_be_made_again_from_its_row(rows: list[dict]) -> None:
 
 def test_the_usual_machine_is_the_median() -> None:
     machines = [
-        replace(MACHINE, matrix_tflops={"float32": rate, "bf16": 1.0}, bandwidth_gbs=bandwidth)
+        replace(MACHINE, matrix_tflops={"float32": rate, "bfloat16": 1.0}, bandwidth_gbs=bandwidth)
         for rate, bandwidth in ((1.0, 30.0), (2.0, 90.0), (9.0, 50.0))
     ]
-    assert usually(machines).matrix_tflops == {"float32": 2.0, "bf16": 1.0}
+    assert usually(machines).matrix_tflops == {"float32": 2.0, "bfloat16": 1.0}
     assert usually(machines).bandwidth_gbs == 50.0
 
 
 def test_the_machines_peaks_are_the_better_ones() -> None:
     assert better(MACHINE, MACHINE) == MACHINE
-    fast = replace(MACHINE, matrix_tflops={"float32": 9.0, "bf16": 0.1}, bandwidth_gbs=1.0)
+    fast = replace(MACHINE, matrix_tflops={"float32": 9.0, "bfloat16": 0.1}, bandwidth_gbs=1.0)
     assert better(MACHINE, fast).matrix_tflops == {**MACHINE.matrix_tflops, "float32": 9.0}
     assert better(MACHINE, fast).bandwidth_gbs == MACHINE.bandwidth_gbs
 

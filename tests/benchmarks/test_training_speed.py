@@ -59,7 +59,7 @@ def test_every_system_has_its_row_and_the_losses_are_equal(data: Path, tmp_path:
     assert both.index("`elsewhere`") < both.index("4 steps")
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("float32", "float32"), ("bf16", "bfloat16 autocast")])
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", "float32"), ("bfloat16", "bfloat16 autocast")])
 def test_products_are_as_asked_for(data: Path, tmp_path: Path, precision: str, dtype: str) -> None:
     *systems, _ = run(data, tmp_path, "--systems", "fid", "hf-256", "--precision", precision)
     assert [row["dtype"] for row in systems] == [dtype, dtype]

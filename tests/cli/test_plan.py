@@ -155,7 +155,7 @@ def test_what_is_unknown_lists_the_known(capsys: pytest.CaptureFixture[str], tmp
     error = refused(capsys, "fid-bose")
     assert all(name in error for name in PRESETS)
     assert "h200, h100, a100, tpuv4, cpu-2core, local" in refused(capsys, "fid-base", "--hardware", "v100")
-    assert "float32, bf16" in refused(capsys, "fid-base", "--dtype", "fp8")
+    assert "float32, bfloat16" in refused(capsys, "fid-base", "--dtype", "fp8")
     assert "bf16, int8, pq" in refused(capsys, "lumen-base", "--codec", "zip")
     assert "no config.json in it" in refused(capsys, str(tmp_path))
 

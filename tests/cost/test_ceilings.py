@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 def test_a_measured_machine_is_a_machine() -> None:
     found = measure("cpu", HASTY)
-    assert {"float32", "bf16"} <= found.matrix_tflops.keys() <= {"float32", "bf16", "int8"}
+    assert {"float32", "bfloat16"} <= found.matrix_tflops.keys() <= {"float32", "bfloat16", "int8"}
     assert 0.01 < found.bandwidth_gbs < 10_000
     assert found.memory_gb > 0.5
     assert "measured with torch" in found.source
@@ -59,5 +59,5 @@ def test_what_is_far_too_slow_runs_once(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.gpu
 def test_a_gpu_is_measured_too() -> None:
     found = measure("cuda")
-    assert found.matrix_tflops["bf16"] > found.matrix_tflops["float32"]
+    assert found.matrix_tflops["bfloat16"] > found.matrix_tflops["float32"]
     assert found.bandwidth_gbs > 100

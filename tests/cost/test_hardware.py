@@ -19,7 +19,7 @@ from fidkit.errors import FidkitError, UsageError
 
 MACHINE = Hardware(
     "local",
-    {"float32": 0.1, "bf16": 0.5},
+    {"float32": 0.1, "bfloat16": 0.5},
     40,
     16,
     10,
@@ -36,7 +36,7 @@ def test_the_table_has_every_machine_with_its_source() -> None:
     for name, machine in HARDWARE.items():
         assert find_hardware(name) is machine
         assert len(machine.source) > 40
-        assert machine.rate("bf16") > 0
+        assert machine.rate("bfloat16") > 0
         assert machine.usable_bytes < machine.memory_gb * 1e9
 
 
@@ -50,6 +50,14 @@ def test_this_machine_is_kept_at_home(tmp_path, monkeypatch: pytest.MonkeyPatch)
     assert save_local(MACHINE) == local_path() == tmp_path / "new" / "hardware.json"
     assert load_local() == find_hardware("local") == MACHINE
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["hardware.json"]
+
+
+def test_a_record_of_the_first_versions_is_read() -> None:
+    """Which called bfloat16 otherwise; nobody has to measure again for a name."""
+    record = MACHINE.to_json() | {"matrix_tflops": {"float32": 0.1, "bf16": 0.5}}
+    local_path().parent.mkdir(parents=True, exist_ok=True)
+    local_path().write_text(json.dumps(record), encoding="utf-8")
+    assert load_local() == MACHINE
 
 
 def test_an_unmeasured_machine_comes_with_the_command_that_measures() -> None:
@@ -67,6 +75,8 @@ def test_an_unmeasured_machine_comes_with_the_command_that_measures() -> None:
         json.dumps(MACHINE.to_json() | {"colour": "red"}),
         json.dumps(MACHINE.to_json() | {"bandwidth_gbs": 0}),
         json.dumps(MACHINE.to_json() | {"bandwidth_gbs": "fast"}),
+        json.dumps(MACHINE.to_json() | {"matrix_tflops": [1.0]}),
+        json.dumps({key: value for key, value in MACHINE.to_json().items() if key != "matrix_tflops"}),
         json.dumps(MACHINE.to_json() | {"efficiency": {"flying": {}}}),
     ],
 )
@@ -85,7 +95,7 @@ def test_unknown_hardware_lists_the_known() -> None:
 
 def test_shares_and_peaks_must_be_positive() -> None:
     for changes in (
-        {"matrix_tflops": {"bf16": 0.0}},
+        {"matrix_tflops": {"bfloat16": 0.0}},
         {"memory_gb": -1},
         {"efficiency": {"linear": Efficiency(compute=0.0)}},
     ):

@@ -11,7 +11,7 @@ from fidkit.errors import UsageError
 from fidkit.preset import named
 
 # What an H200 reaches in large products and copies.
-REACHED = Hardware("reached", {"bf16": 790}, 4300, 141, 64, "test")
+REACHED = Hardware("reached", {"bfloat16": 790}, 4300, 141, 64, "test")
 XL = named("fido-base-xl")
 VARIANTS = {
     "fid-base": (named("fid-base"), 1),
@@ -220,7 +220,7 @@ def test_building_the_memory_of_wikipedia() -> None:
 
 
 def test_building_takes_encoding_and_writing() -> None:
-    slow = Hardware("slow disk", {"bf16": 790}, 4300, 141, 0.001, "test")
+    slow = Hardware("slow disk", {"bfloat16": 790}, 4300, 141, 0.001, "test")
     fast, late = (build(named("lumen-base"), Workload(), on, passages=1000) for on in (REACHED, slow))
     writing = fast.bytes / 1e6 - fast.bytes / 64e9
     assert late.ceiling_s - fast.ceiling_s == pytest.approx(writing)
@@ -240,5 +240,7 @@ def test_a_reader_without_memory_has_none_to_build() -> None:
 
 
 def test_a_dtype_without_a_rate_is_refused() -> None:
-    with pytest.raises(UsageError, match="no float32 rate is known of hardware tpuv4; choose one of bf16"):
+    with pytest.raises(
+        UsageError, match="no float32 rate is known of hardware tpuv4; choose one of bfloat16"
+    ):
         predict(named("fid-base"), Workload(dtype="float32"), find_hardware("tpuv4"))

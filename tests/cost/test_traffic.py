@@ -20,7 +20,7 @@ from fidkit.preset import PRESETS, named
 from fidkit.reader import Reader
 from fidkit.records import bytes_per_token
 
-DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

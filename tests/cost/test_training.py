@@ -79,14 +79,14 @@ def measured(
     """Of reading, and of the loss; without the copies of weights that autocast makes."""
     torch.manual_seed(0)
     reader, batch = Reader(reader_config).train(), batch_of(workload, labels=True)
-    kept, bf16 = Kept(reader), workload.dtype == "bf16"
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    kept, halved = Kept(reader), workload.dtype == "bfloat16"
+    with torch.autocast("cpu", torch.bfloat16, enabled=halved):
         encoder = kept.of(lambda: reader.read(batch, run))
         context = kept.result
         decoder = kept.of(lambda: reader.answer_loss(batch.labels, context))
     encoders = [reader.question_encoder, reader.live_encoder, reader.memory_encoder]
     trained = [part for part in encoders if part_is_trained(part)], [reader.decoder, reader.head]
-    of_encoder, of_decoder = (2 * bf16 * sum(map(matrix_parameters, modules)) for modules in trained)
+    of_encoder, of_decoder = (2 * halved * sum(map(matrix_parameters, modules)) for modules in trained)
     return encoder - of_encoder, decoder - of_decoder
 
 
@@ -99,7 +99,7 @@ def matrix_parameters(module: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
-@pytest.mark.parametrize("dtype", ["float32", "bf16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", READERS)
 def test_activations_are_what_autograd_keeps(name: str, dtype: str, dropout: float) -> None:
     reader, workload = READERS[name].replace(dropout=dropout), WORKLOAD.replace(dtype=dtype)

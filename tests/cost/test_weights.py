@@ -58,7 +58,9 @@ def test_every_stage_owns_what_its_module_owns(changed: dict[str, object]) -> No
 
 def test_bytes_follow_the_dtype() -> None:
     fid = named("fid-base")
-    single, half = (sum(weight_bytes(fid, Workload(dtype=dtype)).values()) for dtype in ("float32", "bf16"))
+    single, half = (
+        sum(weight_bytes(fid, Workload(dtype=dtype)).values()) for dtype in ("float32", "bfloat16")
+    )
     assert single == 2 * half == 4 * parameters(fid)
 
 

@@ -17,8 +17,8 @@ from fidkit.preset import named
         ({"passage_tokens": (1, 2)}, "2 lengths for 40 passages"),
         ({"output_tokens": -1}, "output_tokens is -1"),
         ({"beams": 0}, "beams is 0"),
-        ({"dtype": "int8"}, "dtype is 'int8'; choose one of float32, bf16"),
-        ({"decoder_dtype": "int4"}, "decoder_dtype is 'int4'; choose one of float32, bf16, int8"),
+        ({"dtype": "int8"}, "dtype is 'int8'; choose one of float32, bfloat16"),
+        ({"decoder_dtype": "int4"}, "decoder_dtype is 'int4'; choose one of float32, bfloat16, int8"),
         ({"memory": "zip"}, "memory is 'zip'; choose one of computed, float32, bf16, int8, pq"),
     ],
 )

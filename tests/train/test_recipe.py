@@ -125,3 +125,27 @@ def test_tasks_may_still_be_called_sources(tmp_path: Path) -> None:
     path.write_text(path.read_text() + "[tasks.more]\nkind = 'cloze'\n")
     with pytest.raises(ConfigError, match="has both 'tasks' and 'sources'"):
         load_recipe(path)
+
+
+def test_bfloat16_may_still_be_called_as_it_was(tmp_path: Path) -> None:
+    """Its name in recipes, --set and `recipe.json` of the first versions."""
+    path = write_world(tmp_path)
+    plain = path.read_text()
+    path.write_text('precision = "bfloat16"\n' + plain)
+    notes: list[str] = []
+    new = load_recipe(path, say=notes.append)
+    assert (new.precision, notes) == ("bfloat16", [])
+    path.write_text('precision = "bf16"\n' + plain)
+    assert load_recipe(path, say=notes.append) == new
+    path.write_text(plain)
+    assert load_recipe(path, ["precision=bf16"], notes.append) == new
+    in_the_file, in_the_change = notes
+    assert (
+        in_the_file
+        == f"{path}: the precision 'bf16' is called 'bfloat16' now; write precision = \"bfloat16\""
+    )
+    assert in_the_change.startswith("--set precision=bf16: the precision 'bf16' is called 'bfloat16' now")
+    kept = tmp_path / "recipe.json"
+    kept.write_text(new.model_dump_json().replace('"precision":"bfloat16"', '"precision":"bf16"'))
+    assert '"bf16"' in kept.read_text()
+    assert load_resolved(kept) == new

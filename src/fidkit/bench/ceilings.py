@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from fidkit.cost.hardware import HARDWARE, Hardware
 from fidkit.engine.cpu.products import Products, packs
 
-DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Rows, inputs, outputs: a base encoder's layers, and larger ones. A CPU's are no larger than its caches: a
 # product that has to wait for new memory from the system is not the machine's best.
 CPU_SHAPES = ((2048, 768, 2048), (2048, 768, 768), (2048, 1024, 2816), (2560, 2048, 5120))

@@ -17,6 +17,7 @@ from fidkit.bench.run import Measured
 from fidkit.bench.subjects import Subject, at_precision
 from fidkit.config import ReaderConfig
 from fidkit.cost import HARDWARE, Hardware, Prediction, Workload, batch_bytes, predict, step_bytes
+from fidkit.cost.hardware import rates_by_dtype
 from fidkit.cost.parts import ENCODER_STAGES
 
 
@@ -116,7 +117,9 @@ def predicted_again(row: Mapping[str, Any]) -> dict[str, float] | None:
         return None
     like = HARDWARE["h200" if row["device"] == "cuda" else "cpu-2core"]
     machines = [
-        dataclasses.replace(like, matrix_tflops=m["matrix_tflops"], bandwidth_gbs=m["bandwidth_gbs"])
+        dataclasses.replace(
+            like, matrix_tflops=rates_by_dtype(m["matrix_tflops"]), bandwidth_gbs=m["bandwidth_gbs"]
+        )
         for m in row["hardware"]["rounds"]
     ]
     shapes = row["shapes"]

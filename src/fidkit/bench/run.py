@@ -27,7 +27,7 @@ from fidkit.preset import named
 
 PLAIN = "@plain"
 # Before every subject, in half a second: what a shared machine can do changes from one moment to the next.
-PROBE = Effort(seconds=0.05, dtypes=("bf16",), megabytes=256)
+PROBE = Effort(seconds=0.05, dtypes=("bfloat16",), megabytes=256)
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ def _measure(
 
 def probe_of(precision: Precision) -> Effort:
     """What measures the machine for products in this precision, before each round."""
-    return dataclasses.replace(PROBE, dtypes=("float32" if precision == "float32" else "bf16",))
+    return dataclasses.replace(PROBE, dtypes=("float32" if precision == "float32" else "bfloat16",))
 
 
 def _probed(device: torch.device, probe: Effort, peaks: Hardware) -> Hardware:

@@ -241,7 +241,7 @@ def building(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
 def at_precision(workload: Workload, precision: Precision) -> Workload:
     """The workload in the cost model's words for a precision."""
     changed: Workload = workload.replace(
-        dtype="float32" if precision == "float32" else "bf16",
+        dtype="float32" if precision == "float32" else "bfloat16",
         decoder_dtype="int8" if precision == "int8" else None,
     )
     return changed

@@ -46,7 +46,7 @@ QuestionTokens = Annotated[
 OutputTokens = Annotated[int, typer.Option(metavar="T", help="Tokens of an answer.")]
 Batch = Annotated[int, typer.Option(metavar="B", help="Questions at a time.")]
 BeamsOption = Annotated[int, typer.Option(metavar="W", help="Beams a question.")]
-Dtype = Annotated[str, typer.Option(help="Of weights and activations: bf16 or float32.")]
+Dtype = Annotated[str, typer.Option(help="Of weights and activations: bfloat16 or float32.")]
 DecoderDtype = Annotated[
     str | None,
     typer.Option(help="Of the decoder's weights: also int8.", show_default="as --dtype"),
@@ -76,7 +76,7 @@ def plan(
     output_tokens: OutputTokens = 32,
     batch: Batch = 1,
     beams: BeamsOption = 1,
-    dtype: Dtype = "bf16",
+    dtype: Dtype = "bfloat16",
     decoder_dtype: DecoderDtype = None,
     corpus_passages: CorpusPassages = None,
     codec: Codec = "bf16",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fidkit.cost.parts import KINDS
+from fidkit.cost.workload import OLD_DTYPES
 from fidkit.errors import FidkitError, UsageError
 from fidkit.home import home
 
@@ -131,9 +132,15 @@ def from_json(record: Any, where: str) -> Hardware:
         if version != FORMAT_VERSION:
             raise ValueError(f"format_version {version!r}, expected {FORMAT_VERSION}")
         shares = {kind: Efficiency(**share) for kind, share in fields.pop("efficiency").items()}
-        return Hardware(**fields, efficiency=shares)
+        rates = rates_by_dtype(fields.pop("matrix_tflops"))
+        return Hardware(**fields, matrix_tflops=rates, efficiency=shares)
     except (AttributeError, KeyError, TypeError, ValueError, UsageError) as error:
         raise FidkitError(f"{where}: expected a hardware record, but {error}; measure it again") from error
+
+
+def rates_by_dtype(record: Mapping[str, float]) -> dict[str, float]:
+    """`Hardware.matrix_tflops` of a record; those of the first versions have older names of dtypes."""
+    return {OLD_DTYPES.get(dtype, dtype): rate for dtype, rate in record.items()}
 
 
 def local_path() -> Path:
@@ -187,7 +194,7 @@ def _everywhere(compute: float, traffic: float) -> dict[str, Efficiency]:
 
 
 _REACHED = "efficiencies: 790 TFLOP/s and 4.3 TB/s on an H200, what large products and copies reach"
-_HOPPER = {"float32": 67.0, "bf16": 989.5, "int8": 1979.0}
+_HOPPER = {"float32": 67.0, "bfloat16": 989.5, "int8": 1979.0}
 
 HARDWARE = {
     machine.name: machine
@@ -214,7 +221,7 @@ HARDWARE = {
         ),
         Hardware(
             name="a100",
-            matrix_tflops={"float32": 19.5, "bf16": 312, "int8": 624},
+            matrix_tflops={"float32": 19.5, "bfloat16": 312, "int8": 624},
             bandwidth_gbs=2039,
             memory_gb=80,
             store_gbs=32,
@@ -224,7 +231,7 @@ HARDWARE = {
         ),
         Hardware(
             name="tpuv4",
-            matrix_tflops={"bf16": 275, "int8": 275},
+            matrix_tflops={"bfloat16": 275, "int8": 275},
             bandwidth_gbs=1200,
             memory_gb=34.4,
             store_gbs=16,
@@ -241,7 +248,7 @@ HARDWARE = {
         ),
         Hardware(
             name="cpu-2core",
-            matrix_tflops={"float32": 0.50, "bf16": 1.0, "int8": 2.0},
+            matrix_tflops={"float32": 0.50, "bfloat16": 1.0, "int8": 2.0},
             bandwidth_gbs=50,
             memory_gb=16,
             store_gbs=14,

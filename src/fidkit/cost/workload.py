@@ -13,9 +13,11 @@ from fidkit.config import ReaderConfig
 from fidkit.errors import UsageError
 from fidkit.records import CODECS
 
-DTYPE_BYTES = {"float32": 4, "bf16": 2, "int8": 1}
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 """Bytes of one weight. int8 is weight-only: activations and caches keep the workload's `dtype`."""
-ACTIVATION_DTYPES = ("float32", "bf16")
+ACTIVATION_DTYPES = ("float32", "bfloat16")
+OLD_DTYPES = {"bf16": "bfloat16"}
+"""What dtypes were called before, in files that are still read, to what they are called."""
 COMPUTED = "computed"
 """`Workload.memory` of a reader that computes its passages' memory when asked."""
 
@@ -32,7 +34,7 @@ class Workload:
         question_tokens: Q, prefix included.
         output_tokens: T, tokens of an answer, end of sequence included.
         beams: W, hypotheses a question; they share the cross-attention caches.
-        dtype: of activations, caches and weights: `float32` or `bf16`.
+        dtype: of activations, caches and weights: `float32` or `bfloat16`.
         decoder_dtype: of the matrices that every step reads (the decoder's, without those of cross keys and
             values; the head, unless that is the embedding table too): also `int8`, weight-only.
             None: `dtype`.
@@ -51,7 +53,7 @@ class Workload:
     question_tokens: int = 48
     output_tokens: int = 32
     beams: int = 1
-    dtype: str = "bf16"
+    dtype: str = "bfloat16"
     decoder_dtype: str | None = None
     padded: bool = False
     memory: str = "bf16"

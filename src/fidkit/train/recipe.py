@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from fidkit.config import Strict, parse
+from fidkit.cost.workload import OLD_DTYPES
 from fidkit.errors import ConfigError
 
 LONGEST_SHOWN = 80
@@ -261,7 +262,7 @@ class Recipe(Strict):
     health: HealthSpec = HealthSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["float32", "bfloat16"] = "float32"
     target_tokens: int = Field(default=24, ge=2)
     save_every: int = Field(default=500, ge=1)
     log_every: int = Field(default=50, ge=1)
@@ -312,7 +313,7 @@ def load_recipe(path: Path, changes: Iterable[str] = (), say: Callable[[str], No
     Args:
         path: in TOML.
         changes: one after the other.
-        say: told about keys that have another name by now.
+        say: told about keys and precisions that have another name by now.
 
     Raises:
         ConfigError: the file or a change is malformed, or a key is unknown; names it.
@@ -326,8 +327,10 @@ def load_recipe(path: Path, changes: Iterable[str] = (), say: Callable[[str], No
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: expected a recipe in TOML, but {_why(error)}; mend it there") from error
     _rename_old_keys(record, str(path), say)
+    _rename_old_precision(record, str(path), say)
     for change in changes:
         _apply(record, change)
+        _rename_old_precision(record, f"--set {change}", say)
     recipe: Recipe = parse(Recipe, record, str(path))
     return recipe
 
@@ -341,6 +344,7 @@ def load_resolved(path: Path) -> Recipe | None:
         record = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(record, dict):
             _rename_old_keys(record, str(path), lambda note: None)
+            _rename_old_precision(record, str(path), lambda note: None)
         recipe: Recipe = parse(Recipe, record, str(path))
     except (OSError, ValueError, RecursionError, ConfigError):
         return None
@@ -355,6 +359,13 @@ def _rename_old_keys(record: dict[str, Any], where: str, say: Callable[[str], No
             raise ConfigError(f"{where}: has both {new!r} and {old!r}, its name before; move all to {new!r}")
         say(f"{where}: {old!r} is called {new!r} now; rename it, [{old}.x] to [{new}.x]")
         record[new] = record.pop(old)
+
+
+def _rename_old_precision(record: dict[str, Any], where: str, say: Callable[[str], None]) -> None:
+    old = record.get("precision")
+    if isinstance(old, str) and old in OLD_DTYPES:
+        new = record["precision"] = OLD_DTYPES[old]
+        say(f'{where}: the precision {old!r} is called {new!r} now; write precision = "{new}"')
 
 
 def _why(error: BaseException) -> str:

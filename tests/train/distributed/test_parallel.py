@@ -74,13 +74,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("parallel")
     write_world(folder)
     sharded = "parallel=fsdp"
-    bf16 = ["precision=bf16", 'checkpointing=["encoder", "decoder"]']
+    bfloat16 = ["precision=bfloat16", 'checkpointing=["encoder", "decoder"]']
     together(
         job(folder, "ddp", STAGE),
         job(folder, "fsdp", STAGE, sharded),
         job(folder, "moved", SHORT, sharded, steps=2),
         job(folder, "carried", SHORT, *carried(folder), sharded),
-        job(folder, "bf16", SHORT, sharded, *bf16, "evaluation.files={ facts = 'questions.jsonl' }"),
+        job(folder, "bfloat16", SHORT, sharded, *bfloat16, "evaluation.files={ facts = 'questions.jsonl' }"),
     )
     alone(job(folder, "one", STAGE))
     return folder
@@ -123,12 +123,12 @@ def test_a_checkpoint_of_two_is_read_by_one_and_back(folder: Path) -> None:
     Reader.from_pretrained(folder / "moved" / "last")
 
 
-def test_sharded_bf16_keeps_float32_masters(folder: Path) -> None:
+def test_sharded_bfloat16_keeps_float32_masters(folder: Path) -> None:
     alone(job(folder, "float32", SHORT))
-    masters, exact = weights(folder, "bf16"), weights(folder, "float32")
+    masters, exact = weights(folder, "bfloat16"), weights(folder, "float32")
     assert {w.dtype for w in masters.values()} == {torch.float32}
     torch.testing.assert_close(masters, exact, rtol=0.05, atol=0.02)
     assert any((w.bfloat16().float() != w).any() for w in masters.values())
-    moments = state.read(folder / "bf16" / "last" / OPTIMISER, {}, None)
+    moments = state.read(folder / "bfloat16" / "last" / OPTIMISER, {}, None)
     assert {t.dtype for t in moments.values()} == {torch.float32}
-    assert (folder / "bf16" / "best" / "model.safetensors").is_file()
+    assert (folder / "bfloat16" / "best" / "model.safetensors").is_file()

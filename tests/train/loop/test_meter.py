@@ -16,7 +16,7 @@ from fidkit.train.loop.training import Trainer
 from train.toy import world
 
 EXAMPLES = [Example([3, 4], [[5, 6, 7], [8, 9, 1]], [9, 1]), Example([3, 5], [[5, 6, 7], [8, 9, 1]], [7, 1])]
-SLOW = Hardware("slow", {"float32": 1e-3, "bf16": 2e-3}, 1, 1, 1, "made up")
+SLOW = Hardware("slow", {"float32": 1e-3, "bfloat16": 2e-3}, 1, 1, 1, "made up")
 
 
 @pytest.mark.parametrize("name", ["tiny-fid", "tiny-lumen", "tiny-fido"])

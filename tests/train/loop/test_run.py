@@ -27,6 +27,18 @@ def test_keys_that_change_what_is_learnt_are_named(tmp_path: Path) -> None:
     assert "\n" not in text
 
 
+def test_a_run_that_called_bfloat16_otherwise_goes_on(tmp_path: Path) -> None:
+    """As the first versions wrote it; the new name takes its place."""
+    RunDirectory(world(tmp_path, "precision=bfloat16"), Group())
+    kept = tmp_path / "run" / "recipe.json"
+    kept.write_text(kept.read_text(encoding="utf-8").replace('"bfloat16"', '"bf16"'), encoding="utf-8")
+    assert json.loads(kept.read_text(encoding="utf-8"))["precision"] == "bf16"
+    assert RunDirectory(world(tmp_path, "precision=bfloat16"), Group()).changed == {}
+    assert json.loads(kept.read_text(encoding="utf-8"))["precision"] == "bfloat16"
+    with pytest.raises(ConfigError, match="precision was bfloat16, now float32"):
+        RunDirectory(world(tmp_path), Group())
+
+
 def test_many_changes_are_counted(tmp_path: Path) -> None:
     RunDirectory(world(tmp_path), Group())
     with pytest.raises(ConfigError, match=r"; and \d+ more\);"):

@@ -377,11 +377,11 @@ def test_matrices_decay_and_nothing_else(tmp_path: Path, preset: str) -> None:
 # It learns
 
 
-def test_a_reader_learns_eight_questions_by_heart_in_bf16(tmp_path: Path) -> None:
+def test_a_reader_learns_eight_questions_by_heart_in_bfloat16(tmp_path: Path) -> None:
     recipe = world(
         tmp_path,
         stages(steps=70, questions=8, auxiliary=1.0),
-        "precision=bf16",
+        "precision=bfloat16",
         "optimiser={ rate = 6e-3, warmup = 5 }",
         "dropout=0.0",
         "evaluation.every=70",

@@ -82,15 +82,15 @@ class Sharded:
     Args:
         group: of two processes or more.
         losses: whose reader is sharded in place; before an optimiser knows its parameters.
-        bf16: layers come together in bfloat16; parts, gradients and sums stay float32.
+        bfloat16: layers come together in bfloat16; parts, gradients and sums stay float32.
     """
 
-    def __init__(self, group: Group, losses: Losses, *, bf16: bool) -> None:
+    def __init__(self, group: Group, losses: Losses, *, bfloat16: bool) -> None:
         self.group = group
         mesh = init_device_mesh(losses.reader.embedding.weight.device.type, (group.size,))
         kept = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
         halved = MixedPrecisionPolicy(
-            param_dtype=torch.bfloat16 if bf16 else None,
+            param_dtype=torch.bfloat16 if bfloat16 else None,
             reduce_dtype=torch.float32,
             cast_forward_inputs=False,  # the residual stream stays float32; autocast casts what products read
         )
@@ -139,7 +139,7 @@ def lay_out(recipe: Recipe, group: Group, losses: Losses) -> Parallelism:
     """As the recipe says; a process alone has the whole reader in any case."""
     if recipe.parallel == "ddp" or group.size == 1:
         return Replicated(group)
-    return Sharded(group, losses, bf16=recipe.precision == "bf16")
+    return Sharded(group, losses, bfloat16=recipe.precision == "bfloat16")
 
 
 # Weights

@@ -37,7 +37,7 @@ class Development:
     """
 
     def __init__(self, recipe: Recipe, table: PassageTable, say: Say = logger.info) -> None:
-        self.spec, self.bf16 = recipe.evaluation, recipe.precision == "bf16"
+        self.spec, self.bfloat16 = recipe.evaluation, recipe.precision == "bfloat16"
         ranked = Ranked(recipe, table, say)
         self.sets = {name: self._load(recipe, name, ranked, say) for name in self.spec.files}
 
@@ -81,7 +81,7 @@ class Development:
             )
             device = reader.embedding.weight.device
             batch = batch.to(device)
-            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
                 generated = greedy(reader, reader.read(batch))
             for (_, answers, _), ids in zip(part, generated.ids_BT.tolist(), strict=True):
                 text = tokenizer.decode([i for i in ids if i >= 0])

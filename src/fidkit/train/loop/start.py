@@ -55,7 +55,7 @@ def slow_precision(precision: str, device: torch.device) -> str | None:
     Without AVX-512, torch's library for CPUs has no products in bfloat16, and plain loops stand in, some 7
     to 90 times slower than float32.
     """
-    if precision != "bf16" or device.type != "cpu" or has_bfloat16_products():
+    if precision != "bfloat16" or device.type != "cpu" or has_bfloat16_products():
         return None
     return "this CPU is slow in bfloat16: train with `--set precision=float32`, in a new output"
 

@@ -48,7 +48,7 @@ class Objectives:
         if self.teacher is None or stage.targets == "answers" or not part:
             return list(part)
         device = self.reader.embedding.weight.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             return self.teacher.answers(part, self.recipe.target_tokens)
 
     def losses(self, part: Sequence[Example], stage: StageSpec) -> dict[str, Tensor]:
@@ -60,7 +60,7 @@ class Objectives:
         batch = collate_examples(part).to(device)
         assert batch.labels is not None
         losses = {}
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             memory_XD = self.reader.encode_passages(batch.passage_ids, batch.passage_lengths)
             # First: auxiliary losses are about what the reader read last.
             wanted_BN = answer_likelihoods(self.reader, batch, memory_XD) if stage.rerank else None
