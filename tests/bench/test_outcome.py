@@ -11,7 +11,7 @@ import torch
 from bench.toy import CPU, MACHINE, QUICK, Interrupted, Quiet, Toy
 from fidkit.bench import run
 from fidkit.bench.measure import FEW, STAGES
-from fidkit.bench.outcome import make_rows, predicted_again, usually
+from fidkit.bench.outcome import _fraction, make_rows, predicted_again, usually
 from fidkit.bench.questions import Questions, synthetic
 from fidkit.bench.run import Measured, Request, better, make_subjects, measure, measure_subjects
 from fidkit.bench.subjects import Facts
@@ -239,6 +239,11 @@ def test_an_interrupted_run_keeps_complete_rounds(monkeypatch: pytest.MonkeyPatc
     assert len(measured.rounds) == 2
     assert not (tmp_path / "trace.json").exists()
     assert make_rows(measured)[0]["total_ms"]["n"] == 2
+
+
+def test_shares_of_times_that_noise_made_negative_count_for_nothing() -> None:
+    assert _fraction([1.0, 1.0, 1.0], [2.0, -4.0, 0.0]) == 0.5
+    assert _fraction([1.0], [-4.0]) is None
 
 
 def measure_toys(subjects: list[Toy], allows=lambda seconds: True, rounds: int = 7) -> Measured:

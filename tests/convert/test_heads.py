@@ -102,6 +102,23 @@ def test_no_rank_changes_the_products_of_heads_less(kind: str, heads: int, seed:
         assert error < (mean - old).square().sum()
 
 
+@pytest.mark.parametrize("heads", [1, 2])
+def test_a_merged_head_is_as_large_as_its_heads_were(heads: int) -> None:
+    """Scaled by what it reads: steps of training are small beside weights of the usual size."""
+    fid = random_reader(FID)
+    merged, _ = reshape(fid, kv_heads=heads)
+    scale = parameters(fid)["live_encoder.norm.weight"]
+    for matrix in ("key", "value"):
+        old, new = (
+            (parameters(reader)[f"decoder.layers.1.cross_attention.{matrix}.weight"] * scale)
+            .unflatten(0, (heads, -1))
+            .square()
+            .mean((1, 2))
+            for reader in (fid, merged)
+        )
+        torch.testing.assert_close(new, old)
+
+
 def test_merging_in_steps_and_merging_what_is_shared_already() -> None:
     fid = random_reader(FID)
     halved, _ = reshape(fid, kv_heads=2)

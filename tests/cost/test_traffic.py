@@ -74,6 +74,16 @@ def test_a_step_moves_weights_and_caches() -> None:
         assert step_bytes(point, workload) > expected
 
 
+def test_norms_and_activations_of_a_step_are_not_counted_as_moved() -> None:
+    """They are free when fused; with many questions and short contexts they would be much."""
+    point, workload = named("fido-base-base"), Workload(questions=512, passages=1)
+    steps = [p for p in list_parts(point, workload) if p.stage in ("decode", "head")]
+    fused = sum(p.bytes for p in steps if p.kind == "elementwise")
+    every = sum(p.bytes for p in steps)
+    assert fused > 0.2 * every
+    assert step_bytes(point, workload) * workload.output_tokens == pytest.approx(every - fused)
+
+
 def test_weights_are_read_once_a_step_and_caches_once_a_question() -> None:
     point = named("fido-base-base")
     one, many = Workload(), Workload(questions=24)

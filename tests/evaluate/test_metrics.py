@@ -74,6 +74,7 @@ def test_exact_match_implies_full_f1(prediction: str, answers: list[str]) -> Non
         ("हिन्दी", "भाषा हिन्दी है", True),  # vowel signs belong to the token
         ("", "anything", False),
         ("\u200b", "anything", False),
+        ("", "", False),
         ("日本", "日本語", False),
     ],
 )

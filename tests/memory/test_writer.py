@@ -5,6 +5,7 @@ import torch
 
 from fidkit.errors import MemoryStoreError
 from fidkit.memory import MemoryStore, MemoryWriter, make_codec, manifest, memory_meta, shard
+from fidkit.memory.compact import mostly_dead
 from forked import die, forked
 from memory.toy import FINGERPRINT, WIDTH, key, row, write_shard
 
@@ -95,6 +96,23 @@ def test_compaction_rewrites_only_what_is_mostly_dead(build):
     assert len(untouched) == 1
     assert set(files(corpus)) & set(before) == set(untouched)
     assert holds(corpus, kept)
+
+
+def test_half_of_a_shard_is_worth_keeping():
+    half, less = (manifest.ShardRecord(1, "shard", 1000, 10, 100, 5, live, 0, 4) for live in (50, 49))
+    assert mostly_dead([half, less], 1000) == [[less]]
+
+
+def test_compaction_leaves_rows_in_their_order(build):
+    """However their keys are ordered: what was written together is read together."""
+    numbers = [9, 2, 7, 1, 8, 3, 6, 0, 5, 4]
+    corpus = build(numbers)
+    with MemoryWriter.opened(corpus) as writer:
+        writer.keep_only(keys([7, 1, 3]))
+        assert writer.compact()[:2] == (1, 1)
+    [name] = files(corpus)
+    assert shard.read_index(corpus / "memory" / name).key_list() == keys([7, 1, 3])
+    assert holds(corpus, [7, 1, 3])
 
 
 def test_compaction_makes_shards_of_about_the_wanted_size(build):

@@ -44,6 +44,14 @@ def test_plain_text_is_cut_every_hundred_words(count, expected):
     assert [len(document[p.start : p.end].split()) for p in cut_text(document)] == expected
 
 
+def test_no_paragraph_near_the_end_makes_a_piece_too_long():
+    """The last words would be a scrap, and with them the piece would have 140 words."""
+    words = [f"w{n}" for n in range(140)]
+    document = " ".join(words[:120]) + "\n\n" + " ".join(words[120:])
+    pieces = [document[p.start : p.end].split() for p in cut_text(document)]
+    assert [len(piece) for piece in pieces] == [100, 40]
+
+
 def test_markdown_is_cut_at_sections_then_paragraphs():
     section = "\n\n".join(["word " * 29 + "end."] * 3)
     document = f"# Guide\n\n{section}\n\n## Usage\n\n{section}\n\n{section}\n"

@@ -145,6 +145,14 @@ def test_restored_it_says_the_same(seed: int, step: int) -> None:
     assert any(said)
 
 
+def test_the_window_is_of_ordinary_losses() -> None:
+    """Beside the recent ones, which are judged."""
+    health = Health(HealthSpec(window=20))
+    for step in range(100):
+        health.see(2.0 + step, 1.0)
+    assert [round(math.exp(log)) - 2 for log in health.state()["logs"]] == list(range(80 - RECENT, 100))
+
+
 @pytest.mark.parametrize(("kind", "rate"), [("adamw", 1e-3), ("adamw-scaled", 3e-3), ("hybrid", 3e-3)])
 def test_a_rate_a_thousand_times_too_high_is_found_in_training(kind: str, rate: float) -> None:
     reader, generator = random_reader(small()).train(), random.Random(0)

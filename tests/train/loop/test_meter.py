@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from fidkit.cost import Hardware, Workload, total_flops
 from fidkit.cost.hardware import save_local
@@ -17,6 +18,13 @@ from train.toy import world
 
 EXAMPLES = [Example([3, 4], [[5, 6, 7], [8, 9, 1]], [9, 1]), Example([3, 5], [[5, 6, 7], [8, 9, 1]], [7, 1])]
 SLOW = Hardware("slow", {"float32": 1e-3, "bfloat16": 2e-3}, 1, 1, 1, "made up")
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_processes_on_cpus_share_one_machine(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_local(SLOW)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert Meter(named("tiny-fid"), "float32", Group(0, processes)).peak == 1e9
 
 
 @pytest.mark.parametrize("name", ["tiny-fid", "tiny-lumen", "tiny-fido"])
