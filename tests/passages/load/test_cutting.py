@@ -48,7 +48,7 @@ def test_no_paragraph_near_the_end_makes_a_piece_too_long():
     """The last words would be a scrap, and with them the piece would have 140 words."""
     words = [f"w{n}" for n in range(140)]
     document = " ".join(words[:120]) + "\n\n" + " ".join(words[120:])
-    pieces = [document[p.start : p.end].split() for p in cut_text(document)]
+    pieces = [document[p.start : p.end].split() for p in cut_markdown(document)]
     assert [len(piece) for piece in pieces] == [100, 40]
 
 
