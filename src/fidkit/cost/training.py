@@ -2,9 +2,9 @@
 
 Activations are counted as the plain reader keeps them on a CPU. It stores the attention weights of the
 decoder; those of the encoder are computed again. Residuals, norms and softmax are float32, dropout's
-decisions are bytes, what matrix products read has the workload's dtype (`bfloat16` is autocast). On a GPU, norms
-keep less. With checkpointing, a layer keeps its input alone and is computed again in the backward pass, one
-layer at a time.
+decisions are bytes, what matrix products read has the workload's dtype (`bfloat16` is autocast). On a GPU,
+norms keep less. With checkpointing, a layer keeps its input alone and is computed again in the backward
+pass, one layer at a time.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ def answer_batch(
 ) -> list[Answer]:
     """Answer questions together, each from its own passages (any number, also none).
 
-    Evidence is that of the best answer. Timings are of the whole batch, the same in every answer. Not for
-    several threads at once: a runner's caches are used again from batch to batch.
+    Evidence is that of the best answer; timings are of the whole batch. Not for several threads at once: a
+    runner's caches are used again.
 
     Args:
         runner: of a reader with a tokenizer.
@@ -62,7 +62,7 @@ def answer_batch(
         passages: of each question.
         decoding: how answers are written.
         cache: keeps passages' tokens.
-        memory: of passages, as the same reader's memory encoder left them. What it lacks is encoded now.
+        memory: of passages, as the same reader's memory encoder left them; what it lacks is encoded now.
         stream: sees the first question's text grow.
 
     Raises:
@@ -76,11 +76,7 @@ def answer_batch(
     with clock.stage("tokenize"):
         asked = [tokenizer.question(question) for question in questions]
     filled = [list(of_one) or [EMPTY] for of_one in passages]
-
-    def tokenize(some: list[Passage]) -> list[list[int]]:
-        most = tokenizer.config.passage_vocabulary_size
-        return cache.get(some, tokenizer.passages, most) if cache else tokenizer.passages(some)
-
+    tokenize = _remembering(tokenizer, cache)
     with torch.inference_mode(), _current(runner.device):
         context, encoded = _context(runner, asked, filled, tokenize, memory, clock)
         with clock.stage("decode"):
@@ -91,12 +87,13 @@ def answer_batch(
     timings = {**clock.ms, "total": sum(clock.ms.values())}
     notes = _not_stored(encoded, sum(map(len, filled)), memory) if memory and encoded else ()
     return [
-        _answer(
-            best,
-            others,
+        Answer(
+            best.text,
+            best.score,
             _ranked(of_one, share),
-            timings,
+            dict(timings),
             (*_read_otherwise(text, tokens, runner.config), *notes),
+            others,
         )
         for (best, others), of_one, share, text, tokens in zip(
             _written(tokenizer, generated), passages, shares, questions, asked, strict=True
@@ -104,14 +101,12 @@ def answer_batch(
     ]
 
 
-def _answer(
-    best: Alternative,
-    others: tuple[Alternative, ...],
-    evidence: tuple[Evidence, ...],
-    timings: dict[str, float],
-    notes: tuple[str, ...],
-) -> Answer:
-    return Answer(best.text, best.score, evidence, dict(timings), notes, others)
+def _remembering(tokenizer: Tokenizer, cache: TokenCache | None) -> Tokenize:
+    """Makes passages' tokens, or takes them from the cache."""
+    if cache is None:
+        return tokenizer.passages
+    most = tokenizer.config.passage_vocabulary_size
+    return lambda passages: cache.get(passages, tokenizer.passages, most)
 
 
 def tokenizer_of(reader: Reader) -> Tokenizer:
