@@ -77,16 +77,16 @@ def _check_vocabulary(teacher: Reader, student: Reader, name: str) -> None:
             f"teacher {name}: has another vocabulary ({len(theirs):,} tokens, the reader {len(ours):,}; "
             f"{shared:,} are the same); choose a teacher with the reader's tokenizer.json"
         )
-    if _passage_tokens(teacher) != _passage_tokens(student):
-        raise ConfigError(
-            f"teacher {name}: its passages have another vocabulary; choose one with the reader's "
-            f"{PASSAGE_FILE}"
-        )
     ends = [(reader.config.pad_token, reader.config.end_token) for reader in (teacher, student)]
     if ends[0] != ends[1]:
         raise ConfigError(
             f"teacher {name}: its padding and end of sequence are tokens {ends[0]}, the reader's {ends[1]}; "
             "choose a teacher with the reader's"
+        )
+    if _passage_tokens(teacher) != _passage_tokens(student):
+        raise ConfigError(
+            f"teacher {name}: its passages have another vocabulary; choose one with the reader's "
+            f"{PASSAGE_FILE}"
         )
 
 
