@@ -24,7 +24,7 @@ from fidkit import Answerer, Corpus, Reader
 from fidkit.convert.foreign import load as convert
 from fidkit.errors import FidkitError
 from fidkit.memory import MemoryStore, MemoryWriter
-from fidkit.passages.token_cache import passage_key
+from fidkit.passages.token_cache import TokenCache, passage_key
 from fidkit.precompute import Options, build, repair
 from fidkit.preset import named
 from fidkit.tokens import Tokenizer
@@ -72,7 +72,7 @@ class World:
     def cache(self) -> None:
         with Corpus.open(self.corpus) as corpus:
             found = list(corpus)
-            cache = corpus.token_cache("key")
+            cache = TokenCache(corpus.derived, "key")
             assert cache.get(found, lambda some: [[3]] * len(some), 10) == [[3]] * len(found)
             cache.close()
 
@@ -130,7 +130,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     reader.save_pretrained(base / "reader")
     with Corpus.build(base / "docs", base / "corpus") as corpus:
         KEYS[:] = [passage_key(passage) for passage in corpus]
-        corpus.token_cache("key").get(list(corpus), lambda some: [[3]] * len(some))
+        TokenCache(corpus.derived, "key").get(list(corpus), lambda some: [[3]] * len(some))
     build(base / "corpus", base / "own-reader", Options(device="cpu", precision="float32"))
     return base
 

@@ -23,7 +23,7 @@ from fidkit.engine.runner import Precision, Runner, check_precision, loading_typ
 from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
 from fidkit.errors import UsageError
 from fidkit.memory import MemoryStore, has_memory
-from fidkit.passages import Corpus, Progress
+from fidkit.passages import Passages, Progress, TokenCache
 from fidkit.passages.opening import open_sources
 from fidkit.passages.scripts import is_without_spaces, why_nothing
 from fidkit.reader import Reader
@@ -64,13 +64,13 @@ class Answerer:
     def __init__(
         self,
         reader: Reader | Source,
-        corpus: Corpus | None = None,
+        corpus: Passages | None = None,
         device: str | torch.device = "auto",
         precision: Precision = "auto",
         *,
         stored: bool = True,
     ) -> None:
-        if corpus is not None and not isinstance(corpus, Corpus):
+        if corpus is not None and not isinstance(corpus, Passages):
             raise UsageError(
                 f"the corpus is {corpus!r}; expected an open Corpus, or Answerer.open({corpus!r}, reader=...)"
             )
@@ -82,10 +82,11 @@ class Answerer:
         self._closed = False
         made, name = _reader(reader, device, precision)
         self.runner = Runner(made, precision)
-        self._cache = corpus.token_cache(tokenizer_of(made).fingerprint) if corpus else None
-        if self._cache:
+        self._cache, self._memory = None, None
+        if corpus is not None:
+            self._cache = TokenCache(corpus.derived, tokenizer_of(made).fingerprint)
             self._opened.callback(self._cache.close)
-        self._memory = memory_of(corpus, made, name) if corpus and stored else None
+            self._memory = memory_of(corpus, made, name) if stored else None
         if self._memory:
             self._opened.callback(self._memory.close)
 
@@ -311,7 +312,7 @@ class Answerer:
             )
 
 
-def memory_of(corpus: Corpus, reader: Reader, name: str = "READER") -> MemoryStore | None:
+def memory_of(corpus: Passages, reader: Reader, name: str = "READER") -> MemoryStore | None:
     """The memory that is stored with a corpus; None where there is none, or the reader has no use for it.
 
     Args:
@@ -322,9 +323,9 @@ def memory_of(corpus: Corpus, reader: Reader, name: str = "READER") -> MemorySto
     Raises:
         MemoryStoreError: it is another reader's, of a newer format, or damaged.
     """
-    if not reader.config.memory_layers or not has_memory(corpus.path):
+    if not reader.config.memory_layers or not has_memory(corpus.derived):
         return None
-    return MemoryStore.open(corpus.path, memory_fingerprint(reader), reader=name)
+    return MemoryStore.open(corpus.derived, memory_fingerprint(reader), reader=name)
 
 
 def _reader(given: Reader | Source, device: str | torch.device, precision: Precision) -> tuple[Reader, str]:

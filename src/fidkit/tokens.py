@@ -116,6 +116,8 @@ class Tokenizer:
         c = self.config
         parts = [self.passage_backend.to_str(), c.passage_format, str(c.passage_tokens)]
         parts.append(str(c.passage_end_token))
+        if self._passage_encoder is not self.passage_backend:
+            parts.append("control tokens are text")
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     @cached_property

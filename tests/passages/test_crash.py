@@ -11,7 +11,7 @@ import corpus_kill
 import pytest
 
 from fidkit.errors import CorpusError
-from fidkit.passages import Corpus
+from fidkit.passages import Corpus, TokenCache
 
 
 @pytest.fixture
@@ -117,7 +117,9 @@ def test_a_read_only_corpus_can_be_searched(small_disk, docs):
     with Corpus.open(small_disk / "c") as corpus:
         hits = corpus.search("tea")
         assert hits[0].passage.id == "tea.md#1"
-        assert corpus.token_cache("k").get([hits[0].passage], lambda some: [[7] for _ in some]) == [[7]]
+        assert TokenCache(corpus.derived, "k").get([hits[0].passage], lambda some: [[7] for _ in some]) == [
+            [7]
+        ]
     with pytest.raises(CorpusError, match="can't be written"):
         Corpus.build(docs, small_disk / "c")
 

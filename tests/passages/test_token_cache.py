@@ -25,20 +25,20 @@ A, B = Passage("a", "A", "first"), Passage("b", "", "second 🍵")
 def test_a_passage_is_tokenised_once_in_its_life(docs, tmp_path):
     corpus, tokenize = Corpus.build(docs, tmp_path / "c"), Tokenizer()
     passages = list(corpus)
-    first = corpus.token_cache("v1").get(passages, tokenize)
+    first = TokenCache(corpus.derived, "v1").get(passages, tokenize)
     with Corpus.open(tmp_path / "c") as again:
-        assert again.token_cache("v1").get(passages[::-1], tokenize) == first[::-1]
+        assert TokenCache(again.derived, "v1").get(passages[::-1], tokenize) == first[::-1]
     assert tokenize.asked == [passage.id for passage in passages]
     assert first == Tokenizer()(passages)
 
 
 def test_a_changed_passage_is_tokenised_again(docs, tmp_path):
     corpus, tokenize = Corpus.build(docs, tmp_path / "c"), Tokenizer()
-    corpus.token_cache("v1").get(list(corpus), tokenize)
+    TokenCache(corpus.derived, "v1").get(list(corpus), tokenize)
     (docs / "coffee.txt").write_text("Coffee comes from Yemen.")
     corpus.refresh()
     passages = list(corpus)
-    assert corpus.token_cache("v1").get(passages, tokenize) == Tokenizer()(passages)
+    assert TokenCache(corpus.derived, "v1").get(passages, tokenize) == Tokenizer()(passages)
     assert tokenize.asked[3:] == ["coffee.txt#1"]
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fidkit.types import Hit, Passage
 
 
+@runtime_checkable
 class Passages(Protocol):
     """A collection of passages that can be searched: a corpus in a directory, or one kept by a server.
 

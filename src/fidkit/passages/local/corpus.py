@@ -23,7 +23,6 @@ from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.layout import FORMAT_VERSION, bytes_on_disk, real_path
 from fidkit.passages.protocol import Retriever
 from fidkit.passages.search.lexical import Lexical
-from fidkit.passages.token_cache import TokenCache
 from fidkit.types import Hit, Passage
 
 # A build replaces the index under a reader at most once each time it commits, seconds apart at best.
@@ -232,10 +231,6 @@ class Corpus:
                 f"({len(missing)} of {len(keys)} ids are missing); expected ids of this corpus"
             )
         return [found[key] for key in keys]
-
-    def token_cache(self, key: str) -> TokenCache:
-        """Token ids of passages, kept with the corpus; see `TokenCache` for what `key` must cover."""
-        return TokenCache(self.path, key)
 
     def info(self) -> CorpusInfo:
         """What the corpus holds now."""
