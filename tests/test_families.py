@@ -1,6 +1,7 @@
 """Stacks of different families in one reader, and passages with a vocabulary of their own."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,17 +11,28 @@ from hypothesis import strategies as st
 
 from fidkit import families
 from fidkit.config import ReaderConfig, StackConfig
+from fidkit.convert import reshape
 from fidkit.cost import parameters
+from fidkit.engine.cuda.encoder import CudaEncoder
 from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.generation.generate import greedy
 from fidkit.engine.runner import Runner
 from fidkit.errors import CheckpointError, ConfigError
 from fidkit.nn.blocks import blocks
+from fidkit.nn.families import t5
+from fidkit.nn.families.t5 import T5Blocks
+from fidkit.nn.layers import GatedFeedForward
 from fidkit.reader import Reader, parameter_count
 from fidkit.tokens import Tokenizer
+from fidkit.train.data.documents import LocalDocuments
+from fidkit.train.data.span_corruption import SpanCorruptionTask
 from fidkit.train.data.vocabulary import assemble
 from fidkit.train.loop.start import _changed
+from fidkit.train.losses.teacher import Teacher
+from fidkit.train.matching import match_and_copy
+from fidkit.train.recipe import TaskSpec
 from fidkit.types import Passage
+from naive_t5 import NaiveT5v11
 from oracles import NAIVE, NaiveReader, batch_of, questions, quick, random_reader, small, stack
 from test_reader import equals_its_definition
 
@@ -91,6 +103,64 @@ def test_the_runner_is_the_plain_reader(encoder, decoder, examples, plain: bool)
     found = greedy(runner, runner.read(batch), 3).ids_BT.tolist()
     for ids, (question, passages, _) in zip(found, examples, strict=True):
         assert [i for i in ids if i >= 0] == naive.greedy(question, passages, 3)
+
+
+# A family without biases by distance, which no kernel suits
+
+
+class Unplaced(T5Blocks):
+    """T5 v1.1 that doesn't know where a token stands."""
+
+    def encoder_bias(self, config, stack) -> None:
+        return None
+
+    def decoder_bias(self, config) -> None:
+        return None
+
+
+class NaiveUnplaced(NaiveT5v11):
+    def _bias(self, name: str, length: int, *, bidirectional: bool) -> torch.Tensor:
+        return torch.zeros(self.stack.heads, length, length)
+
+
+@pytest.fixture
+def unplaced(monkeypatch: pytest.MonkeyPatch) -> ReaderConfig:
+    """A reader of that family, in a shape that kernels would take."""
+    record = replace(families.FAMILIES[V1_1], name="unplaced", relative_bias=False, kernels=None)
+    monkeypatch.setitem(families.FAMILIES, "unplaced", record)
+    monkeypatch.setitem(t5.BLOCKS, "unplaced", Unplaced(GatedFeedForward))
+    monkeypatch.setitem(NAIVE, "unplaced", NaiveUnplaced)
+    wide = {"head_width": 16}
+    return small(encoder=of("unplaced", **wide), decoder=of("unplaced", 2, **wide), live_layers=1)
+
+
+EXAMPLES = [([3, 4], [[5, 6, 7], [8]], [9, 1]), ([10, 11, 12], [[13, 14]], [15, 16, 1])]
+
+
+def test_a_family_without_biases_is_its_definition_and_trains(unplaced: ReaderConfig) -> None:
+    reader, batch = random_reader(unplaced, apart=True), batch_of(EXAMPLES)
+    equals_its_definition(reader, EXAMPLES)
+    assert parameters(unplaced) == parameter_count(unplaced)
+    assert not [name for name, _ in reader.named_parameters() if "relative_bias" in name]
+    reader.train()(batch).loss.backward()
+    assert all(p.grad is not None for p in reader.live_encoder.parameters())
+    with pytest.raises(ConfigError, match="the encoder is of family unplaced, without the biases"):
+        match_and_copy(reader, torch.Generator())
+
+
+@torch.no_grad()
+def test_what_no_kernel_suits_runs_on_the_plain_path(unplaced: ReaderConfig) -> None:
+    reader, batch = random_reader(unplaced), batch_of(EXAMPLES)
+    context, ids = reader.read(batch), torch.tensor([2, 3])
+    expected = reader.step(ids, reader.start(context, 2))
+    runner = Runner(reader)
+    assert torch.equal(runner.read(batch).states_BMD, context.states_BMD)
+    assert torch.equal(runner.step(ids, runner.start(context, 2)), expected)
+    assert torch.equal(reader.read(batch, CudaEncoder()).states_BMD, context.states_BMD)
+    rounded = Runner(reader, "int8")
+    step = rounded.step(ids, rounded.start(rounded.read(batch), 2))
+    assert not torch.equal(step, expected)
+    torch.testing.assert_close(step, expected, atol=0.2, rtol=0.2)
 
 
 # What is written
@@ -202,3 +272,28 @@ def test_a_changed_reader_keeps_both() -> None:
     changed = _changed(reader_with_both(), {"passage_tokens": 7, "dropout": 0.0})
     [ids] = changed.tokenizer.passages([PASSAGE])
     assert (len(ids), ids[-1]) == (7, 5)
+
+
+def test_a_reshaped_reader_keeps_both_while_it_has_a_use_for_them() -> None:
+    reader = reader_with_both()
+    shared, _ = reshape(reader, kv_heads=2)
+    assert shared.tokenizer.passages([PASSAGE]) == reader.tokenizer.passages([PASSAGE])
+    assert shared.config.memory_vocabulary_size == SHORT.get_vocab_size()
+    own = small(encoder=of(T5, 3), decoder=of(T5, 2), vocabulary_size=SIZES["vocabulary_size"])
+    plain, _ = reshape(reader, memory_encoder=random_reader(own))
+    assert plain.config.memory_vocabulary_size is None
+    assert plain.tokenizer.passages([PASSAGE])[0][-1] == BOTH.end_token
+
+
+def test_a_teacher_reads_the_same_tokens_of_passages() -> None:
+    student, teacher = reader_with_both(), reader_with_both()
+    Teacher(teacher, student)
+    teacher.tokenizer = Tokenizer(LONG, BOTH, vocabulary("xy"))
+    with pytest.raises(ConfigError, match="its passages have another vocabulary"):
+        Teacher(teacher, student)
+
+
+def test_text_without_spans_needs_one_vocabulary() -> None:
+    spec = TaskSpec(kind="span-corruption", files=["text.txt"])
+    with pytest.raises(ConfigError, match="passages have a vocabulary of their own here"):
+        SpanCorruptionTask(LocalDocuments([b"a b"], 0), reader_with_both().tokenizer, spec)

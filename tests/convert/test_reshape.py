@@ -240,3 +240,13 @@ def test_encoders_trained_apart_keep_their_split() -> None:
     with pytest.raises(CheckpointError, match="trained apart"):
         reshape(reader, live_layers=2)
     assert reshape(reader, kv_heads=1)[0].config.live == 1
+
+
+def test_a_memory_encoder_of_another_family() -> None:
+    other = random_reader(LARGE.replace(block="t5"), seed=3)
+    moved, _ = reshape(random_reader(FID), memory_encoder=other)
+    assert (moved.config.encoder.family, moved.config.memory_stack.family) == ("t5-v1.1", "t5")
+    batch = batch_of([([3, 4], [[5, 6, 7], [8]], [9, 1])])
+    rows = Rows(batch.passage_lengths)
+    expected = EncoderLayers.forward(other.live_encoder, other.embedding(rows.pack(batch.passage_ids)), rows)
+    assert torch.equal(moved.encode_passages(batch.passage_ids, batch.passage_lengths), expected)
