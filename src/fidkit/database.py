@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from fidkit import disk
 from fidkit.paths import is_own_file
 
 _BESIDE = ("", "-wal", "-shm", "-journal")
@@ -20,6 +19,8 @@ _NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
 _CACHE_KIB = 64 * 1024
 _WAIT_SECONDS = 10
 _DAMAGE = (
+    "not a database",
+    "malformed",
     "decode to UTF-8",
     "no such table",
     "no such column",
@@ -40,8 +41,7 @@ def open_to_read(file: Path, tables: Sequence[str]) -> sqlite3.Connection:
         sqlite3.DatabaseError: it can't be read, or holds something else; see `is_damage`.
     """
     _require_files(file)
-    connection = disk.connect_to_read(file)
-    return _checked(connection, tables)
+    return _checked(_connect_to_read(file), tables)
 
 
 def open_to_write(
@@ -77,7 +77,25 @@ def has_table(connection: sqlite3.Connection, name: str) -> bool:
 
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether what is in the file is at fault, and no lock or full disk."""
-    return disk.is_damage(error) or any(sign in str(error) for sign in _DAMAGE)
+    return any(sign in str(error) for sign in _DAMAGE)
+
+
+def _connect_to_read(file: Path) -> sqlite3.Connection:
+    uri = file.resolve().as_uri()
+    # A log needs a place to write. Where there is none nobody writes, so SQLite may do without it.
+    modes = ("mode=ro", "mode=ro&immutable=1")
+    for mode in modes:
+        connection = sqlite3.connect(
+            f"{uri}?{mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=_WAIT_SECONDS
+        )
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+            return connection
+        except sqlite3.DatabaseError:
+            connection.close()
+            if mode == modes[-1]:
+                raise
+    raise AssertionError("the last mode opens or raises")
 
 
 def _require_files(file: Path) -> None:

@@ -1,4 +1,4 @@
-"""What directories of ours share: one writer at a time, safe files, what a disk says, SQLite for many."""
+"""What directories of ours share: one writer at a time, safe files, and what a disk says."""
 
 from __future__ import annotations
 
@@ -176,31 +176,3 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def connect_to_read(file: Path) -> sqlite3.Connection:
-    """Open an SQLite file that somebody may be writing.
-
-    Raises:
-        sqlite3.DatabaseError: it can't be read.
-    """
-    uri = file.resolve().as_uri()
-    # A log needs a place to write. Where there is none nobody writes, so SQLite may do without it.
-    modes = ("mode=ro", "mode=ro&immutable=1")
-    for mode in modes:
-        connection = sqlite3.connect(
-            f"{uri}?{mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=10
-        )
-        try:
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-            return connection
-        except sqlite3.DatabaseError:
-            connection.close()
-            if mode == modes[-1]:
-                raise
-    raise AssertionError("the last mode opens or raises")
-
-
-def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file is at fault, and no lock or full disk."""
-    return any(sign in str(error) for sign in ("not a database", "malformed"))
