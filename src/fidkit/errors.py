@@ -35,3 +35,8 @@ class MemoryStoreError(FidkitError):
 
 class DataError(FidkitError):
     """A file of passages or questions is malformed; the message names file and line."""
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust failed within; that is no `Exception` in Python."""
+    return type(error).__name__ == "PanicException"

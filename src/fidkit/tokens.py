@@ -18,7 +18,7 @@ import tokenizers
 
 from fidkit import assets
 from fidkit.config import ReaderConfig
-from fidkit.errors import CheckpointError
+from fidkit.errors import CheckpointError, is_panic
 from fidkit.types import Passage
 
 FILE = "tokenizer.json"
@@ -184,7 +184,7 @@ def _read(path: Path, embeddings: int) -> tokenizers.Tokenizer:
     except Exception as error:  # the library raises bare Exception
         raise CheckpointError(f"{path}: expected a tokenizer.json, but {error}") from error
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # of Rust, which is no Exception in Python
+        if not is_panic(error):
             raise
         raise CheckpointError(f"{path}: expected a tokenizer.json, but the library failed") from error
     largest = max(backend.get_vocab().values(), default=0)

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 import tantivy
 
 from fidkit.disk import WriteError
-from fidkit.errors import CorpusError
+from fidkit.errors import CorpusError, is_panic
 from fidkit.passages.local.layout import sync_directory
 from fidkit.paths import foreign_entry, is_plain_name
 
@@ -176,7 +176,7 @@ def _readable(directory: Path) -> Iterator[None]:
             raise FileNotFoundError(directory) from error
         raise _damaged(directory, error) from error
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # of Rust, which is no Exception in Python
+        if not is_panic(error):
             raise
         raise _damaged(directory, error) from error
 
