@@ -36,7 +36,7 @@ from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, collate
 from fidkit.convert.export import export_t5
 from fidkit.errors import DataError, FidkitError
-from fidkit.passages.load.rows import read_passages
+from fidkit.passages.load.rows import read_rows
 from fidkit.preset import TINY_VOCABULARY
 from fidkit.questions.files import read_questions
 from fidkit.reader import Reader
@@ -131,7 +131,7 @@ def _read_passages(folder: Path, wanted: set[str]) -> dict[str, Passage]:
     found = {}
     for file in sorted(folder.glob("*.jsonl.gz")):
         with file.open("rb") as raw:
-            read = (row for row in read_passages(raw, file.name) if row.id in wanted)
+            read = (row for row in read_rows(raw, file.name) if row.id in wanted)
             found |= {row.id: Passage(row.id, row.title, row.text) for row in read}
     return found
 

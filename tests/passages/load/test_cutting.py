@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fidkit.passages.load.cutting import TAIL_WORDS, WORDS, cut_markdown, cut_text, title_of
-from fidkit.passages.load.rows import UnreadableDocument, read_document
+from fidkit.passages.load.rows import UnreadableDocument, read_rows
 
 words = st.text(st.characters(exclude_categories=["Cs", "Z", "Cc"]), min_size=1, max_size=12)
 texts = st.lists(
@@ -73,21 +73,21 @@ def test_text_without_spaces_is_cut_too():
 
 def test_offsets_count_characters_of_the_file_as_it_is():
     data = "\ufeffZoë naïve\r\n\r\n茶 and 🍵 tea".encode()
-    (row,) = read_document(io.BytesIO(data), "notes/x.txt")
+    (row,) = read_rows(io.BytesIO(data), "notes/x.txt")
     assert (row.id, row.title, row.text) == ("notes/x.txt#1", "x", "Zoë naïve\r\n\r\n茶 and 🍵 tea")
     assert data.decode("utf-8")[row.start : row.end] == row.text
 
 
 def test_markdown_is_titled_by_document_and_section():
     body = "word " * 90
-    rows = list(read_document(io.BytesIO(f"# Guide\n\n{body}\n## Usage\n\n{body}".encode()), "g.md"))
+    rows = list(read_rows(io.BytesIO(f"# Guide\n\n{body}\n## Usage\n\n{body}".encode()), "g.md"))
     assert [row.title for row in rows] == ["Guide", "Guide: Usage"]
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe\x00t", b"caf\xe9", b"PK\x00\x00"])
 def test_what_is_no_text_is_refused(data):
     with pytest.raises(UnreadableDocument):
-        list(read_document(io.BytesIO(data), "x.txt"))
+        list(read_rows(io.BytesIO(data), "x.txt"))
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,12 @@ import io
 import pytest
 
 from fidkit.errors import DataError
-from fidkit.passages.load.rows import Row, read_passages, read_rows
+from fidkit.passages.load.rows import Row, read_rows
 
 
 def read(text: str | bytes, name: str = "p.jsonl") -> list[Row]:
     data = text.encode() if isinstance(text, str) else text
-    return list(read_passages(io.BytesIO(gzip.compress(data) if name.endswith(".gz") else data), name))
+    return list(read_rows(io.BytesIO(gzip.compress(data) if name.endswith(".gz") else data), name))
 
 
 @pytest.mark.parametrize("name", ["p.jsonl", "p.jsonl.gz"])
@@ -130,4 +130,4 @@ def test_a_broken_archive_is_said():
     whole = gzip.compress(b'{"text": "a"}\n' * 1000)
     for data in (whole[: len(whole) // 2], b"no gzip at all"):
         with pytest.raises(DataError, match=r"p\.jsonl\.gz: expected a whole gzip file"):
-            list(read_passages(io.BytesIO(data), "p.jsonl.gz"))
+            list(read_rows(io.BytesIO(data), "p.jsonl.gz"))

@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 from fidkit.passages.load.record import Row, UnreadableDocument, UnreadableFile
 from fidkit.passages.load.table import NAMED, PACKED, loader_of
 
-__all__ = ["Row", "UnreadableDocument", "UnreadableFile", "read_document", "read_passages", "read_rows"]
+__all__ = ["Row", "UnreadableDocument", "UnreadableFile", "read_rows"]
 
 
 def read_rows(raw: BinaryIO, name: str) -> Iterator[Row]:
@@ -27,7 +27,3 @@ def read_rows(raw: BinaryIO, name: str) -> Iterator[Row]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         reason = f"expected a whole gzip file, but {error}"
         raise UnreadableFile(name, reason, "fetch or compress it again") from error
-
-
-# What callers say when they know which of the two a file is.
-read_passages = read_document = read_rows
