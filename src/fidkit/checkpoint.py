@@ -114,8 +114,7 @@ def read(directory: Path) -> Saved:
         ConfigError: a configuration that can't be read or built.
     """
     config = ReaderConfig.load(directory / CONFIG)
-    for name, key in SHA256_KEYS.items():
-        _check_tokenizer(directory, name, key)
+    _check_tokenizers(directory)
     return Saved(
         config,
         _tokenizer(directory, config),
@@ -142,11 +141,15 @@ def _tokenizer(directory: Path, config: ReaderConfig) -> Tokenizer | None:
     return Tokenizer.load(directory / TOKENIZER, config, passages if passages.is_file() else None)
 
 
-def _check_tokenizer(directory: Path, name: str, key: str) -> None:
+def _check_tokenizers(directory: Path) -> None:
     """Refuse a tokenizer that the weights weren't saved with: it would number other tokens."""
-    expected = _read(directory / WEIGHTS, lambda file: (file.metadata() or {}).get(key))
-    if expected is None:
-        return
+    saved = _read(directory / WEIGHTS, lambda file: file.metadata() or {})
+    for name, key in SHA256_KEYS.items():
+        if key in saved:
+            _check_tokenizer(directory, name, saved[key])
+
+
+def _check_tokenizer(directory: Path, name: str, expected: str) -> None:
     if not (directory / name).is_file():
         raise CheckpointError(f"{directory}: no {name}, but the reader was saved with one; put it back")
     if _sha256(directory / name) != expected:
