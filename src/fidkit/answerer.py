@@ -24,12 +24,11 @@ from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
 from fidkit.errors import UsageError
 from fidkit.memory import MemoryStore, has_memory
 from fidkit.passages import Passages, Progress, TokenCache
-from fidkit.passages.opening import open_sources
+from fidkit.passages.opening import Source, open_sources
 from fidkit.passages.scripts import is_without_spaces, why_nothing
 from fidkit.reader import Reader
 from fidkit.types import Answer, Hit, Passage
 
-Source = str | os.PathLike[str]
 GUESS = "the answer is a guess from the question alone"
 
 

@@ -17,7 +17,7 @@ from typing import overload
 import numpy as np
 
 from fidkit.errors import UsageError
-from fidkit.passages import Corpus, default_location, is_corpus
+from fidkit.passages import Corpus, Passages, default_location, is_corpus
 from fidkit.train.distributed.group import Group
 from fidkit.types import Passage
 
@@ -30,13 +30,13 @@ logger = logging.getLogger(__name__)
 
 
 class PassageTable:
-    """A corpus by number: 0, 1, ... in its own order.
+    """Passages by number: 0, 1, ... in their own order.
 
     Args:
         corpus: to read from; None has no passages.
     """
 
-    def __init__(self, corpus: Corpus | None) -> None:
+    def __init__(self, corpus: Passages | None) -> None:
         self.corpus = corpus
         self._ids, self._ends, hashes = bytearray(), array("q", [0]), array("q")
         for passage in corpus if corpus is not None else ():
