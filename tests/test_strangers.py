@@ -30,6 +30,8 @@ from fidkit.preset import named
 from fidkit.tokens import Tokenizer
 from fidkit.types import Passage
 
+Choose = Callable[[int], Any]
+"""Which value a field gets, by its number."""
 SECONDS, BYTES = 60, 6 << 30
 QUESTION = "where is the harbour lamp?"
 OUTSIDE = "../../canary.txt"
@@ -38,10 +40,13 @@ MORE_VALUES = ["/etc/passwd", "..", "", "a\0b", "x" * 5000, -1, 0, 1.5, None]
 
 
 class World:
-    """Somebody's folder with a canary, and in it what a stranger gave: `corpus` with a memory, `reader`."""
+    """Somebody's folder with a canary, and in it what a stranger gave: `corpus` with a memory, `reader`.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    The reader that somebody asks is their own, and the same in all worlds.
+    """
+
+    def __init__(self, path: Path, own: Path, reading: Reader) -> None:
+        self.path, self.own, self.reading = path, own, reading
         self.corpus, self.reader, self.docs = path / "corpus", path / "reader", path / "docs"
         self.memory = self.corpus / "memory"
         self.before = self.outside()
@@ -84,8 +89,7 @@ class World:
             store.check()
 
     def ask(self) -> None:
-        own = self.path / "own-reader"
-        with warnings.catch_warnings(), Answerer.open(self.corpus, own, "cpu", "float32") as qa:
+        with warnings.catch_warnings(), Answerer.open(self.corpus, self.reading, "cpu", "float32") as qa:
             warnings.simplefilter("ignore")
             qa.answer(QUESTION, 3, max_new_tokens=2)
 
@@ -100,7 +104,7 @@ class World:
         repair(self.corpus)
 
     def build(self) -> None:
-        build(self.corpus, self.path / "own-reader", Options(device="cpu", precision="float32"))
+        build(self.corpus, self.own, Options(device="cpu", precision="float32"))
 
     def load(self) -> None:
         with Answerer(Reader.from_pretrained(self.reader), device="cpu", precision="float32") as qa:
@@ -108,7 +112,7 @@ class World:
         convert(self.reader)
 
     def save(self) -> None:
-        Reader.from_pretrained(self.path / "own-reader").save_pretrained(self.reader)
+        self.reading.save_pretrained(self.reader)
 
 
 CORPUS = (World.search, World.cache, World.ask, World.rebuild)
@@ -117,36 +121,54 @@ KEYS = [passage_key(Passage("", "", ""))]
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Reader]:
+    """The reader that somebody asks, as a directory and loaded."""
+    directory = tmp_path_factory.mktemp("own") / "reader"
+    config = named("tiny-lumen")
+    reader = Reader(config, Tokenizer.bundled(config)).eval()
+    reader.reset_parameters(torch.Generator().manual_seed(0))
+    reader.save_pretrained(directory)
+    return directory, reader
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory, own: tuple[Path, Reader]) -> Path:
     base = tmp_path_factory.mktemp("original")
     (base / "docs").mkdir()
     (base / "canary.txt").write_text("alive")
     for number, text in enumerate(("The harbour lamp is red.", "A market of salt.", "Copper in the garden.")):
         (base / "docs" / f"{number}.txt").write_text(text)
-    config = named("tiny-lumen")
-    reader = Reader(config, Tokenizer.bundled(config))
-    reader.reset_parameters(torch.Generator().manual_seed(0))
-    reader.save_pretrained(base / "own-reader")
-    reader.save_pretrained(base / "reader")
     with Corpus.build(base / "docs", base / "corpus") as corpus:
         KEYS[:] = [passage_key(passage) for passage in corpus]
         TokenCache(corpus.derived, "key").get(list(corpus), lambda some: [[3]] * len(some))
-    build(base / "corpus", base / "own-reader", Options(device="cpu", precision="float32"))
+    build(base / "corpus", own[0], Options(device="cpu", precision="float32"))
     return base
 
 
 @pytest.fixture
-def make(original: Path, tmp_path: Path) -> Callable[[], World]:
-    """A world of its own each time; a little room around it, so that `../..` is seen too."""
-    count = 0
+def make(original: Path, own: tuple[Path, Reader], tmp_path: Path) -> Iterator[Callable[[], World]]:
+    """A new world each time, in the place of the one before; a little room around it for `../..`."""
+    path = tmp_path / "room" / "world"
 
-    def copied() -> World:
-        nonlocal count
-        count += 1
-        shutil.copytree(original, tmp_path / str(count) / "world", symlinks=True)
-        return World(tmp_path / str(count) / "world")
+    def made() -> World:
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(original, path, symlinks=True)
+        return World(path, *own)
 
-    return copied
+    yield made
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def given_reader(make: Callable[[], World]) -> Callable[[], World]:
+    """A new world in which the stranger gave a reader, too."""
+
+    def made() -> World:
+        world = make()
+        shutil.copytree(world.own, world.reader)
+        return world
+
+    return made
 
 
 @contextmanager
@@ -262,9 +284,9 @@ def test_each_file_of_a_memory_is_something_else(make, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", INSTEAD)
-def test_each_file_of_a_checkpoint_is_something_else(make, kind: str) -> None:
+def test_each_file_of_a_checkpoint_is_something_else(given_reader, kind: str) -> None:
     for name in ("config.json", "model.safetensors", "tokenizer.json", f".config.json.{os.getpid()}"):
-        world = make()
+        world = given_reader()
         replace(world.reader / name, kind)
         use(world, (World.load, World.save), (name, kind))
 
@@ -282,9 +304,12 @@ def test_a_memory_that_is_a_link_is_not_built_through_it(make) -> None:
 
 
 def all_of(values: list[Any], more: list[Any]) -> Any:
-    """A test for each value; those of `more` find other ways to the same errors, and take their time."""
-    chosen = [*values, *(pytest.param(value, marks=pytest.mark.slow) for value in more)]
-    return pytest.mark.parametrize("value", chosen, ids=lambda value: repr(value)[:20])
+    """Every field gets one of `values` in turn; slow tests give every field each of these, and of `more`."""
+    choices = [pytest.param(lambda number: values[number % len(values)], id="in turn")]
+    for value in (*values, *more):
+        always = pytest.param(lambda _, value=value: value, id=repr(value)[:20], marks=pytest.mark.slow)
+        choices.append(always)
+    return pytest.mark.parametrize("choose", choices)
 
 
 def columns(file: Path) -> list[tuple[str, str, str]]:
@@ -323,16 +348,14 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 @all_of(VALUES, MORE_VALUES)
-def test_each_field_of_a_database_is_hostile(make, original: Path, name: str, value: Any) -> None:
-    world = make()
+def test_each_field_of_a_database_is_hostile(make, original: Path, name: str, choose: Choose) -> None:
     tried = 0
-    for table, column, where in columns(original / "corpus" / name):
-        shutil.rmtree(world.corpus)
-        shutil.copytree(original / "corpus", world.corpus)
+    for number, (table, column, where) in enumerate(columns(original / "corpus" / name)):
+        world, value = make(), choose(number)
         if put(world.corpus / name, table, column, where, value):
             use(world, FILES[name], (table, column, where, value))
             tried += 1
-    assert tried or value is None or name == "tokens.sqlite"
+    assert tried or choose(0) is None or name == "tokens.sqlite"
 
 
 def test_a_loose_row_deletes_nothing_elsewhere(make) -> None:
@@ -412,19 +435,20 @@ MORE_JSON_VALUES = ["", "\ud800", 0, 2**63 - 1, 10**400, 1.5, True, [], {}, [[[]
 
 
 @all_of(JSON_VALUES, MORE_JSON_VALUES)
-def test_each_field_of_a_config_is_hostile(make, original: Path, value: Any) -> None:
-    world = make()
-    for path in leaves(json.loads((original / "reader" / "config.json").read_bytes())):
-        shutil.copyfile(original / "reader" / "config.json", world.reader / "config.json")
-        spoil(world.reader / "config.json", path, value)
-        use(world, (World.load,), (path, value))
+def test_each_field_of_a_config_is_hostile(given_reader, choose: Choose) -> None:
+    world = given_reader()
+    for number, path in enumerate(leaves(json.loads((world.own / "config.json").read_bytes()))):
+        shutil.copyfile(world.own / "config.json", world.reader / "config.json")
+        spoil(world.reader / "config.json", path, choose(number))
+        use(world, (World.load,), (path, choose(number)))
 
 
 @pytest.mark.parametrize("file", ["meta.json", ".managed.json"])
 @all_of(JSON_VALUES, MORE_JSON_VALUES)
-def test_each_field_of_an_index_is_hostile(make, original: Path, file: str, value: Any) -> None:
-    for path in leaves(json.loads((original / "corpus" / "lexical-1" / file).read_bytes())):
-        world = make()
+def test_each_field_of_an_index_is_hostile(make, original: Path, file: str, choose: Choose) -> None:
+    given = json.loads((original / "corpus" / "lexical-1" / file).read_bytes())
+    for number, path in enumerate(leaves(given)):
+        world, value = make(), choose(number)
         spoil(world.corpus / "lexical-1" / file, path, value)
         use(world, (World.search, World.rebuild), (path, value))
 
@@ -447,18 +471,19 @@ def plan(world: World) -> Path:
 
     shutil.rmtree(world.memory)
     with pytest.raises(FidkitError, match="stopped"):
-        build(world.corpus, world.path / "own-reader", Options(device="cpu", precision="float32"), agree=stop)
+        build(world.corpus, world.own, Options(device="cpu", precision="float32"), agree=stop)
     return world.memory / "units"
 
 
 @all_of([OUTSIDE], [-1, 2**63 - 1, None, []])
-def test_each_field_of_a_plan_is_hostile(make, value: Any) -> None:
+def test_each_field_of_a_plan_is_hostile(make, choose: Choose) -> None:
     world = make()
     units = plan(world)
     shutil.copytree(units, world.path / "kept")
     shutil.copyfile(units / "unit-000001.safetensors", world.path / "canary.safetensors")
     world.before = world.outside()
-    for path in leaves(json.loads((world.path / "kept" / "plan.json").read_bytes())):
+    for number, path in enumerate(leaves(json.loads((world.path / "kept" / "plan.json").read_bytes()))):
+        value = choose(number)
         shutil.rmtree(world.memory)
         shutil.copytree(world.path / "kept", units)
         given = "../../../canary.safetensors" if value == OUTSIDE else value
@@ -486,8 +511,8 @@ TENSOR_VALUES: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("field", "value"), TENSOR_VALUES)
-def test_headers_of_tensors_are_hostile(make, field: str, value: Any) -> None:
-    world = make()
+def test_headers_of_tensors_are_hostile(given_reader, field: str, value: Any) -> None:
+    world = given_reader()
     shard = next(world.memory.glob("shard-*"))
 
     def change(facts: dict[str, Any]) -> None:
@@ -502,8 +527,8 @@ def test_headers_of_tensors_are_hostile(make, field: str, value: Any) -> None:
 
 @pytest.mark.parametrize("field", ["format_version", "fingerprint", "codec", "codebooks", "check", "format"])
 @all_of([OUTSIDE, "9" * 300], [-1, None, [], {}])
-def test_facts_of_a_shard_are_hostile(make, field: str, value: Any) -> None:
-    world = make()
+def test_facts_of_a_shard_are_hostile(make, field: str, choose: Choose) -> None:
+    world, value = make(), choose(len(field))
     header(next(world.memory.glob("shard-*")), lambda facts: facts["__metadata__"].update({field: value}))
     use(world, MEMORY, (field, value))
 
