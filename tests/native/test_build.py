@@ -1,14 +1,14 @@
 import logging
 import os
 import stat
-import subprocess
-import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from fidkit.home import home
 from fidkit.native import binding, build
+from forked import forked
 
 
 @pytest.fixture(autouse=True)
@@ -103,15 +103,20 @@ def test_left_out_on_request(monkeypatch, caplog) -> None:
     assert not caplog.records
 
 
-def test_two_processes_build_at_once(little: Path) -> None:
-    wait = "import sys; from fidkit.native import build; from pathlib import Path; sys.stdin.readline(); "
-    work = f"build.SOURCE = Path({str(little)!r}); assert build.library().is_file()"
-    command = [sys.executable, "-c", wait + work]
-    running = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(4)]
-    for process in running:  # all of them stand ready by now, or nearly
-        process.stdin.write(b"\n")
-        process.stdin.close()
-    assert [process.wait() for process in running] == [0] * 4
+def test_processes_build_at_once(little: Path, tmp_path: Path) -> None:
+    def work() -> None:
+        while not (tmp_path / "go").exists():
+            pass
+        assert build.library().is_file()
+
+    children = [threading.Thread(target=lambda: ended.append(forked(work))) for _ in range(3)]
+    ended: list[int] = []
+    for child in children:
+        child.start()
+    (tmp_path / "go").touch()
+    for child in children:
+        child.join()
+    assert ended == [0, 0, 0]
     assert len(list((home() / "native").iterdir())) == 1
 
 

@@ -78,6 +78,7 @@ def test_a_planted_divergence_is_found_rolled_back_and_finished(
     assert (again.step, again.restarts, len(rows(tmp_path))) == (50, 1, len(found))
 
 
+@pytest.mark.slow
 def test_a_kill_after_a_restart_forgets_neither_it_nor_the_rate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
