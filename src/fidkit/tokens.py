@@ -168,6 +168,22 @@ class Tokenizer:
         titles, texts = encode(p.title for p in passages), encode(p.text for p in passages)
         return [[*title, between, *text] for title, text in zip(titles, texts, strict=True)]
 
+    def start_of(self, passage: Passage, token: int) -> int | None:
+        """The character of a passage's text at which one of its tokens begins; None outside of the text."""
+        config = self.config
+        if config.title_end_token is None:
+            before, _ = config.passage_format.split("{text}")
+            text = well_formed(config.passage_format.format(title=passage.title, text=passage.text))
+            ahead = len(before.format(title=passage.title))
+        else:
+            title = self._passage_encoder.encode(well_formed(passage.title), add_special_tokens=False)
+            token, ahead, text = token - len(title.ids) - 1, 0, well_formed(passage.text)
+        offsets = self._passage_encoder.encode(text, add_special_tokens=False).offsets
+        if not 0 <= token < len(offsets):
+            return None
+        start: int = offsets[token][0] - ahead
+        return start if 0 <= start < len(passage.text) else None
+
     def target(self, text: str, limit: int | None = None) -> list[int]:
         """Tokens of an answer with its end of sequence, at most `limit` in all."""
         return self._end(self.encode(text), limit)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -14,9 +15,10 @@ from torch import Tensor
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Context, collate, collate_memory
 from fidkit.engine.asked import check_passages, check_question
-from fidkit.engine.evidence import evidence_shares
+from fidkit.engine.evidence import look_back
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import Generated, generate
+from fidkit.engine.locating import in_their_words, located
 from fidkit.engine.recall import Recall
 from fidkit.engine.runner import Runner
 from fidkit.errors import CheckpointError, UsageError
@@ -25,7 +27,7 @@ from fidkit.passages import TokenCache
 from fidkit.passages.token_cache import Tokenize, passage_key
 from fidkit.reader import Reader
 from fidkit.tokens import QuestionTokens, Tokenizer, is_well_formed
-from fidkit.types import Alternative, Answer, Evidence, Passage
+from fidkit.types import Alternative, Answer, Passage
 
 Stream = Callable[[str], None]
 """Sees an answer's text so far. Beam search and several samples are seen when all is written."""
@@ -82,21 +84,29 @@ def answer_batch(
         with clock.stage("decode"):
             watch = stream and _growing_text(tokenizer, stream)
             generated = generate(runner, context, decoding or Decoding(), watch, tokenizer)
+            written = _written(tokenizer, generated)
         with clock.stage("evidence"):
-            shares = evidence_shares(runner.reader, context, generated.best, max(map(len, passages))).tolist()
+            looked = look_back(runner.reader, context, generated.best, max(map(len, passages)))
+            found = [
+                located(tokenizer, best.text, of_one, shares, tokens)
+                for (best, _), of_one, shares, tokens in zip(
+                    written, passages, looked.shares, looked.tokens, strict=True
+                )
+            ]
     timings = {**clock.ms, "total": sum(clock.ms.values())}
     notes = _not_stored(encoded, sum(map(len, filled)), memory) if memory and encoded else ()
     return [
         Answer(
-            best.text,
+            where.text,
             best.score,
-            _ranked(of_one, share),
+            where.evidence,
             dict(timings),
             (*_read_otherwise(text, tokens, runner.config), *notes),
-            others,
+            tuple(replace(o, text=in_their_words(o.text, of_one) or o.text) for o in others),
+            where.verbatim,
         )
-        for (best, others), of_one, share, text, tokens in zip(
-            _written(tokenizer, generated), passages, shares, questions, asked, strict=True
+        for (best, others), where, of_one, text, tokens in zip(
+            written, found, passages, questions, asked, strict=True
         )
     ]
 
@@ -226,7 +236,7 @@ def _read_otherwise(text: str, question: QuestionTokens, config: ReaderConfig) -
     notes = () if is_well_formed(text) else (HALF_CHARACTERS,)
     if not question.dropped:
         return notes
-    cut, limit = question.dropped, config.question_tokens
+    cut, limit = question.dropped, len(question.ids)
     return (
         *notes,
         f"the question is {limit + cut} tokens long, the reader takes {limit}: the last {cut} were cut",
@@ -238,11 +248,6 @@ def _not_stored(encoded: int, passages: int, memory: MemoryStore) -> tuple[str, 
         f"{encoded} of {passages} passages have no stored memory and were encoded now; "
         f"`fidkit memory build {memory.directory} --reader {memory.reader}` stores it",
     )
-
-
-def _ranked(passages: Sequence[Passage], shares: Sequence[float]) -> tuple[Evidence, ...]:
-    evidence = [Evidence(p, share) for p, share in zip(passages, shares, strict=False)]
-    return tuple(sorted(evidence, key=lambda e: -e.score))
 
 
 class _Clock:
