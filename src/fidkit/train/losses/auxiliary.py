@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fidkit.context import Batch, Context
+from fidkit.engine.generation.rules import occurrences
 from fidkit.nn.fusion import length_mask
 from fidkit.nn.rows import Rows
 from fidkit.reader import Reader
@@ -66,15 +67,6 @@ def find_places(passages: Sequence[Sequence[Sequence[int]]], targets: Sequence[S
     columns = list(zip(*rows, strict=True)) or [()] * 6
     whole = [torch.tensor(column, dtype=torch.long) for column in columns[:4]]
     return Places(*whole, *(torch.tensor(column, dtype=torch.bool) for column in columns[4:]))
-
-
-def occurrences(tokens: Sequence[int], wanted: Sequence[int]) -> list[int]:
-    """Starts of `wanted` in `tokens`; none if `wanted` is empty."""
-    n = len(wanted)
-    if not n:
-        return []
-    wanted, tokens = list(wanted), list(tokens)
-    return [i for i in range(len(tokens) - n + 1) if tokens[i] == wanted[0] and tokens[i : i + n] == wanted]
 
 
 class Auxiliary(nn.Module):
