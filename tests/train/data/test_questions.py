@@ -22,7 +22,7 @@ from fidkit.train.data.questions import (
 )
 from fidkit.train.data.stream import load_tasks
 from fidkit.train.passages import PassageTable
-from fidkit.train.recipe import StageSpec
+from fidkit.train.specs import StageSpec
 from fidkit.types import Passage
 from train.toy import FACTS, IDS, table_of, table_with, world, write_rows
 

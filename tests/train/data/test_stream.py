@@ -11,7 +11,8 @@ from fidkit.preset import named
 from fidkit.tokens import Tokenizer
 from fidkit.train.data.examples import Drawn, Example, encode
 from fidkit.train.data.stream import POOL, Stream, load_tasks
-from fidkit.train.recipe import Recipe, StageSpec
+from fidkit.train.recipe import Recipe
+from fidkit.train.specs import StageSpec
 from fidkit.types import Passage
 from train.toy import FACTS, IDS, table_of, world, write_rows
 

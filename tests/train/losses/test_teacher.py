@@ -17,7 +17,8 @@ from fidkit.train.loop.training import Trainer
 from fidkit.train.losses.auxiliary import Auxiliary
 from fidkit.train.losses.objectives import Objectives, weighted
 from fidkit.train.losses.teacher import Teacher, token_distillation
-from fidkit.train.recipe import Recipe, StageSpec
+from fidkit.train.recipe import Recipe
+from fidkit.train.specs import StageSpec
 from train.loop.test_training import Killed, assert_same_run, killed_after
 from train.toy import world
 

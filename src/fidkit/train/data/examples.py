@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from fidkit.context import Batch, collate
 from fidkit.tokens import Tokenizer
-from fidkit.train.recipe import StageSpec
+from fidkit.train.specs import StageSpec
 from fidkit.types import Passage
 
 

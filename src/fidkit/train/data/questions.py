@@ -18,7 +18,8 @@ from fidkit.tokens import Tokenizer
 from fidkit.train.data.cloze import SENTENCE_END
 from fidkit.train.data.examples import Drawn
 from fidkit.train.passages import PassageTable, Ref, Say
-from fidkit.train.recipe import Recipe, StageSpec
+from fidkit.train.recipe import Recipe
+from fidkit.train.specs import StageSpec
 from fidkit.types import Passage
 
 

@@ -17,7 +17,8 @@ from fidkit.train.data.recurring import RecurringTask
 from fidkit.train.data.span_corruption import SpanCorruptionTask
 from fidkit.train.distributed.group import Group
 from fidkit.train.passages import PassageList, PassageTable, Say
-from fidkit.train.recipe import Recipe, StageSpec
+from fidkit.train.recipe import Recipe
+from fidkit.train.specs import StageSpec
 
 POOL = 8
 """Batches that are drawn together and sorted by length, so that little is padded."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fidkit.train.recipe import OptimiserSpec
+from fidkit.train.specs import OptimiserSpec
 
 TAIL = 0.1
 """Auxiliary losses fade over this last fraction of a run, ..."""

@@ -41,7 +41,8 @@ from fidkit.train.losses.auxiliary import Auxiliary
 from fidkit.train.losses.objectives import SUMMED, Objectives, weighted
 from fidkit.train.optimisers.make import make_optimiser
 from fidkit.train.passages import PassageTable, open_passages
-from fidkit.train.recipe import Recipe, StageSpec
+from fidkit.train.recipe import Recipe
+from fidkit.train.specs import StageSpec
 
 logger = logging.getLogger(__name__)
 Report = Callable[[dict[str, Any]], None]

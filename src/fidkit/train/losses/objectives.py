@@ -16,7 +16,8 @@ from fidkit.train.data.examples import Example, collate_examples
 from fidkit.train.losses.auxiliary import Auxiliary, find_places
 from fidkit.train.losses.distillation import answer_likelihoods, perplexity_distillation
 from fidkit.train.losses.teacher import Teacher, token_distillation
-from fidkit.train.recipe import Recipe, StageSpec
+from fidkit.train.recipe import Recipe
+from fidkit.train.specs import StageSpec
 
 SUMMED = ("answer", "distil")
 """Losses that are sums over target tokens; all others are means over questions."""

@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 from fidkit.nn.positions import PositionTable
 from fidkit.reader import Reader
 from fidkit.train.optimisers import Adafactor, AdamW, ScaledAdamW
-from fidkit.train.recipe import OptimiserSpec
+from fidkit.train.specs import OptimiserSpec
 
 
 def make_optimiser(spec: OptimiserSpec, reader: Reader, auxiliary: nn.Module) -> torch.optim.Optimizer:
