@@ -151,6 +151,10 @@ class Tokenizer:
         limit, end = self.config.passage_tokens - 1, self.config.passage_end_token
         return [[*e.ids[:limit], end] for e in encoded]
 
+    def passage_spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token of a passage's text stands in it, in characters; nothing is cut."""
+        return self._passage_encoder.encode(well_formed(text), add_special_tokens=False).offsets
+
     def target(self, text: str, limit: int | None = None) -> list[int]:
         """Tokens of an answer with its end of sequence, at most `limit` in all."""
         return self._end(self.encode(text), limit)

@@ -19,6 +19,7 @@ from fidkit.cost.workload import OLD_DTYPES
 from fidkit.errors import ConfigError
 from fidkit.train.specs import (
     EvaluationSpec,
+    GuideSpec,
     HealthSpec,
     OptimiserSpec,
     ReaderSpec,
@@ -41,6 +42,9 @@ class Recipe(Strict):
         passages: a built corpus, or the sources of one, as for `fidkit corpus build`.
         held_out: question files; pages that hold their answers are kept out of cloze and recurring
             questions.
+        guide: what the auxiliary loss of that name is about.
+        average: of the weights, the share that each step keeps of the running mean so far, such as 0.999: the
+            mean is what is evaluated and saved; absent takes the weights as they are.
         save_every: steps between checkpoints.
         teacher: to be distilled.
         precision: of activations; weights and optimiser stay float32.
@@ -63,7 +67,9 @@ class Recipe(Strict):
     tasks: dict[str, TaskSpec]
     teacher: TeacherSpec | None = None
     stages: list[StageSpec] = Field(min_length=1)
+    guide: GuideSpec = GuideSpec()
     optimiser: OptimiserSpec = OptimiserSpec()
+    average: float | None = Field(default=None, gt=0, lt=1)
     health: HealthSpec = HealthSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     dropout: float = Field(default=0.1, ge=0, lt=1)

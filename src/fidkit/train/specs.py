@@ -6,11 +6,19 @@ Every key is checked; `fidkit.train.recipe` has the whole.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from fidkit.config import Strict
+
+Part = Literal["embedding", "encoder", "decoder", "auxiliary"]
+"""What may have a rate of its own: tables of tokens; the rest of all encoders; the rest of the decoder; the
+auxiliary heads."""
+AuxiliaryLoss = Literal["guide", "pointer", "overlap"]
+EvaluationContext = Literal["positive", "retrieved", "foreign"]
+Unread = Literal["near", "retrieved", "foreign"]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class ReaderSpec(Strict):
@@ -50,6 +58,11 @@ class TaskSpec(Strict):
         where: keep records whose key has one of these values.
         verbatim: keep a question only with a passage that holds an answer word for word, and train
             on the form that stands there.
+        unanswerable: train to answer nothing, with an empty target, and read what holds no answer: passages
+            `near` the question's topic (`near_ids`, or others of its document), `retrieved` ones, or
+            `foreign` ones, of other questions; of several kinds one is drawn for each question. Passages
+            that are known to hold an answer are left out, so that questions with answers serve too. Absent
+            trains no question without an answer.
         dataset: to restore text of: a name on the Hugging Face hub, or a format such as `json` or `text` for
             `files`; streamed by the library datasets (extra `datasets`).
         subset, split, column: of the dataset; where the text is.
@@ -63,6 +76,7 @@ class TaskSpec(Strict):
     retrieved: list[str] = []
     where: dict[str, list[str]] = {}
     verbatim: bool = False
+    unanswerable: list[Unread] = []
     dataset: str | None = None
     subset: str | None = None
     split: str = "train"
@@ -79,6 +93,10 @@ class TaskSpec(Strict):
             raise ValueError("a task of questions needs `files`")
         if self.kind == "span-corruption" and not self.files and self.dataset is None:
             raise ValueError("a task of text to restore needs `files` or a `dataset`")
+        if self.unanswerable and (self.kind != "questions" or self.verbatim):
+            raise ValueError(
+                'unanswerable is for kind = "questions", and not with `verbatim`: no answer stands anywhere'
+            )
         return self
 
 
@@ -93,14 +111,21 @@ class StageSpec(Strict):
         passages: N, read for each question.
         context: `positive` reads passages that hold an answer, filled up to N with retrieved ones that
             do not, shuffled; `retrieved` reads the first N as ranked.
+        hardest: how often the other passages beside a positive one are the first that were retrieved; the
+            others are drawn from the first 3 N.
+        fill: where fewer than N passages were retrieved, read others of the same document, then those of
+            other questions.
         sentences: cut positive passages to a window of so many sentences; absent means whole.
         noise, removed: of cloze questions, see `fidkit.train.data.cloze.make_cloze`.
-        auxiliary: weight of the auxiliary losses; 0 leaves them out.
+        auxiliary: weight of the auxiliary losses (`guide`, `pointer`, `overlap`): of all, or of each by its
+            name; 0 leaves them out.
         rerank: weight of perplexity distillation, in a reader that reranks; 0 leaves it out.
         rerank_temperature: see `fidkit.train.losses.distillation`.
-        answer: weight of the answer's cross-entropy.
+        answer: weight of the answer's cross-entropy. Where it is 0, with nothing to distil and no `guide`,
+            the decoder is not even run.
         distil: weight of the divergence from the teacher's distribution over tokens; 0 leaves it out.
         distil_temperature: see `fidkit.train.losses.teacher`.
+        rate: what the optimiser's rate is multiplied by.
         targets: to be written: the questions' `answers`, or what the `teacher` answers.
     """
 
@@ -110,15 +135,18 @@ class StageSpec(Strict):
     mix: dict[str, float]
     passages: int = Field(default=1, ge=1)
     context: Literal["positive", "retrieved"] = "positive"
+    hardest: float = Field(default=0.0, ge=0, le=1)
+    fill: bool = False
     sentences: int | None = Field(default=None, ge=1)
     noise: float = Field(default=0.0, ge=0, le=1)
     removed: float = Field(default=0.0, ge=0, le=1)
-    auxiliary: float = Field(default=0.0, ge=0)
+    auxiliary: Weight | dict[AuxiliaryLoss, Weight] = 0.0
     rerank: float = Field(default=0.0, ge=0)
     rerank_temperature: float = Field(default=1.0, gt=0)
     answer: float = Field(default=1.0, ge=0)
     distil: float = Field(default=0.0, ge=0)
     distil_temperature: float = Field(default=1.0, gt=0)
+    rate: float = Field(default=1.0, gt=0)
     targets: Literal["answers", "teacher"] = "answers"
 
     @model_validator(mode="after")
@@ -133,10 +161,24 @@ class StageSpec(Strict):
         return self
 
     @model_validator(mode="after")
-    def _learns_to_answer(self) -> StageSpec:
-        if not self.answer and not self.distil:
-            raise ValueError("answer and distil are both 0, so that nothing would be learnt to write")
+    def _learns_something(self) -> StageSpec:
+        if not (self.answer or self.distil or self.rerank or self.auxiliaries):
+            raise ValueError(
+                "answer, distil, rerank and auxiliary are all 0, so that nothing would be learnt"
+            )
         return self
+
+    @property
+    def auxiliaries(self) -> dict[AuxiliaryLoss, float]:
+        """Weights of the auxiliary losses that are not left out."""
+        given = self.auxiliary
+        weights = given if isinstance(given, dict) else dict.fromkeys(get_args(AuxiliaryLoss), given)
+        return {name: weight for name, weight in weights.items() if weight}
+
+    @property
+    def decodes(self) -> bool:
+        """Whether anything that is learnt needs the decoder."""
+        return bool(self.answer or self.distil or "guide" in self.auxiliaries)
 
     @property
     def needs_teacher(self) -> bool:
@@ -154,6 +196,18 @@ class TeacherSpec(Strict):
     reader: str
 
 
+class GuideSpec(Strict):
+    """Which cross-attention the auxiliary loss `guide` teaches to look at the answer.
+
+    Attributes:
+        layers: the last so many with cross-attention.
+        heads: the first so many of each, or `all`.
+    """
+
+    layers: int = Field(default=2, ge=1)
+    heads: Annotated[int, Field(ge=1)] | Literal["all"] = 2
+
+
 class OptimiserSpec(Strict):
     """The optimiser and its schedule: AdamW with warm-up and linear decay unless told otherwise.
 
@@ -161,7 +215,11 @@ class OptimiserSpec(Strict):
         kind: `adamw`; `adamw-scaled`, with the rate relative to the size of each parameter (nanoT5's);
             `hybrid`, FiDO's of Adafactor and Adam; `adafactor`, T5's.
         schedule: see `fidkit.train.loop.schedule.rate`.
+        span: of the schedule: the `run`, or each `stage` by itself, with its own warm-up and decay.
         rate: highest learning rate; relative to the size of each parameter with all kinds but `adamw`.
+        rates: what the rate is multiplied by in parts of the reader: `embedding` (tables of tokens),
+            `encoder` (of questions, of memory and live, with their positions), `decoder`, `auxiliary` (heads
+            of the auxiliary losses). 0 leaves a part as it is.
         warmup: steps of warm-up; with `inverse-sqrt`, steps before the rate falls.
         decay_from: fraction of all steps after which the rate falls; `linear` only.
         final: fraction of the rate that is left in the end; `linear` and `cosine`.
@@ -174,7 +232,9 @@ class OptimiserSpec(Strict):
 
     kind: Literal["adamw", "adamw-scaled", "hybrid", "adafactor"] = "adamw"
     schedule: Literal["linear", "inverse-sqrt", "constant", "cosine"] = "linear"
+    span: Literal["run", "stage"] = "run"
     rate: float = Field(default=1e-4, gt=0)
+    rates: dict[Part, Weight] = {}
     warmup: int = Field(default=100, ge=0)
     decay_from: float = Field(default=0.6, ge=0, le=1)
     final: float = Field(default=0.05, ge=0, le=1)
@@ -205,12 +265,33 @@ class EvaluationSpec(Strict):
     """Every so many steps, answer the first `limit` questions of each file; the mean F1 picks the best.
 
     Attributes:
-        context: `positive`, `retrieved`, as for stages.
+        passages: retrieved ones that are read for a question.
+        context: `positive` and `retrieved` as for stages, or `foreign`, a positive passage of another
+            question; several ask each set several times. What is answered from foreign passages doesn't
+            pick the best.
+        forced: also judge answers whose first token may not end them; then these pick the best.
+        unanswerable: files of questions without an answer, asked with the passages near them: how many are
+            left without one is reported.
     """
 
     every: int = Field(default=500, ge=1)
     files: dict[str, str] = {}
     retrieved: dict[str, str] = {}
+    unanswerable: dict[str, str] = {}
     limit: int = Field(default=200, ge=1)
     passages: int = Field(default=1, ge=1)
-    context: Literal["positive", "retrieved"] = "positive"
+    context: EvaluationContext | list[EvaluationContext] = "positive"
+    forced: bool = False
+
+    @model_validator(mode="after")
+    def _something_picks_the_best(self) -> EvaluationSpec:
+        contexts = [self.context] if isinstance(self.context, str) else self.context
+        if "positive" not in contexts and "retrieved" not in contexts:
+            raise ValueError(
+                'context leaves nothing to pick the best reader by; name "positive" or "retrieved", too'
+            )
+        if self.unanswerable and not self.files:
+            raise ValueError("unanswerable goes with `files`, whose answers pick the best reader")
+        if shared := sorted(self.files.keys() & self.unanswerable.keys()):
+            raise ValueError(f"files and unanswerable both have a set {shared[0]!r}; call one differently")
+        return self

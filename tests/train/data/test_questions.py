@@ -12,14 +12,8 @@ from fidkit.errors import DataError
 from fidkit.preset import named
 from fidkit.questions.files import Question
 from fidkit.tokens import Tokenizer
-from fidkit.train.data.questions import (
-    QuestionTask,
-    TrainingQuestion,
-    cut_around,
-    join_passages,
-    read_ranked,
-    verbatim_forms,
-)
+from fidkit.train.data.joined import TrainingQuestion, join_passages, read_ranked, verbatim_forms
+from fidkit.train.data.questions import QuestionTask, cut_around
 from fidkit.train.data.stream import load_tasks
 from fidkit.train.passages import PassageTable
 from fidkit.train.specs import StageSpec
