@@ -7,6 +7,8 @@ VENV := .venv
 PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 Q ?= How many encoder layers does the bundled reader have?
 export Q
+# Tests start processes; without compiled bytecode each of them compiles the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,8 +22,9 @@ test: $(VENV)/.dev ## Run the tests (a few minutes, CPU, no network)
 gpu: $(VENV)/.dev ## Run the tests that need a CUDA device
 	$(VENV)/bin/python -m pytest -m gpu
 
-slow: $(VENV)/.dev ## Run the tests marked slow
+slow: $(VENV)/.dev ## Run the tests marked slow, and each property with many examples
 	$(VENV)/bin/python -m pytest -m "slow and not gpu and not network"
+	FIDKIT_EXAMPLES=100 $(VENV)/bin/python -m pytest -n auto -m "hypothesis and not slow and not gpu and not network"
 
 lint: $(VENV)/.dev ## Check style, types, the import contract and the length of functions
 	$(VENV)/bin/ruff check

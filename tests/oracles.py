@@ -7,6 +7,7 @@ Three of them: `NaiveReader`, written with plain matrices; and FiD twice on top 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 
 import torch
@@ -26,7 +27,9 @@ VOCABULARY = 37
 # The readers here are too small for threads to pay.
 torch.set_num_threads(1)
 # The same examples in every run: greedy decoding may tell two nearly equal logits apart by rounding alone.
-quick = settings(max_examples=15, deadline=None, derandomize=True)
+EXAMPLES = int(os.environ.get("FIDKIT_EXAMPLES", "8"))
+"""Of each property; `make slow` tries many more."""
+quick = settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
 
 
 # Readers and questions to try

@@ -388,7 +388,7 @@ def many_questions(n: int) -> list[str]:
     return [f"which {words[i % 10]} of {words[(i // 10 + 3) % 10]} number {i}?" for i in range(n)]
 
 
-@pytest.mark.parametrize("preset", ["tiny-fid", "tiny-lumen"])
+@pytest.mark.parametrize("preset", ["tiny-lumen", pytest.param("tiny-fid", marks=pytest.mark.slow)])
 def test_eight_threads_get_the_answers_of_one(corpus: Corpus, preset: str) -> None:
     questions = many_questions(200)
     with Answerer(sharpened(preset), corpus) as qa:

@@ -1,10 +1,7 @@
 """What README and docs tell people to type works."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ import typer
 
 from fidkit.cli.app import app
 from fidkit.preset import named
+from launched import command
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -68,19 +66,12 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_the_first_question(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-c",
-        "from fidkit.cli import main; main()",
-        "ask",
-        "How many encoder layers does the bundled reader have?",
-    ]
-    environment = {**os.environ, "FIDKIT_HOME": str(tmp_path)}
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == "four"
+    question = "How many encoder layers does the bundled reader have?"
+    process = command(["ask", question], says=tmp_path / "said", FIDKIT_HOME=str(tmp_path))
+    process.join(120)
+    said = (tmp_path / "said").read_text(encoding="utf-8").splitlines()
+    assert process.exitcode == 0, said
+    assert "four" in said
     assert named("pocket-fid").encoder.layers == 4
 
 

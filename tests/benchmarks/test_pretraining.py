@@ -49,6 +49,7 @@ def test_every_run_has_its_row_once(start, tmp_path: Path, monkeypatch: pytest.M
     assert start() == found
 
 
+@pytest.mark.slow
 def test_a_mixture_has_rows_of_its_own(start) -> None:
     shorter = ["--pretrain-set", "sources.text.input_tokens=32", "held_out=[]"]
     shorter += [f"stages.{n}.{key}=2" for n in range(3) for key in ("steps", "questions")]

@@ -38,6 +38,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return run
 
 
+@pytest.mark.slow
 def test_every_stage_has_its_row_once(start, monkeypatch: pytest.MonkeyPatch) -> None:
     converted = start("--seeds")
     assert [row["way"] for row in converted] == ["converted"] * len(upcycling.SHAPES)

@@ -3,7 +3,6 @@
 import json
 import os
 import pty
-import subprocess
 import sys
 from pathlib import Path
 
@@ -105,21 +104,15 @@ def test_above_the_limit_it_needs_yes(corpus, reader_directory, capsys):
 
 
 @pytest.mark.parametrize(("reply", "code"), [("n\n", 1), ("y\n", 0)])
-def test_on_a_terminal_it_asks(corpus, reader_directory, reply, code):
+def test_on_a_terminal_it_asks(corpus, reader_directory, reply, code, monkeypatch):
     build = ["memory", "build", str(corpus), "--reader", str(reader_directory), "--limit-gb", "0"]
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "fidkit", *build]
-    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs) as process:
-        os.close(theirs)
-        os.write(ours, reply.encode())
-        said = b""
-        try:
-            while part := os.read(ours, 4096):
-                said += part
-        except OSError:  # the other end is closed
-            pass
-        process.communicate(timeout=60)
-    assert process.returncode == code, said
+    monkeypatch.setattr(sys, "stdin", os.fdopen(os.dup(theirs)))
+    monkeypatch.setattr(sys, "stderr", os.fdopen(theirs, "w"))
+    os.write(ours, reply.encode())
+    assert run(build) == code
+    sys.stderr.flush()
+    said = os.read(ours, 1 << 16)
     assert b"Build it? [y/N]" in said
     assert (b"nothing was built" in said) == (code == 1)
 

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from fidkit.config import ReaderConfig, RerankConfig, StackConfig
 from fidkit.context import Batch, collate
 from fidkit.cost import Workload
+from oracles import EXAMPLES, quick
 
 # The readers here are too small for threads to pay.
 torch.set_num_threads(1)
-few = settings(max_examples=20, deadline=None, derandomize=True)
+few = settings(quick, max_examples=EXAMPLES + 4)
 # As the plain reader computes.
 PLAIN = {"memory": "computed", "dtype": "float32"}
 

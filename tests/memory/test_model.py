@@ -59,7 +59,7 @@ def change(writer: MemoryWriter, what: str, how, model: set[int]) -> set[int]:
     return model
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(changes)
 def test_a_memory_holds_what_it_should_after_any_changes(steps):
     with tempfile.TemporaryDirectory() as folder:

@@ -182,6 +182,7 @@ def test_ray_writes_the_bytes_of_one(make_corpus, reader_directory, many, built)
     assert files(corpus) == built
 
 
+@pytest.mark.slow
 def test_torchrun_ends_when_the_first_process_fails(tmp_path, reader_directory):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "fidkit", "memory", "build", str(tmp_path / "none"), "--reader", str(reader_directory)]

@@ -4,14 +4,13 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from fidkit.cli.app import run
+from launched import command
 from train.loop.test_training import assert_same_run
 from train.toy import write_world
 
@@ -39,13 +38,13 @@ def last_step(folder: Path) -> int:
 def killed_after(folder: Path, step: int) -> None:
     """Start or go on, and kill -9 once `step` is in the log, wherever the process is then."""
     before = last_step(folder)
-    command = [sys.executable, "-m", "fidkit", *words(folder)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    while process.poll() is None and (last_step(folder) < step or before == step):
+    process = command(words(folder), says=folder / "said")
+    while process.is_alive() and (last_step(folder) < step or before == step):
         time.sleep(0.005)
         before = before if last_step(folder) == before else -1  # the log was taken back to the checkpoint
     os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])

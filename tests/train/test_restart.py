@@ -16,14 +16,14 @@ from fidkit.train.specs import OptimiserSpec
 from train.toy import world
 
 RATE = 1e-3
-STAGE = "stages=[{ steps = 100, questions = 4, mix = { facts = 1.0 } }]"
+STAGE = "stages=[{ steps = 50, questions = 4, mix = { facts = 1.0 } }]"
 CALM = [
     STAGE,
     "dropout=0.0",
     "evaluation.files={}",
     "optimiser.warmup=1",
     "optimiser.decay_from=1.0",
-    "health.window=40",
+    "health.window=20",
 ]
 
 
@@ -52,32 +52,33 @@ def usual_limit(spec: OptimiserSpec) -> float:
     return 10 * spec.rate
 
 
-@pytest.mark.parametrize("save_every", [10, 75])
+@pytest.mark.parametrize("save_every", [10, 35])
 def test_a_planted_divergence_is_found_rolled_back_and_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_every: int
 ) -> None:
-    # Steps 75 and 76; with a save every 75 steps, the last save is from when it had begun.
-    monkeypatch.setattr(loop, "rate", planted(range(74, 76), times=1))
+    # Steps 35 and 36; with a save every 35 steps, the last save is from when it had begun.
+    monkeypatch.setattr(loop, "rate", planted(range(34, 36), times=1))
     recipe = world(tmp_path, *CALM, f"save_every={save_every}", "health.restarts=2", "log_every=1")
     trainer = Trainer(recipe)
     trainer.run()
     found = rows(tmp_path)
     [restart] = [row for row in found if row["kind"] == "restart"]
-    assert 75 <= restart["step"] <= 84
+    assert 35 <= restart["step"] <= 44
     assert "loss" in restart["reason"] or "norm" in restart["reason"]
-    assert restart["back_to"] in {10: (60, 70), 75: (0,)}[save_every]
+    assert restart["back_to"] in {10: (20, 30), 35: (0,)}[save_every]
     assert restart["rate_factor"] == 0.1
     after = found[found.index(restart) + 1 :]
-    assert [row["step"] for row in after] == list(range(restart["back_to"] + 1, 101))
+    assert [row["step"] for row in after] == list(range(restart["back_to"] + 1, 51))
     assert [row["rate"] for row in after] == pytest.approx([RATE / 10] * len(after))
     assert after[-1]["loss"] < found[0]["loss"]
     assert trainer.restarts == 1
     # Started again it is done, and knows so.
     again = Trainer(recipe)
     again.run()
-    assert (again.step, again.restarts, len(rows(tmp_path))) == (100, 1, len(found))
+    assert (again.step, again.restarts, len(rows(tmp_path))) == (50, 1, len(found))
 
 
+@pytest.mark.slow
 def test_a_kill_after_a_restart_forgets_neither_it_nor_the_rate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,7 +89,7 @@ def test_a_kill_after_a_restart_forgets_neither_it_nor_the_rate(
         if row["kind"] == "train" and row["rate"] < RATE / 5:
             raise Killed
 
-    monkeypatch.setattr(loop, "rate", planted(range(74, 76), times=1))
+    monkeypatch.setattr(loop, "rate", planted(range(34, 36), times=1))
     recipe = world(tmp_path, *CALM, "save_every=10", "log_every=1")
     with pytest.raises(Killed):
         Trainer(recipe, kill).run()

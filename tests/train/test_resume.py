@@ -43,12 +43,23 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_optimiser_and_task_goes_on_bit_by_bit(kind: str, teacher: Path, tmp_path: Path) -> None:
+MOMENTS = ((1, "train"), (3, "evaluation"), (5, "train"))
+"""In the stage of text, at the border between them, and in that of the teacher."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "moments"),
+    [
+        *((kind, MOMENTS[n % 3 :][:1]) for n, kind in enumerate(KINDS)),
+        *(pytest.param(kind, MOMENTS, marks=pytest.mark.slow) for kind in KINDS),
+    ],
+)
+def test_every_optimiser_and_task_goes_on_bit_by_bit(
+    kind: str, moments: tuple[tuple[int, str], ...], teacher: Path, tmp_path: Path
+) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     Trainer(world(whole, *everything(whole, teacher, kind))).run()
-    # In the stage of text, in that of the teacher, and at the border between them.
-    for step, of in ((1, "train"), (3, "evaluation"), (5, "train")):
+    for step, of in moments:
         with pytest.raises(Killed):
             Trainer(world(killed, *everything(killed, teacher, kind)), killed_after(step, of)).run()
     Trainer(world(killed, *everything(killed, teacher, kind))).run()

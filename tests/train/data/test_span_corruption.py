@@ -197,11 +197,11 @@ def test_a_killed_pretraining_goes_on_bit_by_bit(tmp_path: Path) -> None:
 
 def test_the_loss_of_restoring_text_falls(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = []
-    stages = "stages=[{ steps = 40, questions = 4, mix = { text = 1.0 } }]"
+    stages = "stages=[{ steps = 16, questions = 4, mix = { text = 1.0 } }]"
     changes = ["optimiser={ rate = 1e-2, warmup = 5 }", "dropout=0.0", "evaluation.files={}"]
     Trainer(text_world(tmp_path, stages, *changes), rows.append).run()
     losses = [row["loss"] for row in rows]
-    assert mean(losses[-5:]) < 0.7 * mean(losses[:3])
+    assert mean(losses[-4:]) < 0.8 * mean(losses[:3])
 
 
 @pytest.mark.parametrize(

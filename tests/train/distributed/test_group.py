@@ -1,16 +1,15 @@
 """Several processes train as one: the same steps as a process alone."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
+from fidkit.cli.app import run
 from fidkit.train.distributed.group import Group
 from fidkit.train.loop.training import Trainer
+from launched import group
 from train.toy import world, write_world
 
 # Without auxiliary losses: theirs are means over each process's own share.
@@ -21,17 +20,8 @@ def trained_by(processes: int, folder: Path) -> dict[str, torch.Tensor]:
     folder.mkdir()
     recipe = write_world(folder)
     changes = [f"data={folder}", f"output={folder / 'run'}", *CHANGES]
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        str(processes),
-    ]
-    command += ["-m", "fidkit", "train", str(recipe), *(x for change in changes for x in ("--set", change))]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
+    arguments = ["train", str(recipe), *(x for change in changes for x in ("--set", change))]
+    group(processes, run, arguments, says=folder / "said")
     return load_file(folder / "run" / "last" / "model.safetensors")
 
 

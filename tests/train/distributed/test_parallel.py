@@ -1,9 +1,6 @@
 """Two processes, whole or sharded, train as one process with the same batches; checkpoints fit any number."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +14,10 @@ from fidkit.train.loop import state
 from fidkit.train.loop.checkpoints import OPTIMISER
 from fidkit.train.loop.training import Trainer
 from fidkit.train.recipe import load_recipe
+from launched import group
 from train.toy import write_world
 
-STEPS = 30
+STEPS = 12
 STAGE = (
     f"stages=[{{ steps = {STEPS}, questions = 3, accumulate = 2, passages = 2, mix = {{ facts = 1.0 }} }}]"
 )
@@ -31,8 +29,7 @@ STAGED = (
 )
 MEANS = ["average=0.8", "optimiser.rates={ embedding = 0, encoder = 0.5 }"]
 """The decoder is not run at first, some parameters have no gradient at all, and readers are means."""
-PLAIN = ["dropout=0.0", "evaluation.files={}", f"save_every={STEPS}"]
-TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+PLAIN = ["dropout=0.0", "evaluation.files={}", f"save_every={STEPS}", "optimiser.rate=0.003"]
 
 
 def job(folder: Path, output: str, *changes: str, steps: int | None = None) -> dict[str, Any]:
@@ -46,10 +43,15 @@ def carried(folder: Path) -> list[str]:
     return [start, "optimiser.moments=carry", "optimiser.kind=hybrid", "optimiser.rate=0.003"]
 
 
-def together(*jobs: dict[str, Any]) -> None:
-    command = [sys.executable, *TWO, str(Path(__file__).with_name("together.py")), *map(json.dumps, jobs)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
+def together(folder: Path, *jobs: dict[str, Any]) -> None:
+    group(2, work, jobs, says=folder / "said")
+
+
+def work(jobs: tuple[dict[str, Any], ...]) -> None:
+    """Of one of two processes."""
+    for job in jobs:
+        trainer = alone(job)
+    trainer.group.leave()
 
 
 def alone(job: dict[str, Any]) -> Trainer:
@@ -76,12 +78,13 @@ def losses(folder: Path, output: str) -> list[float]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Everything that two processes do, in one launch."""
+    """What two processes do, in one launch."""
     folder = tmp_path_factory.mktemp("parallel")
     write_world(folder)
     sharded = "parallel=fsdp"
     bfloat16 = ["precision=bfloat16", 'checkpointing=["encoder", "decoder"]']
     together(
+        folder,
         job(folder, "ddp", STAGE),
         job(folder, "fsdp", STAGE, sharded),
         job(folder, "moved", SHORT, sharded, steps=2),
@@ -125,7 +128,7 @@ def test_a_checkpoint_of_two_is_read_by_one_and_back(folder: Path) -> None:
     names = state.names_of(trainer.optimiser, trainer._parameters())
     assert {name.split("/")[1] for name in written if name.startswith("optimiser/")} <= set(names)
     alone(job(folder, "moved", SHORT, "parallel=ddp", steps=2))
-    together(job(folder, "moved", SHORT, "parallel=fsdp", steps=2))
+    together(folder, job(folder, "moved", SHORT, "parallel=fsdp", steps=2))
     alone(job(folder, "straight", SHORT, steps=6))
     torch.testing.assert_close(weights(folder, "moved"), weights(folder, "straight"), rtol=1e-5, atol=1e-5)
     Reader.from_pretrained(folder / "moved" / "last")

@@ -14,10 +14,10 @@ from torch import nn
 from fidkit.train.loop.health import LEAST, RECENT, Health
 from fidkit.train.optimisers.make import make_optimiser
 from fidkit.train.specs import HealthSpec, OptimiserSpec
-from oracles import batch_of, random_reader, small
+from oracles import batch_of, quick, random_reader, small
 
 FOUND_WITHIN = RECENT // 2 + 1
-few = settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+few = settings(quick, suppress_health_check=[HealthCheck.too_slow])
 
 
 def measured() -> list[list[float]]:
@@ -153,7 +153,10 @@ def test_the_window_is_of_ordinary_losses() -> None:
     assert [round(math.exp(log)) - 2 for log in health.state()["logs"]] == list(range(80 - RECENT, 100))
 
 
-@pytest.mark.parametrize(("kind", "rate"), [("adamw", 1e-3), ("adamw-scaled", 3e-3), ("hybrid", 3e-3)])
+@pytest.mark.parametrize(
+    ("kind", "rate"),
+    [("adamw", 1e-3), *(pytest.param(k, 3e-3, marks=pytest.mark.slow) for k in ("adamw-scaled", "hybrid"))],
+)
 def test_a_rate_a_thousand_times_too_high_is_found_in_training(kind: str, rate: float) -> None:
     reader, generator = random_reader(small()).train(), random.Random(0)
     optimiser = make_optimiser(OptimiserSpec(kind=kind, rate=rate), reader, nn.Linear(2, 2))

@@ -189,7 +189,9 @@ def test_a_run_goes_on_from_the_moments_of_another(tmp_path: Path) -> None:
     assert not all(map(torch.equal, *(reader.parameters() for reader in weights)))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=() if k == "hybrid" else pytest.mark.slow) for k in KINDS]
+)
 def test_a_converted_reader_is_trained_on_from_its_moments(kind: str, tmp_path: Path, capsys) -> None:
     Trainer(world(tmp_path / "first", f"optimiser.kind={kind}")).run()
     last, fido = (str(tmp_path / name) for name in ("first/run/last", "fido"))

@@ -377,6 +377,7 @@ def test_matrices_decay_and_nothing_else(tmp_path: Path, preset: str) -> None:
 # It learns
 
 
+@pytest.mark.slow
 def test_a_reader_learns_eight_questions_by_heart_in_bfloat16(tmp_path: Path) -> None:
     recipe = world(
         tmp_path,

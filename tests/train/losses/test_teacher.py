@@ -215,6 +215,7 @@ def test_a_distilled_run_logs_its_loss_and_resumes_bit_by_bit(tmp_path: Path) ->
     assert_same_run(whole, killed)
 
 
+@pytest.mark.slow
 def test_a_student_comes_to_write_as_its_teacher_does(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = []
     recipe = taught_world(tmp_path, distil=1.0, answer=0.0).replace(dropout=0.0)

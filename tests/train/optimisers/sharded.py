@@ -1,6 +1,4 @@
-"""Run by torchrun: a few steps on parameters that are sharded, written by process 0."""
-
-import sys
+"""A few steps on parameters that are sharded, written by process 0."""
 
 import torch
 from torch import nn
@@ -60,7 +58,3 @@ def main(path: str) -> None:
     if group.leads:
         torch.save(found, path)
     group.leave()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

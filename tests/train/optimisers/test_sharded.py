@@ -1,27 +1,16 @@
 """Optimisers on parameters that two processes share, as with FSDP: the same steps as in one process."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
+from launched import group
 from train.optimisers import sharded
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict:
     path = tmp_path_factory.mktemp("sharded") / "found.pt"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, str(Path(sharded.__file__)), str(path)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    group(2, sharded.main, str(path), says=path.with_name("said"))
     return torch.load(path, weights_only=True)
 
 
