@@ -19,6 +19,7 @@ from torch import Tensor
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.context import Batch, collate
 from fidkit.reader import Reader
+from naive_bert import NaiveBert
 from naive_t5 import NaiveT5, NaiveT5v11
 
 Tokens = list[int]
@@ -45,7 +46,8 @@ def small(**knobs) -> ReaderConfig:
     """A FiD reader small enough for loops in Python."""
     fields = {"encoder": stack(), "decoder": stack(2), "vocabulary_size": VOCABULARY}
     # Few buckets, so that short rows reach the shared ones.
-    return ReaderConfig(**fields | {"relative_buckets": 8, "relative_max_distance": 12} | knobs)
+    places = {"question_tokens": 30, "passage_tokens": 90, "positions": 128, "passage_position": 31}
+    return ReaderConfig(**fields | {"relative_buckets": 8, "relative_max_distance": 12} | places | knobs)
 
 
 def random_reader(config: ReaderConfig, seed: int = 0, *, apart: bool = False) -> Reader:
@@ -60,6 +62,8 @@ def random_reader(config: ReaderConfig, seed: int = 0, *, apart: bool = False) -
         for name, p in reader.named_parameters():
             if "norm" in name:
                 p.uniform_(0.5, 1.5, generator=generator)
+            if name.endswith("bias") and "norm" not in name:
+                p.normal_(0.0, 0.3, generator=generator)
         if reader.reranker is not None:
             reader.reranker.weight.normal_(generator=generator)
         if not apart:
@@ -95,7 +99,7 @@ def batch_of(examples) -> Batch:
 
 # Readers put together from their families' oracles
 
-NAIVE = {"t5": NaiveT5, "t5-v1.1": NaiveT5v11}
+NAIVE = {"t5": NaiveT5, "t5-v1.1": NaiveT5v11, "bert": NaiveBert}
 
 
 class NaiveReader:
@@ -104,6 +108,8 @@ class NaiveReader:
     def __init__(self, reader: Reader) -> None:
         self.config = reader.config
         self.w = dict(reader.named_parameters(remove_duplicate=False))
+        if self.config.shared_embedding:
+            self.w["decoder.embedding.weight"] = self.w["embedding.weight"]
         self.encoder, self.decoder, self.memory_encoder = (
             NAIVE[stack.family](self.config, stack, self.w)
             for stack in (self.config.encoder, self.config.decoder, self.config.memory_stack)

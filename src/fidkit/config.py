@@ -36,6 +36,11 @@ LATER = (
     "rerank",
     "memory_vocabulary_size",
     "memory_end_token",
+    "positions",
+    "passage_position",
+    "start_token",
+    "question_end_token",
+    "title_end_token",
 )
 """Knobs that a file of format 1 may leave out; then they have their defaults."""
 STACKS = ("encoder", "decoder", "memory_encoder")
@@ -108,7 +113,7 @@ LiveAttention = Literal["full", "passage-sees-question", "question-sees-passage"
 passage to both, so that nothing flows from memory to question (the LUMEN paper's "no mem2q").
 `question-sees-passage`: the other way round ("no q2mem"). `apart`: neither sees the other.
 """
-Part = Literal["memory", "question"]
+Part = Literal["memory", "question", "embedding"]
 
 
 class ReaderConfig(Strict):
@@ -131,7 +136,8 @@ class ReaderConfig(Strict):
             their own. Its memory is projected, live, whatever its width. `None` means one vocabulary for all.
         memory_end_token: ends a passage in that vocabulary; `None` means `end_token`.
         frozen: parts that training leaves alone and that never drop out: `memory`, so that a stored memory
-            stays valid while the reader is trained, and `question` (the LUMEN paper's ablation).
+            stays valid while the reader is trained, `question` (the LUMEN paper's ablation), and `embedding`,
+            the vectors of the encoder's words.
         live_attention: who attends to whom where question and passage are joined; see `LiveAttention`.
         rerank: score passages on the way and read on with the best (GLIMMER). `None` reads all to the end.
         kept_vectors: vectors of each passage that the decoder sees (FiD-Light). `None` means all.
@@ -142,12 +148,20 @@ class ReaderConfig(Strict):
         self_kv_heads, cross_kv_heads: key/value heads of the decoder's self- and cross-attention:
             1 is multi-query (FiDO section 3.2), the number of query heads is multi-head.
             `None` means multi-head.
+        positions: vectors of learned positions, in families that have them.
+        passage_position: of these, the one where passages begin. It doesn't depend on the question, so that
+            a passage's memory is valid for any; questions begin at 0.
         relative_buckets, relative_max_distance: T5's relative position bias; the distance is more than half
             of the buckets, since half of a decoder's have a distance each.
         dropout: training only.
         question_tokens, passage_tokens: what the reader takes of each, their prefixes included.
         question_format, passage_format: the text in front of the tokenizer, with `{question}` in the one
             and `{text}` in the other, which may have `{title}` too.
+        pad_token, end_token: fill up rows, and start an answer; end answers and passages.
+        start_token, question_end_token: in front of a question's tokens, and behind them; `None` puts nothing
+            there.
+        title_end_token: stands between title and text of a passage, which are then tokenised apart;
+            `passage_format` has nothing but the two. `None` leaves that to the format.
     """
 
     encoder: StackConfig
@@ -167,6 +181,8 @@ class ReaderConfig(Strict):
     cross_attention_every: int = Field(default=1, ge=1)
     self_kv_heads: int | None = Field(default=None, ge=1)
     cross_kv_heads: int | None = Field(default=None, ge=1)
+    positions: int = Field(default=512, ge=2, le=MOST)
+    passage_position: int = Field(default=48, ge=0, le=MOST)
     relative_buckets: int = Field(default=32, ge=4, le=MOST)
     relative_max_distance: int = Field(default=128, ge=2, le=MOST)
     dropout: float = Field(default=0.1, ge=0, lt=1)
@@ -176,6 +192,9 @@ class ReaderConfig(Strict):
     passage_format: str = "title: {title} context: {text}"
     pad_token: int = Field(default=0, ge=0)
     end_token: int = Field(default=1, ge=0)
+    start_token: int | None = Field(default=None, ge=0)
+    question_end_token: int | None = Field(default=None, ge=0)
+    title_end_token: int | None = Field(default=None, ge=0)
 
     @model_validator(mode="before")
     @classmethod
@@ -251,19 +270,37 @@ class ReaderConfig(Strict):
                 f"shared_embedding needs equal widths, but the encoder has {self.encoder.width} and "
                 f"the decoder {self.decoder.width}; set shared_embedding to false"
             )
-        if self.shared_embedding and self.encoder.blocks.embedding != self.decoder.blocks.embedding:
+        kinds = self.encoder.blocks.embedding, self.decoder.blocks.embedding
+        if self.shared_embedding and kinds[1] not in ("tokens", kinds[0]):
             raise ValueError(
                 f"shared_embedding needs embeddings of one kind, but the encoder is {self.encoder.family} "
                 f"and the decoder {self.decoder.family}; set shared_embedding to false"
             )
-        for name in ("pad_token", "end_token"):
-            if getattr(self, name) >= self.vocabulary_size:
+        for name in ("pad_token", "end_token", "start_token", "question_end_token"):
+            if (getattr(self, name) or 0) >= self.vocabulary_size:
                 raise ValueError(
                     f"{name} is {getattr(self, name)}, but vocabulary_size is {self.vocabulary_size}; choose "
                     "one below it"
                 )
         self._check_memory_vocabulary()
+        self._check_positions()
         return self
+
+    def _check_positions(self) -> None:
+        if not any(stack.blocks.learned_positions for stack in (self.encoder, self.memory_stack)):
+            return
+        if self.question_tokens > self.passage_position:
+            raise ValueError(
+                f"question_tokens is {self.question_tokens}, but passages begin at passage_position "
+                f"{self.passage_position}; choose at most that many"
+            )
+        if self.passage_position + self.passage_tokens > self.positions:
+            raise ValueError(
+                f"passages of {self.passage_tokens} passage_tokens from passage_position "
+                f"{self.passage_position} on need {self.passage_position + self.passage_tokens} positions, but "
+                f"there are {self.positions}; choose at most {self.positions - self.passage_position} "
+                "passage_tokens"
+            )
 
     def _check_memory_vocabulary(self) -> None:
         size = self.memory_vocabulary_size
@@ -275,7 +312,8 @@ class ReaderConfig(Strict):
             raise ValueError(
                 "memory_vocabulary_size needs a memory_encoder, whose vocabulary it is; give both"
             )
-        for name, token in (("pad_token", self.pad_token), ("end token", self.passage_end_token)):
+        ends = (("pad_token", self.pad_token), ("end token", self.passage_end_token))
+        for name, token in (*ends, ("title_end_token", self.title_end_token or 0)):
             if token >= size:
                 raise ValueError(
                     f"the passages' {name} is {token}, but memory_vocabulary_size is {size}; choose one "

@@ -19,7 +19,7 @@ from fidkit import checkpoint
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Batch, Context
 from fidkit.errors import UsageError
-from fidkit.nn.blocks import blocks
+from fidkit.nn.blocks import TargetEmbedding, blocks
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.decoder import Decoder, LayerProbe
 from fidkit.nn.encoder import EncoderLayers, LiveEncoder, MemoryEncoder, Run
@@ -62,6 +62,9 @@ class Reader(nn.Module):
         encoder, decoder = config.encoder, config.decoder
         self.embedding = blocks(encoder).embedding(config, encoder, config.vocabulary_size)
         self.memory_encoder = MemoryEncoder(config, self.embedding)
+        if "embedding" in config.frozen:
+            for embedding in (self.embedding, self.memory_encoder.embedding):
+                embedding.weight.requires_grad_(False)
         self.memory_projection: nn.Linear | None = None
         if config.projects_memory:
             self.memory_projection = nn.Linear(config.memory_width, encoder.width, bias=False)
@@ -318,7 +321,7 @@ class _Head(nn.Module):
 class _TiedHead(nn.Module):
     """T5 v1.0: the decoder's embedding, scaled by width ** -0.5."""
 
-    def __init__(self, embedding: nn.Embedding) -> None:
+    def __init__(self, embedding: TargetEmbedding) -> None:
         super().__init__()
         self.embedding = embedding
 

@@ -116,6 +116,8 @@ class Tokenizer:
         c = self.config
         parts = [self.passage_backend.to_str(), c.passage_format, str(c.passage_tokens)]
         parts.append(str(c.passage_end_token))
+        if c.title_end_token is not None:
+            parts.append(f"title ends with {c.title_end_token}")
         if self._passage_encoder is not self.passage_backend:
             parts.append("control tokens are text")
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
@@ -140,16 +142,31 @@ class Tokenizer:
         own = SENTINEL in self.config.question_format
         backend = self._with_sentinels if sentinels or own else self._encoder
         ids = backend.encode(well_formed(self._format_question(text)), add_special_tokens=False).ids
-        limit = self.config.question_tokens
-        return QuestionTokens(ids[:limit], max(0, len(ids) - limit))
+        config = self.config
+        front = [] if config.start_token is None else [config.start_token]
+        behind = [] if config.question_end_token is None else [config.question_end_token]
+        limit = config.question_tokens - len(front) - len(behind)
+        return QuestionTokens([*front, *ids[:limit], *behind], max(0, len(ids) - limit))
 
     def passages(self, passages: Iterable[Passage]) -> list[list[int]]:
         """Tokens of passages with their end of sequence, cut to what the reader takes."""
-        form = self.config.passage_format
-        texts = [well_formed(form.format(title=p.title, text=p.text)) for p in passages]
-        encoded = self._passage_encoder.encode_batch(texts, add_special_tokens=False)
         limit, end = self.config.passage_tokens - 1, self.config.passage_end_token
-        return [[*e.ids[:limit], end] for e in encoded]
+        return [[*ids[:limit], end] for ids in self._of_passages(list(passages))]
+
+    def _of_passages(self, passages: Sequence[Passage]) -> list[list[int]]:
+        """All tokens of passages, without their end."""
+
+        def encode(texts: Iterable[str]) -> list[list[int]]:
+            encoded = self._passage_encoder.encode_batch(
+                [well_formed(text) for text in texts], add_special_tokens=False
+            )
+            return [e.ids for e in encoded]
+
+        between = self.config.title_end_token
+        if between is None:
+            return encode(self.config.passage_format.format(title=p.title, text=p.text) for p in passages)
+        titles, texts = encode(p.title for p in passages), encode(p.text for p in passages)
+        return [[*title, between, *text] for title, text in zip(titles, texts, strict=True)]
 
     def passage_spans(self, text: str) -> list[tuple[int, int]]:
         """Where each token of a passage's text stands in it, in characters; nothing is cut."""

@@ -40,7 +40,11 @@ def training_state_bytes(config: ReaderConfig) -> int:
     What is frozen has weights only.
     """
     sizes = {name: stage.parameters for name, stage in stage_weights(config).items()}
-    frozen = sum(sizes.pop(part) for part in set(config.frozen))
+    frozen = sum(sizes.pop(part) for part in set(config.frozen) - {"embedding"})
+    if "embedding" in config.frozen:
+        words = config.vocabulary_size * config.encoder.width
+        sizes["embedding"] -= words
+        frozen += words
     return STATE_BYTES * sum(sizes.values()) + FLOAT_BYTES * frozen
 
 

@@ -33,6 +33,8 @@ def memory_fingerprint(reader: Reader) -> str:
         "relative_max_distance": config.relative_max_distance,
         "tokenizer": reader.tokenizer.fingerprint,
     }
+    if config.memory_stack.blocks.learned_positions:
+        shape["passage_position"] = config.passage_position
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
     for name, parameter in sorted(reader.memory_encoder.named_parameters()):
         weights = parameter.detach().float().cpu().contiguous()

@@ -48,10 +48,13 @@ class Family:
         feed_forward_keeps: inner values of the feed-forward layer that training keeps of a token, in units of
             `StackConfig.feed_forward`: without dropout, and with it.
         biased: products of attention and feed-forward have a bias.
+        scaled: scores are over the root of the head width.
         norm_vectors: parameters of a norm, in units of its width.
         final_norm: the stack ends with a norm of its own.
         relative_bias: scores have a bias by distance, from one table a stack.
-        embedding: stacks whose families say the same here can share an embedding.
+        learned_positions: embeddings have a vector for each position, `ReaderConfig.positions` of them.
+        embedding: stacks whose families say the same here can share an embedding; `tokens` alone can be shared
+            with any.
         kernels: which of the fast kernels suit; None leaves the plain path.
     """
 
@@ -60,9 +63,11 @@ class Family:
     feed_forward_inputs: int = 1
     feed_forward_keeps: tuple[int, int] = (2, 2)
     biased: bool = False
+    scaled: bool = False
     norm_vectors: int = 1
     final_norm: bool = True
     relative_bias: bool = True
+    learned_positions: bool = False
     embedding: str = "tokens"
     kernels: Kernels | None = None
 

@@ -35,7 +35,7 @@ def attend(
 ) -> Tensor:
     """Softmax attention [B, H, T, h]; the plain path that faster kernels are tested against.
 
-    Scores are not divided by sqrt(h): T5 folds that factor into its initialisation. Key/value heads
+    Scores are as they are: T5 folds 1 / sqrt(h) into its initialisation, others scale their queries. Key/value heads
     are never repeated: the H / G query heads that share one are stacked along the query axis.
 
     Args:
@@ -89,16 +89,26 @@ def attend_rows(
 
 
 class Projections(nn.Module):
-    """The four matrices of an attention layer."""
+    """The four matrices of an attention layer, with biases and scaled scores where its family has them.
+
+    Attributes:
+        scale: of the queries; T5 has 1, others head width ** -0.5.
+    """
 
     def __init__(self, stack: StackConfig, kv_heads: int, context_width: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_width = stack.heads, kv_heads, stack.head_width
         self.rate = dropout
-        self.query = nn.Linear(stack.width, stack.heads * stack.head_width, bias=False)
-        self.key = nn.Linear(context_width, kv_heads * stack.head_width, bias=False)
-        self.value = nn.Linear(context_width, kv_heads * stack.head_width, bias=False)
-        self.out = nn.Linear(stack.heads * stack.head_width, stack.width, bias=False)
+        biased = stack.blocks.biased
+        self.scale = stack.head_width**-0.5 if stack.blocks.scaled else 1.0
+        self.query = nn.Linear(stack.width, stack.heads * stack.head_width, bias=biased)
+        self.key = nn.Linear(context_width, kv_heads * stack.head_width, bias=biased)
+        self.value = nn.Linear(context_width, kv_heads * stack.head_width, bias=biased)
+        self.out = nn.Linear(stack.heads * stack.head_width, stack.width, bias=biased)
+
+    def queries(self, x: Tensor) -> Tensor:
+        """[..., heads * head width], ready to be multiplied with keys."""
+        return self.query(x) if self.scale == 1 else self.query(x) * self.scale
 
     def keys_values(self, context: Tensor) -> KeysValues:
         """Project [B, S, context width] to keys and values [B, G, S, h]."""
@@ -108,7 +118,7 @@ class Projections(nn.Module):
         return x.view(*x.shape[:2], heads, self.head_width).transpose(1, 2)
 
     def _attend(self, x: Tensor, keys_values: KeysValues, bias: Tensor, probe: Probe | None = None) -> Tensor:
-        q = self._split(self.query(x), self.heads)
+        q = self._split(self.queries(x), self.heads)
         mixed = attend(q, *keys_values, bias, dropout=self.rate if self.training else 0.0, probe=probe)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
@@ -136,7 +146,7 @@ class RowAttention(Projections):
         """Mix the vectors [X, D] of each of `rows`; `bias` as in `attend_rows`."""
         q, k, v = (
             projection(x_XD).unflatten(-1, (self.heads, self.head_width))
-            for projection in (self.query, self.key, self.value)
+            for projection in (self.queries, self.key, self.value)
         )
         rate = self.rate if self.training else 0.0
         return self.out(attend_rows(q, k, v, rows, bias, dropout=rate).flatten(1))

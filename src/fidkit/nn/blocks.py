@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Literal
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fidkit.config import ReaderConfig, StackConfig
@@ -34,6 +35,32 @@ class Embedding(nn.Embedding):
     def of_targets(self, ids: Tensor, positions_T: Tensor) -> Tensor:
         """[..., T, width] of target tokens [..., T] that stand at these positions."""
         return self(ids)
+
+
+class SharedWords(nn.Module):
+    """The words of another embedding, without what its family adds to them."""
+
+    def __init__(self, embedding: Embedding) -> None:
+        super().__init__()
+        self.shared = embedding
+
+    @property
+    def weight(self) -> Tensor:
+        """[V, width]."""
+        return self.shared.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """[..., width] of tokens [...]."""
+        return F.embedding(ids, self.weight)
+
+    def of_targets(self, ids: Tensor, positions_T: Tensor) -> Tensor:
+        """[..., T, width] of target tokens [..., T], wherever they stand."""
+        vectors: Tensor = self(ids)
+        return vectors
+
+
+TargetEmbedding = Embedding | SharedWords
+"""What a decoder reads its tokens with."""
 
 
 class EncoderLayer(nn.Module):
@@ -90,11 +117,15 @@ class Blocks(ABC):
         """An embedding of so many tokens for an encoder of this shape, or for the decoder."""
         return Embedding(vocabulary, stack.width)
 
-    def decoder_embedding(self, config: ReaderConfig, shared: Embedding | None) -> Embedding:
-        """The decoder's: `shared`, the encoder's, where the reader shares it, or one of its own."""
-        if shared is not None:
-            return shared
-        return self.embedding(config, config.decoder, config.vocabulary_size)
+    def decoder_embedding(self, config: ReaderConfig, shared: Embedding | None) -> TargetEmbedding:
+        """The decoder's: that of the encoder where the reader shares it, or one of its own.
+
+        Of an encoder of another kind the words alone are shared.
+        """
+        if shared is None:
+            return self.embedding(config, config.decoder, config.vocabulary_size)
+        same = config.encoder.blocks.embedding == config.decoder.blocks.embedding
+        return shared if same else SharedWords(shared)
 
     @abstractmethod
     def encoder_layer(self, config: ReaderConfig, stack: StackConfig) -> EncoderLayer:

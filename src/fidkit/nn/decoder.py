@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fidkit.config import ReaderConfig
 from fidkit.nn.attention import KeysValues, Probe
-from fidkit.nn.blocks import Embedding, blocks
+from fidkit.nn.blocks import TargetEmbedding, blocks
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.dropout import Dropout
 from fidkit.nn.positions import causal_bias, key_mask_bias
@@ -21,7 +21,7 @@ LayerProbe = Callable[[int, Tensor], None]
 class Decoder(nn.Module):
     """A causal stack over target tokens with cross-attention to the context."""
 
-    def __init__(self, config: ReaderConfig, embedding: Embedding) -> None:
+    def __init__(self, config: ReaderConfig, embedding: TargetEmbedding) -> None:
         super().__init__()
         family = blocks(config.decoder)
         self.config = config

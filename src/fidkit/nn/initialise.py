@@ -3,7 +3,7 @@
 | parameter | distribution |
 |---|---|
 | embedding | N(0, 1) |
-| query | N(0, 1 / (width * head width)): folds the attention scale that T5 leaves out |
+| query | N(0, 1 / (width * head width)): folds the attention scale that T5 leaves out; N(0, 1 / width) where scores are scaled |
 | key, value | N(0, 1 / context width) |
 | attention out | N(0, 1 / (heads * head width)) |
 | feed-forward | N(0, 1 / inputs) |
@@ -47,7 +47,7 @@ def initialise(module: nn.Module, generator: torch.Generator | None = None) -> N
             part.draw(generator)
             done |= set(part.modules())
         elif isinstance(part, Projections):
-            _normal(part.query, (part.query.in_features * part.head_width) ** -0.5, generator)
+            _normal(part.query, (part.query.in_features * part.head_width) ** -0.5 / part.scale, generator)
             for linear in (part.key, part.value, part.out):
                 _normal(linear, linear.in_features**-0.5, generator)
             done |= {part.query, part.key, part.value, part.out}
