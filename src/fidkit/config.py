@@ -303,12 +303,12 @@ class ReaderConfig(Strict):
     def _check_copying(self) -> None:
         if self.standardised_embedding and not self.shared_embedding:
             raise ValueError(
-                "standardised_embedding is of a table that encoder and decoder share; set shared_embedding too"
+                "standardised_embedding is of a table that both stacks share; set shared_embedding too"
             )
         if self.standardised_embedding and self.decoder.blocks.embedding != "tokens":
             raise ValueError(
-                f"standardised_embedding is for decoders whose words have no positions, and {self.decoder.family}"
-                " has; choose another family for the decoder"
+                f"standardised_embedding is for decoders whose words have no positions, but {self.decoder.family} "
+                "has them; choose another family for the decoder"
             )
         if self.token_skip and self.memory_vocabulary_size is not None:
             raise ValueError(
@@ -325,9 +325,8 @@ class ReaderConfig(Strict):
             )
         if self.passage_position + self.passage_tokens > self.positions:
             raise ValueError(
-                f"passages of {self.passage_tokens} passage_tokens from passage_position "
-                f"{self.passage_position} on need {self.passage_position + self.passage_tokens} positions, but "
-                f"there are {self.positions}; choose at most {self.positions - self.passage_position} "
+                f"{self.passage_tokens} passage_tokens from passage_position {self.passage_position} on need "
+                f"{self.passage_position + self.passage_tokens} positions, but there are {self.positions}; choose at most {self.positions - self.passage_position} "
                 "passage_tokens"
             )
 

@@ -53,7 +53,9 @@ def table(layers: int) -> dict[str, str]:
     for number in range(layers):
         for theirs, ours in _LAYER.items():
             for kind in ("weight", "bias"):
-                names[f"encoder.layer.{number}.{theirs}.{kind}"] = f"live_encoder.layers.{number}.{ours}.{kind}"
+                names[f"encoder.layer.{number}.{theirs}.{kind}"] = (
+                    f"live_encoder.layers.{number}.{ours}.{kind}"
+                )
     return names
 
 
@@ -164,8 +166,7 @@ def _special(path: Path) -> tuple[int, int, int]:
         raise CheckpointError(
             f"{path}: expected the vocabulary of this checkpoint, but {error}; put its tokenizer.json there"
         ) from error
-    found = [backend.token_to_id(name) for name in ("[PAD]", "[CLS]", "[SEP]")]
-    if None in found:
+    pad, start, end = (backend.token_to_id(name) for name in ("[PAD]", "[CLS]", "[SEP]"))
+    if pad is None or start is None or end is None:
         raise CheckpointError(f"{path}: no [PAD], [CLS] or [SEP], which BERT's texts are made with")
-    pad, start, end = found
     return pad, start, end

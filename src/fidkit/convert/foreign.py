@@ -16,7 +16,6 @@ from fidkit.convert.t5x import import_t5x
 from fidkit.convert.vocabulary import require_vocabulary
 from fidkit.reader import Reader
 
-
 COUNTED = "embeddings.position_ids"
 """A buffer of numbers 0, 1, 2, ... that older versions of transformers saved with BERT."""
 

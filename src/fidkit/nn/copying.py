@@ -54,9 +54,7 @@ def _places(config: ReaderConfig) -> tuple[slice, slice]:
     return slice(states, states + width), slice(states + width, states + 2 * width)
 
 
-def _find(
-    attention: CrossAttention, place: slice, heads: int, generator: torch.Generator | None
-) -> None:
+def _find(attention: CrossAttention, place: slice, heads: int, generator: torch.Generator | None) -> None:
     """Some heads match what the decoder wrote last with the tokens at `place`."""
     width, sharing = attention.head_width, attention.heads // attention.kv_heads
     # Scores are a product of both, and T5 doesn't divide them by the root of the head width.
