@@ -62,7 +62,7 @@ def random_reader(config: ReaderConfig, seed: int = 0, *, apart: bool = False) -
         for name, p in reader.named_parameters():
             if "norm" in name:
                 p.uniform_(0.5, 1.5, generator=generator)
-            if name.endswith("bias") and "norm" not in name:
+            if (name.endswith("bias") and "norm" not in name) or name == "head.bias.weight":
                 p.normal_(0.0, 0.3, generator=generator)
         if reader.reranker is not None:
             reader.reranker.weight.normal_(generator=generator)
@@ -131,21 +131,39 @@ class NaiveReader:
         asked = self._question(question)
         blocks = []
         if self.config.question_in_context == "once":
-            blocks.append(self.encoder.last_norm(asked, "live_encoder.norm"))
+            alone = self.encoder.last_norm(asked, "live_encoder.norm")
+            blocks.append(self._beside_tokens(alone, question))
         rows, sees = self._first_rows(asked, passages)
+        texts = [[*question, *passage] for passage in passages]
         first = 0
         if self.config.rerank:
             first, keep = self.config.rerank.after, self.config.rerank.keep
             scores = self._scores(rows)
             best = sorted(sorted(range(len(rows)), key=lambda n: -scores[n])[:keep])
-            rows, sees = [rows[n] for n in best], [sees[n] for n in best]
-        for row, seen in zip(rows, sees, strict=True):
+            rows, sees, texts = ([of[n] for n in best] for of in (rows, sees, texts))
+        for row, seen, text in zip(rows, sees, texts, strict=True):
             row = self.encoder.encode("live_encoder", range(first, self.config.live), row, seen)
-            row = self.encoder.last_norm(row, "live_encoder.norm")
+            row = self._beside_tokens(self.encoder.last_norm(row, "live_encoder.norm"), text)
             if self.config.question_in_context != "each":
                 row = row[len(question) :]
             blocks.append(row[: self.config.kept_vectors])
         return torch.cat(blocks)
+
+    def _beside_tokens(self, states: Tensor, text: Tokens) -> Tensor:
+        """With the decoder's vectors of each token and of the one before it, for a decoder that copies."""
+        if not self.config.token_skip:
+            return states
+        table = self._words()
+        before = [self.config.pad_token, *text[:-1]]
+        return torch.cat([states, table[text], table[before]], 1)
+
+    def _words(self) -> Tensor:
+        """What the decoder writes with."""
+        table = self.w["decoder.embedding.weight"]
+        if not self.config.standardised_embedding:
+            return table
+        table = table - table.mean(0)
+        return table / table.pow(2).mean(1, keepdim=True).sqrt()
 
     def scores(self, question: Tokens, passages: Sequence[Tokens]) -> list[float]:
         """Of each passage, in a reader that reranks."""
@@ -176,10 +194,13 @@ class NaiveReader:
         return rows, sees
 
     def _decode(self, ids: Tokens, context: Tensor) -> Tensor:
-        x, table = self.decoder.decode(ids, context), self.w["decoder.embedding.weight"]
+        self.decoder.w = self.w | {"decoder.embedding.weight": self._words()}
+        x = self.decoder.decode(ids, context)
         if self.config.tied_head:
-            return x @ table.T / math.sqrt(self.config.decoder.width)
-        return x @ self.w["head.linear.weight"].T
+            logits = x @ self._words().T / math.sqrt(self.config.decoder.width)
+            return logits + self.w["head.bias.weight"] if self.config.head_bias else logits
+        logits = x @ self.w["head.linear.weight"].T
+        return logits + self.w["head.linear.bias"] if self.config.head_bias else logits
 
     def _sees(self, query: str, key: str) -> bool:
         return query == key or self.config.live_attention in ("full", f"{query}-sees-{key}")

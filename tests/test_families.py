@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fidkit import families
@@ -33,7 +33,7 @@ from fidkit.train.matching import match_and_copy
 from fidkit.train.specs import TaskSpec
 from fidkit.types import Passage
 from naive_t5 import NaiveT5v11
-from oracles import NAIVE, NaiveReader, batch_of, questions, quick, random_reader, small, stack
+from oracles import EXAMPLES, NAIVE, NaiveReader, batch_of, questions, quick, random_reader, small, stack
 from test_reader import equals_its_definition
 
 T5, V1_1 = "t5", "t5-v1.1"
@@ -113,6 +113,86 @@ def test_the_runner_is_the_plain_reader(encoder, decoder, examples, plain: bool)
     found = greedy(runner, runner.read(batch), 3).ids_BT.tolist()
     for ids, (question, passages, _) in zip(found, examples, strict=True):
         assert [i for i in ids if i >= 0] == naive.greedy(question, passages, 3)
+
+
+# A decoder that copies
+
+COPYING = {
+    "token_skip": st.booleans(),
+    "standardised_embedding": st.booleans(),
+    "head_bias": st.booleans(),
+    "tied_head": st.booleans(),
+}
+
+
+@st.composite
+def copying(draw, **fixed):
+    """Readers whose decoder sees tokens beside their states, with whatever else there is."""
+    encoder, decoder = draw(FAMILIES), draw(st.sampled_from([T5, V1_1]))
+    live = draw(st.integers(0, 3))
+    own = of(draw(FAMILIES), 2, width=20, head_width=5) if draw(st.booleans()) else None
+    knobs = {name: draw(values) for name, values in COPYING.items()}
+    knobs |= {
+        "encoder": of(encoder, head_width=16),
+        "decoder": of(decoder, 2, head_width=16),
+        "memory_encoder": own,
+        "live_layers": live,
+        "rerank": draw(st.none() | st.just({"after": 1, "keep": 2})) if live else None,
+        "kept_vectors": draw(st.sampled_from([None, 3])),
+        "question_in_context": draw(st.sampled_from(["each", "once", "none"])),
+        "cross_attention_every": draw(st.integers(1, 2)),
+        "cross_kv_heads": draw(st.sampled_from([1, 4])),
+    }
+    return small(**knobs | fixed)
+
+
+@settings(quick, max_examples=2 * EXAMPLES)
+@given(config=copying(), examples=questions(), seed=st.integers(0, 9))
+def test_a_decoder_that_copies_is_its_definition(config, examples, seed: int) -> None:
+    reader = random_reader(config, seed, apart=True)
+    equals_its_definition(reader, examples)
+    assert parameters(config) == parameter_count(config)
+
+
+@settings(quick, max_examples=2 * EXAMPLES)
+@given(config=copying(token_skip=True), examples=questions(), beams=st.integers(1, 3))
+@torch.no_grad()
+def test_the_runner_copies_as_the_plain_reader_does(config, examples, beams: int) -> None:
+    reader, batch = random_reader(config), batch_of(examples)
+    runner, wanted = Runner(reader), reader.read(batch)
+    found = runner.read(batch)
+    torch.testing.assert_close(found.states_BMD, wanted.states_BMD, atol=1e-4, rtol=1e-4)
+    ids = torch.randint(0, config.vocabulary_size, (3, beams * len(examples)))
+    caches = [source.start(wanted, 3, beams) for source in (runner, reader)]
+    for step in ids:
+        logits = [source.step(step, cache) for source, cache in zip((runner, reader), caches, strict=True)]
+        torch.testing.assert_close(*logits, atol=1e-4, rtol=1e-4)
+
+
+@quick
+@given(config=copying(token_skip=True), examples=questions())
+@torch.no_grad()
+def test_memory_stores_no_more_for_a_decoder_that_copies(config, examples) -> None:
+    reader, batch = random_reader(config), batch_of(examples)
+    memory_XD = reader.encode_passages(batch.passage_ids, batch.passage_lengths)
+    assert memory_XD.shape == (int(batch.passage_lengths.sum()), config.memory_width)
+    assert torch.equal(reader.read_memory(batch, memory_XD).states_BMD, reader.read(batch).states_BMD)
+
+
+def test_the_standardised_table_follows_the_table() -> None:
+    config = small(encoder=of("bert"), standardised_embedding=True, tied_head=True)
+    reader = random_reader(config)
+    words = reader.decoder.embedding
+    with torch.no_grad():
+        before = words.weight
+        assert words.weight is before  # made once
+        torch.testing.assert_close(before.mean(0), torch.zeros(16), atol=0.2, rtol=0)
+        torch.testing.assert_close(before.norm(dim=1), torch.full((37,), 4.0))
+        reader.embedding.weight.mul_(torch.rand(37, 1))
+        assert not torch.equal(words.weight, before)
+    assert words.weight.requires_grad
+    assert Runner(reader, "bfloat16").reader.decoder.embedding.weight.dtype == torch.bfloat16
+    assert "decoder.embedding.weight" not in dict(reader.named_parameters())
 
 
 # A family without biases by distance, which no kernel suits

@@ -41,6 +41,9 @@ LATER = (
     "start_token",
     "question_end_token",
     "title_end_token",
+    "token_skip",
+    "standardised_embedding",
+    "head_bias",
 )
 """Knobs that a file of format 1 may leave out; then they have their defaults."""
 STACKS = ("encoder", "decoder", "memory_encoder")
@@ -125,6 +128,13 @@ class ReaderConfig(Strict):
         vocabulary_size: rows of the embedding tables.
         tied_head: logits from the decoder's embedding, scaled by width ** -0.5, as T5 v1.0 does.
         shared_embedding: encoder and decoder share one table (needs equal widths).
+        standardised_embedding: the decoder reads and writes the shared table with its mean taken from each
+            word, and all words of one length; see `fidkit.nn.blocks.SharedWords`.
+        head_bias: logits begin with a learned number a token.
+        token_skip: keys and values of cross-attention are made of each state and, beside it, of its token and
+            of the token before that in its row, as the decoder writes them. So a decoder learns in minutes to
+            copy: what stands in a passage need not be read out of its states. A memory stores no more for it,
+            since tokens are at hand.
         live_layers: encoder layers that run per question, the last ones; the others run once per passage,
             and once per question by itself (LUMEN). All of them: FiD. None of them: MemoryFiD. `None` means
             all. A proportion such as `"1/3"` is taken where it gives a whole number of layers.
@@ -169,6 +179,9 @@ class ReaderConfig(Strict):
     vocabulary_size: int = Field(default=32128, ge=2, le=MOST)
     tied_head: bool = False
     shared_embedding: bool = True
+    standardised_embedding: bool = False
+    head_bias: bool = False
+    token_skip: bool = False
     live_layers: int | None = Field(default=None, ge=0)
     memory_encoder: StackConfig | None = None
     memory_vocabulary_size: int | None = Field(default=None, ge=2, le=MOST)
@@ -284,7 +297,23 @@ class ReaderConfig(Strict):
                 )
         self._check_memory_vocabulary()
         self._check_positions()
+        self._check_copying()
         return self
+
+    def _check_copying(self) -> None:
+        if self.standardised_embedding and not self.shared_embedding:
+            raise ValueError(
+                "standardised_embedding is of a table that both stacks share; set shared_embedding too"
+            )
+        if self.standardised_embedding and self.decoder.blocks.embedding != "tokens":
+            raise ValueError(
+                f"standardised_embedding is for decoders whose words have no positions, but {self.decoder.family} "
+                "has them; choose another family for the decoder"
+            )
+        if self.token_skip and self.memory_vocabulary_size is not None:
+            raise ValueError(
+                "token_skip needs passages in the decoder's own vocabulary; leave memory_vocabulary_size out"
+            )
 
     def _check_positions(self) -> None:
         if not any(stack.blocks.learned_positions for stack in (self.encoder, self.memory_stack)):
@@ -296,9 +325,8 @@ class ReaderConfig(Strict):
             )
         if self.passage_position + self.passage_tokens > self.positions:
             raise ValueError(
-                f"passages of {self.passage_tokens} passage_tokens from passage_position "
-                f"{self.passage_position} on need {self.passage_position + self.passage_tokens} positions, but "
-                f"there are {self.positions}; choose at most {self.positions - self.passage_position} "
+                f"{self.passage_tokens} passage_tokens from passage_position {self.passage_position} on need "
+                f"{self.passage_position + self.passage_tokens} positions, but there are {self.positions}; choose at most {self.positions - self.passage_position} "
                 "passage_tokens"
             )
 
@@ -349,6 +377,11 @@ class ReaderConfig(Strict):
     def projects_memory(self) -> bool:
         """Whether memory is brought into the encoder's space: it is of another width, or of other tokens."""
         return self.memory_width != self.encoder.width or self.memory_vocabulary_size is not None
+
+    @property
+    def context_width(self) -> int:
+        """Size of the vectors that cross-attention's keys and values are made of."""
+        return self.encoder.width + (2 * self.decoder.width if self.token_skip else 0)
 
     @property
     def passage_end_token(self) -> int:

@@ -55,6 +55,8 @@ class Context:
         token_BM: which token of that passage; -1 for the question's tokens and padding.
         scores_BN: float32, of all passages of each question, those included that were left behind; -inf
             where a question has fewer. None where the reader doesn't rerank.
+        ids_BM2: the number of each vector's token in the vocabulary, and of the one before it in its row.
+            None where the reader has no use for them (`ReaderConfig.token_skip`).
     """
 
     states_BMD: Tensor
@@ -62,6 +64,7 @@ class Context:
     passage_BM: Tensor
     token_BM: Tensor
     scores_BN: Tensor | None = None
+    ids_BM2: Tensor | None = None
 
 
 def collate(
@@ -95,20 +98,25 @@ def collate(
 
 
 def collate_memory(
-    questions: Sequence[Sequence[int]], passage_lengths: Sequence[Sequence[int]], *, pad_token: int = 0
+    questions: Sequence[Sequence[int]],
+    passage_lengths: Sequence[Sequence[int]],
+    passages: Sequence[Sequence[int]] | None = None,
+    *,
+    pad_token: int = 0,
 ) -> Batch:
-    """Batch questions whose passages are at hand as memory: `passage_ids` is empty.
+    """Batch questions whose passages are at hand as memory: `passage_ids` is empty, unless they are given.
 
     Args:
         questions: tokens of each question.
         passage_lengths: tokens of each passage of each question, one passage at least.
+        passages: tokens of all passages, for a decoder that reads them beside their states.
         pad_token: fills up questions.
     """
     lengths = torch.tensor([length for of_one in passage_lengths for length in of_one])
     return Batch(
         question_ids=pad(questions, pad_token),
         question_lengths=torch.tensor([len(q) for q in questions]),
-        passage_ids=lengths.new_empty(len(lengths), 0),
+        passage_ids=lengths.new_empty(len(lengths), 0) if passages is None else pad(passages, pad_token),
         passage_lengths=lengths,
         question_of_passage=torch.tensor([n for n, of_one in enumerate(passage_lengths) for _ in of_one]),
     )

@@ -23,7 +23,7 @@ from fidkit.nn.blocks import TargetEmbedding, blocks
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.decoder import Decoder, LayerProbe
 from fidkit.nn.encoder import EncoderLayers, LiveEncoder, MemoryEncoder, Run
-from fidkit.nn.fusion import Joined, fuse, join
+from fidkit.nn.fusion import Joined, fuse, join, with_the_one_before
 from fidkit.nn.initialise import initialise
 from fidkit.nn.rerank import Reranker, lay_out
 from fidkit.nn.rows import Rows
@@ -75,7 +75,7 @@ class Reader(nn.Module):
         self.reranker = Reranker(config.rerank, encoder.width) if config.rerank else None
         shared = self.embedding if config.shared_embedding else None
         self.decoder = Decoder(config, blocks(decoder).decoder_embedding(config, shared))
-        self.head = _TiedHead(self.decoder.embedding) if config.tied_head else _Head(config)
+        self.head = _TiedHead(config, self.decoder.embedding) if config.tied_head else _Head(config)
         self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -137,10 +137,11 @@ class Reader(nn.Module):
         run: Run = EncoderLayers.__call__,
         question_XD: Tensor | None = None,
     ) -> Context:
-        """`read` with the passages' memory at hand; `batch.passage_ids` is not looked at.
+        """`read` with the passages' memory at hand.
 
         Args:
-            batch: of B questions.
+            batch: of B questions; `passage_ids` is looked at only where the decoder reads tokens beside their
+                states (`ReaderConfig.token_skip`).
             memory_XD: as `encode_passages` gives it, [X, memory width].
             run: how encoder layers are run.
             question_XD: as `encode_questions` gives it, for those who have it already.
@@ -151,8 +152,12 @@ class Reader(nn.Module):
         if self.memory_projection is not None:
             memory_XD = self.memory_projection(memory_XD)
         questions, passages = Rows(batch.question_lengths), Rows(batch.passage_lengths)
+        ids, asked_X2 = None, None
+        if config.token_skip:
+            ids = (questions.pack(batch.question_ids), passages.pack(batch.passage_ids), config.pad_token)
+            asked_X2 = with_the_one_before(ids[0], questions, config.pad_token)
         joined = join(
-            question_XD, questions, memory_XD, passages, batch.question_of_passage, config.live_attention
+            question_XD, questions, memory_XD, passages, batch.question_of_passage, config.live_attention, ids
         )
         joined, scores_R = self._read_live(joined, run)
         context = fuse(
@@ -161,11 +166,19 @@ class Reader(nn.Module):
             question_states_XD=self.live_encoder.finish(question_XD),
             questions=questions,
             question_in_context=config.question_in_context,
+            question_ids_X2=asked_X2,
         )
+        if context.ids_BM2 is not None:
+            context = replace(context, states_BMD=self._beside_tokens(context.states_BMD, context.ids_BM2))
         if scores_R is None:
             return context
         scores_BN = lay_out(scores_R, batch.question_of_passage, len(batch.question_lengths))
         return replace(context, scores_BN=scores_BN)
+
+    def _beside_tokens(self, states_BMD: Tensor, ids_BM2: Tensor) -> Tensor:
+        """[B, M, D + 2E]: behind each state its token as the decoder writes it, and the one before that."""
+        tokens = self.decoder.embedding.words(ids_BM2).flatten(2)
+        return torch.cat([states_BMD, tokens.to(states_BMD.dtype)], -1)
 
     def _read_live(self, joined: Joined, run: Run) -> tuple[Joined, Tensor | None]:
         """Through the live layers; scores [R] where passages are left behind."""
@@ -231,6 +244,14 @@ class Reader(nn.Module):
         """[V, E], what logits are products with; a tied head scales them by E ** -0.5."""
         head = self.head
         return head.embedding.weight if isinstance(head, _TiedHead) else head.linear.weight
+
+    @property
+    def head_bias(self) -> Tensor | None:
+        """[V], added to the logits; None where the reader has none."""
+        head = self.head
+        if isinstance(head, _TiedHead):
+            return None if head.bias is None else head.bias.weight
+        return head.linear.bias
 
     # Life cycle
 
@@ -307,12 +328,24 @@ class Reader(nn.Module):
         return checkpoint.fingerprint(self.config, self.tokenizer, self.named_parameters())
 
 
+class HeadBias(nn.Module):
+    """A number a token, `weight` [V], that its logit begins with."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(vocabulary))
+
+    def draw(self, generator: torch.Generator | None) -> None:
+        """All tokens begin alike."""
+        self.weight.zero_()
+
+
 class _Head(nn.Module):
     """T5 v1.1: a matrix of its own."""
 
     def __init__(self, config: ReaderConfig) -> None:
         super().__init__()
-        self.linear = nn.Linear(config.decoder.width, config.vocabulary_size, bias=False)
+        self.linear = nn.Linear(config.decoder.width, config.vocabulary_size, bias=config.head_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x)
@@ -321,12 +354,14 @@ class _Head(nn.Module):
 class _TiedHead(nn.Module):
     """T5 v1.0: the decoder's embedding, scaled by width ** -0.5."""
 
-    def __init__(self, embedding: TargetEmbedding) -> None:
+    def __init__(self, config: ReaderConfig, embedding: TargetEmbedding) -> None:
         super().__init__()
         self.embedding = embedding
+        self.bias = HeadBias(config.vocabulary_size) if config.head_bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x * x.shape[-1] ** -0.5, self.embedding.weight)
+        bias = None if self.bias is None else self.bias.weight
+        return F.linear(x * x.shape[-1] ** -0.5, self.embedding.weight, bias)
 
 
 def _require_kept(name: str, converted: Tensor) -> None:

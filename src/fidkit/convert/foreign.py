@@ -16,6 +16,9 @@ from fidkit.convert.t5x import import_t5x
 from fidkit.convert.vocabulary import require_vocabulary
 from fidkit.reader import Reader
 
+COUNTED = "embeddings.position_ids"
+"""A buffer of numbers 0, 1, 2, ... that older versions of transformers saved with BERT."""
+
 
 def load(path_or_name: str | Path, **knobs: Unpack[Knobs]) -> tuple[Reader, Notes]:
     """A reader from any checkpoint, reshaped where asked (`fidkit.convert.reshape.Knobs`).
@@ -55,6 +58,7 @@ def import_t5(path_or_name: str | Path, **knobs: Unpack[Knobs]) -> tuple[Reader,
     record = files.read_json(directory / checkpoint.CONFIG)
     foreign, notes = wrapped.plain_names(files.read_weights(directory), str(directory))
     strangers.require_model(foreign, str(directory))
+    foreign = {name: tensor for name, tensor in foreign.items() if not name.endswith(COUNTED)}
     foreign, more = quantised.plain_weights(foreign, str(directory))
     notes += more
     if fid.is_wrapped(foreign):

@@ -10,7 +10,7 @@ from fidkit.convert.notes import Notes
 from fidkit.convert.reshape import Weights
 from fidkit.errors import CheckpointError
 
-KINDS = {"t5": "fidkit.convert.t5:read_t5"}
+KINDS = {"t5": "fidkit.convert.t5:read_t5", "bert": "fidkit.convert.bert:read_bert"}
 """A function as `read` is, by its module and name; imported when needed."""
 
 

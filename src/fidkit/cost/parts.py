@@ -188,7 +188,7 @@ def decoder_parts(config: ReaderConfig, workload: Workload, *, training: bool = 
         # The context is read once for all layers: their keys and values are one product.
         _merge(
             once("keys and values", context_matrices(config), cross_value, readers),
-            extra_bytes=context * config.encoder.width * size,
+            extra_bytes=context * config.context_width * size,
         ),
         step("self projections", family.self_matrices(stack, config.kv_heads[0]), self_moves, stack.layers),
         attention(

@@ -166,7 +166,7 @@ class _Keeps:
         readers = sum(self.config.cross_layers)
         shared = self.config.kv_heads[1] * self.config.decoder.head_width
         vectors = self.workload.questions * context_vectors(self.config, self.workload)
-        read = self.config.encoder.width * self._read_by(2 * readers)
+        read = self.config.context_width * self._read_by(2 * readers)
         return vectors * (read + readers * 2 * shared * self.size)
 
     def edge(self, tokens: int, stack: StackConfig) -> int:

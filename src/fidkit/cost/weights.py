@@ -24,7 +24,7 @@ def matrix_bytes(matrix: Matrix, dtype: str) -> int:
 def context_matrices(config: ReaderConfig) -> list[Matrix]:
     """Key and value of one layer's cross-attention, applied once a question."""
     stack = config.decoder
-    return stack.blocks.context_matrices(stack, config.kv_heads[1], config.encoder.width)
+    return stack.blocks.context_matrices(stack, config.kv_heads[1], config.context_width)
 
 
 def memory_projection(config: ReaderConfig) -> list[Matrix]:
@@ -79,7 +79,10 @@ def stage_weights(config: ReaderConfig) -> dict[str, Weights]:
         "live": _with(live, encoder.blocks.last_norm(encoder)),
         "projection": Weights(context_matrices(config) * sum(config.cross_layers), 0),
         "decoder": _decoder(config),
-        "head": Weights([] if config.tied_head else [head_matrix(config)], 0),
+        "head": Weights(
+            [] if config.tied_head else [head_matrix(config)],
+            config.vocabulary_size if config.head_bias else 0,
+        ),
     }
 
 

@@ -178,7 +178,8 @@ def _recall(
         keys = [passage_key(passage) for passage in flat] if memory else [b""] * len(flat)
         recall = Recall(runner, memory, keys, lambda chosen: tokenize([flat[at] for at in chosen]))
         lengths = _grouped(recall.lengths, passages)
-        batch = collate_memory([q.ids for q in asked], lengths, pad_token=runner.config.pad_token)
+        ids = tokenize(flat) if runner.config.token_skip else None
+        batch = collate_memory([q.ids for q in asked], lengths, ids, pad_token=runner.config.pad_token)
         batch = batch.to(runner.device)
     with clock.stage("encode"):
         question_XD = runner.encode_questions(batch)

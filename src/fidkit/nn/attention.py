@@ -35,8 +35,8 @@ def attend(
 ) -> Tensor:
     """Softmax attention [B, H, T, h]; the plain path that faster kernels are tested against.
 
-    Scores are as they are: T5 folds 1 / sqrt(h) into its initialisation, others scale their queries. Key/value heads
-    are never repeated: the H / G query heads that share one are stacked along the query axis.
+    Scores are as they are: T5 folds 1 / sqrt(h) into its initialisation, others scale their queries.
+    Key/value heads are never repeated: the H / G query heads that share one are stacked along the query axis.
 
     Args:
         q_BHTh: queries.

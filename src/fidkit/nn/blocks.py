@@ -8,8 +8,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib import import_module
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -36,27 +37,64 @@ class Embedding(nn.Embedding):
         """[..., T, width] of target tokens [..., T] that stand at these positions."""
         return self(ids)
 
+    def words(self, ids: Tensor) -> Tensor:
+        """[..., width] of tokens [...], wherever they stand."""
+        return F.embedding(ids, self.weight)
+
 
 class SharedWords(nn.Module):
-    """The words of another embedding, without what its family adds to them."""
+    """The words of another embedding, without what its family adds to them.
 
-    def __init__(self, embedding: Embedding) -> None:
+    Args:
+        embedding: whose table it is.
+        standardised: take the mean of all words from each, and give all the length root of the width, as
+            vectors of independent numbers around 0 have it. Vectors of public encoders share a large part, so
+            that any two look alike; a decoder that is to tell words apart by products starts from these.
+    """
+
+    def __init__(self, embedding: Embedding, *, standardised: bool = False) -> None:
         super().__init__()
-        self.shared = embedding
+        self.shared, self.standardised = embedding, standardised
+        self._made: tuple[tuple[object, ...], Tensor] | None = None
 
     @property
     def weight(self) -> Tensor:
         """[V, width]."""
-        return self.shared.weight
+        table = self.shared.weight
+        if not self.standardised:
+            return table
+        if torch.is_grad_enabled() and table.requires_grad:
+            return standardised(table)
+        # Made once, and again when the table has changed, was replaced or converted.
+        version = 0 if table.is_inference() else table._version
+        state = (table.data_ptr(), version, table.dtype, table.device)
+        if self._made is None or self._made[0] != state:
+            with torch.inference_mode(False), torch.no_grad():
+                self._made = state, standardised(table.detach())
+        return self._made[1]
 
     def forward(self, ids: Tensor) -> Tensor:
         """[..., width] of tokens [...]."""
         return F.embedding(ids, self.weight)
 
+    def words(self, ids: Tensor) -> Tensor:
+        """The same."""
+        return F.embedding(ids, self.weight)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_made": None}
+
     def of_targets(self, ids: Tensor, positions_T: Tensor) -> Tensor:
         """[..., T, width] of target tokens [..., T], wherever they stand."""
         vectors: Tensor = self(ids)
         return vectors
+
+
+def standardised(table_VE: Tensor) -> Tensor:
+    """Rows less their mean, each of length root of the width; computed in float32."""
+    table = table_VE.float()
+    centred: Tensor = table - table.mean(0)
+    return (F.normalize(centred, dim=1) * table.shape[1] ** 0.5).to(table_VE.dtype)
 
 
 TargetEmbedding = Embedding | SharedWords
@@ -125,7 +163,9 @@ class Blocks(ABC):
         if shared is None:
             return self.embedding(config, config.decoder, config.vocabulary_size)
         same = config.encoder.blocks.embedding == config.decoder.blocks.embedding
-        return shared if same else SharedWords(shared)
+        if same and not config.standardised_embedding:
+            return shared
+        return SharedWords(shared, standardised=config.standardised_embedding)
 
     @abstractmethod
     def encoder_layer(self, config: ReaderConfig, stack: StackConfig) -> EncoderLayer:

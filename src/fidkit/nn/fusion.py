@@ -36,6 +36,8 @@ class Joined:
         token_X: which passage token a vector is; -1 for question vectors.
         question_R: the question of each row, never decreasing.
         passage_R: which passage of its question each row is.
+        ids_X2: of each vector, its token's number in the vocabulary and that of the one before it in the row;
+            None where nobody asks.
     """
 
     states_XD: Tensor
@@ -43,6 +45,7 @@ class Joined:
     token_X: Tensor
     question_R: Tensor
     passage_R: Tensor
+    ids_X2: Tensor | None = None
 
     def select(self, chosen_R: Tensor) -> Joined:
         """The rows that are chosen (True), in their order."""
@@ -56,7 +59,14 @@ class Joined:
             self.token_X[chosen_X],
             self.question_R[chosen_R],
             self.passage_R[chosen_R],
+            None if self.ids_X2 is None else self.ids_X2[chosen_X],
         )
+
+
+def with_the_one_before(ids_X: Tensor, rows: Rows, pad_token: int) -> Tensor:
+    """[X, 2]: each token and the one before it in its row; the padding token in front of a row."""
+    before = ids_X.roll(1).masked_fill(rows.position_X == 0, pad_token)
+    return torch.stack([ids_X, before], 1)
 
 
 def length_mask(lengths: Tensor, width: int) -> Tensor:
@@ -76,6 +86,7 @@ def join(
     passages: Rows,
     question_of_passage: Tensor,
     attention: LiveAttention = "full",
+    ids: tuple[Tensor, Tensor, int] | None = None,
 ) -> Joined:
     """Put its question in front of each passage.
 
@@ -86,6 +97,7 @@ def join(
         passages: R rows.
         question_of_passage: [R], never decreasing.
         attention: who attends to whom.
+        ids: tokens of all questions, of all passages, and the padding token; for `Joined.ids_X2`.
     """
     in_front = questions.lengths[question_of_passage]
     sides = None if attention == "full" else Sides(in_front, *SEES[attention])
@@ -97,7 +109,10 @@ def join(
     source = torch.where(token < 0, of_question, of_passage)
     states = torch.cat([question_XD, passage_XD]).index_select(0, source)
     passage_R = number_in_group(question_of_passage)
-    return Joined(states, rows, token.clamp(min=-1), question_of_passage, passage_R)
+    ids_X2 = None
+    if ids is not None:
+        ids_X2 = with_the_one_before(torch.cat(ids[:2]).index_select(0, source), rows, ids[2])
+    return Joined(states, rows, token.clamp(min=-1), question_of_passage, passage_R, ids_X2)
 
 
 def fuse(
@@ -107,6 +122,7 @@ def fuse(
     question_states_XD: Tensor,
     questions: Rows,
     question_in_context: Literal["each", "once", "none"],
+    question_ids_X2: Tensor | None = None,
 ) -> Context:
     """Lay the kept vectors of all rows of a question one after the other.
 
@@ -116,16 +132,20 @@ def fuse(
         question_states_XD: the questions by themselves, for `once`.
         questions: B rows.
         question_in_context: what becomes of the question's vectors.
+        question_ids_X2: tokens of the questions, for `once`, where `joined` has tokens.
     """
-    row, token, states = joined.rows.row_X, joined.token_X, joined.states_XD
+    row, token, states, ids = joined.rows.row_X, joined.token_X, joined.states_XD, joined.ids_X2
     if question_in_context != "each" or keep is not None:
         kept = _kept(joined, keep, question_in_context)
         row, token, states = row[kept], token[kept], states[kept]
+        ids = None if ids is None else ids[kept]
     question, passage = joined.question_R[row], joined.passage_R[row]
     if question_in_context == "once":
         own = questions.row_X
         order = torch.cat([own, question]).argsort(stable=True)
         states = torch.cat([question_states_XD, states])[order]
+        if ids is not None and question_ids_X2 is not None:
+            ids = torch.cat([question_ids_X2, ids])[order]
         none = torch.full_like(own, -1)
         passage, token = torch.cat([none, passage])[order], torch.cat([none, token])[order]
         question = torch.cat([own, question])[order]
@@ -139,7 +159,8 @@ def fuse(
         return pad_sequence(values.split(of_questions), batch_first=True, padding_value=fill)
 
     mask_BM = length_mask(counts, max(of_questions))
-    return Context(lay_out(states, 0), mask_BM, lay_out(passage, -1), lay_out(token, -1))
+    ids_BM2 = None if ids is None else lay_out(ids, 0)
+    return Context(lay_out(states, 0), mask_BM, lay_out(passage, -1), lay_out(token, -1), ids_BM2=ids_BM2)
 
 
 def _kept(joined: Joined, keep: int | None, question_in_context: Literal["each", "once", "none"]) -> Tensor:

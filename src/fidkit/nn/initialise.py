@@ -3,7 +3,8 @@
 | parameter | distribution |
 |---|---|
 | embedding | N(0, 1) |
-| query | N(0, 1 / (width * head width)): folds the attention scale that T5 leaves out; N(0, 1 / width) where scores are scaled |
+| query | N(0, 1 / (width * head width)): folds the attention scale that T5 leaves out |
+| query, where scores are scaled | N(0, 1 / width) |
 | key, value | N(0, 1 / context width) |
 | attention out | N(0, 1 / (heads * head width)) |
 | feed-forward | N(0, 1 / inputs) |

@@ -122,7 +122,8 @@ class NativeDecoder:
         )
         self.kernels.decoder_step(step, self.dtype)
         cache.length += 1
-        return logits
+        bias = self.reader.head_bias
+        return logits if bias is None else logits.add_(bias)
 
     def _project(
         self, context: Context, lengths: Tensor, cache: NativeCache

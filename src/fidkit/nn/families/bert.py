@@ -123,7 +123,7 @@ class BertDecoderLayer(DecoderLayer):
         self.self_attention_norm = LayerNorm(stack.width)
         self.cross_attention = None
         if reads_context:
-            self.cross_attention = CrossAttention(stack, cross_kv_heads, config.encoder.width, config.dropout)
+            self.cross_attention = CrossAttention(stack, cross_kv_heads, config.context_width, config.dropout)
             self.cross_attention_norm = LayerNorm(stack.width)
         self.feed_forward = BertFeedForward(stack, config.dropout)
         self.feed_forward_norm = LayerNorm(stack.width)

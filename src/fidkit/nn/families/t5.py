@@ -48,7 +48,7 @@ class T5DecoderLayer(DecoderLayer):
         self.cross_attention = None
         if reads_context:
             self.cross_attention_norm = RMSNorm(stack.width)
-            self.cross_attention = CrossAttention(stack, cross_kv_heads, config.encoder.width, config.dropout)
+            self.cross_attention = CrossAttention(stack, cross_kv_heads, config.context_width, config.dropout)
         self.feed_forward_norm = RMSNorm(stack.width)
         self.feed_forward = feed_forward(stack, config.dropout)
         self.dropout = Dropout(config.dropout)

@@ -80,7 +80,7 @@ class Auxiliary(nn.Module):
 
     def __init__(self, reader: Reader, guide: GuideSpec | None = None) -> None:
         super().__init__()
-        width = reader.config.encoder.width
+        width = reader.config.context_width
         self.pointer = nn.Linear(width, 2)
         self.overlap = nn.Linear(width, 1)
         cross = [number for number, reads in enumerate(reader.config.cross_layers) if reads]
