@@ -307,8 +307,8 @@ class ReaderConfig(Strict):
             )
         if self.standardised_embedding and self.decoder.blocks.embedding != "tokens":
             raise ValueError(
-                f"standardised_embedding is for decoders whose words have no positions, but {self.decoder.family} "
-                "has them; choose another family for the decoder"
+                "standardised_embedding is for decoders whose words have no positions, but "
+                f"{self.decoder.family} has them; choose another family for the decoder"
             )
         if self.token_skip and self.memory_vocabulary_size is not None:
             raise ValueError(
@@ -326,7 +326,8 @@ class ReaderConfig(Strict):
         if self.passage_position + self.passage_tokens > self.positions:
             raise ValueError(
                 f"{self.passage_tokens} passage_tokens from passage_position {self.passage_position} on need "
-                f"{self.passage_position + self.passage_tokens} positions, but there are {self.positions}; choose at most {self.positions - self.passage_position} "
+                f"{self.passage_position + self.passage_tokens} positions, but there are "
+                f"{self.positions}; choose at most {self.positions - self.passage_position} "
                 "passage_tokens"
             )
 

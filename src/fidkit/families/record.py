@@ -53,8 +53,8 @@ class Family:
         final_norm: the stack ends with a norm of its own.
         relative_bias: scores have a bias by distance, from one table a stack.
         learned_positions: embeddings have a vector for each position, `ReaderConfig.positions` of them.
-        embedding: stacks whose families say the same here can share an embedding; one of `tokens` alone shares
-            the words of any.
+        embedding: stacks whose families say the same here can share an embedding; one of `tokens` alone
+            shares the words of any.
         kernels: which of the fast kernels suit; None leaves the plain path.
     """
 
