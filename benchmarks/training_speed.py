@@ -41,7 +41,7 @@ from fidkit.preset import TINY_VOCABULARY
 from fidkit.questions.files import read_questions
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer
-from fidkit.train.data.questions import read_ranked
+from fidkit.train.data.joined import read_ranked
 from fidkit.train.loop.start import slow_precision
 from fidkit.types import Passage
 

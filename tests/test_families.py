@@ -30,7 +30,7 @@ from fidkit.train.data.vocabulary import assemble
 from fidkit.train.loop.start import _changed
 from fidkit.train.losses.teacher import Teacher
 from fidkit.train.matching import match_and_copy
-from fidkit.train.recipe import TaskSpec
+from fidkit.train.specs import TaskSpec
 from fidkit.types import Passage
 from naive_t5 import NaiveT5v11
 from oracles import EXAMPLES, NAIVE, NaiveReader, batch_of, questions, quick, random_reader, small, stack

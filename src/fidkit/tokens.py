@@ -183,6 +183,10 @@ class Tokenizer:
         start: int = offsets[token][0] - ahead
         return start if 0 <= start < len(passage.text) else None
 
+    def passage_spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token of a passage's text stands in it, in characters; nothing is cut."""
+        return self._passage_encoder.encode(well_formed(text), add_special_tokens=False).offsets
+
     def target(self, text: str, limit: int | None = None) -> list[int]:
         """Tokens of an answer with its end of sequence, at most `limit` in all."""
         return self._end(self.encode(text), limit)

@@ -12,7 +12,7 @@ from fidkit.errors import FidkitError
 from fidkit.train.loop import training as loop
 from fidkit.train.loop.schedule import rate
 from fidkit.train.loop.training import Trainer
-from fidkit.train.recipe import OptimiserSpec
+from fidkit.train.specs import OptimiserSpec
 from train.toy import world
 
 RATE = 1e-3

@@ -80,8 +80,9 @@ def _run(recipe: Recipe, device: str) -> None:
         trainer.run()
         trainer.group.leave()
     if trainer.group.leads:  # once, however many processes train
-        # Without development questions there is no best.
-        print(f"{recipe.output}/{'best' if recipe.evaluation.files else 'last'}")
+        # Without development questions there is no best, nor where nothing was learnt to write.
+        best = trainer.directory.best
+        print(f"{recipe.output}/{best.name if best.exists() else 'last'}")
 
 
 def line(row: dict[str, Any]) -> str:
@@ -90,14 +91,22 @@ def line(row: dict[str, Any]) -> str:
 
 
 def _train(row: dict[str, Any]) -> str:
-    parts = [f"loss {row['loss']:.3f}", f"rate {row['rate']:.2g}", f"{row['tokens_per_s']:,} tokens/s"]
+    learnt = [f"{name} {row[name]:.3f}" for name in ("loss", "guide", "pointer", "overlap") if name in row]
+    parts = [*learnt, f"rate {row['rate']:.2g}", f"{row['tokens_per_s']:,} tokens/s"]
+    if "cut" in row:
+        parts.append(f"{row['cut']:,} texts cut")
     if "peak_share" in row:
         parts.append(f"{row['peak_share']:.1%} of peak")
     return ", ".join([*parts, f"{clock(row['left_s'])} left"])
 
 
 def _evaluation(row: dict[str, Any]) -> str:
-    return ", ".join(f"{n} EM {v['em']:.1f} F1 {v['f1']:.1f}" for n, v in row.items() if isinstance(v, dict))
+    return ", ".join(f"{name} {_scores(value)}" for name, value in row.items() if isinstance(value, dict))
+
+
+def _scores(scores: dict[str, float]) -> str:
+    names = {"em": "EM", "f1": "F1", "forced_em": "forced EM", "forced_f1": "forced F1", "silent": "silent"}
+    return " ".join(f"{names[key]} {value:.1f}" for key, value in scores.items())
 
 
 def _restart(row: dict[str, Any]) -> str:

@@ -31,6 +31,8 @@ class Question:
         passages: in the file's order, the best first.
         scores: the retriever's score of each passage; empty unless every passage has one.
         positive_ids: ids of passages known to hold an answer.
+        near_ids: ids of passages about its topic that are known to hold none.
+        document: names what the passages are from; questions about one document share it. Empty if unknown.
     """
 
     id: str
@@ -40,6 +42,8 @@ class Question:
     passages: tuple[Passage, ...] = ()
     scores: tuple[float, ...] = ()
     positive_ids: tuple[str, ...] = ()
+    near_ids: tuple[str, ...] = ()
+    document: str = ""
 
 
 def read_questions(
@@ -118,8 +122,19 @@ def _question(record: Any, number: str, where: str, source: str) -> Question:
             _passage(context, f"{identity}/{rank}", where, source) for rank, context in enumerate(contexts)
         ),
         scores=_scores(contexts, where),
-        positive_ids=tuple(text_of(i, "positive_ids", where) for i in listed(record, "positive_ids", where)),
+        positive_ids=_ids(record, "positive_ids", where),
+        near_ids=_ids(record, "near_ids", where),
+        document=_document(record.get("doc")),
     )
+
+
+def _ids(record: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+    return tuple(text_of(identity, key, where) for identity in listed(record, key, where))
+
+
+def _document(given: Any) -> str:
+    """Of `doc` as our files have it; what other people call so is left alone."""
+    return str(given) if isinstance(given, str | int) and not isinstance(given, bool) else ""
 
 
 def _passage(context: dict[str, Any], number: str, where: str, source: str) -> Passage:

@@ -1,7 +1,8 @@
 """Question files of the field, told apart by their keys and brought into FiD's.
 
 FiD's layout, which DPR's retrieval output has too, is
-`{"id"?, "question", "target"?, "answers"?, "ctxs"?: [{"id"?, "title"?, "text", "score"?}], "positive_ids"?}`.
+`{"id"?, "question", "target"?, "answers"?, "ctxs"?: [{"id"?, "title"?, "text", "score"?}], "positive_ids"?,
+"near_ids"?, "doc"?}`; the last two are ours: passages near the topic without an answer, and the document.
 Keys that a layout doesn't name are somebody else's and are left alone.
 """
 

@@ -10,7 +10,8 @@ from fidkit.config import ReaderConfig
 from fidkit.cost import Hardware, TrainingBytes, Workload, parameters, predict, training_bytes
 from fidkit.cost.workload import COMPUTED
 from fidkit.preset import named
-from fidkit.train.recipe import Recipe, StageSpec
+from fidkit.train.recipe import Recipe
+from fidkit.train.specs import StageSpec
 
 
 @dataclass(frozen=True)

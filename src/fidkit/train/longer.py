@@ -6,7 +6,7 @@ of some schedules, and auxiliary losses, which fade over its last tenth.
 
 from __future__ import annotations
 
-from fidkit.train.loop.schedule import fade, rate
+from fidkit.train.loop.schedule import fade, rate_at
 from fidkit.train.recipe import Recipe
 
 
@@ -38,13 +38,13 @@ def unlike(before: Recipe, now: Recipe, done: int) -> list[str]:
     steps = range(done)
     sentences = []
     spec = before.optimiser
-    rates = [n for n in steps if rate(n, before.steps, spec) != rate(n, now.steps, now.optimiser)]
+    rates = [n for n in steps if rate_at(n, before) != rate_at(n, now)]
     if rates:
         sentences.append(
             f'with optimiser.schedule = "{spec.schedule}", steps {rates[0] + 1:,} to {rates[-1] + 1:,} had '
             f"the rates of a run of {before.steps:,} steps, not of {now.steps:,}"
         )
-    auxiliary = [stage.auxiliary for stage in before.stages for _ in range(stage.steps)]
+    auxiliary = [stage.auxiliaries for stage in before.stages for _ in range(stage.steps)]
     faded = [n for n in steps if auxiliary[n] and fade(n, before.steps) != fade(n, now.steps)]
     if faded:
         sentences.append(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,213 +17,20 @@ from pydantic import Field, model_validator
 from fidkit.config import Strict, parse
 from fidkit.cost.workload import OLD_DTYPES
 from fidkit.errors import ConfigError
+from fidkit.train.specs import (
+    EvaluationSpec,
+    GuideSpec,
+    HealthSpec,
+    OptimiserSpec,
+    ReaderSpec,
+    StageSpec,
+    TaskSpec,
+    TeacherSpec,
+)
 
 LONGEST_SHOWN = 80
 """Characters of a change that a message repeats."""
 logger = logging.getLogger(__name__)
-
-
-class ReaderSpec(Strict):
-    """Where the reader comes from: random weights of a `preset`, or a trained one at `start`.
-
-    Attributes:
-        preset: name of a configuration.
-        start: directory, bundled name or hub name to go on from.
-        initialisation: of a preset's weights: T5's, or T5's with heads that match and copy
-            (`fidkit.train.matching`).
-        matching_layer: encoder layer, from 0, where these heads begin; absent means the first live one.
-        changes: configuration keys that differ from the preset's, or from the trained reader's where they
-            shape no weight.
-    """
-
-    preset: str | None = None
-    start: str | None = None
-    initialisation: Literal["t5", "matching"] = "t5"
-    matching_layer: int | None = None
-    changes: dict[str, Any] = {}
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> ReaderSpec:
-        if (self.preset is None) == (self.start is None):
-            raise ValueError("give either a preset (random weights) or a reader to start from")
-        return self
-
-
-class TaskSpec(Strict):
-    """What examples are drawn from.
-
-    Attributes:
-        kind: `questions` from files; made of the passages, `cloze` questions or questions about a span that
-            is `recurring` in others; or text to restore (`span-corruption`).
-        files: FiD JSON or JSONL; documents for `span-corruption`, as for `passages`.
-        retrieved: JSONL of `{"id", "ctx_ids"}`, ranked passage ids for questions without `ctxs`.
-        where: keep records whose key has one of these values.
-        verbatim: keep a question only with a passage that holds an answer word for word, and train
-            on the form that stands there.
-        dataset: to restore text of: a name on the Hugging Face hub, or a format such as `json` or `text` for
-            `files`; streamed by the library datasets (extra `datasets`).
-        subset, split, column: of the dataset; where the text is.
-        input_tokens: most tokens of a text with spans taken out.
-        corrupted: share of a text's tokens that is taken out.
-        mean_span: tokens of a span that is taken out, on average.
-    """
-
-    kind: Literal["questions", "cloze", "recurring", "span-corruption"]
-    files: list[str] = []
-    retrieved: list[str] = []
-    where: dict[str, list[str]] = {}
-    verbatim: bool = False
-    dataset: str | None = None
-    subset: str | None = None
-    split: str = "train"
-    column: str = "text"
-    input_tokens: int = Field(default=512, ge=8)
-    corrupted: float = Field(default=0.15, gt=0, lt=1)
-    mean_span: float = Field(default=3.0, ge=1)
-
-    @model_validator(mode="after")
-    def _has_an_origin(self) -> TaskSpec:
-        if self.dataset is not None and self.kind != "span-corruption":
-            raise ValueError(f'a dataset is for kind = "span-corruption"; give a task of {self.kind} `files`')
-        if self.kind == "questions" and not self.files:
-            raise ValueError("a task of questions needs `files`")
-        if self.kind == "span-corruption" and not self.files and self.dataset is None:
-            raise ValueError("a task of text to restore needs `files` or a `dataset`")
-        return self
-
-
-class StageSpec(Strict):
-    """A stretch of training.
-
-    Attributes:
-        steps: optimiser steps.
-        questions: of one batch.
-        accumulate: batches of one step, whose gradients add up as if they were one batch.
-        mix: task name to weight; how often examples are drawn from each.
-        passages: N, read for each question.
-        context: `positive` reads passages that hold an answer, filled up to N with retrieved ones that
-            do not, shuffled; `retrieved` reads the first N as ranked.
-        sentences: cut positive passages to a window of so many sentences; absent means whole.
-        noise, removed: of cloze questions, see `fidkit.train.data.cloze.make_cloze`.
-        auxiliary: weight of the auxiliary losses; 0 leaves them out.
-        rerank: weight of perplexity distillation, in a reader that reranks; 0 leaves it out.
-        rerank_temperature: see `fidkit.train.losses.distillation`.
-        answer: weight of the answer's cross-entropy.
-        distil: weight of the divergence from the teacher's distribution over tokens; 0 leaves it out.
-        distil_temperature: see `fidkit.train.losses.teacher`.
-        targets: to be written: the questions' `answers`, or what the `teacher` answers.
-    """
-
-    steps: int = Field(ge=1)
-    questions: int = Field(default=28, ge=1)
-    accumulate: int = Field(default=1, ge=1)
-    mix: dict[str, float]
-    passages: int = Field(default=1, ge=1)
-    context: Literal["positive", "retrieved"] = "positive"
-    sentences: int | None = Field(default=None, ge=1)
-    noise: float = Field(default=0.0, ge=0, le=1)
-    removed: float = Field(default=0.0, ge=0, le=1)
-    auxiliary: float = Field(default=0.0, ge=0)
-    rerank: float = Field(default=0.0, ge=0)
-    rerank_temperature: float = Field(default=1.0, gt=0)
-    answer: float = Field(default=1.0, ge=0)
-    distil: float = Field(default=0.0, ge=0)
-    distil_temperature: float = Field(default=1.0, gt=0)
-    targets: Literal["answers", "teacher"] = "answers"
-
-    @model_validator(mode="after")
-    def _draws_from_something(self) -> StageSpec:
-        weights = self.mix.values()
-        if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not sum(weights) > 0:
-            shown = ", ".join(f"{name} = {weight:g}" for name, weight in self.mix.items())
-            raise ValueError(
-                f"mix is {{{shown}}}; expected a task with a weight above 0, and none below, such as "
-                "mix = { questions = 1.0 }"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _learns_to_answer(self) -> StageSpec:
-        if not self.answer and not self.distil:
-            raise ValueError("answer and distil are both 0, so that nothing would be learnt to write")
-        return self
-
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether anything of this stage comes from a teacher."""
-        return self.distil > 0 or self.targets == "teacher"
-
-
-class TeacherSpec(Strict):
-    """Whom the reader learns from, where stages `distil` or have a teacher's `targets`.
-
-    Attributes:
-        reader: directory, bundled name or hub name; of the same vocabulary as the reader that is trained.
-    """
-
-    reader: str
-
-
-class OptimiserSpec(Strict):
-    """The optimiser and its schedule: AdamW with warm-up and linear decay unless told otherwise.
-
-    Attributes:
-        kind: `adamw`; `adamw-scaled`, with the rate relative to the size of each parameter (nanoT5's);
-            `hybrid`, FiDO's of Adafactor and Adam; `adafactor`, T5's.
-        schedule: see `fidkit.train.loop.schedule.rate`.
-        rate: highest learning rate; relative to the size of each parameter with all kinds but `adamw`.
-        warmup: steps of warm-up; with `inverse-sqrt`, steps before the rate falls.
-        decay_from: fraction of all steps after which the rate falls; `linear` only.
-        final: fraction of the rate that is left in the end; `linear` and `cosine`.
-        betas, weight_decay: of AdamW of either kind; norms and position biases don't decay.
-        decay: of the second moment; `hybrid` only.
-        clip: largest norm of the gradient.
-        moments: `carry` goes on from the second moments that stand beside the reader to start from, `fresh`
-            from none.
-    """
-
-    kind: Literal["adamw", "adamw-scaled", "hybrid", "adafactor"] = "adamw"
-    schedule: Literal["linear", "inverse-sqrt", "constant", "cosine"] = "linear"
-    rate: float = Field(default=1e-4, gt=0)
-    warmup: int = Field(default=100, ge=0)
-    decay_from: float = Field(default=0.6, ge=0, le=1)
-    final: float = Field(default=0.05, ge=0, le=1)
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = Field(default=0.01, ge=0)
-    decay: float = Field(default=0.999, gt=0, lt=1)
-    clip: float = Field(default=1.0, gt=0)
-    moments: Literal["carry", "fresh"] = "fresh"
-
-
-class HealthSpec(Strict):
-    """When a run is held to have diverged, and what is done then; see `fidkit.train.loop.health`.
-
-    Attributes:
-        window: steps whose losses are the ordinary ones.
-        factor: spreads of the ordinary losses by which the loss may rise.
-        restarts: times that a run goes back to its last healthy checkpoint; 0 never does.
-        rate_factor: what the learning rate is multiplied by at each restart.
-    """
-
-    window: int = Field(default=100, ge=20)
-    factor: float = Field(default=4.0, gt=0)
-    restarts: int = Field(default=1, ge=0)
-    rate_factor: float = Field(default=0.1, gt=0, le=1)
-
-
-class EvaluationSpec(Strict):
-    """Every so many steps, answer the first `limit` questions of each file; the mean F1 picks the best.
-
-    Attributes:
-        context: `positive`, `retrieved`, as for stages.
-    """
-
-    every: int = Field(default=500, ge=1)
-    files: dict[str, str] = {}
-    retrieved: dict[str, str] = {}
-    limit: int = Field(default=200, ge=1)
-    passages: int = Field(default=1, ge=1)
-    context: Literal["positive", "retrieved"] = "positive"
 
 
 class Recipe(Strict):
@@ -236,6 +42,9 @@ class Recipe(Strict):
         passages: a built corpus, or the sources of one, as for `fidkit corpus build`.
         held_out: question files; pages that hold their answers are kept out of cloze and recurring
             questions.
+        guide: what the auxiliary loss of that name is about.
+        average: of the weights, the share that each step keeps of the running mean so far, such as 0.999: the
+            mean is what is evaluated and saved; absent takes the weights as they are.
         save_every: steps between checkpoints.
         teacher: to be distilled.
         precision: of activations; weights and optimiser stay float32.
@@ -258,7 +67,9 @@ class Recipe(Strict):
     tasks: dict[str, TaskSpec]
     teacher: TeacherSpec | None = None
     stages: list[StageSpec] = Field(min_length=1)
+    guide: GuideSpec = GuideSpec()
     optimiser: OptimiserSpec = OptimiserSpec()
+    average: float | None = Field(default=None, gt=0, lt=1)
     health: HealthSpec = HealthSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     dropout: float = Field(default=0.1, ge=0, lt=1)

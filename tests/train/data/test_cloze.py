@@ -22,7 +22,7 @@ from fidkit.train.data.cloze import (
     make_cloze,
     window,
 )
-from fidkit.train.recipe import StageSpec
+from fidkit.train.specs import StageSpec
 from fidkit.types import Passage
 from train.toy import FACTS, IDS
 

@@ -12,17 +12,11 @@ from fidkit.errors import DataError
 from fidkit.preset import named
 from fidkit.questions.files import Question
 from fidkit.tokens import Tokenizer
-from fidkit.train.data.questions import (
-    QuestionTask,
-    TrainingQuestion,
-    cut_around,
-    join_passages,
-    read_ranked,
-    verbatim_forms,
-)
+from fidkit.train.data.joined import TrainingQuestion, join_passages, read_ranked, verbatim_forms
+from fidkit.train.data.questions import QuestionTask, cut_around
 from fidkit.train.data.stream import load_tasks
 from fidkit.train.passages import PassageTable
-from fidkit.train.recipe import StageSpec
+from fidkit.train.specs import StageSpec
 from fidkit.types import Passage
 from train.toy import FACTS, IDS, table_of, table_with, world, write_rows
 

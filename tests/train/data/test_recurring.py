@@ -13,7 +13,7 @@ from fidkit.train.data.cloze import MASK
 from fidkit.train.data.recurring import RecurringTask, mask, salient_spans
 from fidkit.train.data.stream import load_tasks
 from fidkit.train.loop.training import Trainer
-from fidkit.train.recipe import StageSpec
+from fidkit.train.specs import StageSpec
 from fidkit.types import Passage
 from train.toy import table_of, world, write_rows
 

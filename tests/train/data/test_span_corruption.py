@@ -18,7 +18,8 @@ from fidkit.train.data.examples import Example
 from fidkit.train.data.span_corruption import Sizes, SpanCorruptionTask, corrupt, sentinels_of
 from fidkit.train.data.stream import POOL, Stream, load_tasks
 from fidkit.train.loop.training import Trainer
-from fidkit.train.recipe import Recipe, StageSpec, TaskSpec
+from fidkit.train.recipe import Recipe
+from fidkit.train.specs import StageSpec, TaskSpec
 from oracles import quick
 from train.loop.test_training import Killed, assert_same_run, killed_after
 from train.toy import FACTS, table_of, world, write_rows

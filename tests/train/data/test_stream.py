@@ -11,7 +11,8 @@ from fidkit.preset import named
 from fidkit.tokens import Tokenizer
 from fidkit.train.data.examples import Drawn, Example, encode
 from fidkit.train.data.stream import POOL, Stream, load_tasks
-from fidkit.train.recipe import Recipe, StageSpec
+from fidkit.train.recipe import Recipe
+from fidkit.train.specs import StageSpec
 from fidkit.types import Passage
 from train.toy import FACTS, IDS, table_of, world, write_rows
 
@@ -90,11 +91,11 @@ def test_a_mix_draws_its_tasks_by_weight(recipe: Recipe, tokenizer: Tokenizer) -
 
 def test_a_target_that_is_too_long_is_never_cut(recipe: Recipe, tokenizer: Tokenizer) -> None:
     drawn = Drawn("who?", "a very long answer of many words", [TEA])
-    whole = encode(drawn, tokenizer, 24)
+    whole = encode(drawn, tokenizer, 24, random.Random(0))
     assert whole is not None
     assert whole.target == tokenizer.target(drawn.target)
-    assert encode(drawn, tokenizer, len(whole.target)) == whole
-    assert encode(drawn, tokenizer, len(whole.target) - 1) is None
+    assert encode(drawn, tokenizer, len(whole.target), random.Random(0)) == whole
+    assert encode(drawn, tokenizer, len(whole.target) - 1, random.Random(0)) is None
 
 
 class Growing:

@@ -23,6 +23,12 @@ STAGE = (
 )
 SHORT = "stages=[{ steps = 6, questions = 1, accumulate = 2, mix = { facts = 1.0 } }]"
 """One question a batch: the second process has none, and only keeps step."""
+STAGED = (
+    "stages=[{ steps = 3, questions = 3, mix = { facts = 1.0 }, answer = 0.0, auxiliary = { pointer = 1 } }, "
+    "{ steps = 3, questions = 3, mix = { facts = 1.0 } }]"
+)
+MEANS = ["average=0.8", "optimiser.rates={ embedding = 0, encoder = 0.5 }"]
+"""The decoder is not run at first, some parameters have no gradient at all, and readers are means."""
 PLAIN = ["dropout=0.0", "evaluation.files={}", f"save_every={STEPS}", "optimiser.rate=0.003"]
 
 
@@ -83,6 +89,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job(folder, "fsdp", STAGE, sharded),
         job(folder, "moved", SHORT, sharded, steps=2),
         job(folder, "carried", SHORT, *carried(folder), sharded),
+        job(folder, "staged ddp", STAGED, *MEANS),
+        job(folder, "staged fsdp", STAGED, *MEANS, sharded),
         job(folder, "bfloat16", SHORT, sharded, *bfloat16, "evaluation.files={ facts = 'questions.jsonl' }"),
     )
     alone(job(folder, "one", STAGE))
@@ -135,3 +143,17 @@ def test_sharded_bfloat16_keeps_float32_masters(folder: Path) -> None:
     moments = state.read(folder / "bfloat16" / "last" / OPTIMISER, {}, None)
     assert {t.dtype for t in moments.values()} == {torch.float32}
     assert (folder / "bfloat16" / "best" / "model.safetensors").is_file()
+
+
+def test_stages_without_a_decoder_and_means_are_the_same_sharded(folder: Path) -> None:
+    """The pointer's loss is a mean over each process's share, so that no process alone has the same."""
+    whole, sharded = (weights(folder, f"staged {how}") for how in ("ddp", "fsdp"))
+    torch.testing.assert_close(sharded, whole, rtol=1e-5, atol=1e-5)
+    kept = state.read(folder / "staged fsdp" / "last" / OPTIMISER, {}, None)
+    own = {name.removeprefix("weights/"): t for name, t in kept.items() if name.startswith("weights/")}
+    assert whole.keys() - own.keys() == {"embedding.weight"}
+    assert not torch.allclose(own["decoder.norm.weight"], whole["decoder.norm.weight"], atol=1e-5)
+    # One process goes on from either.
+    alone(job(folder, "staged fsdp", STAGED, *MEANS, steps=0))
+    written = weights(folder, "staged fsdp")
+    torch.testing.assert_close(written, sharded, rtol=0, atol=0)

@@ -13,7 +13,7 @@ from torch import nn
 
 from fidkit.train.loop.health import LEAST, RECENT, Health
 from fidkit.train.optimisers.make import make_optimiser
-from fidkit.train.recipe import HealthSpec, OptimiserSpec
+from fidkit.train.specs import HealthSpec, OptimiserSpec
 from oracles import batch_of, quick, random_reader, small
 
 FOUND_WITHIN = RECENT // 2 + 1

@@ -14,7 +14,7 @@ from fidkit.reader import Reader
 from fidkit.train.loop.moments import carry, moments_of
 from fidkit.train.loop.training import Trainer
 from fidkit.train.optimisers.make import make_optimiser
-from fidkit.train.recipe import OptimiserSpec
+from fidkit.train.specs import OptimiserSpec
 from oracles import batch_of, random_reader, small
 from train.toy import world
 

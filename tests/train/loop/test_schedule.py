@@ -3,7 +3,7 @@
 import pytest
 
 from fidkit.train.loop.schedule import TAIL_WEIGHT, fade, rate
-from fidkit.train.recipe import OptimiserSpec
+from fidkit.train.specs import OptimiserSpec
 
 
 def test_warm_up_then_constant_then_linear_decay() -> None:

@@ -8,7 +8,6 @@ import torch
 from fidkit.context import Batch, Context
 from fidkit.reader import Reader
 from fidkit.train.losses.auxiliary import (
-    GUIDED_HEADS,
     Auxiliary,
     Places,
     _point,
@@ -110,7 +109,7 @@ def attention(context: Context, at: torch.Tensor, places: Places, height: float)
     """Scores [B, H, T, M] that favour the wanted vectors by `height`."""
     scores = torch.zeros(len(EXAMPLES), 4, 3, context.mask_BM.shape[1])
     scores = scores.masked_fill(~context.mask_BM[:, None, None], -1e9)
-    scores[places.question, :GUIDED_HEADS, places.step, at] += height
+    scores[places.question, :2, places.step, at] += height
     return scores
 
 

@@ -17,7 +17,8 @@ from fidkit.train.loop.training import Trainer
 from fidkit.train.losses.auxiliary import Auxiliary
 from fidkit.train.losses.objectives import Objectives, weighted
 from fidkit.train.losses.teacher import Teacher, token_distillation
-from fidkit.train.recipe import Recipe, StageSpec
+from fidkit.train.recipe import Recipe
+from fidkit.train.specs import StageSpec
 from train.loop.test_training import Killed, assert_same_run, killed_after
 from train.toy import world
 
@@ -231,7 +232,7 @@ def test_a_recipe_needs_the_teacher_that_its_stages_want(tmp_path: Path) -> None
     for settings in ({"distil": 1.0}, {"targets": "teacher"}):
         with pytest.raises(ConfigError, match=r"stage 1 learns from a teacher; name one as `teacher\."):
             taught_world(tmp_path, **settings).replace(teacher=None)
-    with pytest.raises(ConfigError, match="answer and distil are both 0"):
+    with pytest.raises(ConfigError, match="answer, distil, rerank and auxiliary are all 0"):
         taught_world(tmp_path, answer=0.0)
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from fidkit.train.optimisers import Adafactor, RemembersSecondMoments, ScaledAdamW
 from fidkit.train.optimisers.make import make_optimiser
-from fidkit.train.recipe import OptimiserSpec
+from fidkit.train.specs import OptimiserSpec
 from oracles import batch_of, random_reader, small
 
 KINDS = ["adamw", "adamw-scaled", "hybrid", "adafactor"]

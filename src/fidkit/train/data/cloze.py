@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from fidkit.errors import DataError
 from fidkit.train.data.examples import Drawn
-from fidkit.train.recipe import StageSpec
+from fidkit.train.specs import StageSpec
 from fidkit.types import Passage
 
 SENTENCE_END = re.compile(r'(?<=[.!?;]) +(?=[A-Z"(])')

@@ -23,7 +23,8 @@ from fidkit.passages import is_corpus
 from fidkit.passages.load.sources import discover
 from fidkit.train.distributed.group import Group
 from fidkit.train.passages import PassageTable, Say, open_passages
-from fidkit.train.recipe import Recipe, TaskSpec
+from fidkit.train.recipe import Recipe
+from fidkit.train.specs import TaskSpec
 
 logger = logging.getLogger(__name__)
 

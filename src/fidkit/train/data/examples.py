@@ -9,7 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from fidkit.context import Batch, collate
 from fidkit.tokens import Tokenizer
-from fidkit.train.recipe import StageSpec
+from fidkit.train.data.windows import read_around
+from fidkit.train.specs import StageSpec
 from fidkit.types import Passage
 
 
@@ -24,11 +25,15 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """`Drawn` as tokens; the target ends with the end of sequence. Text to restore has no question."""
+    """`Drawn` as tokens; the target ends with the end of sequence. Text to restore has no question.
+
+    `cut` counts texts, passages or the question, that lost tokens because the reader takes no more.
+    """
 
     question: list[int]
     passages: list[list[int]]
     target: list[int]
+    cut: int = 0
 
     @property
     def tokens(self) -> int:
@@ -62,18 +67,18 @@ class Resumable(Protocol):
         """Go to a position of `state()`."""
 
 
-def encode(drawn: Drawn, tokenizer: Tokenizer, target_tokens: int) -> Example | None:
+def encode(drawn: Drawn, tokenizer: Tokenizer, target_tokens: int, rng: random.Random) -> Example | None:
     """Tokens of a drawn question; None if its target has more than `target_tokens` of them.
 
-    Question and passages are cut to what the reader takes. A target is never: a reader that learns half an
-    answer learns to stop there.
+    Question and passages are cut to what the reader takes, passages so that they keep the answer. A target is
+    never: a reader that learns half an answer learns to stop there.
     """
     target = tokenizer.target(drawn.target)
     if len(target) > target_tokens:
         return None
-    return Example(
-        tokenizer.question(drawn.question, sentinels=True).ids, tokenizer.passages(drawn.passages), target
-    )
+    question = tokenizer.question(drawn.question, sentinels=True)
+    passages, cut = read_around(drawn.passages, drawn.target, tokenizer, rng)
+    return Example(question.ids, passages, target, cut + bool(question.dropped))
 
 
 def collate_examples(examples: Sequence[Example]) -> Batch:

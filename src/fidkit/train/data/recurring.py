@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from fidkit.errors import DataError
 from fidkit.train.data.cloze import DATE, MASK, MONTHS, NAME, NUMBER, SENTENCE_END, STOP_WORDS
 from fidkit.train.data.examples import Drawn
-from fidkit.train.recipe import StageSpec
+from fidkit.train.specs import StageSpec
 from fidkit.types import Passage
 
 MOST_PASSAGES = 100

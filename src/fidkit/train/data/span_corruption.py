@@ -20,7 +20,7 @@ from fidkit.errors import ConfigError, DataError
 from fidkit.tokens import Tokenizer
 from fidkit.train.data.documents import Documents
 from fidkit.train.data.examples import Example
-from fidkit.train.recipe import StageSpec, TaskSpec
+from fidkit.train.specs import StageSpec, TaskSpec
 
 EMPTY_IN_A_ROW = 1000
 """Documents without a token after which there is hardly one with any."""

@@ -12,12 +12,14 @@ from fidkit.tokens import Tokenizer
 from fidkit.train.data.cloze import ClozeTask
 from fidkit.train.data.documents import open_documents
 from fidkit.train.data.examples import Example, Resumable, Task, encode
-from fidkit.train.data.questions import Ranked, load_questions
+from fidkit.train.data.joined import Ranked
+from fidkit.train.data.questions import load_questions
 from fidkit.train.data.recurring import RecurringTask
 from fidkit.train.data.span_corruption import SpanCorruptionTask
 from fidkit.train.distributed.group import Group
 from fidkit.train.passages import PassageList, PassageTable, Say
-from fidkit.train.recipe import Recipe, StageSpec
+from fidkit.train.recipe import Recipe
+from fidkit.train.specs import StageSpec
 
 POOL = 8
 """Batches that are drawn together and sorted by length, so that little is padded."""
@@ -126,7 +128,7 @@ class Stream:
             drawn = self.tasks[name].draw(self._counts[name], rng, stage)
             self._counts[name] += 1
             limit = self.recipe.target_tokens
-            example = drawn if isinstance(drawn, Example) else encode(drawn, self.tokenizer, limit)
+            example = drawn if isinstance(drawn, Example) else encode(drawn, self.tokenizer, limit, rng)
             if example is not None:
                 return example
         raise DataError(

@@ -29,7 +29,8 @@ from fidkit.reader import Reader
 from fidkit.train.data.examples import Example
 from fidkit.train.distributed.group import Group
 from fidkit.train.losses.objectives import Objectives
-from fidkit.train.recipe import Recipe, StageSpec
+from fidkit.train.recipe import Recipe
+from fidkit.train.specs import StageSpec
 
 # Keys and values are views, which nothing here changes in place.
 warnings.filterwarnings("ignore", message=r"FSDP2-wrapped module .* returned a view tensor")

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
 from fidkit.context import collate
-from fidkit.engine.generation.generate import greedy
+from fidkit.engine.generation.decoding import GREEDY
+from fidkit.engine.generation.generate import generate
 from fidkit.errors import DataError
 from fidkit.evaluate.metrics import exact_match, f1
-from fidkit.questions.files import read_questions
+from fidkit.questions.files import Question, read_questions
 from fidkit.reader import Reader
-from fidkit.train.data.questions import Ranked, join_passages
-from fidkit.train.passages import PassageTable, Say
+from fidkit.train.data.joined import Ranked, TrainingQuestion, join_passages
+from fidkit.train.passages import PassageTable, Ref, Say
 from fidkit.train.recipe import Recipe
+from fidkit.train.specs import EvaluationContext
 from fidkit.types import Passage
 
-Asked = tuple[str, tuple[str, ...], list[Passage]]
-"""A question, its answers, and the passages to read."""
 BATCH = 32
+"""Passages that are read together, or those of one question where it has more."""
+FORCED = "forced_"
+NEAR = "near"
+"""What questions without an answer read."""
 logger = logging.getLogger(__name__)
+Scores = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question, its answers (none where nothing should be written), and the passages to read."""
+
+    question: str
+    answers: tuple[str, ...]
+    passages: list[Passage]
 
 
 class Development:
@@ -38,53 +54,126 @@ class Development:
 
     def __init__(self, recipe: Recipe, table: PassageTable, say: Say = logger.info) -> None:
         self.spec, self.bfloat16 = recipe.evaluation, recipe.precision == "bfloat16"
+        self.recipe, self.table, self.say = recipe, table, say
         ranked = Ranked(recipe, table, say)
-        self.sets = {name: self._load(recipe, name, ranked, say) for name in self.spec.files}
+        self.sets: dict[str, list[Asked]] = {}
+        for name, file in self.spec.files.items():
+            joined = self._join(file, name, ranked)
+            for label, context in self._contexts(name):
+                self.sets[label] = self._ask(file, label, context, joined)
+        for name, file in self.spec.unanswerable.items():
+            self.sets[name] = self._ask(file, name, NEAR, self._join(file, name, ranked))
 
-    def _load(self, recipe: Recipe, name: str, ranked: Ranked, say: Say) -> list[Asked]:
-        path, spec = recipe.path(self.spec.files[name]), self.spec
-        found = ranked.of([spec.retrieved[name]] if name in spec.retrieved else [])
-        chosen, left_out = list[Asked](), Counter[str]()
-        for question in read_questions(path):
-            item = join_passages(question, ranked.table, found, verbatim=False)
-            refs = item.positives[:1] if spec.context == "positive" else item.ranked[: spec.passages]
-            if item.targets and refs:
-                chosen.append((question.question, question.answers, ranked.table.fetch(refs)))
+    def _contexts(self, name: str) -> Iterator[tuple[str, EvaluationContext]]:
+        """What a set is asked with, and what it is called in the log then."""
+        given = self.spec.context
+        if isinstance(given, str):
+            yield name, given
+            return
+        for context in given:
+            # Of several contexts, that of ranked passages is for sets with a ranking.
+            if context != "retrieved" or name in self.spec.retrieved:
+                yield f"{name}/{context}", context
+
+    def _join(self, file: str, name: str, ranked: Ranked) -> list[tuple[Question, TrainingQuestion]]:
+        found = ranked.of([self.spec.retrieved[name]] if name in self.spec.retrieved else [])
+        questions = read_questions(self.recipe.path(file))
+        return [(q, join_passages(q, self.table, found, verbatim=False)) for q in questions]
+
+    def _ask(
+        self,
+        file: str,
+        name: str,
+        context: str,
+        joined: Sequence[tuple[Question, TrainingQuestion]],
+    ) -> list[Asked]:
+        spec, chosen, left_out = self.spec, list[Asked](), Counter[str]()
+        for (question, item), refs in zip(joined, self._refs(context, joined), strict=True):
+            if refs and (item.targets or context == NEAR):
+                chosen.append(Asked(question.question, question.answers, self.table.fetch(refs)))
             else:
-                left_out[f"without {spec.context} passages" if item.targets else "without answers"] += 1
+                left_out[f"without {context} passages" if item.targets else "without answers"] += 1
             if len(chosen) == spec.limit:
                 break
         counts = ", ".join(f"{count:,} {why}" for why, count in left_out.items())
         if not chosen:
             raise DataError(
-                f"{path}: no question with {spec.context} passages, so nothing to evaluate on "
+                f"{self.recipe.path(file)}: no question with {context} passages, so nothing to evaluate on "
                 f"({counts or 'no questions'}); check `passages` and `evaluation.retrieved`"
             )
         if left_out:
             looked_at = len(chosen) + left_out.total()
-            say(f"evaluation {name!r}: {left_out.total():,} of {looked_at:,} questions left out: {counts}")
-        return sorted(chosen, key=lambda item: max(len(p.text) for p in item[2]))
+            self.say(
+                f"evaluation {name!r}: {left_out.total():,} of {looked_at:,} questions left out: {counts}"
+            )
+        return sorted(chosen, key=lambda item: max(len(p.text) for p in item.passages))
 
-    def scores(self, reader: Reader) -> dict[str, dict[str, float]]:
-        """EM and F1 (percent) of each set."""
+    def _refs(
+        self, context: str, joined: Sequence[tuple[Question, TrainingQuestion]]
+    ) -> Iterator[Sequence[Ref]]:
+        """What each question reads; foreign passages are of the question half a file away."""
+        items = [item for _, item in joined]
+        half = len(items) // 2
+        for number, item in enumerate(items):
+            if context == "retrieved":
+                yield item.ranked[: self.spec.passages]
+            elif context == "foreign":
+                other = items[(number + half) % len(items)]
+                yield [ref for ref in other.positives[:1] if ref not in item.positives]
+            else:
+                yield item.near[:1] if context == NEAR else item.positives[:1]
+
+    # Answering
+
+    def scores(self, reader: Reader) -> Scores:
+        """EM and F1 (percent) of each set, and what else the recipe asks for.
+
+        With `forced`, also EM and F1 where the first token may not end the answer, and how often it would
+        (`silent`, percent); that alone of questions without an answer.
+        """
         reader.eval()
         return {name: self._score(reader, items) for name, items in self.sets.items()}
 
     def _score(self, reader: Reader, items: list[Asked]) -> dict[str, float]:
-        tokenizer = reader.tokenizer
+        answerable, sums = any(item.answers for item in items), defaultdict[str, float](float)
+        step = max(1, BATCH // max(len(item.passages) for item in items))
+        for start in range(0, len(items), step):
+            part = items[start : start + step]
+            for item, (text, forced) in zip(part, self._answers(reader, part), strict=True):
+                sums["em"] += exact_match(text, item.answers)
+                sums["f1"] += f1(text, item.answers)
+                if self.spec.forced:
+                    sums[f"{FORCED}em"] += exact_match(forced, item.answers)
+                    sums[f"{FORCED}f1"] += f1(forced, item.answers)
+                if self.spec.forced or not answerable:
+                    sums["silent"] += not text
+        wanted = sums if answerable else ["silent"]
+        return {name: round(100 * sums[name] / len(items), 2) for name in wanted}
+
+    def _answers(self, reader: Reader, part: Sequence[Asked]) -> Iterator[tuple[str, str]]:
+        """What is written for each, and what would be if the first token could not end it."""
+        tokenizer, device = reader.tokenizer, reader.embedding.weight.device
         assert tokenizer is not None
-        em = overlap = 0.0
-        for start in range(0, len(items), BATCH):
-            part = items[start : start + BATCH]
-            batch = collate(
-                [tokenizer.question(q).ids for q, _, _ in part], [tokenizer.passages(p) for *_, p in part]
-            )
-            device = reader.embedding.weight.device
-            batch = batch.to(device)
-            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
-                generated = greedy(reader, reader.read(batch))
-            for (_, answers, _), ids in zip(part, generated.ids_BT.tolist(), strict=True):
-                text = tokenizer.decode([i for i in ids if i >= 0])
-                em += exact_match(text, answers)
-                overlap += f1(text, answers)
-        return {"em": round(100 * em / len(items), 2), "f1": round(100 * overlap / len(items), 2)}
+        batch = collate(
+            [tokenizer.question(item.question).ids for item in part],
+            [tokenizer.passages(item.passages) for item in part],
+        ).to(device)
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
+            context = reader.read(batch)
+            free = generate(reader, context).ids_BT
+            forced = free
+            if self.spec.forced and (free[:, 0] == reader.config.end_token).any():
+                forced = generate(reader, context, replace(GREEDY, min_tokens=1)).ids_BT
+        for ids in zip(free.tolist(), forced.tolist(), strict=True):
+            written, otherwise = (tokenizer.decode([i for i in row if i >= 0]) for row in ids)
+            yield written, otherwise
+
+
+def mean_f1(scores: Mapping[str, Mapping[str, float]]) -> float:
+    """What picks the best reader: of all sets with answers in what they read, forced where that was asked."""
+    found = [s.get(f"{FORCED}f1", s["f1"]) for name, s in scores.items() if _counts(name, s)]
+    return sum(found) / len(found)
+
+
+def _counts(name: str, score: Mapping[str, float]) -> bool:
+    return "f1" in score and not name.endswith("/foreign")

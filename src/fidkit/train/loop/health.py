@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fidkit.train.recipe import HealthSpec
+from fidkit.train.specs import HealthSpec
 
 RECENT = 9
 """Losses that are judged together: five bad ones are found, four are let pass."""

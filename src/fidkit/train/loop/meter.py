@@ -51,6 +51,8 @@ class Meter:
         row["questions_per_s"] = round(self.counts["questions"] / passed, 1)
         if self.peak is not None:
             row["peak_share"] = round(self._flops() / passed / self.peak, 4)
+        if self.counts["cut"]:
+            row["cut"] = self.counts["cut"]
         row["left_s"] = round(steps_left * passed / self.steps)
         self.reset()
         return row
@@ -79,6 +81,7 @@ def count(examples: Sequence[Example]) -> dict[str, int]:
         "passage_tokens": sum(len(p) for e in examples for p in e.passages),
         "question_tokens": sum(len(e.question) for e in examples),
         "target_tokens": sum(len(e.target) for e in examples),
+        "cut": sum(e.cut for e in examples),
     }
 
 

@@ -37,14 +37,18 @@ README = """\
 A training run of fidkit: https://pypi.org/project/fidkit
 
 recipe.json   what the run does: the recipe with every key and --set change in it
-log.jsonl     a row a report, by `kind`: `train` (means since the row before; `loss` in nats a token, `rate`,
-              `norm` of the gradient, `seconds` of training so far, `left_s` still to go, `peak_share` of the
-              hardware's peak), `evaluation` (EM and F1 in percent), `restart` (the loss diverged: why, and
-              which step the run went back to), `change` (keys that differ since the run went on, and how
-              the steps done are `unlike` those of a run that was planned so)
-last/         the reader as it was saved last: config.json, model.safetensors, tokenizer.json
+log.jsonl     a row a report, by `kind`: `train` (means since the row before; `loss` in nats a token, `rate`
+              and `rates` of parts, `norm` of the gradient, texts that were `cut` since the row before,
+              `seconds` of training so far and `cpu_seconds` of its process, `left_s` still to go,
+              `peak_share` of the hardware's peak), `evaluation` (EM and F1 in percent; `forced`: where the
+              first token may not end an answer; `silent`: answers that it ends), `restart` (the loss
+              diverged: why, and which step the run went back to), `change` (keys that differ since the run
+              went on, and how the steps done are `unlike` those of a run that was planned so)
+last/         the reader as it was saved last: config.json, model.safetensors, tokenizer.json; its mean so far
+              where the recipe has an `average`
 last/training what going on needs: state.pt (step, data, random numbers), optimiser/ (its state, the
-              auxiliary heads), readable by any number of processes. A reader works without it.
+              auxiliary heads, weights beside their mean), readable by any number of processes. A reader
+              works without it.
 previous/     the save before; the run goes back to it if `last` turns out to be from a diverging stretch
 best/         the reader with the highest mean F1 on the evaluation questions
 tensorboard/  the log for `tensorboard --logdir`, where the recipe has `tensorboard = true`

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from fidkit.train.recipe import OptimiserSpec
+from fidkit.train.recipe import Recipe
+from fidkit.train.specs import OptimiserSpec, StageSpec
 
 TAIL = 0.1
 """Auxiliary losses fade over this last fraction of a run, ..."""
@@ -32,6 +33,24 @@ def rate(step: int, steps: int, spec: OptimiserSpec) -> float:
         return spec.rate * warm
     left = (1 - done) / (1 - spec.decay_from)
     return spec.rate * warm * (spec.final + (1 - spec.final) * left)
+
+
+def stage_at(step: int, recipe: Recipe) -> tuple[int, StageSpec, int]:
+    """Number and content of the stage that a step belongs to, and which of its steps it is, from 0."""
+    done = step
+    for number, stage in enumerate(recipe.stages):
+        if done < stage.steps:
+            return number, stage, done
+        done -= stage.steps
+    raise AssertionError(f"the run is over before step {step}")
+
+
+def rate_at(step: int, recipe: Recipe) -> float:
+    """Learning rate of a step of a run, before what parts of the reader make of it."""
+    _, stage, done = stage_at(step, recipe)
+    if recipe.optimiser.span == "stage":
+        return stage.rate * rate(done, stage.steps, recipe.optimiser)
+    return stage.rate * rate(step, recipe.steps, recipe.optimiser)
 
 
 def fade(step: int, steps: int) -> float:

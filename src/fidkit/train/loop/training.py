@@ -10,7 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +26,25 @@ from fidkit.train.data.examples import Example
 from fidkit.train.data.stream import Stream, load_tasks
 from fidkit.train.distributed.group import Group
 from fidkit.train.distributed.parallel import Losses, Replicated, lay_out, whole_reader, whole_weights
+from fidkit.train.loop.average import Average
 from fidkit.train.loop.board import Board
 from fidkit.train.loop.checkpoints import Checkpoints
-from fidkit.train.loop.development import Development
+from fidkit.train.loop.development import Development, mean_f1
 from fidkit.train.loop.health import Health
 from fidkit.train.loop.meter import Meter, count
 from fidkit.train.loop.moments import carry, moments_of
 from fidkit.train.loop.run import RunDirectory
-from fidkit.train.loop.schedule import fade, rate
+from fidkit.train.loop.schedule import fade, rate_at, stage_at
 from fidkit.train.loop.stacks import compile_layers, recompute
 from fidkit.train.loop.start import make_reader, slow_precision
 from fidkit.train.loop.state import AUXILIARY, put_together, take_apart
 from fidkit.train.losses.auxiliary import Auxiliary
 from fidkit.train.losses.objectives import SUMMED, Objectives, weighted
-from fidkit.train.optimisers.make import make_optimiser
+from fidkit.train.optimisers.make import make_optimiser, set_rate
+from fidkit.train.optimisers.parts import leave_as_they_are
 from fidkit.train.passages import PassageTable, open_passages
-from fidkit.train.recipe import Recipe, StageSpec
+from fidkit.train.recipe import Recipe
+from fidkit.train.specs import StageSpec
 
 logger = logging.getLogger(__name__)
 Report = Callable[[dict[str, Any]], None]
@@ -78,7 +81,8 @@ class Trainer:
             self._say(note)
         torch.manual_seed(recipe.seed)
         self.reader = make_reader(recipe).to(self.device)
-        self.auxiliary = Auxiliary(self.reader).to(self.device)
+        self.auxiliary = Auxiliary(self.reader, recipe.guide).to(self.device)
+        leave_as_they_are(self.reader, self.auxiliary, recipe.optimiser.rates)
         self.objectives = Objectives(recipe, self.reader, self.auxiliary)
         torch.manual_seed(recipe.seed + self.group.rank)  # dropout; the same weights, other masks
         table = self._open_passages()
@@ -90,6 +94,7 @@ class Trainer:
         recompute(self.reader, recipe.checkpointing)
         if recipe.compile:
             compile_layers(self.reader)
+        self.average = None if recipe.average is None else Average(self.reader, recipe.average)
         self.optimiser = make_optimiser(recipe.optimiser, self.reader, self.auxiliary)
         self.health, self.restarts = Health(recipe.health), 0
         self.step, self.seconds, self.cpu_seconds, self.best = 0, 0.0, 0.0, -1.0
@@ -158,7 +163,7 @@ class Trainer:
         meter.add(losses, counts)
         last = self.step == self.recipe.steps
         if self.step % self.recipe.log_every == 0 or last:
-            self.log("train", **meter.row(self.recipe.steps - self.step))
+            self.log("train", **meter.row(self.recipe.steps - self.step), **self._rates())
         if self.step % self.recipe.evaluation.every == 0 or last:
             self.evaluate()
         if self.step % self.recipe.save_every == 0 or last:
@@ -208,56 +213,72 @@ class Trainer:
 
     def _update(self, sums: dict[str, float]) -> None:
         spec = self.recipe.optimiser
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate(self.step)
+        set_rate(self.optimiser, self.rate(self.step))
         trained = [p for group in self.optimiser.param_groups for p in group["params"]]
         self.layout.sum_gradients(trained)
+        losses = dict(sums)
         sums["norm"] = self.layout.clip(trained, spec.clip)
-        problem = self.health.see(sums["loss"], sums["norm"])
+        # Where no answer is learnt, whatever is learnt says whether it goes well.
+        watched = sums["loss"] if "loss" in sums else sum(losses.values())
+        problem = self.health.see(watched, sums["norm"])
         if problem is None:
             self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         if problem is not None:
             raise DivergedError(problem)
         self.step += 1
+        if self.average:
+            self.average.update(self.step)
         self._begin_stage()
 
     def _begin_stage(self) -> None:
-        if 0 < self.step < self.recipe.steps and self._stage()[0] != self._stage_of(self.step - 1)[0]:
+        if 0 < self.step < self.recipe.steps and stage_at(self.step, self.recipe)[2] == 0:
             self.health.new_stage()
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, smaller after restarts."""
         smaller = self.recipe.health.rate_factor**self.restarts
-        return smaller * rate(step, self.recipe.steps, self.recipe.optimiser)
+        return smaller * rate_at(step, self.recipe)
+
+    def _rates(self) -> dict[str, dict[str, float]]:
+        """The rates of parts that have their own, as the log has them."""
+        base = self.rate(max(0, self.step - 1))
+        factors = self.recipe.optimiser.rates
+        return {"rates": {part: factor * base for part, factor in factors.items()}} if factors else {}
 
     def _stage(self) -> tuple[int, StageSpec]:
-        return self._stage_of(self.step)
-
-    def _stage_of(self, step: int) -> tuple[int, StageSpec]:
-        for number, stage in enumerate(self.recipe.stages):
-            if step < stage.steps:
-                return number, stage
-            step -= stage.steps
-        raise AssertionError("the run is over")
+        return stage_at(self.step, self.recipe)[:2]
 
     # Watching
 
     def evaluate(self) -> None:
         """Answer the development questions; the best mean F1 so far goes to `best/`."""
-        if not self.development.sets:
+        if not self.development.sets or not self._has_learnt_to_write():
             return
+        with self._averaged():
+            self._evaluate()
+
+    def _evaluate(self) -> None:
         # Shards come together in all processes, also in those that answer nothing.
         gathered = None if isinstance(self.layout, Replicated) else self._gathered()
         if not self.group.leads:
             return
         reader = whole_reader(self.reader, gathered[0], self.device) if gathered else self.reader
         scores = self.development.scores(reader)
-        mean = sum(s["f1"] for s in scores.values()) / len(scores)
+        mean = mean_f1(scores)
         self.log("evaluation", mean_f1=round(mean, 2), **scores)
         if mean > self.best:
             self.best = mean
             self._keep_best(*(gathered or self._gathered()))
+
+    def _has_learnt_to_write(self) -> bool:
+        """Whether a decoder was trained in this run, or before it."""
+        last = stage_at(max(0, self.step - 1), self.recipe)[0]
+        return any(stage.decodes for stage in self.recipe.stages[: last + 1])
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Meanwhile the reader is what the run has made so far, whatever it trains."""
+        return self.average.in_place() if self.average else nullcontext()
 
     def _gathered(self) -> tuple[dict[str, Tensor], Moments]:
         """Whole weights and second moments."""
@@ -311,7 +332,9 @@ class Trainer:
         }
         moments = moments_of(self.optimiser, self.reader)
         sound = not self.health.suspicious
-        self.checkpoints.save(self.reader, moments, tensors | heads, record, sound=sound)
+        own = self.average.weights() if self.average else {}
+        with self._averaged():
+            self.checkpoints.save(self.reader, moments, tensors | heads | own, record, sound=sound)
 
     def resume(self) -> bool:
         """Go to where the run was saved last; False if it never was, and stay at the start."""
@@ -331,6 +354,8 @@ class Trainer:
         tensors = self.checkpoints.load(self.reader, parameters)
         heads = {n.removeprefix(AUXILIARY): t for n, t in tensors.items() if n.startswith(AUXILIARY)}
         self.auxiliary.load_state_dict(heads)
+        if self.average:
+            self.average.restore(tensors)
         put_together(self.optimiser, parameters, tensors, record["optimiser"])
         self.stream.restore(record["stream"])
         self.health.restore(record["health"])

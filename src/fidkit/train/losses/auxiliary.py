@@ -9,8 +9,9 @@ All three need an answer that stands in a passage:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +22,11 @@ from fidkit.engine.generation.rules import occurrences
 from fidkit.nn.fusion import length_mask
 from fidkit.nn.rows import Rows
 from fidkit.reader import Reader
+from fidkit.train.data.windows import occurrences
+from fidkit.train.specs import AuxiliaryLoss, GuideSpec
 
-GUIDED_HEADS = 2
-GUIDED_LAYERS = 2
 OVERLAP_LAYER = 1
+ALL: tuple[AuxiliaryLoss, ...] = get_args(AuxiliaryLoss)
 _NEVER = -1e9
 
 
@@ -70,15 +72,22 @@ def find_places(passages: Sequence[Sequence[Sequence[int]]], targets: Sequence[S
 
 
 class Auxiliary(nn.Module):
-    """The auxiliary losses of one reader, with the two small heads that they need."""
+    """The auxiliary losses of one reader, with the two small heads that they need.
 
-    def __init__(self, reader: Reader) -> None:
+    Args:
+        reader: to be trained.
+        guide: which layers and heads of its cross-attention are guided.
+    """
+
+    def __init__(self, reader: Reader, guide: GuideSpec | None = None) -> None:
         super().__init__()
         width = reader.config.context_width
         self.pointer = nn.Linear(width, 2)
         self.overlap = nn.Linear(width, 1)
         cross = [number for number, reads in enumerate(reader.config.cross_layers) if reads]
-        self._guided = cross[-GUIDED_LAYERS:]
+        guide = guide or GuideSpec()
+        self._guided = cross[-guide.layers :]
+        self._heads = None if guide.heads == "all" else guide.heads
         self._scores: list[Tensor] = []
         self._early: Tensor | None = None
         rerank, layers = reader.config.rerank, reader.live_encoder.layers
@@ -92,20 +101,23 @@ class Auxiliary(nn.Module):
     def probe(self, layer: int, scores: Tensor) -> None:
         """Pass this to `Reader.decode`."""
         if layer in self._guided:
-            self._scores.append(scores[:, :GUIDED_HEADS])
+            self._scores.append(scores[:, : self._heads])
 
-    def losses(self, batch: Batch, context: Context, places: Places) -> dict[str, Tensor]:
-        """The three losses; empty ones are left out. Forgets what it saw."""
+    def losses(
+        self, batch: Batch, context: Context, places: Places, wanted: Collection[AuxiliaryLoss] = ALL
+    ) -> dict[str, Tensor]:
+        """Those of the three losses that are `wanted`; empty ones are left out. Forgets what it saw."""
         scores, self._scores = self._scores, []
         early, self._early = self._early, None
         found = {}
         position, kept = _positions_in(context, batch, places)
-        if kept.any():
+        if kept.any() and "guide" in wanted:
             found["guide"] = _guide(scores, places, position, kept)
+        if kept.any() and "pointer" in wanted:
             found["pointer"] = _point(
                 self.pointer(context.states_BMD).float(), context.mask_BM, places, position, kept
             )
-        if early is not None:
+        if early is not None and "overlap" in wanted:
             found["overlap"] = self._overlap(early, batch)
         return found
 

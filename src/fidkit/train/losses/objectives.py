@@ -16,7 +16,8 @@ from fidkit.train.data.examples import Example, collate_examples
 from fidkit.train.losses.auxiliary import Auxiliary, find_places
 from fidkit.train.losses.distillation import answer_likelihoods, perplexity_distillation
 from fidkit.train.losses.teacher import Teacher, token_distillation
-from fidkit.train.recipe import Recipe, StageSpec
+from fidkit.train.recipe import Recipe
+from fidkit.train.specs import StageSpec
 
 SUMMED = ("answer", "distil")
 """Losses that are sums over target tokens; all others are means over questions."""
@@ -52,7 +53,7 @@ class Objectives:
             return self.teacher.answers(part, self.recipe.target_tokens)
 
     def losses(self, part: Sequence[Example], stage: StageSpec) -> dict[str, Tensor]:
-        """Cross-entropy of the answers (`answer`), and what else the stage wants.
+        """Cross-entropy of the answers (`answer`) where the decoder is run, and what else the stage wants.
 
         Those in `SUMMED` are sums over target tokens, the others means over the part's questions.
         """
@@ -69,12 +70,14 @@ class Objectives:
                 losses["rerank"] = perplexity_distillation(
                     context.scores_BN, wanted_BN, stage.rerank_temperature
                 )
-            probe = self.auxiliary.probe if stage.auxiliary else None
-            losses |= self._target_losses(batch, context, stage, probe)
-            if stage.auxiliary:
+            if stage.decodes:
+                probe = self.auxiliary.probe if stage.auxiliaries else None
+                losses |= self._target_losses(batch, context, stage, probe)
+            if stage.auxiliaries:
                 places = find_places([e.passages for e in part], [e.target for e in part]).to(device)
-                losses |= self.auxiliary.losses(batch, context, places)
-        return losses
+                losses |= self.auxiliary.losses(batch, context, places, stage.auxiliaries)
+        # A batch that nothing is found in still has a gradient, of zeros: processes wait for one another's.
+        return losses or {"pointer": 0.0 * context.states_BMD.float().sum()}
 
     def _target_losses(
         self, batch: Batch, context: Context, stage: StageSpec, probe: LayerProbe | None
@@ -102,7 +105,8 @@ def weighted(losses: Mapping[str, Tensor], stage: StageSpec, fade: float = 1.0) 
         fade: of the auxiliary losses.
     """
     weights = {"answer": stage.answer, "distil": stage.distil, "rerank": stage.rerank}
-    terms = [weights.get(name, stage.auxiliary * fade) * value for name, value in losses.items()]
+    weights |= {str(name): fade * weight for name, weight in stage.auxiliaries.items()}
+    terms = [weights.get(name, 0.0) * value for name, value in losses.items()]
     return torch.stack(terms).sum()
 
 
