@@ -15,7 +15,7 @@ from torch import Tensor
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Context, collate, collate_memory
 from fidkit.engine.asked import check_passages, check_question
-from fidkit.engine.evidence import look_back
+from fidkit.engine.evidence import Looked, look_back
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import Generated, generate
 from fidkit.engine.locating import in_their_words, located
@@ -84,30 +84,16 @@ def answer_batch(
         with clock.stage("decode"):
             watch = stream and _growing_text(tokenizer, stream)
             generated = generate(runner, context, decoding or Decoding(), watch, tokenizer)
-            written = _written(tokenizer, generated)
         with clock.stage("evidence"):
             looked = look_back(runner.reader, context, generated.best, max(map(len, passages)))
-            found = [
-                located(tokenizer, best.text, of_one, shares, tokens)
-                for (best, _), of_one, shares, tokens in zip(
-                    written, passages, looked.shares, looked.tokens, strict=True
-                )
-            ]
+            quoted = _quoted(tokenizer, _written(tokenizer, generated), passages, looked)
     timings = {**clock.ms, "total": sum(clock.ms.values())}
     notes = _not_stored(encoded, sum(map(len, filled)), memory) if memory and encoded else ()
     return [
-        Answer(
-            where.text,
-            best.score,
-            where.evidence,
-            dict(timings),
-            (*_read_otherwise(text, tokens, runner.config), *notes),
-            tuple(replace(o, text=in_their_words(o.text, of_one) or o.text) for o in others),
-            where.verbatim,
+        replace(
+            answer, timings_ms=dict(timings), notes=(*_read_otherwise(text, tokens, runner.config), *notes)
         )
-        for (best, others), where, of_one, text, tokens in zip(
-            written, found, passages, questions, asked, strict=True
-        )
+        for answer, text, tokens in zip(quoted, questions, asked, strict=True)
     ]
 
 
@@ -207,6 +193,25 @@ def _written(tokenizer: Tokenizer, generated: Generated) -> list[tuple[Alternati
     of_questions = [answers[first : first + n] for first in range(0, len(answers), n)]
     # Beams that found no hypothesis score -inf.
     return [(best, tuple(o for o in others if math.isfinite(o.score))) for best, *others in of_questions]
+
+
+def _quoted(
+    tokenizer: Tokenizer,
+    written: Sequence[tuple[Alternative, tuple[Alternative, ...]]],
+    passages: Passages,
+    looked: Looked,
+) -> list[Answer]:
+    """Answers in the words of their passages, with evidence."""
+    answers = []
+    for (best, others), of_one, shares, tokens in zip(
+        written, passages, looked.shares, looked.tokens, strict=True
+    ):
+        found = located(tokenizer, best.text, of_one, shares, tokens)
+        also = tuple(replace(o, text=in_their_words(o.text, of_one) or o.text) for o in others)
+        answers.append(
+            Answer(found.text, best.score, found.evidence, alternatives=also, verbatim=found.verbatim)
+        )
+    return answers
 
 
 def _growing_text(tokenizer: Tokenizer, stream: Stream) -> Callable[[Tensor], None]:

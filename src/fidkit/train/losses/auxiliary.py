@@ -22,7 +22,6 @@ from fidkit.engine.generation.rules import occurrences
 from fidkit.nn.fusion import length_mask
 from fidkit.nn.rows import Rows
 from fidkit.reader import Reader
-from fidkit.train.data.windows import occurrences
 from fidkit.train.specs import AuxiliaryLoss, GuideSpec
 
 OVERLAP_LAYER = 1
