@@ -17,7 +17,7 @@ from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
     from fidkit.engine.runner import Precision
-    from fidkit.types import Answer, Evidence
+    from fidkit.types import Answer, Evidence, Without
 
 _SHOWN = 3
 _EXCERPT_CHARACTERS = 220
@@ -42,6 +42,9 @@ def ask(
         bool,
         typer.Option("--memory/--no-memory", help="Use the memory that is stored with the corpus, if any."),
     ] = True,
+    test_evidence: Annotated[
+        bool, typer.Option("--test-evidence", help="Say what the answer would be without each passage shown.")
+    ] = False,
     stream: Annotated[bool, typer.Option("--stream", help="Show the answer while it is written.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
     device: DeviceName = "auto",
@@ -67,7 +70,8 @@ def ask(
             sources or None, reader, device, cast("Precision", precision), stored=stored, progress=tell
         ) as qa,
     ):
-        answer = qa.answer(question, passages, stream=printed, decoding=decoding)
+        tests = _SHOWN if test_evidence else 0
+        answer = qa.answer(question, passages, stream=printed, decoding=decoding, test_evidence=tests)
         answer = replace(answer, notes=(*qa.notes, *answer.notes))
     for note in answer.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -126,6 +130,12 @@ def _excerpt(evidence: Evidence) -> str:
     return _short("… " + around[first:].split(" ", 1)[-1] if first else around)
 
 
+def _without(without: Without, answer: Answer) -> str:
+    """What leaving the passage out does."""
+    then = "the same" if without.text == answer.text else without.text or "nothing"
+    return f"without it: {then}  (the score of {answer.text!r} falls to {without.score:.2f})"
+
+
 def _short(text: str) -> str:
     if len(text) <= _EXCERPT_CHARACTERS:
         return text
@@ -138,6 +148,8 @@ def _show_evidence(answer: Answer, reader: str) -> None:
         passage = evidence.passage
         print(f"{evidence.score:4.0%}  {passage.title}  [{passage.source or passage.id}]")
         print(f"      {_excerpt(evidence)}")
+        if evidence.without is not None:
+            print(f"      {_without(evidence.without, answer)}")
     seconds = answer.timings_ms["total"] / 1000
     print(
         f"\n{len(answer.evidence)} passages read in {seconds:.2f} s, score {answer.score:.2f}",

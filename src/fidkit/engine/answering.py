@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -21,6 +21,7 @@ from fidkit.engine.generation.generate import Generated, generate
 from fidkit.engine.locating import in_their_words, located
 from fidkit.engine.recall import Recall
 from fidkit.engine.runner import Runner
+from fidkit.engine.tested import leave_out, tested
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.memory import MemoryStore
 from fidkit.passages import TokenCache
@@ -52,6 +53,7 @@ def answer_batch(
     cache: TokenCache | None = None,
     memory: MemoryStore | None = None,
     stream: Stream | None = None,
+    test_evidence: int = 0,
 ) -> list[Answer]:
     """Answer questions together, each from its own passages (any number, also none).
 
@@ -66,6 +68,8 @@ def answer_batch(
         cache: keeps passages' tokens.
         memory: of passages, as the same reader's memory encoder left them; what it lacks is encoded now.
         stream: sees the first question's text grow.
+        test_evidence: so many passages of each answer, those with the largest shares, are left out one at a
+            time (`fidkit.engine.tested`).
 
     Raises:
         UsageError: no question, no passages, or lists of different lengths.
@@ -87,6 +91,10 @@ def answer_batch(
         with clock.stage("evidence"):
             looked = look_back(runner.reader, context, generated.best, max(map(len, passages)))
             quoted = _quoted(tokenizer, _written(tokenizer, generated), passages, looked)
+        if test_evidence:
+            with clock.stage("test"):
+                tests = _Tests(runner, context, decoding or Decoding(), tokenizer, test_evidence)
+                quoted = tests.of(quoted, generated.best, passages, looked)
     timings = {**clock.ms, "total": sum(clock.ms.values())}
     notes = _not_stored(encoded, sum(map(len, filled)), memory) if memory and encoded else ()
     return [
@@ -212,6 +220,36 @@ def _quoted(
             Answer(found.text, best.score, found.evidence, alternatives=also, verbatim=found.verbatim)
         )
     return answers
+
+
+@dataclass(frozen=True)
+class _Tests:
+    """Leaves the first passages of each answer out, one at a time."""
+
+    runner: Runner
+    context: Context
+    decoding: Decoding
+    tokenizer: Tokenizer
+    count: int
+
+    def of(
+        self, answers: Sequence[Answer], best: Generated, passages: Passages, looked: Looked
+    ) -> list[Answer]:
+        # As evidence is ordered: by share.
+        orders = [
+            sorted(range(len(of_one)), key=[-share for share in shares].__getitem__)
+            for of_one, shares in zip(passages, looked.shares, strict=True)
+        ]
+        first = [order[: self.count] for order in orders]
+        found = leave_out(self.runner, self.context, best, first, self.decoding, self.tokenizer)
+        made = []
+        for answer, order, of_one, without in zip(answers, orders, passages, found, strict=True):
+            others = {n: [p for m, p in enumerate(of_one) if m != n] for n in without}
+            quoted = {
+                n: replace(w, text=in_their_words(w.text, others[n]) or w.text) for n, w in without.items()
+            }
+            made.append(tested(answer, order, quoted))
+        return made
 
 
 def _growing_text(tokenizer: Tokenizer, stream: Stream) -> Callable[[Tensor], None]:
