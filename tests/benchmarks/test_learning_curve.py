@@ -1,0 +1,30 @@
+"""Logs of runs become one log, and that a plot."""
+
+import json
+from pathlib import Path
+
+import learning_curve
+from render import learning_curve as rendered
+
+from fidkit.bench.rows import read
+
+
+def write(path: Path, *records: dict) -> Path:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+def test_logs_stand_one_after_the_other_in_time(tmp_path: Path) -> None:
+    first = {"kind": "train", "seconds": 120.0, "loss": 3.0, "guide": 1.0}
+    judged = {"kind": "evaluation", "seconds": 120.0, "squad": {"em": 1.0, "f1": 2.0}, "mean_f1": 2.0}
+    second = {"kind": "train", "seconds": 60.0, "loss": 2.0}
+    logs = [write(tmp_path / "1.jsonl", first, judged), write(tmp_path / "2.jsonl", second)]
+    learning_curve.main([*map(str, logs), "--to", str(tmp_path / "rows.jsonl")])
+    rows = list(read(tmp_path / "rows.jsonl"))
+    assert [(row["run"], row["minutes"]) for row in rows] == [(0, 2.0), (0, 2.0), (1, 3.0)]
+    losses, right = rendered.panels(rows)
+    assert losses["lines"]["answer"] == ([2.0, 3.0], [3.0, 2.0])
+    assert losses["lines"]["guide"] == ([2.0], [1.0])
+    assert right["lines"] == {"squad F1": ([2.0], [2.0]), "squad EM": ([2.0], [1.0])}
+    assert losses["marks"] == right["marks"] == [3.0]
+    assert rendered.panels([]) == []
