@@ -24,7 +24,6 @@ import judging
 import rows
 import torch
 import training
-from repairs import USUAL_RATE, USUAL_TEMPERATURE
 
 from fidkit.convert import Knobs, load
 from fidkit.reader import Reader
@@ -67,6 +66,10 @@ SHAPES = (
     UPCYCLED, Shape(2, 1, kv_heads_from="mean"),
 )  # fmt: skip
 """That are judged without any training."""
+RATE = 1e-3
+"""Of learning; the original's."""
+TEMPERATURE = 2.0
+"""Of distillation."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=UPCYCLED.every, help="K of the reader to repair")
     parser.add_argument("--kv-heads", type=int, default=UPCYCLED.kv_heads, help="of it; 0 keeps all")
     parser.add_argument("--kv-heads-from", choices=["svd", "mean"], default=UPCYCLED.kv_heads_from)
-    parser.add_argument("--rate", type=float, default=USUAL_RATE, help="of learning, at its highest")
-    parser.add_argument("--temperature", type=float, default=USUAL_TEMPERATURE, help="of distillation")
+    parser.add_argument("--rate", type=float, default=RATE, help="of learning, at its highest")
+    parser.add_argument("--temperature", type=float, default=TEMPERATURE, help="of distillation")
     parser.add_argument("--set", nargs="*", default=[], help="changes of the recipes, key=value")
     parser.add_argument("--limit", type=int, help="questions of each dataset; all unless given")
     parser.add_argument("--runs", type=Path, default=Path("runs/upcycling"))

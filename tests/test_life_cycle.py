@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fidkit.convert.moments import FILE
+from fidkit.checkpoint.moments import FILE
 from fidkit.reader import Reader
 
 ROOT = Path(__file__).parents[1]

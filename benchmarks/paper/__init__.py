@@ -1,6 +1,6 @@
-"""The timing tables and figures of the FiDO paper (arXiv 2212.08153): measured, and set beside the paper.
+"""The timing tables and figures of the FiDO paper (arXiv 2212.08153): measured.
 
-    sizes -> experiments -> formulas, inference, training, allocation -> rows -> results -> page, plots
+    sizes -> experiments -> formulas, inference, training, allocation -> rows
 
-`benchmarks/paper.py` measures, `benchmarks/render.py` renders.
+`facts` is what the paper says. `benchmarks/render/paper` sets the rows beside it.
 """

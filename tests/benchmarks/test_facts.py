@@ -2,7 +2,7 @@
 
 import pytest
 from paper import facts
-from paper.sizes import SIZES, label
+from paper.sizes import SIZES
 
 from fidkit.cost import Workload, paper_shares
 from fidkit.preset import named
@@ -48,8 +48,3 @@ def test_ablations_change_one_thing() -> None:
     asym, no_lsa, no_mq = (SIZES["base"].system(f"asym{part}") for part in ("", "-no-lsa", "-no-mq"))
     assert no_lsa == asym.replace(cross_attention_every=1)
     assert no_mq == asym.replace(self_kv_heads=None, cross_kv_heads=None)
-
-
-def test_every_system_has_words() -> None:
-    for system in (*facts.BATCH_1, *facts.ABLATIONS, *facts.LIGHT, *facts.BEAM_OR_SIZE, "hf"):
-        assert label(system, "base") != system

@@ -12,8 +12,8 @@ from paper.command import _parser, main
 from paper.experiments import EXPERIMENTS
 from paper.inference import has_transformers
 from paper.record import IDENTITY, Book, Deadline
-from paper.results import gather
 from paper.session import Session
+from render.paper.results import gather
 
 from fidkit.bench import run as running
 from fidkit.bench.rows import read

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-import summaries
 import torch
 import training_speed
+from render import summaries
 
 from fidkit.bench.rows import read
 

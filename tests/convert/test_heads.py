@@ -3,8 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fidkit.checkpoint.moments import Moments
 from fidkit.convert import reshape
-from fidkit.convert.moments import Moments, reshape_moments
+from fidkit.convert.moments import reshape_moments
 from fidkit.errors import ConfigError
 from fidkit.reader import Reader
 from oracles import batch_of, questions, quick, random_reader, small, stack

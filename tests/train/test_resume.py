@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from fidkit.convert.moments import FILE, load_moments
+from fidkit.checkpoint.moments import FILE, load_moments
 from fidkit.reader import Reader
 from fidkit.train.loop.moments import moments_of
 from fidkit.train.loop.training import Trainer

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fidkit.convert.moments import FILE
+from fidkit.checkpoint.moments import FILE
 from fidkit.reader import Reader
 from fidkit.train.loop import state
 from fidkit.train.loop.checkpoints import OPTIMISER

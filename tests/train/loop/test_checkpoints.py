@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fidkit.convert.moments import Moments
+from fidkit.checkpoint.moments import Moments
 from fidkit.errors import CheckpointError, FidkitError
 from fidkit.reader import Reader
 from fidkit.train.loop import state

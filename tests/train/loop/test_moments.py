@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from fidkit.checkpoint.moments import FILE, Moments, load_moments, save_moments
 from fidkit.cli.app import run
-from fidkit.convert.moments import FILE, Moments, load_moments, save_moments
 from fidkit.errors import CheckpointError, ConfigError
 from fidkit.reader import Reader
 from fidkit.train.loop.moments import carry, moments_of

@@ -17,8 +17,8 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
 from fidkit import checkpoint
+from fidkit.checkpoint.moments import Moments, save_moments
 from fidkit.config import ReaderConfig
-from fidkit.convert.moments import Moments, save_moments
 from fidkit.disk import is_full
 from fidkit.errors import CheckpointError, FidkitError
 from fidkit.paths import remove

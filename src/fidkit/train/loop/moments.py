@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from fidkit import checkpoint
-from fidkit.convert.moments import FILE, Moments, check_moments, load_moments
+from fidkit.checkpoint.moments import FILE, Moments, check_moments, load_moments
 from fidkit.errors import CheckpointError
 from fidkit.reader import Reader
 from fidkit.train.optimisers import RemembersSecondMoments

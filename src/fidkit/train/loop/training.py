@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fidkit import checkpoint
-from fidkit.convert.moments import Moments, save_moments
+from fidkit.checkpoint.moments import Moments, save_moments
 from fidkit.devices import choose_device
 from fidkit.errors import CheckpointError, FidkitError
 from fidkit.tokens import Tokenizer

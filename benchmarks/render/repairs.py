@@ -6,7 +6,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from summaries import MEASURES, NOTHING, datasets, line, rule, spread
+from upcycling import RATE, TEMPERATURE, UPCYCLED
+
+from render.summaries import MEASURES, NOTHING, datasets, line, rule, spread
 
 Rows = Sequence[dict[str, Any]]
 
@@ -20,12 +22,8 @@ GOAL = 95
 """Per cent of the original's F1 that should be back ..."""
 FROM = 10
 """... after this share of its steps, per cent."""
-USUAL = (2, 1, "svd")
+USUAL = (UPCYCLED.every, UPCYCLED.kv_heads, UPCYCLED.kv_heads_from)
 """K and key/value heads of readers that need no more words, and how these were merged."""
-USUAL_RATE = 1e-3
-"""Of learning; the original's."""
-USUAL_TEMPERATURE = 2.0
-"""Of distillation."""
 SHAPE = ("every", "kv_heads", "origin", "kv_heads_from")
 
 
@@ -143,8 +141,8 @@ def _groups(trained: Rows) -> dict[tuple[str, int], Rows]:
 
 def _how(row: dict[str, Any]) -> str:
     """Shape, rate and temperature in words, where they are not the usual ones."""
-    rate = "" if row["rate"] == USUAL_RATE else f", rate {row['rate']:g}"
-    usual = row["temperature"] in (None, USUAL_TEMPERATURE)
+    rate = "" if row["rate"] == RATE else f", rate {row['rate']:g}"
+    usual = row["temperature"] in (None, TEMPERATURE)
     return _shape(row) + rate + ("" if usual else f", temperature {row['temperature']:g}")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fidkit.bench.rows import read
 from paper.record import Row
-from paper.results import Results, gather
-from paper.sections import sections
+
+from fidkit.bench.rows import read
+from render.paper.results import Results, gather
+from render.paper.sections import sections
 
 PREFIX = "paper-"
 

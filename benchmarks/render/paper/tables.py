@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from paper import facts
-from paper.results import Result, Results, Systems
-from paper.sizes import label
+
+from render.paper.results import Result, Results, Systems
+from render.paper.words import label
 
 Paper = Mapping[str, tuple[float | None, float | None]]
 """The paper's total and decoder, in milliseconds a sample."""

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from summaries import MEASURES, NOTHING, circumstances, datasets, line, rule, spread, subject
-
 from fidkit.preset import PRESETS, SIZES
 from fidkit.records import CODECS, bytes_per_token
+from render.summaries import MEASURES, NOTHING, circumstances, datasets, line, rule, spread, subject
 
 Rows = Sequence[dict[str, Any]]
 

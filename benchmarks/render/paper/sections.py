@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from paper import facts, tables, verdicts
-from paper.results import Result, Results, Systems
+from paper import facts
+
+from render.paper import tables, verdicts
+from render.paper.results import Result, Results, Systems
 
 Paper = dict[str, tuple[float | None, float | None]]
 Blocks = Iterator[str]

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from summaries import MEASURES, NOTHING, datasets, line, rule, spread
+from render.summaries import MEASURES, NOTHING, datasets, line, rule, spread
 
 Rows = Sequence[dict[str, Any]]
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from fidkit.bench.outcome import predicted_again
 from paper.record import Row, key
+
+from fidkit.bench.outcome import predicted_again
 
 STAGES = ("encoder_ms", "decoder_ms", "step_ms", "update_ms", "total_ms")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from paper import facts
-from paper.results import Result, Results, Systems
 
-WITHIN = 0.25
-"""How far a prediction may be off."""
+from render.paper.results import Result, Results, Systems
+from render.pictures import WITHIN
+
 MEDIUM_BATCH = 24
 FREE = 1.1
 """What costs less than a tenth more is free."""

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from fidkit import assets
 from fidkit.config import ReaderConfig
@@ -38,8 +38,6 @@ SHA256_KEYS = {TOKENIZER: TOKENIZER_SHA256, PASSAGE_FILE: "memory_tokenizer_sha2
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """What weights may be stored as."""
-FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-"""What weights may be read from."""
 
 T = TypeVar("T")
 
@@ -221,116 +219,6 @@ def _read(path: Path, get: Callable[[Any], T]) -> T:
         raise CheckpointError(
             f"{path}: expected a safetensors file, but {error}; download or save it again"
         ) from error
-
-
-def assign(
-    reader: nn.Module,
-    tensors: Mapping[str, Tensor],
-    where: str,
-    dtype: torch.dtype | None = torch.float32,
-) -> None:
-    """Give every parameter of `reader` (which may be on `meta`) its tensor; one of that type isn't copied.
-
-    Args:
-        reader: a module whose parameters have these names.
-        tensors: by name.
-        where: they are from, for messages.
-        dtype: of the parameters; None keeps the tensors' type, where all are float32 or all bfloat16.
-
-    Raises:
-        CheckpointError: lists what is missing, superfluous or of another shape, or not a finite number.
-    """
-    parameters = _check(reader, tensors, where)
-    require_finite(tensors, where)
-    kinds = {tensor.dtype for tensor in tensors.values()}
-    if dtype is None:
-        dtype = kinds.pop() if kinds in ({torch.float32}, {torch.bfloat16}) else torch.float32
-    # Modules are shared where parameters are tied, so assigning module by module keeps the ties.
-    names = {id(p): name for name, p in parameters.items()}
-    for module in reader.modules():
-        for leaf, parameter in list(module.named_parameters(recurse=False)):
-            tensor = tensors[names[id(parameter)]].to(dtype)
-            setattr(module, leaf, nn.Parameter(tensor, requires_grad=parameter.requires_grad))
-
-
-@torch.no_grad()
-def assign_in_place(reader: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """`assign` that keeps the parameter objects, for a reader that an optimiser already knows."""
-    for name, parameter in _check(reader, tensors, where).items():
-        parameter.copy_(tensors[name])
-
-
-def _check(reader: nn.Module, tensors: Mapping[str, Tensor], where: str) -> dict[str, nn.Parameter]:
-    parameters = dict(reader.named_parameters())
-    shapes = {name: p.shape for name, p in parameters.items()}
-    compare(shapes, tensors, where, "save or convert the reader again")
-    require_floats(tensors, where)
-    return parameters
-
-
-def require_floats(tensors: Mapping[str, Tensor], where: str) -> None:
-    """Refuse weights that are no numbers of their own, such as int8 whose scales are elsewhere.
-
-    Raises:
-        CheckpointError: names one and its type.
-    """
-    for name, tensor in sorted(tensors.items()):
-        if tensor.dtype not in FLOATS:
-            kind, known = _said(tensor.dtype), ", ".join(map(_said, FLOATS))
-            raise CheckpointError(
-                f"{where}: {name} is stored as {kind}; expected {known}; quantised weights mean nothing "
-                "without the code that made them: take the checkpoint that they were made from"
-            )
-
-
-def _said(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def require_finite(tensors: Mapping[str, Tensor], where: str) -> None:
-    """One such weight makes every answer nonsense, without an error anywhere.
-
-    Raises:
-        CheckpointError: names the tensors.
-    """
-    broken = [name for name, tensor in tensors.items() if not is_finite(tensor)]
-    if broken:
-        raise CheckpointError(
-            f"{where}: not all weights are finite numbers: {', '.join(sorted(broken)[:5])}; take an earlier "
-            "checkpoint, or download the reader again"
-        )
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """Whether all numbers are: the smallest and the largest are, which takes no memory to find out."""
-    if not tensor.numel():
-        return True
-    return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(tensor))
-
-
-def compare(
-    shapes: Mapping[str, torch.Size],
-    tensors: Mapping[str, Tensor],
-    where: str,
-    remedy: str,
-    source: str = f"its {CONFIG}",
-) -> None:
-    """Require exactly the tensors named in `shapes`, each in its shape, which `source` calls for.
-
-    Raises:
-        CheckpointError: lists what is missing, superfluous or of another shape, and ends with `remedy`.
-    """
-    problems = [f"missing {name}" for name in shapes.keys() - tensors.keys()]
-    problems += [f"unexpected {name}" for name in tensors.keys() - shapes.keys()]
-    problems += [
-        f"{name} is {list(tensors[name].shape)}, expected {list(shape)}"
-        for name, shape in shapes.items()
-        if name in tensors and tensors[name].shape != shape
-    ]
-    if problems:
-        more = [f"and {len(problems) - 5} more"] if len(problems) > 5 else []
-        shown = "; ".join(sorted(problems)[:5] + more)
-        raise CheckpointError(f"{where} does not fit {source}: {shown}; {remedy}")
 
 
 def fingerprint(

@@ -4,10 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-import render
-from paper import page, plots, tables, verdicts
-from paper.results import gather
-from paper.sections import sections
+from paper import facts
+from render import documents, pictures
+from render.paper import page, plots, tables, verdicts
+from render.paper.results import gather
+from render.paper.sections import sections
+from render.paper.words import label
 
 from fidkit.bench.rows import read
 
@@ -16,7 +18,7 @@ def test_rows_become_a_page_with_a_plot(measure, tmp_path: Path) -> None:
     path = measure("figure-4")
     docs = tmp_path / "docs"
     docs.mkdir()
-    stale = render.reproduce(path.parent, docs, check=False)
+    stale = documents.reproduce(path.parent, docs, check=False)
     assert {file.name for file in stale} == {"reproduce.md", "paper-figure-4.png"}
     text = (docs / "reproduce.md").read_text(encoding="utf-8")
     (row, *_) = read(path)
@@ -25,26 +27,26 @@ def test_rows_become_a_page_with_a_plot(measure, tmp_path: Path) -> None:
     assert "Status: measured at size tiny on " in text
     assert "waits for a GPU" in text
     assert text.count("Status: not measured") == len(sections({})) - 1
-    assert render.reproduce(path.parent, docs, check=True) == []
+    assert documents.reproduce(path.parent, docs, check=True) == []
 
 
 def test_new_rows_make_page_and_plot_stale(measure, tmp_path: Path) -> None:
     path = measure("figure-4", rounds=1)
     docs = tmp_path / "docs"
     docs.mkdir()
-    render.reproduce(path.parent, docs, check=False)
+    documents.reproduce(path.parent, docs, check=False)
     before = {file: file.read_bytes() for file in docs.iterdir()}
     measure("figure-4", rounds=2)
-    assert len(render.reproduce(path.parent, docs, check=True)) == 2
+    assert len(documents.reproduce(path.parent, docs, check=True)) == 2
     assert {file: file.read_bytes() for file in docs.iterdir()} == before
 
 
 def test_plots_are_the_same_every_time(measure, tmp_path: Path) -> None:
     drawn = plots.panels("figure-4", gather(read(measure("figure-4"))))
     for name in ("one.png", "two.png"):
-        plots.draw(drawn, tmp_path / name)
+        pictures.draw(drawn, tmp_path / name)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
-    assert plots.is_current(tmp_path / "one.png", drawn)
+    assert pictures.is_current(tmp_path / "one.png", drawn)
 
 
 @pytest.mark.slow
@@ -53,7 +55,7 @@ def test_all_sections_together(measure, tmp_path: Path) -> None:
         folder = measure(section.name).parent
     docs = tmp_path / "docs"
     docs.mkdir()
-    render.reproduce(folder, docs, check=False)
+    documents.reproduce(folder, docs, check=False)
     text = (docs / "reproduce.md").read_text(encoding="utf-8")
     assert "not measured" not in text
     for section in sections({}):
@@ -140,3 +142,8 @@ def test_exact_match_comes_from_the_reader_measured_last() -> None:
     ]
     assert page.exact_match(rows) == {"float32": 2.0, "int8": 3.0}
     assert page.exact_match([]) == {}
+
+
+def test_every_system_has_words() -> None:
+    for system in (*facts.BATCH_1, *facts.ABLATIONS, *facts.LIGHT, *facts.BEAM_OR_SIZE, "hf"):
+        assert label(system, "base") != system

@@ -1,0 +1,45 @@
+"""Plot of the bundled reader's training: losses, and what it answered right of the development samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from render.pictures import Points
+
+Rows = Sequence[dict[str, Any]]
+LOSSES = {"loss": "answer", "guide": "guide", "pointer": "pointer", "overlap": "overlap"}
+MEASURES = {"f1": "F1", "em": "EM"}
+
+
+def panels(rows: Rows) -> Points:
+    """Two, against minutes of training steps, with a mark where a run follows another."""
+    train, judged = ([row for row in rows if row["kind"] == kind] for kind in ("train", "evaluation"))
+    datasets = sorted({key for row in judged for key, value in row.items() if isinstance(value, dict)})
+    losses = {words: _line(train, name) for name, words in LOSSES.items()}
+    right = {f"{name} {MEASURES[m]}": _line(judged, name, m) for name in datasets for m in MEASURES}
+    starts = {row["run"]: row["minutes"] for row in reversed(rows) if row["run"]}
+    shared = {"x": "minutes of training steps", "marks": sorted(starts.values())}
+    drawn = [
+        {"kind": "curves", "title": "Losses", "lines": losses, "y": "nats", **shared},
+        {"kind": "lines", "title": "Development samples", "lines": right, "y": "percent", **shared},
+    ]
+    return [panel for panel in drawn if any(minutes for minutes, _ in panel["lines"].values())]
+
+
+def _line(rows: Rows, *path: str) -> tuple[list[float], list[float]]:
+    """Minutes, and the value at a path of keys, of rows that have it; where answers were forced, of those."""
+    found = [(row["minutes"], value) for row in rows if (value := _at(row, *path)) is not None]
+    return [minutes for minutes, _ in found], [value for _, value in found]
+
+
+def _at(row: dict[str, Any], name: str, measure: str | None = None) -> float | None:
+    value = row.get(name)
+    if measure is None or value is None:
+        return value
+    found: float | None = value.get(f"forced_{measure}", value.get(measure))
+    return found
+
+
+PICTURES = {"learning-curve": (panels, "learning-curve.jsonl")}
+"""How the plot is made, by its name, and of which rows."""

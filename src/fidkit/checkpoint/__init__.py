@@ -1,0 +1,54 @@
+"""A reader on disk: `directory` has its files, `weights` what becomes parameters, `moments` what lies beside.
+
+Here all of it is values; `fidkit.reader` makes readers of them.
+"""
+
+from fidkit.checkpoint.directory import (
+    BUNDLED,
+    CONFIG,
+    TOKENIZER_SHA256,
+    TYPES,
+    WEIGHTS,
+    Saved,
+    fingerprint,
+    locate,
+    read,
+    read_tensors,
+    replace_file,
+    save_tensors,
+    type_of,
+    upload,
+)
+from fidkit.checkpoint.weights import (
+    FLOATS,
+    assign,
+    assign_in_place,
+    compare,
+    is_finite,
+    require_finite,
+    require_floats,
+)
+
+__all__ = [
+    "BUNDLED",
+    "CONFIG",
+    "FLOATS",
+    "TOKENIZER_SHA256",
+    "TYPES",
+    "WEIGHTS",
+    "Saved",
+    "assign",
+    "assign_in_place",
+    "compare",
+    "fingerprint",
+    "is_finite",
+    "locate",
+    "read",
+    "read_tensors",
+    "replace_file",
+    "require_finite",
+    "require_floats",
+    "save_tensors",
+    "type_of",
+    "upload",
+]
