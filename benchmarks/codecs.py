@@ -56,7 +56,8 @@ def measure(runner: Runner, asked: dict[str, judging.Asked], corpus: Path, given
     ]
     for codec in CODECS:
         options = Options(codec=codec, precision="float32", replace=True, pq_codes=given.pq_codes)
-        build(corpus, given.reader, options)
+        with Corpus.open(corpus) as opened:
+            build(opened, given.reader, options)
         with MemoryStore.open(corpus) as store:
             stored = store.fetch(store.find(keys), torch.float32).result().memory_XD
             exact = exact or [stored]  # the first codec, float32

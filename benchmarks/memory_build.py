@@ -79,7 +79,8 @@ def measure(corpus: Path, reader: str, options: Options, repeats: int) -> dict[s
         shutil.rmtree(corpus / "memory", ignore_errors=True)
         bare.append(encoder_alone(corpus, reader, options))
         shutil.rmtree(corpus / "memory")
-        report = build(corpus, reader, options, agree=forecasts.append)
+        with Corpus.open(corpus) as opened:
+            report = build(opened, reader, options, agree=forecasts.append)
         assert report is not None
         encoding.append(report.encode_s)
         whole.append(report.seconds)
@@ -108,8 +109,8 @@ def encoder_alone(corpus: Path, reader: str, options: Options) -> float:
     def stop(forecast: BuildForecast) -> None:
         raise Planned
 
-    with suppress(Planned):
-        build(corpus, reader, options, agree=stop)
+    with suppress(Planned), Corpus.open(corpus) as opened:
+        build(opened, reader, options, agree=stop)
     units = corpus / "memory" / "units"
     plan = load_plan(units)
     assert plan is not None

@@ -30,10 +30,12 @@ from fidkit.memory import MemoryStore
 
 BUILD = """
 import sys
+from fidkit import Corpus
 from fidkit.precompute import Options, build
 if __name__ == "__main__":
     options = Options(shard_mb=int(sys.argv[3]), workers=int(sys.argv[4]))
-    build(sys.argv[1], sys.argv[2], options)
+    with Corpus.open(sys.argv[1]) as corpus:
+        build(corpus, sys.argv[2], options)
 """
 
 

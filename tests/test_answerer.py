@@ -430,7 +430,7 @@ def held() -> tuple[int, int]:
 
 def test_open_ask_and_close_leaves_no_threads_and_no_files(corpus: Corpus, tmp_path: Path) -> None:
     Reader.from_preset("tiny-lumen").save_pretrained(tmp_path / "reader")
-    build(tmp_path / "corpus", str(tmp_path / "reader"), Options(codec="float32", precision="float32"))
+    build(corpus, str(tmp_path / "reader"), Options(codec="float32", precision="float32"))
     open_and_ask(tmp_path / "corpus", tmp_path / "reader")  # what is loaded once
     threads, files = held()
     for _ in range(12):

@@ -104,7 +104,8 @@ class World:
         repair(self.corpus)
 
     def build(self) -> None:
-        build(self.corpus, self.own, Options(device="cpu", precision="float32"))
+        with Corpus.open(self.corpus) as corpus:
+            build(corpus, self.own, Options(device="cpu", precision="float32"))
 
     def load(self) -> None:
         with Answerer(Reader.from_pretrained(self.reader), device="cpu", precision="float32") as qa:
@@ -141,7 +142,7 @@ def original(tmp_path_factory: pytest.TempPathFactory, own: tuple[Path, Reader])
     with Corpus.build(base / "docs", base / "corpus") as corpus:
         KEYS[:] = [passage_key(passage) for passage in corpus]
         TokenCache(corpus.derived, "key").get(list(corpus), lambda some: [[3]] * len(some))
-    build(base / "corpus", own[0], Options(device="cpu", precision="float32"))
+        build(corpus, own[0], Options(device="cpu", precision="float32"))
     return base
 
 
@@ -470,8 +471,8 @@ def plan(world: World) -> Path:
         raise FidkitError("stopped")
 
     shutil.rmtree(world.memory)
-    with pytest.raises(FidkitError, match="stopped"):
-        build(world.corpus, world.own, Options(device="cpu", precision="float32"), agree=stop)
+    with pytest.raises(FidkitError, match="stopped"), Corpus.open(world.corpus) as corpus:
+        build(corpus, world.own, Options(device="cpu", precision="float32"), agree=stop)
     return world.memory / "units"
 
 

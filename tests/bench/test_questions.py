@@ -1,13 +1,15 @@
 """What all subjects read, made up or real."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench.toy import RAGGED
+from collected import Collected
 from fidkit.bench.questions import Questions, retrieved, synthetic
 from fidkit.cost import Workload
-from fidkit.errors import CorpusError, DataError
+from fidkit.errors import DataError
 from fidkit.passages import Corpus
 from fidkit.preset import PRESETS
 from fidkit.tokens import Tokenizer
@@ -24,10 +26,10 @@ PASSAGES = [
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corpus]:
     folder = tmp_path_factory.mktemp("corpus")
-    Corpus.build(write_rows(folder / "passages.jsonl", PASSAGES), folder / "corpus").close()
-    return folder / "corpus"
+    with Corpus.build(write_rows(folder / "passages.jsonl", PASSAGES), folder / "corpus") as built:
+        yield built
 
 
 def asked(folder: Path, *texts: str) -> Path:
@@ -75,7 +77,7 @@ def test_rows_have_the_question_in_front() -> None:
     assert RAGGED.rows[3] == [9, 8, 30, 31]
 
 
-def test_retrieved_passages_are_tokens_of_what_is_found(corpus: Path, tmp_path: Path) -> None:
+def test_retrieved_passages_are_tokens_of_what_is_found(corpus: Corpus, tmp_path: Path) -> None:
     file = asked(tmp_path, "which ship went south?", "ship of oslo?")
     read = retrieved(corpus, file, CONFIG, count=2, passages=3)
     tokenizer = Tokenizer.bundled(CONFIG)
@@ -87,18 +89,22 @@ def test_retrieved_passages_are_tokens_of_what_is_found(corpus: Path, tmp_path: 
     assert len(set(map(len, read.passages[0]))) > 1
 
 
-def test_questions_that_find_too_little_are_passed_over(corpus: Path, tmp_path: Path) -> None:
+def test_questions_that_find_too_little_are_passed_over(corpus: Corpus, tmp_path: Path) -> None:
     file = asked(tmp_path, "tea?", "which ship?", "who?")
     read = retrieved(corpus, file, CONFIG, count=1, passages=3)
     assert Tokenizer.bundled(CONFIG).decode(read.questions[0]).endswith("which ship?")
 
 
-def test_too_few_questions_are_refused(corpus: Path, tmp_path: Path) -> None:
+def test_too_few_questions_are_refused(corpus: Corpus, tmp_path: Path) -> None:
     file = asked(tmp_path, "tea?", "which ship?")
     with pytest.raises(DataError, match="1 of its questions find 3 passages in "):
         retrieved(corpus, file, CONFIG, count=2, passages=3)
-    with pytest.raises(CorpusError, match="nowhere"):
-        retrieved(tmp_path / "nowhere", file, CONFIG, count=1, passages=1)
+
+
+def test_passages_may_be_kept_anywhere(tmp_path: Path) -> None:
+    passages = Collected(["tea comes from china", "a ship went south", "tea and a ship"], tmp_path)
+    read = retrieved(passages, asked(tmp_path, "which ship"), CONFIG, count=1, passages=2)
+    assert read.passages[0] == Tokenizer.bundled(CONFIG).passages(passages.get([1, 2]))
 
 
 def test_equal_questions_are_equal() -> None:

@@ -9,18 +9,25 @@ from pathlib import Path
 import pytest
 import torch
 
-from fidkit import Reader, native
+from collected import Collected
+from fidkit import Answerer, Reader, native, precompute
 from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.runner import Runner
 from fidkit.errors import MemoryStoreError, UsageError
 from fidkit.memory import MemoryStore, MemoryWriter
 from fidkit.passages import Corpus
 from fidkit.passages.token_cache import passage_key
-from fidkit.precompute import Options, build, repair
+from fidkit.precompute import MemoryReport, Options, repair
 from fidkit.precompute.coverage import coverage
 from precompute.conftest import texts
 
 SMALL = 1  # MiB
+
+
+def build(corpus: Path, *given, **more) -> MemoryReport:
+    """Of what is in a directory."""
+    with Corpus.open(corpus) as opened:
+        return precompute.build(opened, *given, **more)
 
 
 def files(corpus: Path) -> dict[str, str]:
@@ -458,3 +465,25 @@ def test_a_build_killed_in_its_first_moment_is_no_obstacle(make_corpus, reader_d
     (corpus / "memory").mkdir()
     (corpus / "memory" / "manifest.sqlite").touch()  # SQLite creates it empty
     assert build(corpus, reader_directory).encoded == 9
+
+
+def test_passages_without_a_directory_have_the_same_memory(make_corpus, reader_directory, tmp_path):
+    some = texts(30)
+    directory = make_corpus(some)
+    build(directory, reader_directory, Options(codec="float32"))
+    passages = Collected(some, tmp_path / "derived")
+    report = precompute.build(passages, reader_directory, Options(codec="float32"))
+    assert (report.encoded, report.corpus_changed) == (27, False)
+    assert files(tmp_path / "derived") == files(directory)
+    with MemoryStore.open(passages.derived) as store:
+        assert coverage(passages, store).share == 1
+    passages.change(texts(40))
+    assert precompute.build(passages, reader_directory).encoded == 9
+    with Answerer(reader_directory, passages, precision="float32") as qa:
+        assert len(qa.answer("harbour lamp", k=3, max_new_tokens=2).evidence) == 3
+        assert qa._memory is not None
+
+
+def test_a_path_is_no_corpus(reader_directory, tmp_path):
+    with pytest.raises(UsageError, match=r"expected an open one, such as Corpus\.open"):
+        precompute.build(tmp_path, reader_directory)

@@ -2,17 +2,21 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import nullcontext
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from collected import Collected
 from fidkit import Reader
+from fidkit.errors import CorpusError
 from fidkit.memory.codecs import make_codec
 from fidkit.memory.shard import shard_bytes
-from fidkit.passages import Corpus
+from fidkit.passages import Corpus, Passages
 from fidkit.passages.token_cache import passage_key
-from fidkit.precompute.plan import BuildPlan, Nothing, discard_plan, load_plan, make_plan, state_of
+from fidkit.precompute.plan import BuildPlan, Nothing, Stored, discard_plan, load_plan, make_plan, state_of
 from fidkit.precompute.unit import Identity, read_unit
 from precompute.conftest import texts
 
@@ -42,20 +46,31 @@ def tokenizer():
 
 @pytest.fixture
 def planned(tmp_path, tokenizer):
-    def plan(corpus, held: Iterable[bytes] = (), target=20_000):
-        return make_plan(
-            corpus,
-            Memory(held),
-            tokenizer,
-            IDENTITY,
-            lambda lengths: shard_bytes(lengths, CODEC),
-            tmp_path / "units",
-            target_bytes=target,
-            batch_tokens=4096,
-            tell=lambda what, more: None,
-        )
+    def plan(corpus: Path | Passages, held: Iterable[bytes] | Stored = (), target=20_000):
+        with Corpus.open(corpus) if isinstance(corpus, Path) else nullcontext(corpus) as opened:
+            return make_plan(
+                opened,
+                Memory(held) if isinstance(held, Iterable) else held,
+                tokenizer,
+                IDENTITY,
+                lambda lengths: shard_bytes(lengths, CODEC),
+                tmp_path / "units",
+                target_bytes=target,
+                batch_tokens=4096,
+                tell=lambda what, more: None,
+            )
 
     return plan
+
+
+def tokens_of(plan: BuildPlan, folder: Path) -> dict[bytes, list[int]]:
+    """What units have for each key."""
+    found = {}
+    for unit in (read_unit(folder / "units" / unit.name) for unit in plan.units):
+        ends = np.cumsum(unit.lengths)
+        rows = [unit.ids[end - length : end].tolist() for end, length in zip(ends, unit.lengths, strict=True)]
+        found |= zip(unit.keys, rows, strict=True)
+    return found
 
 
 def test_units_hold_every_new_content_once_the_longest_first(make_corpus, planned, tokenizer, tmp_path):
@@ -72,11 +87,8 @@ def test_units_hold_every_new_content_once_the_longest_first(make_corpus, planne
     assert all((np.diff(unit.lengths) <= 0).all() for unit in units)
     assert removed == 1
     assert (plan.passages, plan.contents, plan.kept) == (100, 90, 10)
-    for unit in units:
-        ids = unit.ids.tolist()
-        for key, length in zip(unit.keys, unit.lengths.tolist(), strict=True):
-            assert [ids[:length]] == tokenizer.passages([passages[key]])
-            ids = ids[length:]
+    for key, ids in tokens_of(plan, tmp_path).items():
+        assert [ids] == tokenizer.passages([passages[key]])
 
 
 def test_sizes_are_those_of_the_shards(make_corpus, planned, tmp_path):
@@ -109,13 +121,15 @@ def test_a_plan_comes_back_and_belongs_to_one_state(make_corpus, planned, tmp_pa
     loaded = load_plan(tmp_path / "units")
     assert isinstance(loaded, BuildPlan)
     assert loaded == plan
-    assert loaded.fits(state_of(directory), IDENTITY, None)
-    assert loaded.fits(state_of(directory), IDENTITY, 20_000)
-    assert not loaded.fits(state_of(directory), IDENTITY, 20_001)
-    assert not loaded.fits(state_of(directory), Identity("e" * 64, "bf16", "float32"), None)
-    assert not loaded.fits(state_of(directory), Identity("f" * 64, "bf16", "bfloat16"), None)
-    make_corpus(texts(31))
-    assert not loaded.fits(state_of(directory), IDENTITY, None)
+    with Corpus.open(directory) as corpus:
+        state = state_of(corpus)
+        assert loaded.fits(state, IDENTITY, None)
+        assert loaded.fits(state, IDENTITY, 20_000)
+        assert not loaded.fits(state, IDENTITY, 20_001)
+        assert not loaded.fits(state, Identity("e" * 64, "bf16", "float32"), None)
+        assert not loaded.fits(state, Identity("f" * 64, "bf16", "bfloat16"), None)
+        make_corpus(texts(31))
+        assert not loaded.fits(state_of(corpus), IDENTITY, None)
 
 
 def test_units_without_a_plan_mean_nothing(make_corpus, planned, tmp_path):
@@ -135,30 +149,50 @@ def test_a_plan_that_is_none_is_made_again(tmp_path, text):
     assert load_plan(tmp_path) is None
 
 
-def test_a_corpus_that_changes_meanwhile_is_planned_in_one_state(make_corpus, planned, tmp_path):
-    directory = make_corpus(texts(50))
-    before = state_of(directory)
-    with Corpus.open(directory) as corpus:
-        wanted = {passage_key(passage) for passage in corpus}
-
+def test_a_corpus_that_changes_meanwhile_is_planned_in_one_state(make_corpus, planned, tokenizer, tmp_path):
     class Meanwhile(Nothing):
         def missing(self, keys):
             make_corpus(texts(50, seed=1))  # between the two times that passages are read
             return keys
 
-    plan, _ = make_plan(
-        directory,
-        Meanwhile(),
-        Reader.from_preset("tiny-lumen").tokenizer,
-        IDENTITY,
-        lambda lengths: shard_bytes(lengths, CODEC),
-        tmp_path / "units",
-        target_bytes=10_000,
-        batch_tokens=4096,
-        tell=lambda what, more: None,
+    with Corpus.open(make_corpus(texts(50))) as corpus:
+        before = state_of(corpus)
+        wanted = {passage_key(passage): passage for passage in corpus}
+        plan, _ = planned(corpus, Meanwhile(), 10_000)
+        assert plan.state == before != state_of(corpus)
+    assert tokens_of(plan, tmp_path) == dict(
+        zip(wanted, tokenizer.passages(list(wanted.values())), strict=True)
     )
-    assert plan.state == before != state_of(directory)
-    assert {key for unit in plan.units for key in read_unit(tmp_path / "units" / unit.name).keys} == wanted
+
+
+class Restless(Collected):
+    """Other passages come just when an iteration has begun."""
+
+    changes = 0
+
+    def __iter__(self):
+        begun = super().__iter__()
+        if self.changes:
+            self.changes -= 1
+            self.change(texts(self.generation + 8, seed=self.generation))
+        return begun
+
+
+def test_a_corpus_that_changes_as_it_begins_is_begun_again(planned, tmp_path):
+    passages = Restless(texts(8), tmp_path)
+    passages.changes = 3  # both times of the first attempt, and the first of the second
+    plan, _ = planned(passages)
+    assert plan.state == state_of(passages)
+    assert (plan.state.generation, plan.passages) == (4, 11)
+    assert tokens_of(plan, tmp_path).keys() == {passage_key(passage) for passage in passages}
+
+
+def test_a_corpus_that_never_rests_is_not_planned(planned, tmp_path):
+    passages = Restless(texts(8), tmp_path)
+    passages.changes = 1000
+    with pytest.raises(CorpusError, match="the passages change all the time"):
+        planned(passages)
+    assert load_plan(tmp_path / "units") is None
 
 
 def test_nothing_new_leaves_no_units(make_corpus, planned, tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from collected import Collected
 from fidkit.errors import CorpusError, DataError, UsageError
 from fidkit.passages import Corpus, default_location
 from fidkit.train.passages import PassageList, PassageTable, open_passages
@@ -24,6 +25,12 @@ def test_numbers_are_places_in_the_corpus(tmp_path: Path) -> None:
     assert [p.text for p in table.fetch([5, 1])] == [PASSAGES[5].text, PASSAGES[1].text]
     brought = Passage("own", "", "brought along")
     assert [p.id for p in table.fetch([5, brought, 1])] == ["p5", "own", "p1"]
+
+
+def test_a_table_is_of_any_collection(tmp_path: Path) -> None:
+    table = PassageTable(Collected(["tea", "salt", "tin"], tmp_path))
+    assert [table.number(identity) for identity in ("2", "0", "3")] == [2, 0, None]
+    assert [passage.text for passage in table.fetch([1, 0])] == ["salt", "tea"]
 
 
 def test_ids_of_one_hash_are_told_apart() -> None:

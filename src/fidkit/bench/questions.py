@@ -14,7 +14,7 @@ from fidkit.cost import Workload
 from fidkit.errors import DataError
 
 if TYPE_CHECKING:
-    from fidkit.passages import Corpus
+    from fidkit.passages import Passages
     from fidkit.types import Passage
 
 Tokens = list[int]
@@ -102,29 +102,28 @@ def synthetic(workload: Workload, vocabulary: int, seed: int = 0) -> Questions:
     )
 
 
-def retrieved(corpus: Path, questions: Path, config: ReaderConfig, count: int, passages: int) -> Questions:
+def retrieved(
+    corpus: Passages, questions: Path, config: ReaderConfig, count: int, passages: int
+) -> Questions:
     """Real questions with what a corpus has for them, in the bundled vocabulary.
 
     Args:
-        corpus: a built corpus, which is searched.
+        corpus: passages that are searched.
         questions: FiD JSON or JSONL; the first `count` for which enough is found are taken.
         config: whose formats and limits of tokens hold.
         count: B.
         passages: N.
 
     Raises:
-        CorpusError: no corpus there.
         DataError: questions that can't be read, or too few for which `passages` passages are found.
     """
-    from fidkit.passages import Corpus
     from fidkit.tokens import Tokenizer
 
-    with Corpus.open(corpus) as opened:
-        enough = list(itertools.islice(_answerable(opened, questions, passages), count))
+    enough = list(itertools.islice(_answerable(corpus, questions, passages), count))
     if len(enough) < count:
         raise DataError(
-            f"{questions}: {len(enough)} of its questions find {passages} passages in {corpus}, expected "
-            f"{count}; take fewer passages, a smaller batch or a larger corpus"
+            f"{questions}: {len(enough)} of its questions find {passages} passages in {corpus.derived}, "
+            f"expected {count}; take fewer passages, a smaller batch or a larger corpus"
         )
     tokenizer = Tokenizer.bundled(config)
     return Questions(
@@ -134,7 +133,7 @@ def retrieved(corpus: Path, questions: Path, config: ReaderConfig, count: int, p
     )
 
 
-def _answerable(corpus: Corpus, questions: Path, passages: int) -> Iterator[tuple[str, list[Passage]]]:
+def _answerable(corpus: Passages, questions: Path, passages: int) -> Iterator[tuple[str, list[Passage]]]:
     """Questions for which so many passages are found, and these."""
     from fidkit.questions.files import read_questions
 

@@ -58,7 +58,9 @@ Threads = Annotated[
     int | None, typer.Option(help="Of PyTorch and the native kernels.", show_default="PyTorch's choice")
 ]
 Plain = Annotated[bool, typer.Option("--plain", help="Measure each preset without native kernels, too.")]
-Corpus = Annotated[Path | None, typer.Option(metavar="DIR", help="Take real passages from this corpus ...")]
+CorpusOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Take real passages from this corpus ...")
+]
 QuestionsOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="... for the first questions of this file.")
 ]
@@ -82,7 +84,7 @@ def bench(
     threads: Threads = None,
     device: DeviceName = "auto",
     plain: Plain = False,
-    corpus: Corpus = None,
+    corpus: CorpusOption = None,
     questions: QuestionsOption = None,
     profile: Profile = None,
     out: Out = None,
@@ -161,6 +163,7 @@ def _questions(
     from fidkit.bench.questions import retrieved, synthetic
     from fidkit.bench.run import make_subjects
     from fidkit.engine.schedule.room import available_bytes
+    from fidkit.passages import Corpus
     from fidkit.preset import named
 
     if corpus is not None and file is not None:
@@ -168,7 +171,8 @@ def _questions(
             raise UsageError(
                 "--corpus brings its own lengths; leave out --passage-tokens and --question-tokens"
             )
-        return retrieved(corpus, file, named(request.presets[0]), batch, passages)
+        with Corpus.open(corpus) as opened:
+            return retrieved(opened, file, named(request.presets[0]), batch, passages)
     if corpus is not None or file is not None:
         raise UsageError("--corpus and --questions go together; give both, or neither for random tokens")
     workload = _workload(request, batch, passages, passage_tokens, question_tokens)

@@ -74,6 +74,7 @@ def build(
     Under torchrun all its processes share the work.
     """
     from fidkit import precompute
+    from fidkit.passages import Corpus
     from fidkit.precompute.codec import DEFAULT_PQ_CODES
 
     options = precompute.Options(
@@ -87,7 +88,7 @@ def build(
         pq_codes=DEFAULT_PQ_CODES if pq_codes is None else pq_codes,
         shards_at=shards_at,
     )
-    with _reported() as shown:
+    with Corpus.open(directory) as corpus, _reported() as shown:
 
         def agree(forecast: BuildForecast) -> None:
             shown.rest()
@@ -95,7 +96,7 @@ def build(
             _require_consent(directory, forecast, limit_gb, yes)
             shown.encode = forecast.encode
 
-        report = precompute.build(directory, reader, options, agree=agree, tell=shown.tell)
+        report = precompute.build(corpus, reader, options, agree=agree, tell=shown.tell)
     if report is None:  # another process of torchrun says it
         return
     if as_json:

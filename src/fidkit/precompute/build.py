@@ -26,6 +26,7 @@ from fidkit.memory.layout import MANIFEST, UNITS, memory_directory
 from fidkit.memory.manifest import Manifest, MemoryMeta
 from fidkit.memory.shard import DamagedShard, read_index, shard_bytes
 from fidkit.memory.writer import MemoryWriter
+from fidkit.passages import Passages
 from fidkit.precompute.cluster import build_with_ray
 from fidkit.precompute.codec import Untrained, codec_to_be, train_codec
 from fidkit.precompute.local import build_here, build_in_processes
@@ -60,7 +61,7 @@ Agree = Callable[[BuildForecast], None]
 
 
 def build(
-    corpus: str | os.PathLike[str],
+    corpus: Passages,
     reader: str | os.PathLike[str],
     options: Options | None = None,
     *,
@@ -70,7 +71,7 @@ def build(
     """Encode the passages of a corpus that its memory lacks, and remove what no passage needs.
 
     Args:
-        corpus: its directory.
+        corpus: an open `Corpus`, or another collection; its memory is kept where it is `derived`.
         reader: directory, bundled name or hub name.
         options: how.
         agree: called once when there is something to encode, before that is done.
@@ -80,13 +81,15 @@ def build(
         What was done; None in all processes of torchrun but the first.
 
     Raises:
-        UsageError: impossible options, or a reader without memory layers.
-        CorpusError: there is no complete corpus.
+        UsageError: impossible options, no open corpus, or a reader without memory layers.
+        CorpusError: passages can't be read.
         MemoryStoreError: the memory belongs to another reader, codec or precision; the disk has too little
             room; somebody else is building. What is built already is kept.
     """
     options = options or Options()
     check(options)
+    if not isinstance(corpus, Passages):
+        raise UsageError(f"the corpus is {corpus!r}; expected an open one, such as Corpus.open({corpus!r})")
     ranks = Ranks.join()
     if ranks and (options.by != "local" or options.workers > 1):
         raise UsageError(
@@ -96,7 +99,7 @@ def build(
         _follow(ranks)
         return None
     try:
-        return _MemoryBuild(Path(corpus), str(reader), options, ranks, tell or _silent).run(agree)
+        return _MemoryBuild(corpus, str(reader), options, ranks, tell or _silent).run(agree)
     except BaseException:
         if ranks:
             ranks.give_up()
@@ -111,7 +114,7 @@ def repair(
     """Drop the damaged shards of a memory, so that the next build makes exactly their rows again.
 
     Args:
-        corpus: its directory.
+        corpus: where the memory is kept: `Passages.derived`, which of a `Corpus` is its directory.
         tell: told how many shards are looked at, of how many.
         shards_at: where shards lie, if not in the memory's own folder: they are deleted only there.
 
@@ -131,12 +134,14 @@ def repair(
 
 
 class _MemoryBuild:
-    def __init__(self, corpus: Path, reader: str, options: Options, ranks: Ranks | None, tell: Tell) -> None:
+    def __init__(
+        self, corpus: Passages, reader: str, options: Options, ranks: Ranks | None, tell: Tell
+    ) -> None:
         self._began = time.monotonic()
         self._corpus, self._reader, self._options = corpus, reader, options
         self._ranks, self._tell = ranks, tell
         self._state = state_of(corpus)
-        self._directory = memory_directory(corpus)
+        self._directory = memory_directory(corpus.derived)
         self._units = self._directory / UNITS
         self._there, self._is_empty = _current(self._directory)
         _require_place(self._directory, options.shards_at)
@@ -182,7 +187,9 @@ class _MemoryBuild:
         keep_old = replaces and self._options.replace
         # A memory that is replaced is forgotten when it is agreed to, not before.
         with MemoryWriter.opened(
-            self._corpus, None if keep_old else meta, replace=self._there is not None and self._is_empty
+            self._corpus.derived,
+            None if keep_old else meta,
+            replace=self._there is not None and self._is_empty,
         ) as writer:
             plan, removed, resumed = self._plan(writer, replaces)
             left = plan.left(self._units)

@@ -1,7 +1,7 @@
 """Plans the memory of a corpus: what has to be encoded, in units that each become one shard.
 
-Passages are read in the order of the catalogue, twice, in one state of it: first for their keys, which say
-what is new, then for the tokens of that. Neither texts nor tokens of the corpus are ever held together.
+Passages are read in their order, twice, in one state of them: first for their keys, which say what is new,
+then for the tokens of that. Neither texts nor tokens of the corpus are ever held together.
 
     units/unit-000001.safetensors    see `fidkit.precompute.unit`; deleted when its shard is committed
     units/plan.json                  written last: without it units mean nothing
@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import compress, islice
+from itertools import chain, compress, islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from fidkit.errors import CorpusError
 from fidkit.memory.layout import PART, SUFFIX, explained_disk, put_in_place
-from fidkit.passages.local.catalogue import Catalogue
+from fidkit.passages import Passages
 from fidkit.passages.token_cache import passage_key
 from fidkit.paths import is_own_file, is_plain_name, is_whole_number, remove
 from fidkit.precompute.unit import Identity, id_dtype, write_unit
@@ -35,6 +36,8 @@ _FORMAT_VERSION = 1
 _KEY = "S16"
 # Enough for the tokenizer to keep all cores busy.
 _TOGETHER = 4096
+# Passages change between two looks at best once; those of a collection that doesn't say so forever.
+_ATTEMPTS = 5
 
 Size = Callable[[Sequence[int]], int]
 """Bytes of a shard whose rows have these lengths."""
@@ -122,14 +125,9 @@ class BuildPlan:
         return (self.state, self.identity) == (state, identity) and target_bytes in (None, self.target_bytes)
 
 
-def state_of(corpus: Path) -> State:
-    """The state that a corpus is in.
-
-    Raises:
-        CorpusError: there is no complete corpus.
-    """
-    with closing(Catalogue.for_reading(corpus)) as catalogue:
-        return _state(catalogue)
+def state_of(corpus: Passages) -> State:
+    """The state that passages are in."""
+    return State(corpus.generation, corpus.fingerprint)
 
 
 def load_plan(units: Path) -> BuildPlan | None:
@@ -168,7 +166,7 @@ def discard_plan(units: Path) -> None:
 
 
 def make_plan(
-    corpus: Path,
+    corpus: Passages,
     stored: Stored,
     tokenizer: Tokenizer,
     identity: Identity,
@@ -182,7 +180,7 @@ def make_plan(
     """Write the units of all contents that a memory lacks; an earlier plan is thrown away.
 
     Args:
-        corpus: directory of the corpus.
+        corpus: passages that are to be remembered.
         stored: what the memory has; it is told to forget rows that no passage needs.
         tokenizer: of the reader.
         identity: of the memory.
@@ -196,13 +194,12 @@ def make_plan(
         The plan, and how many rows were removed.
 
     Raises:
-        CorpusError: there is no complete corpus.
+        CorpusError: the passages can't be read, or change all the time.
         MemoryStoreError: the disk is full.
     """
     discard_plan(units)
-    with closing(Catalogue.for_reading(corpus)) as catalogue, catalogue.one_state():
-        state = _state(catalogue)
-        keys = _keys(catalogue.passages(), tell)
+    with _read_twice(corpus) as (state, first_time, second_time):
+        keys = _keys(first_time, tell)
         contents, first = np.unique(keys, return_index=True)
         removed = stored.keep_only(_each(contents))
         lacking = np.isin(contents, np.frombuffer(b"".join(stored.missing(_each(contents))), _KEY))
@@ -212,7 +209,7 @@ def make_plan(
         if lacking.any():
             with explained_disk(units.parent):
                 units.mkdir(parents=True, exist_ok=True)
-            _write(compress(catalogue.passages(), is_new), keys[is_new], tokenizer, written, tell)
+            _write(compress(second_time, is_new), keys[is_new], tokenizer, written, tell)
     plan = BuildPlan(
         state,
         identity,
@@ -283,9 +280,26 @@ class _Units:
         self._begin()
 
 
-def _state(catalogue: Catalogue) -> State:
-    meta = catalogue.meta()
-    return State(int(meta["generation"]), meta["fingerprint"])
+@contextmanager
+def _read_twice(corpus: Passages) -> Iterator[tuple[State, Iterator[Passage], Iterator[Passage]]]:
+    """Two iterations of one state, and which: both begin before anything changes, and go on as they began."""
+    with ExitStack() as begun:
+        for _ in range(_ATTEMPTS):
+            state = state_of(corpus)
+            times = _begin(corpus, begun), _begin(corpus, begun)
+            if state_of(corpus) == state:
+                yield state, *times
+                return
+    raise CorpusError(
+        "the passages change all the time, so that no state of them can be planned; wait until they rest"
+    )
+
+
+def _begin(corpus: Passages, begun: ExitStack) -> Iterator[Passage]:
+    passages = iter(corpus)
+    if isinstance(passages, Generator):
+        begun.callback(passages.close)
+    return chain(list(islice(passages, 1)), passages)
 
 
 def _keys(passages: Iterator[Passage], tell: Tell) -> npt.NDArray[Any]:
