@@ -46,8 +46,7 @@ def small(**knobs) -> ReaderConfig:
     """A FiD reader small enough for loops in Python."""
     fields = {"encoder": stack(), "decoder": stack(2), "vocabulary_size": VOCABULARY}
     # Few buckets, so that short rows reach the shared ones.
-    places = {"question_tokens": 30, "passage_tokens": 90, "positions": 128, "passage_position": 31}
-    return ReaderConfig(**fields | {"relative_buckets": 8, "relative_max_distance": 12} | places | knobs)
+    return ReaderConfig(**fields | {"relative_buckets": 8, "relative_max_distance": 12} | knobs)
 
 
 def random_reader(config: ReaderConfig, seed: int = 0, *, apart: bool = False) -> Reader:
