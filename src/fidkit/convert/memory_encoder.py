@@ -96,7 +96,7 @@ def _with_stack_of(config: ReaderConfig, theirs: ReaderConfig, *, own_vocabulary
 def _require_alike(config: ReaderConfig, source: Reader, *, own_vocabulary: bool) -> None:
     theirs = source.config
     alike: tuple[str, ...] = () if own_vocabulary else ("vocabulary_size",)
-    if theirs.encoder.blocks.relative_bias:
+    if theirs.encoder.blocks.relative_bias or theirs.encoder.blocks.layer_bias:
         alike += DISTANCES
     if theirs.encoder.blocks.learned_positions and config.encoder.blocks.learned_positions:
         alike += PLACES
