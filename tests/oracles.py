@@ -248,25 +248,30 @@ def _hf_decode(model, states: Tensor, mask: Tensor, decoder_ids: Tokens) -> Tens
     ).logits[0]
 
 
-def hf_t5(*, tied: bool, layers: int = 3, seed: int = 0, **sizes):
-    """A random transformers T5: v1.0 (tied, ReLU, scaled logits) or v1.1 (its own head, gated GELU)."""
-    from transformers import T5Config, T5ForConditionalGeneration
+def hf_t5(*, tied: bool, layers: int = 3, seed: int = 0, kind: str = "T5", **sizes):
+    """A random transformers T5: v1.0 (tied, ReLU, scaled logits) or v1.1 (its own head, gated GELU).
+
+    Or another `kind`, MT5 or UMT5, whose layers are gated.
+    """
+    import transformers
 
     torch.manual_seed(seed)
     fields = {"vocab_size": VOCABULARY, "d_model": 16, "d_kv": 6, "d_ff": 20, "num_heads": 4}
-    config = T5Config(
+    config = getattr(transformers, f"{kind}Config")(
         **fields | sizes,
         num_layers=layers,
         num_decoder_layers=layers - 1,
         decoder_start_token_id=0,
-        feed_forward_proj="relu" if tied else "gated-gelu",
+        feed_forward_proj="relu" if tied and kind == "T5" else "gated-gelu",
         tie_word_embeddings=tied,
     )
-    model = T5ForConditionalGeneration(config).eval()
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config).eval()
     with torch.no_grad():
         for name, p in model.named_parameters():
             if "layer_norm" in name:
                 p.uniform_(0.5, 1.5)
+            elif kind == "UMT5" and "relative" in name:  # all zeros as transformers makes them
+                p.normal_()
         if not tied:
             # transformers 5 ties every head that it makes itself.
             head = torch.randn(config.vocab_size, config.d_model) / config.d_model**0.5

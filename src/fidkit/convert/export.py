@@ -40,7 +40,10 @@ def export_t5(reader: Reader, directory: str | Path) -> Notes:
     )
     kind = "UMT5" if config.encoder.family == UMT5 else "T5"
     _write_records(reader, _record(config, f"{kind}ForConditionalGeneration"), directory)
-    return Notes(remarks=_lost(reader.config))
+    remarks = _lost(reader.config)
+    if kind == "UMT5" and not config.tied_head:
+        remarks += ("transformers 5 scales umT5's logits by width ** -0.5, which changes no greedy answer",)
+    return Notes(remarks=remarks)
 
 
 def export_fid(reader: Reader, directory: str | Path) -> Notes:

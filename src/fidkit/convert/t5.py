@@ -95,11 +95,9 @@ def read_t5(
         CheckpointError: not T5, or tensors missing, unknown or of another shape.
     """
     remarks: list[str] = []
-    # transformers scales the logits of a tied head by width ** -0.5. Version 5 says so with a key of its own
-    # and ties all heads, unless the checkpoint has one that differs.
-    tied = record.get("scale_decoder_outputs", record.get("tie_word_embeddings") is not False)
+    tied, certain = _scales(record)
     tensors = dict(tensors)
-    if record.get("scale_decoder_outputs") is True and _has_own_head(tensors):
+    if tied and certain and _has_own_head(tensors):
         # What comes in is scaled, so the product is that of a scaled matrix.
         tensors[HEAD] = tensors[HEAD].float() * float(tensors[HEAD].shape[1]) ** -0.5
         tied = False
@@ -107,7 +105,7 @@ def read_t5(
     config = _config(record, tied=tied, where=where)
     tensors = _without_copies(tensors, (*EMBEDDING_COPIES, HEAD) if tied else EMBEDDING_COPIES, where)
     dropped = (UNUSED,) if tensors.pop(UNUSED, None) is not None else ()
-    if not tied and HEAD not in tensors and "scale_decoder_outputs" in record and EMBEDDING in tensors:
+    if not tied and HEAD not in tensors and certain and EMBEDDING in tensors:
         tensors[HEAD] = tensors[EMBEDDING].clone()
         remarks.append("the head was tied to the embedding without scaling; it is now a copy of its own")
     ends = record.get("eos_token_id")
@@ -118,6 +116,20 @@ def read_t5(
     if narrow:
         remarks.append(f"weights stored as {', '.join(narrow)} are kept as float32")
     return config, weights, Notes(dropped=dropped, remarks=tuple(remarks))
+
+
+def _scales(record: dict[str, Any]) -> tuple[bool, bool]:
+    """Whether logits are scaled by width ** -0.5, and whether that is so whatever head there is.
+
+    It goes with a tied head, as `tie_word_embeddings` says. transformers 5 ties all heads, unless the
+    checkpoint has one that differs: of T5 it says scaling by a key of its own, mT5 it doesn't scale, umT5 it
+    does. Google's mT5 and umT5 have heads of their own and say so.
+    """
+    tied = record.get("tie_word_embeddings") is not False
+    kind = record.get("model_type")
+    if "scale_decoder_outputs" in record:
+        return record["scale_decoder_outputs"] is True, True
+    return tied and kind != "mt5", tied and kind in ("mt5", UMT5)
 
 
 def _has_own_head(tensors: Weights) -> bool:

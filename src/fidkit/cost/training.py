@@ -176,7 +176,7 @@ class _Keeps:
         return tokens * self.config.memory_width * self._read_by(1)
 
     def embedded(self) -> int:
-        """What embeddings keep that compute something: those of questions, and of passages that are trained."""
+        """What embeddings keep that compute something: of questions, and of passages that are trained."""
         config = self.config
         asked = self._embedded(config.encoder, question_rows(self.workload).tokens)
         if config.memory_layers and "memory" in config.frozen:
@@ -207,7 +207,7 @@ class _Keeps:
         return "embedding" in self.config.frozen and not stack.blocks.kept_by_embedding(stack)
 
     def _first(self, tokens: int, stack: StackConfig, *, drops: bool = True) -> int:
-        """Of vectors without a gradient: for the norm that is the first to read them, and dropout before it."""
+        """Of vectors without a gradient: for the norm that reads them first, and dropout before it."""
         norm = FLOAT_BYTES if stack.blocks.final_norm else 0
         return tokens * stack.width * (norm + (self.drops if drops else 0))
 
