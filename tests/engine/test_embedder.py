@@ -13,7 +13,7 @@ import torch
 from berts import VOCABULARY, bert, sentences
 from fidkit import Embedder
 from fidkit.cli.app import run
-from fidkit.convert import export_t5
+from fidkit.convert import Notes, export_t5, find_pooling
 from fidkit.engine.embedder import BATCH_TOKENS
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.reader import Reader
@@ -163,6 +163,10 @@ def test_an_encoder_in_a_folder_of_its_own(source: Path) -> None:
     shutil.copy(source / "config.json", source / "0_Transformer")
     (source / "modules.json").write_text(json.dumps(listed))
     assert np.array_equal(Embedder.open(source).embed(TEXTS), expected)
+
+
+def test_the_bundled_reader_says_nothing_of_vectors() -> None:
+    assert find_pooling("pocket", 512) == (None, Notes())
 
 
 def test_a_model_without_such_vectors(tmp_path: Path) -> None:

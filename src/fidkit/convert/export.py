@@ -194,7 +194,7 @@ def _tokenizer_record(reader: Reader) -> dict[str, Any]:
     assert reader.tokenizer is not None
     token, config = reader.tokenizer.backend.id_to_token, reader.config
     record = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": token(config.pad_token)}
-    if config.encoder.family == "bert" and config.start_token is not None:
+    if config.start_token is not None:
         record |= {"cls_token": token(config.start_token), "sep_token": token(config.end_token)}
         return record | {"model_max_length": config.positions}
     return record | {"eos_token": token(config.end_token)}
