@@ -30,7 +30,7 @@ class NaiveT5:
         """Some layers of an encoder; `seen` [S, S] says who sees whom."""
         for number in layers:
             layer = f"{name}.layers.{number}"
-            bias = self._bias(f"{name}.relative_bias.weight", len(x), bidirectional=True)
+            bias = self._bias(self._table(name, layer), len(x), bidirectional=True)
             if seen is not None:
                 bias = bias.masked_fill(~seen, -1e30)
             normed = self.norm(x, f"{layer}.attention_norm")
@@ -45,7 +45,7 @@ class NaiveT5:
         future = torch.ones(len(ids), len(ids)).triu(1) * -1e30
         for number in range(self.stack.layers):
             layer = f"decoder.layers.{number}"
-            bias = self._bias("decoder.relative_bias.weight", len(ids), bidirectional=False) + future
+            bias = self._bias(self._table("decoder", layer), len(ids), bidirectional=False) + future
             normed = self.norm(x, f"{layer}.self_attention_norm")
             x = x + self._attention(f"{layer}.self_attention", normed, normed, bias, own)
             if (number + 1) % config.cross_attention_every == 0:
@@ -78,6 +78,10 @@ class NaiveT5:
     def _feed_forward(self, name: str, x: Tensor) -> Tensor:
         inner = (x @ self.w[f"{name}.inner.weight"].T).clamp(min=0)
         return inner @ self.w[f"{name}.out.weight"].T
+
+    def _table(self, stack: str, layer: str) -> str:
+        """What biases by distance are called: all layers of a stack have one table."""
+        return f"{stack}.relative_bias.weight"
 
     def _bias(self, name: str, length: int, *, bidirectional: bool) -> Tensor:
         config = self.config

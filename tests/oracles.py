@@ -21,6 +21,7 @@ from fidkit.context import Batch, collate
 from fidkit.reader import Reader
 from naive_bert import NaiveBert
 from naive_t5 import NaiveT5, NaiveT5v11
+from naive_umt5 import NaiveUmt5
 
 Tokens = list[int]
 VOCABULARY = 37
@@ -46,8 +47,7 @@ def small(**knobs) -> ReaderConfig:
     """A FiD reader small enough for loops in Python."""
     fields = {"encoder": stack(), "decoder": stack(2), "vocabulary_size": VOCABULARY}
     # Few buckets, so that short rows reach the shared ones.
-    places = {"question_tokens": 30, "passage_tokens": 90, "positions": 128, "passage_position": 31}
-    return ReaderConfig(**fields | {"relative_buckets": 8, "relative_max_distance": 12} | places | knobs)
+    return ReaderConfig(**fields | {"relative_buckets": 8, "relative_max_distance": 12} | knobs)
 
 
 def random_reader(config: ReaderConfig, seed: int = 0, *, apart: bool = False) -> Reader:
@@ -99,7 +99,7 @@ def batch_of(examples) -> Batch:
 
 # Readers put together from their families' oracles
 
-NAIVE = {"t5": NaiveT5, "t5-v1.1": NaiveT5v11, "bert": NaiveBert}
+NAIVE = {"t5": NaiveT5, "t5-v1.1": NaiveT5v11, "umt5": NaiveUmt5, "bert": NaiveBert}
 
 
 class NaiveReader:
@@ -248,25 +248,30 @@ def _hf_decode(model, states: Tensor, mask: Tensor, decoder_ids: Tokens) -> Tens
     ).logits[0]
 
 
-def hf_t5(*, tied: bool, layers: int = 3, seed: int = 0, **sizes):
-    """A random transformers T5: v1.0 (tied, ReLU, scaled logits) or v1.1 (its own head, gated GELU)."""
-    from transformers import T5Config, T5ForConditionalGeneration
+def hf_t5(*, tied: bool, layers: int = 3, seed: int = 0, kind: str = "T5", **sizes):
+    """A random transformers T5: v1.0 (tied, ReLU, scaled logits) or v1.1 (its own head, gated GELU).
+
+    Or another `kind`, MT5 or UMT5, whose layers are gated.
+    """
+    import transformers
 
     torch.manual_seed(seed)
     fields = {"vocab_size": VOCABULARY, "d_model": 16, "d_kv": 6, "d_ff": 20, "num_heads": 4}
-    config = T5Config(
+    config = getattr(transformers, f"{kind}Config")(
         **fields | sizes,
         num_layers=layers,
         num_decoder_layers=layers - 1,
         decoder_start_token_id=0,
-        feed_forward_proj="relu" if tied else "gated-gelu",
+        feed_forward_proj="relu" if tied and kind == "T5" else "gated-gelu",
         tie_word_embeddings=tied,
     )
-    model = T5ForConditionalGeneration(config).eval()
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config).eval()
     with torch.no_grad():
         for name, p in model.named_parameters():
             if "layer_norm" in name:
                 p.uniform_(0.5, 1.5)
+            elif kind == "UMT5" and "relative" in name:  # all zeros as transformers makes them
+                p.normal_()
         if not tied:
             # transformers 5 ties every head that it makes itself.
             head = torch.randn(config.vocab_size, config.d_model) / config.d_model**0.5

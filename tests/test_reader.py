@@ -15,6 +15,8 @@ from fidkit.reader import Reader, parameter_count
 from oracles import NaiveReader, batch_of, questions, quick, random_reader, small, stack, tokens
 
 LAYERS = 3
+ENCODERS = st.sampled_from(["t5", "t5-v1.1", "bert"])
+DECODERS = st.sampled_from(["t5", "t5-v1.1", "umt5"])
 alphas = st.integers(0, LAYERS)
 SIGHTS = ["full", "passage-sees-question", "question-sees-passage", "apart"]
 MEMORIES = [None, stack(4), stack(2, width=20, heads=2, head_width=5, feed_forward=24)]
@@ -30,9 +32,9 @@ def configs(draw, **fixed):
     width = fixed.pop("decoder_width", draw(st.sampled_from([16, 12])))
     live = fixed.get("live_layers", draw(alphas))
     knobs = {
-        "decoder": stack(draw(st.integers(2, 3)), width=width),
+        "decoder": stack(draw(st.integers(2, 3)), width=width).replace(family=draw(DECODERS)),
         "shared_embedding": width == 16 and draw(st.booleans()),
-        "block": draw(st.sampled_from(["t5", "t5-v1.1"])),
+        "encoder": stack().replace(family=draw(ENCODERS)),
         "tied_head": draw(st.booleans()),
         "live_layers": live,
         "memory_encoder": draw(st.sampled_from(MEMORIES)),

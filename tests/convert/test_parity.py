@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from fidkit.context import IGNORED
-from fidkit.convert import export_t5, import_t5
+from fidkit.convert import export_fid, export_t5, import_t5
+from fidkit.convert.reshape import join_encoder
 from fidkit.convert.t5 import table
 from fidkit.engine.generation.generate import greedy
+from fidkit.errors import CheckpointError
 from fidkit.reader import Reader
 from oracles import batch_of, hf_greedy, hf_logits, hf_t5, loss_of
 
@@ -88,3 +90,59 @@ def test_transformers_reads_what_we_export(tied: bool, tmp_path: Path) -> None:
     assert again.config.scale_decoder_outputs == tied
     expected, found = (hf_logits(m, rows(PASSAGES), [0, *TARGET]) for m in (model, again))
     assert torch.equal(found, expected)
+
+
+# mT5 is T5 v1.1 by another name; umT5 has biases by distance in every layer
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_umt5_logits_loss_gradients_and_a_way_back(tied: bool, tmp_path: Path) -> None:
+    from transformers import UMT5ForConditionalGeneration
+
+    model = hf_t5(tied=tied, kind="UMT5", layers=3)
+    reader = imported(model, tmp_path)
+    assert {stack.family for stack in (reader.config.encoder, reader.config.decoder)} == {"umt5"}
+    output = reader(batch_of([(QUESTION, PASSAGES, TARGET)]))
+    logits = hf_logits(model, rows(PASSAGES), [0, *TARGET[:-1]])
+    loss = loss_of(logits, TARGET)
+    output.loss.backward()
+    loss.backward()
+    theirs, ours = dict(model.named_parameters()), dict(reader.named_parameters())
+    names = table(reader.config)
+    assert names.keys() == theirs.keys()
+    assert largest([output.logits[0] - logits]) <= TOLERANCE
+    head = "lm_head.weight"  # scaled in transformers, so that its gradient is less
+    assert largest(theirs[n].grad - ours[names[n]].grad for n in names if n != head) <= TOLERANCE
+    assert tied or largest([theirs[head].grad * 4 - ours[names[head]].grad]) <= TOLERANCE
+    biases = [p for name, p in ours.items() if "relative_bias" in name]
+    assert len(biases) == 3 + 2
+    assert all(p.grad.abs().max() > 0 for p in biases)
+
+    notes = export_t5(reader, tmp_path / "back")
+    again = UMT5ForConditionalGeneration.from_pretrained(tmp_path / "back").eval()
+    found = hf_logits(again, rows(PASSAGES), [0, *TARGET[:-1]])
+    assert largest([found * (1 if tied else 4) - logits]) <= TOLERANCE  # root of the width
+    assert any("scales umT5's logits" in remark for remark in notes.remarks) != tied
+    with pytest.raises(CheckpointError, match="FiD can't hold this reader: it is umT5"):
+        export_fid(reader, tmp_path / "fid")
+
+
+@torch.no_grad()
+def test_umt5_writes_what_transformers_does(tmp_path: Path) -> None:
+    model = hf_t5(tied=False, kind="UMT5")
+    reader = imported(model, tmp_path)
+    generated = greedy(reader, reader.read(batch_of([(QUESTION, PASSAGES, [1])])), 8)
+    found = [token for token in generated.ids_BT[0].tolist() if token != IGNORED]
+    assert found == hf_greedy(model, rows(PASSAGES), 8)
+    split, _ = import_t5(tmp_path, live_layers=1)
+    whole = join_encoder(split.config, dict(split.named_parameters()))[1]
+    assert all(torch.equal(p, whole[name]) for name, p in reader.named_parameters())
+
+
+@torch.no_grad()
+def test_mt5_is_t5_v1_1(tmp_path: Path) -> None:
+    model = hf_t5(tied=False, kind="MT5")
+    reader = imported(model, tmp_path)
+    assert reader.config.encoder.family == "t5-v1.1"
+    output = reader(batch_of([(QUESTION, PASSAGES, TARGET)]))
+    assert largest([output.logits[0] - hf_logits(model, rows(PASSAGES), [0, *TARGET[:-1]])]) <= TOLERANCE

@@ -39,7 +39,11 @@ def configs(draw) -> ReaderConfig:
             feed_forward=draw(st.sampled_from([7, 16])),
         )
 
-    encoder, decoder = stack(), stack()
+    # A decoder with positions of its own can't share the words of an encoder that has none.
+    families = draw(
+        st.sampled_from([("t5",) * 2, ("t5-v1.1",) * 2, ("bert", "t5"), ("bert",) * 2, ("umt5", "t5")])
+    )
+    encoder, decoder = (stack().replace(family=family) for family in families)
     live = draw(st.integers(0, encoder.layers))
     some = st.builds(RerankConfig, after=st.integers(1, max(1, live)), keep=st.integers(1, 4))
     divisors = st.sampled_from([n for n in range(1, decoder.heads + 1) if decoder.heads % n == 0])
@@ -47,12 +51,15 @@ def configs(draw) -> ReaderConfig:
         encoder=encoder,
         decoder=decoder,
         vocabulary_size=50,
-        block=draw(st.sampled_from(["t5", "t5-v1.1"])),
         tied_head=draw(st.booleans()),
         shared_embedding=encoder.width == decoder.width and draw(st.booleans()),
         live_layers=live,
-        memory_encoder=stack() if draw(st.booleans()) else None,
-        frozen=draw(st.sampled_from([("memory",), (), ("question",), ("memory", "question")])),
+        memory_encoder=stack().replace(family=families[draw(st.integers(0, 1))])
+        if draw(st.booleans())
+        else None,
+        frozen=draw(
+            st.sampled_from([("memory",), (), ("question",), ("memory", "question"), ("embedding",)])
+        ),
         live_attention=draw(st.sampled_from(["full", "passage-sees-question"])),
         rerank=draw(st.none() | some) if live else None,
         kept_vectors=draw(st.sampled_from([None, 1, 6])),

@@ -29,7 +29,8 @@ def counted(run) -> Counts:
     with FlopCounterMode(display=False) as counter:
         run()
     of = counter.get_flop_counts()["Global"]
-    return Counts(of.pop(torch.ops.aten.mm, 0), sum(of.values()))
+    linear = sum(of.pop(operation, 0) for operation in (torch.ops.aten.mm, torch.ops.aten.addmm))
+    return Counts(linear, sum(of.values()))
 
 
 def read_flops(reader: Reader, workload: Workload) -> Counts:

@@ -36,6 +36,9 @@ WITHIN = 0.05
 READERS = {
     "fid": READER,
     "t5": READER.replace(block="t5"),
+    "bert": READER.replace(encoder=ENCODER.replace(family="bert"), live_layers=3),
+    "umt5": READER.replace(block="umt5", live_layers=3),
+    "frozen words": READER.replace(frozen=("embedding",)),
     "fido": READER.replace(cross_attention_every=3, self_kv_heads=1, cross_kv_heads=1),
     "light": READER.replace(kept_vectors=6),
     "lumen": READER.replace(live_layers=1),

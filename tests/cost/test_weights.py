@@ -8,7 +8,7 @@ import torch
 from fidkit.config import ReaderConfig
 from fidkit.cost import Workload, parameters, weight_bytes
 from fidkit.cost.weights import SCALE_BYTES, Matrix, stage_weights
-from fidkit.preset import named
+from fidkit.preset import TINY, named
 from fidkit.reader import Reader
 
 WIDER = {"layers": 5, "width": 40, "heads": 2, "head_width": 10, "feed_forward": 30}
@@ -38,6 +38,9 @@ def stage_of(name: str) -> str:
         {"live_layers": 2, "memory_encoder": WIDER, "rerank": {"after": 1, "keep": 3}},
         {"memory_encoder": {**WIDER, "width": 32}},
         {"tied_head": True, "block": "t5"},
+        {"encoder": {**TINY.model_dump(), "family": "bert"}, "live_layers": 1},
+        {"block": "bert", "live_layers": 2, "memory_encoder": WIDER, "shared_embedding": False},
+        {"block": "umt5", "live_layers": 1, "cross_attention_every": 2},
         {"shared_embedding": False, "cross_attention_every": 2, "cross_kv_heads": 2},
     ],
 )

@@ -19,10 +19,12 @@ from fidkit.convert import bert, fid, files
 from fidkit.convert.notes import Notes
 from fidkit.convert.pooling import Pooling, write_modules
 from fidkit.convert.reshape import Weights, join_encoder
-from fidkit.convert.t5 import EPSILON, FEED_FORWARD, table
+from fidkit.convert.t5 import EPSILON, FEED_FORWARD, UMT5, table
 from fidkit.errors import CheckpointError
 from fidkit.reader import Reader
 from fidkit.tokens import FILE as TOKENIZER
+
+FAMILIES = {ours: theirs for theirs, ours in FEED_FORWARD.items()}
 
 
 def export_t5(reader: Reader, directory: str | Path) -> Notes:
@@ -36,8 +38,12 @@ def export_t5(reader: Reader, directory: str | Path) -> Notes:
     checkpoint.replace_file(
         directory / files.SAFETENSORS, lambda path: save_file(tensors, path, metadata={"format": "pt"})
     )
-    _write_records(reader, _record(config, "T5ForConditionalGeneration"), directory)
-    return Notes(remarks=_lost(reader.config))
+    kind = "UMT5" if config.encoder.family == UMT5 else "T5"
+    _write_records(reader, _record(config, f"{kind}ForConditionalGeneration"), directory)
+    remarks = _lost(reader.config)
+    if kind == "UMT5" and not config.tied_head:
+        remarks += ("transformers 5 scales umT5's logits by width ** -0.5, which changes no greedy answer",)
+    return Notes(remarks=remarks)
 
 
 def export_fid(reader: Reader, directory: str | Path) -> Notes:
@@ -49,6 +55,8 @@ def export_fid(reader: Reader, directory: str | Path) -> Notes:
         CheckpointError: FiD can't hold this reader; the message says why. Nothing is written.
     """
     config, tensors = _t5_shaped(reader)
+    if config.encoder.family == UMT5:
+        raise CheckpointError("FiD can't hold this reader: it is umT5; export it with --to hf-t5")
     directory = _new(directory)
     wrapped = fid.wrap(tensors, buckets=config.relative_buckets, heads=config.decoder.heads)
     checkpoint.replace_file(directory / files.PICKLE, lambda path: torch.save(wrapped, path))
@@ -120,6 +128,12 @@ def _t5_shaped(reader: Reader) -> tuple[ReaderConfig, Weights]:
     ]
     if not config.shared_embedding:
         reasons.append("encoder and decoder have an embedding each")
+    if config.encoder.family not in (*FAMILIES, UMT5):
+        reasons.append(f"the encoder is {config.encoder.family}")
+    if config.token_skip or config.standardised_embedding or config.head_bias:
+        reasons.append(
+            "the decoder reads tokens beside states, a standardised table, or has a bias of its head"
+        )
     if config.memory_encoder is not None:
         reasons.append("a memory encoder of its own shape")
     if config.rerank is not None:
@@ -149,6 +163,7 @@ def _lost(config: ReaderConfig) -> tuple[str, ...]:
 def _record(config: ReaderConfig, architecture: str) -> dict[str, Any]:
     """`config.json` as transformers reads it."""
     stack = config.encoder
+    own = stack.family == UMT5
     return {
         "architectures": [architecture],
         "d_ff": stack.feed_forward,
@@ -158,10 +173,10 @@ def _record(config: ReaderConfig, architecture: str) -> dict[str, Any]:
         "dropout_rate": config.dropout,
         "dtype": "float32",
         "eos_token_id": config.end_token,
-        "feed_forward_proj": {ours: theirs for theirs, ours in FEED_FORWARD.items()}[stack.family],
+        "feed_forward_proj": "gated-gelu" if own else FAMILIES[stack.family],
         "is_encoder_decoder": True,
         "layer_norm_epsilon": EPSILON,
-        "model_type": "t5",
+        "model_type": UMT5 if own else "t5",
         "num_decoder_layers": config.decoder.layers,
         "num_heads": stack.heads,
         "num_layers": stack.layers,
@@ -179,7 +194,7 @@ def _tokenizer_record(reader: Reader) -> dict[str, Any]:
     assert reader.tokenizer is not None
     token, config = reader.tokenizer.backend.id_to_token, reader.config
     record = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": token(config.pad_token)}
-    if config.encoder.family == "bert" and config.start_token is not None:
+    if config.start_token is not None:
         record |= {"cls_token": token(config.start_token), "sep_token": token(config.end_token)}
         return record | {"model_max_length": config.positions}
     return record | {"eos_token": token(config.end_token)}

@@ -190,7 +190,7 @@ def _widened(config: ReaderConfig, new: ReaderConfig, name: str, old: Tensor, dr
         )
         return grown.flatten(1)
     grown = torch.zeros_like(drawn) if name.endswith("feed_forward.out.weight") else drawn.clone()
-    if name == "decoder.relative_bias.weight":
+    if name.endswith("relative_bias.weight"):
         grown[:, _head_places(config, new, "self")] = old
     else:
         grown[tuple(slice(size) for size in old.shape)] = old

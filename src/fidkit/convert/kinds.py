@@ -13,7 +13,8 @@ from fidkit.convert.notes import Notes
 from fidkit.convert.reshape import Weights
 from fidkit.errors import CheckpointError
 
-KINDS = {"t5": "fidkit.convert.t5:read", "bert": "fidkit.convert.bert:read"}
+_T5 = "fidkit.convert.t5:read"
+KINDS = {"t5": _T5, "mt5": _T5, "umt5": _T5, "bert": "fidkit.convert.bert:read"}
 """A function as `read` is, by its module and name; imported when needed."""
 _ROBERTA = "its positions count from its padding token on, and it has one type of text"
 OTHERS = {

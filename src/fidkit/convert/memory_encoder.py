@@ -60,6 +60,9 @@ def take_memory_encoder(
         notes += Notes(
             remarks=(f"passages have a vocabulary of their own, of {new.memory_vocabulary_size} tokens",)
         )
+    if new.passage_tokens < config.passage_tokens:
+        said = f"passages are cut to {new.passage_tokens} tokens, for which its memory encoder has positions"
+        notes += Notes(remarks=(said,))
     if new.projects_memory:
         drawn = torch.randn(
             new.encoder.width, new.memory_width, generator=torch.Generator().manual_seed(SEED)
@@ -84,6 +87,8 @@ def _with_stack_of(config: ReaderConfig, theirs: ReaderConfig, *, own_vocabulary
         changes |= {name: getattr(theirs, name) for name in FORMAT}
     if theirs.encoder.blocks.learned_positions:
         changes |= {name: getattr(theirs, name) for name in PLACES}
+        room = theirs.positions - theirs.passage_position
+        changes["passage_tokens"] = min(config.passage_tokens, room)
     new: ReaderConfig = config.replace(**changes)
     return new
 
@@ -91,7 +96,7 @@ def _with_stack_of(config: ReaderConfig, theirs: ReaderConfig, *, own_vocabulary
 def _require_alike(config: ReaderConfig, source: Reader, *, own_vocabulary: bool) -> None:
     theirs = source.config
     alike: tuple[str, ...] = () if own_vocabulary else ("vocabulary_size",)
-    if theirs.encoder.blocks.relative_bias:
+    if theirs.encoder.blocks.relative_bias or theirs.encoder.blocks.layer_bias:
         alike += DISTANCES
     if theirs.encoder.blocks.learned_positions and config.encoder.blocks.learned_positions:
         alike += PLACES

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fidkit import checkpoint
-from fidkit.config import ReaderConfig, parse
+from fidkit.config import ReaderConfig, StackConfig, parse
 from fidkit.convert.kinds import Foreign
 from fidkit.convert.notes import Notes
 from fidkit.convert.reshape import Weights
@@ -21,7 +21,10 @@ from fidkit.errors import CheckpointError
 from fidkit.reader import Reader
 
 EPSILON = 1e-6
+KINDS = ("t5", "mt5", "umt5")
+"""As `model_type` says it; mT5 is T5 v1.1 with another vocabulary."""
 FEED_FORWARD = {"relu": "t5", "gated-gelu": "t5-v1.1"}
+UMT5 = "umt5"
 
 EMBEDDING = "shared.weight"
 HEAD = "lm_head.weight"
@@ -35,6 +38,8 @@ MLP = {
     "t5": {"wi": "inner", "wo": "out"},
     "t5-v1.1": {"wi_0": "gate", "wi_1": "inner", "wo": "out"},
 }
+MLP[UMT5] = MLP["t5-v1.1"]
+BIAS = "SelfAttention.relative_attention_bias"
 
 
 def table(config: ReaderConfig) -> dict[str, str]:
@@ -46,24 +51,24 @@ def table(config: ReaderConfig) -> dict[str, str]:
         ("encoder", "live_encoder", config.encoder.layers),
         ("decoder", "decoder", config.decoder.layers),
     ):
-        first = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-        names[first] = f"{ours}.relative_bias.weight"
+        if not getattr(config, stack).blocks.layer_bias:
+            names[f"{stack}.block.0.layer.0.{BIAS}.weight"] = f"{ours}.relative_bias.weight"
         names[f"{stack}.final_layer_norm.weight"] = f"{ours}.norm.weight"
         for number in range(layers):
-            for theirs, own in _layer(stack, getattr(config, stack).family).items():
+            for theirs, own in _layer(stack, getattr(config, stack)).items():
                 place = f"{stack}.block.{number}.layer.{theirs}.weight"
                 names[place] = f"{ours}.layers.{number}.{own}.weight"
     return names
 
 
-def _layer(stack: str, family: str) -> dict[str, str]:
+def _layer(stack: str, sizes: StackConfig) -> dict[str, str]:
     """One layer's names: sub-layers are numbered in T5, by what they do here."""
     self_attention = "attention" if stack == "encoder" else "self_attention"
     sublayers = [(self_attention, "SelfAttention", ATTENTION)]
     if stack == "decoder":
         sublayers.append(("cross_attention", "EncDecAttention", ATTENTION))
-    sublayers.append(("feed_forward", "DenseReluDense", MLP[family]))
-    names = {}
+    sublayers.append(("feed_forward", "DenseReluDense", MLP[sizes.family]))
+    names = {f"0.{BIAS}": "relative_bias"} if sizes.blocks.layer_bias else {}
     for number, (own, theirs, matrices) in enumerate(sublayers):
         names[f"{number}.layer_norm"] = f"{own}_norm"
         names |= {f"{number}.{theirs}.{t}": f"{own}.{o}" for t, o in matrices.items()}
@@ -90,11 +95,9 @@ def read_t5(
         CheckpointError: not T5, or tensors missing, unknown or of another shape.
     """
     remarks: list[str] = []
-    # transformers scales the logits of a tied head by width ** -0.5. Version 5 says so with a key of its own
-    # and ties all heads, unless the checkpoint has one that differs.
-    tied = record.get("scale_decoder_outputs", record.get("tie_word_embeddings") is not False)
+    tied, certain = _scales(record)
     tensors = dict(tensors)
-    if record.get("scale_decoder_outputs") is True and _has_own_head(tensors):
+    if tied and certain and _has_own_head(tensors):
         # What comes in is scaled, so the product is that of a scaled matrix.
         tensors[HEAD] = tensors[HEAD].float() * float(tensors[HEAD].shape[1]) ** -0.5
         tied = False
@@ -102,7 +105,7 @@ def read_t5(
     config = _config(record, tied=tied, where=where)
     tensors = _without_copies(tensors, (*EMBEDDING_COPIES, HEAD) if tied else EMBEDDING_COPIES, where)
     dropped = (UNUSED,) if tensors.pop(UNUSED, None) is not None else ()
-    if not tied and HEAD not in tensors and "scale_decoder_outputs" in record and EMBEDDING in tensors:
+    if not tied and HEAD not in tensors and certain and EMBEDDING in tensors:
         tensors[HEAD] = tensors[EMBEDDING].clone()
         remarks.append("the head was tied to the embedding without scaling; it is now a copy of its own")
     ends = record.get("eos_token_id")
@@ -113,6 +116,20 @@ def read_t5(
     if narrow:
         remarks.append(f"weights stored as {', '.join(narrow)} are kept as float32")
     return config, weights, Notes(dropped=dropped, remarks=tuple(remarks))
+
+
+def _scales(record: dict[str, Any]) -> tuple[bool, bool]:
+    """Whether logits are scaled by width ** -0.5, and whether that is so whatever head there is.
+
+    It goes with a tied head, as `tie_word_embeddings` says. transformers 5 ties all heads, unless the
+    checkpoint has one that differs: of T5 it says scaling by a key of its own, mT5 it doesn't scale, umT5 it
+    does. Google's mT5 and umT5 have heads of their own and say so.
+    """
+    tied = record.get("tie_word_embeddings") is not False
+    kind = record.get("model_type")
+    if "scale_decoder_outputs" in record:
+        return record["scale_decoder_outputs"] is True, True
+    return tied and kind != "mt5", tied and kind in ("mt5", UMT5)
 
 
 def _has_own_head(tensors: Weights) -> bool:
@@ -138,10 +155,11 @@ def _without_copies(tensors: Weights, copies: tuple[str, ...], where: str) -> We
 
 def _config(record: dict[str, Any], *, tied: bool, where: str) -> ReaderConfig:
     """Our configuration for transformers' `T5Config`, whose defaults are filled in."""
-    if record.get("model_type") != "t5":
-        raise CheckpointError(f"{where}: model_type is {record.get('model_type')!r}, expected 't5'")
-    activation = record.get("feed_forward_proj", "relu")
-    if activation not in FEED_FORWARD:
+    kind = record.get("model_type")
+    if kind not in KINDS:
+        raise CheckpointError(f"{where}: model_type is {kind!r}, expected {', '.join(map(repr, KINDS))}")
+    activation = record.get("feed_forward_proj", "relu" if kind == "t5" else "gated-gelu")
+    if activation not in FEED_FORWARD or (kind == UMT5 and activation != "gated-gelu"):
         raise CheckpointError(
             f"{where}: feed_forward_proj is {activation!r}, expected one of {', '.join(FEED_FORWARD)}"
         )
@@ -165,7 +183,7 @@ def _config(record: dict[str, Any], *, tied: bool, where: str) -> ReaderConfig:
         "encoder": {**stack, "layers": layers},
         "decoder": {**stack, "layers": record.get("num_decoder_layers") or layers},
         "vocabulary_size": record.get("vocab_size", 32128),
-        "block": FEED_FORWARD[activation],
+        "block": UMT5 if kind == UMT5 else FEED_FORWARD[activation],
         "tied_head": tied,
         "relative_buckets": record.get("relative_attention_num_buckets", 32),
         "relative_max_distance": record.get("relative_attention_max_distance", 128),

@@ -162,8 +162,8 @@ def _one_table(tensors: dict[str, Tensor], where: str) -> dict[str, Tensor]:
         found = [t for name, t in tensors.items() if name.startswith(stack) and name.endswith(TABLE)]
         if any(not torch.equal(found[0], other) for other in found[1:]):
             raise CheckpointError(
-                f"{where}: the {stack}'s layers have relative biases of their own (scalable T5, umT5); a "
-                "reader has one for all of a stack's layers; take a checkpoint that shares it"
+                f"{where}: the {stack}'s layers have relative biases of their own (scalable T5, umT5), which "
+                "isn't read from T5X; take umT5 as Hugging Face lays it out, or a checkpoint that shares them"
             )
         if found:
             out[f"{stack}.{TABLE}"] = found[0]

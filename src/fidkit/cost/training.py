@@ -28,8 +28,6 @@ STATE_BYTES = 16  # float32 weight, gradient, and two moments of Adam
 FLOAT_BYTES = 4
 LOGIT_BYTES = 12
 """Of one logit: in float32, its log-softmax and its gradient, at the beginning of the backward pass."""
-NORM_BYTES = 8
-"""Of one value that a norm reads: in float32, as it is and divided by the root mean square."""
 SCORED_BYTES = 12
 """Of one value that passages are scored by: as the norm reads it, and as the mean does."""
 
@@ -121,7 +119,7 @@ def training_activations(
         encoder += keeps.projected(memory_rows(workload).tokens)
     if config.rerank:
         encoder += live_rows(workload).tokens * config.encoder.width * SCORED_BYTES
-    encoder -= keeps.unneeded()
+    encoder += keeps.embedded() - keeps.unneeded()
     finished = kept_rows(config, workload).tokens + question_rows(workload).tokens
     return Activations(
         encoder=encoder + keeps.last_norm(finished, config.encoder),
@@ -177,20 +175,46 @@ class _Keeps:
         """Memory as the product that projects it reads it."""
         return tokens * self.config.memory_width * self._read_by(1)
 
+    def embedded(self) -> int:
+        """What embeddings keep that compute something: of questions, and of passages that are trained."""
+        config = self.config
+        asked = self._embedded(config.encoder, question_rows(self.workload).tokens)
+        if config.memory_layers and "memory" in config.frozen:
+            return asked
+        return asked + self._embedded(config.memory_stack, memory_rows(self.workload).tokens)
+
+    def _embedded(self, stack: StackConfig, tokens: int) -> int:
+        return tokens * stack.blocks.kept_by_embedding(stack) * FLOAT_BYTES
+
     def unneeded(self) -> int:
         """What the first norm after frozen parts, and dropout before it, needn't keep of their states."""
-        config = self.config
-        asked = config.question_layers > 0 and "question" in config.frozen
-        remembered = config.memory_layers > 0 and "memory" in config.frozen
-        values = question_rows(self.workload).tokens * FLOAT_BYTES if asked else 0
+        config, stack = self.config, self.config.encoder
+        asked = "question" in config.frozen if config.question_layers else self._is_fixed(stack)
+        fixed = self._is_fixed(config.memory_stack)
+        remembered = "memory" in config.frozen if config.memory_layers else fixed
+        questions, passages = question_rows(self.workload).tokens, memory_rows(self.workload).tokens
+        values = self._first(questions, stack, drops=False) if asked else 0
         if asked and remembered and not config.projects_memory:
-            dropped = self.drops if config.live else 0
-            values += live_rows(self.workload).tokens * (FLOAT_BYTES + dropped)
-        return values * config.encoder.width
+            values += self._first(live_rows(self.workload).tokens, stack, drops=config.live > 0)
+        if self._is_fixed(stack) and config.question_layers and not asked:
+            values += self._first(questions, stack)
+        if fixed and config.memory_layers and not remembered:
+            values += self._first(passages, config.memory_stack)
+        return values
+
+    def _is_fixed(self, stack: StackConfig) -> bool:
+        """Whether nothing of a stack's embedding is trained."""
+        return "embedding" in self.config.frozen and not stack.blocks.kept_by_embedding(stack)
+
+    def _first(self, tokens: int, stack: StackConfig, *, drops: bool = True) -> int:
+        """Of vectors without a gradient: for the norm that reads them first, and dropout before it."""
+        norm = FLOAT_BYTES if stack.blocks.final_norm else 0
+        return tokens * stack.width * (norm + (self.drops if drops else 0))
 
     def last_norm(self, tokens: int, stack: StackConfig) -> int:
         """The final norm of a stack, and what drops out after it."""
-        return tokens * stack.width * NORM_BYTES + self.edge(tokens, stack)
+        norm = stack.blocks.norm_keeps * FLOAT_BYTES if stack.blocks.final_norm else 0
+        return tokens * stack.width * norm + self.edge(tokens, stack)
 
     def around_decoder(self) -> int:
         """Before the first layer and after the last, up to what the head reads."""
@@ -209,14 +233,15 @@ class _Keeps:
         return self._sublayer(self.targets, stack, 1, values) + self._weights(pairs, stack)
 
     def _feed_forward(self, tokens: int, stack: StackConfig) -> int:
-        decisions = tokens * stack.feed_forward * self.drops
         family = stack.blocks
+        decisions = tokens * stack.feed_forward * self.drops if family.feed_forward_drops else 0
         kept = family.kept_by_feed_forward(stack, drops=bool(self.drops))
         return self._sublayer(tokens, stack, family.feed_forward_inputs, kept) + decisions
 
     def _sublayer(self, tokens: int, stack: StackConfig, products: int, values: int) -> int:
         """The norm, what products read of it, `values` a token inside, and what drops out after."""
-        read = stack.width * (NORM_BYTES + self._read_by(products) + self.drops)
+        norm = stack.blocks.norm_keeps * FLOAT_BYTES
+        read = stack.width * (norm + self._read_by(products) + self.drops)
         return tokens * (read + values * self.size)
 
     def _read_by(self, products: int) -> int:

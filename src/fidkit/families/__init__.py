@@ -9,8 +9,9 @@ from __future__ import annotations
 from fidkit.families.bert import BERT
 from fidkit.families.record import Family, Kernels, Matrix
 from fidkit.families.t5 import T5, T5_V1_1
+from fidkit.families.umt5 import UMT5
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (T5, T5_V1_1, BERT)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (T5, T5_V1_1, UMT5, BERT)}
 
 
 def family(name: str) -> Family:

@@ -21,13 +21,18 @@ class Bert(Family):
     def embedding_parameters(self, config: ReaderConfig, stack: StackConfig, vocabulary: int) -> int:
         return (vocabulary + config.positions + TOKEN_TYPES) * stack.width + self.norms(stack, 1)
 
+    def kept_by_embedding(self, stack: StackConfig) -> int:
+        return stack.width  # the sum, before its norm
+
 
 BERT = Bert(
     name="bert",
     modules="fidkit.nn.families.bert",
+    feed_forward_drops=False,
     biased=True,
     scaled=True,
     norm_vectors=2,
+    norm_keeps=1,
     final_norm=False,
     relative_bias=False,
     learned_positions=True,

@@ -47,11 +47,15 @@ class Family:
         feed_forward_inputs: matrices that the feed-forward layer's input goes through: 2 with a gate.
         feed_forward_keeps: inner values of the feed-forward layer that training keeps of a token, in units of
             `StackConfig.feed_forward`: without dropout, and with it.
+        feed_forward_drops: inner values of the feed-forward layer drop out.
         biased: products of attention and feed-forward have a bias.
         scaled: scores are over the root of the head width.
         norm_vectors: parameters of a norm, in units of its width.
+        norm_keeps: float32 numbers that training keeps of a value for its norm: as it is, and divided by the
+            root mean square where the norm doesn't do without.
         final_norm: the stack ends with a norm of its own.
         relative_bias: scores have a bias by distance, from one table a stack.
+        layer_bias: scores have a bias by distance, from a table of each layer.
         learned_positions: embeddings have a vector for each position, `ReaderConfig.positions` of them.
         embedding: stacks whose families say the same here can share an embedding; one of `tokens` alone
             shares the words of any.
@@ -62,11 +66,14 @@ class Family:
     modules: str
     feed_forward_inputs: int = 1
     feed_forward_keeps: tuple[int, int] = (2, 2)
+    feed_forward_drops: bool = True
     biased: bool = False
     scaled: bool = False
     norm_vectors: int = 1
+    norm_keeps: int = 2
     final_norm: bool = True
     relative_bias: bool = True
+    layer_bias: bool = False
     learned_positions: bool = False
     embedding: str = "tokens"
     kernels: Kernels | None = None
@@ -121,6 +128,10 @@ class Family:
     def activation_values(self, stack: StackConfig) -> int:
         """Inner values of the feed-forward layer: what its matrices make, and what is made of that."""
         return (self.feed_forward_inputs + 1) * stack.feed_forward
+
+    def kept_by_embedding(self, stack: StackConfig) -> int:
+        """Values that training keeps of a token where its vector is computed, and not just looked up."""
+        return 0
 
     def kept_by_feed_forward(self, stack: StackConfig, *, drops: bool) -> int:
         """Inner values that training keeps of a token."""

@@ -88,14 +88,15 @@ class T5Blocks(Blocks):
     def last_norm(self, stack: StackConfig) -> nn.Module:
         return RMSNorm(stack.width)
 
-    def encoder_bias(self, config: ReaderConfig, stack: StackConfig) -> RelativeBias:
-        return _bias(config, stack, bidirectional=True)
+    def encoder_bias(self, config: ReaderConfig, stack: StackConfig) -> RelativeBias | None:
+        return relative_bias(config, stack, bidirectional=True)
 
-    def decoder_bias(self, config: ReaderConfig) -> RelativeBias:
-        return _bias(config, config.decoder, bidirectional=False)
+    def decoder_bias(self, config: ReaderConfig) -> RelativeBias | None:
+        return relative_bias(config, config.decoder, bidirectional=False)
 
 
-def _bias(config: ReaderConfig, stack: StackConfig, *, bidirectional: bool) -> RelativeBias:
+def relative_bias(config: ReaderConfig, stack: StackConfig, *, bidirectional: bool) -> RelativeBias:
+    """A table of biases by distance for the heads of a stack."""
     return RelativeBias(
         stack.heads,
         bidirectional=bidirectional,
