@@ -17,7 +17,7 @@ from fidkit import Corpus, Passage
 from fidkit.answerer import GUESS, Answerer
 from fidkit.context import IGNORED, collate
 from fidkit.engine.answering import HALF_CHARACTERS, answer_batch
-from fidkit.engine.evidence import evidence_shares
+from fidkit.engine.evidence import look_back
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import Generated, generate, greedy
 from fidkit.engine.runner import Runner
@@ -147,7 +147,7 @@ def test_evidence_of_a_short_answer_ends_where_the_answer_ends(fid: Reader) -> N
             [tokenizer.question(q).ids for q in questions], [tokenizer.passages(PASSAGES)] * len(ids)
         )
         generated = Generated(torch.tensor(ids), torch.zeros(len(ids), len(ids[0])))
-        return evidence_shares(fid, fid.read(batch), generated, 3)
+        return torch.tensor(look_back(fid, fid.read(batch), generated, 3).shares)
 
     short, long = [300, 1], [400, 500, 600, 700, 1]
     padded = [*short, *[IGNORED] * 3]
@@ -392,9 +392,9 @@ def many_questions(n: int) -> list[str]:
 def test_eight_threads_get_the_answers_of_one(corpus: Corpus, preset: str) -> None:
     questions = many_questions(200)
     with Answerer(sharpened(preset), corpus) as qa:
-        alone = [qa.answer(question, 3, 4) for question in questions]
+        alone = [qa.answer(question, 2, 3) for question in questions]
         with ThreadPoolExecutor(8) as pool:
-            together = list(pool.map(lambda question: qa.answer(question, 3, 4), questions))
+            together = list(pool.map(lambda question: qa.answer(question, 2, 3), questions))
     assert all(map(same, together, alone))
     assert len({answer.text for answer in alone}) > 1  # or equal answers would show nothing
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fidkit.config import RerankConfig
 from fidkit.context import IGNORED, Batch, Context, collate
+from fidkit.cost import parameters
 from fidkit.preset import PRESETS, named
 from fidkit.reader import Reader, parameter_count
 from oracles import NaiveReader, batch_of, questions, quick, random_reader, small, stack, tokens
@@ -341,6 +342,7 @@ def test_every_preset_can_be_built(name: str) -> None:
     assert len(reader.question_encoder.layers) == config.encoder.layers - config.live
     assert len(reader.memory_encoder.encoder.layers) == config.memory_layers
     assert all(p.device.type == "meta" for p in reader.parameters())
+    assert sum(p.numel() for p in reader.parameters()) == parameters(config)
 
 
 def test_a_split_encoder_costs_the_copy_of_its_first_layers() -> None:

@@ -16,6 +16,7 @@ _HOMES = {
     "Answerer": "fidkit.answerer",
     "Corpus": "fidkit.passages",
     "Decoding": "fidkit.engine.generation.decoding",
+    "Embedder": "fidkit.engine.embedder",
     "Evidence": "fidkit.types",
     "FidkitError": "fidkit.errors",
     "Hit": "fidkit.types",
@@ -30,6 +31,7 @@ __all__ = ["__version__", "presets", *_HOMES]
 if TYPE_CHECKING:
     from fidkit.answerer import Answerer
     from fidkit.config import ReaderConfig, StackConfig
+    from fidkit.engine.embedder import Embedder
     from fidkit.engine.generation.decoding import Decoding
     from fidkit.errors import FidkitError
     from fidkit.passages import Corpus

@@ -16,7 +16,7 @@ import torch
 
 from fidkit.devices import choose_device
 from fidkit.engine.answering import Stream, answer_batch, tokenizer_of
-from fidkit.engine.asked import check_count, check_passages, check_question
+from fidkit.engine.asked import check_count, check_passages, check_question, check_tests
 from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.runner import Precision, Runner, check_precision, loading_type, moved
@@ -139,6 +139,7 @@ class Answerer:
         max_new_tokens: int | None = None,
         stream: Stream | None = None,
         decoding: Decoding | None = None,
+        test_evidence: int = 0,
     ) -> Answer: ...
     @overload
     def answer(
@@ -148,6 +149,7 @@ class Answerer:
         max_new_tokens: int | None = None,
         stream: None = None,
         decoding: Decoding | None = None,
+        test_evidence: int = 0,
     ) -> list[Answer]: ...
     def answer(
         self,
@@ -156,6 +158,7 @@ class Answerer:
         max_new_tokens: int | None = None,
         stream: Stream | None = None,
         decoding: Decoding | None = None,
+        test_evidence: int = 0,
     ) -> Answer | list[Answer]:
         """Find passages and answer from them: one question, or a list of them.
 
@@ -165,12 +168,15 @@ class Answerer:
             max_new_tokens: length of an answer, at most (32); short for `Decoding(max_tokens=...)`.
             stream: sees the text of the answer so far, each time it has grown; for one question.
             decoding: how answers are written, their length included.
+            test_evidence: for so many passages, those with the largest shares: what the answer would be
+                without each (`Evidence.without`). Nothing is encoded again for it.
 
         Raises:
             UsageError: an empty question, no passages asked for, no documents, or a closed answerer.
         """
         questions = _questions(question, stream)
         check_count("k", k)
+        check_tests(test_evidence)
         if self.corpus is None:
             raise UsageError(
                 "this answerer has no documents to search; make it with Answerer.open(documents), or give "
@@ -180,7 +186,7 @@ class Answerer:
         with self._use():
             found = [self._search(asked, k) for asked in questions]
             passages = [[hit.passage for hit in hits] for hits, _, _ in found]
-            answers = self._read(questions, passages, how, stream)
+            answers = self._read(questions, passages, how, stream, test_evidence)
             answers = [_searched(a, ms, notes) for a, (_, ms, notes) in zip(answers, found, strict=True)]
         return answers[0] if isinstance(question, str) else answers
 
@@ -192,6 +198,7 @@ class Answerer:
         max_new_tokens: int | None = None,
         stream: Stream | None = None,
         decoding: Decoding | None = None,
+        test_evidence: int = 0,
     ) -> Answer: ...
     @overload
     def read(
@@ -201,6 +208,7 @@ class Answerer:
         max_new_tokens: int | None = None,
         stream: None = None,
         decoding: Decoding | None = None,
+        test_evidence: int = 0,
     ) -> list[Answer]: ...
     def read(
         self,
@@ -209,6 +217,7 @@ class Answerer:
         max_new_tokens: int | None = None,
         stream: Stream | None = None,
         decoding: Decoding | None = None,
+        test_evidence: int = 0,
     ) -> Answer | list[Answer]:
         """Answer one question from the passages given, or a list of questions from a list of passages each.
 
@@ -218,6 +227,7 @@ class Answerer:
             max_new_tokens: see `answer`, as for the following.
             stream: sees the text grow.
             decoding: how answers are written.
+            test_evidence: see `answer`.
 
         Raises:
             UsageError: an empty question, no passages, lists of different lengths, or a closed answerer.
@@ -232,9 +242,10 @@ class Answerer:
             )
         for of_one in given:
             check_passages(of_one)
+        check_tests(test_evidence)
         how = _decoding(max_new_tokens, decoding)
         with self._use():
-            answers = self._read(questions, [list(of_one) for of_one in given], how, stream)
+            answers = self._read(questions, [list(one) for one in given], how, stream, test_evidence)
         return answers[0] if isinstance(question, str) else answers
 
     def close(self) -> None:
@@ -270,6 +281,7 @@ class Answerer:
         passages: Sequence[Sequence[Passage]],
         decoding: Decoding,
         stream: Stream | None,
+        test_evidence: int,
     ) -> list[Answer]:
         """Answers in the order of the questions, which are read in batches of similar length."""
         answers: dict[int, Answer] = {}
@@ -284,6 +296,7 @@ class Answerer:
                     cache=self._cache,
                     memory=self._memory,
                     stream=stream,
+                    test_evidence=test_evidence,
                 )
             answers |= zip(batch, made, strict=True)
         return [answers[number] for number in range(len(questions))]

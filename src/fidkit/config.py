@@ -48,6 +48,8 @@ LATER = (
 """Knobs that a file of format 1 may leave out; then they have their defaults."""
 STACKS = ("encoder", "decoder", "memory_encoder")
 FAMILY = "t5-v1.1"
+TWO_PARTS = "{title}{text}"
+"""The format of passages whose title and text are tokenised apart."""
 FORMAT_FIELDS = {"question_format": ("question",), "passage_format": ("text", "title")}
 """What may stand in braces; the first has to."""
 
@@ -171,7 +173,7 @@ class ReaderConfig(Strict):
         start_token, question_end_token: in front of a question's tokens, and behind them; `None` puts nothing
             there.
         title_end_token: stands between title and text of a passage, which are then tokenised apart;
-            `passage_format` has nothing but the two. `None` leaves that to the format.
+            `passage_format` has nothing but the two, `{title}{text}`. `None` leaves that to the format.
     """
 
     encoder: StackConfig
@@ -289,13 +291,7 @@ class ReaderConfig(Strict):
                 f"shared_embedding needs embeddings of one kind, but the encoder is {self.encoder.family} "
                 f"and the decoder {self.decoder.family}; set shared_embedding to false"
             )
-        for name in ("pad_token", "end_token", "start_token", "question_end_token"):
-            if (getattr(self, name) or 0) >= self.vocabulary_size:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}, but vocabulary_size is {self.vocabulary_size}; choose "
-                    "one below it"
-                )
-        self._check_memory_vocabulary()
+        self._check_vocabularies()
         self._check_positions()
         self._check_copying()
         return self
@@ -318,7 +314,7 @@ class ReaderConfig(Strict):
     def _check_positions(self) -> None:
         if not any(stack.blocks.learned_positions for stack in (self.encoder, self.memory_stack)):
             return
-        if self.question_tokens > self.passage_position:
+        if self.encoder.blocks.learned_positions and self.question_tokens > self.passage_position:
             raise ValueError(
                 f"question_tokens is {self.question_tokens}, but passages begin at passage_position "
                 f"{self.passage_position}; choose at most that many"
@@ -331,7 +327,18 @@ class ReaderConfig(Strict):
                 "passage_tokens"
             )
 
-    def _check_memory_vocabulary(self) -> None:
+    def _check_vocabularies(self) -> None:
+        for name in ("pad_token", "end_token", "start_token", "question_end_token"):
+            if (getattr(self, name) or 0) >= self.vocabulary_size:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, but vocabulary_size is {self.vocabulary_size}; choose "
+                    "one below it"
+                )
+        if self.title_end_token is not None and "".join(self.passage_format.split()) != TWO_PARTS:
+            raise ValueError(
+                f"passage_format is {self.passage_format!r}, but title_end_token stands between title and "
+                f"text; write {TWO_PARTS!r}, or leave title_end_token out"
+            )
         size = self.memory_vocabulary_size
         if size is None:
             if self.memory_end_token is not None:

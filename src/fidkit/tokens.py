@@ -155,18 +155,33 @@ class Tokenizer:
 
     def _of_passages(self, passages: Sequence[Passage]) -> list[list[int]]:
         """All tokens of passages, without their end."""
-
-        def encode(texts: Iterable[str]) -> list[list[int]]:
-            encoded = self._passage_encoder.encode_batch(
-                [well_formed(text) for text in texts], add_special_tokens=False
-            )
-            return [e.ids for e in encoded]
-
-        between = self.config.title_end_token
+        between, form, encoder = (
+            self.config.title_end_token,
+            self.config.passage_format,
+            self._passage_encoder,
+        )
         if between is None:
-            return encode(self.config.passage_format.format(title=p.title, text=p.text) for p in passages)
-        titles, texts = encode(p.title for p in passages), encode(p.text for p in passages)
+            return _encode(encoder, (form.format(title=p.title, text=p.text) for p in passages))
+        titles, texts = (
+            _encode(encoder, part) for part in ((p.title for p in passages), (p.text for p in passages))
+        )
         return [[*title, between, *text] for title, text in zip(titles, texts, strict=True)]
+
+    def start_of(self, passage: Passage, token: int) -> int | None:
+        """The character of a passage's text at which one of its tokens begins; None outside of the text."""
+        config = self.config
+        if config.title_end_token is None:
+            before, _ = config.passage_format.split("{text}")
+            text = well_formed(config.passage_format.format(title=passage.title, text=passage.text))
+            ahead = len(before.format(title=passage.title))
+        else:
+            title = self._passage_encoder.encode(well_formed(passage.title), add_special_tokens=False)
+            token, ahead, text = token - len(title.ids) - 1, 0, well_formed(passage.text)
+        offsets = self._passage_encoder.encode(text, add_special_tokens=False).offsets
+        if not 0 <= token < len(offsets):
+            return None
+        start: int = offsets[token][0] - ahead
+        return start if 0 <= start < len(passage.text) else None
 
     def passage_spans(self, text: str) -> list[tuple[int, int]]:
         """Where each token of a passage's text stands in it, in characters; nothing is cut."""
@@ -190,6 +205,16 @@ class Tokenizer:
         """Tokens of a text as it stands, all of them."""
         return self._encoder.encode(well_formed(text), add_special_tokens=False).ids
 
+    def encode_all(self, texts: Iterable[str]) -> list[list[int]]:
+        """`encode` of many texts."""
+        return _encode(self._encoder, texts)
+
+
+def _encode(backend: tokenizers.Tokenizer, texts: Iterable[str]) -> list[list[int]]:
+    """All tokens of many texts, and none around them."""
+    encoded = backend.encode_batch([well_formed(text) for text in texts], add_special_tokens=False)
+    return [e.ids for e in encoded]
+
 
 def _plain(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     """It cuts nothing, fills up nothing, and what looks like a control token in somebody's text is text."""
@@ -199,15 +224,28 @@ def _plain(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     return backend
 
 
-def _read(path: Path, embeddings: int) -> tokenizers.Tokenizer:
+def read_backend(path: Path) -> tokenizers.Tokenizer:
+    """The vocabulary of a `tokenizer.json`.
+
+    Raises:
+        CheckpointError: missing or unreadable.
+    """
     try:
-        backend = tokenizers.Tokenizer.from_file(str(path))
+        return tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
         raise CheckpointError(f"{path}: expected a tokenizer.json, but {error}") from error
     except BaseException as error:
         if not is_panic(error):
             raise
         raise CheckpointError(f"{path}: expected a tokenizer.json, but the library failed") from error
+
+
+def require_embeddings(backend: tokenizers.Tokenizer, embeddings: int, path: Path) -> None:
+    """Refuse a vocabulary with tokens that have no embedding.
+
+    Raises:
+        CheckpointError: says how many there are of both.
+    """
     largest = max(backend.get_vocab().values(), default=0)
     if backend.get_vocab_size() > embeddings or largest >= embeddings:
         what = f"{backend.get_vocab_size()} tokens"
@@ -217,6 +255,11 @@ def _read(path: Path, embeddings: int) -> tokenizers.Tokenizer:
             f"{path}: {what}, but the reader has {embeddings} embeddings; use the tokenizer that the reader "
             "was trained with"
         )
+
+
+def _read(path: Path, embeddings: int) -> tokenizers.Tokenizer:
+    backend = read_backend(path)
+    require_embeddings(backend, embeddings, path)
     return backend
 
 

@@ -29,18 +29,52 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Without:
+    """What would be, had a passage not been found.
+
+    Attributes:
+        text: the answer then.
+        score: of the answer that was given, then: mean log-probability of its tokens. The further below the
+            answer's own score, the more the answer rests on the passage.
+    """
+
+    text: str
+    score: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {"answer": self.text, "score": self.score}
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """A passage that was read for an answer; `score` is its share of the answer (all shares sum to 1).
 
     A reader that reranks has shares by its own ranking, any other by the decoder's attention.
+
+    Attributes:
+        passage: that was read.
+        score: its share.
+        place: characters of `passage.text` where the answer stands, the one it was most likely copied from;
+            None where it doesn't stand there.
+        span: the same in the document that the passage was cut from, or in the passage where none is known.
+        sentence: of the passage, around the answer; empty without a place.
+        without: where evidence was tested, what would be without the passage; None where it wasn't, or where
+            nothing else would be left to read.
     """
 
     passage: Passage
     score: float
+    place: tuple[int, int] | None = None
+    span: tuple[int, int] | None = None
+    sentence: str = ""
+    without: Without | None = None
 
     def to_json(self) -> dict[str, Any]:
         p = self.passage
-        return {"id": p.id, "title": p.title, "text": p.text, "score": self.score, "source": p.source}
+        record = {"id": p.id, "title": p.title, "text": p.text, "score": self.score, "source": p.source}
+        span = None if self.span is None else list(self.span)
+        without = None if self.without is None else self.without.to_json()
+        return record | {"span": span, "sentence": self.sentence, "without": without}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +93,16 @@ class Answer:
     """An answer with what it rests on.
 
     Attributes:
-        text: the answer; empty when the reader ended at once.
+        text: the answer, as it is written in the passages where it stands there; empty when the reader ended
+            at once.
         score: mean log-probability of the answer's tokens, end of sequence included (0 is certain); with
             another length penalty than 1, their sum over their number to that power.
-        evidence: the passages read, the one with the largest share first.
+        evidence: the passages read, the one with the largest share first; where evidence was tested, first
+            those that were, the one first that the answer rests on most.
         timings_ms: milliseconds by stage (`search`, `tokenize`, `encode`, `decode`, `evidence`, `total`).
         notes: what the person should know (a question that was cut, nothing found).
         alternatives: further answers, the best first, where several were asked for; texts may repeat.
+        verbatim: the answer stands in a passage, or in a title.
     """
 
     text: str
@@ -74,3 +111,4 @@ class Answer:
     timings_ms: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
+    verbatim: bool = False

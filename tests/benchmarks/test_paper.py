@@ -19,7 +19,7 @@ from fidkit.bench import run as running
 from fidkit.bench.rows import read
 
 ROOT = Path(__file__).parents[2]
-SLOW = ("figure-6", "plan", "precision")
+SLOW = ("figure-6", "plan", "precision", "table-1")
 STAMPS = {"git", "command", "hardware", "versions", "date", "threads", *IDENTITY}
 
 

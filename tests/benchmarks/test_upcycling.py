@@ -57,6 +57,7 @@ def test_every_stage_has_its_row_once(start, monkeypatch: pytest.MonkeyPatch) ->
     assert start("--seeds", "1", "--ways", *upcycling.WAYS, "--set", *SHORT) == found
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_goes_on(start, monkeypatch: pytest.MonkeyPatch) -> None:
     step = training.Trainer.train_step
 

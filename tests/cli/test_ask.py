@@ -49,11 +49,14 @@ def test_json_is_one_object_with_the_keys_of_the_contract(
     out, err = capsys.readouterr()
     assert out.count("\n") == 1
     record = json.loads(out)
-    keys = ["question", "answer", "score", "evidence", "timings_ms", "reader", "notes"]
+    keys = ["question", "answer", "score", "verbatim", "evidence", "timings_ms", "reader", "notes"]
     assert list(record) == keys
     assert (record["question"], record["reader"]) == (QUESTION, reader)
     assert {e["source"].split(":")[0] for e in record["evidence"]} == {"tea.md", "coffee.txt"}
-    assert all(list(e) == ["id", "title", "text", "score", "source"] for e in record["evidence"])
+    assert all(
+        list(e) == ["id", "title", "text", "score", "source", "span", "sentence", "without"]
+        for e in record["evidence"]
+    )
     assert sum(e["score"] for e in record["evidence"]) == pytest.approx(1, abs=1e-5)
     assert record["score"] < 0
     assert {"search", "encode", "decode", "total"} <= record["timings_ms"].keys()

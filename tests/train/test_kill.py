@@ -14,11 +14,11 @@ from launched import command
 from train.loop.test_training import assert_same_run
 from train.toy import write_world
 
-STEPS = 20
+STEPS = 12
 STAGE = (
     f"stages=[{{ steps = {STEPS}, questions = 4, mix = {{ cloze = 1.0, facts = 1.0 }}, auxiliary = 1.0 }}]"
 )
-SETTINGS = [STAGE, "save_every=3", "log_every=1", "evaluation.every=15", "evaluation.limit=2", "threads=1"]
+SETTINGS = [STAGE, "save_every=3", "log_every=1", "evaluation.every=9", "evaluation.limit=2", "threads=1"]
 
 
 def words(folder: Path) -> list[str]:

@@ -52,7 +52,7 @@ def usual_limit(spec: OptimiserSpec) -> float:
     return 10 * spec.rate
 
 
-@pytest.mark.parametrize("save_every", [10, 35])
+@pytest.mark.parametrize("save_every", [10, pytest.param(35, marks=pytest.mark.slow)])
 def test_a_planted_divergence_is_found_rolled_back_and_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_every: int
 ) -> None:

@@ -17,10 +17,12 @@ from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
     from fidkit.engine.runner import Precision
-    from fidkit.types import Answer
+    from fidkit.types import Answer, Evidence, Without
 
 _SHOWN = 3
 _EXCERPT_CHARACTERS = 220
+MARKS = ("»", "«")
+"""Around the answer in a sentence."""
 
 
 @takes_decoding
@@ -40,6 +42,9 @@ def ask(
         bool,
         typer.Option("--memory/--no-memory", help="Use the memory that is stored with the corpus, if any."),
     ] = True,
+    test_evidence: Annotated[
+        bool, typer.Option("--test-evidence", help="Say what the answer would be without each passage shown.")
+    ] = False,
     stream: Annotated[bool, typer.Option("--stream", help="Show the answer while it is written.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
     device: DeviceName = "auto",
@@ -65,7 +70,8 @@ def ask(
             sources or None, reader, device, cast("Precision", precision), stored=stored, progress=tell
         ) as qa,
     ):
-        answer = qa.answer(question, passages, stream=printed, decoding=decoding)
+        tests = _SHOWN if test_evidence else 0
+        answer = qa.answer(question, passages, stream=printed, decoding=decoding, test_evidence=tests)
         answer = replace(answer, notes=(*qa.notes, *answer.notes))
     for note in answer.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -74,6 +80,8 @@ def ask(
         return
     show = printed or _Printed()
     show(answer.text or "(no answer)")  # all of it, or what came too late to be streamed
+    if answer.text and not answer.verbatim:
+        print("\nnote: no passage has these words", file=sys.stderr)
     for other in answer.alternatives:
         print(f"\nor: {other.text or '(no answer)'}  (score {other.score:.2f})", end="")
     _show_evidence(answer, reader)
@@ -85,6 +93,7 @@ def to_json(question: str, answer: Answer, reader: str) -> dict[str, object]:
         "question": question,
         "answer": answer.text,
         "score": answer.score,
+        "verbatim": answer.verbatim,
         "evidence": [evidence.to_json() for evidence in answer.evidence],
         "timings_ms": {stage: round(ms, 3) for stage, ms in answer.timings_ms.items()},
         "reader": reader,
@@ -101,20 +110,46 @@ class _Printed:
     text = ""
 
     def __call__(self, text: str) -> None:
-        print(text.removeprefix(self.text), end="", flush=True)
+        # What was streamed is as the reader wrote it; in a passage it may be written otherwise.
+        again = "" if text.startswith(self.text) else "\n"
+        print(again + text.removeprefix(self.text), end="", flush=True)
         self.text = text
+
+
+def _excerpt(evidence: Evidence) -> str:
+    """The sentence with the answer, marked, or how the passage begins; cut to a few lines."""
+    text, place = evidence.passage.text, evidence.place
+    if place is None:
+        return _short(" ".join(text.split()))
+    marked = text[: place[0]] + MARKS[0] + text[slice(*place)] + MARKS[1] + text[place[1] :]
+    at = text.find(evidence.sentence)
+    around = marked[max(at, 0) : max(at, 0) + len(evidence.sentence) + sum(map(len, MARKS))]
+    around = " ".join(around.split())
+    # A long sentence begins some words before the answer.
+    first = max(0, around.find(MARKS[0]) - _EXCERPT_CHARACTERS // 2)
+    return _short("… " + around[first:].split(" ", 1)[-1] if first else around)
+
+
+def _without(without: Without, answer: Answer) -> str:
+    """What leaving the passage out does."""
+    then = "the same" if without.text == answer.text else without.text or "nothing"
+    return f"without it: {then}  (the score of {answer.text!r} falls to {without.score:.2f})"
+
+
+def _short(text: str) -> str:
+    if len(text) <= _EXCERPT_CHARACTERS:
+        return text
+    return text[:_EXCERPT_CHARACTERS].rsplit(" ", 1)[0] + " …"
 
 
 def _show_evidence(answer: Answer, reader: str) -> None:
     print("\n")
     for evidence in answer.evidence[:_SHOWN]:
         passage = evidence.passage
-        text = " ".join(passage.text.split())
-        cut = (
-            text if len(text) <= _EXCERPT_CHARACTERS else text[:_EXCERPT_CHARACTERS].rsplit(" ", 1)[0] + " …"
-        )
         print(f"{evidence.score:4.0%}  {passage.title}  [{passage.source or passage.id}]")
-        print(f"      {cut}")
+        print(f"      {_excerpt(evidence)}")
+        if evidence.without is not None:
+            print(f"      {_without(evidence.without, answer)}")
     seconds = answer.timings_ms["total"] / 1000
     print(
         f"\n{len(answer.evidence)} passages read in {seconds:.2f} s, score {answer.score:.2f}",

@@ -44,6 +44,7 @@ class Layout(StrEnum):
 
     FIDKIT = "fidkit"
     HF_T5 = "hf-t5"
+    HF_BERT = "hf-bert"
     FID = "fid"
 
 
@@ -51,7 +52,7 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="SRC",
-        help="A reader, or a checkpoint of T5, FiD, fastRAG, Atlas or T5X: a directory, or a hub name.",
+        help="A reader, or a checkpoint of T5, FiD, fastRAG, Atlas, T5X or BERT: a directory, or a hub name.",
         show_default=False,
     ),
 ]
@@ -104,6 +105,18 @@ DecoderSize = Annotated[
         show_default=False,
     ),
 ]
+DecoderLayers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Layers of the decoder that an encoder alone (BERT, MiniLM) gets; 2 by default. It is drawn.",
+        show_default=False,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(metavar="S", help="What that decoder is drawn with; 0 by default.", show_default=False),
+]
 
 
 def convert(
@@ -119,6 +132,8 @@ def convert(
     rerank_after: RerankAfter = None,
     rerank_keep: RerankKeep = None,
     decoder: DecoderSize = None,
+    decoder_layers: DecoderLayers = None,
+    seed: Seed = None,
     dtype: Annotated[
         Precision, typer.Option(help="How weights are stored; bfloat16 halves the size.")
     ] = Precision.FLOAT32,
@@ -132,6 +147,8 @@ def convert(
         cross_attention_every=cross_attention_every,
         cross_attention_from=cross_attention_from.value,
         decoder=None if decoder is None else decoder_stack(decoder),
+        decoder_layers=decoder_layers,
+        seed=seed,
         kv_heads=kv_heads,
         kv_heads_from=kv_heads_from.value,
         live_layers=live_layers,
@@ -183,14 +200,19 @@ def _load(source: str, knobs: Knobs, destination: Path, dtype: Precision) -> tup
 def _write(
     source: str, reader: Reader, destination: Path, to: Layout, dtype: Precision, knobs: Knobs
 ) -> Notes:
-    from fidkit.convert import carry_moments, export_fid, export_t5
+    from fidkit.convert import carry_moments, carry_pooling, export_bert, export_fid, export_t5, find_pooling
 
     if to is Layout.HF_T5:
         return export_t5(reader, destination)
     if to is Layout.FID:
         return export_fid(reader, destination)
+    if to is Layout.HF_BERT:
+        pooling, notes = find_pooling(source, reader.config.positions)
+        return notes + export_bert(reader, destination, pooling)
     reader.save_pretrained(destination, dtype="bfloat16" if dtype is Precision.BFLOAT16 else None)
-    return carry_moments(source, reader, destination, **knobs)
+    return carry_moments(source, reader, destination, **knobs) + carry_pooling(
+        source, destination, reader.config.positions
+    )
 
 
 def _announce(before: ReaderConfig, after: ReaderConfig, destination: Path, size: int) -> None:

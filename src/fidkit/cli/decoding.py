@@ -41,6 +41,14 @@ def options(
     no_repeat_ngram: Annotated[
         int, typer.Option(help="No so many tokens in a row twice; 0 is off.")
     ] = Decoding.no_repeat_ngram,
+    loops: Annotated[
+        bool | None,
+        typer.Option(
+            "--loops/--no-loops",
+            help="Let tokens repeat at once where no passage does. The reader decides if absent.",
+            show_default=False,
+        ),
+    ] = Decoding.loops,
     stop: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="End an answer after this text; repeatable.")
     ] = None,
@@ -58,6 +66,7 @@ def options(
         n_best=n_best,
         stop=tuple(stop or ()),
         no_repeat_ngram=no_repeat_ngram,
+        loops=loops,
     )
 
 

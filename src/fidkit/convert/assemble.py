@@ -7,8 +7,8 @@ from typing import Unpack
 
 from fidkit.config import ReaderConfig
 from fidkit.convert.notes import Notes
-from fidkit.convert.reshape import Knobs, Weights, build, reshape_weights
-from fidkit.convert.vocabulary import read_vocabulary
+from fidkit.convert.reshape import Knobs, Weights, build, passage_backend, reshape_weights
+from fidkit.convert.vocabulary import read_vocabulary, require_fit
 from fidkit.reader import Reader
 from fidkit.tokens import FILE as TOKENIZER
 
@@ -29,8 +29,10 @@ def assemble(
         CheckpointError: a vocabulary that doesn't fit, or weights that don't.
         ConfigError: a shape that cannot be built.
     """
-    backend = read_vocabulary(directory, config)
+    backend = read_vocabulary(directory)
+    require_fit(directory, backend, config)
     if backend is None:
         notes += Notes(remarks=(f"no vocabulary found; put its {TOKENIZER} beside the converted weights",))
     config, weights, changes = reshape_weights(config, weights, backend, **knobs)
-    return build(config, weights, backend, str(directory)), notes + changes
+    own = passage_backend(config, knobs.get("memory_encoder"))
+    return build(config, weights, backend, str(directory), own), notes + changes

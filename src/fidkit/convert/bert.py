@@ -1,41 +1,51 @@
-"""BERT's names and configuration, and ours: BERT, MiniLM, E5, BGE, GTE; with or without `bert.` in front.
+"""BERT's names and configuration, and ours: BERT, MiniLM, E5, BGE, GTE and others of its layout.
 
-Such a checkpoint is an encoder. Its reader has a fresh decoder beside it, which starts out able to copy
-(`fidkit.nn.copying`) and wants training.
+Such a checkpoint is an encoder. Its tensors are the same under other names (`table`), so that a way in and
+out changes no value; the pooler and heads for other tasks are left out. Its reader reads
+`[CLS] question [SEP] title [SEP] text [SEP]`, the passage from a fixed position on
+(`fidkit.nn.families.bert`), and has a fresh decoder that starts out able to copy (`fidkit.nn.copying`).
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import tokenizers
-import torch
+from tokenizers import decoders
+from torch import Tensor
 
-from fidkit.config import ReaderConfig, parse
+from fidkit import checkpoint
+from fidkit.config import TWO_PARTS, ReaderConfig, parse
+from fidkit.convert.fresh import LAYERS, decoder_for
+from fidkit.convert.kinds import Foreign
 from fidkit.convert.notes import Notes
 from fidkit.convert.reshape import Weights
 from fidkit.errors import CheckpointError
-from fidkit.nn.copying import start_copying
 from fidkit.reader import Reader
-from fidkit.tokens import FILE
 
-EPSILON = 1e-12
-DECODER_LAYERS = 2
-"""As the probes had them: two read as well as more at this size."""
-QUESTION_TOKENS, PASSAGE_TOKENS = 48, 208
-FORMATS = {"question_format": "{question}", "passage_format": "{title}{text}"}
-UNUSED = ("pooler.", "cls.")
-"""Heads of other tasks."""
-
-_EMBEDDINGS = {
-    "word_embeddings.weight": "embedding.weight",
-    "position_embeddings.weight": "embedding.positions.weight",
-    "token_type_embeddings.weight": "embedding.types.weight",
-    "LayerNorm.weight": "embedding.norm.weight",
-    "LayerNorm.bias": "embedding.norm.bias",
+EXPECTED: dict[str, Any] = {
+    "hidden_act": "gelu",
+    "position_embedding_type": "absolute",
+    "layer_norm_eps": 1e-12,
+    "type_vocab_size": 2,
+    "is_decoder": False,
+    "add_cross_attention": False,
 }
-_LAYER = {
+"""What `config.json` may say of its layers, or leave out; others compute something else."""
+START, END = "[CLS]", "[SEP]"
+LEFT_OUT = ("pooler.", "cls.", "classifier.", "qa_outputs.")
+"""Beginnings of names of what no reader has: the pooler, and heads for other tasks."""
+OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+QUESTION_TOKENS, PASSAGE_TOKENS = 48, 208
+
+EMBEDDINGS = {
+    "word_embeddings.weight": "weight",
+    "position_embeddings.weight": "positions.weight",
+    "token_type_embeddings.weight": "types.weight",
+    "LayerNorm.weight": "norm.weight",
+    "LayerNorm.bias": "norm.bias",
+}
+LAYER = {
     "attention.self.query": "attention.query",
     "attention.self.key": "attention.key",
     "attention.self.value": "attention.value",
@@ -47,126 +57,146 @@ _LAYER = {
 }
 
 
-def table(layers: int) -> dict[str, str]:
-    """BERT's name of every parameter of an encoder -> ours."""
-    names = {f"embeddings.{theirs}": ours for theirs, ours in _EMBEDDINGS.items()}
-    for number in range(layers):
-        for theirs, ours in _LAYER.items():
-            for kind in ("weight", "bias"):
-                names[f"encoder.layer.{number}.{theirs}.{kind}"] = (
-                    f"live_encoder.layers.{number}.{ours}.{kind}"
-                )
+def table(config: ReaderConfig) -> dict[str, str]:
+    """BERT's name of every parameter of a reader's encoder, all of it live -> ours."""
+    names = {f"embeddings.{theirs}": f"embedding.{ours}" for theirs, ours in EMBEDDINGS.items()}
+    for number in range(config.encoder.layers):
+        for theirs, ours in LAYER.items():
+            for leaf in ("weight", "bias"):
+                place = f"encoder.layer.{number}.{theirs}.{leaf}"
+                names[place] = f"live_encoder.layers.{number}.{ours}.{leaf}"
     return names
 
 
-def read_bert(record: dict[str, Any], tensors: Weights, where: str) -> tuple[ReaderConfig, Weights, Notes]:
-    """Our configuration and weights, under our names, of BERT's, with a fresh decoder.
-
-    Args:
-        record: as transformers' `config.json` has it.
-        tensors: by BERT's names.
-        where: the checkpoint's directory, where its vocabulary is.
+def read(found: Foreign) -> tuple[ReaderConfig, Weights, Notes]:
+    """Our configuration, with a decoder of usual sizes, and the encoder's weights under our names.
 
     Raises:
-        CheckpointError: what this family can't hold, or tensors missing or unknown.
+        CheckpointError: other layers than BERT's, no vocabulary with BERT's tokens, or tensors missing,
+            unknown or of another shape.
     """
-    config = _config(record, where)
-    names = table(config.encoder.layers)
-    found = {_plain(name): tensor for name, tensor in tensors.items()}
-    dropped = tuple(sorted(name for name in found if name.startswith(UNUSED)))
-    missing = sorted(names.keys() - found.keys())
-    unknown = sorted(found.keys() - names.keys() - set(dropped))
-    if missing or unknown:
-        raise CheckpointError(
-            f"{where}: not BERT's tensors; missing: {', '.join(missing[:5]) or 'none'}; "
-            f"unknown: {', '.join(unknown[:5]) or 'none'}"
-        )
-    fresh = Reader(config)
-    generator = torch.Generator().manual_seed(0)
-    fresh.reset_parameters(generator)
-    start_copying(fresh.decoder, generator)
-    weights = {name: p.detach() for name, p in fresh.named_parameters()}
-    weights |= {ours: found[theirs] for theirs, ours in names.items()}
-    remark = f"a fresh decoder of {config.decoder.layers} layers, which starts out able to copy; train it"
-    return config, weights, Notes(dropped=dropped, remarks=(remark,))
+    config = _config(found.record, found.backend, found.where)
+    tensors, left = _plain(found.tensors)
+    remarks = []
+    if left:
+        shown = ", ".join(left[:3]) + (", …" if len(left) > 3 else "")
+        remarks.append(f"left out what readers have no use for: {len(left)} tensors ({shown})")
+    weights = _ours(config, tensors, found.where)
+    narrow = sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values()} - {"float32"})
+    if narrow:
+        remarks.append(f"weights stored as {', '.join(narrow)} are kept as float32")
+    assert found.backend is not None
+    if (spare := config.vocabulary_size - found.backend.get_vocab_size()) > 0:
+        remarks.append(f"{spare} of its {config.vocabulary_size} embeddings have no token")
+    return config, weights, Notes(remarks=tuple(remarks))
 
 
-def _plain(name: str) -> str:
-    name = name.removeprefix("bert.")
-    return name.replace(".gamma", ".weight").replace(".beta", ".bias")
+def _plain(tensors: Weights) -> tuple[Weights, list[str]]:
+    """Of the encoder alone, by today's names; and the names of what is left out."""
+    plain, left = {}, []
+    for name, tensor in tensors.items():
+        if name.startswith(LEFT_OUT):
+            left.append(name)
+            continue
+        for old, new in OLD_NAMES.items():
+            name = name.removesuffix(old) + new if name.endswith(old) else name
+        plain[name] = tensor
+    return plain, sorted(left)
 
 
-def _config(record: dict[str, Any], where: str) -> ReaderConfig:
-    for key, wanted in (
-        ("hidden_act", "gelu"),
-        ("position_embedding_type", "absolute"),
-        ("layer_norm_eps", EPSILON),
-        ("type_vocab_size", 2),
-        ("is_decoder", False),
-    ):
-        if record.get(key, wanted) != wanted:
-            raise CheckpointError(f"{where}: {key} is {record[key]!r}; this family has {wanted!r}")
-    try:
-        width, heads = record["hidden_size"], record["num_attention_heads"]
-        encoder = {
-            "layers": record["num_hidden_layers"],
-            "width": width,
-            "heads": heads,
-            "head_width": width // heads,
-            "feed_forward": record["intermediate_size"],
-            "family": "bert",
-        }
-        positions, vocabulary = record["max_position_embeddings"], record["vocab_size"]
-    except KeyError as error:
-        raise CheckpointError(f"{where}: its config.json says no {error}; download it again") from error
-    pad, start, end = _special(Path(where) / FILE)
-    passage = min(QUESTION_TOKENS, positions // 4)
+def _config(record: dict[str, Any], backend: tokenizers.Tokenizer | None, where: str) -> ReaderConfig:
+    """Our configuration for transformers' `BertConfig`, whose defaults are filled in."""
+    for name, expected in EXPECTED.items():
+        if record.get(name, expected) not in (expected, None):
+            raise CheckpointError(f"{where}: {name} is {record[name]!r}, expected {expected!r}")
+    start, end = _ends(backend, where)
+    width, heads = record.get("hidden_size", 768), record.get("num_attention_heads", 12)
+    if not isinstance(width, int) or not isinstance(heads, int) or heads < 1 or width % heads:
+        raise CheckpointError(f"{where}: {heads!r} num_attention_heads must divide hidden_size {width!r}")
+    encoder = {
+        "layers": record.get("num_hidden_layers", 12),
+        "width": width,
+        "heads": heads,
+        "head_width": width // heads,
+        "feed_forward": record.get("intermediate_size", 3072),
+        "family": "bert",
+    }
+    positions = record.get("max_position_embeddings", 512)
+    if not isinstance(positions, int) or positions < 16:
+        raise CheckpointError(f"{where}: max_position_embeddings is {positions!r}, expected 16 or more")
+    question = min(QUESTION_TOKENS, positions // 4)
     fields = {
         "encoder": encoder,
-        "decoder": _decoder(width),
-        "vocabulary_size": vocabulary,
-        "positions": positions,
-        "passage_position": passage,
-        "question_tokens": passage,
-        "passage_tokens": min(PASSAGE_TOKENS, positions - passage),
-        "pad_token": pad,
-        "end_token": end,
-        "start_token": start,
-        "question_end_token": end,
-        "title_end_token": end,
+        "decoder": decoder_for(width, heads, LAYERS),
+        "vocabulary_size": record.get("vocab_size", 30522),
         "tied_head": True,
         "standardised_embedding": True,
         "head_bias": True,
         "token_skip": True,
         "frozen": ("memory", "embedding"),
-        **FORMATS,
+        "dropout": record.get("hidden_dropout_prob", 0.1),
+        "positions": positions,
+        "passage_position": question,
+        "question_tokens": question,
+        "passage_tokens": min(PASSAGE_TOKENS, positions - question),
+        "question_format": "{question}",
+        "passage_format": TWO_PARTS,
+        "pad_token": record.get("pad_token_id", 0),
+        "start_token": start,
+        "question_end_token": end,
+        "title_end_token": end,
+        "end_token": end,
     }
     config: ReaderConfig = parse(ReaderConfig, fields, where)
     return config
 
 
-def _decoder(width: int) -> dict[str, Any]:
-    """Sizes of a decoder behind an encoder of this width."""
-    heads = max(1, width // 64)
+def _ends(backend: tokenizers.Tokenizer | None, where: str) -> tuple[int, int]:
+    """What begins a row, and what ends a text; its vocabulary gets a decoder where it has none."""
+    if backend is None:
+        raise CheckpointError(
+            f"{where}: no vocabulary; expected its tokenizer.json or vocab.txt beside the weights"
+        )
+    start, end = backend.token_to_id(START), backend.token_to_id(END)
+    if start is None or end is None:
+        missing = [name for name, token in ((START, start), (END, end)) if token is None]
+        raise CheckpointError(
+            f"{where}: its vocabulary lacks {', '.join(missing)}; expected that of BERT (WordPiece)"
+        )
+    if backend.decoder is None:
+        backend.decoder = decoders.WordPiece()
+    return start, end
+
+
+def _ours(config: ReaderConfig, tensors: Weights, where: str) -> Weights:
+    """Our names; every tensor of the table is there, in its shape, and no other."""
+    shapes = {name: p.shape for name, p in Reader.without_weights(config).named_parameters()}
+    names = table(config)
+    expected = {theirs: shapes[ours] for theirs, ours in names.items()}
+    checkpoint.compare(expected, tensors, where, "download the checkpoint again, or mend its config.json")
+    return {names[name]: tensor for name, tensor in tensors.items()}
+
+
+def record(config: ReaderConfig) -> dict[str, Any]:
+    """`config.json` as transformers reads it."""
+    stack = config.encoder
     return {
-        "layers": DECODER_LAYERS,
-        "width": width,
-        "heads": heads,
-        "head_width": width // heads,
-        "feed_forward": -(-8 * width // 3 // 64) * 64,
-        "family": "t5-v1.1",
+        "architectures": ["BertModel"],
+        "attention_probs_dropout_prob": config.dropout,
+        "dtype": "float32",
+        **EXPECTED,
+        "hidden_dropout_prob": config.dropout,
+        "hidden_size": stack.width,
+        "intermediate_size": stack.feed_forward,
+        "max_position_embeddings": config.positions,
+        "model_type": "bert",
+        "num_attention_heads": stack.heads,
+        "num_hidden_layers": stack.layers,
+        "pad_token_id": config.pad_token,
+        "vocab_size": config.vocabulary_size,
     }
 
 
-def _special(path: Path) -> tuple[int, int, int]:
-    """Numbers of what fills up, starts and ends a text."""
-    try:
-        backend = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
-        raise CheckpointError(
-            f"{path}: expected the vocabulary of this checkpoint, but {error}; put its tokenizer.json there"
-        ) from error
-    pad, start, end = (backend.token_to_id(name) for name in ("[PAD]", "[CLS]", "[SEP]"))
-    if pad is None or start is None or end is None:
-        raise CheckpointError(f"{path}: no [PAD], [CLS] or [SEP], which BERT's texts are made with")
-    return pad, start, end
+def foreign(config: ReaderConfig, weights: Weights) -> dict[str, Tensor]:
+    """BERT's names for the encoder of a reader with all layers live."""
+    return {theirs: weights[ours].cpu().contiguous() for theirs, ours in table(config).items()}

@@ -1,6 +1,7 @@
-"""Readers out: as Hugging Face's T5, and as the directory that facebookresearch/FiD loads.
+"""Readers out: as Hugging Face's T5 or BERT, and as the directory that facebookresearch/FiD loads.
 
-Both hold a FiD reader whose two stacks have the same width, heads and feed-forward size; no value is changed.
+T5 and FiD hold a FiD reader whose two stacks have the same width, heads and feed-forward size, BERT holds the
+encoder of a reader; no value is changed.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from safetensors.torch import save_file
 
 from fidkit import checkpoint
 from fidkit.config import ReaderConfig
-from fidkit.convert import fid, files
+from fidkit.convert import bert, fid, files
 from fidkit.convert.notes import Notes
+from fidkit.convert.pooling import Pooling, write_modules
 from fidkit.convert.reshape import Weights, join_encoder
 from fidkit.convert.t5 import EPSILON, FEED_FORWARD, table
 from fidkit.errors import CheckpointError
@@ -55,6 +57,35 @@ def export_fid(reader: Reader, directory: str | Path) -> Notes:
     if config.encoder.family != "t5" or not config.tied_head:
         remarks += ("FiD's own code, with the transformers 3.0.2 that it asks for, reads T5 v1.0 alone",)
     return Notes(remarks=remarks)
+
+
+def export_bert(reader: Reader, directory: str | Path, pooling: Pooling | None = None) -> Notes:
+    """Write the encoder of `reader` as Hugging Face's BERT, in the same three files.
+
+    Args:
+        reader: whose encoder is of BERT's layout.
+        directory: made if missing.
+        pooling: also write what sentence-transformers reads beside it.
+
+    Raises:
+        CheckpointError: BERT can't hold this encoder; the message says why. Nothing is written.
+    """
+    config = reader.config
+    if config.encoder.family != "bert":
+        raise CheckpointError(
+            f"BERT can't hold this reader: its encoder is {config.encoder.family}; export it with --to hf-t5"
+        )
+    config, weights = join_encoder(config, {name: p.detach() for name, p in reader.named_parameters()})
+    tensors = bert.foreign(config, weights)
+    directory = _new(directory)
+    checkpoint.replace_file(
+        directory / files.SAFETENSORS, lambda path: save_file(tensors, path, metadata={"format": "pt"})
+    )
+    _write_records(reader, bert.record(config), directory)
+    if pooling is not None:
+        write_modules(pooling, config.encoder.width, directory)
+    left = "the decoder" if config.memory_encoder is None else "the decoder and the memory encoder"
+    return Notes(remarks=(f"BERT is an encoder: {left} isn't written",))
 
 
 def _new(directory: str | Path) -> Path:
@@ -146,12 +177,12 @@ def _record(config: ReaderConfig, architecture: str) -> dict[str, Any]:
 def _tokenizer_record(reader: Reader) -> dict[str, Any]:
     """Tells transformers to take `tokenizer.json` as it is."""
     assert reader.tokenizer is not None
-    token = reader.tokenizer.backend.id_to_token
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "pad_token": token(reader.config.pad_token),
-        "eos_token": token(reader.config.end_token),
-    }
+    token, config = reader.tokenizer.backend.id_to_token, reader.config
+    record = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": token(config.pad_token)}
+    if config.encoder.family == "bert" and config.start_token is not None:
+        record |= {"cls_token": token(config.start_token), "sep_token": token(config.end_token)}
+        return record | {"model_max_length": config.positions}
+    return record | {"eos_token": token(config.end_token)}
 
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:

@@ -19,7 +19,14 @@ PICKLE = "pytorch_model.bin"
 INDEX = ".index.json"
 ATLAS = "model.pth.tar"
 NO_MODEL = ("optimizer", "scheduler", "rng_state", "training_args", "mp_rank", "zero_", "bf16_zero")
-TOKENIZERS = ["tokenizer.json", "spiece.model"]
+TOKENIZERS = ["tokenizer.json", "spiece.model", "vocab.txt", "tokenizer_config.json"]
+SENTENCES = [
+    "modules.json",
+    "1_Pooling/config.json",
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
+]
+"""What sentence-transformers keeps beside an encoder."""
 
 
 def locate(path_or_name: str | Path) -> Path:
@@ -43,9 +50,8 @@ def locate(path_or_name: str | Path) -> Path:
             f"arrays of T5X{hint or (f'; {known}' if known else '')}"
         )
     name = str(path_or_name)
-    found = _fetch(
-        name, [checkpoint.CONFIG, *TOKENIZERS, SAFETENSORS, SAFETENSORS + INDEX, "model-*.safetensors"]
-    )
+    beside = [checkpoint.CONFIG, *TOKENIZERS, *SENTENCES]
+    found = _fetch(name, [*beside, SAFETENSORS, SAFETENSORS + INDEX, "model-*.safetensors"])
     if not (found / SAFETENSORS).exists() and not (found / (SAFETENSORS + INDEX)).exists():
         # Asked for on its own, so that nobody downloads the weights twice.
         found = _fetch(name, [PICKLE, PICKLE + INDEX, "pytorch_model-*.bin"])
@@ -90,6 +96,21 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise CheckpointError(f"{path}: expected a JSON object, got {type(record).__name__}")
     return record
+
+
+def read_list(path: Path) -> list[dict[str, Any]]:
+    """A JSON list of objects.
+
+    Raises:
+        CheckpointError: missing or something else.
+    """
+    try:
+        items = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: expected a list of JSON objects, but {said(error)}") from error
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise CheckpointError(f"{path}: expected a list of JSON objects, got something else")
+    return items
 
 
 def read_weights(directory: Path) -> dict[str, Tensor]:

@@ -6,25 +6,25 @@ from pathlib import Path
 from typing import Unpack
 
 from fidkit import checkpoint
-from fidkit.convert import fid, files, quantised, strangers, wrapped
+from fidkit.config import ReaderConfig
+from fidkit.convert import fid, files, pooling, quantised, strangers, wrapped
 from fidkit.convert.assemble import assemble
 from fidkit.convert.atlas import import_atlas
-from fidkit.convert.kinds import read
+from fidkit.convert.fresh import with_decoder
+from fidkit.convert.kinds import Foreign, read
 from fidkit.convert.notes import Notes
-from fidkit.convert.reshape import Knobs, reshape
+from fidkit.convert.reshape import Knobs, Weights, reshape
 from fidkit.convert.t5x import import_t5x
-from fidkit.convert.vocabulary import require_vocabulary
+from fidkit.convert.vocabulary import read_vocabulary, require_vocabulary
 from fidkit.reader import Reader
-
-COUNTED = "embeddings.position_ids"
-"""A buffer of numbers 0, 1, 2, ... that older versions of transformers saved with BERT."""
 
 
 def load(path_or_name: str | Path, **knobs: Unpack[Knobs]) -> tuple[Reader, Notes]:
     """A reader from any checkpoint, reshaped where asked (`fidkit.convert.reshape.Knobs`).
 
-    A fidkit reader; T5, FiD or fastRAG as Hugging Face lays them out, in a directory or on the hub; a
-    directory with Atlas' `model.pth.tar`; a T5X checkpoint. A file of one of them stands for its directory.
+    A fidkit reader; T5, FiD, fastRAG or an encoder of BERT's layout as Hugging Face lays them out, in a
+    directory or on the hub; a directory with Atlas' `model.pth.tar`; a T5X checkpoint. A file of one of them
+    stands for its directory.
 
     Raises:
         CheckpointError: not there, of no known kind, or damaged; lists tensors that are missing, unknown or
@@ -37,35 +37,56 @@ def load(path_or_name: str | Path, **knobs: Unpack[Knobs]) -> tuple[Reader, Note
     if (directory / checkpoint.CONFIG).is_file():
         if "format_version" in files.read_json(directory / checkpoint.CONFIG):
             return reshape(Reader.from_pretrained(directory), **knobs)
-        return import_t5(directory, **knobs)
+        return import_hf(directory, **knobs)
     if (directory / files.ATLAS).is_file():
         return import_atlas(directory, **knobs)
     return import_t5x(directory, **knobs)
 
 
-def import_t5(path_or_name: str | Path, **knobs: Unpack[Knobs]) -> tuple[Reader, Notes]:
-    """A reader with the weights of T5, FiD or fastRAG, in T5's shape or, by rule, in another.
+def import_hf(path_or_name: str | Path, **knobs: Unpack[Knobs]) -> tuple[Reader, Notes]:
+    """A reader with the weights of a checkpoint as Hugging Face lays it out, in its shape or in another.
+
+    An encoder alone gets a decoder that is drawn.
 
     Args:
         path_or_name: a directory, or a name on the Hugging Face hub.
         knobs: see `fidkit.convert.reshape.Knobs`.
 
     Raises:
-        CheckpointError: not there, not T5, or tensors missing, unknown or of another shape.
+        CheckpointError: not there, of no known kind, or tensors missing, unknown or of another shape.
         ConfigError: a shape that cannot be built.
     """
-    directory = files.locate(path_or_name)
+    directory = pooling.model_directory(files.locate(path_or_name))
+    config, weights, notes = read_hf(directory)
+    if not any(name.startswith("decoder.") for name in weights):
+        layers, seed = knobs.get("decoder_layers"), knobs.get("seed")
+        config, weights, more = with_decoder(config, weights, layers, seed)
+        notes += more
+        knobs = Knobs(**{**knobs, "decoder_layers": None, "seed": None})
+    return assemble(directory, config, weights, notes, **knobs)
+
+
+def import_t5(path_or_name: str | Path, **knobs: Unpack[Knobs]) -> tuple[Reader, Notes]:
+    """`import_hf`, for T5, FiD and fastRAG."""
+    return import_hf(path_or_name, **knobs)
+
+
+def read_hf(directory: Path) -> tuple[ReaderConfig, Weights, Notes]:
+    """Our configuration and weights of a directory as Hugging Face lays it out; of an encoder, its own alone.
+
+    Raises:
+        CheckpointError: of no known kind, or tensors missing, unknown or of another shape.
+    """
     record = files.read_json(directory / checkpoint.CONFIG)
-    foreign, notes = wrapped.plain_names(files.read_weights(directory), str(directory))
-    strangers.require_model(foreign, str(directory))
-    foreign = {name: tensor for name, tensor in foreign.items() if not name.endswith(COUNTED)}
-    foreign, more = quantised.plain_weights(foreign, str(directory))
+    tensors, notes = wrapped.plain_names(files.read_weights(directory), str(directory))
+    strangers.require_model(tensors, str(directory))
+    tensors, more = quantised.plain_weights(tensors, str(directory))
     notes += more
-    if fid.is_wrapped(foreign):
-        foreign, more = fid.unwrap(foreign)
+    if fid.is_wrapped(tensors):
+        tensors, more = fid.unwrap(tensors)
         notes += more
     if fid.FASTRAG in (record.get("architectures") or ()):
         notes += Notes(remarks=("fastRAG ends no passage with an end of sequence; this reader ends each",))
     require_vocabulary(directory, record)
-    config, weights, more = read(record, foreign, str(directory))
-    return assemble(directory, config, weights, notes + more, **knobs)
+    config, weights, more = read(Foreign(record, tensors, str(directory), read_vocabulary(directory)))
+    return config, weights, notes + more

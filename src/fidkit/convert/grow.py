@@ -94,6 +94,8 @@ def move_layers(config: ReaderConfig, tensors: Mapping[str, Tensor], stack: Stac
 def grown_config(config: ReaderConfig, stack: StackConfig) -> ReaderConfig:
     """The configuration after growth; raises as `grow_decoder` does."""
     old = config.decoder
+    if not old.blocks.final_norm:
+        raise ConfigError(f"a decoder of family {old.family}, with norms behind its layers, can't grow")
     smaller = [
         f"{name} is {getattr(old, name)}, more than {getattr(stack, name)}"
         for name in FIELDS

@@ -68,6 +68,11 @@ def merge_moments(
 
 def _merged_config(config: ReaderConfig, heads: int) -> ReaderConfig:
     new: ReaderConfig = config.replace(self_kv_heads=heads, cross_kv_heads=heads)
+    if config.decoder.blocks.biased:
+        raise ConfigError(
+            f"the decoder is of family {config.decoder.family}, whose keys and values have biases; heads are "
+            "merged in those without"
+        )
     for kind, before in zip(("self", "cross"), config.kv_heads, strict=True):
         if before % heads:
             raise ConfigError(

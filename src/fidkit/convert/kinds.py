@@ -2,33 +2,61 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+
+import tokenizers
 
 from fidkit.config import ReaderConfig
 from fidkit.convert.notes import Notes
 from fidkit.convert.reshape import Weights
 from fidkit.errors import CheckpointError
 
-KINDS = {"t5": "fidkit.convert.t5:read_t5", "bert": "fidkit.convert.bert:read_bert"}
+KINDS = {"t5": "fidkit.convert.t5:read", "bert": "fidkit.convert.bert:read"}
 """A function as `read` is, by its module and name; imported when needed."""
+_ROBERTA = "its positions count from its padding token on, and it has one type of text"
+OTHERS = {
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "distilbert": "it has no types of text",
+    "mpnet": "it has positions by distance",
+}
+"""Encoders that are near to BERT, and what keeps them from being read as such."""
 
 
-def read(record: dict[str, Any], tensors: Weights, where: str) -> tuple[ReaderConfig, Weights, Notes]:
+@dataclass(frozen=True)
+class Foreign:
+    """A checkpoint as Hugging Face lays it out.
+
+    Attributes:
+        record: its `config.json`.
+        tensors: by their names there, without prefixes.
+        where: the checkpoint, for messages.
+        backend: its vocabulary, if there is one.
+    """
+
+    record: dict[str, Any]
+    tensors: Weights
+    where: str
+    backend: tokenizers.Tokenizer | None = None
+
+
+def read(found: Foreign) -> tuple[ReaderConfig, Weights, Notes]:
     """Our configuration and weights, under our names, of a foreign checkpoint's.
 
-    Args:
-        record: its `config.json`.
-        tensors: by their names there.
-        where: the checkpoint, for messages.
+    An encoder alone gives a configuration with a decoder, and no weights for it.
 
     Raises:
         CheckpointError: of no kind that is known, or not what it says it is.
     """
-    kind = record.get("model_type")
-    if kind not in KINDS:
-        known = ", ".join(map(repr, KINDS))
-        raise CheckpointError(f"{where}: model_type is {kind!r}, expected {known}")
+    kind = found.record.get("model_type")
+    if not isinstance(kind, str) or kind not in KINDS:
+        known, why = ", ".join(map(repr, KINDS)), OTHERS.get(str(kind))
+        raise CheckpointError(
+            f"{found.where}: model_type is {kind!r}, expected {known}"
+            + (f"; {kind} is no BERT: {why}; take MiniLM, E5, BGE or GTE of BERT's layout" if why else "")
+        )
     module, name = KINDS[kind].split(":")
-    found: tuple[ReaderConfig, Weights, Notes] = getattr(import_module(module), name)(record, tensors, where)
-    return found
+    made: tuple[ReaderConfig, Weights, Notes] = getattr(import_module(module), name)(found)
+    return made

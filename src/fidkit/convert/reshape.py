@@ -21,6 +21,7 @@ from torch import Tensor
 
 from fidkit import checkpoint
 from fidkit.config import ReaderConfig, RerankConfig, StackConfig
+from fidkit.convert.fresh import require_no_decoder
 from fidkit.convert.grow import grow_decoder
 from fidkit.convert.heads import USUAL, Way, merge_heads
 from fidkit.convert.memory_encoder import take_memory_encoder
@@ -51,6 +52,8 @@ class Knobs(TypedDict, total=False):
         memory_encoder: a reader whose encoder becomes the memory encoder.
         rerank: score passages after some live layers and keep the best.
         decoder: sizes that the decoder grows to, as the same function; see `fidkit.convert.grow`.
+        decoder_layers, seed: layers of the decoder that is drawn for a checkpoint without one, and the seed
+            that it is drawn with; see `fidkit.convert.fresh`.
     """
 
     cross_attention_every: int | None
@@ -61,6 +64,8 @@ class Knobs(TypedDict, total=False):
     memory_encoder: Reader | None
     rerank: RerankConfig | None
     decoder: StackConfig | None
+    decoder_layers: int | None
+    seed: int | None
 
 
 def reshape(reader: Reader, **knobs: Unpack[Knobs]) -> tuple[Reader, Notes]:
@@ -75,7 +80,15 @@ def reshape(reader: Reader, **knobs: Unpack[Knobs]) -> tuple[Reader, Notes]:
     backend = None if reader.tokenizer is None else reader.tokenizer.backend
     config, weights, notes = reshape_weights(reader.config, weights, backend, **knobs)
     own = None if reader.tokenizer is None else reader.tokenizer.passage_backend
+    own = passage_backend(config, knobs.get("memory_encoder")) or own
     return build(config, weights, backend, "the reshaped reader", own), notes
+
+
+def passage_backend(config: ReaderConfig, source: Reader | None) -> tokenizers.Tokenizer | None:
+    """The vocabulary that passages have of their own since their memory encoder is that of `source`."""
+    if source is None or source.tokenizer is None or config.memory_vocabulary_size is None:
+        return None
+    return source.tokenizer.backend
 
 
 def build(
@@ -101,6 +114,7 @@ def reshape_weights(
 ) -> tuple[ReaderConfig, Weights, Notes]:
     """`reshape` on a configuration and the weights and vocabulary that belong to it."""
     notes = Notes()
+    require_no_decoder(knobs.get("decoder_layers"), knobs.get("seed"))
     if (every := knobs.get("cross_attention_every")) is not None:
         mean = knobs.get("cross_attention_from") == "mean"
         config, weights, more = _keep_cross_attention(config, weights, every, mean=mean)
@@ -217,7 +231,7 @@ def _split_encoder(
         twins = {
             f"memory_encoder.{name.replace('question_encoder', 'encoder')}": weight.clone()
             for name, weight in split.items()
-            if name.startswith("question_encoder.") or name == "embedding.weight"
+            if name.startswith(("question_encoder.", "embedding."))
         }
     if new.live and f"question_encoder.{TABLE}" in split:
         twins[f"live_encoder.{TABLE}"] = split[f"question_encoder.{TABLE}"].clone()

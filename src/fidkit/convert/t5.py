@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fidkit import checkpoint
 from fidkit.config import ReaderConfig, parse
+from fidkit.convert.kinds import Foreign
 from fidkit.convert.notes import Notes
 from fidkit.convert.reshape import Weights
 from fidkit.errors import CheckpointError
@@ -67,6 +68,11 @@ def _layer(stack: str, family: str) -> dict[str, str]:
         names[f"{number}.layer_norm"] = f"{own}_norm"
         names |= {f"{number}.{theirs}.{t}": f"{own}.{o}" for t, o in matrices.items()}
     return names
+
+
+def read(found: Foreign) -> tuple[ReaderConfig, Weights, Notes]:
+    """`read_t5` of a checkpoint as Hugging Face lays it out."""
+    return read_t5(found.record, found.tensors, found.where)
 
 
 def read_t5(

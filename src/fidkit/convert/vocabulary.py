@@ -7,14 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
+from tokenizers import decoders
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from fidkit.config import ReaderConfig
 from fidkit.convert import strangers
 from fidkit.convert.files import read_json
 from fidkit.errors import CheckpointError
-from fidkit.tokens import FILE, Tokenizer
+from fidkit.tokens import FILE, read_backend, require_embeddings
 
 PIECES = "spiece.model"
+WORDS = "vocab.txt"
+WORDPIECE = ("BertTokenizer", "BertTokenizerFast")
+BERT_TOKENS = ("[UNK]", "[PAD]", "[CLS]", "[SEP]")
 NEEDED = {"transformers": "transformers", "sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}
 """What converts SentencePiece's file: modules, and the packages that have them."""
 
@@ -42,16 +49,32 @@ def require_vocabulary(directory: Path, record: dict[str, Any]) -> None:
         )
 
 
-def read_vocabulary(directory: Path, config: ReaderConfig) -> tokenizers.Tokenizer | None:
-    """`tokenizer.json` taken over as it is, else made from SentencePiece's file; None if there is neither.
+def read_vocabulary(directory: Path) -> tokenizers.Tokenizer | None:
+    """`tokenizer.json` as it is, else made of SentencePiece's file or of BERT's list; None if there is none.
 
     Raises:
-        CheckpointError: unreadable, larger than the embedding, or needing an extra that isn't installed.
+        CheckpointError: unreadable, or needing an extra that isn't installed.
     """
     if (directory / FILE).is_file():
-        return Tokenizer.load(directory / FILE, config).backend
-    if not (directory / PIECES).is_file():
-        return None
+        return read_backend(directory / FILE)
+    if (directory / PIECES).is_file():
+        return _of_pieces(directory)
+    return _of_words(directory) if (directory / WORDS).is_file() else None
+
+
+def require_fit(directory: Path, backend: tokenizers.Tokenizer | None, config: ReaderConfig) -> None:
+    """Refuse a vocabulary with more tokens than the checkpoint has embeddings.
+
+    Raises:
+        CheckpointError: says both.
+    """
+    if backend is None:
+        return
+    found = next((name for name in (FILE, PIECES, WORDS) if (directory / name).is_file()), FILE)
+    require_embeddings(backend, config.vocabulary_size, directory / found)
+
+
+def _of_pieces(directory: Path) -> tokenizers.Tokenizer:
     strangers.require_weights(directory / PIECES)
     missing = [package for module, package in NEEDED.items() if not _is_installed(module)]
     if missing:
@@ -62,17 +85,41 @@ def read_vocabulary(directory: Path, config: ReaderConfig) -> tokenizers.Tokeniz
     from transformers import T5Tokenizer
 
     try:
-        backend = T5Tokenizer.from_pretrained(directory).backend_tokenizer
+        return T5Tokenizer.from_pretrained(directory).backend_tokenizer
     except Exception as error:  # a damaged file is whatever its parser says
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{directory / PIECES}: expected SentencePiece's file, but {reason}; download it again"
         ) from error
-    if backend.get_vocab_size() > config.vocabulary_size:
+
+
+def _of_words(directory: Path) -> tokenizers.Tokenizer:
+    """BERT's WordPiece, from its list of tokens, one a line."""
+    path = directory / "tokenizer_config.json"
+    said = read_json(path) if path.is_file() else {}
+    kind = said.get("tokenizer_class", WORDPIECE[0])
+    if kind not in WORDPIECE:
         raise CheckpointError(
-            f"{directory / PIECES}: {backend.get_vocab_size()} tokens, but the checkpoint has "
-            f"{config.vocabulary_size} embeddings"
+            f"{directory}: its {WORDS} belongs to {kind}, which is code of transformers; put a {FILE} "
+            "beside it"
         )
+    try:
+        words = WordPiece.read_file(str(directory / WORDS))
+    except Exception as error:  # the library raises bare Exception
+        raise CheckpointError(
+            f"{directory / WORDS}: expected BERT's tokens, one a line, but {error}; download it again"
+        ) from error
+    if missing := [name for name in BERT_TOKENS if name not in words]:
+        raise CheckpointError(f"{directory / WORDS}: lacks {', '.join(missing)}; expected BERT's tokens")
+    backend = tokenizers.Tokenizer(WordPiece(words, unk_token=BERT_TOKENS[0]))
+    backend.normalizer = BertNormalizer(
+        lowercase=bool(said.get("do_lower_case", True)),
+        strip_accents=said.get("strip_accents"),
+        handle_chinese_chars=bool(said.get("tokenize_chinese_chars", True)),
+    )
+    backend.pre_tokenizer = BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    backend.add_special_tokens([name for name in (*BERT_TOKENS, "[MASK]") if name in words])
     return backend
 
 

@@ -15,8 +15,10 @@ KEYS = ("state_dict", "model_state_dict", "model", "module", "net")
 DEEPEST = 4
 INFIXES = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 """Of torch.compile, FSDP and checkpointing; they may stand between any two parts of a name."""
-ANCHOR = "decoder.final_layer_norm.weight"
-"""T5's name that every checkpoint of it has once, and a student with a teacher twice."""
+ANCHORS = ("decoder.final_layer_norm.weight", "embeddings.word_embeddings.weight")
+"""A name of T5, and one of BERT, that every checkpoint of it has once, and a student with a teacher twice."""
+BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+"""Numbers from 0 on, or zeros, that older versions of transformers save with the weights."""
 
 
 def find_tensors(content: Any, where: str) -> dict[str, Tensor]:
@@ -50,13 +52,14 @@ def _said(content: Any) -> str:
 
 
 def plain_names(tensors: Mapping[str, Tensor], where: str) -> tuple[dict[str, Tensor], Notes]:
-    """T5's own names, without the prefix that all of a model's have.
+    """A model's own names, without the prefix that all of them have.
 
     Raises:
         CheckpointError: several models in one file, or two tensors that would have one name.
     """
+    tensors = {name: t for name, t in tensors.items() if not name.endswith(BUFFERS)}
     names = {name: _without_infixes(name) for name in tensors}
-    prefixes = sorted({n.removesuffix(ANCHOR) for n in names.values() if n.endswith(ANCHOR)})
+    prefixes = sorted({n.removesuffix(a) for n in names.values() for a in ANCHORS if n.endswith(a)})
     if len(prefixes) > 1:
         raise CheckpointError(
             f"{where}: holds {len(prefixes)} models, named {', '.join(p + '…' for p in prefixes)}; "

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -14,18 +15,20 @@ from torch import Tensor
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Context, collate, collate_memory
 from fidkit.engine.asked import check_passages, check_question
-from fidkit.engine.evidence import evidence_shares
+from fidkit.engine.evidence import Looked, look_back
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import Generated, generate
+from fidkit.engine.locating import in_their_words, located
 from fidkit.engine.recall import Recall
 from fidkit.engine.runner import Runner
+from fidkit.engine.tested import leave_out, tested
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.memory import MemoryStore
 from fidkit.passages import TokenCache
 from fidkit.passages.token_cache import Tokenize, passage_key
 from fidkit.reader import Reader
 from fidkit.tokens import QuestionTokens, Tokenizer, is_well_formed
-from fidkit.types import Alternative, Answer, Evidence, Passage
+from fidkit.types import Alternative, Answer, Passage
 
 Stream = Callable[[str], None]
 """Sees an answer's text so far. Beam search and several samples are seen when all is written."""
@@ -50,6 +53,7 @@ def answer_batch(
     cache: TokenCache | None = None,
     memory: MemoryStore | None = None,
     stream: Stream | None = None,
+    test_evidence: int = 0,
 ) -> list[Answer]:
     """Answer questions together, each from its own passages (any number, also none).
 
@@ -64,6 +68,8 @@ def answer_batch(
         cache: keeps passages' tokens.
         memory: of passages, as the same reader's memory encoder left them; what it lacks is encoded now.
         stream: sees the first question's text grow.
+        test_evidence: so many passages of each answer, those with the largest shares, are left out one at a
+            time (`fidkit.engine.tested`).
 
     Raises:
         UsageError: no question, no passages, or lists of different lengths.
@@ -83,21 +89,19 @@ def answer_batch(
             watch = stream and _growing_text(tokenizer, stream)
             generated = generate(runner, context, decoding or Decoding(), watch, tokenizer)
         with clock.stage("evidence"):
-            shares = evidence_shares(runner.reader, context, generated.best, max(map(len, passages))).tolist()
+            looked = look_back(runner.reader, context, generated.best, max(map(len, passages)))
+            quoted = _quoted(tokenizer, _written(tokenizer, generated), passages, looked)
+        if test_evidence:
+            with clock.stage("test"):
+                tests = _Tests(runner, context, decoding or Decoding(), tokenizer, test_evidence)
+                quoted = tests.of(quoted, generated.best, passages, looked)
     timings = {**clock.ms, "total": sum(clock.ms.values())}
     notes = _not_stored(encoded, sum(map(len, filled)), memory) if memory and encoded else ()
     return [
-        Answer(
-            best.text,
-            best.score,
-            _ranked(of_one, share),
-            dict(timings),
-            (*_read_otherwise(text, tokens, runner.config), *notes),
-            others,
+        replace(
+            answer, timings_ms=dict(timings), notes=(*_read_otherwise(text, tokens, runner.config), *notes)
         )
-        for (best, others), of_one, share, text, tokens in zip(
-            _written(tokenizer, generated), passages, shares, questions, asked, strict=True
-        )
+        for answer, text, tokens in zip(quoted, questions, asked, strict=True)
     ]
 
 
@@ -199,6 +203,55 @@ def _written(tokenizer: Tokenizer, generated: Generated) -> list[tuple[Alternati
     return [(best, tuple(o for o in others if math.isfinite(o.score))) for best, *others in of_questions]
 
 
+def _quoted(
+    tokenizer: Tokenizer,
+    written: Sequence[tuple[Alternative, tuple[Alternative, ...]]],
+    passages: Passages,
+    looked: Looked,
+) -> list[Answer]:
+    """Answers in the words of their passages, with evidence."""
+    answers = []
+    for (best, others), of_one, shares, tokens in zip(
+        written, passages, looked.shares, looked.tokens, strict=True
+    ):
+        found = located(tokenizer, best.text, of_one, shares, tokens)
+        also = tuple(replace(o, text=in_their_words(o.text, of_one) or o.text) for o in others)
+        answers.append(
+            Answer(found.text, best.score, found.evidence, alternatives=also, verbatim=found.verbatim)
+        )
+    return answers
+
+
+@dataclass(frozen=True)
+class _Tests:
+    """Leaves the first passages of each answer out, one at a time."""
+
+    runner: Runner
+    context: Context
+    decoding: Decoding
+    tokenizer: Tokenizer
+    count: int
+
+    def of(
+        self, answers: Sequence[Answer], best: Generated, passages: Passages, looked: Looked
+    ) -> list[Answer]:
+        # As evidence is ordered: by share.
+        orders = [
+            sorted(range(len(of_one)), key=[-share for share in shares].__getitem__)
+            for of_one, shares in zip(passages, looked.shares, strict=True)
+        ]
+        first = [order[: self.count] for order in orders]
+        found = leave_out(self.runner, self.context, best, first, self.decoding, self.tokenizer)
+        made = []
+        for answer, order, of_one, without in zip(answers, orders, passages, found, strict=True):
+            others = {n: [p for m, p in enumerate(of_one) if m != n] for n in without}
+            quoted = {
+                n: replace(w, text=in_their_words(w.text, others[n]) or w.text) for n, w in without.items()
+            }
+            made.append(tested(answer, order, quoted))
+        return made
+
+
 def _growing_text(tokenizer: Tokenizer, stream: Stream) -> Callable[[Tensor], None]:
     ids: list[int] = []
     said = ""
@@ -226,7 +279,7 @@ def _read_otherwise(text: str, question: QuestionTokens, config: ReaderConfig) -
     notes = () if is_well_formed(text) else (HALF_CHARACTERS,)
     if not question.dropped:
         return notes
-    cut, limit = question.dropped, config.question_tokens
+    cut, limit = question.dropped, len(question.ids)
     return (
         *notes,
         f"the question is {limit + cut} tokens long, the reader takes {limit}: the last {cut} were cut",
@@ -238,11 +291,6 @@ def _not_stored(encoded: int, passages: int, memory: MemoryStore) -> tuple[str, 
         f"{encoded} of {passages} passages have no stored memory and were encoded now; "
         f"`fidkit memory build {memory.directory} --reader {memory.reader}` stores it",
     )
-
-
-def _ranked(passages: Sequence[Passage], shares: Sequence[float]) -> tuple[Evidence, ...]:
-    evidence = [Evidence(p, share) for p, share in zip(passages, shares, strict=False)]
-    return tuple(sorted(evidence, key=lambda e: -e.score))
 
 
 class _Clock:

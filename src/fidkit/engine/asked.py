@@ -52,6 +52,16 @@ def check_count(name: str, number: Any) -> None:
         raise UsageError(f"{name} is {number}; expected 1 or more passages to read")
 
 
+def check_tests(number: Any) -> None:
+    """Refuse what is no number of passages to test.
+
+    Raises:
+        UsageError: no whole number, or below 0.
+    """
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise UsageError(f"test_evidence is {_named(number)}; expected how many passages to test, such as 3")
+
+
 def _named(value: object) -> str:
     """A value as it can be shown in one line."""
     if value is None:

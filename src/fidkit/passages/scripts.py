@@ -37,7 +37,7 @@ PASSAGES_WITHOUT_SPACES = (
 def is_without_spaces(text: str) -> bool:
     """Whether at least half of the letters are of a script without spaces between words."""
     letters = [character for character in text if character.isalpha()]
-    return 2 * sum(map(_is_unspaced, letters)) >= max(1, len(letters))
+    return 2 * sum(map(is_unspaced, letters)) >= max(1, len(letters))
 
 
 def why_nothing(question: str, passages: Iterable[Passage]) -> str:
@@ -47,12 +47,13 @@ def why_nothing(question: str, passages: Iterable[Passage]) -> str:
         question: that was searched for.
         passages: of the corpus; the first ones are looked at.
     """
-    if any(map(_is_unspaced, question)):
+    if any(map(is_unspaced, question)):
         return QUESTION_WITHOUT_SPACES
     looked_at = [is_without_spaces(passage.text) for passage in islice(passages, _LOOKED_AT)]
     return PASSAGES_WITHOUT_SPACES if 2 * sum(looked_at) >= max(1, len(looked_at)) else NOTHING_FOUND
 
 
-def _is_unspaced(character: str) -> bool:
+def is_unspaced(character: str) -> bool:
+    """Whether a character is of a script without spaces between words."""
     at = bisect_right(_STARTS, ord(character)) - 1
     return at >= 0 and ord(character) <= _RANGES[at][1]

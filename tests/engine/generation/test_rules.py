@@ -3,12 +3,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fidkit.context import IGNORED
+from fidkit.context import IGNORED, Context, pad
 from fidkit.engine.generation.decoding import Decoding
-from fidkit.engine.generation.rules import Rules
+from fidkit.engine.generation.generate import generate
+from fidkit.engine.generation.rules import Loops, Rules
 from fidkit.errors import UsageError
 from fidkit.reader import Reader
-from oracles import quick
+from oracles import batch_of, quick, random_reader, small
 
 V = 6
 written = st.integers(0, 8).flatmap(
@@ -83,3 +84,71 @@ def test_a_stop_text_is_found_whatever_the_tokens() -> None:
 def test_a_stop_text_without_a_tokenizer_is_refused() -> None:
     with pytest.raises(UsageError, match=r"stop has the text '\.', but there is no tokenizer"):
         rules(stop=((3,), "."))
+
+
+# Circles
+
+
+def context_with(texts: list[list[int]] | None, questions: int = 1) -> Context:
+    """Of questions whose passages have these tokens, or of one that knows none."""
+    width = max(map(len, texts), default=0) if texts else 3
+    mask = torch.tensor([[n < len(text) for n in range(width)] for text in texts or [[]] * questions])
+    none = torch.full(mask.shape, -1)
+    ids = None if texts is None else torch.stack([pad(texts, 0)] * 2, -1)
+    return Context(torch.zeros(*mask.shape, 2), mask, none, none, ids_BM2=ids)
+
+
+def circles(row: list[int]) -> list[list[int]]:
+    """All that is written twice in a row, at once."""
+    return [
+        row[i : i + 2 * n]
+        for n in range(1, len(row) // 2 + 1)
+        for i in range(len(row) - 2 * n + 1)
+        if row[i : i + n] == row[i + n : i + 2 * n]
+    ]
+
+
+def stands(text: list[int], wanted: list[int]) -> bool:
+    return any(text[i : i + len(wanted)] == wanted for i in range(len(text)))
+
+
+@quick
+@given(rows=written, text=st.lists(st.integers(0, V - 1), max_size=12), known=st.booleans())
+def test_a_token_is_withheld_when_it_closes_a_circle_that_no_passage_has(
+    rows: list[list[int]], text: list[int], known: bool
+) -> None:
+    texts = [[*text, n % V] for n in range(len(rows))]
+    loops = Loops(context_with(texts if known else None, len(rows)), 1)
+    allowed = loops.withhold(torch.zeros(len(rows), V), tensor(rows))
+    for number, row in enumerate(rows):
+        for token in range(V):
+            new = [c for c in circles([*row, token]) if [*row, token][-len(c) :] == c]
+            closes = any(not (known and stands(texts[number], c)) for c in new)
+            assert (allowed[number, token] == float("-inf")) == closes
+
+
+@pytest.mark.parametrize("values", [{}, {"beams": 3, "n_best": 2}, {"temperature": 2.0, "n_best": 3}])
+def test_an_answer_goes_round_in_no_circle(values: dict) -> None:
+    config = small(token_skip=True, tied_head=True)
+    found = []
+    for seed in range(12):
+        reader = random_reader(config, seed)
+        batch = batch_of([([2, 3], [[7, 7, 8, 9, 8, 9], [5]], [1]), ([4], [[6, 5]], [1])])
+        for loops in (None, True):
+            decoding = Decoding(max_tokens=12, min_tokens=10, loops=loops, **values)
+            rows = generate(reader, reader.read(batch), decoding).ids_BT.tolist()
+            texts = ([2, 3, 7, 7, 8, 9, 8, 9, 2, 3, 5], [4, 6, 5])
+            for number, row in enumerate(rows):
+                bad = [c for c in circles(row) if IGNORED not in c]
+                bad = [c for c in bad if not stands(texts[number // decoding.n_best], c)]
+                assert loops or not bad
+                found += bad
+    assert found  # without the rule there are some
+
+
+def test_readers_that_do_not_copy_are_left_to_themselves() -> None:
+    context = context_with([[3]])
+    assert Rules.of(small(), context, Decoding()).loops is None
+    assert Rules.of(small(), context, Decoding(loops=False)).loops is not None
+    assert Rules.of(small(token_skip=True), context, Decoding()).loops is not None
+    assert Rules.of(small(token_skip=True), context, Decoding(loops=True)).loops is None

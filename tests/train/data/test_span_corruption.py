@@ -186,6 +186,7 @@ def test_a_stream_with_text_and_questions_is_exact_at_every_resume(
         assert [other.next(0) for _ in batches[done:]] == batches[done:]
 
 
+@pytest.mark.slow
 def test_a_killed_pretraining_goes_on_bit_by_bit(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     Trainer(text_world(whole)).run()

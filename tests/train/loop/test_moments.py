@@ -207,6 +207,7 @@ def test_a_converted_reader_is_trained_on_from_its_moments(kind: str, tmp_path: 
     assert saved.steps > 6  # those of the first run count
 
 
+@pytest.mark.slow
 def test_a_carried_run_that_is_killed_goes_on_bit_by_bit(tmp_path: Path) -> None:
     Trainer(world(tmp_path / "first", *HYBRID)).run()
     changes = [f"reader={{ start = '{tmp_path / 'first' / 'run' / 'last'}' }}", *HYBRID]

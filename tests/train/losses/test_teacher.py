@@ -203,6 +203,7 @@ def taught_world(folder: Path, **stage: Any) -> Recipe:
     return world(folder, f"teacher.reader={folder / 'teacher'}", stages)
 
 
+@pytest.mark.slow
 def test_a_distilled_run_logs_its_loss_and_resumes_bit_by_bit(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     settings = {"distil": 1.0, "distil_temperature": 2.0, "targets": "teacher"}

@@ -33,6 +33,10 @@ class Decoding:
             and a look at the text in every step, for which a GPU has to wait; tokens don't.
         no_repeat_ngram: no so many tokens in a row twice in an answer; 0 is off.
 
+        loops: whether tokens in a row may be written twice, one right after the other, where the question
+            and its passages don't have them so. None is up to the reader: one that copies
+            (`ReaderConfig.token_skip`) may not, since that is how it fails, and training doesn't cure it.
+
     Raises:
         UsageError: a value out of range, or values that exclude each other.
     """
@@ -48,6 +52,7 @@ class Decoding:
     n_best: int = 1
     stop: tuple[Stop, ...] = ()
     no_repeat_ngram: int = 0
+    loops: bool | None = None
 
     def __post_init__(self) -> None:
         for problem in (*self._out_of_range(), *self._at_odds()):

@@ -38,7 +38,7 @@ def generate(
         UsageError: stop texts without a tokenizer, or answers that don't fit into memory.
     """
     check_room(source.config, context, decoding)
-    rules = Rules(decoding, source.config.end_token, context.states_BMD.device, tokenizer)
+    rules = Rules.of(source.config, context, decoding, tokenizer)
     if decoding.rows == 1:
         return _one_by_one(source, context, decoding, rules, watch)
     if decoding.samples:

@@ -2,15 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from fidkit.context import IGNORED
+from fidkit.config import ReaderConfig
+from fidkit.context import IGNORED, Context
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import UsageError
 from fidkit.tokens import Tokenizer
 
 _FORBIDDEN = float("-inf")
+
+
+class Loops:
+    """No tokens in a row are written twice, one right after the other, unless they stand so in the context.
+
+    Args:
+        context: of B questions; without tokens (`Context.ids_BM2`) nothing stands there.
+        rows: of a question, side by side.
+    """
+
+    def __init__(self, context: Context, rows: int) -> None:
+        self.rows = rows
+        self._texts: list[list[int]] | None = None
+        self._ids_BM2, self._mask_BM = context.ids_BM2, context.mask_BM
+
+    def withhold(self, log_probabilities_RV: Tensor, ids_Rt: Tensor) -> Tensor:
+        """-inf for tokens that would close a circle; rows that have ended don't matter."""
+        forbidden = [
+            (row, token)
+            for row, ids in enumerate(ids_Rt.tolist())
+            for token in self._closing(row // self.rows, ids)
+        ]
+        if not forbidden:
+            return log_probabilities_RV
+        allowed = log_probabilities_RV.clone()
+        allowed[tuple(zip(*forbidden, strict=True))] = _FORBIDDEN
+        return allowed
+
+    def _closing(self, question: int, ids: list[int]) -> set[int]:
+        """Tokens that would make the last n tokens equal to the n before them, for any n."""
+        found = set()
+        for n in range(1, (len(ids) + 1) // 2 + 1):
+            once = ids[len(ids) + 1 - 2 * n : len(ids) + 1 - n]
+            if once[: n - 1] == ids[len(ids) + 1 - n :] and not self._stands(question, once + once):
+                found.add(once[-1])
+        return found - {IGNORED}
+
+    def _stands(self, question: int, wanted: list[int]) -> bool:
+        if self._ids_BM2 is None:
+            return False
+        if self._texts is None:
+            pairs = zip(self._ids_BM2[..., 0].tolist(), self._mask_BM.tolist(), strict=True)
+            self._texts = [[i if real else IGNORED for i, real in zip(*one, strict=True)] for one in pairs]
+        return bool(occurrences(self._texts[question], wanted))
+
+
+def occurrences(tokens: Sequence[int], wanted: Sequence[int]) -> list[int]:
+    """Starts of `wanted` in `tokens`; none if `wanted` is empty."""
+    n = len(wanted)
+    if not n:
+        return []
+    wanted, tokens = list(wanted), list(tokens)
+    return [i for i in range(len(tokens) - n + 1) if tokens[i] == wanted[0] and tokens[i : i + n] == wanted]
 
 
 class Rules:
@@ -21,14 +77,21 @@ class Rules:
         end_token: the end of sequence.
         device: where the tokens are.
         tokenizer: for stops that are texts.
+        loops: keeps answers from going round in circles; None lets them.
 
     Raises:
         UsageError: stop texts without a tokenizer.
     """
 
     def __init__(
-        self, decoding: Decoding, end_token: int, device: torch.device, tokenizer: Tokenizer | None
+        self,
+        decoding: Decoding,
+        end_token: int,
+        device: torch.device,
+        tokenizer: Tokenizer | None,
+        loops: Loops | None = None,
     ) -> None:
+        self.loops = loops
         self.min_tokens, self.ngram, self.end_token = decoding.min_tokens, decoding.no_repeat_ngram, end_token
         self.sequences = [torch.tensor(s, device=device) for s in decoding.stop if not isinstance(s, str)]
         self.texts = [s for s in decoding.stop if isinstance(s, str)]
@@ -39,6 +102,15 @@ class Rules:
                 "give a tokenizer, or the stop as a tuple of tokens"
             )
 
+    @classmethod
+    def of(
+        cls, config: ReaderConfig, context: Context, decoding: Decoding, tokenizer: Tokenizer | None = None
+    ) -> Rules:
+        """The rules of answers to the questions of a context."""
+        let = decoding.loops if decoding.loops is not None else not config.token_skip
+        loops = None if let else Loops(context, decoding.rows)
+        return cls(decoding, config.end_token, context.states_BMD.device, tokenizer, loops)
+
     def withhold(self, log_probabilities_RV: Tensor, ids_Rt: Tensor) -> Tensor:
         """The log-probabilities with -inf for tokens that may not follow `ids_Rt`; not normalised again."""
         allowed = log_probabilities_RV
@@ -47,6 +119,8 @@ class Rules:
             allowed[:, self.end_token].fill_(_FORBIDDEN)
         if self.ngram and ids_Rt.shape[1] >= self.ngram:
             allowed = allowed.masked_fill(self._repeats(ids_Rt, allowed.shape[1]), _FORBIDDEN)
+        if self.loops is not None:
+            allowed = self.loops.withhold(allowed, ids_Rt)
         return allowed
 
     def _repeats(self, ids_Rt: Tensor, vocabulary: int) -> Tensor:

@@ -10,20 +10,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+from fidkit.engine.generation.rules import occurrences
 from fidkit.tokens import Tokenizer
 from fidkit.types import Passage
 
 BEHIND = 3
 """Tokens behind the answer that are kept free: where a text is cut, its tokens may be others."""
-
-
-def occurrences(tokens: Sequence[int], wanted: Sequence[int]) -> list[int]:
-    """Starts of `wanted` in `tokens`; none if `wanted` is empty."""
-    n = len(wanted)
-    if not n:
-        return []
-    wanted, tokens = list(wanted), list(tokens)
-    return [i for i in range(len(tokens) - n + 1) if tokens[i] == wanted[0] and tokens[i : i + n] == wanted]
 
 
 def read_around(

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fidkit.context import Batch, Context
+from fidkit.engine.generation.rules import occurrences
 from fidkit.nn.fusion import length_mask
 from fidkit.nn.rows import Rows
 from fidkit.reader import Reader
-from fidkit.train.data.windows import occurrences
 from fidkit.train.specs import AuxiliaryLoss, GuideSpec
 
 OVERLAP_LAYER = 1

@@ -1,0 +1,163 @@
+"""Where an answer stands in the passages that it was copied from, in the document's own writing.
+
+A vocabulary may know neither capitals nor accents, and a decoder puts its own spaces around marks. The text
+of a document is none of that: what is quoted should be what stands there.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sentencex
+
+from fidkit.passages.scripts import is_unspaced
+from fidkit.tokens import Tokenizer
+from fidkit.types import Evidence, Passage
+
+_PLACE = re.compile(r":(\d+)-(\d+)$")
+"""Characters of a document, behind its name in `Passage.source`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """An answer in the words of the passages.
+
+    Attributes:
+        text: as the passage has it that it was most likely copied from; as it was written where none has it.
+        evidence: of each passage, the one with the largest share first.
+        verbatim: some passage or title has it.
+    """
+
+    text: str
+    evidence: tuple[Evidence, ...]
+    verbatim: bool
+
+
+def located(
+    tokenizer: Tokenizer,
+    answer: str,
+    passages: Sequence[Passage],
+    shares: Sequence[float],
+    tokens: Sequence[int | None],
+) -> Located:
+    """Find an answer in the passages that were read for it.
+
+    Args:
+        tokenizer: knows which characters a token is of.
+        answer: as it was written.
+        passages: of one question.
+        shares: of each passage in the answer.
+        tokens: the token of each passage that was looked at when the answer began, or None.
+    """
+    evidence = []
+    for passage, share, token in zip(passages, shares, tokens, strict=False):
+        places = occurrences(answer, passage.text)
+        near = tokenizer.start_of(passage, token) if len(places) > 1 and token is not None else None
+        place = choose(places, answer, passage.text, near)
+        evidence.append(Evidence(passage, share) if place is None else _evidence(passage, share, place))
+    evidence.sort(key=lambda e: -e.score)
+    quoted = [e.passage.text[slice(*e.place)] for e in evidence if e.place is not None]
+    text = quoted[0] if quoted else in_their_words(answer, passages)
+    return Located(answer if text is None else text, tuple(evidence), text is not None)
+
+
+def in_their_words(answer: str, passages: Sequence[Passage]) -> str | None:
+    """An answer as the first passage has it, or else the first title; None where none has it."""
+    for texts in ([p.text for p in passages], [p.title for p in passages]):
+        for text in texts:
+            if found := choose(occurrences(answer, text), answer, text, None):
+                return text[found.start : found.end]
+    return None
+
+
+def _evidence(passage: Passage, share: float, place: Place) -> Evidence:
+    sentence = sentence_around(passage.text, place)
+    return Evidence(passage, share, (place.start, place.end), in_document(passage, place), sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`passage.text[start:end]` reads as the answer does."""
+
+    start: int
+    end: int
+
+
+def occurrences(answer: str, text: str) -> list[Place]:
+    """Where the answer stands in a text, in order; only letters and marks count, not case, accents or spaces.
+
+    It begins and ends where words do, except in scripts that are written without spaces.
+    """
+    wanted, _ = _folded(answer)
+    if not wanted:
+        return []
+    folded, at = _folded(text)
+    found, begin = [], folded.find(wanted)
+    while begin >= 0:
+        place = Place(at[begin], at[begin + len(wanted) - 1] + 1)
+        place = Place(place.start, _with_marks(text, place.end))
+        if _is_word_bound(text, place.start) and _is_word_bound(text, place.end):
+            found.append(place)
+        begin = folded.find(wanted, begin + 1)
+    return found
+
+
+def choose(places: Sequence[Place], answer: str, text: str, near: int | None) -> Place | None:
+    """The place that the answer was most likely copied from; None where there is none.
+
+    Those that read exactly so go before others, and then the nearest to the character `near`, or the first.
+    """
+    if not places:
+        return None
+    return min(
+        places,
+        key=lambda place: (
+            text[place.start : place.end] != answer,
+            place.start if near is None else abs(place.start - near),
+        ),
+    )
+
+
+def sentence_around(text: str, place: Place) -> str:
+    """The sentences that hold a place, as they stand in the text, without spaces around."""
+    bounds = sentencex.get_sentence_boundaries("en", text)
+    starts = [b["start_index"] for b in bounds if b["start_index"] <= place.start]
+    ends = [b["end_index"] for b in bounds if b["end_index"] >= place.end]
+    return text[max(starts, default=0) : min(ends, default=len(text))].strip()
+
+
+def in_document(passage: Passage, place: Place) -> tuple[int, int]:
+    """The same characters of the document that a passage was cut from, or of the passage if none is known."""
+    match = _PLACE.search(passage.source)
+    known = match is not None and int(match.group(2)) - int(match.group(1)) == len(passage.text)
+    first = int(match.group(1)) if match is not None and known else 0
+    return first + place.start, first + place.end
+
+
+def _folded(text: str) -> tuple[str, list[int]]:
+    """Letters and marks alone, and which character of the text each of them is of."""
+    letters: list[str] = []
+    at: list[int] = []
+    for index, character in enumerate(text):
+        for letter in unicodedata.normalize("NFKD", character).casefold():
+            if not letter.isspace() and unicodedata.category(letter) not in ("Mn", "Cf"):
+                letters.append(letter)
+                at.append(index)
+    return "".join(letters), at
+
+
+def _with_marks(text: str, end: int) -> int:
+    """Behind the accents that belong to the last letter."""
+    while end < len(text) and unicodedata.category(text[end]) == "Mn":
+        end += 1
+    return end
+
+
+def _is_word_bound(text: str, index: int) -> bool:
+    if not 0 < index < len(text):
+        return True
+    before, after = text[index - 1], text[index]
+    return not (before.isalnum() and after.isalnum()) or is_unspaced(before) or is_unspaced(after)

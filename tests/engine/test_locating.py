@@ -1,0 +1,127 @@
+"""An answer is quoted as the document has it, from the place that it was copied from."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fidkit.engine.locating import (
+    Place,
+    choose,
+    in_document,
+    in_their_words,
+    located,
+    occurrences,
+    sentence_around,
+)
+from fidkit.tokens import Tokenizer
+from fidkit.train.data.vocabulary import assemble
+from fidkit.types import Passage
+from oracles import quick, small
+
+TEXT = "In 1900 Giacomo  Puccini's «Tosca» cost 1.5 million. Dr. Café\u0301 said so. Part art of it."
+
+
+def found(answer: str, text: str = TEXT) -> list[str]:
+    return [text[place.start : place.end] for place in occurrences(answer, text)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "quoted"),
+    [
+        ("giacomo puccini", ["Giacomo  Puccini"]),
+        ("1 . 5 million", ["1.5 million"]),
+        ("tosca", ["Tosca"]),
+        ("« tosca »", ["«Tosca»"]),
+        ("art", ["art"]),  # and not in Part
+        ("part", ["Part"]),
+        ("dr . cafe", ["Dr. Café\u0301"]),
+        ("puccini ' s", ["Puccini's"]),
+        ("900", []),
+        ("verdi", []),
+        ("", []),
+        (" ", []),
+    ],
+)
+def test_case_accents_and_spaces_are_the_documents(answer: str, quoted: list[str]) -> None:
+    assert found(answer) == quoted
+
+
+def test_letters_that_fold_into_more_keep_their_places() -> None:
+    assert found("strasse", "Die STRAẞE, die Straße.") == ["STRAẞE", "Straße"]
+    assert found("ffi x", "oﬃ ﬃ x") == ["ﬃ x"]
+    assert found("istanbul", "İSTANBUL") == ["İSTANBUL"]
+
+
+def test_scripts_without_spaces_have_no_words_to_begin_or_end() -> None:
+    assert found("東京", "彼は東京都に住む") == ["東京"]
+
+
+@quick
+@given(st.text(max_size=30), st.text(min_size=1, max_size=8), st.text(max_size=30))
+def test_what_stands_there_is_found_and_nothing_else(before: str, answer: str, behind: str) -> None:
+    text = f"{before} {answer} {behind}"
+    places = occurrences(answer, text)
+    if any(character.isalnum() for character in answer):
+        assert any(place.start <= len(before) + 1 + len(answer) for place in places)
+    for place in places:
+        assert 0 <= place.start < place.end <= len(text)
+        assert occurrences(answer, text[place.start : place.end])
+
+
+def test_the_place_that_reads_exactly_so_and_then_the_nearest() -> None:
+    text = "may May may May"
+    places = occurrences("May", text)
+    assert [p.start for p in places] == [0, 4, 8, 12]
+    assert choose(places, "May", text, None) == Place(4, 7)
+    assert choose(places, "May", text, 13) == Place(12, 15)
+    assert choose(places, "may", text, 9) == Place(8, 11)
+    assert choose([], "may", text, 9) is None
+
+
+def test_sentences_know_abbreviations() -> None:
+    text = "He left. Dr. Smith came at 5 p.m. on Jan. 3. All was well."
+    start = text.index("5 p.m.")
+    assert sentence_around(text, Place(start, start + 6)) == "Dr. Smith came at 5 p.m. on Jan. 3."
+
+
+def test_spans_are_of_the_document_where_it_is_known() -> None:
+    passage = Passage("1", "", "Tosca is here", "notes/a:b.md:120-133")
+    assert in_document(passage, Place(0, 5)) == (120, 125)
+    for source in ("passages.tsv", "", "a.md:120-121"):
+        assert in_document(Passage("1", "", "Tosca is here", source), Place(0, 5)) == (0, 5)
+
+
+LETTERS = assemble([(piece, -1.0) for piece in "abcdefgh"])
+
+
+@pytest.mark.parametrize("title_end", [None, 2])
+def test_the_place_is_the_one_that_was_looked_at(title_end: int | None) -> None:
+    form = "{title}{text}" if title_end else "title: {title} context: {text}"
+    config = small(vocabulary_size=LETTERS.get_vocab_size(), title_end_token=title_end, passage_format=form)
+    tokenizer = Tokenizer(LETTERS, config)
+    passage = Passage("1", "b a", "c a d a", "x.txt:10-17")
+    [ids] = tokenizer.passages([passage])
+    starts = [tokenizer.start_of(passage, token) for token in range(len(ids))]
+    near_last = max(token for token, start in enumerate(starts) if start is not None)
+    assert starts[near_last] in (5, 6)  # the space before a word may be a part of it
+    assert starts[0] is None
+    other = Passage("2", "A", "no such letter")
+    where = located(tokenizer, "a", [other, passage], [0.1, 0.9], [None, near_last])
+    assert (where.text, where.verbatim) == ("a", True)
+    assert [(e.passage.id, e.place, e.span) for e in where.evidence] == [
+        ("1", (6, 7), (16, 17)),
+        ("2", None, None),
+    ]
+    assert where.evidence[0].sentence == "c a d a"
+    assert located(tokenizer, "a", [passage], [1.0], [None]).evidence[0].place == (2, 3)
+
+
+def test_what_stands_nowhere_is_said_and_a_title_counts() -> None:
+    passages = [Passage("1", "The Nile", "It flows."), Passage("2", "Tea", "From China, china.")]
+    assert in_their_words("the nile", passages) == "The Nile"
+    assert in_their_words("china", passages) == "china"
+    assert in_their_words("verdi", passages) is None
+    tokenizer = Tokenizer(LETTERS, small(vocabulary_size=LETTERS.get_vocab_size()))
+    where = located(tokenizer, "verdi", passages, [0.5, 0.5], [None, None])
+    assert (where.text, where.verbatim) == ("verdi", False)
+    assert all(e.place is None and e.span is None and not e.sentence for e in where.evidence)
