@@ -64,7 +64,7 @@ def table(log: list[dict[str, Any]]) -> Iterator[str]:
 
 def evaluations(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows that have some."""
-    return [record for record in log if record["kind"] == "evaluation"]
+    return [record for record in log if record["kind"] in ("evaluation", "pointing")]
 
 
 def sets(record: dict[str, Any]) -> Iterator[tuple[str, dict[str, float]]]:

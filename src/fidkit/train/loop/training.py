@@ -44,7 +44,7 @@ from fidkit.train.optimisers.make import make_optimiser, set_rate
 from fidkit.train.optimisers.parts import leave_as_they_are
 from fidkit.train.passages import PassageTable, open_passages
 from fidkit.train.recipe import Recipe
-from fidkit.train.specs import StageSpec
+from fidkit.train.specs import AuxiliaryLoss, StageSpec
 
 logger = logging.getLogger(__name__)
 Report = Callable[[dict[str, Any]], None]
@@ -252,8 +252,11 @@ class Trainer:
     # Watching
 
     def evaluate(self) -> None:
-        """Answer the development questions; the best mean F1 so far goes to `best/`."""
-        if not self.development.sets or not self._has_learnt_to_write():
+        """Answer the development questions; the best mean F1 so far goes to `best/`.
+
+        Before anything is learnt to be written, the pointer answers; then nothing is best.
+        """
+        if not self.development.sets:
             return
         with self._averaged():
             self._evaluate()
@@ -264,6 +267,10 @@ class Trainer:
         if not self.group.leads:
             return
         reader = whole_reader(self.reader, gathered[0], self.device) if gathered else self.reader
+        if not self._has_learnt_to_write():
+            if self._has_learnt("pointer"):
+                self.log("pointing", **self.development.pointed(reader, self.auxiliary))
+            return
         scores = self.development.scores(reader)
         mean = mean_f1(scores)
         self.log("evaluation", mean_f1=round(mean, 2), **scores)
@@ -272,9 +279,14 @@ class Trainer:
             self._keep_best(*(gathered or self._gathered()))
 
     def _has_learnt_to_write(self) -> bool:
-        """Whether a decoder was trained in this run, or before it."""
+        return any(stage.decodes for stage in self._stages_so_far())
+
+    def _has_learnt(self, loss: AuxiliaryLoss) -> bool:
+        return any(loss in stage.auxiliaries for stage in self._stages_so_far())
+
+    def _stages_so_far(self) -> Sequence[StageSpec]:
         last = stage_at(max(0, self.step - 1), self.recipe)[0]
-        return any(stage.decodes for stage in self.recipe.stages[: last + 1])
+        return self.recipe.stages[: last + 1]
 
     def _averaged(self) -> AbstractContextManager[None]:
         """Meanwhile the reader is what the run has made so far, whatever it trains."""
