@@ -9,8 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from fidkit import checkpoint
+from fidkit.config import ReaderConfig
+from fidkit.convert.moments import Moments, save_moments
 from fidkit.errors import ConfigError, FidkitError
+from fidkit.tokens import Tokenizer
 from fidkit.train.distributed.group import Group
 from fidkit.train.longer import goes_on, stage_steps, unlike
 from fidkit.train.recipe import Recipe, load_resolved
@@ -131,6 +136,26 @@ class RunDirectory:
         except OSError as error:
             raise FidkitError(
                 f"{self.path}: can't write the run there ({error}); choose another output"
+            ) from error
+
+    def keep_best(
+        self,
+        weights: Mapping[str, Tensor],
+        moments: Moments,
+        config: ReaderConfig,
+        tokenizer: Tokenizer | None,
+    ) -> None:
+        """Write `best/`.
+
+        Raises:
+            FidkitError: it can't be written.
+        """
+        try:
+            checkpoint.save_tensors(weights, config, tokenizer, self.best)
+            save_moments(moments, self.best)
+        except Exception as error:
+            raise FidkitError(
+                f"{self.best}: can't be written ({error}); make room and run the same command again"
             ) from error
 
     # Log

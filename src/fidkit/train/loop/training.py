@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fidkit import checkpoint
-from fidkit.convert.moments import Moments, save_moments
+from fidkit.convert.moments import Moments
 from fidkit.devices import choose_device
 from fidkit.errors import CheckpointError, FidkitError
 from fidkit.tokens import Tokenizer
@@ -34,7 +33,7 @@ from fidkit.train.loop.health import Health
 from fidkit.train.loop.meter import Meter, count
 from fidkit.train.loop.moments import carry, moments_of
 from fidkit.train.loop.run import RunDirectory
-from fidkit.train.loop.schedule import fade, rate_at, stage_at
+from fidkit.train.loop.schedule import fade, rate_at, stage_at, stages_so_far
 from fidkit.train.loop.stacks import compile_layers, recompute
 from fidkit.train.loop.start import make_reader, slow_precision
 from fidkit.train.loop.state import AUXILIARY, put_together, take_apart
@@ -44,7 +43,7 @@ from fidkit.train.optimisers.make import make_optimiser, set_rate
 from fidkit.train.optimisers.parts import leave_as_they_are
 from fidkit.train.passages import PassageTable, open_passages
 from fidkit.train.recipe import Recipe
-from fidkit.train.specs import AuxiliaryLoss, StageSpec
+from fidkit.train.specs import StageSpec
 
 logger = logging.getLogger(__name__)
 Report = Callable[[dict[str, Any]], None]
@@ -267,8 +266,9 @@ class Trainer:
         if not self.group.leads:
             return
         reader = whole_reader(self.reader, gathered[0], self.device) if gathered else self.reader
-        if not self._has_learnt_to_write():
-            if self._has_learnt("pointer"):
+        stages = stages_so_far(self.step, self.recipe)
+        if not any(stage.decodes for stage in stages):
+            if any("pointer" in stage.auxiliaries for stage in stages):
                 self.log("pointing", **self.development.pointed(reader, self.auxiliary))
             return
         scores = self.development.scores(reader)
@@ -276,17 +276,8 @@ class Trainer:
         self.log("evaluation", mean_f1=round(mean, 2), **scores)
         if mean > self.best:
             self.best = mean
-            self._keep_best(*(gathered or self._gathered()))
-
-    def _has_learnt_to_write(self) -> bool:
-        return any(stage.decodes for stage in self._stages_so_far())
-
-    def _has_learnt(self, loss: AuxiliaryLoss) -> bool:
-        return any(loss in stage.auxiliaries for stage in self._stages_so_far())
-
-    def _stages_so_far(self) -> Sequence[StageSpec]:
-        last = stage_at(max(0, self.step - 1), self.recipe)[0]
-        return self.recipe.stages[: last + 1]
+            weights, moments = gathered or self._gathered()
+            self.directory.keep_best(weights, moments, self.reader.config, self.reader.tokenizer)
 
     def _averaged(self) -> AbstractContextManager[None]:
         """Meanwhile the reader is what the run has made so far, whatever it trains."""
@@ -295,16 +286,6 @@ class Trainer:
     def _gathered(self) -> tuple[dict[str, Tensor], Moments]:
         """Whole weights and second moments."""
         return whole_weights(self.reader, wanted=self.group.leads), moments_of(self.optimiser, self.reader)
-
-    def _keep_best(self, weights: dict[str, Tensor], moments: Moments) -> None:
-        best = self.directory.best
-        try:
-            checkpoint.save_tensors(weights, self.reader.config, self.reader.tokenizer, best)
-            save_moments(moments, best)
-        except Exception as error:
-            raise FidkitError(
-                f"{best}: can't be written ({error}); make room and run the same command again"
-            ) from error
 
     def log(self, kind: str, **values: Any) -> None:
         """Report a row and append it to `log.jsonl`; process 0 only."""
