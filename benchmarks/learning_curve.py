@@ -49,7 +49,7 @@ def table(log: list[dict[str, Any]]) -> Iterator[str]:
     yield f"| core minutes | step | set | {' | '.join(MEASURES.values())} |"
     yield f"|---|---|---|{'---|' * len(MEASURES)}"
     for record in log:
-        if record["kind"] == "evaluation":
+        if record["kind"] in ("evaluation", "pointing"):
             for name, scores in record.items():
                 if isinstance(scores, dict):
                     shown = (f"{scores[key]:.1f}" if key in scores else "" for key in MEASURES)

@@ -14,7 +14,8 @@ MEASURES = {"f1": "F1", "em": "EM"}
 
 def panels(rows: Rows) -> Points:
     """Two, against minutes of training steps, with a mark where a run follows another."""
-    train, judged = ([row for row in rows if row["kind"] == kind] for kind in ("train", "evaluation"))
+    train = [row for row in rows if row["kind"] == "train"]
+    judged = [row for row in rows if row["kind"] in ("evaluation", "pointing")]
     datasets = sorted({key for row in judged for key, value in row.items() if isinstance(value, dict)})
     losses = {words: _line(train, name) for name, words in LOSSES.items()}
     right = {f"{name} {MEASURES[m]}": _line(judged, name, m) for name in datasets for m in MEASURES}

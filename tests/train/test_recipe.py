@@ -149,3 +149,13 @@ def test_bfloat16_may_still_be_called_as_it_was(tmp_path: Path) -> None:
     kept.write_text(new.model_dump_json().replace('"precision":"bfloat16"', '"precision":"bf16"'))
     assert '"bf16"' in kept.read_text()
     assert load_resolved(kept) == new
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(__file__).parents[2].glob("recipes/*.toml")), ids=lambda p: p.stem
+)
+def test_every_recipe_that_comes_along_can_be_read(path: Path) -> None:
+    notes: list[str] = []
+    recipe = load_recipe(path, say=notes.append)
+    assert notes == []
+    assert {name for stage in recipe.stages for name in stage.mix} == set(recipe.tasks)

@@ -132,6 +132,7 @@ def _some(names: list[str]) -> str:
 _TEXTS = {
     "train": _train,
     "evaluation": _evaluation,
+    "pointing": _evaluation,
     "restart": _restart,
     "change": _change,
     "moments": _moments,

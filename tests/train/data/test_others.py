@@ -133,6 +133,16 @@ def test_foreign_passages_are_of_other_questions_and_hold_no_answer() -> None:
     assert {tuple(one) for one in without("foreign", 1, answers=("nothing",))} == {("",)}
 
 
+def test_foreign_passages_are_of_other_documents() -> None:
+    asked = [question(n, targets=("",), positives=(p(n),), document=n[0]) for n in ("a1", "a2", "b1", "b2")]
+    task = QuestionTask(asked, seed=0, unanswerable=["foreign"])
+    read = [task.draw(n, random.Random(n), stage()) for n in range(60)]
+    pairs = {(one.question, one.passages[0].id) for one in read}
+    assert pairs == {(q, f) for q in ("a1", "a2") for f in ("b1", "b2")} | {
+        (q, f) for q in ("b1", "b2") for f in ("a1", "a2")
+    }
+
+
 def test_passages_of_the_document_are_near_where_no_others_are() -> None:
     asked = [
         question("q", targets=("",), positives=(GOLD,), document="a"),

@@ -48,6 +48,12 @@ def test_an_answer_behind_the_cut_is_read_in_any_place_of_a_piece(
     assert len(found) > 5
 
 
+def test_an_answer_is_held_where_a_cut_text_has_more_tokens(tokenizer: Tokenizer) -> None:
+    marks = ["(3.5)-[1,000]/'tis.", "«Żółć»", "№42;", "%x"]
+    read = Passage("p", "Fram", " ".join([*marks * 6, ANSWER, *marks * 6]))
+    assert -1 not in places(tokenizer, read, tries=200)
+
+
 def test_an_answer_before_the_cut_is_read_as_in_answering(tokenizer: Tokenizer) -> None:
     read = passage(3, 60)
     [row], cut = read_around([read], ANSWER, tokenizer, random.Random(0))

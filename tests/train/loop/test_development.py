@@ -8,7 +8,9 @@ import torch
 
 from fidkit.errors import ConfigError
 from fidkit.reader import Reader
+from fidkit.train.loop import development as development_module
 from fidkit.train.loop.development import Development, mean_f1
+from fidkit.train.losses.auxiliary import Auxiliary
 from train.toy import FACTS, IDS, table_of, world, write_rows
 
 CONTEXTS = "evaluation.context=['positive', 'retrieved', 'foreign']"
@@ -89,6 +91,21 @@ def test_answers_are_judged_as_they_are_and_as_if_the_first_token_could_not_end_
     assert scores["near"] == {"silent": 0.0}
     # Without it, no more than EM and F1 as ever.
     assert development(folder, EXTRA).scores(silent)["extra"] == {"em": 0.0, "f1": 0.0}
+
+
+def test_a_pointer_is_judged_by_the_piece_that_it_finds(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader.from_preset("tiny-fid")
+    monkeypatch.setattr(
+        development_module,
+        "point",
+        lambda batch, context, logits: [[*reader.tokenizer.encode("Tea")]] * len(logits),
+    )
+    settings = [CONTEXTS, EXTRA, "evaluation.unanswerable={ near = 'near.jsonl' }"]
+    scores = development(folder, *settings).pointed(reader, Auxiliary(reader))
+    assert scores["extra/positive"] == scores["extra/foreign"] == {"em": 50.0, "f1": 50.0}
+    assert scores.keys() == {"facts/positive", "facts/foreign", "extra/positive", "extra/foreign"}
 
 
 def test_the_best_is_picked_by_what_can_be_answered() -> None:

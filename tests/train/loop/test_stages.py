@@ -51,8 +51,9 @@ def test_only_the_encoder_and_the_pointer_learn_to_point(
     before = {name: p.clone() for name, p in trainer._parameters().items()}
     losses, _ = trainer.train_step()
     assert losses.keys() == {"pointer", "norm"}
-    trainer.evaluate()  # nobody has learnt to write yet
-    assert not (tmp_path / "run" / "log.jsonl").exists()
+    trainer.evaluate()  # nobody has learnt to write yet, so the pointer answers
+    [row] = log_of(tmp_path)
+    assert (row["kind"], row["facts"].keys(), trainer.best) == ("pointing", {"em", "f1"}, -1)
     moved = {name for name, p in trainer._parameters().items() if not torch.equal(p, before[name])}
     still = ("decoder.", "head.", "embedding.", "memory_encoder.", "auxiliary.overlap")
     assert moved == {name for name in before if not name.startswith(still)}
@@ -70,8 +71,9 @@ def test_the_log_has_what_each_stage_learns_and_the_rates_of_its_parts(whole: Pa
     assert all(
         row["rates"] == {"embedding": 0.0, "encoder": pytest.approx(0.1 * row["rate"])} for row in train
     )
-    # None where nothing is written yet.
-    assert [row["step"] for row in log_of(whole) if row["kind"] == "evaluation"] == [4, 6]
+    # Nothing is written before.
+    asked = [(row["kind"], row["step"]) for row in log_of(whole) if row["kind"] != "train"]
+    assert asked == [("pointing", 2), ("evaluation", 4), ("evaluation", 6)]
 
 
 def test_heads_that_point_are_kept_from_stage_to_stage(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from fidkit.train.losses.auxiliary import (
     find_places,
     occurrences,
 )
+from fidkit.train.specs import GuideSpec
 from oracles import batch_of, random_reader, small
 
 END = 1
@@ -137,6 +138,19 @@ def test_only_the_last_layers_with_cross_attention_are_guided() -> None:
     for layer in range(6):
         auxiliary.probe(layer, torch.full((1, 4, 1, 1), float(layer)))
     assert [scores.flatten().tolist() for scores in auxiliary._scores] == [[3.0] * 2, [5.0] * 2]
+    every = Auxiliary(reader, GuideSpec(layers=1, heads="all"))
+    for layer in range(6):
+        every.probe(layer, torch.full((1, 4, 1, 1), float(layer)))
+    assert [scores.flatten().tolist() for scores in every._scores] == [[5.0] * 4]
+
+
+def test_only_what_is_wanted_is_there() -> None:
+    reader = random_reader(small()).train()
+    auxiliary, batch, places = Auxiliary(reader), batch_of(EXAMPLES), places_of()
+    assert auxiliary.losses(batch, reader.read(batch), places, ["pointer"]).keys() == {"pointer"}
+    context = reader.read(batch)
+    reader.decode(batch.labels, context, auxiliary.probe)
+    assert auxiliary.losses(batch, context, places, ["guide", "overlap"]).keys() == {"guide", "overlap"}
 
 
 def test_the_pointer_is_free_where_it_marks_first_and_last_token() -> None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 
-from fidkit.context import collate
+from fidkit.context import Batch, collate
 from fidkit.engine.generation.decoding import GREEDY
 from fidkit.engine.generation.generate import generate
 from fidkit.errors import DataError
 from fidkit.evaluate.metrics import exact_match, f1
 from fidkit.questions.files import Question, read_questions
 from fidkit.reader import Reader
+from fidkit.tokens import Tokenizer
 from fidkit.train.data.joined import Ranked, TrainingQuestion, join_passages
+from fidkit.train.losses.auxiliary import Auxiliary
+from fidkit.train.losses.pointing import point
 from fidkit.train.passages import PassageTable, Ref, Say
 from fidkit.train.recipe import Recipe
 from fidkit.train.specs import EvaluationContext
@@ -134,11 +138,23 @@ class Development:
         reader.eval()
         return {name: self._score(reader, items) for name, items in self.sets.items()}
 
+    def pointed(self, reader: Reader, auxiliary: Auxiliary) -> Scores:
+        """EM and F1 (percent) of the pieces of passages that the pointer finds; of sets with answers."""
+        reader.eval()
+        found = {}
+        for name, items in self.sets.items():
+            if any(item.answers for item in items):
+                sums = {"em": 0.0, "f1": 0.0}
+                for part in _parts(items):
+                    for item, text in zip(part, self._pieces(reader, auxiliary, part), strict=True):
+                        sums["em"] += exact_match(text, item.answers)
+                        sums["f1"] += f1(text, item.answers)
+                found[name] = {key: round(100 * value / len(items), 2) for key, value in sums.items()}
+        return found
+
     def _score(self, reader: Reader, items: list[Asked]) -> dict[str, float]:
         answerable, sums = any(item.answers for item in items), defaultdict[str, float](float)
-        step = max(1, BATCH // max(len(item.passages) for item in items))
-        for start in range(0, len(items), step):
-            part = items[start : start + step]
+        for part in _parts(items):
             for item, (text, forced) in zip(part, self._answers(reader, part), strict=True):
                 sums["em"] += exact_match(text, item.answers)
                 sums["f1"] += f1(text, item.answers)
@@ -152,13 +168,8 @@ class Development:
 
     def _answers(self, reader: Reader, part: Sequence[Asked]) -> Iterator[tuple[str, str]]:
         """What is written for each, and what would be if the first token could not end it."""
-        tokenizer, device = reader.tokenizer, reader.embedding.weight.device
-        assert tokenizer is not None
-        batch = collate(
-            [tokenizer.question(item.question).ids for item in part],
-            [tokenizer.passages(item.passages) for item in part],
-        ).to(device)
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
+        tokenizer, batch = _tokens(reader, part)
+        with self._computing(reader):
             context = reader.read(batch)
             free = generate(reader, context).ids_BT
             forced = free
@@ -167,6 +178,35 @@ class Development:
         for ids in zip(free.tolist(), forced.tolist(), strict=True):
             written, otherwise = (tokenizer.decode([i for i in row if i >= 0]) for row in ids)
             yield written, otherwise
+
+    def _pieces(self, reader: Reader, auxiliary: Auxiliary, part: Sequence[Asked]) -> list[str]:
+        """What the pointer finds for each."""
+        tokenizer, batch = _tokens(reader, part)
+        with self._computing(reader):
+            context = reader.read(batch)
+            pieces = point(batch, context, auxiliary.pointer(context.states_BMD))
+        return [tokenizer.passage_backend.decode(ids).strip() for ids in pieces]
+
+    @contextmanager
+    def _computing(self, reader: Reader) -> Iterator[None]:
+        device = reader.embedding.weight.device.type
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=self.bfloat16):
+            yield
+
+
+def _parts(items: list[Asked]) -> Iterator[list[Asked]]:
+    """Questions that are answered together."""
+    step = max(1, BATCH // max(len(item.passages) for item in items))
+    return (items[start : start + step] for start in range(0, len(items), step))
+
+
+def _tokens(reader: Reader, part: Sequence[Asked]) -> tuple[Tokenizer, Batch]:
+    assert reader.tokenizer is not None
+    batch = collate(
+        [reader.tokenizer.question(item.question).ids for item in part],
+        [reader.tokenizer.passages(item.passages) for item in part],
+    )
+    return reader.tokenizer, batch.to(reader.embedding.weight.device)
 
 
 def mean_f1(scores: Mapping[str, Mapping[str, float]]) -> float:

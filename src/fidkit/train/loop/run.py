@@ -9,8 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from fidkit import checkpoint
+from fidkit.checkpoint.moments import Moments, save_moments
+from fidkit.config import ReaderConfig
 from fidkit.errors import ConfigError, FidkitError
+from fidkit.tokens import Tokenizer
 from fidkit.train.distributed.group import Group
 from fidkit.train.longer import goes_on, stage_steps, unlike
 from fidkit.train.recipe import Recipe, load_resolved
@@ -41,9 +46,10 @@ log.jsonl     a row a report, by `kind`: `train` (means since the row before; `l
               and `rates` of parts, `norm` of the gradient, texts that were `cut` since the row before,
               `seconds` of training so far and `cpu_seconds` of its process, `left_s` still to go,
               `peak_share` of the hardware's peak), `evaluation` (EM and F1 in percent; `forced`: where the
-              first token may not end an answer; `silent`: answers that it ends), `restart` (the loss
-              diverged: why, and which step the run went back to), `change` (keys that differ since the run
-              went on, and how the steps done are `unlike` those of a run that was planned so)
+              first token may not end an answer; `silent`: answers that it ends), `pointing` (the same of what
+              the pointer finds, while nothing is written yet), `restart` (the loss diverged: why, and which
+              step the run went back to), `change` (keys that differ since the run went on, and how the steps
+              done are `unlike` those of a run that was planned so)
 last/         the reader as it was saved last: config.json, model.safetensors, tokenizer.json; its mean so far
               where the recipe has an `average`
 last/training what going on needs: state.pt (step, data, random numbers), optimiser/ (its state, the
@@ -130,6 +136,26 @@ class RunDirectory:
         except OSError as error:
             raise FidkitError(
                 f"{self.path}: can't write the run there ({error}); choose another output"
+            ) from error
+
+    def keep_best(
+        self,
+        weights: Mapping[str, Tensor],
+        moments: Moments,
+        config: ReaderConfig,
+        tokenizer: Tokenizer | None,
+    ) -> None:
+        """Write `best/`.
+
+        Raises:
+            FidkitError: it can't be written.
+        """
+        try:
+            checkpoint.save_tensors(weights, config, tokenizer, self.best)
+            save_moments(moments, self.best)
+        except Exception as error:
+            raise FidkitError(
+                f"{self.best}: can't be written ({error}); make room and run the same command again"
             ) from error
 
     # Log

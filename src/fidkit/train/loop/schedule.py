@@ -45,6 +45,11 @@ def stage_at(step: int, recipe: Recipe) -> tuple[int, StageSpec, int]:
     raise AssertionError(f"the run is over before step {step}")
 
 
+def stages_so_far(steps: int, recipe: Recipe) -> list[StageSpec]:
+    """The stages that the first `steps` steps belong to."""
+    return recipe.stages[: stage_at(max(0, steps - 1), recipe)[0] + 1]
+
+
 def rate_at(step: int, recipe: Recipe) -> float:
     """Learning rate of a step of a run, before what parts of the reader make of it."""
     _, stage, done = stage_at(step, recipe)

@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fidkit import checkpoint
-from fidkit.checkpoint.moments import Moments, save_moments
+from fidkit.checkpoint.moments import Moments
 from fidkit.devices import choose_device
 from fidkit.errors import CheckpointError, FidkitError
 from fidkit.tokens import Tokenizer
@@ -34,7 +33,7 @@ from fidkit.train.loop.health import Health
 from fidkit.train.loop.meter import Meter, count
 from fidkit.train.loop.moments import carry, moments_of
 from fidkit.train.loop.run import RunDirectory
-from fidkit.train.loop.schedule import fade, rate_at, stage_at
+from fidkit.train.loop.schedule import fade, rate_at, stage_at, stages_so_far
 from fidkit.train.loop.stacks import compile_layers, recompute
 from fidkit.train.loop.start import make_reader, slow_precision
 from fidkit.train.loop.state import AUXILIARY, put_together, take_apart
@@ -252,8 +251,11 @@ class Trainer:
     # Watching
 
     def evaluate(self) -> None:
-        """Answer the development questions; the best mean F1 so far goes to `best/`."""
-        if not self.development.sets or not self._has_learnt_to_write():
+        """Answer the development questions; the best mean F1 so far goes to `best/`.
+
+        Before anything is learnt to be written, the pointer answers; then nothing is best.
+        """
+        if not self.development.sets:
             return
         with self._averaged():
             self._evaluate()
@@ -264,17 +266,18 @@ class Trainer:
         if not self.group.leads:
             return
         reader = whole_reader(self.reader, gathered[0], self.device) if gathered else self.reader
+        stages = stages_so_far(self.step, self.recipe)
+        if not any(stage.decodes for stage in stages):
+            if any("pointer" in stage.auxiliaries for stage in stages):
+                self.log("pointing", **self.development.pointed(reader, self.auxiliary))
+            return
         scores = self.development.scores(reader)
         mean = mean_f1(scores)
         self.log("evaluation", mean_f1=round(mean, 2), **scores)
         if mean > self.best:
             self.best = mean
-            self._keep_best(*(gathered or self._gathered()))
-
-    def _has_learnt_to_write(self) -> bool:
-        """Whether a decoder was trained in this run, or before it."""
-        last = stage_at(max(0, self.step - 1), self.recipe)[0]
-        return any(stage.decodes for stage in self.recipe.stages[: last + 1])
+            weights, moments = gathered or self._gathered()
+            self.directory.keep_best(weights, moments, self.reader.config, self.reader.tokenizer)
 
     def _averaged(self) -> AbstractContextManager[None]:
         """Meanwhile the reader is what the run has made so far, whatever it trains."""
@@ -283,16 +286,6 @@ class Trainer:
     def _gathered(self) -> tuple[dict[str, Tensor], Moments]:
         """Whole weights and second moments."""
         return whole_weights(self.reader, wanted=self.group.leads), moments_of(self.optimiser, self.reader)
-
-    def _keep_best(self, weights: dict[str, Tensor], moments: Moments) -> None:
-        best = self.directory.best
-        try:
-            checkpoint.save_tensors(weights, self.reader.config, self.reader.tokenizer, best)
-            save_moments(moments, best)
-        except Exception as error:
-            raise FidkitError(
-                f"{best}: can't be written ({error}); make room and run the same command again"
-            ) from error
 
     def log(self, kind: str, **values: Any) -> None:
         """Report a row and append it to `log.jsonl`; process 0 only."""
