@@ -257,6 +257,8 @@ class Answerer:
             self._opened.close()
 
     def __enter__(self) -> Self:
+        if self._closed:
+            raise UsageError("this answerer is closed; open another one")
         return self
 
     def __exit__(
@@ -358,7 +360,7 @@ def _reader(given: Reader | Source, device: str | torch.device, precision: Preci
 
 def _questions(question: Any, stream: Stream | None) -> list[str]:
     """One or many as a list."""
-    if isinstance(question, str) or not isinstance(question, Iterable):
+    if isinstance(question, str | bytes) or not isinstance(question, Iterable):
         check_question(question)
         return [question]
     questions = list(question)

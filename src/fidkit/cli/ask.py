@@ -133,7 +133,9 @@ def _excerpt(evidence: Evidence) -> str:
 def _without(without: Without, answer: Answer) -> str:
     """What leaving the passage out does."""
     then = "the same" if without.text == answer.text else without.text or "nothing"
-    return f"without it: {then}  (the score of {answer.text!r} falls to {without.score:.2f})"
+    return (
+        f"without it: {then}  (score of {answer.text!r}: {answer.score:.2f}, without it {without.score:.2f})"
+    )
 
 
 def _short(text: str) -> str:
@@ -146,13 +148,14 @@ def _show_evidence(answer: Answer, reader: str) -> None:
     print("\n")
     for evidence in answer.evidence[:_SHOWN]:
         passage = evidence.passage
-        print(f"{evidence.score:4.0%}  {passage.title}  [{passage.source or passage.id}]")
+        title, source = (" ".join(text.split()) for text in (passage.title, passage.source or passage.id))
+        print(f"{evidence.score:4.0%}  {title}  [{source}]")
         print(f"      {_excerpt(evidence)}")
         if evidence.without is not None:
             print(f"      {_without(evidence.without, answer)}")
-    seconds = answer.timings_ms["total"] / 1000
+    seconds, read = answer.timings_ms["total"] / 1000, len(answer.evidence)
     print(
-        f"\n{len(answer.evidence)} passages read in {seconds:.2f} s, score {answer.score:.2f}",
+        f"\n{read} passage{'s' * (read != 1)} read in {seconds:.2f} s, score {answer.score:.2f}",
         file=sys.stderr,
     )
     if reader == "pocket":

@@ -96,7 +96,8 @@ def answer_batch(
                 tests = _Tests(runner, context, decoding or Decoding(), tokenizer, test_evidence)
                 quoted = tests.of(quoted, generated.best, passages, looked)
     timings = {**clock.ms, "total": sum(clock.ms.values())}
-    notes = _not_stored(encoded, sum(map(len, filled)), memory) if memory and encoded else ()
+    encoded -= sum(not of_one for of_one in passages)  # what stands for none is never stored
+    notes = _not_stored(encoded, sum(map(len, passages)), memory) if memory and encoded > 0 else ()
     return [
         replace(
             answer, timings_ms=dict(timings), notes=(*_read_otherwise(text, tokens, runner.config), *notes)

@@ -112,6 +112,8 @@ def test_passage_files_keep_their_ids_and_order(tmp_path, write_rows):
     info = corpus.info()
     assert (info.passages, info.documents, info.passage_files, info.skipped) == (3, 0, 2, 1)
     assert info.skipped_files == [("README.md", "describes the passage files beside it")]
+    (tmp_path / "in" / "notes.md").write_text("a document of its own")
+    assert "notes.md#1" in [passage.id for passage in Corpus.build(tmp_path / "in", tmp_path / "c")]
 
 
 def test_ids_must_be_unique(tmp_path, write_rows, docs):
@@ -453,3 +455,28 @@ def test_a_corpus_is_passages(corpus, tmp_path):
     info = corpus.info()
     assert (passages.fingerprint, passages.generation) == (info.fingerprint, info.generation)
     assert passages.derived == tmp_path / "c"
+
+
+def test_a_folder_that_cannot_be_looked_into_is_left_out_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As permissions do it, which don't bind everybody who runs this."""
+    closed = tmp_path / "in" / "closed"
+    closed.mkdir(parents=True)
+    (tmp_path / "in" / "tea.md").write_text("Tea comes from China.")
+    stat, scandir = os.stat, os.scandir
+
+    def refusing(real):
+        def ask(path=".", *more, **named):
+            inside = isinstance(path, str | os.PathLike) and Path(path).is_relative_to(closed)
+            if inside and not (real is stat and Path(path) == closed):
+                raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+            return real(path, *more, **named)
+
+        return ask
+
+    monkeypatch.setattr(os, "stat", refusing(stat))
+    monkeypatch.setattr(os, "scandir", refusing(scandir))
+    with Corpus.build(tmp_path / "in", tmp_path / "c") as corpus:
+        assert [passage.id for passage in corpus] == ["tea.md#1"]
+        assert corpus.info().skipped_files == [("closed/", "Permission denied")]

@@ -31,6 +31,7 @@ HIDDEN = "hidden"
 ANOTHER_CORPUS = "a corpus, not a source of one"
 LINKED = "a link to a folder; name that as a source of its own"
 DESCRIBES = "describes the passage files beside it"
+_DESCRIPTIONS = {"README", "LICENSE", "LICENCE", "NOTICE", "CITATION", "COPYING", "CHANGELOG"}
 OTHER = "not a kind of file that is read"
 
 
@@ -139,9 +140,14 @@ def _folder(folder: Path, names: list[str]) -> Iterator[SourceFile]:
     files = [_stat(_found(folder / name)) for name in names]
     has_passages = any(file.kind == "passages" for file in files)
     for file in files:
-        if has_passages and file.kind == "document":
+        if has_passages and file.kind == "document" and _describes(file.path):
             file = replace(file, kind="skipped", note=DESCRIBES)
         yield file
+
+
+def _describes(path: Path) -> bool:
+    """Whether a document says what the files beside it are, as one comes along with a set of passages."""
+    return path.name.split(".")[0].upper() in _DESCRIPTIONS
 
 
 def _found(path: Path) -> SourceFile:

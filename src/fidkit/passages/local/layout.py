@@ -41,8 +41,8 @@ class CorpusBusyError(CorpusError):
 
 
 def is_corpus(path: Path) -> bool:
-    """Whether the directory is a corpus, complete or not."""
-    return (path / CATALOGUE).is_file()
+    """Whether the directory is a corpus, complete or not; one that can't be looked into is none."""
+    return os.path.isfile(path / CATALOGUE)
 
 
 def stored_path(path: str) -> str:
