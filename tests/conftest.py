@@ -52,19 +52,24 @@ def _built_once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 
 def _build_kernels(folder: Path) -> None:
-    """All that the tests use, by one process while the others wait."""
+    """All that the tests use: each by one process, while the others build others."""
     from fidkit.native import build
     from vectors import NARROW
 
-    with FileLock(folder.parent / "native.lock"), pytest.MonkeyPatch.context() as patch:
+    kinds = ["", *(NARROW if platform.machine() == "x86_64" else ())]
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    with pytest.MonkeyPatch.context() as patch:
         home = folder.parent / "native-home"
-        home.mkdir(exist_ok=True, mode=0o700)
-        if not (home / "native").is_symlink():
-            (home / "native").symlink_to(folder)
+        with FileLock(folder.parent / "native.lock"):
+            home.mkdir(exist_ok=True, mode=0o700)
+            if not (home / "native").is_symlink():
+                (home / "native").symlink_to(folder)
         patch.setenv("FIDKIT_HOME", str(home))
-        for flags in ["", *(NARROW if platform.machine() == "x86_64" else ())]:
-            patch.setenv("CXXFLAGS", flags)
-            with contextlib.suppress(build.BuildError):  # a test that needs them says why there are none
+        for number in range(len(kinds)):
+            kind = (worker + number) % len(kinds)
+            patch.setenv("CXXFLAGS", kinds[kind])
+            # A test that needs them says why there are none.
+            with FileLock(folder.parent / f"native-{kind}.lock"), contextlib.suppress(build.BuildError):
                 build.library()
 
 

@@ -360,7 +360,8 @@ def _reader(given: Reader | Source, device: str | torch.device, precision: Preci
 
 def _questions(question: Any, stream: Stream | None) -> list[str]:
     """One or many as a list."""
-    if isinstance(question, str | bytes) or not isinstance(question, Iterable):
+    many = isinstance(question, Iterable) and not isinstance(question, str | bytes)
+    if not many:
         check_question(question)
         return [question]
     questions = list(question)
