@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fidkit.errors import FidkitError
-from fidkit.train.loop import training as loop
+from fidkit.train.loop import schedule
 from fidkit.train.loop.schedule import rate
 from fidkit.train.loop.training import Trainer
 from fidkit.train.specs import OptimiserSpec
@@ -57,7 +57,7 @@ def test_a_planted_divergence_is_found_rolled_back_and_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_every: int
 ) -> None:
     # Steps 35 and 36; with a save every 35 steps, the last save is from when it had begun.
-    monkeypatch.setattr(loop, "rate", planted(range(34, 36), times=1))
+    monkeypatch.setattr(schedule, "rate", planted(range(34, 36), times=1))
     recipe = world(tmp_path, *CALM, f"save_every={save_every}", "health.restarts=2", "log_every=1")
     trainer = Trainer(recipe)
     trainer.run()
@@ -89,7 +89,7 @@ def test_a_kill_after_a_restart_forgets_neither_it_nor_the_rate(
         if row["kind"] == "train" and row["rate"] < RATE / 5:
             raise Killed
 
-    monkeypatch.setattr(loop, "rate", planted(range(34, 36), times=1))
+    monkeypatch.setattr(schedule, "rate", planted(range(34, 36), times=1))
     recipe = world(tmp_path, *CALM, "save_every=10", "log_every=1")
     with pytest.raises(Killed):
         Trainer(recipe, kill).run()

@@ -76,6 +76,7 @@ def build(
     from fidkit import precompute
     from fidkit.passages import Corpus
     from fidkit.precompute.codec import DEFAULT_PQ_CODES
+    from fidkit.precompute.records import check
 
     options = precompute.Options(
         codec=codec,
@@ -88,6 +89,8 @@ def build(
         pq_codes=DEFAULT_PQ_CODES if pq_codes is None else pq_codes,
         shards_at=shards_at,
     )
+    # What is wrong here is said before anything is opened.
+    check(options)
     with Corpus.open(directory) as corpus, _reported() as shown:
 
         def agree(forecast: BuildForecast) -> None:

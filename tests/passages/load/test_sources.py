@@ -37,12 +37,14 @@ def test_folders_are_searched_but_not_what_is_hidden(docs):
     }
 
 
-def test_text_beside_passage_files_describes_them(docs, write_rows):
+def test_what_describes_passage_files_is_no_document(docs, write_rows):
     write_rows(docs / "deep" / "p.jsonl.gz", [{"text": "a"}])
+    for place in (docs / "deep" / "readme.txt", docs / "README.md", docs / "deep" / "LICENSE.md"):
+        place.write_text("of what is here")
     found = kinds(docs)
     assert found["deep/p.jsonl.gz"] == "passages"
-    assert found["deep/cocoa.txt"] == "skipped"
-    assert found["tea.md"] == "document"
+    assert found["deep/readme.txt"] == found["deep/LICENSE.md"] == "skipped"
+    assert found["deep/cocoa.txt"] == found["tea.md"] == found["README.md"] == "document"
 
 
 def test_only_dpr_tables_are_passages(docs):
@@ -104,8 +106,9 @@ def test_a_log_is_no_passage_file_and_its_neighbours_are_documents(docs, write_r
 
 def test_a_file_of_a_folder_that_is_named_too_is_read(docs, write_rows):
     write_rows(docs / "p.jsonl", [{"text": "a"}])
-    assert kinds(docs)["tea.md"] == "skipped"
-    assert kinds(docs, docs / "tea.md")["tea.md"] == "document"
+    (docs / "README.md").write_text("about the rows")
+    assert kinds(docs)["README.md"] == "skipped"
+    assert kinds(docs, docs / "README.md")["README.md"] == "document"
 
 
 def test_names_of_any_bytes_are_told_apart(tmp_path):

@@ -148,7 +148,7 @@ def test_sharded_bfloat16_keeps_float32_masters(folder: Path) -> None:
 def test_stages_without_a_decoder_and_means_are_the_same_sharded(folder: Path) -> None:
     """The pointer's loss is a mean over each process's share, so that no process alone has the same."""
     whole, sharded = (weights(folder, f"staged {how}") for how in ("ddp", "fsdp"))
-    torch.testing.assert_close(sharded, whole, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(sharded, whole, rtol=1e-4, atol=1e-4)  # Adam makes steps of tiny gradients
     kept = state.read(folder / "staged fsdp" / "last" / OPTIMISER, {}, None)
     own = {name.removeprefix("weights/"): t for name, t in kept.items() if name.startswith("weights/")}
     assert whole.keys() - own.keys() == {"embedding.weight"}
