@@ -134,6 +134,10 @@ def test_a_list_of_words_is_a_vocabulary(made, source: Path) -> None:
     theirs, ours = (load(place)[0].tokenizer for place in (made[0], source))
     assert ours.question(text) == theirs.question(text)
     assert ours.decode([5, 13]) == theirs.decode([5, 13]) == "aa"
+    (source / "tokenizer_config.json").write_text('{"do_lower_case": false, "strip_accents": "no"}')
+    assert load(source)[0].tokenizer.encode("Who a") == [VOCABULARY.index(word) for word in ("[UNK]", "a")]
+    (source / "vocab.txt").write_text("a\nb\n")
+    assert "vocab.txt: lacks [UNK], [PAD], [CLS], [SEP]" in refused(source)
     (source / "tokenizer_config.json").write_text('{"tokenizer_class": "BertJapaneseTokenizer"}')
     assert "belongs to BertJapaneseTokenizer" in refused(source)
 

@@ -100,6 +100,8 @@ def test_prompts(source: Path) -> None:
     asked, plain = embedder.embed(["it"], "query"), embedder.embed(["who a it"])
     assert np.array_equal(asked, plain)
     assert not np.array_equal(embedder.embed(["it"]), plain)
+    with pytest.raises(UsageError, match="expected texts, got a single one"):
+        embedder.embed("it")
     with pytest.raises(UsageError, match=r"the prompt is 'passage'; expected one of its own \(query\)"):
         embedder.embed(["it"], "passage")
     record["default_prompt_name"] = "query"
@@ -147,6 +149,8 @@ def test_other_ways_of_pooling_are_refused(source: Path) -> None:
         Embedder.open(source)
     (source / "1_Pooling" / "config.json").write_text('{"pooling_mode": "cls"}')
     assert Embedder.open(source).pooling.way == "cls"
+    (source / "config_sentence_transformers.json").write_text('{"prompts": 3, "default_prompt_name": ["a"]}')
+    assert Embedder.open(source).pooling.prompt is None
     (source / "modules.json").write_text('[{"type": "a.Transformer", "path": "../elsewhere"}]')
     with pytest.raises(CheckpointError, match=r"names the folder '\.\./elsewhere', which isn't there"):
         Embedder.open(source)

@@ -220,5 +220,5 @@ def _sentences(directory: Path, modules: list[dict[str, Any]], positions: int) -
         else usual,
         "lower_case": bool(model.get("do_lower_case")),
         "prompts": prompts,
-        "prompt": chosen if chosen in prompts else None,
+        "prompt": chosen if isinstance(chosen, str) and chosen in prompts else None,
     }

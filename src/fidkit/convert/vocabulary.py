@@ -112,9 +112,10 @@ def _of_words(directory: Path) -> tokenizers.Tokenizer:
     if missing := [name for name in BERT_TOKENS if name not in words]:
         raise CheckpointError(f"{directory / WORDS}: lacks {', '.join(missing)}; expected BERT's tokens")
     backend = tokenizers.Tokenizer(WordPiece(words, unk_token=BERT_TOKENS[0]))
+    accents = said.get("strip_accents")
     backend.normalizer = BertNormalizer(
         lowercase=bool(said.get("do_lower_case", True)),
-        strip_accents=said.get("strip_accents"),
+        strip_accents=None if accents is None else bool(accents),
         handle_chinese_chars=bool(said.get("tokenize_chinese_chars", True)),
     )
     backend.pre_tokenizer = BertPreTokenizer()

@@ -108,8 +108,10 @@ class Embedder:
                 that it has by default, if any.
 
         Raises:
-            UsageError: no such prompt; names those there are.
+            UsageError: no such prompt; names those there are. Or a single text instead of several.
         """
+        if isinstance(texts, str):
+            raise UsageError("expected texts, got a single one; give [text]")
         rows, cut = self._tokens(texts, prompt)
         if cut:
             limit = self.pooling.tokens
