@@ -80,7 +80,7 @@ class Answerer:
         self._under_way: list[int] = []
         self._closed = False
         made, name = _reader(reader, device, precision)
-        self.runner = Runner(made, precision)
+        self.runner = Runner(made, precision, own=made is not reader)
         self._cache, self._memory = None, None
         if corpus is not None:
             self._cache = TokenCache(corpus.derived, tokenizer_of(made).fingerprint)

@@ -146,7 +146,7 @@ def _run(
             def search(question: str, k: int) -> list[Passage]:
                 return [hit.passage for hit in opened.search(question, k)]
 
-        runner = Runner(source, precision)
+        runner = Runner(source, precision, own=True)
         bar = stack.enter_context(progress(f"evaluating on {data.name}", len(questions)))
         read = passages_for(questions, kind, n, search=search, get=get)
         return judge(
