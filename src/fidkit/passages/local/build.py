@@ -79,8 +79,8 @@ def build(
         CorpusBusyError: another process is building, still after `wait` seconds.
         CorpusError: a source is missing or holds nothing to read, the disk is full, or the directory
             can't become a corpus. What was there before is intact.
-        DataError: a source that is a file isn't what its ending says, or an id comes twice. What was
-            there before is intact.
+        DataError: a source that is a file isn't what its ending says, or has an id that comes twice. What
+            was there before is intact.
     """
     began = time.monotonic()
     roots = [stored_path(os.path.realpath(Path(source).expanduser())) for source in sources]
@@ -232,7 +232,7 @@ class _Build:
         return total
 
     def _take_back(self, first_row: int, writer: LexicalWriter) -> None:
-        """Forget what was read of a file that turned out, further down, not to be what its ending says."""
+        """Forget what was read of a file that turned out, further down, to be none for this corpus."""
         self._taken_back += self._catalogue.forget_from(first_row)
         writer.remove_file(self._next_file)
         self._next_row = first_row

@@ -128,7 +128,8 @@ class Corpus:
 
         Args:
             sources: documents, passage files (`fidkit.passages.load.table` lists them) and folders of them.
-                In a folder, a file that isn't what its ending says is left out; `info` says so.
+                In a folder, a file that isn't what its ending says, or has ids of passages that were read
+                before, is left out; `info` says so.
             to: directory of the corpus: new, empty or a corpus.
             progress: called now and then while files are read.
             wait: seconds to wait where another process is building this corpus; `math.inf` for as long as
@@ -139,8 +140,8 @@ class Corpus:
             UsageError: no sources.
             CorpusBusyError: another process is building it, still after `wait`.
             CorpusError: a missing source, nothing to read, a full disk.
-            DataError: a source that is a file isn't what its ending says, or an id comes twice. On every
-                error an earlier state stays intact.
+            DataError: a source that is a file isn't what its ending says, or has an id that comes twice. On
+                every error an earlier state stays intact.
         """
         if isinstance(sources, str | os.PathLike):
             sources = [sources]
