@@ -33,10 +33,6 @@ class UnreadableFile(DataError):
         self.reason = reason.removeprefix(", ")
 
 
-class UnreadableDocument(UnreadableFile):
-    """A document that is no text."""
-
-
 def malformed(name: str, line: int, reason: str, remedy: str = "mend or remove the line") -> UnreadableFile:
     """The error for a row that is no passage."""
     return UnreadableFile(name, f", line {line}: {reason}", remedy)

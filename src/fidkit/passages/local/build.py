@@ -42,7 +42,7 @@ _PATCHED_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class BuildProgress:
     """How far a build is: bytes of changed source files read, of all there are, and passages so far."""
 
     stage: str
@@ -67,7 +67,7 @@ class BuildReport:
 def build(
     sources: Iterable[str | os.PathLike[str]],
     directory: Path,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[BuildProgress], None] | None = None,
     *,
     wait: float = 0.0,
     waiting: Callable[[], None] | None = None,
@@ -125,7 +125,7 @@ class _Build:
         catalogue: Catalogue,
         directory: Path,
         roots: list[str],
-        progress: Callable[[Progress], None] | None,
+        progress: Callable[[BuildProgress], None] | None,
     ) -> None:
         self._catalogue = catalogue
         self._directory = directory
@@ -268,4 +268,6 @@ class _Build:
 
     def _tell(self, stage: str, more: int = 0) -> None:
         if self._progress:
-            self._progress(Progress(stage, self._done_bytes, self._total_bytes, self._read_passages + more))
+            self._progress(
+                BuildProgress(stage, self._done_bytes, self._total_bytes, self._read_passages + more)
+            )

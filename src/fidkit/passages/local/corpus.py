@@ -18,7 +18,7 @@ from typing import Any, Self
 from fidkit.disk import shown
 from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.load.sources import ANOTHER_CORPUS, HIDDEN
-from fidkit.passages.local.build import BuildReport, Progress, build
+from fidkit.passages.local.build import BuildProgress, BuildReport, build
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.layout import FORMAT_VERSION, bytes_on_disk, real_path
 from fidkit.passages.protocol import Retriever
@@ -116,7 +116,7 @@ class Corpus:
         cls,
         sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         to: str | os.PathLike[str],
-        progress: Callable[[Progress], None] | None = None,
+        progress: Callable[[BuildProgress], None] | None = None,
         *,
         wait: float = 0.0,
         waiting: Callable[[], None] | None = None,
@@ -150,7 +150,7 @@ class Corpus:
         corpus.report = report
         return corpus
 
-    def refresh(self, progress: Callable[[Progress], None] | None = None) -> BuildReport:
+    def refresh(self, progress: Callable[[BuildProgress], None] | None = None) -> BuildReport:
         """Read what changed in the sources since the last build; quick when nothing did.
 
         Raises:
