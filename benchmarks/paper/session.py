@@ -13,7 +13,7 @@ from fidkit.bench.ceilings import Effort
 from fidkit.bench.measure import Clock
 from fidkit.bench.rows import make_row
 from fidkit.bench.run import PROBE
-from fidkit.bench.subjects import Weights
+from fidkit.bench.subjects import SharedWeights
 from fidkit.config import ReaderConfig
 from fidkit.cost import Hardware
 from paper.record import Row
@@ -42,7 +42,7 @@ class Session:
     batch: int
     rounds: int
     machine: str = ""
-    _weights: dict[tuple[str, torch.dtype], Weights] = field(default_factory=dict)
+    _weights: dict[tuple[str, torch.dtype], SharedWeights] = field(default_factory=dict)
     _peaks: Hardware | None = None
 
     def __post_init__(self) -> None:
@@ -68,10 +68,10 @@ class Session:
             self._peaks = ceilings.measure(self.device.type, QUICK if self.size_name == "tiny" else None)
         return self._peaks
 
-    def weights(self, config: ReaderConfig, dtype: torch.dtype) -> Weights:
+    def weights(self, config: ReaderConfig, dtype: torch.dtype) -> SharedWeights:
         """Random weights, made once for all units that run this reader."""
         return self._weights.setdefault(
-            (config.model_dump_json(), dtype), Weights(config, dtype, self.device)
+            (config.model_dump_json(), dtype), SharedWeights(config, dtype, self.device)
         )
 
     def free(self, *, keep_weights: bool) -> None:

@@ -10,20 +10,25 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Self, overload
 
 import torch
 
 from fidkit.devices import choose_device
 from fidkit.engine.answering import Stream, answer_batch, tokenizer_of
-from fidkit.engine.asked import check_count, check_passages, check_question, check_tests
-from fidkit.engine.fingerprint import memory_fingerprint
+from fidkit.engine.asked import (
+    asked_decoding,
+    asked_passages,
+    asked_questions,
+    check_count,
+    check_tests,
+)
 from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.recall import memory_of
 from fidkit.engine.runner import Precision, Runner, check_precision, loading_type, moved
 from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
 from fidkit.errors import UsageError
-from fidkit.memory import MemoryStore, has_memory
-from fidkit.passages import Passages, Progress, TokenCache
+from fidkit.passages import BuildProgress, Passages, TokenCache
 from fidkit.passages.opening import Source, open_sources
 from fidkit.passages.scripts import is_without_spaces, why_nothing
 from fidkit.reader import Reader
@@ -80,7 +85,7 @@ class Answerer:
         self._under_way: list[int] = []
         self._closed = False
         made, name = _reader(reader, device, precision)
-        self.runner = Runner(made, precision)
+        self.runner = Runner(made, precision, own=made is not reader)
         self._cache, self._memory = None, None
         if corpus is not None:
             self._cache = TokenCache(corpus.derived, tokenizer_of(made).fingerprint)
@@ -98,7 +103,7 @@ class Answerer:
         precision: Precision = "auto",
         *,
         stored: bool = True,
-        progress: Callable[[Progress], None] | None = None,
+        progress: Callable[[BuildProgress], None] | None = None,
     ) -> Self:
         """Open documents and a reader; closing the answerer closes what was opened here.
 
@@ -174,7 +179,7 @@ class Answerer:
         Raises:
             UsageError: an empty question, no passages asked for, no documents, or a closed answerer.
         """
-        questions = _questions(question, stream)
+        questions = asked_questions(question, streamed=stream is not None)
         check_count("k", k)
         check_tests(test_evidence)
         if self.corpus is None:
@@ -182,7 +187,7 @@ class Answerer:
                 "this answerer has no documents to search; make it with Answerer.open(documents), or give "
                 "passages to read(question, passages)"
             )
-        how = _decoding(max_new_tokens, decoding)
+        how = asked_decoding(max_new_tokens, decoding)
         with self._use():
             found = [self._search(asked, k) for asked in questions]
             passages = [[hit.passage for hit in hits] for hits, _, _ in found]
@@ -232,20 +237,12 @@ class Answerer:
         Raises:
             UsageError: an empty question, no passages, lists of different lengths, or a closed answerer.
         """
-        questions = _questions(question, stream)
-        given: Any = [passages] if isinstance(question, str) else passages
-        if isinstance(given, str | bytes | Passage) or not isinstance(given, Sequence):
-            raise UsageError("the passages of several questions; expected a list of passages for each")
-        if len(questions) != len(given):
-            raise UsageError(
-                f"{len(questions)} questions but {len(given)} lists of passages; give one list a question"
-            )
-        for of_one in given:
-            check_passages(of_one)
+        questions = asked_questions(question, streamed=stream is not None)
+        given = asked_passages([passages] if isinstance(question, str) else passages, len(questions))
         check_tests(test_evidence)
-        how = _decoding(max_new_tokens, decoding)
+        how = asked_decoding(max_new_tokens, decoding)
         with self._use():
-            answers = self._read(questions, [list(one) for one in given], how, stream, test_evidence)
+            answers = self._read(questions, given, how, stream, test_evidence)
         return answers[0] if isinstance(question, str) else answers
 
     def close(self) -> None:
@@ -326,22 +323,6 @@ class Answerer:
             )
 
 
-def memory_of(corpus: Passages, reader: Reader, name: str = "READER") -> MemoryStore | None:
-    """The memory that is stored with a corpus; None where there is none, or the reader has no use for it.
-
-    Args:
-        corpus: whose passages are remembered.
-        reader: that will read them.
-        name: of the reader, for messages.
-
-    Raises:
-        MemoryStoreError: it is another reader's, of a newer format, or damaged.
-    """
-    if not reader.config.memory_layers or not has_memory(corpus.derived):
-        return None
-    return MemoryStore.open(corpus.derived, memory_fingerprint(reader), reader=name)
-
-
 def _reader(given: Reader | Source, device: str | torch.device, precision: Precision) -> tuple[Reader, str]:
     """A reader on the device, and its name for messages."""
     chosen = choose_device(device)
@@ -356,30 +337,6 @@ def _reader(given: Reader | Source, device: str | torch.device, precision: Preci
     if device == "auto" and given.embedding.weight.is_cuda:
         return given, "READER"  # whoever put it on a GPU chose which
     return moved(given, chosen), "READER"
-
-
-def _questions(question: Any, stream: Stream | None) -> list[str]:
-    """One or many as a list."""
-    many = isinstance(question, Iterable) and not isinstance(question, str | bytes)
-    if not many:
-        check_question(question)
-        return [question]
-    questions = list(question)
-    for one in questions:
-        check_question(one)
-    if stream is not None:
-        raise UsageError("a stream shows one answer; ask one question at a time with it")
-    return questions
-
-
-def _decoding(max_new_tokens: int | None, decoding: Decoding | None) -> Decoding:
-    if decoding is None:
-        return Decoding() if max_new_tokens is None else Decoding(max_tokens=max_new_tokens)
-    if max_new_tokens is not None:
-        raise UsageError(
-            "max_new_tokens and decoding exclude each other; give the length as Decoding(max_tokens=...)"
-        )
-    return decoding
 
 
 def _searched(answer: Answer, milliseconds: float, notes: tuple[str, ...]) -> Answer:

@@ -293,7 +293,7 @@ class Reader(nn.Module):
         kind = None if dtype is None else checkpoint.type_of(dtype)
         saved = checkpoint.read(checkpoint.locate(path_or_name))
         reader = cls.without_weights(saved.config, saved.tokenizer)
-        checkpoint.assign(reader, saved.tensors, saved.where, kind)
+        checkpoint.assign(reader, saved.tensors, saved.where, kind, alone=saved.alone)
         return reader.eval()
 
     def save_pretrained(self, directory: str | Path, dtype: str | None = None) -> None:

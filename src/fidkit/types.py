@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +112,13 @@ class Answer:
     notes: tuple[str, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
     verbatim: bool = False
+
+
+class Progress(Protocol):
+    """What a long job reports to."""
+
+    def advance(self, n: int = 1) -> None:
+        """`n` more units are done."""
+
+    def describe(self, text: str) -> None:
+        """Say what is being done now, or how it goes."""

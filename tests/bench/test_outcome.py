@@ -301,7 +301,7 @@ class Beams(run.Ours):
 
 
 def test_beams_are_predicted() -> None:
-    weights = run.Weights(PRESETS["tiny-fid"], torch.bfloat16, CPU)
+    weights = run.SharedWeights(PRESETS["tiny-fid"], torch.bfloat16, CPU)
     subjects = [
         run.Ours("one", "tiny-fid", weights, "bfloat16"),
         Beams("four", "tiny-fid", weights, "bfloat16"),

@@ -9,6 +9,7 @@ import rows as benchmark_rows
 
 from fidkit import __version__
 from fidkit.bench import rows
+from fidkit.errors import DataError
 
 
 def test_a_row_has_its_provenance() -> None:
@@ -33,6 +34,17 @@ def test_rows_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     benchmark_rows.append(path, {"a": 2})
     assert list(rows.read(path)) == [{"a": 1}, {"a": 2}]
     assert capsys.readouterr().out == '{"a": 2}\n'
+
+
+@pytest.mark.parametrize("line", ["[1]", "{", '{"a": ' + 100_000 * "["], ids=["list", "cut", "deep"])
+def test_a_line_that_is_no_row_is_named(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n' + line + "\n", encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"rows\.jsonl, line 2: expected a row as a JSON object, but "
+    ) as caught:
+        list(rows.read(path))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

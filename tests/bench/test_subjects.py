@@ -6,7 +6,7 @@ import torch
 from bench.toy import CPU, RAGGED
 from fidkit import native
 from fidkit.bench.questions import synthetic
-from fidkit.bench.subjects import DTYPES, Ours, Weights, at_precision, building
+from fidkit.bench.subjects import DTYPES, Ours, SharedWeights, at_precision, building
 from fidkit.config import ReaderConfig
 from fidkit.context import collate
 from fidkit.cost import Workload, batch_bytes
@@ -23,7 +23,7 @@ TOKENS = 5
 
 def prepared(config: ReaderConfig, precision="float32", **more) -> Ours:
     torch_type = torch.float32 if precision == "float32" else torch.bfloat16
-    subject = Ours("it", "it", Weights(config, torch_type, CPU), precision, **more)
+    subject = Ours("it", "it", SharedWeights(config, torch_type, CPU), precision, **more)
     subject.prepare(RAGGED)
     return subject
 
@@ -105,7 +105,7 @@ def test_answers_repeat() -> None:
 
 
 def test_subjects_share_weights() -> None:
-    weights = Weights(PRESETS["tiny-fid"], torch.float32, CPU)
+    weights = SharedWeights(PRESETS["tiny-fid"], torch.float32, CPU)
     one, other = (Ours(str(plain), "it", weights, "float32", plain=plain) for plain in (False, True))
     for subject in (one, other):
         subject.prepare(RAGGED)
@@ -125,7 +125,7 @@ def test_precisions(precision) -> None:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_needs_are_the_weights_and_the_cost_models_rest(precision) -> None:
     workload = Workload(passages=3, passage_tokens=8, question_tokens=4, output_tokens=6)
-    subject = Ours("it", "it", Weights(PRESETS["tiny-fid"], torch.float32, CPU), precision)
+    subject = Ours("it", "it", SharedWeights(PRESETS["tiny-fid"], torch.float32, CPU), precision)
     needs = subject.needs(workload)
     size = 4 if precision == "float32" else 2
     memory = batch_bytes(
@@ -148,7 +148,7 @@ def test_building_leaves_no_trace() -> None:
 
 
 def test_the_same_weights_every_time() -> None:
-    one, other = (Weights(PRESETS["tiny-fid"], torch.bfloat16, CPU).reader for _ in range(2))
+    one, other = (SharedWeights(PRESETS["tiny-fid"], torch.bfloat16, CPU).reader for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 

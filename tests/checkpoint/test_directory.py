@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,36 @@ def _mapped(reader: Reader, directory: Path) -> bool:
     return all(any(low <= p.data_ptr() < high for low, high in ranges) for p in reader.parameters())
 
 
+def test_weights_are_converted_one_after_the_other(tmp_path: Path) -> None:
+    reader = random_reader(small())
+    stored = {name: p.detach().bfloat16() for name, p in reader.named_parameters()}
+    given: list[weakref.ref] = []
+
+    def alone(name: str) -> torch.Tensor:
+        assert all(ref() is None for ref in given)  # the one before is gone
+        tensor = stored[name].clone()
+        given.append(weakref.ref(tensor))
+        return tensor
+
+    checkpoint.assign(reader, stored, "there", alone=alone)
+    assert len(given) == len(stored)
+    assert all(torch.equal(p, stored[name].float()) for name, p in reader.named_parameters())
+
+
+def test_weights_of_another_file_are_not_mixed_in(saved: Path) -> None:
+    found = checkpoint.read(saved)
+    name = "decoder.norm.weight"
+    assert torch.equal(found.alone(name), found.tensors[name])
+    assert found.alone(name).data_ptr() != found.tensors[name].data_ptr()
+    other = Reader.from_preset("tiny-fid", seed=5)
+    with torch.no_grad():
+        other.decoder.norm.weight.fill_(7)
+    before = found.tensors[name].clone()
+    for end in (other.save_pretrained, shutil.rmtree):
+        end(saved)
+        assert torch.equal(found.alone(name), before)
+
+
 def test_a_type_for_each_weight_is_float32(saved: Path) -> None:
     rewrite(saved, lambda t: t.update({"decoder.norm.weight": t["decoder.norm.weight"].bfloat16()}))
     assert {p.dtype for p in Reader.from_pretrained(saved, dtype=None).parameters()} == {torch.float32}
@@ -267,9 +298,14 @@ def test_tensors_missing_superfluous_and_of_another_shape(saved: Path) -> None:
     assert "live_encoder.norm.weight is [7], expected [32]" in message
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite(saved: Path, value: float) -> None:
-    rewrite(saved, lambda tensors: tensors["decoder.norm.weight"].__setitem__(3, value))
+def test_weights_that_are_not_finite(saved: Path, value: float, dtype: torch.dtype) -> None:
+    def spoil(tensors) -> None:
+        tensors["decoder.norm.weight"][3] = value
+        tensors["decoder.norm.weight"] = tensors["decoder.norm.weight"].to(dtype)
+
+    rewrite(saved, spoil)
     assert "not all weights are finite numbers: decoder.norm.weight; take an earlier" in refused(saved)
 
 

@@ -72,6 +72,7 @@ def test_an_unmeasured_machine_comes_with_the_command_that_measures() -> None:
         "[]",
         "{}",
         '{"format_version": 2}',
+        100_000 * "[",
         json.dumps(MACHINE.to_json() | {"colour": "red"}),
         json.dumps(MACHINE.to_json() | {"bandwidth_gbs": 0}),
         json.dumps(MACHINE.to_json() | {"bandwidth_gbs": "fast"}),
@@ -79,6 +80,7 @@ def test_an_unmeasured_machine_comes_with_the_command_that_measures() -> None:
         json.dumps({key: value for key, value in MACHINE.to_json().items() if key != "matrix_tflops"}),
         json.dumps(MACHINE.to_json() | {"efficiency": {"flying": {}}}),
     ],
+    ids=range(11),
 )
 def test_a_damaged_record_is_said_in_one_line(text: str) -> None:
     local_path().parent.mkdir(parents=True, exist_ok=True)

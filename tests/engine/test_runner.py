@@ -14,6 +14,7 @@ from fidkit import native
 from fidkit.config import RerankConfig
 from fidkit.engine.cpu.decoder import NativeCache
 from fidkit.engine.cpu.encoder import CHUNK, chunks
+from fidkit.engine.cpu.products import packs
 from fidkit.engine.generation.generate import greedy
 from fidkit.engine.runner import PRECISIONS, Precision, Runner, loading_type
 from fidkit.errors import UsageError
@@ -259,6 +260,33 @@ def test_the_reader_is_left_as_it_is() -> None:
     for precision in PRECISIONS:
         Runner(reader, precision, plain=True)
     assert all(torch.equal(before[name], p) for name, p in reader.named_parameters())
+
+
+@quick
+@given(config=configs(), examples=questions(), seed=st.integers(0, 9))
+def test_a_runner_of_its_own_reader_reads_the_same_to_the_last_bit(config, examples, seed: int) -> None:
+    reader, batch = random_reader(config, seed, apart=True), batch_of(examples)
+    shared = Runner(copy.deepcopy(reader))
+    own = Runner(reader, own=True)
+    for _ in range(2):  # matrices are laid out in the first round
+        contexts = [runner.read(batch) for runner in (own, shared)]
+        assert torch.equal(contexts[0].states_BMD, contexts[1].states_BMD)
+        tokens = torch.randint(0, config.vocabulary_size, (2, len(examples)))
+        found = [steps(runner, contexts[0], 1, tokens) for runner in (own, shared)]
+        assert torch.equal(*found)
+
+
+def test_only_a_reader_of_its_own_is_taken_apart() -> None:
+    reader, batch = random_reader(WIDE), batch_of([([1, 2], [[3, 4]], [1])])
+    for runner in (Runner(reader), Runner(reader, own=True)):
+        assert not any(p.is_meta for p in reader.parameters())
+        runner.read(batch)
+    apart = {name for name, p in reader.named_parameters() if p.is_meta}
+    if native.kernels() is None or not packs(torch.device("cpu"), torch.float32):
+        assert not apart
+        return
+    layers = reader.live_encoder.layers.named_parameters("live_encoder.layers")
+    assert apart == {name for name, p in layers if p.ndim == 2}
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])

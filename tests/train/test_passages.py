@@ -1,6 +1,8 @@
 """The passages of a run: a corpus by number and by id, opened as it is or built from its sources."""
 
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from collected import Collected
 from fidkit.errors import CorpusError, DataError, UsageError
 from fidkit.passages import Corpus, default_location
+from fidkit.passages.local.layout import writer_lock
 from fidkit.train.passages import PassageList, PassageTable, open_passages
 from fidkit.types import Passage
 from train.toy import FACTS, IDS, table_with, write_rows
@@ -112,7 +115,35 @@ def test_a_document_that_is_no_text_ends_no_training(tmp_path: Path) -> None:
     opened = open_passages([folder], say=notes.append)
     assert opened is not None
     assert [p.text for p in opened] == ["A text of some words."]
-    assert "1 files left out, see `fidkit corpus info" in notes[-1]
+    assert "1 of 2 files were left out (not UTF-8 text: 1); `fidkit corpus info" in notes[-1]
+
+
+def test_a_second_training_waits_for_the_first(tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", ROWS)
+    place = default_location([rows])
+    place.mkdir(parents=True)
+    begun, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with writer_lock(place):
+            begun.set()
+            release.wait(60)
+
+    notes: list[str] = []
+
+    def say(note: str) -> None:
+        notes.append(note)
+        if "waiting" in note:
+            release.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold)
+        assert begun.wait(60)
+        opened = open_passages([rows], say=say)
+        holding.result(60)
+    assert opened is not None
+    assert len(opened) == len(ROWS)
+    assert f"another process is building {place}; waiting until it is done" in notes
 
 
 def test_ids_that_come_twice_are_refused(tmp_path: Path) -> None:

@@ -6,25 +6,15 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
 from fidkit.bench.subjects import Subject
+from fidkit.types import Progress
 
 FEW = 2
 """Tokens of the short answer that tells steps from the projection before them."""
 STAGES = ("encoder_ms", "decoder_ms", "step_ms", "total_ms")
-
-
-class Progress(Protocol):
-    """What a long job reports to."""
-
-    def advance(self, n: int = 1) -> None:
-        """`n` more runs are done."""
-
-    def describe(self, text: str) -> None:
-        """Say what is being done now."""
 
 
 @dataclass(frozen=True)

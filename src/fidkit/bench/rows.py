@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from fidkit.errors import DataError
+
 SCHEMA = 1
 PACKAGES = ("torch", "fidkit")
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -45,10 +47,27 @@ def append(path: Path, record: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSONL file; none if there is no file."""
+    """Rows of a JSONL file; none if there is no file.
+
+    Raises:
+        DataError: a line is no row; names it.
+    """
     if path.exists():
         with path.open(encoding="utf-8") as lines:
-            yield from map(json.loads, lines)
+            for number, line in enumerate(lines, start=1):
+                yield _row(line, path, number)
+
+
+def _row(line: str, path: Path, number: int) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+        if not isinstance(record, dict):
+            raise ValueError(f"it is {type(record).__name__}")
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path}, line {number}: expected a row as a JSON object, but {error}; mend or remove the line"
+        ) from error
+    return record
 
 
 def command() -> str:

@@ -14,16 +14,17 @@ import torch
 from fidkit.bench import ceilings
 from fidkit.bench.ceilings import Effort
 from fidkit.bench.fit import check_fit
-from fidkit.bench.measure import Clock, Progress, Round, rotated, run_round, warm_up
+from fidkit.bench.measure import Clock, Round, rotated, run_round, warm_up
 from fidkit.bench.peers import make_peer
 from fidkit.bench.questions import Questions
-from fidkit.bench.subjects import DTYPES, Ours, Subject, Weights
+from fidkit.bench.subjects import DTYPES, Ours, SharedWeights, Subject
 from fidkit.bench.trace import write_trace
 from fidkit.cost import Hardware
 from fidkit.engine.runner import Precision
 from fidkit.engine.schedule.room import available_bytes
 from fidkit.errors import FidkitError
 from fidkit.preset import named
+from fidkit.types import Progress
 
 PLAIN = "@plain"
 # Before every subject, in half a second: what a shared machine can do changes from one moment to the next.
@@ -104,10 +105,10 @@ def make_subjects(request: Request) -> list[Subject]:
     ours: list[Subject] = []
     for preset in request.presets:
         config = named(preset)
-        shared: dict[torch.dtype, Weights] = {}
+        shared: dict[torch.dtype, SharedWeights] = {}
         for precision in request.precisions:
             dtype = DTYPES[precision]
-            weights = shared.setdefault(dtype, Weights(config, dtype, request.device))
+            weights = shared.setdefault(dtype, SharedWeights(config, dtype, request.device))
             name = preset if precision == request.precisions[0] else f"{preset}@{precision}"
             ours.append(Ours(name, preset, weights, precision))
             if request.plain:

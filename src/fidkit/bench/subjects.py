@@ -107,7 +107,7 @@ class Subject(ABC):
         self.decode(tokens)
 
 
-class Weights:
+class SharedWeights:
     """Random weights of a reader, made when first needed and shared by the subjects that run them."""
 
     def __init__(self, config: ReaderConfig, dtype: torch.dtype, device: torch.device) -> None:
@@ -134,7 +134,7 @@ class Ours(Subject):
     """
 
     def __init__(
-        self, name: str, preset: str, weights: Weights, precision: Precision, *, plain: bool = False
+        self, name: str, preset: str, weights: SharedWeights, precision: Precision, *, plain: bool = False
     ) -> None:
         self.name, self.preset = name, preset
         self.weights, self.precision, self.plain = weights, precision, plain

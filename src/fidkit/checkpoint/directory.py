@@ -52,12 +52,14 @@ class Saved:
         config: the point in the space of readers.
         tokenizer: if one was saved.
         tensors: parameters by name, mapped from the file; not checked against `config` yet.
+        alone: gives one of them with a mapping of its own, whose memory goes with it.
         where: they are from, for messages.
     """
 
     config: ReaderConfig
     tokenizer: Tokenizer | None
     tensors: Mapping[str, Tensor]
+    alone: Callable[[str], Tensor]
     where: str
 
 
@@ -113,12 +115,27 @@ def read(directory: Path) -> Saved:
     """
     config = ReaderConfig.load(directory / CONFIG)
     _check_tokenizers(directory)
-    return Saved(
-        config,
-        _tokenizer(directory, config),
-        read_tensors(directory / WEIGHTS),
-        str(directory / WEIGHTS),
-    )
+    path = directory / WEIGHTS
+    before = _version(path)
+    tensors = read_tensors(path)
+
+    def alone(name: str) -> Tensor:
+        # A file that takes its place meanwhile is another reader's.
+        if before is None or _version(path) != before:
+            return tensors[name]
+        found = _read(path, lambda file: file.get_tensor(name))
+        return found if _version(path) == before else tensors[name]
+
+    return Saved(config, _tokenizer(directory, config), tensors, alone, str(path))
+
+
+def _version(path: Path) -> tuple[int, ...] | None:
+    """Tells a file from another one that takes its place; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def type_of(name: str) -> torch.dtype:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -18,29 +18,41 @@ def assign(
     tensors: Mapping[str, Tensor],
     where: str,
     dtype: torch.dtype | None = torch.float32,
+    *,
+    alone: Callable[[str], Tensor] | None = None,
 ) -> None:
     """Give every parameter of `reader` (which may be on `meta`) its tensor; one of that type isn't copied.
 
+    Others are converted one after the other, so that not all of them are in memory in both types.
+
     Args:
-        reader: a module whose parameters have these names.
+        reader: a module whose parameters have these names; of no use after an error.
         tensors: by name.
         where: they are from, for messages.
         dtype: of the parameters; None keeps the tensors' type, where all are float32 or all bfloat16.
+        alone: gives one of `tensors` such that its memory goes with it, for those that are converted.
 
     Raises:
         CheckpointError: lists what is missing, superfluous or of another shape, or not a finite number.
     """
     parameters = _check(reader, tensors, where)
-    require_finite(tensors, where)
     kinds = {tensor.dtype for tensor in tensors.values()}
     if dtype is None:
         dtype = kinds.pop() if kinds in ({torch.float32}, {torch.bfloat16}) else torch.float32
     # Modules are shared where parameters are tied, so assigning module by module keeps the ties.
     names = {id(p): name for name, p in parameters.items()}
+    broken = []
     for module in reader.modules():
         for leaf, parameter in list(module.named_parameters(recurse=False)):
-            tensor = tensors[names[id(parameter)]].to(dtype)
-            setattr(module, leaf, nn.Parameter(tensor, requires_grad=parameter.requires_grad))
+            name = names[id(parameter)]
+            tensor = tensors[name]
+            if alone is not None and tensor.dtype != dtype:
+                tensor = alone(name)
+            if not is_finite(tensor):
+                broken.append(name)
+            converted = nn.Parameter(tensor.to(dtype), requires_grad=parameter.requires_grad)
+            setattr(module, leaf, converted)
+    _refuse_broken(broken, where)
 
 
 @torch.no_grad()
@@ -83,7 +95,10 @@ def require_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     Raises:
         CheckpointError: names the tensors.
     """
-    broken = [name for name, tensor in tensors.items() if not is_finite(tensor)]
+    _refuse_broken([name for name, tensor in tensors.items() if not is_finite(tensor)], where)
+
+
+def _refuse_broken(broken: list[str], where: str) -> None:
     if broken:
         raise CheckpointError(
             f"{where}: not all weights are finite numbers: {', '.join(sorted(broken)[:5])}; take an earlier "

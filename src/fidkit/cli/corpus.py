@@ -17,7 +17,7 @@ from fidkit.cli.progress import progress
 from fidkit.passages.load.table import described
 
 if TYPE_CHECKING:
-    from fidkit.passages import CorpusInfo, Progress
+    from fidkit.passages import BuildProgress, CorpusInfo
     from fidkit.types import Hit
 
 app = typer.Typer(help="Build, search and describe a corpus.", no_args_is_help=True, rich_markup_mode=None)
@@ -111,7 +111,7 @@ def info(directory: Directory, as_json: AsJson = False) -> None:
 
 
 @contextmanager
-def reported_progress() -> Iterator[Callable[[Progress], None]]:
+def reported_progress() -> Iterator[Callable[[BuildProgress], None]]:
     """Shows how far a build is on stderr; yields what `Corpus.build` takes as `progress`.
 
     Nothing is shown when nothing is read, and an error before that stays the only line.
@@ -119,7 +119,7 @@ def reported_progress() -> Iterator[Callable[[Progress], None]]:
     with ExitStack() as stack:
         shown, passages = None, 0
 
-        def tell(state: Progress) -> None:
+        def tell(state: BuildProgress) -> None:
             nonlocal shown, passages
             if shown is None:
                 shown = stack.enter_context(progress("reading passages"))

@@ -17,13 +17,12 @@ from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
 from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from fidkit.cli.progress import Progress
     from fidkit.engine.runner import Precision, Runner
     from fidkit.evaluate.contexts import ContextKind
     from fidkit.evaluate.evaluate import Report, Result
     from fidkit.memory import MemoryStore
     from fidkit.questions.files import Question
-    from fidkit.types import Passage
+    from fidkit.types import Passage, Progress
 
 _POOL_QUESTIONS = 256
 
@@ -123,9 +122,9 @@ def _run(
     decoding: Decoding,
 ) -> tuple[Report, str]:
     """The report, and the precision that `auto` or another name came to."""
-    from fidkit.answerer import memory_of
     from fidkit.cli.progress import progress
     from fidkit.devices import choose_device
+    from fidkit.engine.recall import memory_of
     from fidkit.engine.runner import Runner, check_precision, loading_type
     from fidkit.evaluate import evaluate as judge
     from fidkit.evaluate.contexts import no_corpus, passages_for
@@ -146,7 +145,7 @@ def _run(
             def search(question: str, k: int) -> list[Passage]:
                 return [hit.passage for hit in opened.search(question, k)]
 
-        runner = Runner(source, precision)
+        runner = Runner(source, precision, own=True)
         bar = stack.enter_context(progress(f"evaluating on {data.name}", len(questions)))
         read = passages_for(questions, kind, n, search=search, get=get)
         return judge(

@@ -14,8 +14,9 @@ import typer
 
 from fidkit.cli.corpus import AsJson, Directory
 from fidkit.cli.decoding import DeviceName
-from fidkit.cli.progress import Progress, clock, progress
+from fidkit.cli.progress import clock, progress
 from fidkit.errors import FidkitError, UsageError
+from fidkit.types import Progress
 
 if TYPE_CHECKING:
     from fidkit.engine.runner import Precision

@@ -6,19 +6,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+
+from fidkit.types import Progress
 
 SECONDS_BETWEEN_LINES = 10.0
-
-
-class Progress(Protocol):
-    """What a long job reports to."""
-
-    def advance(self, n: int = 1) -> None:
-        """`n` more units are done."""
-
-    def describe(self, text: str) -> None:
-        """Say what is being done now, or how it goes."""
 
 
 @contextmanager

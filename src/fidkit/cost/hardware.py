@@ -160,7 +160,7 @@ def load_local() -> Hardware:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise FidkitError(f"{path}: this machine was not measured yet; run {measure}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FidkitError(f"{path}: expected a hardware record, but {error}; run {measure}") from error
     return from_json(record, str(path))
 

@@ -38,7 +38,7 @@ def head_matrix(config: ReaderConfig) -> Matrix:
 
 
 @dataclass(frozen=True)
-class Weights:
+class StageWeights:
     """What one stage owns.
 
     Attributes:
@@ -57,7 +57,7 @@ class Weights:
         return self.other * DTYPE_BYTES[dtype] + sum(matrix_bytes(m, matrices_dtype) for m in self.matrices)
 
 
-def stage_weights(config: ReaderConfig) -> dict[str, Weights]:
+def stage_weights(config: ReaderConfig) -> dict[str, StageWeights]:
     """What a reader owns, by stage: embedding, memory, question, join, live, projection, decoder, head.
 
     Shared tables count once, in `embedding`. The memory encoder has a table of its own. `join` is what
@@ -72,14 +72,14 @@ def stage_weights(config: ReaderConfig) -> dict[str, Weights]:
     remembered = _table(config, config.memory_stack, config.passage_vocabulary_size)
     scores = 2 * encoder.width  # an RMS norm and a weight a place
     return {
-        "embedding": Weights([], tables),
+        "embedding": StageWeights([], tables),
         "memory": _with(memory, remembered if config.memory_layers else 0),
         "question": _encoder(config, config.question_layers),
-        "join": Weights(memory_projection(config), scores if config.rerank else 0),
+        "join": StageWeights(memory_projection(config), scores if config.rerank else 0),
         "live": _with(live, encoder.blocks.last_norm(encoder)),
-        "projection": Weights(context_matrices(config) * sum(config.cross_layers), 0),
+        "projection": StageWeights(context_matrices(config) * sum(config.cross_layers), 0),
         "decoder": _decoder(config),
-        "head": Weights(
+        "head": StageWeights(
             [] if config.tied_head else [head_matrix(config)],
             config.vocabulary_size if config.head_bias else 0,
         ),
@@ -104,17 +104,17 @@ def weight_bytes(config: ReaderConfig, workload: Workload) -> dict[str, int]:
     }
 
 
-def _encoder(config: ReaderConfig, layers: int, stack: StackConfig | None = None) -> Weights:
+def _encoder(config: ReaderConfig, layers: int, stack: StackConfig | None = None) -> StageWeights:
     if not layers:
-        return Weights([], 0)
+        return StageWeights([], 0)
     stack = stack or config.encoder
     family = stack.blocks
     layer = family.self_matrices(stack, stack.heads) + family.feed_forward_matrices(stack)
     other = family.norms(stack, 2 * layers) + family.positions(config, stack, layers)
-    return Weights(layer * layers, other)
+    return StageWeights(layer * layers, other)
 
 
-def _decoder(config: ReaderConfig) -> Weights:
+def _decoder(config: ReaderConfig) -> StageWeights:
     stack, family = config.decoder, config.decoder.blocks
     matrices: list[Matrix] = []
     norms = 0
@@ -123,12 +123,12 @@ def _decoder(config: ReaderConfig) -> Weights:
         matrices += family.cross_matrices(stack) if reads else []
         norms += 3 if reads else 2
     other = family.norms(stack, norms) + family.last_norm(stack)
-    return Weights(matrices, other + family.positions(config, stack, stack.layers))
+    return StageWeights(matrices, other + family.positions(config, stack, stack.layers))
 
 
 def _table(config: ReaderConfig, stack: StackConfig, vocabulary: int) -> int:
     return stack.blocks.embedding_parameters(config, stack, vocabulary)
 
 
-def _with(stage: Weights, other: int) -> Weights:
-    return Weights(stage.matrices, stage.other + other)
+def _with(stage: StageWeights, other: int) -> StageWeights:
+    return StageWeights(stage.matrices, stage.other + other)

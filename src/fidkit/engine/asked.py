@@ -2,13 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import UsageError
 from fidkit.types import Hit, Passage
 
 _EXAMPLE = 'Passage("1", "Title", "text")'
+
+
+def asked_questions(question: Any, *, streamed: bool) -> list[str]:
+    """One question or many as a list.
+
+    Args:
+        question: one, or several.
+        streamed: whether somebody wants to see an answer grow.
+
+    Raises:
+        UsageError: one of them is none, or several are to be seen at once.
+    """
+    many = isinstance(question, Iterable) and not isinstance(question, str | bytes)
+    if not many:
+        check_question(question)
+        return [question]
+    questions = list(question)
+    for one in questions:
+        check_question(one)
+    if streamed:
+        raise UsageError("a stream shows one answer; ask one question at a time with it")
+    return questions
+
+
+def asked_passages(passages: Any, count: int) -> list[list[Passage]]:
+    """The passages of each of so many questions.
+
+    Raises:
+        UsageError: no list of passages for each.
+    """
+    if isinstance(passages, str | bytes | Passage) or not isinstance(passages, Sequence):
+        raise UsageError("the passages of several questions; expected a list of passages for each")
+    if len(passages) != count:
+        raise UsageError(f"{count} questions but {len(passages)} lists of passages; give one list a question")
+    for of_one in passages:
+        check_passages(of_one)
+    return [list(of_one) for of_one in passages]
+
+
+def asked_decoding(max_new_tokens: int | None, decoding: Decoding | None) -> Decoding:
+    """How answers are written: as it is given, or of a length.
+
+    Raises:
+        UsageError: both.
+    """
+    if decoding is None:
+        return Decoding() if max_new_tokens is None else Decoding(max_tokens=max_new_tokens)
+    if max_new_tokens is not None:
+        raise UsageError(
+            "max_new_tokens and decoding exclude each other; give the length as Decoding(max_tokens=...)"
+        )
+    return decoding
 
 
 def check_question(question: Any) -> None:

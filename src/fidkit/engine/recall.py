@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from fidkit.context import pad
+from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.runner import Runner
 from fidkit.errors import MemoryStoreError
-from fidkit.memory import MemoryStore
+from fidkit.memory import MemoryStore, has_memory
+from fidkit.passages import Passages
+from fidkit.reader import Reader
 
 Tokenize = Callable[[list[int]], list[list[int]]]
 """Tokens of passages, by their number."""
@@ -103,3 +106,19 @@ class Recall:
 
     def _split(self, memory_XD: Tensor, of: Sequence[int]) -> Sequence[Tensor]:
         return memory_XD.split([self.lengths[at] for at in of])
+
+
+def memory_of(corpus: Passages, reader: Reader, name: str = "READER") -> MemoryStore | None:
+    """The memory that is stored with a corpus; None where there is none, or the reader has no use for it.
+
+    Args:
+        corpus: whose passages are remembered.
+        reader: that will read them.
+        name: of the reader, for messages.
+
+    Raises:
+        MemoryStoreError: it is another reader's, of a newer format, or damaged.
+    """
+    if not reader.config.memory_layers or not has_memory(corpus.derived):
+        return None
+    return MemoryStore.open(corpus.derived, memory_fingerprint(reader), reader=name)

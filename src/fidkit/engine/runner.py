@@ -47,12 +47,16 @@ class Runner:
             last context's keys and values is kept for the next.
         precision: of weights and activations. Anything but `as-is` may cost a copy of the weights.
         plain: leave native kernels, compiled functions and CUDA graphs out, where there are any.
+        own: nobody else uses the reader. It is then not left as it is: matrices that are kept in another
+            layout are kept in that one alone, and the encoders can't run without the runner.
 
     Raises:
         UsageError: no such precision.
     """
 
-    def __init__(self, reader: Reader, precision: Precision = "as-is", *, plain: bool = False) -> None:
+    def __init__(
+        self, reader: Reader, precision: Precision = "as-is", *, plain: bool = False, own: bool = False
+    ) -> None:
         check_precision(precision)
         self.int8 = precision == "int8"
         self.reader = _converted(reader, _dtype(reader, precision)).eval()
@@ -66,7 +70,7 @@ class Runner:
         self._run: Run = EncoderLayers.__call__
         self._decoder: Any = self.reader  # or another with the same `start` and `step`, and caches of its own
         if kernels is not None:
-            self._run = NativeEncoder(kernels)
+            self._run = NativeEncoder(kernels, own=own)
             if suits_decoder:
                 self._decoder = NativeDecoder(self.reader, kernels, int8=self.int8)
         elif self.reader.embedding.weight.is_cuda and not plain:

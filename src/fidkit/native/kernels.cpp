@@ -661,9 +661,9 @@ struct Shared {
 
 // One thread's view of a step. Each thread normalises for itself: that is cheaper than waiting.
 template <class T>
-class Worker {
+class ThreadView {
  public:
-  Worker(const Step& step, Shared<T>& shared, Team team) : s(step), all(shared), team(team) {
+  ThreadView(const Step& step, Shared<T>& shared, Team team) : s(step), all(shared), team(team) {
     normed.resize(s.rows * s.width);
     projected.resize(s.rows * s.heads * s.head);
   }
@@ -863,7 +863,7 @@ void decoder_step(const Step& step, int threads) {
 #else
     const Team team{0, 1};
 #endif
-    Worker<T>(step, shared, team).run();
+    ThreadView<T>(step, shared, team).run();
   }
 }
 

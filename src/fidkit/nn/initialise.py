@@ -30,7 +30,7 @@ from fidkit.nn.rerank import Reranker
 
 
 @runtime_checkable
-class Drawn(Protocol):
+class DrawsItself(Protocol):
     """A module whose family has its own idea of its weights, of those in its submodules too."""
 
     def draw(self, generator: torch.Generator | None) -> None:
@@ -44,7 +44,7 @@ def initialise(module: nn.Module, generator: torch.Generator | None = None) -> N
     for part in module.modules():
         if part in done:
             continue
-        if isinstance(part, Drawn):
+        if isinstance(part, DrawsItself):
             part.draw(generator)
             done |= set(part.modules())
         elif isinstance(part, Projections):

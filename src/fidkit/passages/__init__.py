@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fidkit.passages.local.build import BuildReport, Progress
+    from fidkit.passages.local.build import BuildProgress, BuildReport
     from fidkit.passages.local.corpus import Corpus, CorpusInfo
     from fidkit.passages.local.layout import CorpusBusyError, default_location, is_corpus
     from fidkit.passages.protocol import Passages, Retriever
@@ -21,7 +21,7 @@ _HOMES = {
     "CorpusBusyError": "local.layout",
     "CorpusInfo": "local.corpus",
     "Passages": "protocol",
-    "Progress": "local.build",
+    "BuildProgress": "local.build",
     "Retriever": "protocol",
     "TokenCache": "token_cache",
     "default_location": "local.layout",
@@ -29,12 +29,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "BuildProgress",
     "BuildReport",
     "Corpus",
     "CorpusBusyError",
     "CorpusInfo",
     "Passages",
-    "Progress",
     "Retriever",
     "TokenCache",
     "default_location",

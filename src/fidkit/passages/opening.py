@@ -12,12 +12,12 @@ from typing import Any
 
 from fidkit import assets
 from fidkit.errors import CorpusError, UsageError
-from fidkit.passages.local.build import Progress
+from fidkit.passages.local.build import BuildProgress
 from fidkit.passages.local.corpus import Corpus
 from fidkit.passages.local.layout import CorpusBusyError, default_location, is_corpus
 
 Source = str | os.PathLike[str]
-Tell = Callable[[Progress], None]
+Tell = Callable[[BuildProgress], None]
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://?", re.IGNORECASE)
 

@@ -20,7 +20,7 @@ from fidkit.checkpoint import CONFIG, locate
 from fidkit.config import ReaderConfig
 from fidkit.devices import choose_device
 from fidkit.engine.fingerprint import memory_fingerprint
-from fidkit.engine.runner import Runner
+from fidkit.engine.runner import Runner, loading_type
 from fidkit.errors import MemoryStoreError, UsageError
 from fidkit.memory.layout import MANIFEST, UNITS, memory_directory
 from fidkit.memory.manifest import Manifest, MemoryMeta
@@ -152,7 +152,7 @@ class _MemoryBuild:
         options, there = self._options, self._there
         config = ReaderConfig.load(locate(self._reader) / CONFIG)
         _require_memory(config, self._reader)
-        reader = Reader.from_pretrained(self._reader)
+        reader = Reader.from_pretrained(self._reader, None)  # as it is stored: what it takes isn't known yet
         fingerprint = memory_fingerprint(reader)
         assert reader.tokenizer is not None  # or it would have no fingerprint
         self._tokenizer: Tokenizer = reader.tokenizer
@@ -160,7 +160,10 @@ class _MemoryBuild:
         precision = options.precision
         if precision == "auto" and there and there.fingerprint == fingerprint:
             precision = "float32" if there.precision == "float32" else "bfloat16"
-        runner = Runner(reader.to(self._device), precision)
+        kind = loading_type(precision, torch.device(self._device))
+        if kind == "float32" and reader.embedding.weight.dtype != torch.float32:
+            reader = Reader.from_pretrained(self._reader, kind)
+        runner = Runner(reader.to(self._device), precision, own=True)
         computed = "float32" if runner.reader.embedding.weight.dtype == torch.float32 else "bfloat16"
         codec = options.codec or (there.codec if there else DEFAULT_CODEC)
         self._identity = Identity(fingerprint, codec, computed)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fidkit.engine.fingerprint import memory_fingerprint
-from fidkit.engine.runner import Precision, Runner
+from fidkit.engine.runner import Precision, Runner, loading_type
 from fidkit.errors import MemoryStoreError
 from fidkit.memory.codecs import Codec, make_codec
 from fidkit.memory.layout import UNITS
@@ -129,17 +129,17 @@ class Worker:
 
 
 def _runner(job: Job) -> Runner:
-    reader = Reader.from_pretrained(job.reader)
-    own = memory_fingerprint(reader)
-    if own != job.identity.fingerprint:
+    precision: Precision = "float32" if job.identity.precision == "float32" else "bfloat16"
+    reader = Reader.from_pretrained(job.reader, loading_type(precision, torch.device(job.device)))
+    found = memory_fingerprint(reader)
+    if found != job.identity.fingerprint:
         raise MemoryStoreError(
-            f"the reader {job.reader} has fingerprint {own}, but the work was planned with "
+            f"the reader {job.reader} has fingerprint {found}, but the work was planned with "
             f"{job.identity.fingerprint}; give all workers the same reader"
         )
     if job.device != "cpu":
         torch.cuda.set_device(job.device)  # kernels go to the current GPU
-    precision: Precision = "float32" if job.identity.precision == "float32" else "bfloat16"
-    return Runner(reader.to(job.device), precision)
+    return Runner(reader.to(job.device), precision, own=True)
 
 
 def build_unit(

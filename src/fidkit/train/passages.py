@@ -8,6 +8,7 @@ beside the corpus, whatever its text.
 from __future__ import annotations
 
 import logging
+import math
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,11 @@ class PassageTable:
 
     def __len__(self) -> int:
         return len(self._hashes)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the passages; empty where there are none."""
+        return self.corpus.fingerprint if self.corpus is not None else ""
 
     def id(self, number: int) -> str:
         """The id of a passage."""
@@ -114,8 +120,9 @@ def open_passages(
     """The corpus of a recipe's `passages`.
 
     A built corpus is opened as it is. From anything else a corpus is built, or brought up to date, where
-    `fidkit ask` would have it too. Processes of a group do so one after the other: the first builds, and the
-    others find it done, unless they are on a machine that has no such corpus yet.
+    `fidkit ask` would have it too; while another training builds it, this one waits. Processes of a group do
+    so one after the other: the first builds, and the others find it done, unless they are on a machine that
+    has no such corpus yet.
 
     Args:
         entries: one built corpus, or sources: files and folders; none gives None.
@@ -147,9 +154,13 @@ def _build(entries: Sequence[Path], say: Say) -> None:
     place, named = default_location(entries), ", ".join(map(str, entries))
     if not is_corpus(place):
         say(f"building a corpus of {named} in {place}, once")
-    with Corpus.build(entries, place) as corpus:
+
+    def waiting() -> None:
+        say(f"another process is building {place}; waiting until it is done")
+
+    with Corpus.build(entries, place, wait=math.inf, waiting=waiting) as corpus:
         report, info = corpus.report, corpus.info()
     if report is None or not (report.files_read or report.files_removed):
         return
-    skipped = f"; {info.skipped:,} files left out, see `fidkit corpus info {place}`" if info.skipped else ""
-    say(f"{place} has {info.passages:,} passages of {named}{skipped}")
+    said = info.left_out()
+    say(f"{place} has {info.passages:,} passages of {named}" + (f"; {said}" if said else ""))

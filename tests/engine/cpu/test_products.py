@@ -31,6 +31,25 @@ def test_equal_plain_products(dtype, near: float, counts, inputs: int, outputs: 
             torch.testing.assert_close(products(x, linear).float(), wanted, rtol=near, atol=near)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@quick
+@given(inputs=st.integers(1, 70), outputs=st.lists(st.integers(1, 70), min_size=1, max_size=3))
+def test_matrices_of_ones_own_are_given_back_as_they_were(dtype, inputs: int, outputs: list[int]) -> None:
+    linears = nn.ModuleList(nn.Linear(inputs, count, bias=False, dtype=dtype) for count in outputs)
+    before = [linear.weight.detach().clone() for linear in linears]
+    x, shared, own = torch.randn(5, inputs).to(dtype), Products(), Products(own=True)
+    with torch.no_grad():
+        wanted = shared(x, *linears)
+        for _ in range(2):
+            assert torch.equal(own(x, *linears), wanted)
+            assert all(linear.weight.is_meta == packs(x.device, dtype) for linear in linears)
+        own.give_back(nn.Linear(1, 1))  # of another module: nothing
+        assert all(linear.weight.is_meta == packs(x.device, dtype) for linear in linears)
+        own.give_back(linears)
+        assert all(torch.equal(linear.weight, weight) for linear, weight in zip(linears, before, strict=True))
+        assert torch.equal(own(x, *linears), wanted)
+
+
 @pytest.fixture
 def asked_anew() -> Iterator[None]:
     has_bfloat16_products.cache_clear()

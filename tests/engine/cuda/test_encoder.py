@@ -15,9 +15,9 @@ from fidkit.engine.cuda import fused, row_attention
 from fidkit.engine.cuda.encoder import CudaEncoder
 from fidkit.engine.cuda.fused import PLAIN, Compiled
 from fidkit.engine.cuda.row_attention import (
-    Blocks,
     FlexRows,
     PaddedRows,
+    SeenBlocks,
     packed_attention,
     prepare,
 )
@@ -115,7 +115,7 @@ def test_blocks_are_those_of_the_whole_mask(lengths: list[int]) -> None:
     mask = create_block_mask(
         lambda b, h, q, k: row_X[q] == row_X[k], None, None, X, X, device="cpu", BLOCK_SIZE=size
     )
-    found = Blocks.of(rows, size)
+    found = SeenBlocks.of(rows, size)
     theirs = (mask.kv_num_blocks, mask.kv_indices, mask.full_kv_num_blocks, mask.full_kv_indices)
     partly, fully = (_dense(*found[i : i + 2]) for i in (0, 2))
     # A block that padding ends is full for them, and is none for us.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fidkit.passages.load.cutting import TAIL_WORDS, WORDS, cut_markdown, cut_text, title_of
-from fidkit.passages.load.rows import UnreadableDocument, read_rows
+from fidkit.passages.load.rows import UnreadableFile, read_rows
 
 words = st.text(st.characters(exclude_categories=["Cs", "Z", "Cc"]), min_size=1, max_size=12)
 texts = st.lists(
@@ -86,7 +86,7 @@ def test_markdown_is_titled_by_document_and_section():
 
 @pytest.mark.parametrize("data", [b"\xff\xfe\x00t", b"caf\xe9", b"PK\x00\x00"])
 def test_what_is_no_text_is_refused(data):
-    with pytest.raises(UnreadableDocument):
+    with pytest.raises(UnreadableFile):
         list(read_rows(io.BytesIO(data), "x.txt"))
 
 

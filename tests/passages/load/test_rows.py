@@ -42,6 +42,9 @@ def test_rows_as_the_field_s_tools_write_them():
         '\ufeff{"id": "d1", "contents": "Pyserini, one line"}\n{"_id": "b7", "title": "BEIR", "text": "x"}'
     )
     assert rows == [Row("d1", "", "Pyserini, one line"), Row("b7", "BEIR", "x")]
+    # Some rows of BEIR's corpora are a title alone.
+    assert read('{"_id": "b8", "title": "Tea", "text": " "}') == [Row("b8", "", "Tea")]
+    assert read("id\ttext\ttitle\n1\t\tT\n", "p.tsv") == [Row("1", "", "T")]
     assert read("\ufeffid\ttext\ttitle\r\n1\ta\tT\r\n", "p.tsv") == [Row("1", "T", "a")]
 
 
@@ -100,6 +103,8 @@ def test_dpr_tsv(name):
             "line 1: expected a passage with a non-empty string as text, got none",
         ),
         ('{"id": 1, "text": " "}', "line 1"),
+        ('{"id": 1, "title": " ", "text": ""}', "line 1"),
+        ('{"id": 1, "title": 5, "text": ""}', "line 1"),
         ('{"id": 1, "text": ["a"]}', "line 1"),
         ('{"id": 1.5, "text": "a"}', "as id, got 1.5"),
         ('{"id": true, "text": "a"}', "as id, got True"),

@@ -367,6 +367,30 @@ def test_a_file_that_is_not_what_it_says_is_left_out_of_a_folder(docs, tmp_path,
     assert texts(corpus) == ["tea"]
 
 
+def test_ids_of_other_passages_leave_a_file_of_a_folder_out(tmp_path, write_rows):
+    folder, place = tmp_path / "in", tmp_path / "c"
+    first = write_rows(folder / "a.jsonl", [{"id": 1, "text": "tea"}, {"id": 2, "text": "mate"}])
+    many = [{"id": f"x{n}", "text": f"zebra {n}"} for n in range(2500)]
+    write_rows(folder / "b.jsonl", [*many, {"id": 2, "text": "coffee"}])
+    twice = write_rows(folder / "c.jsonl", [{"id": 7, "text": "salt"}, {"id": 7, "text": "tin"}])
+    corpus = Corpus.build(folder, place)
+    assert (texts(corpus), corpus.search("zebra")) == (["tea", "mate"], [])
+    reasons = [
+        f"expected passage ids to be unique in a corpus, but {key!r} occurs in {name} already"
+        for key, name in (("2", "a.jsonl"), ("7", "c.jsonl"))
+    ]
+    assert corpus.info().skipped_files == list(zip(["b.jsonl", "c.jsonl"], reasons, strict=True))
+    assert corpus.info().left_out().startswith("2 of 3 files were left out")
+    assert Corpus.build(folder, place).report.files_read == 0
+    with pytest.raises(DataError, match=r"c\.jsonl: .* '7' occurs in c\.jsonl already; rename it"):
+        Corpus.build([folder, twice], place)
+    # Once the ids are free, nothing is wrong with the file.
+    first.unlink()
+    assert texts(Corpus.build(folder, place))[-1] == "coffee"
+    fresh = Corpus.build(folder, tmp_path / "fresh")
+    assert Corpus.open(place).info().fingerprint == fresh.info().fingerprint
+
+
 def test_a_named_document_that_is_no_text_is_an_error(tmp_path):
     (tmp_path / "x.md").write_bytes(b"\xff")
     with pytest.raises(DataError, match=r"x\.md: not UTF-8 text; save it as text in UTF-8"):

@@ -60,6 +60,32 @@ def test_keys_that_change_nothing_learnt_may_differ_and_the_log_says_so(tmp_path
     assert kept["save_every"] == 9
 
 
+def test_a_run_that_goes_on_with_other_passages_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = world(tmp_path, SHORT, "evaluation.files={}", "save_every=1")
+    caplog.set_level("INFO", logger="fidkit")
+    trainer = Trainer(recipe)
+    trainer.train_step()
+    trainer.save()
+    trainer.checkpoints.finish()
+    assert Trainer(recipe).resume()
+    rows = (tmp_path / "passages.jsonl").read_text(encoding="utf-8")
+    (tmp_path / "passages.jsonl").write_text(rows.replace("Fram", "Gjoa"), encoding="utf-8")
+    assert "the passages aren't those" not in caplog.text
+    again = Trainer(recipe)
+    again.run()
+    assert "the passages aren't those that the 1 steps so far were done with" in caplog.text
+    logged = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert logged[0]["kind"] == "change"
+    assert logged[0]["keys"] == {"passages (fingerprint)": [trainer.passages, again.passages]}
+    assert trainer.passages != again.passages
+    with caplog.at_level("INFO", logger="fidkit"):
+        caplog.clear()
+        Trainer(recipe).run()  # from a save that was made with these
+    assert "the passages aren't those" not in caplog.text
+
+
 def test_differences_are_by_dotted_name(tmp_path: Path) -> None:
     a, b = world(tmp_path), world(tmp_path, "reader.changes.dropout=0.3", "stages.0.mix={ cloze = 1.0 }")
     assert differences(a, a) == {}

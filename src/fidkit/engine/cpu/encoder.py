@@ -25,17 +25,22 @@ class NativeEncoder:
     The residual stream is float32 whatever the type of the weights: it is narrow beside the rest, and
     adding in bfloat16 would lose what later layers change. Rows whose sides don't see each other, and layers
     of a family that these kernels don't suit, are left to the plain layers.
+
+    Args:
+        kernels: the compiled kernels.
+        own: see `Products`.
     """
 
-    def __init__(self, kernels: Kernels) -> None:
+    def __init__(self, kernels: Kernels, *, own: bool = False) -> None:
         self.kernels = kernels
-        self.products = Products()
+        self.products = Products(own=own)
 
     def __call__(
         self, layers: EncoderLayers, x_XD: Tensor, rows: Rows, norm: nn.Module | None = None
     ) -> Tensor:
         """Encode [X, D]; the same type comes back."""
         if layers.kernels != "t5" or not layers.layers or not len(x_XD) or rows.sides is not None:
+            self.products.give_back(layers)
             return layers(x_XD, rows, norm)
         assert norm is None or isinstance(norm, RMSNorm)
         bias = layers.bias_by_distance(rows.longest - 1)

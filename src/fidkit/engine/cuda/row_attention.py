@@ -102,7 +102,7 @@ def _masked(bias: Tensor, block: Block) -> Tensor:
     return torch.add(bias[:, :, :S, :S], block.bias.to(bias.dtype), out=out)
 
 
-class Blocks(NamedTuple):
+class SeenBlocks(NamedTuple):
     """Which blocks of keys each block of queries sees, in FlexAttention's layout; int32.
 
     The mask is symmetric, so that these are also the blocks of queries that see a block of keys.
@@ -120,7 +120,7 @@ class Blocks(NamedTuple):
     fully_at: Tensor
 
     @classmethod
-    def of(cls, rows: Rows, size: int = BLOCK) -> Blocks:
+    def of(cls, rows: Rows, size: int = BLOCK) -> SeenBlocks:
         """From the rows' places alone: a mask of all pairs of vectors would be too large to look at."""
         X, row_X = len(rows.row_X), rows.row_X
         first_n = torch.arange(0, X, size, device=row_X.device)
@@ -161,7 +161,7 @@ class FlexRows:
         # From this distance on the bias stays the same.
         assert layers.relative_bias is not None
         self.bias_Hd = layers.bias_by_distance(layers.relative_bias.max_distance)
-        self.blocks = Blocks.of(rows)
+        self.blocks = SeenBlocks.of(rows)
         # Sizes that change from batch to batch, and must not compile the kernel anew.
         for counts, numbers in (self.blocks[:2], self.blocks[2:]):
             _varying(counts, 2)
@@ -182,7 +182,7 @@ class FlexRows:
 
 
 def packed_attention(
-    q_1HXh: Tensor, k_1HXh: Tensor, v_1HXh: Tensor, row_X: Tensor, bias_Hd: Tensor, blocks: Blocks
+    q_1HXh: Tensor, k_1HXh: Tensor, v_1HXh: Tensor, row_X: Tensor, bias_Hd: Tensor, blocks: SeenBlocks
 ) -> Tensor:
     """Attention [1, H, X, h] of every row to itself, with FlexAttention.
 

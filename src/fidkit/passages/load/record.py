@@ -17,8 +17,12 @@ class Row(NamedTuple):
     end: int | None = None
 
 
+TAKEN = "expected passage ids to be unique in a corpus"
+"""How the reason of a file begins whose passages have the ids of others."""
+
+
 class UnreadableFile(DataError):
-    """A file that isn't what its ending says.
+    """A file that passages can't be taken from: it isn't what its ending says, or its ids are taken.
 
     Attributes:
         reason: what was expected and what is there instead, without the file's name and the remedy.
@@ -29,10 +33,6 @@ class UnreadableFile(DataError):
         self.reason = reason.removeprefix(", ")
 
 
-class UnreadableDocument(UnreadableFile):
-    """A document that is no text."""
-
-
 def malformed(name: str, line: int, reason: str, remedy: str = "mend or remove the line") -> UnreadableFile:
     """The error for a row that is no passage."""
     return UnreadableFile(name, f", line {line}: {reason}", remedy)
@@ -41,7 +41,8 @@ def malformed(name: str, line: int, reason: str, remedy: str = "mend or remove t
 def row_of(record: dict[str, Any], name: str, line: int) -> Row:
     """A passage of named fields: `id`, `title`, `section`, `text`, as DPR, Atlas and others have them.
 
-    `contents` (Pyserini, FlashRAG) holds the text, or title and text; `_id` (BEIR) is an id.
+    `contents` (Pyserini, FlashRAG) holds the text, or title and text; `_id` (BEIR) is an id. An empty text
+    with a title, as some rows of BEIR have it, is one of the title alone: there both are one text.
 
     Args:
         record: the fields.
@@ -54,6 +55,8 @@ def row_of(record: dict[str, Any], name: str, line: int) -> Row:
     if "text" not in record and isinstance(contents := record.get("contents"), str):
         record = _parted(record, contents)
     text, title, section = record.get("text"), record.get("title") or "", record.get("section") or ""
+    if isinstance(text, str) and not text.strip() and isinstance(title, str) and title.strip():
+        title, text = "", title
     if not isinstance(text, str) or not text.strip():
         reason = f"expected a passage with a non-empty string as text, got {_said(text)}"
         raise malformed(name, line, reason, "add the text or remove the line")

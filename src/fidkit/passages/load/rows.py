@@ -7,10 +7,10 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, cast
 
-from fidkit.passages.load.record import Row, UnreadableDocument, UnreadableFile
+from fidkit.passages.load.record import Row, UnreadableFile
 from fidkit.passages.load.table import NAMED, PACKED, loader_of
 
-__all__ = ["Row", "UnreadableDocument", "UnreadableFile", "read_rows"]
+__all__ = ["Row", "UnreadableFile", "read_rows"]
 
 
 def read_rows(raw: BinaryIO, name: str) -> Iterator[Row]:

@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import BinaryIO
 
 from fidkit.passages.load.cutting import Piece, cut_markdown, cut_text, title_of
-from fidkit.passages.load.record import Row, UnreadableDocument
+from fidkit.passages.load.record import Row, UnreadableFile
 
 _REMEDY = "save it as text in UTF-8 or leave it out"
 
@@ -18,7 +18,7 @@ def read_text(stream: BinaryIO, name: str) -> Iterator[Row]:
     Offsets count characters of the file's bytes decoded as UTF-8. Line ends are not translated.
 
     Raises:
-        UnreadableDocument: binary, or not UTF-8.
+        UnreadableFile: binary, or not UTF-8.
     """
     return _passages(_decoded(stream, name), name, _stem(name), cut_text)
 
@@ -36,9 +36,9 @@ def _decoded(stream: BinaryIO, name: str) -> str:
     try:
         document = stream.read().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UnreadableDocument(name, "not UTF-8 text", _REMEDY) from error
+        raise UnreadableFile(name, "not UTF-8 text", _REMEDY) from error
     if "\0" in document:
-        raise UnreadableDocument(name, "binary, not text", _REMEDY)
+        raise UnreadableFile(name, "binary, not text", _REMEDY)
     return document
 
 

@@ -42,7 +42,7 @@ _PATCHED_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class BuildProgress:
     """How far a build is: bytes of changed source files read, of all there are, and passages so far."""
 
     stage: str
@@ -67,7 +67,7 @@ class BuildReport:
 def build(
     sources: Iterable[str | os.PathLike[str]],
     directory: Path,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[BuildProgress], None] | None = None,
     *,
     wait: float = 0.0,
     waiting: Callable[[], None] | None = None,
@@ -79,8 +79,8 @@ def build(
         CorpusBusyError: another process is building, still after `wait` seconds.
         CorpusError: a source is missing or holds nothing to read, the disk is full, or the directory
             can't become a corpus. What was there before is intact.
-        DataError: a source that is a file isn't what its ending says, or an id comes twice. What was
-            there before is intact.
+        DataError: a source that is a file isn't what its ending says, or has an id that comes twice. What
+            was there before is intact.
     """
     began = time.monotonic()
     roots = [stored_path(os.path.realpath(Path(source).expanduser())) for source in sources]
@@ -125,7 +125,7 @@ class _Build:
         catalogue: Catalogue,
         directory: Path,
         roots: list[str],
-        progress: Callable[[Progress], None] | None,
+        progress: Callable[[BuildProgress], None] | None,
     ) -> None:
         self._catalogue = catalogue
         self._directory = directory
@@ -232,7 +232,7 @@ class _Build:
         return total
 
     def _take_back(self, first_row: int, writer: LexicalWriter) -> None:
-        """Forget what was read of a file that turned out, further down, not to be what its ending says."""
+        """Forget what was read of a file that turned out, further down, to be none for this corpus."""
         self._taken_back += self._catalogue.forget_from(first_row)
         writer.remove_file(self._next_file)
         self._next_row = first_row
@@ -268,4 +268,6 @@ class _Build:
 
     def _tell(self, stage: str, more: int = 0) -> None:
         if self._progress:
-            self._progress(Progress(stage, self._done_bytes, self._total_bytes, self._read_passages + more))
+            self._progress(
+                BuildProgress(stage, self._done_bytes, self._total_bytes, self._read_passages + more)
+            )

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from fidkit.database import is_damage, open_to_read, open_to_write
 from fidkit.disk import shown
-from fidkit.errors import CorpusError, DataError
-from fidkit.passages.load.record import Row
+from fidkit.errors import CorpusError
+from fidkit.passages.load.record import TAKEN, Row, UnreadableFile
 from fidkit.passages.load.sources import SourceFile
 from fidkit.passages.local.layout import CATALOGUE, FORMAT_VERSION, LEXICAL
 from fidkit.paths import is_plain_name, is_whole_number
@@ -290,7 +290,7 @@ class Catalogue:
         """Store passages as rows `first_row`, `first_row + 1`, ...
 
         Raises:
-            DataError: an id is taken already.
+            UnreadableFile: an id is taken already; some of the rows may stand there.
         """
         records = [
             (first_row + at, row.id, row.title, row.text, file, row.start, row.end)
@@ -299,17 +299,18 @@ class Catalogue:
         try:
             self._sql.executemany("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)", records)
         except sqlite3.IntegrityError as error:
-            raise DataError(self._say_duplicate(first_row, name, rows)) from error
+            raise self._duplicate(first_row, name, rows) from error
 
-    def _say_duplicate(self, first_row: int, name: str, rows: Sequence[Row]) -> str:
+    def _duplicate(self, first_row: int, name: str, rows: Sequence[Row]) -> UnreadableFile:
         """Which of the rows it was: the first whose id belongs to another row number."""
         query = "SELECT p.row, f.name FROM passages p LEFT JOIN files f USING (file) WHERE id = ?"
         for at, row in enumerate(rows):
             taken, elsewhere = self._sql.execute(query, (row.id,)).fetchone()
             if taken != first_row + at:
-                return (
-                    f"{name}: expected passage ids to be unique in a corpus, but {row.id!r} occurs in "
-                    f"{elsewhere or name} already; rename it, or leave ids out to number passages by line"
+                return UnreadableFile(
+                    name,
+                    f"{TAKEN}, but {row.id!r} occurs in {elsewhere or name} already",
+                    "rename it, or leave ids out to number passages by line",
                 )
         raise AssertionError("no duplicate among the passages that were refused")
 

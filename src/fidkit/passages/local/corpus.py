@@ -18,7 +18,7 @@ from typing import Any, Self
 from fidkit.disk import shown
 from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.load.sources import ANOTHER_CORPUS, HIDDEN
-from fidkit.passages.local.build import BuildReport, Progress, build
+from fidkit.passages.local.build import BuildProgress, BuildReport, build
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.layout import FORMAT_VERSION, bytes_on_disk, real_path
 from fidkit.passages.protocol import Retriever
@@ -116,7 +116,7 @@ class Corpus:
         cls,
         sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         to: str | os.PathLike[str],
-        progress: Callable[[Progress], None] | None = None,
+        progress: Callable[[BuildProgress], None] | None = None,
         *,
         wait: float = 0.0,
         waiting: Callable[[], None] | None = None,
@@ -128,7 +128,8 @@ class Corpus:
 
         Args:
             sources: documents, passage files (`fidkit.passages.load.table` lists them) and folders of them.
-                In a folder, a file that isn't what its ending says is left out; `info` says so.
+                In a folder, a file that isn't what its ending says, or has ids of passages that were read
+                before, is left out; `info` says so.
             to: directory of the corpus: new, empty or a corpus.
             progress: called now and then while files are read.
             wait: seconds to wait where another process is building this corpus; `math.inf` for as long as
@@ -139,8 +140,8 @@ class Corpus:
             UsageError: no sources.
             CorpusBusyError: another process is building it, still after `wait`.
             CorpusError: a missing source, nothing to read, a full disk.
-            DataError: a source that is a file isn't what its ending says, or an id comes twice. On every
-                error an earlier state stays intact.
+            DataError: a source that is a file isn't what its ending says, or has an id that comes twice. On
+                every error an earlier state stays intact.
         """
         if isinstance(sources, str | os.PathLike):
             sources = [sources]
@@ -149,7 +150,7 @@ class Corpus:
         corpus.report = report
         return corpus
 
-    def refresh(self, progress: Callable[[Progress], None] | None = None) -> BuildReport:
+    def refresh(self, progress: Callable[[BuildProgress], None] | None = None) -> BuildReport:
         """Read what changed in the sources since the last build; quick when nothing did.
 
         Raises:

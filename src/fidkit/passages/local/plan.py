@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from fidkit.disk import shown
+from fidkit.passages.load.record import TAKEN
 from fidkit.passages.load.sources import SourceFile
 from fidkit.passages.local.catalogue import FileRecord
 
@@ -51,7 +52,21 @@ def make_plan(found: list[SourceFile], records: list[FileRecord]) -> Plan:
         if record:
             plan.remove.append(record)
     plan.remove += indexed.values()
+    if plan.read or plan.remove:
+        _read_taken(plan)
     return plan
+
+
+def _read_taken(plan: Plan) -> None:
+    """Look again at files that were left out for ids of passages that may be gone by now."""
+    taken = [kept for kept in plan.keep if kept[2].note.startswith(TAKEN)]
+    plan.keep = [kept for kept in plan.keep if kept not in taken]
+    plan.read = sorted([*plan.read, *((position, file) for position, file, _ in taken)], key=_position)
+    plan.remove += [record for _, _, record in taken]
+
+
+def _position(one: tuple[int, SourceFile]) -> int:
+    return one[0]
 
 
 def trusted_time(file: SourceFile) -> int:

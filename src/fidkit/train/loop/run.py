@@ -48,8 +48,8 @@ log.jsonl     a row a report, by `kind`: `train` (means since the row before; `l
               `peak_share` of the hardware's peak), `evaluation` (EM and F1 in percent; `forced`: where the
               first token may not end an answer; `silent`: answers that it ends), `pointing` (the same of what
               the pointer finds, while nothing is written yet), `restart` (the loss diverged: why, and which
-              step the run went back to), `change` (keys that differ since the run went on, and how the steps
-              done are `unlike` those of a run that was planned so)
+              step the run went back to), `change` (keys and passages that differ since the run went on, and
+              how the steps done are `unlike` those of a run that was planned so)
 last/         the reader as it was saved last: config.json, model.safetensors, tokenizer.json; its mean so far
               where the recipe has an `average`
 last/training what going on needs: state.pt (step, data, random numbers), optimiser/ (its state, the

@@ -85,6 +85,7 @@ class Trainer:
         self.objectives = Objectives(recipe, self.reader, self.auxiliary)
         torch.manual_seed(recipe.seed + self.group.rank)  # dropout; the same weights, other masks
         table = self._open_passages()
+        self.passages, self.passages_before = table.fingerprint, None
         tasks = load_tasks(recipe, table, self.tokenizer, self._say, self.group)
         self.stream = Stream(recipe, tasks, self.tokenizer)
         self.development = Development(recipe, table, self._say)
@@ -145,14 +146,26 @@ class Trainer:
         resumed = self.resume()
         if self.board:
             self.board.begin(self.step)
-        if self.directory.changed:
-            keys = {key: list(values) for key, values in self.directory.changed.items()}
+        changed = self.directory.changed | self._other_passages()
+        if changed:
+            keys = {key: list(values) for key, values in changed.items()}
             unlike = {"unlike": self.directory.unlike} if self.directory.unlike else {}
             self.log("change", keys=keys, **unlike)
         if not resumed:
             self._carry_moments()
             if self.recipe.health.restarts:
                 self.save()  # something to go back to
+
+    def _other_passages(self) -> dict[str, tuple[str, str]]:
+        """Fingerprints of the passages, before and now, where a run goes on with others; that is said."""
+        before = self.passages if self.passages_before is None else self.passages_before
+        if before == self.passages:
+            return {}
+        self._say(
+            f"the passages aren't those that the {self.step:,} steps so far were done with; for a run of "
+            "these alone, choose another output"
+        )
+        return {"passages (fingerprint)": (before, self.passages)}
 
     def _advance(self, meter: Meter) -> None:
         started, cpu_started = time.perf_counter(), time.process_time()
@@ -322,6 +335,7 @@ class Trainer:
             "health": self.health.state(),
             "optimiser": others,
             "random": random,
+            "passages": self.passages,
         }
         moments = moments_of(self.optimiser, self.reader)
         sound = not self.health.suspicious
@@ -336,6 +350,7 @@ class Trainer:
             self.directory.rewind_log(0)
             return False
         self._load(record)
+        self.passages_before = record.get("passages")  # the first versions kept none
         self.restarts, self.best = record["restarts"], record["best"]
         self.seconds, self.cpu_seconds = record["seconds"], record["cpu_seconds"]
         self.directory.rewind_log(record["rows"])

@@ -1,4 +1,4 @@
-"""The space of readers as data. No torch here: cost models and the command line read it too.
+"""The space of readers.
 
 A reader is one point of this space; FiD, FiD-Light, FiDO, MemoryFiD and LUMEN are names for some
 points (`fidkit.presets`). Combinations no paper tried are as valid as those with a name.
@@ -9,26 +9,18 @@ from __future__ import annotations
 import json
 from fractions import Fraction
 from pathlib import Path
-from string import Formatter
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from fidkit import families
+from fidkit.config.formats import FORMAT_FIELDS, check_format
+from fidkit.config.possible import require_possible
+from fidkit.config.stack import MOST, StackConfig, in_family, said_family, whole_layers, without_family
+from fidkit.config.strict import Strict, parse, said
 from fidkit.errors import ConfigError
-from fidkit.families import Family
 
 FORMAT_VERSION = 1
-MOST = 1 << 24
-"""Far above the sizes of any reader: a number beyond it is an accident or an attack, and takes all RAM."""
 LATER = (
     "memory_encoder",
     "frozen",
@@ -47,56 +39,6 @@ LATER = (
 )
 """Knobs that a file of format 1 may leave out; then they have their defaults."""
 STACKS = ("encoder", "decoder", "memory_encoder")
-FAMILY = "t5-v1.1"
-TWO_PARTS = "{title}{text}"
-"""The format of passages whose title and text are tokenised apart."""
-FORMAT_FIELDS = {"question_format": ("question",), "passage_format": ("text", "title")}
-"""What may stand in braces; the first has to."""
-
-
-class Strict(BaseModel):
-    """Immutable record that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def replace(self, **changes: Any) -> Any:
-        """A validated copy with some fields changed.
-
-        Raises:
-            ConfigError: an unknown field, or a combination that cannot be built.
-        """
-        return parse(type(self), {**self.model_dump(), **changes}, type(self).__name__)
-
-
-class StackConfig(Strict):
-    """One Transformer stack (T5's names in brackets).
-
-    Attributes:
-        layers: number of layers.
-        width: size of the residual stream [d_model].
-        heads: query heads.
-        head_width: size of one head [d_kv]; heads * head_width need not equal width.
-        feed_forward: inner size of the feed-forward layer [d_ff].
-        family: how its layers are built, one of `fidkit.families`: `t5-v1.1` (gated GELU feed-forward) or
-            `t5` (plain ReLU).
-    """
-
-    layers: int = Field(ge=1, le=1000)
-    width: int = Field(ge=1, le=MOST)
-    heads: int = Field(ge=1, le=MOST)
-    head_width: int = Field(ge=1, le=MOST)
-    feed_forward: int = Field(ge=1, le=MOST)
-    family: str = FAMILY
-
-    @field_validator("family")
-    @classmethod
-    def _known_family(cls, given: str) -> str:
-        return families.family(given).name
-
-    @property
-    def blocks(self) -> Family:
-        """What the stack's family brings."""
-        return families.family(self.family)
 
 
 class RerankConfig(Strict):
@@ -222,10 +164,10 @@ class ReaderConfig(Strict):
         if not isinstance(block, str) or block not in families.FAMILIES:
             raise ValueError(f"block: {block!r} is no family; choose one of {', '.join(families.FAMILIES)}")
         for name in STACKS:
-            said = _said_family(fields.get(name))
-            if said not in (None, block):
-                raise ValueError(f"block is {block}, but {name}.family is {said}; leave one of them out")
-        return fields | _in_family(fields, {name: block for name in STACKS})
+            own = said_family(fields.get(name))
+            if own not in (None, block):
+                raise ValueError(f"block is {block}, but {name}.family is {own}; leave one of them out")
+        return fields | in_family(fields, {name: block for name in STACKS})
 
     @field_validator("live_layers", mode="before")
     @classmethod
@@ -245,116 +187,13 @@ class ReaderConfig(Strict):
 
     @model_validator(mode="after")
     def _possible(self) -> ReaderConfig:
-        if self.relative_max_distance <= self.relative_buckets // 2:
-            raise ValueError(
-                f"relative_max_distance is {self.relative_max_distance}, but {self.relative_buckets // 2} of "
-                f"the {self.relative_buckets} relative_buckets have a distance each; choose "
-                f"{self.relative_buckets // 2 + 1} or more"
-            )
         if self.live_layers is None:
             object.__setattr__(self, "live_layers", self.encoder.layers)
         for name in ("self_kv_heads", "cross_kv_heads"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, self.decoder.heads)
-            if self.decoder.heads % getattr(self, name):
-                heads = self.decoder.heads
-                raise ValueError(
-                    f"{name} is {getattr(self, name)} but must divide the decoder's {heads} heads; "
-                    f"choose one of {[n for n in range(1, heads + 1) if heads % n == 0]}"
-                )
-        if self.live > self.encoder.layers:
-            raise ValueError(
-                f"live_layers is {self.live} but the encoder has {self.encoder.layers} layers; "
-                f"choose 0 to {self.encoder.layers}"
-            )
-        if self.rerank and not self.live:
-            raise ValueError("rerank needs live layers to score passages with; choose live_layers from 1")
-        if self.rerank and self.rerank.after > self.live:
-            raise ValueError(
-                f"rerank.after is {self.rerank.after}, more than the live layers ({self.live}); "
-                f"choose 1 to {self.live}"
-            )
-        if self.cross_attention_every > self.decoder.layers:
-            raise ValueError(
-                f"cross_attention_every is {self.cross_attention_every} but the decoder has "
-                f"{self.decoder.layers} layers, so no layer would read the passages; "
-                f"choose 1 to {self.decoder.layers}"
-            )
-        if self.shared_embedding and self.encoder.width != self.decoder.width:
-            raise ValueError(
-                f"shared_embedding needs equal widths, but the encoder has {self.encoder.width} and "
-                f"the decoder {self.decoder.width}; set shared_embedding to false"
-            )
-        kinds = self.encoder.blocks.embedding, self.decoder.blocks.embedding
-        if self.shared_embedding and kinds[1] not in ("tokens", kinds[0]):
-            raise ValueError(
-                f"shared_embedding needs embeddings of one kind, but the encoder is {self.encoder.family} "
-                f"and the decoder {self.decoder.family}; set shared_embedding to false"
-            )
-        self._check_vocabularies()
-        self._check_positions()
-        self._check_copying()
+        require_possible(self)
         return self
-
-    def _check_copying(self) -> None:
-        if self.standardised_embedding and not self.shared_embedding:
-            raise ValueError(
-                "standardised_embedding is of a table that both stacks share; set shared_embedding too"
-            )
-        if self.standardised_embedding and self.decoder.blocks.embedding != "tokens":
-            raise ValueError(
-                "standardised_embedding is for decoders whose words have no positions, but "
-                f"{self.decoder.family} has them; choose another family for the decoder"
-            )
-        if self.token_skip and self.memory_vocabulary_size is not None:
-            raise ValueError(
-                "token_skip needs passages in the decoder's own vocabulary; leave memory_vocabulary_size out"
-            )
-
-    def _check_positions(self) -> None:
-        if not any(stack.blocks.learned_positions for stack in (self.encoder, self.memory_stack)):
-            return
-        if self.encoder.blocks.learned_positions and self.question_tokens > self.passage_position:
-            raise ValueError(
-                f"question_tokens is {self.question_tokens}, but passages begin at passage_position "
-                f"{self.passage_position}; choose at most that many"
-            )
-        if self.passage_position + self.passage_tokens > self.positions:
-            raise ValueError(
-                f"{self.passage_tokens} passage_tokens from passage_position {self.passage_position} on need "
-                f"{self.passage_position + self.passage_tokens} positions, but there are "
-                f"{self.positions}; choose at most {self.positions - self.passage_position} "
-                "passage_tokens"
-            )
-
-    def _check_vocabularies(self) -> None:
-        for name in ("pad_token", "end_token", "start_token", "question_end_token"):
-            if (getattr(self, name) or 0) >= self.vocabulary_size:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}, but vocabulary_size is {self.vocabulary_size}; choose "
-                    "one below it"
-                )
-        if self.title_end_token is not None and "".join(self.passage_format.split()) != TWO_PARTS:
-            raise ValueError(
-                f"passage_format is {self.passage_format!r}, but title_end_token stands between title and "
-                f"text; write {TWO_PARTS!r}, or leave title_end_token out"
-            )
-        size = self.memory_vocabulary_size
-        if size is None:
-            if self.memory_end_token is not None:
-                raise ValueError("memory_end_token needs memory_vocabulary_size; give both or neither")
-            return
-        if self.memory_encoder is None:
-            raise ValueError(
-                "memory_vocabulary_size needs a memory_encoder, whose vocabulary it is; give both"
-            )
-        ends = (("pad_token", self.pad_token), ("end token", self.passage_end_token))
-        for name, token in (*ends, ("title_end_token", self.title_end_token or 0)):
-            if token >= size:
-                raise ValueError(
-                    f"the passages' {name} is {token}, but memory_vocabulary_size is {size}; choose one "
-                    "below it"
-                )
 
     @property
     def live(self) -> int:
@@ -428,10 +267,10 @@ class ReaderConfig(Strict):
         """
         fields = self.model_dump()
         if "block" in changes:
-            fields |= {name: _without_family(fields[name]) for name in STACKS}
+            fields |= {name: without_family(fields[name]) for name in STACKS}
         else:
             here = {"encoder": self.encoder, "decoder": self.decoder, "memory_encoder": self.memory_stack}
-            changes |= _in_family(changes, {name: stack.family for name, stack in here.items()})
+            changes |= in_family(changes, {name: stack.family for name, stack in here.items()})
         return parse(type(self), {**fields, **changes}, type(self).__name__)
 
     def record(self) -> dict[str, Any]:
@@ -448,7 +287,7 @@ class ReaderConfig(Strict):
             return record
         ordered: dict[str, Any] = {}
         for name, value in record.items():
-            ordered[name] = _without_family(value) if name in stacks else value
+            ordered[name] = without_family(value) if name in stacks else value
             if name == "vocabulary_size":
                 ordered["block"] = self.encoder.family
         return ordered
@@ -483,111 +322,3 @@ class ReaderConfig(Strict):
             )
         config: ReaderConfig = parse(cls, record, str(path))
         return config
-
-
-def _said_family(stack: Any) -> Any:
-    """The family that a stack was given; None where it says none."""
-    if isinstance(stack, StackConfig):
-        return stack.family if "family" in stack.model_fields_set else None
-    return stack.get("family") if isinstance(stack, dict) else None
-
-
-def _in_family(stacks: dict[str, Any], of: dict[str, str]) -> dict[str, Any]:
-    """Those of the stacks that say no family, each in its own."""
-    changed: dict[str, Any] = {}
-    for name, family in of.items():
-        stack = stacks.get(name)
-        if isinstance(stack, StackConfig) and _said_family(stack) is None:
-            changed[name] = stack.model_copy(update={"family": family})
-        elif isinstance(stack, dict) and "family" not in stack:
-            changed[name] = stack | {"family": family}
-    return changed
-
-
-def _without_family(stack: dict[str, Any] | None) -> dict[str, Any] | None:
-    return stack and {name: value for name, value in stack.items() if name != "family"}
-
-
-def said(error: Exception) -> str:
-    """What was wrong with a file of JSON, for people."""
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    return str(error)
-
-
-def check_format(form: str, needed: str, *others: str) -> None:
-    """Require a text whose fields in braces are `needed` and, maybe, `others`, as plain names.
-
-    Raises:
-        ValueError: a field is missing, unknown or not plain, or braces don't match.
-    """
-    try:
-        parts = list(Formatter().parse(form))
-    except ValueError as error:
-        raise ValueError(f"{form!r} can't be filled in ({error}); write a brace itself twice") from None
-    # A conversion or a width counts as part of the name: neither is text that a reader was trained on.
-    fields = [f"{name}{how or ''}{width}" for _, name, width, how in parts if name is not None]
-    known = (needed, *others)
-    if unknown := [field for field in fields if field not in known]:
-        allowed = " and ".join(f"{{{name}}}" for name in known)
-        raise ValueError(f"{form!r} has {unknown[0]!r} in braces; expected {allowed} and nothing else")
-    if needed not in fields:
-        raise ValueError(f"{form!r} has no {{{needed}}}, so that no {needed} would be read; put it in")
-
-
-def parse(model: type[Any], record: Any, where: str) -> Any:
-    """Validate `record` as `model`, with an error for people.
-
-    Raises:
-        ConfigError: names the place, the field and what is wrong with it.
-    """
-    try:
-        return model.model_validate(record)
-    except ValidationError as error:
-        problems = []
-        for item in error.errors():
-            field = ".".join(str(part) for part in item["loc"])
-            if item["type"] == "extra_forbidden":
-                known = ", ".join(_fields_at(model, item["loc"][:-1]))
-                problems.append(f"unknown key {field!r}" + (f" (known: {known})" if known else ""))
-            else:
-                message = item["msg"].removeprefix("Value error, ")
-                problems.append(f"{field}: {message}" if field else message)
-        raise ConfigError(f"{where}: " + "; ".join(problems)) from error
-
-
-def whole_layers(layers: int, given: str | Fraction) -> int:
-    """A number of layers that is given as text or as a proportion of all `layers`.
-
-    Raises:
-        ValueError: neither, or a proportion that is no whole number of layers; names the nearest that are.
-    """
-    try:
-        share = Fraction(given)
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(
-            f"{given!r} is no number of layers, such as {max(1, layers // 3)}, and no proportion, such as 1/3"
-        ) from None
-    if isinstance(given, str) and not {"/", "."} & set(given):
-        return int(share)
-    if not 0 <= share <= 1:
-        raise ValueError(f"{given} is no proportion; choose one from 0 to 1")
-    count = share * layers
-    if count.denominator == 1:
-        return int(count)
-    below = int(count)
-    near = " and ".join(f"{n} ({Fraction(n, layers)})" for n in (below, below + 1))
-    raise ValueError(
-        f"{given} of {layers} encoder layers is {float(count):g}, no whole number; the nearest are {near}"
-    )
-
-
-def _fields_at(model: type[Any], path: tuple[Any, ...]) -> list[str]:
-    for part in path:
-        field = model.model_fields.get(part) if isinstance(part, str) else None
-        if field is None or not (
-            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        ):
-            return []
-        model = field.annotation
-    return list(model.model_fields)

@@ -1,0 +1,24 @@
+"""The space of readers as data. No torch here: cost models and the command line read it too.
+
+strict, formats -> stack -> possible -> reader
+"""
+
+from fidkit.config.formats import FORMAT_FIELDS, TWO_PARTS, check_format
+from fidkit.config.reader import LiveAttention, ReaderConfig, RerankConfig
+from fidkit.config.stack import MOST, StackConfig, whole_layers
+from fidkit.config.strict import Strict, parse, said
+
+__all__ = [
+    "FORMAT_FIELDS",
+    "MOST",
+    "TWO_PARTS",
+    "LiveAttention",
+    "ReaderConfig",
+    "RerankConfig",
+    "StackConfig",
+    "Strict",
+    "check_format",
+    "parse",
+    "said",
+    "whole_layers",
+]
