@@ -47,6 +47,7 @@ KINDS = ("linear", "encoder_attention", "decoder_weights", "decoder_attention", 
 | shared_attention | the same where several heads or beams share a cached head: small matrix products |
 """
 
+KEYS_VALUES = "keys and values"
 PROJECTION = "memory projection"
 LOGIT_BYTES = 4  # logits are float32 in any dtype
 
@@ -187,7 +188,7 @@ def decoder_parts(config: ReaderConfig, workload: Workload, *, training: bool = 
     return [
         # The context is read once for all layers: their keys and values are one product.
         _merge(
-            once("keys and values", context_matrices(config), cross_value, readers),
+            once(KEYS_VALUES, context_matrices(config), cross_value, readers),
             extra_bytes=context * config.context_width * size,
         ),
         step("self projections", family.self_matrices(stack, config.kv_heads[0]), self_moves, stack.layers),
@@ -278,6 +279,14 @@ def _merge(part: Part, *, extra_bytes: int) -> Part:
     return Part(part.stage, part.name, part.kind, part.flops, part.bytes + extra_bytes, part.launches)
 
 
+def _reaches_context(config: ReaderConfig) -> bool:
+    """Whether something that is trained makes the context, so that a gradient goes there."""
+    if config.live or config.encoder.blocks.final_norm or config.projects_memory:
+        return True
+    words = config.token_skip and "embedding" not in config.frozen
+    return words or not {"memory", "question"} <= set(config.frozen)
+
+
 def _backward(config: ReaderConfig, forward: Sequence[Part]) -> tuple[Part, ...]:
     """Gradients of inputs and of weights: two products of the size of each.
 
@@ -288,7 +297,8 @@ def _backward(config: ReaderConfig, forward: Sequence[Part]) -> tuple[Part, ...]
         if part.stage in config.frozen:
             return 0
         frozen_input = part.name == PROJECTION and "memory" in config.frozen
-        return 1 if frozen_input else 2
+        fixed = part.name == KEYS_VALUES and not _reaches_context(config)
+        return 1 if frozen_input or fixed else 2
 
     times = [(p, products(p)) for p in forward]
     return tuple(
