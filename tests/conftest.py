@@ -4,6 +4,7 @@ import contextlib
 import os
 import platform
 import random
+import shutil
 import sys
 from pathlib import Path
 
@@ -81,3 +82,18 @@ def _isolated(
     (home / "native").symlink_to(_built_once)  # compiling for every test would take hours
     monkeypatch.setenv("FIDKIT_HOME", str(home))
     return home
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory):
+    """A checkpoint of BERT's layout, as transformers writes it: where it is, and the model."""
+    from berts import bert
+
+    directory = tmp_path_factory.mktemp("bert")
+    return directory, bert(directory)
+
+
+@pytest.fixture
+def source(made, tmp_path: Path) -> Path:
+    """A copy of it to change."""
+    return Path(shutil.copytree(made[0], tmp_path / "source"))

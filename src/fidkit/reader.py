@@ -177,7 +177,7 @@ class Reader(nn.Module):
 
     def _beside_tokens(self, states_BMD: Tensor, ids_BM2: Tensor) -> Tensor:
         """[B, M, D + 2E]: behind each state its token as the decoder writes it, and the one before that."""
-        tokens = self.decoder.embedding.words(ids_BM2).flatten(2)
+        tokens = self.decoder.embedding(ids_BM2).flatten(2)
         return torch.cat([states_BMD, tokens.to(states_BMD.dtype)], -1)
 
     def _read_live(self, joined: Joined, run: Run) -> tuple[Joined, Tensor | None]:

@@ -172,19 +172,18 @@ class Tokenizer:
         config = self.config
         if config.title_end_token is None:
             before, _ = config.passage_format.split("{text}")
-            text = well_formed(config.passage_format.format(title=passage.title, text=passage.text))
+            text = config.passage_format.format(title=passage.title, text=passage.text)
             ahead = len(before.format(title=passage.title))
         else:
-            title = self._passage_encoder.encode(well_formed(passage.title), add_special_tokens=False)
-            token, ahead, text = token - len(title.ids) - 1, 0, well_formed(passage.text)
-        offsets = self._passage_encoder.encode(text, add_special_tokens=False).offsets
+            token, ahead, text = token - len(self.passage_spans(passage.title)) - 1, 0, passage.text
+        offsets = self.passage_spans(text)
         if not 0 <= token < len(offsets):
             return None
-        start: int = offsets[token][0] - ahead
+        start = offsets[token][0] - ahead
         return start if 0 <= start < len(passage.text) else None
 
     def passage_spans(self, text: str) -> list[tuple[int, int]]:
-        """Where each token of a passage's text stands in it, in characters; nothing is cut."""
+        """Where each token of a text of a passage stands in it, in characters; nothing is cut."""
         return self._passage_encoder.encode(well_formed(text), add_special_tokens=False).offsets
 
     def target(self, text: str, limit: int | None = None) -> list[int]:

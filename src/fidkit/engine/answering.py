@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -18,7 +18,7 @@ from fidkit.engine.asked import check_passages, check_question
 from fidkit.engine.evidence import Looked, look_back
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import Generated, generate
-from fidkit.engine.locating import in_their_words, located
+from fidkit.engine.locating import by_share, in_their_words, located
 from fidkit.engine.recall import Recall
 from fidkit.engine.runner import Runner
 from fidkit.engine.tested import leave_out, tested
@@ -28,7 +28,7 @@ from fidkit.passages import TokenCache
 from fidkit.passages.token_cache import Tokenize, passage_key
 from fidkit.reader import Reader
 from fidkit.tokens import QuestionTokens, Tokenizer, is_well_formed
-from fidkit.types import Alternative, Answer, Passage
+from fidkit.types import Alternative, Answer, Passage, Without
 
 Stream = Callable[[str], None]
 """Sees an answer's text so far. Beam search and several samples are seen when all is written."""
@@ -78,29 +78,29 @@ def answer_batch(
     _check(questions, passages)
     if not questions:
         return []
-    clock, tokenizer = _Clock(), tokenizer_of(runner.reader)
+    clock, tokenizer, how = _Clock(), tokenizer_of(runner.reader), decoding or Decoding()
     with clock.stage("tokenize"):
         asked = [tokenizer.question(question) for question in questions]
     filled = [list(of_one) or [EMPTY] for of_one in passages]
-    tokenize = _remembering(tokenizer, cache)
     with torch.inference_mode(), _current(runner.device):
-        context, encoded = _context(runner, asked, filled, tokenize, memory, clock)
+        context, encoded = _context(runner, asked, filled, _remembering(tokenizer, cache), memory, clock)
         with clock.stage("decode"):
-            watch = stream and _growing_text(tokenizer, stream)
-            generated = generate(runner, context, decoding or Decoding(), watch, tokenizer)
+            generated = generate(runner, context, how, stream and _growing_text(tokenizer, stream), tokenizer)
         with clock.stage("evidence"):
             looked = look_back(runner.reader, context, generated.best, max(map(len, passages)))
             quoted = _quoted(tokenizer, _written(tokenizer, generated), passages, looked)
         if test_evidence:
             with clock.stage("test"):
-                tests = _Tests(runner, context, decoding or Decoding(), tokenizer, test_evidence)
-                quoted = tests.of(quoted, generated.best, passages, looked)
-    timings = {**clock.ms, "total": sum(clock.ms.values())}
-    encoded -= sum(not of_one for of_one in passages)  # what stands for none is never stored
-    notes = _not_stored(encoded, sum(map(len, passages)), memory) if memory and encoded > 0 else ()
+                orders = [by_share(s[: len(p)]) for s, p in zip(looked.shares, passages, strict=True)]
+                first = [order[:test_evidence] for order in orders]
+                without = leave_out(runner, context, generated.best, first, how, tokenizer)
+                quoted = _with_tests(quoted, orders, passages, without)
+    notes = _not_stored(encoded, passages, memory)
     return [
         replace(
-            answer, timings_ms=dict(timings), notes=(*_read_otherwise(text, tokens, runner.config), *notes)
+            answer,
+            timings_ms={**clock.ms, "total": sum(clock.ms.values())},
+            notes=(*_read_otherwise(text, tokens, runner.config), *notes),
         )
         for answer, text, tokens in zip(quoted, questions, asked, strict=True)
     ]
@@ -223,34 +223,19 @@ def _quoted(
     return answers
 
 
-@dataclass(frozen=True)
-class _Tests:
-    """Leaves the first passages of each answer out, one at a time."""
-
-    runner: Runner
-    context: Context
-    decoding: Decoding
-    tokenizer: Tokenizer
-    count: int
-
-    def of(
-        self, answers: Sequence[Answer], best: Generated, passages: Passages, looked: Looked
-    ) -> list[Answer]:
-        # As evidence is ordered: by share.
-        orders = [
-            sorted(range(len(of_one)), key=[-share for share in shares].__getitem__)
-            for of_one, shares in zip(passages, looked.shares, strict=True)
-        ]
-        first = [order[: self.count] for order in orders]
-        found = leave_out(self.runner, self.context, best, first, self.decoding, self.tokenizer)
-        made = []
-        for answer, order, of_one, without in zip(answers, orders, passages, found, strict=True):
-            others = {n: [p for m, p in enumerate(of_one) if m != n] for n in without}
-            quoted = {
-                n: replace(w, text=in_their_words(w.text, others[n]) or w.text) for n, w in without.items()
-            }
-            made.append(tested(answer, order, quoted))
-        return made
+def _with_tests(
+    answers: Sequence[Answer],
+    orders: Sequence[Sequence[int]],
+    passages: Passages,
+    found: Sequence[dict[int, Without]],
+) -> list[Answer]:
+    """Answers with what would be without some of their passages; `orders` are the numbers of evidence."""
+    made = []
+    for answer, order, of_one, without in zip(answers, orders, passages, found, strict=True):
+        others = {n: [p for m, p in enumerate(of_one) if m != n] for n in without}
+        quoted = {n: replace(w, text=in_their_words(w.text, others[n]) or w.text) for n, w in without.items()}
+        made.append(tested(answer, order, quoted))
+    return made
 
 
 def _growing_text(tokenizer: Tokenizer, stream: Stream) -> Callable[[Tensor], None]:
@@ -287,9 +272,13 @@ def _read_otherwise(text: str, question: QuestionTokens, config: ReaderConfig) -
     )
 
 
-def _not_stored(encoded: int, passages: int, memory: MemoryStore) -> tuple[str, ...]:
+def _not_stored(encoded: int, passages: Passages, memory: MemoryStore | None) -> tuple[str, ...]:
+    """What to say of passages that a memory should have had; what stands for none is never stored."""
+    missing = encoded - sum(not of_one for of_one in passages)
+    if memory is None or missing <= 0:
+        return ()
     return (
-        f"{encoded} of {passages} passages have no stored memory and were encoded now; "
+        f"{missing} of {sum(map(len, passages))} passages have no stored memory and were encoded now; "
         f"`fidkit memory build {memory.directory} --reader {memory.reader}` stores it",
     )
 

@@ -53,23 +53,32 @@ def located(
         tokens: the token of each passage that was looked at when the answer began, or None.
     """
     evidence = []
-    for passage, share, token in zip(passages, shares, tokens, strict=False):
+    for number in by_share(shares[: len(passages)]):
+        passage, share, token = passages[number], shares[number], tokens[number]
         places = occurrences(answer, passage.text)
         near = tokenizer.start_of(passage, token) if len(places) > 1 and token is not None else None
         place = choose(places, answer, passage.text, near)
         evidence.append(Evidence(passage, share) if place is None else _evidence(passage, share, place))
-    evidence.sort(key=lambda e: -e.score)
     quoted = [e.passage.text[slice(*e.place)] for e in evidence if e.place is not None]
-    text = quoted[0] if quoted else in_their_words(answer, passages)
+    text = quoted[0] if quoted else _first_that_has(answer, [p.title for p in passages])
     return Located(answer if text is None else text, tuple(evidence), text is not None)
 
 
 def in_their_words(answer: str, passages: Sequence[Passage]) -> str | None:
     """An answer as the first passage has it, or else the first title; None where none has it."""
-    for texts in ([p.text for p in passages], [p.title for p in passages]):
-        for text in texts:
-            if found := choose(occurrences(answer, text), answer, text, None):
-                return text[found.start : found.end]
+    return _first_that_has(answer, [*(p.text for p in passages), *(p.title for p in passages)])
+
+
+def by_share(shares: Sequence[float]) -> list[int]:
+    """Numbers of passages, the one with the largest share first."""
+    return sorted(range(len(shares)), key=lambda number: -shares[number])
+
+
+def _first_that_has(answer: str, texts: Sequence[str]) -> str | None:
+    """The answer as the first of some texts has it; None where none has it."""
+    for text in texts:
+        if found := choose(occurrences(answer, text), answer, text, None):
+            return text[found.start : found.end]
     return None
 
 
@@ -93,6 +102,9 @@ def occurrences(answer: str, text: str) -> list[Place]:
     """
     wanted, _ = _folded(answer)
     if not wanted:
+        return []
+    # Most passages don't have it, and most are of characters that fold into one: that is seen much sooner.
+    if text.isascii() and wanted not in "".join(text.casefold().split()):
         return []
     folded, at = _folded(text)
     found, begin = [], folded.find(wanted)

@@ -24,7 +24,7 @@ Side = Literal["question", "passage"]
 
 
 class Embedding(nn.Embedding):
-    """Vectors of tokens, `weight` [V, width]. A family that adds positions does so here.
+    """Vectors of tokens, `weight` [V, width]. A family adds positions in `of_rows`, `of_targets`.
 
     Whatever a passage gets must not depend on its question: its memory is to be valid for any.
     """
@@ -36,10 +36,6 @@ class Embedding(nn.Embedding):
     def of_targets(self, ids: Tensor, positions_T: Tensor) -> Tensor:
         """[..., T, width] of target tokens [..., T] that stand at these positions."""
         return self(ids)
-
-    def words(self, ids: Tensor) -> Tensor:
-        """[..., width] of tokens [...], wherever they stand."""
-        return F.embedding(ids, self.weight)
 
 
 class SharedWords(nn.Module):
@@ -75,10 +71,6 @@ class SharedWords(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """[..., width] of tokens [...]."""
-        return F.embedding(ids, self.weight)
-
-    def words(self, ids: Tensor) -> Tensor:
-        """The same."""
         return F.embedding(ids, self.weight)
 
     def __getstate__(self) -> dict[str, Any]:

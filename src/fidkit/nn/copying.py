@@ -14,11 +14,11 @@ What the encoder's states add is drawn small beside that, and learnt.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
 
 from fidkit.config import ReaderConfig
 from fidkit.nn.attention import CrossAttention
 from fidkit.nn.decoder import Decoder
+from fidkit.nn.initialise import orthogonal
 
 MATCH, COPY_GAIN = 1.2, 1.5
 """Sizes of what matches, for scores over the root of the head width, and of what is written."""
@@ -60,7 +60,7 @@ def _find(attention: CrossAttention, place: slice, heads: int, generator: torch.
     # Scores are a product of both, and T5 doesn't divide them by the root of the head width.
     size = MATCH * (1.0 if attention.scale != 1 else width**-0.25)
     for group in range(-(-heads // sharing)):
-        rows = _orthogonal(width, place.stop - place.start, generator) * size
+        rows = orthogonal(width, place.stop - place.start, generator) * size
         key = attention.key.weight[group * width : (group + 1) * width]
         key.mul_(BESIDE)
         key[:, place] = rows
@@ -71,7 +71,7 @@ def _find(attention: CrossAttention, place: slice, heads: int, generator: torch.
 def _write(attention: CrossAttention, token: slice, before: slice, generator: torch.Generator | None) -> None:
     """Value then output is the identity on the token, as far as shapes allow."""
     value = attention.value.weight
-    rows = _orthogonal(len(value), token.stop - token.start, generator)
+    rows = orthogonal(len(value), token.stop - token.start, generator)
     value[:, : token.start].mul_(LITTLE)
     value[:, before].mul_(LITTLE / 2)
     value[:, token] = rows
@@ -79,7 +79,3 @@ def _write(attention: CrossAttention, token: slice, before: slice, generator: to
     of_heads = rows.view(attention.kv_heads, 1, attention.head_width, -1)
     shared = of_heads.expand(-1, sharing, -1, -1).reshape(-1, rows.shape[1])
     attention.out.weight.copy_(shared.T * (COPY_GAIN / sharing))
-
-
-def _orthogonal(rows: int, columns: int, generator: torch.Generator | None) -> Tensor:
-    return nn.init.orthogonal_(torch.empty(rows, columns), generator=generator)

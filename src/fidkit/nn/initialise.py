@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fidkit.nn.attention import Projections
 from fidkit.nn.layers import RMSNorm
@@ -68,3 +68,8 @@ def _normal(module: nn.Module, deviation: float, generator: torch.Generator | No
     module.weight.normal_(0.0, deviation, generator=generator)
     if getattr(module, "bias", None) is not None:
         module.bias.zero_()
+
+
+def orthogonal(rows: int, columns: int, generator: torch.Generator | None) -> Tensor:
+    """[rows, columns] with rows (or columns, if they are fewer) of length 1 that stand apart."""
+    return nn.init.orthogonal_(torch.empty(rows, columns), generator=generator)

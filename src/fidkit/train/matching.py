@@ -16,12 +16,13 @@ weights, and the architecture stays a plain T5:
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fidkit.config import ReaderConfig
 from fidkit.errors import ConfigError
 from fidkit.nn.attention import CrossAttention, Projections
 from fidkit.nn.blocks import DecoderLayer, EncoderLayer
+from fidkit.nn.initialise import orthogonal
 from fidkit.nn.positions import PositionBias
 from fidkit.reader import Reader
 
@@ -95,7 +96,7 @@ def _scale_residuals(layer: EncoderLayer | DecoderLayer, factor: float) -> None:
 def _match(attention: Projections, heads: int, generator: torch.Generator) -> None:
     h = attention.head_width
     for head in range(heads):
-        rows = _orthogonal(h, attention.query.in_features, generator) * (EQUAL_SCORE / h) ** 0.5
+        rows = orthogonal(h, attention.query.in_features, generator) * (EQUAL_SCORE / h) ** 0.5
         attention.query.weight[head * h : (head + 1) * h] = rows
         attention.key.weight[head * h : (head + 1) * h] = rows
 
@@ -103,7 +104,7 @@ def _match(attention: Projections, heads: int, generator: torch.Generator) -> No
 def _copy(attention: Projections, gain: float, generator: torch.Generator) -> None:
     """Value then output is `gain` times the identity, as far as shapes allow."""
     rows, columns = attention.value.weight.shape
-    value = _orthogonal(rows, columns, generator)
+    value = orthogonal(rows, columns, generator)
     attention.value.weight.copy_(value)
     if attention.kv_heads == attention.heads and attention.value.in_features == attention.out.out_features:
         attention.out.weight.copy_(value.T * gain)
@@ -123,7 +124,3 @@ def _positions(bias: Tensor, matching: int) -> None:
     for head in range(matching + matching % 2, heads - 2, 2):
         bias[: near + 1, head] += WINDOW
         bias[half + 1 : half + near + 1, head] += WINDOW
-
-
-def _orthogonal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
-    return nn.init.orthogonal_(torch.empty(rows, columns), generator=generator)
