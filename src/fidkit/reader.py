@@ -76,7 +76,8 @@ class Reader(nn.Module):
         shared = self.embedding if config.shared_embedding else None
         self.decoder = Decoder(config, blocks(decoder).decoder_embedding(config, shared))
         self.head = _TiedHead(config, self.decoder.embedding) if config.tied_head else _Head(config)
-        self.reset_parameters()
+        if not self.embedding.weight.is_meta:
+            self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw T5's initial weights; the encoders start as parts of one (LUMEN)."""

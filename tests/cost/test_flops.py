@@ -91,15 +91,16 @@ def test_flops_are_those_that_torch_counts(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("frozen", [("memory", "question"), ("memory",), ("question",), ()])
+@pytest.mark.parametrize("live_layers", [0, 1, 2])
+@pytest.mark.parametrize("frozen", [("memory", "question"), ("memory",), ("question",), ("embedding",), ()])
 @pytest.mark.parametrize("family", ["bert", "t5"])
-def test_no_gradient_goes_to_a_context_that_nothing_trained_makes(
-    family: str, frozen: tuple[str, ...]
+def test_what_nothing_trained_makes_is_given_no_gradient(
+    family: str, frozen: tuple[str, ...], live_layers: int
 ) -> None:
-    size = {"layers": 1, "heads": 1, "head_width": 2, "feed_forward": 7}
-    encoder = StackConfig(width=8, family=family, **size)
-    decoder = StackConfig(width=12, **size)
-    shape = {"encoder": encoder, "decoder": decoder, "shared_embedding": False, "live_layers": 0}
+    size = {"heads": 1, "head_width": 2, "feed_forward": 7}
+    encoder = StackConfig(layers=3, width=8, family=family, **size)
+    decoder = StackConfig(layers=1, width=12, **size)
+    shape = {"encoder": encoder, "decoder": decoder, "shared_embedding": False, "live_layers": live_layers}
     workload = Workload(questions=1, passages=1, passage_tokens=(3,), question_tokens=2, output_tokens=1)
     agrees(ReaderConfig(**shape, vocabulary_size=50, frozen=frozen), workload.replace(**PLAIN), 50.0)
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from fidkit.config import ReaderConfig, StackConfig
+from fidkit.cost.gradients import context_is_fixed, live_input_is_fixed, memory_is_fixed
 from fidkit.cost.weights import (
     context_matrices,
     head_matrix,
@@ -49,6 +51,7 @@ KINDS = ("linear", "encoder_attention", "decoder_weights", "decoder_attention", 
 
 KEYS_VALUES = "keys and values"
 PROJECTION = "memory projection"
+PROJECTIONS = "projections"
 LOGIT_BYTES = 4  # logits are float32 in any dtype
 
 
@@ -146,7 +149,7 @@ def encoder_parts(
     family, inner = stack.blocks, stack.heads * stack.head_width
     make = _Linears(stage, "linear", rows.tokens, 1, size, workload.dtype)
     return [
-        make("projections", family.self_matrices(stack, stack.heads), 2 * stack.width + 4 * inner, layers),
+        make(PROJECTIONS, family.self_matrices(stack, stack.heads), 2 * stack.width + 4 * inner, layers),
         Part(
             stage,
             "attention",
@@ -279,30 +282,30 @@ def _merge(part: Part, *, extra_bytes: int) -> Part:
     return Part(part.stage, part.name, part.kind, part.flops, part.bytes + extra_bytes, part.launches)
 
 
-def _reaches_context(config: ReaderConfig) -> bool:
-    """Whether something that is trained makes the context, so that a gradient goes there."""
-    if config.live or config.encoder.blocks.final_norm or config.projects_memory:
-        return True
-    words = config.token_skip and "embedding" not in config.frozen
-    return words or not {"memory", "question"} <= set(config.frozen)
-
-
 def _backward(config: ReaderConfig, forward: Sequence[Part]) -> tuple[Part, ...]:
     """Gradients of inputs and of weights: two products of the size of each.
 
-    Frozen parts have none. What projects a frozen memory has no input to pass a gradient to.
+    Frozen parts have none. What nothing trained makes is given no gradient.
     """
+    live = next((p for p in forward if (p.stage, p.name) == ("live", PROJECTIONS)), None)
 
-    def products(part: Part) -> int:
+    def products(part: Part) -> Fraction:
         if part.stage in config.frozen:
-            return 0
-        frozen_input = part.name == PROJECTION and "memory" in config.frozen
-        fixed = part.name == KEYS_VALUES and not _reaches_context(config)
-        return 1 if frozen_input or fixed else 2
+            return Fraction(0)
+        if part.name == PROJECTION and memory_is_fixed(config):
+            return Fraction(1)
+        if part.name == KEYS_VALUES and context_is_fixed(config):
+            return Fraction(1)
+        if part is live and live_input_is_fixed(config) and not config.encoder.blocks.final_norm:
+            # Three of the first layer's four matrices read the vectors themselves, and no norm's output.
+            return 2 - Fraction(3, 4 * part.launches)
+        return Fraction(2)
 
     times = [(p, products(p)) for p in forward]
     return tuple(
-        Part("backward", f"{p.stage} {p.name}", p.kind, n * p.flops, n * p.bytes, n * p.launches)
+        Part(
+            "backward", f"{p.stage} {p.name}", p.kind, int(n * p.flops), int(n * p.bytes), int(n * p.launches)
+        )
         for p, n in times
         if n and p.name != "scores"  # a loss of their own trains them, not the answer's
     )

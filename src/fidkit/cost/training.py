@@ -12,6 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fidkit.config import ReaderConfig, StackConfig
+from fidkit.cost.gradients import (
+    embedding_is_fixed,
+    live_input_is_fixed,
+    memory_is_fixed,
+    question_is_fixed,
+)
 from fidkit.cost.weights import stage_weights
 from fidkit.cost.workload import (
     RowCount,
@@ -189,22 +195,16 @@ class _Keeps:
     def unneeded(self) -> int:
         """What the first norm after frozen parts, and dropout before it, needn't keep of their states."""
         config, stack = self.config, self.config.encoder
-        asked = "question" in config.frozen if config.question_layers else self._is_fixed(stack)
-        fixed = self._is_fixed(config.memory_stack)
-        remembered = "memory" in config.frozen if config.memory_layers else fixed
+        asked, remembered = question_is_fixed(config), memory_is_fixed(config)
         questions, passages = question_rows(self.workload).tokens, memory_rows(self.workload).tokens
         values = self._first(questions, stack, drops=False) if asked else 0
-        if asked and remembered and not config.projects_memory:
+        if live_input_is_fixed(config):
             values += self._first(live_rows(self.workload).tokens, stack, drops=config.live > 0)
-        if self._is_fixed(stack) and config.question_layers and not asked:
+        if embedding_is_fixed(config, stack) and config.question_layers and not asked:
             values += self._first(questions, stack)
-        if fixed and config.memory_layers and not remembered:
+        if embedding_is_fixed(config, config.memory_stack) and config.memory_layers and not remembered:
             values += self._first(passages, config.memory_stack)
         return values
-
-    def _is_fixed(self, stack: StackConfig) -> bool:
-        """Whether nothing of a stack's embedding is trained."""
-        return "embedding" in self.config.frozen and not stack.blocks.kept_by_embedding(stack)
 
     def _first(self, tokens: int, stack: StackConfig, *, drops: bool = True) -> int:
         """Of vectors without a gradient: for the norm that reads them first, and dropout before it."""

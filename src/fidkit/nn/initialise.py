@@ -18,8 +18,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
 import torch
 from torch import Tensor, nn
 
@@ -29,23 +27,18 @@ from fidkit.nn.positions import RelativeBias
 from fidkit.nn.rerank import Reranker
 
 
-@runtime_checkable
-class DrawsItself(Protocol):
-    """A module whose family has its own idea of its weights, of those in its submodules too."""
-
-    def draw(self, generator: torch.Generator | None) -> None:
-        """Draw them anew."""
-
-
 @torch.no_grad()
 def initialise(module: nn.Module, generator: torch.Generator | None = None) -> None:
-    """Draw all weights of `module` anew, in the order of its submodules."""
+    """Draw all weights of `module` anew, in the order of its submodules.
+
+    A submodule with a method `draw(generator)` has its own idea of its weights, and of those inside it.
+    """
     done: set[nn.Module] = set()
     for part in module.modules():
         if part in done:
             continue
-        if isinstance(part, DrawsItself):
-            part.draw(generator)
+        if draw := getattr(part, "draw", None):
+            draw(generator)
             done |= set(part.modules())
         elif isinstance(part, Projections):
             _normal(part.query, (part.query.in_features * part.head_width) ** -0.5 / part.scale, generator)
