@@ -1,11 +1,13 @@
 """What every test gets: fixed seeds, a home of its own, and no network."""
 
 import contextlib
+import functools
+import gc
 import os
-import platform
 import random
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,12 @@ settings.register_profile("fidkit", deadline=None)
 settings.load_profile("fidkit")
 
 
+def pytest_collection_finish() -> None:
+    """What is there for good is not looked through at each collection of garbage."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_report_header() -> str:
     import torch
 
@@ -38,6 +46,25 @@ def _reproducible() -> None:
     np.random.seed(SEED)  # for libraries that still draw from the global state
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(SEED)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _vocabularies_read_once() -> Iterator[None]:
+    """A vocabulary takes longer to read than most tests to run, and nothing writes to one that was read."""
+    from fidkit import tokens
+
+    original = tokens.read_backend
+    unchanged = functools.lru_cache(maxsize=8)(lambda path, _when, _size: original(path))
+
+    def read(path: Path):
+        if not path.is_file():
+            return original(path)
+        found = path.stat()
+        return unchanged(path, found.st_mtime_ns, found.st_size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokens, "read_backend", read)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -55,9 +82,9 @@ def _built_once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 def _build_kernels(folder: Path) -> None:
     """All that the tests use: each by one process, while the others build others."""
     from fidkit.native import build
-    from vectors import NARROW
+    from vectors import builds
 
-    kinds = ["", *(NARROW if platform.machine() == "x86_64" else ())]
+    kinds = builds()
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     with pytest.MonkeyPatch.context() as patch:
         home = folder.parent / "native-home"

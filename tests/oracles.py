@@ -29,7 +29,7 @@ VOCABULARY = 37
 # The readers here are too small for threads to pay.
 torch.set_num_threads(1)
 # The same examples in every run: greedy decoding may tell two nearly equal logits apart by rounding alone.
-EXAMPLES = int(os.environ.get("FIDKIT_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("FIDKIT_EXAMPLES", "5"))
 """Of each property; `make slow` tries many more."""
 quick = settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
 

@@ -388,9 +388,16 @@ def many_questions(n: int) -> list[str]:
     return [f"which {words[i % 10]} of {words[(i // 10 + 3) % 10]} number {i}?" for i in range(n)]
 
 
-@pytest.mark.parametrize("preset", ["tiny-lumen", pytest.param("tiny-fid", marks=pytest.mark.slow)])
-def test_eight_threads_get_the_answers_of_one(corpus: Corpus, preset: str) -> None:
-    questions = many_questions(200)
+@pytest.mark.parametrize(
+    ("preset", "asked"),
+    [
+        ("tiny-lumen", 50),
+        pytest.param("tiny-lumen", 200, marks=pytest.mark.slow),
+        pytest.param("tiny-fid", 200, marks=pytest.mark.slow),
+    ],
+)
+def test_eight_threads_get_the_answers_of_one(corpus: Corpus, preset: str, asked: int) -> None:
+    questions = many_questions(asked)
     with Answerer(sharpened(preset), corpus) as qa:
         alone = [qa.answer(question, 2, 3) for question in questions]
         with ThreadPoolExecutor(8) as pool:

@@ -250,6 +250,16 @@ INSTEAD: dict[str, Callable[[Path], Any]] = {
 }
 
 
+EACH_KIND = pytest.mark.parametrize(
+    ("kind", "some"),
+    [
+        *((kind, slice(number % 3, None, 3)) for number, kind in enumerate(INSTEAD)),
+        *(pytest.param(kind, slice(None), marks=pytest.mark.slow) for kind in INSTEAD),
+    ],
+)
+"""Every file is something else of a third of these kinds in turn; in slow tests, of each."""
+
+
 def replace(path: Path, kind: str) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -258,35 +268,37 @@ def replace(path: Path, kind: str) -> None:
     INSTEAD[kind](path)
 
 
-@pytest.mark.parametrize("kind", INSTEAD)
-def test_each_file_of_a_corpus_is_something_else(make, kind: str) -> None:
+@EACH_KIND
+def test_each_file_of_a_corpus_is_something_else(make, kind: str, some: slice) -> None:
     names = [
         "catalogue.sqlite", "catalogue.sqlite-wal", "catalogue.sqlite-shm", "catalogue.sqlite-journal",
         "tokens.sqlite", "tokens.sqlite-wal", "writer.lock", "lexical-1", "lexical-1/meta.json",
         "lexical-1/.managed.json", "lexical-1/.tantivy-meta.lock", "lexical-9",
     ]  # fmt: skip
-    for name in names:
+    for name in names[some]:
         world = make()
         replace(world.corpus / name, kind)
         use(world, CORPUS, (name, kind))
 
 
-@pytest.mark.parametrize("kind", INSTEAD)
-def test_each_file_of_a_memory_is_something_else(make, kind: str) -> None:
+@EACH_KIND
+def test_each_file_of_a_memory_is_something_else(make, kind: str, some: slice) -> None:
     shard = next(make().memory.glob("shard-*")).name
-    for name in (
+    names = [
         "manifest.sqlite", "manifest.sqlite-wal", "manifest.sqlite-journal", shard, "codec.safetensors",
         "units", "units/plan.json", "units/unit-000001.safetensors", "writer.lock", "shard-x.part",
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for name in names[some]:
         world = make()
         (world.memory / name).parent.mkdir(exist_ok=True)
         replace(world.memory / name, kind)
         use(world, (*MEMORY, World.build) if "unit" in name else MEMORY, (name, kind))
 
 
-@pytest.mark.parametrize("kind", INSTEAD)
-def test_each_file_of_a_checkpoint_is_something_else(given_reader, kind: str) -> None:
-    for name in ("config.json", "model.safetensors", "tokenizer.json", f".config.json.{os.getpid()}"):
+@EACH_KIND
+def test_each_file_of_a_checkpoint_is_something_else(given_reader, kind: str, some: slice) -> None:
+    names = ["config.json", "model.safetensors", "tokenizer.json", f".config.json.{os.getpid()}"]
+    for name in names[some]:
         world = given_reader()
         replace(world.reader / name, kind)
         use(world, (World.load, World.save), (name, kind))

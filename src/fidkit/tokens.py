@@ -245,11 +245,12 @@ def require_embeddings(backend: tokenizers.Tokenizer, embeddings: int, path: Pat
     Raises:
         CheckpointError: says how many there are of both.
     """
-    largest = max(backend.get_vocab().values(), default=0)
-    if backend.get_vocab_size() > embeddings or largest >= embeddings:
-        what = f"{backend.get_vocab_size()} tokens"
-        if largest >= embeddings >= backend.get_vocab_size():
-            what = f"has a token numbered {largest}"
+    tokens = backend.get_vocab_size()
+    largest = tokens - 1
+    if any(backend.id_to_token(number) is None for number in range(tokens)):  # some have larger numbers
+        largest = max(backend.get_vocab().values())
+    if largest >= embeddings:
+        what = f"has a token numbered {largest}" if tokens <= embeddings else f"{tokens} tokens"
         raise CheckpointError(
             f"{path}: {what}, but the reader has {embeddings} embeddings; use the tokenizer that the reader "
             "was trained with"

@@ -154,6 +154,7 @@ def built(make_corpus, reader_directory, many) -> dict[str, str]:
     return files(corpus)
 
 
+@pytest.mark.slow
 def test_torchrun_writes_the_bytes_of_one(make_corpus, reader_directory, many, built):
     corpus = make_corpus(many)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
