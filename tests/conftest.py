@@ -28,8 +28,13 @@ settings.register_profile("fidkit", deadline=None)
 settings.load_profile("fidkit")
 
 
+# Importing all tests makes much and leaves no garbage.
+gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """What is there for good is not looked through at each collection of garbage."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 
@@ -51,6 +56,8 @@ def _reproducible() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _vocabularies_read_once() -> Iterator[None]:
     """A vocabulary takes longer to read than most tests to run, and nothing writes to one that was read."""
+    import tokenizers
+
     from fidkit import tokens
 
     original = tokens.read_backend
@@ -62,8 +69,14 @@ def _vocabularies_read_once() -> Iterator[None]:
         found = path.stat()
         return unchanged(path, found.st_mtime_ns, found.st_size)
 
+    anew = tokens._renamed
+    renamed_once = functools.lru_cache(maxsize=8)(
+        lambda content, controls: anew(tokenizers.Tokenizer.from_str(content), dict(controls))
+    )
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tokens, "read_backend", read)
+        patch.setattr(tokens, "_renamed", lambda b, controls: renamed_once(b.to_str(), (*controls.items(),)))
         yield
 
 
