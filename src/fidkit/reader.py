@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fidkit import checkpoint
+from fidkit.calibration import Calibration
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Batch, Context
 from fidkit.errors import UsageError
@@ -53,12 +54,16 @@ class Reader(nn.Module):
     Args:
         config: the point in the space of readers.
         tokenizer: vocabulary and text formats; needed to answer text, not to run on tokens.
+
+    Attributes:
+        calibration: says how likely answers are right, and which are withheld; None withholds none.
     """
 
     def __init__(self, config: ReaderConfig, tokenizer: Tokenizer | None = None) -> None:
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
+        self.calibration: Calibration | None = None
         encoder, decoder = config.encoder, config.decoder
         self.embedding = blocks(encoder).embedding(config, encoder, config.vocabulary_size)
         self.memory_encoder = MemoryEncoder(config, self.embedding)
@@ -294,11 +299,12 @@ class Reader(nn.Module):
         kind = None if dtype is None else checkpoint.type_of(dtype)
         saved = checkpoint.read(checkpoint.locate(path_or_name))
         reader = cls.without_weights(saved.config, saved.tokenizer)
+        reader.calibration = saved.calibration
         checkpoint.assign(reader, saved.tensors, saved.where, kind, alone=saved.alone)
         return reader.eval()
 
     def save_pretrained(self, directory: str | Path, dtype: str | None = None) -> None:
-        """Write `config.json`, `model.safetensors` and `tokenizer.json`.
+        """Write `config.json`, `model.safetensors`, and what it has of `tokenizer.json`, `calibration.json`.
 
         Files of an earlier save are replaced, which a reader that was loaded from them outlives.
 
@@ -316,7 +322,7 @@ class Reader(nn.Module):
         for name, p in self.named_parameters():
             if p.dtype != tensors[name].dtype and checkpoint.is_finite(p.detach()):
                 _require_kept(name, tensors[name])
-        checkpoint.save_tensors(tensors, self.config, self.tokenizer, Path(directory))
+        checkpoint.save_tensors(tensors, self.config, self.tokenizer, Path(directory), self.calibration)
 
     def push_to_hub(self, name: str, *, private: bool = False) -> None:
         """Upload the saved reader to the Hugging Face hub as `name`."""

@@ -93,8 +93,8 @@ class Answer:
     """An answer with what it rests on.
 
     Attributes:
-        text: the answer, as it is written in the passages where it stands there; empty when the reader ended
-            at once.
+        text: the answer, as it is written in the passages where it stands there; empty where it was withheld
+            because the passages don't seem to hold one, or where the reader ended at once.
         score: mean log-probability of the answer's tokens, end of sequence included (0 is certain); with
             another length penalty than 1, their sum over their number to that power.
         evidence: the passages read, the one with the largest share first; where evidence was tested, first
@@ -103,6 +103,10 @@ class Answer:
         notes: what the person should know (a question that was cut, nothing found).
         alternatives: further answers, the best first, where several were asked for; texts may repeat.
         verbatim: the answer stands in a passage, or in a title.
+        guess: the answer, withheld or not; by default the text.
+        confidence: probability that the guess is right, by the reader's calibration; without one, the
+            probability that the reader gives to its own answer.
+        signals: what confidence was computed from (`fidkit.calibration.SIGNALS`).
     """
 
     text: str
@@ -112,6 +116,13 @@ class Answer:
     notes: tuple[str, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
     verbatim: bool = False
+    guess: str = ""
+    confidence: float = 0.0
+    signals: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.guess:
+            object.__setattr__(self, "guess", self.text)
 
 
 class Progress(Protocol):

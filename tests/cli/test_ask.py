@@ -49,7 +49,8 @@ def test_json_is_one_object_with_the_keys_of_the_contract(
     out, err = capsys.readouterr()
     assert out.count("\n") == 1
     record = json.loads(out)
-    keys = ["question", "answer", "score", "verbatim", "evidence", "timings_ms", "reader", "notes"]
+    keys = ["question", "answer", "guess", "confidence", "score", "verbatim", "evidence", "timings_ms"]
+    keys += ["reader", "notes"]
     assert list(record) == keys
     assert (record["question"], record["reader"]) == (QUESTION, reader)
     assert {e["source"].split(":")[0] for e in record["evidence"]} == {"tea.md", "coffee.txt"}
@@ -172,7 +173,7 @@ def test_notes_go_to_stderr_and_into_the_json(
 ) -> None:
     assert run(["ask", question, "--in", str(docs), "--reader", reader, "--json"]) == 0
     out, err = capsys.readouterr()
-    left_out, note = json.loads(out)["notes"]
+    left_out, note, _raw = json.loads(out)["notes"]
     assert said in note
     assert f"note: {note}" in err
     # Of the folder's three files, one is no text.

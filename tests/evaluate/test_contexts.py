@@ -103,3 +103,11 @@ def test_gold_passages_may_be_the_questions_own() -> None:
     )
     [(_, read)] = passages_for([asked], "gold", 1, search=no_corpus, get=no_corpus)
     assert [p.id for p in read] == ["2"]
+
+
+def test_near_passages_are_of_the_topic_and_hold_no_answer() -> None:
+    asked = [Question("a", "who?", near_ids=("2", "3")), Question("b", "where?", ("Oslo",))]
+    given = list(
+        passages_for(asked, "near", 5, search=no_corpus, get=lambda ids: [Passage(i, "", "") for i in ids])
+    )
+    assert [(question.id, [p.id for p in passages]) for question, passages in given] == [("a", ["2"])]

@@ -30,7 +30,7 @@ def test_report_is_in_percent() -> None:
 
 def test_report_as_json_has_string_cutoffs() -> None:
     record = evaluate([RIGHT], cutoffs=(1, 2)).to_json()
-    assert list(record) == ["n", "em", "f1", "recall", "seconds"]
+    assert list(record)[:5] == ["n", "em", "f1", "recall", "seconds"]
     assert json.loads(json.dumps(record)) == record
 
 
@@ -54,13 +54,32 @@ def test_predictions_survive_an_interruption(tmp_path: Path) -> None:
         "id": "q1",
         "question": "capital?",
         "prediction": "oslo",
+        "guess": "oslo",
+        "confidence": 0.0,
         "score": -0.1,
         "em": 1,
         "f1": 1.0,
+        "forced_em": 1,
+        "forced_f1": 1.0,
         "answers": ["Oslo"],
         "passage_ids": ["1", "2"],
     }
     assert second["em"] == 0
+
+
+def test_what_was_withheld_counts_as_forced_and_not_as_shipped() -> None:
+    withheld = RIGHT._replace(answer=Answer("", -0.1, guess="Oslo", confidence=0.2))
+    report = evaluate([withheld, HALF])
+    assert (report.em, report.forced_em, report.silent) == (0, 50, 50)
+    assert report.forced_f1 > report.f1
+    assert report.calibration.coverage[50] == 100  # the surer of the two
+
+
+def test_to_say_nothing_is_right_where_there_is_no_answer() -> None:
+    question = Question("q", "capital of the sea?", near_ids=("1",))
+    silent, wrong = (Result(question, PASSAGES, Answer(text, -0.1)) for text in ("", "Oslo"))
+    report = evaluate([silent, wrong])
+    assert (report.em, report.f1, report.silent) == (50, 50, 50)
 
 
 def test_nothing_to_judge_is_an_error(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A reader as a directory: `config.json`, `model.safetensors`, `tokenizer.json`.
 
-Beside them `memory_tokenizer.json`, where passages have a vocabulary of their own.
+Beside them `memory_tokenizer.json`, where passages have a vocabulary of their own, and `calibration.json`,
+where answers were judged (`fidkit.calibration`).
 
 Each parameter is stored once, under its first name; tied parameters are tied by the config. Here they are
 values; `fidkit.reader` makes readers of them.
@@ -23,6 +24,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fidkit import assets
+from fidkit.calibration import FILE as CALIBRATION
+from fidkit.calibration import Calibration
 from fidkit.config import ReaderConfig
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.paths import remove
@@ -54,6 +57,7 @@ class Saved:
         tensors: parameters by name, mapped from the file; not checked against `config` yet.
         alone: gives one of them with a mapping of its own, whose memory goes with it.
         where: they are from, for messages.
+        calibration: of its answers, if there is one.
     """
 
     config: ReaderConfig
@@ -61,12 +65,17 @@ class Saved:
     tensors: Mapping[str, Tensor]
     alone: Callable[[str], Tensor]
     where: str
+    calibration: Calibration | None = None
 
 
 def save_tensors(
-    tensors: Mapping[str, Tensor], config: ReaderConfig, tokenizer: Tokenizer | None, directory: Path
+    tensors: Mapping[str, Tensor],
+    config: ReaderConfig,
+    tokenizer: Tokenizer | None,
+    directory: Path,
+    calibration: Calibration | None = None,
 ) -> None:
-    """Write a reader's three files to `directory`, replacing those of an earlier save one by one.
+    """Write a reader's files to `directory`, replacing those of an earlier save one by one.
 
     A file is replaced by renaming: whoever has mapped the old one keeps it.
 
@@ -75,6 +84,7 @@ def save_tensors(
         config: that they belong to.
         tokenizer: if any.
         directory: made if missing.
+        calibration: of these weights, if any; one that is there is of others, and goes.
     """
     directory.mkdir(parents=True, exist_ok=True)
     metadata = {"format": "pt"}
@@ -88,6 +98,10 @@ def save_tensors(
         (directory / PASSAGE_FILE).unlink(missing_ok=True)
     replace_file(directory / WEIGHTS, lambda path: save_file(dict(tensors), path, metadata=metadata))
     replace_file(directory / CONFIG, config.save)
+    if calibration is None:
+        (directory / CALIBRATION).unlink(missing_ok=True)
+    else:
+        replace_file(directory / CALIBRATION, calibration.save)
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -107,7 +121,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def read(directory: Path) -> Saved:
-    """The three files of a reader's directory, as `locate` gives it.
+    """The files of a reader's directory, as `locate` gives it.
 
     Raises:
         CheckpointError: one is missing, damaged, or not of this reader.
@@ -126,7 +140,8 @@ def read(directory: Path) -> Saved:
         found = _read(path, lambda file: file.get_tensor(name))
         return found if _version(path) == before else tensors[name]
 
-    return Saved(config, _tokenizer(directory, config), tensors, alone, str(path))
+    calibration = Calibration.load(directory / CALIBRATION) if (directory / CALIBRATION).exists() else None
+    return Saved(config, _tokenizer(directory, config), tensors, alone, str(path), calibration)
 
 
 def _version(path: Path) -> tuple[int, ...] | None:

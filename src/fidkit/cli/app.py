@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from fidkit import __version__
-from fidkit.cli import ask, bench, convert, corpus, doctor, evaluate, memory, plan, train
+from fidkit.cli import ask, bench, calibrate, convert, corpus, doctor, evaluate, memory, plan, train
 from fidkit.cli.say import safe_streams
 from fidkit.errors import FidkitError
 
@@ -32,6 +32,7 @@ app.add_typer(corpus.app, name="corpus")
 app.add_typer(memory.app, name="memory")
 app.command()(train.train)
 app.command()(evaluate.evaluate)
+app.command()(calibrate.calibrate)
 app.command()(convert.convert)
 app.command()(plan.plan)
 app.command()(bench.bench)

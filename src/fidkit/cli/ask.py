@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 3
 _EXCERPT_CHARACTERS = 220
+SILENT = "The documents don't seem to say."
+RAW = "confidence is raw and no answer withheld: the reader has no calibration (`fidkit calibrate`)"
 MARKS = ("»", "«")
 """Around the answer in a sentence."""
 
@@ -72,26 +74,39 @@ def ask(
     ):
         tests = _SHOWN if test_evidence else 0
         answer = qa.answer(question, passages, stream=printed, decoding=decoding, test_evidence=tests)
-        answer = replace(answer, notes=(*qa.notes, *answer.notes))
+        calibrated = qa.runner.reader.calibration is not None
+        raw = (RAW,) if as_json and not calibrated else ()
+        answer = replace(answer, notes=(*qa.notes, *answer.notes, *raw))
     for note in answer.notes:
         print(f"note: {note}", file=sys.stderr)
     if as_json:
         print(json.dumps(to_json(question, answer, reader)))
         return
-    show = printed or _Printed()
-    show(answer.text or "(no answer)")  # all of it, or what came too late to be streamed
-    if answer.text and not answer.verbatim:
-        print("\nnote: no passage has these words", file=sys.stderr)
+    _show_answer(answer, printed or _Printed(), calibrated=calibrated)
     for other in answer.alternatives:
         print(f"\nor: {other.text or '(no answer)'}  (score {other.score:.2f})", end="")
     _show_evidence(answer, reader)
+
+
+def _show_answer(answer: Answer, show: _Printed, *, calibrated: bool) -> None:
+    """All of it, or what came too late to be streamed."""
+    if answer.text or not answer.guess:
+        show(answer.text or "(no answer)")
+    else:
+        show(f"{SILENT} Best guess ({answer.confidence:.0%} sure): {answer.guess}")
+    if answer.guess and not answer.verbatim:
+        print("\nnote: no passage has these words", file=sys.stderr)
+    elif answer.text and calibrated:
+        print(f"  ({answer.confidence:.0%} sure)", end="", flush=True)
 
 
 def to_json(question: str, answer: Answer, reader: str) -> dict[str, object]:
     """The contract's JSON of an answer, and its alternatives if there are any."""
     record: dict[str, object] = {
         "question": question,
-        "answer": answer.text,
+        "answer": answer.text or None,
+        "guess": answer.guess or None,
+        "confidence": answer.confidence,
         "score": answer.score,
         "verbatim": answer.verbatim,
         "evidence": [evidence.to_json() for evidence in answer.evidence],
@@ -132,9 +147,9 @@ def _excerpt(evidence: Evidence) -> str:
 
 def _without(without: Without, answer: Answer) -> str:
     """What leaving the passage out does."""
-    then = "the same" if without.text == answer.text else without.text or "nothing"
+    then = "the same" if without.text == answer.guess else without.text or "nothing"
     return (
-        f"without it: {then}  (score of {answer.text!r}: {answer.score:.2f}, without it {without.score:.2f})"
+        f"without it: {then}  (score of {answer.guess!r}: {answer.score:.2f}, without it {without.score:.2f})"
     )
 
 

@@ -104,6 +104,10 @@ def evaluate(
         return
     recall = "".join(f", recall@{k} {value:.1f}" for k, value in report.recall.items())
     marks = f"EM {report.em:.1f}, F1 {report.f1:.1f}{recall}"
+    if report.silent:
+        marks += (
+            f", silent {report.silent:.1f} % (forced: EM {report.forced_em:.1f}, F1 {report.forced_f1:.1f})"
+        )
     print(f"{data}: {report.n} questions, {marks}, {report.seconds:.0f} s")
 
 
@@ -149,7 +153,7 @@ def _run(
         bar = stack.enter_context(progress(f"evaluating on {data.name}", len(questions)))
         read = passages_for(questions, kind, n, search=search, get=get)
         return judge(
-            _answered(runner, read, decoding, memory, bar), predictions=out, scores=scores
+            answered(runner, read, decoding, memory, bar), predictions=out, scores=scores
         ), _computed(runner)
 
 
@@ -158,7 +162,7 @@ def _computed(runner: Runner) -> str:
     return "int8" if runner.int8 else str(runner.reader.embedding.weight.dtype).removeprefix("torch.")
 
 
-def _answered(
+def answered(
     runner: Runner,
     read: Iterator[tuple[Question, list[Passage]]],
     decoding: Decoding,

@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from fidkit.calibration import Calibration, raw_confidence
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Context, collate, collate_memory
 from fidkit.engine.asked import check_passages, check_question
@@ -21,6 +22,7 @@ from fidkit.engine.generation.generate import Generated, generate
 from fidkit.engine.locating import by_share, in_their_words, located
 from fidkit.engine.recall import Recall
 from fidkit.engine.runner import Runner
+from fidkit.engine.signals import of_words
 from fidkit.engine.tested import leave_out, tested
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.memory import MemoryStore
@@ -78,7 +80,7 @@ def answer_batch(
     _check(questions, passages)
     if not questions:
         return []
-    clock, tokenizer, how = _Clock(), tokenizer_of(runner.reader), decoding or Decoding()
+    clock, tokenizer, how = _Clock(), tokenizer_of(runner.reader), _how(runner.reader, decoding)
     with clock.stage("tokenize"):
         asked = [tokenizer.question(question) for question in questions]
     filled = [list(of_one) or [EMPTY] for of_one in passages]
@@ -89,6 +91,7 @@ def answer_batch(
         with clock.stage("evidence"):
             looked = look_back(runner.reader, context, generated.best, max(map(len, passages)))
             quoted = _quoted(tokenizer, _written(tokenizer, generated), passages, looked)
+            quoted = _judged(quoted, questions, looked, runner.reader.calibration)
         if test_evidence:
             with clock.stage("test"):
                 orders = [by_share(s[: len(p)]) for s, p in zip(looked.shares, passages, strict=True)]
@@ -112,6 +115,12 @@ def _remembering(tokenizer: Tokenizer, cache: TokenCache | None) -> Tokenize:
         return tokenizer.passages
     most = tokenizer.config.passage_vocabulary_size
     return lambda passages: cache.get(passages, tokenizer.passages, most)
+
+
+def _how(reader: Reader, decoding: Decoding | None) -> Decoding:
+    """How answers are written: never none where confidence says which are given."""
+    how = decoding or Decoding()
+    return how if reader.calibration is None else replace(how, min_tokens=max(1, how.min_tokens))
 
 
 def tokenizer_of(reader: Reader) -> Tokenizer:
@@ -221,6 +230,24 @@ def _quoted(
             Answer(found.text, best.score, found.evidence, alternatives=also, verbatim=found.verbatim)
         )
     return answers
+
+
+def _judged(
+    answers: Sequence[Answer], questions: Sequence[str], looked: Looked, calibration: Calibration | None
+) -> list[Answer]:
+    """Answers with their confidence; those that are probably wrong are withheld, and remain as guesses."""
+    judged = []
+    for answer, question, of_answer in zip(answers, questions, looked.signals, strict=True):
+        signals = of_answer | of_words(question, answer.text, answer.evidence, verbatim=answer.verbatim)
+        withheld, guess = False, answer.text
+        if calibration is None:
+            confidence = raw_confidence(signals)
+        else:
+            confidence = calibration.confidence(signals)
+            withheld = confidence < calibration.threshold
+        text = "" if withheld else guess
+        judged.append(replace(answer, text=text, guess=guess, confidence=confidence, signals=signals))
+    return judged
 
 
 def _with_tests(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fidkit.context import IGNORED, Context
 from fidkit.engine.generation.generate import Generated
+from fidkit.engine.signals import of_tokens
 from fidkit.reader import Reader
 
 
@@ -20,14 +21,16 @@ class Looked:
         shares: [B][passages], of each passage in the answer; a question's sum to 1.
         tokens: [B][passages], the token of each passage that was looked at most when the answer began; None
             where no vector of it is in the context, and everywhere in a reader that reranks.
+        signals: [B], of the answer's tokens (`fidkit.calibration.SIGNALS`).
     """
 
     shares: list[list[float]]
     tokens: list[list[int | None]]
+    signals: list[dict[str, float]]
 
 
 def look_back(reader: Reader, context: Context, generated: Generated, passages: int) -> Looked:
-    """Shares and tokens of each passage.
+    """Shares and tokens of each passage, and how sure the decoder was.
 
     Where the reader reranks, shares are the softmax of its scores, which counts the passages that it left
     behind. Else they are the attention mass that the answer's tokens put on the vectors of a passage (the
@@ -36,10 +39,11 @@ def look_back(reader: Reader, context: Context, generated: Generated, passages: 
     looked at most is that of the last such layer, over all heads.
     """
     passages = max(1, passages)
+    ids, end = generated.ids_BT, reader.config.end_token
     if context.scores_BN is not None:
         shares_BN = context.scores_BN.softmax(-1)
-        return Looked(shares_BN.tolist(), [[None] * passages for _ in range(len(shares_BN))])
-    ids = generated.ids_BT
+        nowhere: list[list[int | None]] = [[None] * passages for _ in range(len(shares_BN))]
+        return Looked(shares_BN.tolist(), nowhere, of_tokens(reader.decode(ids, context), ids, end))
     steps = (ids != IGNORED).float()
     masses: list[Tensor] = []
     first_BM = torch.empty(0)
@@ -50,12 +54,12 @@ def look_back(reader: Reader, context: Context, generated: Generated, passages: 
         masses.append(torch.einsum("bhtm,bt->bm", weights, steps))
         first_BM = weights[:, :, 0].sum(1)
 
-    reader.decode(ids, context, collect)
+    signals = of_tokens(reader.decode(ids, context, collect), ids, end)
     mass_BM = torch.stack(masses).sum(0).masked_fill(context.passage_BM < 0, 0.0)
     shares = mass_BM.new_zeros(mass_BM.shape[0], passages)
     shares.scatter_add_(1, context.passage_BM.clamp(min=0), mass_BM)
     shares = shares / shares.sum(1, keepdim=True).clamp(min=1e-30)
-    return Looked(shares.tolist(), _most_looked_at(context, first_BM, passages))
+    return Looked(shares.tolist(), _most_looked_at(context, first_BM, passages), signals)
 
 
 def _most_looked_at(context: Context, first_BM: Tensor, passages: int) -> list[list[int | None]]:

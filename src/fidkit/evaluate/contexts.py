@@ -9,9 +9,10 @@ from fidkit.errors import DataError
 from fidkit.questions.files import Question
 from fidkit.types import Passage
 
-ContextKind = Literal["retrieved", "gold", "foreign", "foreign-gold", "none"]
+ContextKind = Literal["retrieved", "gold", "near", "foreign", "foreign-gold", "none"]
 """`retrieved`: the best by search, or the file's own. `gold`: one passage known to hold the answer.
-`foreign` and `foreign-gold`: what another question of the file would get. `none`: no passage at all."""
+`near`: one on the topic known to hold none. `foreign` and `foreign-gold`: what another question of the file
+would get. `none`: no passage at all."""
 
 Search = Callable[[str, int], Sequence[Passage]]
 Get = Callable[[Sequence[str]], Sequence[Passage]]
@@ -22,9 +23,9 @@ def passages_for(
 ) -> Iterator[tuple[Question, list[Passage]]]:
     """Each question with what it is to read.
 
-    With `gold` and `foreign-gold`, questions without a known passage are left out. Another question is the
-    one half a file away: neighbours often share an article. Equal passages of a question are one, so that n
-    passages are n different texts.
+    With `gold`, `near` and `foreign-gold`, questions without a known passage are left out. Another
+    question is the one half a file away: neighbours often share an article. Equal passages of a question are
+    one, so that n passages are n different texts.
 
     Args:
         questions: in the order of the file.
@@ -39,6 +40,8 @@ def passages_for(
     """
     if kind in ("gold", "foreign-gold"):
         questions = [question for question in questions if question.positive_ids]
+    if kind == "near":
+        questions = [question for question in questions if question.near_ids]
     if kind in ("retrieved", "foreign") and search is no_corpus:
         _require_passages(questions)
     shift = len(questions) // 2 if kind in ("foreign", "foreign-gold") else 0
@@ -50,16 +53,18 @@ def passages_for(
         other = questions[(number + shift) % len(questions)]
         if kind == "none":
             yield question, []
+        elif kind == "near":
+            yield question, _known(question, question.near_ids, get)
         elif kind in ("gold", "foreign-gold"):
-            yield question, _gold(other, get)
+            yield question, _known(other, other.positive_ids, get)
         else:
             yield question, list(distinct(other.passages)[:n] or search(other.question, n))
 
 
-def _gold(question: Question, get: Get) -> list[Passage]:
-    """One passage that is known to hold the answer; without a corpus, of those that the question brings."""
-    own = [p for p in question.passages if p.id == question.positive_ids[0]]
-    return own[:1] if own and get is no_corpus else list(get(question.positive_ids[:1]))
+def _known(question: Question, ids: Sequence[str], get: Get) -> list[Passage]:
+    """The first of some passages; without a corpus, of those that the question brings."""
+    own = [p for p in question.passages if p.id == ids[0]]
+    return own[:1] if own and get is no_corpus else list(get(ids[:1]))
 
 
 def distinct(passages: Sequence[Passage]) -> list[Passage]:

@@ -8,17 +8,19 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from fidkit.errors import DataError, FidkitError
+from fidkit.evaluate.calibration import Reliability, reliability
 from fidkit.evaluate.contexts import distinct
 from fidkit.evaluate.metrics import exact_match, f1, recall_at
 from fidkit.questions.files import Question
 from fidkit.types import Answer, Passage
 
 CUTOFFS = (1, 5, 10, 20, 40, 100)
+_MEANS = ("em", "f1", "forced_em", "forced_f1")
 SMALLEST_SHARE = 1e-9
 """A passage without any share still has a finite score."""
 
@@ -41,6 +43,10 @@ class Report:
         f1: word overlap, percent (0 to 100).
         recall: percent of questions with an answer among the first k passages, by k.
         seconds: wall time, the answering included.
+        forced_em: exact match with the guess in place of answers that were withheld, percent.
+        forced_f1: the same of word overlap.
+        silent: percent of questions without an answer: withheld, or ended at once.
+        calibration: how far confidence can be trusted (`fidkit.evaluate.calibration`).
     """
 
     n: int
@@ -48,11 +54,17 @@ class Report:
     f1: float
     recall: dict[int, float]
     seconds: float
+    forced_em: float
+    forced_f1: float
+    silent: float
+    calibration: Reliability
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object; the keys of `recall` are strings there."""
         recall = {str(k): value for k, value in self.recall.items()}
-        return {"n": self.n, "em": self.em, "f1": self.f1, "recall": recall, "seconds": self.seconds}
+        coverage = {str(percent): value for percent, value in self.calibration.coverage.items()}
+        calibration = {"expected_error": self.calibration.expected_error, "coverage": coverage}
+        return {**asdict(self), "recall": recall, "calibration": calibration}
 
 
 def evaluate(
@@ -74,7 +86,9 @@ def evaluate(
         FidkitError: `predictions` or `scores` can't be written.
     """
     start = time.perf_counter()
-    n, deepest, em_sum, f1_sum, found = 0, 0, 0, 0.0, Counter[int]()
+    n, deepest, sums, found = 0, 0, Counter[str](), Counter[int]()
+    confidences: list[float] = []
+    right: list[bool] = []
     with _lines_to(predictions, "predictions") as file, _lines_to(scores, "scores") as scored_file:
         for question, passages, answer in results:
             row = _row(question, passages, answer)
@@ -84,28 +98,38 @@ def evaluate(
                 scored_file.write(json.dumps(scored(question, passages, answer), ensure_ascii=False) + "\n")
             n += 1
             deepest = max(deepest, len(distinct(passages)))
-            em_sum += row["em"]
-            f1_sum += row["f1"]
+            sums.update({name: row[name] for name in _MEANS} | {"silent": not answer.text})
+            confidences.append(answer.confidence)
+            right.append(bool(row["forced_em"]))
             found.update(_hits(question, passages, cutoffs))
     if not n:
         raise DataError("no questions to evaluate; expected at least one")
     recall = {k: 100 * found[k] / n for k in cutoffs if k <= deepest}
     seconds = time.perf_counter() - start
-    return Report(n=n, em=100 * em_sum / n, f1=100 * f1_sum / n, recall=recall, seconds=seconds)
+    means = {name: 100 * sums[name] / n for name in (*_MEANS, "silent")}
+    return Report(n=n, recall=recall, seconds=seconds, calibration=reliability(confidences, right), **means)
 
 
 def _row(question: Question, passages: Sequence[Passage], answer: Answer) -> dict[str, Any]:
-    if not question.answers:
+    if not question.answers and not question.near_ids:
         raise DataError(f"question {question.id!r} has no answers to judge by; add `answers` or `target`")
+
+    def judged(text: str) -> dict[str, float]:
+        # To say nothing is right where there is no answer (SQuAD 2.0).
+        accepted = question.answers or ("",)
+        return {"em": int(exact_match(text, accepted)), "f1": f1(text, accepted)}
+
     others = [alternative.to_json() for alternative in answer.alternatives]
     return {
         "id": question.id,
         "question": question.question,
         "prediction": answer.text,
+        "guess": answer.guess,
+        "confidence": answer.confidence,
         "score": answer.score,
         **({"alternatives": others} if others else {}),
-        "em": int(exact_match(answer.text, question.answers)),
-        "f1": f1(answer.text, question.answers),
+        **judged(answer.text),
+        **{f"forced_{name}": value for name, value in judged(answer.guess).items()},
         "answers": list(question.answers),
         "passage_ids": [passage.id for passage in passages],
     }

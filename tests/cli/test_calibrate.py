@@ -1,0 +1,93 @@
+"""`fidkit calibrate`, and what `ask` and `evaluate` make of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.test_evaluate import world
+from fidkit.calibration import FILE, Calibration
+from fidkit.cli.app import run
+from fidkit.cli.ask import RAW, SILENT
+
+__all__ = ["world"]  # a fixture
+
+QUESTION = "where does tea come from?"
+
+
+@pytest.fixture
+def right_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random reader is never right."""
+    judged = iter(range(10_000))
+    monkeypatch.setattr("fidkit.evaluate.metrics.exact_match", lambda *_: next(judged) % 3 == 0)
+
+
+def calibrate(world: Path, *more: str) -> int:
+    data, corpus = str(world / "questions.jsonl"), str(world / "corpus")
+    return run(["calibrate", str(world / "reader"), "--data", data, "--corpus", corpus, *more])
+
+
+def test_a_calibration_is_fitted_kept_and_used(
+    world: Path, capsys: pytest.CaptureFixture[str], right_now_and_then: None
+) -> None:
+    assert calibrate(world, "--json", "--passages", "2") == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    record = json.loads(out)
+    assert list(record) == ["n", "right", "silent", "threshold", "calibration", "reader"]
+    kept = Calibration.load(world / "reader" / FILE)
+    assert kept.threshold == record["threshold"]
+    assert kept.fitted_on == "questions.jsonl; retrieved, gold, foreign; 2 passages"
+    kept.replace(threshold=1.0).save(world / "reader" / FILE)
+    asked = ["ask", QUESTION, "--in", str(world / "corpus"), "--reader", str(world / "reader")]
+    assert run([*asked, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["answer"] is None
+    assert answer["guess"]
+    assert 0 < answer["confidence"] < 1
+    assert RAW not in answer["notes"]
+    assert run(asked) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{SILENT} Best guess ({answer['confidence']:.0%} sure): {answer['guess']}")
+    given = ["evaluate", "--reader", str(world / "reader"), "--data", str(world / "questions.jsonl")]
+    assert run([*given, "--corpus", str(world / "corpus"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["silent"] == 100
+    assert list(report["calibration"]) == ["expected_error", "coverage"]
+
+
+def test_without_calibration_confidence_is_raw_and_that_is_said(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (world / "reader" / FILE).unlink(missing_ok=True)
+    asked = ["ask", QUESTION, "--in", str(world / "corpus"), "--reader", str(world / "reader"), "--json"]
+    assert run(asked) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert RAW in answer["notes"]
+    assert answer["answer"] == answer["guess"]
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "says"),
+    [
+        (["--context", "moon"], 2, "expected one of retrieved"),
+        (["--passages", "0"], 2, "expected 1 or more"),
+        (["--limit", "0"], 2, "expected 1 or more"),
+        (["--keep", "0"], 2, "above 0 and at most 100"),
+        (["--keep", "nan"], 2, "above 0 and at most 100"),
+        ([], 1, "0 of 8 answers were right"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    world: Path, capsys: pytest.CaptureFixture[str], given: list[str], code: int, says: str
+) -> None:
+    assert calibrate(world, *given) == code
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("error: ") == 1
+    assert not (world / "reader" / FILE).exists() or code == 2
+
+
+def test_a_reader_that_is_no_directory_is_refused(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["calibrate", str(world / "none"), "--data", str(world / "questions.jsonl")]) == 1
+    assert "no such directory" in capsys.readouterr().err
