@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from fidkit.evaluate.evaluate import Result
     from fidkit.passages import Corpus
     from fidkit.questions.files import Question
-    from fidkit.reader import Reader
     from fidkit.types import Passage
 
 _IN_TURN = ("retrieved", "gold", "foreign")
@@ -43,6 +44,24 @@ def calibrate(
     precision: PrecisionName = "auto",
 ) -> None:
     """Judge a reader's answers and keep what tells right ones from wrong ones beside its weights."""
+    kinds = _kinds(context, passages, limit, keep)
+    results = _answered(reader, device, cast("Precision", precision), data, corpus, passages, kinds, limit)
+    what = f"{', '.join(path.name for path in data)}; {', '.join(kinds)}; {passages} passages"
+    record = _fit(reader, results, keep / 100, what)
+    if as_json:
+        print(json.dumps(record))
+        return
+    judged = record["calibration"]
+    print(
+        f"{record['reader']}: {record['n']} answers, {record['right']:.1f} % right; below "
+        f"{record['threshold']:.2f} an answer is withheld ({record['silent']:.1f} %). On answers not fitted "
+        f"on: expected calibration error {judged['expected_error']:.1f} points, "
+        f"{judged['coverage'][50]:.1f} % right among the surest half."
+    )
+
+
+def _kinds(context: list[str] | None, passages: int, limit: int | None, keep: float) -> list[ContextKind]:
+    """What questions read, where everything that was asked for can be."""
     from fidkit.evaluate.contexts import ContextKind
 
     kinds = context or list(_IN_TURN)
@@ -52,70 +71,61 @@ def calibrate(
         raise UsageError("--passages and --limit are numbers of things to read; expected 1 or more")
     if not 0 < keep <= 100:
         raise UsageError(f"--keep is {keep:g}; expected a percentage above 0 and at most 100, such as 94")
+    return cast("list[ContextKind]", kinds)
+
+
+def _fit(directory: Path, results: Sequence[Result], keep: float, what: str) -> dict[str, Any]:
+    """Fit, keep beside the weights, and say how good it is."""
     from fidkit.calibration import FILE
-    from fidkit.devices import choose_device
-    from fidkit.engine.runner import check_precision, loading_type
+    from fidkit.checkpoint import replace_file
     from fidkit.evaluate.calibration import across, fit, reliability
     from fidkit.evaluate.metrics import exact_match
-    from fidkit.reader import Reader
 
-    if not reader.is_dir():
-        raise CheckpointError(
-            f"{reader}: no such directory; expected a reader's, which gets the "
-            "calibration (`fidkit convert` saves one there)"
-        )
-    on = choose_device(device)
-    check_precision(precision)
-    loaded = Reader.from_pretrained(reader, loading_type(cast("Precision", precision), on)).to(on)
-    loaded.calibration = None
-    results = _answered(
-        loaded, data, corpus, passages, cast("list[ContextKind]", kinds), limit, cast("Precision", precision)
-    )
     signals = [result.answer.signals for result in results]
     right = [exact_match(result.answer.guess, result.question.answers) for result in results]
-    what = f"{', '.join(path.name for path in data)}; {', '.join(kinds)}; {passages} passages"
-    found = fit(signals, right, keep=keep / 100, fitted_on=what)
+    found = fit(signals, right, keep=keep, fitted_on=what)
     unseen = across(signals, right, [f"{r.question.id} {r.question.question}" for r in results])
-    judged = reliability(unseen, right)
-    from fidkit.checkpoint import replace_file
-
-    replace_file(reader / FILE, found.save)
-    silent = sum(found.confidence(s) < found.threshold for s in signals)
-    record = {
+    replace_file(directory / FILE, found.save)
+    withheld = sum(found.confidence(of_answer) < found.threshold for of_answer in signals)
+    return {
         "n": len(right),
         "right": 100 * sum(right) / len(right),
-        "silent": 100 * silent / len(right),
+        "silent": 100 * withheld / len(right),
         "threshold": found.threshold,
-        "calibration": {"expected_error": judged.expected_error, "coverage": judged.coverage},
-        "reader": str(reader),
+        "calibration": asdict(reliability(unseen, right)),
+        "reader": str(directory),
     }
-    if as_json:
-        print(json.dumps(record))
-        return
-    print(
-        f"{reader / FILE}: {len(right)} answers, {record['right']:.1f} % right; below {found.threshold:.2f} "
-        f"an answer is withheld ({record['silent']:.1f} %). On answers not fitted on: expected calibration "
-        f"error {judged.expected_error:.1f} points, {judged.coverage[50]:.1f} % right among the surest half."
-    )
 
 
 def _answered(
-    reader: Reader,
+    directory: Path,
+    device: str,
+    precision: Precision,
     files: Sequence[Path],
     corpus: Path | None,
     n: int,
     kinds: Sequence[ContextKind],
     limit: int | None,
-    precision: Precision,
 ) -> list[Result]:
-    """Forced answers to all questions: none may end at once."""
+    """Answers to all questions, none of them withheld."""
     from fidkit.cli.evaluate import answered
     from fidkit.cli.progress import progress
+    from fidkit.devices import choose_device
     from fidkit.engine.generation.decoding import Decoding
-    from fidkit.engine.runner import Runner
+    from fidkit.engine.runner import Runner, check_precision, loading_type
     from fidkit.passages import Corpus
+    from fidkit.reader import Reader
 
+    if not directory.is_dir():
+        raise CheckpointError(
+            f"{directory}: no such directory; expected a reader's, which gets the calibration (`fidkit "
+            "convert` saves one there)"
+        )
+    on = choose_device(device)
+    check_precision(precision)
     with ExitStack() as stack:
+        reader = Reader.from_pretrained(directory, loading_type(precision, on)).to(on)
+        reader.calibration = None
         opened = stack.enter_context(Corpus.open(corpus)) if corpus else None
         given = _read(files, opened, n, kinds, limit)
         bar = stack.enter_context(progress("calibrating", len(given)))
@@ -131,8 +141,6 @@ def _read(
     limit: int | None,
 ) -> list[tuple[Question, list[Passage]]]:
     """Every question once, with one kind of passages; those without an answer with the near ones."""
-    import itertools
-
     from fidkit.evaluate.contexts import no_corpus, passages_for
     from fidkit.questions.files import read_questions
 

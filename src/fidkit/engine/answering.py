@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from fidkit.calibration import Calibration, raw_confidence
+from fidkit.calibration import raw_confidence
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Context, collate, collate_memory
 from fidkit.engine.asked import check_passages, check_question
@@ -90,8 +90,8 @@ def answer_batch(
             generated = generate(runner, context, how, stream and _growing_text(tokenizer, stream), tokenizer)
         with clock.stage("evidence"):
             looked = look_back(runner.reader, context, generated.best, max(map(len, passages)))
-            quoted = _quoted(tokenizer, _written(tokenizer, generated), passages, looked)
-            quoted = _judged(quoted, questions, looked, runner.reader.calibration)
+            written = _written(tokenizer, generated)
+            quoted = _judged(_quoted(tokenizer, written, passages, looked), questions, looked, runner.reader)
         if test_evidence:
             with clock.stage("test"):
                 orders = [by_share(s[: len(p)]) for s, p in zip(looked.shares, passages, strict=True)]
@@ -99,12 +99,9 @@ def answer_batch(
                 without = leave_out(runner, context, generated.best, first, how, tokenizer)
                 quoted = _with_tests(quoted, orders, passages, without)
     notes = _not_stored(encoded, passages, memory)
+    timings = {**clock.ms, "total": sum(clock.ms.values())}
     return [
-        replace(
-            answer,
-            timings_ms={**clock.ms, "total": sum(clock.ms.values())},
-            notes=(*_read_otherwise(text, tokens, runner.config), *notes),
-        )
+        replace(answer, timings_ms=timings, notes=(*_read_otherwise(text, tokens, runner.config), *notes))
         for answer, text, tokens in zip(quoted, questions, asked, strict=True)
     ]
 
@@ -233,10 +230,10 @@ def _quoted(
 
 
 def _judged(
-    answers: Sequence[Answer], questions: Sequence[str], looked: Looked, calibration: Calibration | None
+    answers: Sequence[Answer], questions: Sequence[str], looked: Looked, reader: Reader
 ) -> list[Answer]:
     """Answers with their confidence; those that are probably wrong are withheld, and remain as guesses."""
-    judged = []
+    judged, calibration = [], reader.calibration
     for answer, question, of_answer in zip(answers, questions, looked.signals, strict=True):
         signals = of_answer | of_words(question, answer.text, answer.evidence, verbatim=answer.verbatim)
         withheld, guess = False, answer.text
