@@ -310,18 +310,21 @@ class Reader(nn.Module):
 
         Args:
             directory: made if missing.
-            dtype: store weights as `float32`, `bfloat16` or `float16`; None keeps their type.
+            dtype: store weights as `float32`, `bfloat16`, `float16` or `int8` (matrices alone, with a scale a
+                row); None keeps their type.
 
         Raises:
             UsageError: another `dtype`, or a weight that is too large for it.
         """
-        kind = None if dtype is None else checkpoint.type_of(dtype)
+        kind = None if dtype in (None, "int8") else checkpoint.type_of(dtype)
         tensors = {
             name: p.detach().to(kind or p.dtype).cpu().contiguous() for name, p in self.named_parameters()
         }
         for name, p in self.named_parameters():
             if p.dtype != tensors[name].dtype and checkpoint.is_finite(p.detach()):
                 _require_kept(name, tensors[name])
+        if dtype == "int8":
+            tensors = checkpoint.rounded(tensors)
         checkpoint.save_tensors(tensors, self.config, self.tokenizer, Path(directory), self.calibration)
 
     def push_to_hub(self, name: str, *, private: bool = False) -> None:

@@ -254,7 +254,7 @@ def test_loading_needs_no_compiler() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["int8", "bool", "nonsense", "Tensor", ""])
+@pytest.mark.parametrize("name", ["int4", "bool", "nonsense", "Tensor", ""])
 def test_types_that_weights_cant_be_saved_as(name: str, saved: Path) -> None:
     before = (saved / "model.safetensors").read_bytes()
     reader = Reader.from_preset("tiny-fid", seed=1)

@@ -19,6 +19,7 @@ from fidkit.checkpoint.directory import (
     type_of,
     upload,
 )
+from fidkit.checkpoint.rounded import rounded, to_int8
 from fidkit.checkpoint.weights import (
     FLOATS,
     assign,
@@ -48,7 +49,9 @@ __all__ = [
     "replace_file",
     "require_finite",
     "require_floats",
+    "rounded",
     "save_tensors",
+    "to_int8",
     "type_of",
     "upload",
 ]

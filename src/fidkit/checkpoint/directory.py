@@ -26,6 +26,7 @@ from torch import Tensor
 from fidkit import assets
 from fidkit.calibration import FILE as CALIBRATION
 from fidkit.calibration import Calibration
+from fidkit.checkpoint.rounded import restored
 from fidkit.config import ReaderConfig
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.paths import remove
@@ -37,6 +38,7 @@ WEIGHTS = "model.safetensors"
 BUNDLED = "pocket"
 TOKENIZER_SHA256 = "tokenizer_sha256"
 """Key in the weights' metadata: of the `tokenizer.json` saved with them."""
+_FILES = [CONFIG, WEIGHTS, TOKENIZER, PASSAGE_FILE, CALIBRATION]
 SHA256_KEYS = {TOKENIZER: TOKENIZER_SHA256, PASSAGE_FILE: "memory_tokenizer_sha256"}
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -54,7 +56,8 @@ class Saved:
     Attributes:
         config: the point in the space of readers.
         tokenizer: if one was saved.
-        tensors: parameters by name, mapped from the file; not checked against `config` yet.
+        tensors: parameters by name, mapped from the file unless they are rounded there; not checked against
+            `config` yet.
         alone: gives one of them with a mapping of its own, whose memory goes with it.
         where: they are from, for messages.
         calibration: of its answers, if there is one.
@@ -131,11 +134,12 @@ def read(directory: Path) -> Saved:
     _check_tokenizers(directory)
     path = directory / WEIGHTS
     before = _version(path)
-    tensors = read_tensors(path)
+    stored = read_tensors(path)
+    tensors = restored(stored, str(path))
 
     def alone(name: str) -> Tensor:
         # A file that takes its place meanwhile is another reader's.
-        if before is None or _version(path) != before:
+        if stored[name] is not tensors[name] or before is None or _version(path) != before:
             return tensors[name]
         found = _read(path, lambda file: file.get_tensor(name))
         return found if _version(path) == before else tensors[name]
@@ -220,7 +224,7 @@ def _fetch(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, TOKENIZER, PASSAGE_FILE]))
+        return Path(snapshot_download(name, allow_patterns=_FILES))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(

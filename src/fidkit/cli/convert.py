@@ -23,6 +23,10 @@ class Precision(StrEnum):
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
+    INT8 = "int8"
+
+
+_BYTES = {Precision.FLOAT32: 4, Precision.BFLOAT16: 2, Precision.INT8: 1}
 
 
 class Origin(StrEnum):
@@ -135,7 +139,7 @@ def convert(
     decoder_layers: DecoderLayers = None,
     seed: Seed = None,
     dtype: Annotated[
-        Precision, typer.Option(help="How weights are stored; bfloat16 halves the size.")
+        Precision, typer.Option(help="How weights are stored; bfloat16 halves the size, int8 rounds.")
     ] = Precision.FLOAT32,
 ) -> None:
     """Convert a checkpoint, and change the reader's shape on the way."""
@@ -190,7 +194,7 @@ def _load(source: str, knobs: Knobs, destination: Path, dtype: Precision) -> tup
     reader, notes = load(source, **Knobs(**{**knobs, "decoder": None}))
     stack = knobs.get("decoder")
     config = reader.config if stack is None else grown_config(reader.config, stack)
-    _announce(reader.config, config, destination, 2 if dtype is Precision.BFLOAT16 else 4)
+    _announce(reader.config, config, destination, _BYTES[dtype])
     if stack is not None:
         reader, more = reshape(reader, decoder=stack)
         notes += more
@@ -209,7 +213,7 @@ def _write(
     if to is Layout.HF_BERT:
         pooling, notes = find_pooling(source, reader.config.positions)
         return notes + export_bert(reader, destination, pooling)
-    reader.save_pretrained(destination, dtype="bfloat16" if dtype is Precision.BFLOAT16 else None)
+    reader.save_pretrained(destination, dtype=None if dtype is Precision.FLOAT32 else dtype.value)
     return carry_moments(source, reader, destination, **knobs) + carry_pooling(
         source, destination, reader.config.positions
     )
@@ -237,5 +241,5 @@ def _announce(before: ReaderConfig, after: ReaderConfig, destination: Path, size
     if count * size > free:
         raise FidkitError(
             f"{destination}: {count * size / 1e9:,.2f} GB are to be written, but {free / 1e9:,.2f} GB are "
-            "free; make room, choose another disk or a smaller reader, or halve it with --dtype bfloat16"
+            "free; make room, choose another disk or a smaller reader, or store less with --dtype bfloat16"
         )

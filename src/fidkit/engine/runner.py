@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fidkit import native
+from fidkit.checkpoint import to_int8
 from fidkit.config import ReaderConfig
 from fidkit.context import Batch, Context
-from fidkit.engine.cpu.decoder import NativeDecoder, to_int8
+from fidkit.engine.cpu.decoder import NativeDecoder
 from fidkit.engine.cpu.encoder import NativeEncoder
 from fidkit.engine.cuda import fused
 from fidkit.engine.cuda.decoder import CudaDecoder

@@ -9,6 +9,7 @@ import weakref
 import torch
 from torch import Tensor, nn
 
+from fidkit.checkpoint import to_int8
 from fidkit.context import Context
 from fidkit.engine.cpu.products import Products
 from fidkit.native import LANES, TYPES, Kernels, Layer, Linear, Step
@@ -212,9 +213,3 @@ class NativeDecoder:
         tensor = tensor.detach().contiguous()
         self._alive.append(tensor)
         return tensor.data_ptr()
-
-
-def to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Matrix [rows, columns] -> int8 of the same shape and float32 scales [rows]: the largest is 127."""
-    scale = (weight.float().abs().amax(1) / 127).clamp(min=1e-12)
-    return (weight.float() / scale[:, None]).round().to(torch.int8), scale
