@@ -75,7 +75,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path, change) -> Non
     tensors = load_file(tmp_path / WEIGHTS)
     change(tensors, "embedding.weight")
     save_file(tensors, tmp_path / WEIGHTS)
-    with pytest.raises(CheckpointError, match=r"embedding\.weight is int8; expected a matrix, and floats"):
+    with pytest.raises(CheckpointError, match=r"embedding\.weight is int8; expected a matrix, with floats"):
         Reader.from_pretrained(tmp_path)
 
 

@@ -19,7 +19,7 @@ def test_the_options_are_those_of_the_value() -> None:
 def test_every_option_reaches_the_value() -> None:
     given = {
         "max_tokens": 9, "min_tokens": 2, "length_penalty": 0.5, "temperature": 0.7, "top_k": 8, "top_p": 0.9,
-        "seed": 3, "n_best": 4, "no_repeat_ngram": 2, "loops": False,
+        "seed": 3, "n_best": 4, "no_repeat_ngram": 2, "loops": False, "extractive": True,
     }  # fmt: skip
     assert options(**given, stop=["a", "b"]) == Decoding(**given, stop=("a", "b"))
     assert options(beams=5) == Decoding(beams=5)

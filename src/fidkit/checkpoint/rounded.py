@@ -45,7 +45,7 @@ def restored(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
             continue
         if tensor.ndim != 2 or scale.shape != tensor.shape[:1] or not scale.is_floating_point():
             raise CheckpointError(
-                f"{where}: {name} is int8; expected a matrix, and floats that scale its rows in {name}{SCALE}; "
+                f"{where}: {name} is int8; expected a matrix, with floats that scale rows in {name}{SCALE}; "
                 "download or save the reader again"
             )
         found[name] = tensor.float() * scale.float()[:, None]

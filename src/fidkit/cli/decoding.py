@@ -41,6 +41,14 @@ def options(
     no_repeat_ngram: Annotated[
         int, typer.Option(help="No so many tokens in a row twice; 0 is off.")
     ] = Decoding.no_repeat_ngram,
+    extractive: Annotated[
+        bool | None,
+        typer.Option(
+            "--extractive/--free",
+            help="Answer with pieces of the passages alone. The reader decides if absent.",
+            show_default=False,
+        ),
+    ] = Decoding.extractive,
     loops: Annotated[
         bool | None,
         typer.Option(
@@ -66,6 +74,7 @@ def options(
         n_best=n_best,
         stop=tuple(stop or ()),
         no_repeat_ngram=no_repeat_ngram,
+        extractive=extractive,
         loops=loops,
     )
 

@@ -129,6 +129,10 @@ def _check_copying(config: ReaderConfig) -> None:
             "standardised_embedding is for decoders whose words have no positions, but "
             f"{config.decoder.family} has them; choose another family for the decoder"
         )
+    if config.extractive and not config.token_skip:
+        raise ValueError(
+            "extractive needs token_skip, which keeps the passages' tokens at hand; set both or none"
+        )
     if config.token_skip and config.memory_vocabulary_size is not None:
         raise ValueError(
             "token_skip needs passages in the decoder's own vocabulary; leave memory_vocabulary_size out"

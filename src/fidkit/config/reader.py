@@ -36,6 +36,7 @@ LATER = (
     "token_skip",
     "standardised_embedding",
     "head_bias",
+    "extractive",
 )
 """Knobs that a file of format 1 may leave out; then they have their defaults."""
 STACKS = ("encoder", "decoder", "memory_encoder")
@@ -75,6 +76,8 @@ class ReaderConfig(Strict):
         standardised_embedding: the decoder reads and writes the shared table with its mean taken from each
             word, and all words of one length; see `fidkit.nn.blocks.SharedWords`.
         head_bias: logits begin with a learned number a token.
+        extractive: answers are pieces of the passages' titles and texts, unless `Decoding` says otherwise;
+            for readers that were trained on such answers. Needs `token_skip`, which has tokens at hand.
         token_skip: keys and values of cross-attention are made of each state and, beside it, of its token and
             of the token before that in its row, as the decoder writes them. So a decoder learns in minutes to
             copy: what stands in a passage need not be read out of its states. A memory stores no more for it,
@@ -126,6 +129,7 @@ class ReaderConfig(Strict):
     standardised_embedding: bool = False
     head_bias: bool = False
     token_skip: bool = False
+    extractive: bool = False
     live_layers: int | None = Field(default=None, ge=0)
     memory_encoder: StackConfig | None = None
     memory_vocabulary_size: int | None = Field(default=None, ge=2, le=MOST)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from fidkit.context import IGNORED, Context, pad
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import generate
-from fidkit.engine.generation.rules import Loops, Rules
-from fidkit.errors import UsageError
+from fidkit.engine.generation.rules import Loops, Pieces, Rules
+from fidkit.errors import ConfigError, UsageError
 from fidkit.reader import Reader
 from oracles import batch_of, quick, random_reader, small
 
@@ -152,3 +152,89 @@ def test_readers_that_do_not_copy_are_left_to_themselves() -> None:
     assert Rules.of(small(), context, Decoding(loops=False)).loops is not None
     assert Rules.of(small(token_skip=True), context, Decoding()).loops is not None
     assert Rules.of(small(token_skip=True), context, Decoding(loops=True)).loops is None
+
+
+# Pieces of passages
+
+
+@st.composite
+def pieces_and_rows(draw):
+    """Passages of one question, with a question's tokens between them, and what was written so far."""
+    token = st.integers(0, V - 1)
+    passages = draw(st.lists(st.lists(token, max_size=8), min_size=1, max_size=3))
+    t = draw(st.integers(0, 3))
+    return passages, draw(st.lists(st.lists(token, min_size=t, max_size=t), min_size=1, max_size=3))
+
+
+def context_of(passages: list[list[int]], asked: list[int]) -> Context:
+    """Each passage behind the question, as readers lay them out, and some padding."""
+    ids, passage, token = [], [], []
+    for number, text in enumerate(passages):
+        ids += asked + text
+        passage += [number] * (len(asked) + len(text))
+        token += [-1] * len(asked) + [*range(len(text))]
+    real = [True] * len(ids) + [False] * 2
+    ids_M2 = tensor([[i, 0] for i in [*ids, 3, 3]])
+    return Context(
+        torch.zeros(1, len(real), 2),
+        torch.tensor([real]),
+        tensor([[*passage, 0, 0]]),
+        tensor([[*token, -1, -1]]),
+        ids_BM2=ids_M2[None],
+    )
+
+
+@quick
+@given(given_=pieces_and_rows(), asked=st.lists(st.integers(0, V - 1), max_size=3))
+def test_a_token_is_allowed_where_a_passage_goes_on_so(given_, asked: list[int]) -> None:
+    passages, rows = given_
+    config = small(token_skip=True, extractive=True, vocabulary_size=V)
+    steering = {config.pad_token, config.end_token}
+    texts = [[i if i not in steering else None for i in text] for text in passages]
+    pieces = Pieces(context_of(passages, asked), len(rows), config)
+    end_R = torch.full((len(rows),), -7.0)
+    found = pieces.withhold(torch.zeros(len(rows), V), tensor(rows).view(len(rows), -1), end_R)
+    free = not any(i is not None for text in texts for i in text)
+    for row, allowed in zip(rows, found.tolist(), strict=True):
+        goes_on = {
+            text[at + len(row)]
+            for text in texts
+            for at in range(len(text) - len(row))
+            if text[at : at + len(row)] == row and text[at + len(row)] is not None
+        }
+        for token, value in enumerate(allowed):
+            if token == config.end_token:
+                assert value == (-7.0 if not goes_on and not free else 0.0)
+            else:
+                assert (value == 0.0) == (free or token in goes_on)
+
+
+@pytest.mark.parametrize("values", [{}, {"beams": 3, "n_best": 2}, {"temperature": 2.0, "n_best": 3}])
+def test_extractive_answers_stand_in_a_passage(values: dict) -> None:
+    config = small(token_skip=True, tied_head=True, extractive=True)
+    passages = [[7, 9, 8, 9, 6], [5, 4]]
+    for seed in range(6):
+        reader = random_reader(config, seed)
+        context = reader.read(batch_of([([2, 3], passages, [1]), ([4], [[6, 5, 3, 2]], [1])]))
+        rows = generate(reader, context, Decoding(max_tokens=6, min_tokens=2, **values)).ids_BT.tolist()
+        for number, row in enumerate(rows):
+            answer = [i for i in row if i not in (IGNORED, config.end_token)]
+            of = passages if number < len(rows) // 2 else [[6, 5, 3, 2]]
+            assert answer
+            assert any(stands(text, answer) for text in of)
+    free = Decoding(max_tokens=6, min_tokens=5, extractive=False, **values)
+    assert Rules.of(config, context, free).pieces is None
+
+
+def test_a_question_without_passages_is_answered_freely() -> None:
+    config = small(token_skip=True, tied_head=True, extractive=True)
+    reader = random_reader(config)
+    context = reader.read(batch_of([([2, 3], [[config.end_token]], [1])]))
+    assert generate(reader, context, Decoding(max_tokens=4, min_tokens=2)).lengths.tolist() >= [2]
+
+
+def test_without_tokens_at_hand_nothing_can_be_held_to_them() -> None:
+    with pytest.raises(UsageError, match="ask with extractive off"):
+        Rules.of(small(), context_with(None), Decoding(extractive=True))
+    with pytest.raises(ConfigError, match="extractive needs token_skip"):
+        small().replace(extractive=True)

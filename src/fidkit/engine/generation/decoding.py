@@ -32,7 +32,8 @@ class Decoding:
         stop: an answer ends with the first of these that it contains, and keeps it. Texts need a tokenizer
             and a look at the text in every step, for which a GPU has to wait; tokens don't.
         no_repeat_ngram: no so many tokens in a row twice in an answer; 0 is off.
-
+        extractive: whether an answer has to be a piece of a passage's title or text. None is up to the reader
+            (`ReaderConfig.extractive`).
         loops: whether tokens in a row may be written twice, one right after the other, where the question
             and its passages don't have them so. None is up to the reader: one that copies
             (`ReaderConfig.token_skip`) may not, since that is how it fails, and training doesn't cure it.
@@ -52,6 +53,7 @@ class Decoding:
     n_best: int = 1
     stop: tuple[Stop, ...] = ()
     no_repeat_ngram: int = 0
+    extractive: bool | None = None
     loops: bool | None = None
 
     def __post_init__(self) -> None:

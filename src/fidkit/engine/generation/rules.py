@@ -60,6 +60,59 @@ class Loops:
         return bool(occurrences(self._texts[question], wanted))
 
 
+class Pieces:
+    """Answers are pieces of the passages: each token goes on where some passage has the tokens before it.
+
+    A question whose passages have no tokens is answered freely.
+
+    Args:
+        context: of B questions, with tokens (`Context.ids_BM2`).
+        rows: of a question, side by side.
+        config: says which tokens steer, and are in no piece.
+
+    Raises:
+        UsageError: the context has no tokens.
+    """
+
+    def __init__(self, context: Context, rows: int, config: ReaderConfig) -> None:
+        if context.ids_BM2 is None:
+            raise UsageError(
+                "answers can't be held to pieces of the passages: the reader keeps no tokens beside its "
+                "states (`token_skip`); ask with extractive off"
+            )
+        ids_BM, inside_BM = context.ids_BM2[..., 0], context.mask_BM & (context.token_BM >= 0)
+        for steering in (config.pad_token, config.end_token, config.start_token):
+            if steering is not None:
+                inside_BM = inside_BM & (ids_BM != steering)
+        follows_BM = torch.zeros_like(inside_BM)
+        follows_BM[:, 1:] = (context.passage_BM[:, 1:] == context.passage_BM[:, :-1]) & (
+            context.token_BM[:, 1:] == context.token_BM[:, :-1] + 1
+        )
+        self.end_token = config.end_token
+        self._ids_RM, self._inside_RM, self._follows_RM = (
+            part.repeat_interleave(rows, 0) for part in (ids_BM, inside_BM, follows_BM & inside_BM)
+        )
+        self._free_R = ~self._inside_RM.any(1)
+
+    def withhold(self, log_probabilities_RV: Tensor, ids_Rt: Tensor, end_R: Tensor) -> Tensor:
+        """-inf for tokens that would leave every passage; rows that have ended don't matter.
+
+        Where no passage goes on, the answer may end, whatever was withheld: with log-probability `end_R`.
+        """
+        next_RM = self._inside_RM
+        for written_R in ids_Rt.unbind(1):
+            here_RM = next_RM & (self._ids_RM == written_R[:, None])
+            next_RM = torch.zeros_like(here_RM)
+            next_RM[:, 1:] = here_RM[:, :-1] & self._follows_RM[:, 1:]
+        forbidden_RV = torch.ones_like(log_probabilities_RV, dtype=torch.bool)
+        forbidden_RV.scatter_(1, torch.where(next_RM, self._ids_RM, self.end_token), False)
+        forbidden_RV[:, self.end_token] = False
+        allowed_RV = log_probabilities_RV.masked_fill(forbidden_RV & ~self._free_R[:, None], _FORBIDDEN)
+        stuck_R = ~next_RM.any(1) & ~self._free_R
+        allowed_RV[:, self.end_token] = torch.where(stuck_R, end_R, allowed_RV[:, self.end_token])
+        return allowed_RV
+
+
 def occurrences(tokens: Sequence[int], wanted: Sequence[int]) -> list[int]:
     """Starts of `wanted` in `tokens`; none if `wanted` is empty."""
     n = len(wanted)
@@ -78,6 +131,7 @@ class Rules:
         device: where the tokens are.
         tokenizer: for stops that are texts.
         loops: keeps answers from going round in circles; None lets them.
+        pieces: keeps answers to pieces of the passages; None lets them be what they will.
 
     Raises:
         UsageError: stop texts without a tokenizer.
@@ -90,8 +144,9 @@ class Rules:
         device: torch.device,
         tokenizer: Tokenizer | None,
         loops: Loops | None = None,
+        pieces: Pieces | None = None,
     ) -> None:
-        self.loops = loops
+        self.loops, self.pieces = loops, pieces
         self.min_tokens, self.ngram, self.end_token = decoding.min_tokens, decoding.no_repeat_ngram, end_token
         self.sequences = [torch.tensor(s, device=device) for s in decoding.stop if not isinstance(s, str)]
         self.texts = [s for s in decoding.stop if isinstance(s, str)]
@@ -109,7 +164,9 @@ class Rules:
         """The rules of answers to the questions of a context."""
         let = decoding.loops if decoding.loops is not None else not config.token_skip
         loops = None if let else Loops(context, decoding.rows)
-        return cls(decoding, config.end_token, context.states_BMD.device, tokenizer, loops)
+        held = config.extractive if decoding.extractive is None else decoding.extractive
+        pieces = Pieces(context, decoding.rows, config) if held else None
+        return cls(decoding, config.end_token, context.states_BMD.device, tokenizer, loops, pieces)
 
     def withhold(self, log_probabilities_RV: Tensor, ids_Rt: Tensor) -> Tensor:
         """The log-probabilities with -inf for tokens that may not follow `ids_Rt`; not normalised again."""
@@ -119,6 +176,8 @@ class Rules:
             allowed[:, self.end_token].fill_(_FORBIDDEN)
         if self.ngram and ids_Rt.shape[1] >= self.ngram:
             allowed = allowed.masked_fill(self._repeats(ids_Rt, allowed.shape[1]), _FORBIDDEN)
+        if self.pieces is not None:
+            allowed = self.pieces.withhold(allowed, ids_Rt, log_probabilities_RV[:, self.end_token])
         if self.loops is not None:
             allowed = self.loops.withhold(allowed, ids_Rt)
         return allowed
