@@ -164,9 +164,12 @@ def test_the_order_of_passages_changes_nothing(reader: Reader) -> None:
     assert shares(answers[0]) == pytest.approx(shares(answers[1]), abs=1e-4)
 
 
-def test_a_passage_given_twice_is_two_pieces_of_evidence(fid: Reader) -> None:
-    answer = asking(fid).read(QUESTIONS[0], [PASSAGES[0], PASSAGES[0]], 3)
-    assert [evidence.score for evidence in answer.evidence] == pytest.approx([0.5, 0.5], abs=1e-5)
+def test_equal_passages_are_read_once(fid: Reader) -> None:
+    again = replace(PASSAGES[0], id="other", source="elsewhere.md")
+    twice = asking(fid).read(QUESTIONS[0], [PASSAGES[0], PASSAGES[1], again], 3)
+    once = asking(fid).read(QUESTIONS[0], PASSAGES[:2], 3)
+    assert same(twice, once)
+    assert {e.passage.id for e in twice.evidence} == {"tea", "nile"}
 
 
 def test_the_score_is_the_mean_log_probability_under_teacher_forcing(reader: Reader) -> None:

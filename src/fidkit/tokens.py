@@ -153,6 +153,10 @@ class Tokenizer:
         limit, end = self.config.passage_tokens - 1, self.config.passage_end_token
         return [[*ids[:limit], end] for ids in self._of_passages(list(passages))]
 
+    def length(self, passage: Passage) -> int:
+        """Tokens of a passage with its end of sequence, nothing cut."""
+        return len(self._of_passages([passage])[0]) + 1
+
     def _of_passages(self, passages: Sequence[Passage]) -> list[list[int]]:
         """All tokens of passages, without their end."""
         between, form, encoder = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +19,14 @@ class Passage:
     title: str
     text: str
     source: str = ""
+
+
+def distinct(passages: Sequence[Passage]) -> list[Passage]:
+    """Passages in their order, each title and text once."""
+    first: dict[tuple[str, str], Passage] = {}
+    for passage in passages:
+        first.setdefault((passage.title, passage.text), passage)
+    return list(first.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fidkit.cli.app import run
+from fidkit.cli.ask import RAW
 from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.passages import Corpus
 from fidkit.reader import Reader
@@ -35,7 +36,8 @@ def corpus(tmp_path: Path) -> Path:
 def asked(corpus: Path, reader: str, capsys: pytest.CaptureFixture[str], *more: str) -> dict:
     command = ["ask", QUESTION, "--in", str(corpus), "--reader", reader, "--json", *more]
     assert run([*command, "--precision", "float32"]) == 0
-    return json.loads(capsys.readouterr().out)
+    record = json.loads(capsys.readouterr().out)
+    return record | {"notes": [note for note in record["notes"] if note != RAW]}
 
 
 def remember(corpus: Path, reader: str, capsys: pytest.CaptureFixture[str]) -> None:

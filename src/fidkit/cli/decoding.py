@@ -13,6 +13,14 @@ from fidkit.devices import HELP
 from fidkit.engine.generation.decoding import Decoding
 
 DeviceName = Annotated[str, typer.Option("--device", help=HELP)]
+Extractive = Annotated[
+    bool | None,
+    typer.Option(
+        "--extractive/--free",
+        help="Answer with pieces of the passages alone. The reader decides if absent.",
+        show_default=False,
+    ),
+]
 PrecisionName = Annotated[str, typer.Option(help="auto, float32, bfloat16, or int8 (decoder weights).")]
 
 
@@ -41,14 +49,7 @@ def options(
     no_repeat_ngram: Annotated[
         int, typer.Option(help="No so many tokens in a row twice; 0 is off.")
     ] = Decoding.no_repeat_ngram,
-    extractive: Annotated[
-        bool | None,
-        typer.Option(
-            "--extractive/--free",
-            help="Answer with pieces of the passages alone. The reader decides if absent.",
-            show_default=False,
-        ),
-    ] = Decoding.extractive,
+    extractive: Extractive = Decoding.extractive,
     loops: Annotated[
         bool | None,
         typer.Option(

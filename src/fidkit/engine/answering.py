@@ -24,13 +24,14 @@ from fidkit.engine.recall import Recall
 from fidkit.engine.runner import Runner
 from fidkit.engine.signals import of_words
 from fidkit.engine.tested import leave_out, tested
+from fidkit.engine.windows import windows
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.memory import MemoryStore
 from fidkit.passages import TokenCache
 from fidkit.passages.token_cache import Tokenize, passage_key
 from fidkit.reader import Reader
 from fidkit.tokens import QuestionTokens, Tokenizer, is_well_formed
-from fidkit.types import Alternative, Answer, Passage, Without
+from fidkit.types import Alternative, Answer, Passage, Without, distinct
 
 Stream = Callable[[str], None]
 """Sees an answer's text so far. Beam search and several samples are seen when all is written."""
@@ -83,22 +84,24 @@ def answer_batch(
     clock, tokenizer, how = _Clock(), tokenizer_of(runner.reader), _how(runner.reader, decoding)
     with clock.stage("tokenize"):
         asked = [tokenizer.question(question) for question in questions]
-    filled = [list(of_one) or [EMPTY] for of_one in passages]
+        tokenize = _remembering(tokenizer, cache)
+        read = [_whole(of_one, tokenizer, tokenize, memory) for of_one in passages]
+    filled = [of_one or [EMPTY] for of_one in read]
     with torch.inference_mode(), _current(runner.device):
-        context, encoded = _context(runner, asked, filled, _remembering(tokenizer, cache), memory, clock)
+        context, encoded = _context(runner, asked, filled, tokenize, memory, clock)
         with clock.stage("decode"):
             generated = generate(runner, context, how, stream and _growing_text(tokenizer, stream), tokenizer)
         with clock.stage("evidence"):
-            looked = look_back(runner.reader, context, generated.best, max(map(len, passages)))
+            looked = look_back(runner.reader, context, generated.best, max(map(len, read)))
             written = _written(tokenizer, generated)
-            quoted = _judged(_quoted(tokenizer, written, passages, looked), questions, looked, runner.reader)
+            quoted = _judged(_quoted(tokenizer, written, read, looked), questions, looked, runner.reader)
         if test_evidence:
             with clock.stage("test"):
-                orders = [by_share(s[: len(p)]) for s, p in zip(looked.shares, passages, strict=True)]
+                orders = [by_share(s[: len(p)]) for s, p in zip(looked.shares, read, strict=True)]
                 first = [order[:test_evidence] for order in orders]
                 without = leave_out(runner, context, generated.best, first, how, tokenizer)
-                quoted = _with_tests(quoted, orders, passages, without)
-    notes = _not_stored(encoded, passages, memory)
+                quoted = _with_tests(quoted, orders, read, without)
+    notes = _not_stored(encoded, passages, read, memory)
     timings = {**clock.ms, "total": sum(clock.ms.values())}
     return [
         replace(answer, timings_ms=timings, notes=(*_read_otherwise(text, tokens, runner.config), *notes))
@@ -107,11 +110,34 @@ def answer_batch(
 
 
 def _remembering(tokenizer: Tokenizer, cache: TokenCache | None) -> Tokenize:
-    """Makes passages' tokens, or takes them from the cache."""
-    if cache is None:
-        return tokenizer.passages
-    most = tokenizer.config.passage_vocabulary_size
-    return lambda passages: cache.get(passages, tokenizer.passages, most)
+    """Makes passages' tokens once, or takes them from the cache."""
+    made: dict[Passage, list[int]] = {}
+
+    def tokenize(passages: Sequence[Passage]) -> list[list[int]]:
+        new = [passage for passage in dict.fromkeys(passages) if passage not in made]
+        if cache is None:
+            rows = tokenizer.passages(new)
+        else:
+            rows = cache.get(new, tokenizer.passages, tokenizer.config.passage_vocabulary_size)
+        made.update(zip(new, rows, strict=True))
+        return [made[passage] for passage in passages]
+
+    return tokenize
+
+
+def _whole(
+    passages: Sequence[Passage], tokenizer: Tokenizer, tokenize: Tokenize, memory: MemoryStore | None
+) -> list[Passage]:
+    """Equal passages once, and behind them what the reader would cut off of the long ones."""
+    once = distinct(passages)
+    if memory is None:
+        lengths = [len(ids) for ids in tokenize(once)]
+    else:
+        # What isn't stored has no length there, and is looked at.
+        stored = memory.find([passage_key(passage) for passage in once]).lengths
+        lengths = [length or tokenizer.config.passage_tokens for length in stored]
+    full = [p for p, n in zip(once, lengths, strict=True) if n >= tokenizer.config.passage_tokens]
+    return distinct([*once, *(window for passage in full for window in windows(passage, tokenizer))])
 
 
 def _how(reader: Reader, decoding: Decoding | None) -> Decoding:
@@ -296,13 +322,14 @@ def _read_otherwise(text: str, question: QuestionTokens, config: ReaderConfig) -
     )
 
 
-def _not_stored(encoded: int, passages: Passages, memory: MemoryStore | None) -> tuple[str, ...]:
-    """What to say of passages that a memory should have had; what stands for none is never stored."""
-    missing = encoded - sum(not of_one for of_one in passages)
+def _not_stored(encoded: int, given: Passages, read: Passages, memory: MemoryStore | None) -> tuple[str, ...]:
+    """What to say of passages that a memory should have had; nothing else that was read is ever stored."""
+    others = sum(max(1, len(r)) - len(distinct(g)) for g, r in zip(given, read, strict=True))
+    missing = encoded - others
     if memory is None or missing <= 0:
         return ()
     return (
-        f"{missing} of {sum(map(len, passages))} passages have no stored memory and were encoded now; "
+        f"{missing} of {sum(map(len, read)) - others} passages have no stored memory and were encoded now; "
         f"`fidkit memory build {memory.directory} --reader {memory.reader}` stores it",
     )
 

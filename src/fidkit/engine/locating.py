@@ -6,19 +6,16 @@ of a document is none of that: what is quoted should be what stands there.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sentencex
 
+from fidkit.engine.windows import begins_at
 from fidkit.passages.scripts import is_unspaced
 from fidkit.tokens import Tokenizer
 from fidkit.types import Evidence, Passage
-
-_PLACE = re.compile(r":(\d+)-(\d+)$")
-"""Characters of a document, behind its name in `Passage.source`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +140,7 @@ def sentence_around(text: str, place: Place) -> str:
 
 def in_document(passage: Passage, place: Place) -> tuple[int, int]:
     """The same characters of the document that a passage was cut from, or of the passage if none is known."""
-    match = _PLACE.search(passage.source)
-    known = match is not None and int(match.group(2)) - int(match.group(1)) == len(passage.text)
-    first = int(match.group(1)) if match is not None and known else 0
+    first = begins_at(passage) or 0
     return first + place.start, first + place.end
 
 

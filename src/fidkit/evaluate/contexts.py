@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from fidkit.errors import DataError
 from fidkit.questions.files import Question
-from fidkit.types import Passage
+from fidkit.types import Passage, distinct
 
 ContextKind = Literal["retrieved", "gold", "near", "foreign", "foreign-gold", "none"]
 """`retrieved`: the best by search, or the file's own. `gold`: one passage known to hold the answer.
@@ -65,14 +65,6 @@ def _known(question: Question, ids: Sequence[str], get: Get) -> list[Passage]:
     """The first of some passages; without a corpus, of those that the question brings."""
     own = [p for p in question.passages if p.id == ids[0]]
     return own[:1] if own and get is no_corpus else list(get(ids[:1]))
-
-
-def distinct(passages: Sequence[Passage]) -> list[Passage]:
-    """Passages in their order, each title and text once."""
-    first: dict[tuple[str, str], Passage] = {}
-    for passage in passages:
-        first.setdefault((passage.title, passage.text), passage)
-    return list(first.values())
 
 
 def _require_passages(questions: Sequence[Question]) -> None:

@@ -14,10 +14,9 @@ from typing import Any, NamedTuple, TextIO
 
 from fidkit.errors import DataError, FidkitError
 from fidkit.evaluate.calibration import Reliability, reliability
-from fidkit.evaluate.contexts import distinct
 from fidkit.evaluate.metrics import exact_match, f1, recall_at
 from fidkit.questions.files import Question
-from fidkit.types import Answer, Passage
+from fidkit.types import Answer, Passage, distinct
 
 CUTOFFS = (1, 5, 10, 20, 40, 100)
 _MEANS = ("em", "f1", "forced_em", "forced_f1")
