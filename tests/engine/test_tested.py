@@ -87,9 +87,15 @@ def test_evidence_that_costs_most_comes_first() -> None:
     }
 
 
-def test_one_passage_leaves_nothing_to_read_without_it() -> None:
-    with Answerer(reader_of(3), device="cpu", precision="float32") as qa:
+@pytest.mark.parametrize("knobs", [{}, {"question_in_context": "once", "live_layers": 1}])
+def test_one_passage_leaves_nothing_to_read_without_it(knobs: dict) -> None:
+    """A question that stands by itself in the context is nothing to answer from."""
+    with Answerer(reader_of(3, **knobs), device="cpu", precision="float32") as qa:
         assert qa.read("a", PASSAGES[:1], test_evidence=3).evidence[0].without is None
+
+
+def test_what_is_no_number_of_tests_is_refused() -> None:
+    with Answerer(reader_of(3), device="cpu", precision="float32") as qa:
         for wrong in (-1, 1.5, True, "3"):
             with pytest.raises(UsageError, match="expected how many passages to test"):
                 qa.read("a", PASSAGES, test_evidence=wrong)
