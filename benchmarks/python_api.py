@@ -33,7 +33,7 @@ def by_command(question: str) -> tuple[float, str]:
         code = run(["ask", question, "--json"])
     assert code == 0
     record = json.loads(out.getvalue())
-    return record["timings_ms"]["total"], record["answer"]
+    return record["timings_ms"]["total"], record["guess"] or ""
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
             ours.append(1000 * (time.perf_counter() - start))
             ms, text = by_command(question)
             theirs.append(ms)
-            equal += text == answer.text
+            equal += text == answer.guess
     print(f"python   {median(ours):8.1f} ms an answer (median of {n}), {sum(ours) / n:.1f} mean")
     print(f"command  {median(theirs):8.1f} ms an answer (median of {n}), {sum(theirs) / n:.1f} mean")
     print(f"equal answers: {equal} of {n}")

@@ -19,6 +19,7 @@ CARD = ROOT / "src/fidkit/assets/reader/README.md"
 TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     "quality": (summaries.quality, "quality.jsonl"),
     "one-passage": (summaries.quality, "quality-one-passage.jsonl"),
+    "own-folder": (summaries.own_folder, "own-folder.jsonl"),
     "speed-real": (summaries.speed, "bench-real.jsonl"),
     "speed-full": (summaries.speed, "bench-full.jsonl"),
     "training-speed": (summaries.training_speed, "training-speed.jsonl"),

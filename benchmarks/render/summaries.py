@@ -50,6 +50,31 @@ def _cell(record: dict[str, Any]) -> str:
     return f"{record['em']:.1f} / {record['f1']:.1f} ({record['n']})"
 
 
+def own_folder(records: list[dict[str, Any]]) -> str:
+    """Readers and language models on the folder of examples/own-folder, a line each, as measured last."""
+    if not records:
+        return NOTHING
+    last = {(r["reader"], r["passages"]): r for r in records}
+    lines = [
+        "| | passages | right exactly | answer contained | absences said | withheld | loops | s a question | MB |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (name, passages), r in last.items():
+        counts = [
+            f"{r[key]} of {r[of]}"
+            for key, of in (
+                ("right", "answerable"),
+                ("contained", "answerable"),
+                ("absences_said", "absent"),
+                ("withheld", "answerable"),
+                ("loops", "questions"),
+            )
+        ]
+        cells = [f"`{name}`", str(passages), *counts, f"{r['seconds_per_question']:.2f}"]
+        lines.append(f"| {' | '.join(cells)} | {r['megabytes']:.0f} |")
+    return "\n".join(lines)
+
+
 def speed(records: list[dict[str, Any]]) -> str:
     """Medians of one run of `fidkit bench`, a line a subject, and the command that makes it again."""
     if not records:

@@ -255,7 +255,7 @@ def _config(preset: str) -> ReaderConfig:
     if preset in PRESETS:
         return PRESETS[preset]
     directory = Path(preset)
-    if preset == "pocket" and not directory.exists():
+    if preset == "pocket":
         directory = assets.reader()
     file = directory / "config.json"
     if file.is_file():

@@ -62,9 +62,9 @@ def passages_for(
 
 
 def _known(question: Question, ids: Sequence[str], get: Get) -> list[Passage]:
-    """The first of some passages; without a corpus, of those that the question brings."""
+    """The first of some passages: as the question brings it, else the corpus's."""
     own = [p for p in question.passages if p.id == ids[0]]
-    return own[:1] if own and get is no_corpus else list(get(ids[:1]))
+    return own[:1] or list(get(ids[:1]))
 
 
 def _require_passages(questions: Sequence[Question]) -> None:
