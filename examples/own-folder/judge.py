@@ -20,7 +20,7 @@ from typing import Any
 from fidkit import Answerer
 from fidkit.checkpoint import locate
 from fidkit.evaluate.metrics import exact_match, has_answer, normalize_answer
-from fidkit.types import Answer
+from fidkit.types import Passage
 
 HERE = Path(__file__).parent
 _WORDS_AGAIN = re.compile(r"(?:^| )(\S.*?)(?: \1){2,}(?: |$)")
@@ -69,9 +69,29 @@ class Judged:
         return self.silent if self.absent else self.right
 
 
-def judge(asked: dict[str, Any], answer: Answer, seconds: float) -> Judged:
-    """Compare an answer with a row of `questions.jsonl`."""
-    expected, said = asked["answers"], " ".join(answer.text.split())
+def questions_of(folder: Path) -> list[dict[str, Any]]:
+    """The rows of `questions.jsonl` in `folder`."""
+    lines = (folder / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def judge(
+    asked: dict[str, Any],
+    text: str,
+    passages: Iterable[Passage],
+    seconds: float,
+    confidence: float | None = None,
+) -> Judged:
+    """Compare an answer with a row of `questions.jsonl`.
+
+    Args:
+        asked: the row.
+        text: the answer; empty where the reader says that the documents don't say.
+        passages: all that were read for it.
+        seconds: what it took.
+        confidence: the reader's own, where it has one.
+    """
+    expected, said = asked["answers"], " ".join(text.split())
     right = bool(said) and exact_match(said, expected)
     return Judged(
         id=asked["id"],
@@ -79,10 +99,10 @@ def judge(asked: dict[str, Any], answer: Answer, seconds: float) -> Judged:
         document=asked["document"] or asked.get("near"),
         expected=expected,
         said=said,
-        confidence=getattr(answer, "confidence", None),
+        confidence=confidence,
         right=right,
         contained=right or has_answer(expected, said),
-        found=any(has_answer(expected, evidence.passage.text) for evidence in answer.evidence),
+        found=any(has_answer(expected, passage.text) for passage in passages),
         loop=is_loop(said),
         seconds=seconds,
     )
@@ -98,7 +118,9 @@ def answered(qa: Answerer, questions: Iterable[dict[str, Any]], k: int) -> Itera
     for asked in questions:
         start = time.perf_counter()
         answer = qa.answer(asked["question"], k=k)
-        yield judge(asked, answer, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        passages = [evidence.passage for evidence in answer.evidence]
+        yield judge(asked, answer.text, passages, seconds, answer.confidence)
 
 
 def summary(judged: list[Judged]) -> dict[str, Any]:
@@ -153,8 +175,7 @@ def main() -> None:
     parser.add_argument("--passages", type=int, default=10, help="how many passages to read, at most")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    lines = (options.folder / "questions.jsonl").read_text(encoding="utf-8").splitlines()
-    questions = [json.loads(line) for line in lines]
+    questions = questions_of(options.folder)
     with Answerer.open(options.folder / "documents", reader=options.reader) as qa:
         qa.answer(questions[0]["question"], k=options.passages)  # what is done once is no part of the times
         judged = list(answered(qa, questions, options.passages))
