@@ -55,10 +55,9 @@ def own_folder(records: list[dict[str, Any]]) -> str:
     if not records:
         return NOTHING
     last = {(r["reader"], r["passages"]): r for r in records}
-    lines = [
-        "| | passages | right exactly | answer contained | absences said | withheld | loops | s a question | MB |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = ["passages", "right exactly", "answer contained", "absences said", "withheld", "loops"]
+    heads += ["s a question", "MB"]
+    lines = [f"| | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
     for (name, passages), r in last.items():
         counts = [
             f"{r[key]} of {r[of]}"
