@@ -18,7 +18,9 @@ from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.generation.generate import greedy
 from fidkit.engine.runner import Runner
 from fidkit.errors import CheckpointError, ConfigError
+from fidkit.nn.attention import CrossAttention
 from fidkit.nn.blocks import blocks
+from fidkit.nn.copying import start_copying
 from fidkit.nn.families import t5
 from fidkit.nn.families.t5 import T5Blocks
 from fidkit.nn.layers import GatedFeedForward
@@ -396,3 +398,24 @@ def test_text_without_spans_needs_one_vocabulary() -> None:
     spec = TaskSpec(kind="span-corruption", files=["text.txt"])
     with pytest.raises(ConfigError, match="passages have a vocabulary of their own here"):
         SpanCorruptionTask(LocalDocuments([b"a b"], 0), reader_with_both().tokenizer, spec)
+
+
+@torch.no_grad()
+def test_a_passage_may_reach_the_last_position() -> None:
+    """Positions begin at `passage_position`; the last token has the last one that the encoder knows."""
+    config = small(encoder=of("bert"), positions=16, passage_position=6, passage_tokens=10, question_tokens=6)
+    long = [5, 6, 7, 8, 9, 10, 11, 12, 13, 1]
+    equals_its_definition(random_reader(config), [([3, 4, 5, 6, 7, 8], [long, long[:9]], [9, 1])])
+
+
+@torch.no_grad()
+def test_copying_begins_behind_the_token_that_was_written() -> None:
+    """The last layer looks for the place whose token before is that one, and not for the token itself."""
+    reader = random_reader(
+        small(token_skip=True, tied_head=True, encoder=stack(width=32), decoder=stack(2, width=32))
+    )
+    start_copying(reader.decoder, torch.Generator().manual_seed(0))
+    config, last = reader.config, [m for m in reader.decoder.modules() if isinstance(m, CrossAttention)][-1]
+    token, before = (last.key.weight[:, config.encoder.width + place * 32 :][:, :32] for place in (0, 1))
+    found = last.query.weight[: len(before)] @ before.T
+    assert found.diagonal().mean() > 5 * (last.query.weight[: len(token)] @ token.T).abs().mean()

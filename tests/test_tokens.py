@@ -5,7 +5,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 from fidkit.errors import CheckpointError
-from fidkit.tokens import Tokenizer
+from fidkit.tokens import Tokenizer, require_embeddings
 from fidkit.types import Passage
 from oracles import small
 
@@ -178,3 +178,23 @@ def test_words_of_a_word_level_vocabulary() -> None:
     backend = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     assert Tokenizer(backend, small()).encode("a </s> a") == [3, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "embeddings", "says"),
+    [
+        ((0, 1, 9), 5, "has a token numbered 9, but the reader has 5 embeddings"),
+        ((0, 1, 9), 9, "has a token numbered 9, but the reader has 9 embeddings"),
+        ((0, 1, 2), 2, "3 tokens, but the reader has 2 embeddings"),
+        ((0, 1, 9), 10, None),
+        ((0, 1, 2), 3, None),
+    ],
+)
+def test_every_token_has_an_embedding(numbers: tuple[int, ...], embeddings: int, says: str | None) -> None:
+    words = dict(zip(("<unk>", "a", "b"), numbers, strict=True))
+    backend = tokenizers.Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    if says is None:
+        require_embeddings(backend, embeddings, Path("here"))
+        return
+    with pytest.raises(CheckpointError, match=says):
+        require_embeddings(backend, embeddings, Path("here"))

@@ -14,7 +14,7 @@ from fidkit import checkpoint
 from fidkit.errors import CheckpointError, ConfigError, FidkitError, UsageError
 from fidkit.preset import named
 from fidkit.reader import Reader
-from fidkit.tokens import Tokenizer
+from fidkit.tokens import PASSAGE_FILE, Tokenizer
 from oracles import batch_of, random_reader, small
 
 EXAMPLES = [([3, 4], [[5, 6, 7], [8]], [9, 1]), ([10, 11, 12], [[13, 14]], [15, 16, 1])]
@@ -393,3 +393,10 @@ def test_nothing_there(tmp_path: Path) -> None:
         Reader.from_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="not a directory, not the bundled reader"):
         Reader.from_pretrained("nobody/nothing-at-all")
+
+
+def test_a_vocabulary_of_passages_goes_with_the_reader_that_had_one(saved: Path) -> None:
+    (saved / PASSAGE_FILE).write_text("{}")
+    Reader.from_preset("tiny-fid").save_pretrained(saved)
+    assert not (saved / PASSAGE_FILE).exists()
+    Reader.from_pretrained(saved)

@@ -123,7 +123,10 @@ def test_a_stored_memory_is_used_and_windows_are_not_missed(tmp_path: Path) -> N
         with MemoryStore.open(tmp_path / "corpus") as memory:
             runner = Runner(reader)
             (stored,) = answer_batch(runner, ["what is red?"], [passages], memory=memory)
+            other = replace(passages[0], text=" ".join(WORDS[::-1] * 5))
+            (lacking,) = answer_batch(runner, ["what is red?"], [[other]], memory=memory)
         (fresh,) = answer_batch(runner, ["what is red?"], [passages])
+    assert len(lacking.evidence) == 1 + len(windows(other, reader.tokenizer)) > 2
     assert len(stored.evidence) > 2
     assert stored.notes == ()
     assert stored.text == fresh.text

@@ -505,3 +505,21 @@ def test_a_folder_that_cannot_be_looked_into_is_left_out_and_said(
     with Corpus.build(tmp_path / "in", tmp_path / "c") as corpus:
         assert [passage.id for passage in corpus] == ["tea.md#1"]
         assert corpus.info().skipped_files == [("closed/", "Permission denied")]
+
+
+def test_rows_of_a_file_that_was_taken_back_are_counted_against_the_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an index would fill up with rows of nobody, and never be made anew."""
+    monkeypatch.setattr(building, "_BATCH", 1)
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "good.txt").write_text("The harbour lamp is red.")
+    rows = [{"id": str(n), "title": "", "text": f"row {n}"} for n in range(3)]
+    lines = [*map(json.dumps, rows), json.dumps({"what": "no passage"})]
+    (folder / "log.jsonl").write_text("\n".join(lines))
+    Corpus.build(folder, tmp_path / "corpus").close()
+    with sqlite3.connect(tmp_path / "corpus" / "catalogue.sqlite") as sql:
+        meta = dict(sql.execute("SELECT key, value FROM meta"))
+    sql.close()
+    assert meta["removed_since_fresh"] == "3"

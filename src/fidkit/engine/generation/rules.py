@@ -84,10 +84,9 @@ class Pieces:
         for steering in (config.pad_token, config.end_token, config.start_token):
             if steering is not None:
                 inside_BM = inside_BM & (ids_BM != steering)
+        # Each passage counts its tokens from 0 on, so that none goes on in the next one.
         follows_BM = torch.zeros_like(inside_BM)
-        follows_BM[:, 1:] = (context.passage_BM[:, 1:] == context.passage_BM[:, :-1]) & (
-            context.token_BM[:, 1:] == context.token_BM[:, :-1] + 1
-        )
+        follows_BM[:, 1:] = context.token_BM[:, 1:] == context.token_BM[:, :-1] + 1
         self.end_token = config.end_token
         self._ids_RM, self._inside_RM, self._follows_RM = (
             part.repeat_interleave(rows, 0) for part in (ids_BM, inside_BM, follows_BM & inside_BM)
