@@ -32,6 +32,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return run
 
 
+@pytest.mark.slow
 def test_every_run_has_its_row_once(start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = start()
     assert [(row["stage"], row["objective"]) for row in found] == [

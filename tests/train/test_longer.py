@@ -34,6 +34,7 @@ def assert_same_end(a: Path, b: Path) -> None:
         torch.testing.assert_close(first[key], second[key], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_a_longer_run_ends_as_one_that_was_planned_so(tmp_path: Path) -> None:
     planned, longer = tmp_path / "planned", tmp_path / "longer"
     trained(planned, *CONSTANT, MORE)

@@ -99,6 +99,7 @@ def test_a_kill_after_a_restart_forgets_neither_it_nor_the_rate(
     assert rows(tmp_path)[-1]["rate"] == pytest.approx(RATE / 10)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_again_and_again_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = world(tmp_path, *CALM, "save_every=5", "health.restarts=2", "log_every=1")
     trainer = Trainer(recipe)

@@ -145,6 +145,7 @@ def test_bias_by_distance_holds_all_there_is(most: int) -> None:
     assert torch.equal(table[:, distance.clamp(-most, most) + most], full)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_other_lengths_compile_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     counter = CompileCounter()

@@ -196,6 +196,7 @@ def test_a_killed_pretraining_goes_on_bit_by_bit(tmp_path: Path) -> None:
     assert_same_run(whole, killed)
 
 
+@pytest.mark.slow
 def test_the_loss_of_restoring_text_falls(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = []
     stages = "stages=[{ steps = 16, questions = 4, mix = { text = 1.0 } }]"
