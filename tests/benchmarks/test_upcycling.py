@@ -76,6 +76,7 @@ def test_a_run_that_was_cut_off_goes_on(start, monkeypatch: pytest.MonkeyPatch) 
     assert began == [1]
 
 
+@pytest.mark.slow
 def test_the_shares_are_of_the_original_s_steps(start, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
 

@@ -155,7 +155,10 @@ def test_the_window_is_of_ordinary_losses() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "rate"),
-    [("adamw", 1e-3), *(pytest.param(k, 3e-3, marks=pytest.mark.slow) for k in ("adamw-scaled", "hybrid"))],
+    [
+        pytest.param("adamw", 1e-3, marks=pytest.mark.slow),
+        *(pytest.param(k, 3e-3, marks=pytest.mark.slow) for k in ("adamw-scaled", "hybrid")),
+    ],
 )
 def test_a_rate_a_thousand_times_too_high_is_found_in_training(kind: str, rate: float) -> None:
     reader, generator = random_reader(small()).train(), random.Random(0)

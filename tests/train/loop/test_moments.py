@@ -174,6 +174,7 @@ def test_moments_of_another_reader(trained) -> None:
 HYBRID = ["optimiser.kind=hybrid", "optimiser.rate=0.003"]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_the_moments_of_another(tmp_path: Path) -> None:
     Trainer(world(tmp_path / "first", *HYBRID)).run()
     folders = [tmp_path / "first" / "run" / name for name in ("last", "best")]
