@@ -102,10 +102,9 @@ def answer_batch(
                 without = leave_out(runner, context, generated.best, first, how, tokenizer)
                 quoted = _with_tests(quoted, orders, read, without)
     notes = _not_stored(encoded, passages, read, memory)
-    timings = {**clock.ms, "total": sum(clock.ms.values())}
     return [
-        replace(answer, timings_ms=timings, notes=(*_read_otherwise(text, tokens, runner.config), *notes))
-        for answer, text, tokens in zip(quoted, questions, asked, strict=True)
+        replace(answer, timings_ms=clock.timings(), notes=(*_read_otherwise(a, t, runner.config), *notes))
+        for answer, a, t in zip(quoted, questions, asked, strict=True)
     ]
 
 
@@ -339,6 +338,10 @@ class _Clock:
 
     def __init__(self) -> None:
         self.ms: dict[str, float] = {}
+
+    def timings(self) -> dict[str, float]:
+        """Each stage and `total`, anew for each answer that gets them."""
+        return {**self.ms, "total": sum(self.ms.values())}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
