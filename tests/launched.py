@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["fidkit.cli.app", "fidkit.train.loop.training", "fidkit.engine.answering"])
+_context.set_forkserver_preload(
+    [
+        "fidkit.cli.app",
+        "fidkit.train.loop.training",
+        "fidkit.engine.answering",
+        "torch._dynamo",  # each optimiser imports it
+        "torch.distributed.fsdp",
+    ]
+)
 
 
 def started(work: Callable[..., Any], *given: Any, says: Path, **environment: str) -> ForkServerProcess:

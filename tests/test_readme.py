@@ -67,7 +67,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_the_first_question(tmp_path: Path) -> None:
     question = "How many encoder layers does the bundled reader have?"
-    process = command(["ask", question], says=tmp_path / "said", FIDKIT_HOME=str(tmp_path))
+    process = command(["ask", question], says=tmp_path / "said")
     process.join(120)
     said = (tmp_path / "said").read_text(encoding="utf-8").splitlines()
     assert process.exitcode == 0, said
