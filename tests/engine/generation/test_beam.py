@@ -1,5 +1,6 @@
 """Beam search against enumeration, against a search in plain Python, and against transformers."""
 
+import functools
 import itertools
 from pathlib import Path
 
@@ -131,6 +132,25 @@ QUESTION = [5, 6, 7]
 PASSAGES = [[2 + (7 * i + j * j) % 35 for j in range(length)] for i, length in enumerate([31, 1, 60, 8])]
 
 
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory: pytest.TempPathFactory):
+    """A random model of transformers and the same as a reader."""
+    pytest.importorskip("transformers")
+
+    @functools.cache
+    def made(tied: bool, seed: int):
+        directory, model = tmp_path_factory.mktemp("t5"), hf_t5(tied=tied, seed=seed)
+        with torch.no_grad():
+            # transformers counts the token that starts an answer among its n-grams.
+            model.shared.weight[0] = 0
+            if not tied:
+                model.lm_head.weight[END] *= 3
+        model.save_pretrained(directory)
+        return model, import_t5(directory)[0]
+
+    return made
+
+
 @pytest.mark.parametrize("tied", [True, False], ids=["v1.0", "v1.1"])
 @pytest.mark.parametrize("passages", [PASSAGES[2:3], PASSAGES], ids=["T5", "FiD"])
 @pytest.mark.parametrize(
@@ -145,18 +165,12 @@ PASSAGES = [[2 + (7 * i + j * j) % 35 for j in range(length)] for i, length in e
     ids=str,
 )
 @torch.no_grad()
-def test_transformers_finds_the_same(tied: bool, passages, values: dict, tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
+def test_transformers_finds_the_same(tied: bool, passages, values: dict, twins) -> None:
     from transformers.modeling_outputs import BaseModelOutput
 
     ended = 0
     for seed in range(2):
-        model = hf_t5(tied=tied, seed=seed)
-        model.shared.weight[0] = 0  # transformers counts the token that starts an answer among its n-grams
-        if not tied:
-            model.lm_head.weight[END] *= 3
-        model.save_pretrained(tmp_path / str(seed))
-        reader = import_t5(tmp_path / str(seed))[0]
+        model, reader = twins(tied, seed)
         decoding = Decoding(max_tokens=8, **values)
         generated = generate(reader, reader.read(batch_of([(QUESTION, passages, [1])])), decoding)
         states, mask = hf_batch_context(model, [QUESTION + passage for passage in passages])

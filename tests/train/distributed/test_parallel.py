@@ -17,11 +17,11 @@ from fidkit.train.recipe import load_recipe
 from launched import group
 from train.toy import write_world
 
-STEPS = 8
+STEPS = 6
 STAGE = (
     f"stages=[{{ steps = {STEPS}, questions = 3, accumulate = 2, passages = 2, mix = {{ facts = 1.0 }} }}]"
 )
-SHORT = "stages=[{ steps = 6, questions = 1, accumulate = 2, mix = { facts = 1.0 } }]"
+SHORT = "stages=[{ steps = 4, questions = 1, accumulate = 2, mix = { facts = 1.0 } }]"
 """One question a batch: the second process has none, and only keeps step."""
 STAGED = (
     "stages=[{ steps = 3, questions = 3, mix = { facts = 1.0 }, answer = 0.0, auxiliary = { pointer = 1 } }, "
@@ -127,9 +127,9 @@ def test_a_checkpoint_of_two_is_read_by_one_and_back(folder: Path) -> None:
     )
     names = state.names_of(trainer.optimiser, trainer._parameters())
     assert {name.split("/")[1] for name in written if name.startswith("optimiser/")} <= set(names)
-    alone(job(folder, "moved", SHORT, "parallel=ddp", steps=2))
-    together(folder, job(folder, "moved", SHORT, "parallel=fsdp", steps=2))
-    alone(job(folder, "straight", SHORT, steps=6))
+    alone(job(folder, "moved", SHORT, "parallel=ddp", steps=1))
+    together(folder, job(folder, "moved", SHORT, "parallel=fsdp", steps=1))
+    alone(job(folder, "straight", SHORT, steps=4))
     torch.testing.assert_close(weights(folder, "moved"), weights(folder, "straight"), rtol=1e-5, atol=1e-5)
     Reader.from_pretrained(folder / "moved" / "last")
 

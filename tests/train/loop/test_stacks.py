@@ -1,5 +1,6 @@
 """Layers that are computed again, or compiled, train as they do otherwise."""
 
+import functools
 import logging
 from pathlib import Path
 
@@ -12,12 +13,23 @@ from train.loop.test_training import EXAMPLES, one_step
 from train.toy import world
 
 
+def setting(preset: str) -> list[str]:
+    return [f"reader.preset={preset}", "stages.0.auxiliary=1.0"]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory):
+    """Losses and gradients of a preset's reader where nothing is computed again."""
+    return functools.cache(
+        lambda preset: one_step(tmp_path_factory.mktemp(preset), [EXAMPLES], *setting(preset))
+    )
+
+
 @pytest.mark.parametrize("preset", ["tiny-fid", "tiny-fido", "tiny-lumen", "tiny-glimmer"])
 @pytest.mark.parametrize("chosen", ['["encoder"]', '["decoder"]', '["encoder", "decoder"]'])
-def test_recomputing_changes_no_bit(tmp_path: Path, preset: str, chosen: str) -> None:
-    setting = [f"reader.preset={preset}", "stages.0.auxiliary=1.0"]
-    plain, expected = one_step(tmp_path / "plain", [EXAMPLES], *setting)
-    again, gradients = one_step(tmp_path / "again", [EXAMPLES], *setting, f"checkpointing={chosen}")
+def test_recomputing_changes_no_bit(tmp_path: Path, preset: str, chosen: str, kept) -> None:
+    plain, expected = kept(preset)
+    again, gradients = one_step(tmp_path, [EXAMPLES], *setting(preset), f"checkpointing={chosen}")
     assert again == plain
     torch.testing.assert_close(gradients, expected, rtol=0, atol=0)
 
