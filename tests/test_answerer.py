@@ -394,7 +394,7 @@ def many_questions(n: int) -> list[str]:
 @pytest.mark.parametrize(
     ("preset", "asked"),
     [
-        ("tiny-lumen", 50),
+        ("tiny-lumen", 24),
         pytest.param("tiny-lumen", 200, marks=pytest.mark.slow),
         pytest.param("tiny-fid", 200, marks=pytest.mark.slow),
     ],

@@ -32,7 +32,7 @@ def files(tmp_path, write_rows) -> list[Path]:
 @pytest.mark.parametrize(
     ("count", "first"),
     [
-        pytest.param(2, False, id="2-rebuild"),
+        pytest.param(1, False, id="1-rebuild"),
         pytest.param(20, False, id="20-rebuild", marks=pytest.mark.slow),
         pytest.param(20, True, id="20-first build", marks=pytest.mark.slow),
     ],
