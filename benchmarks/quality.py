@@ -25,7 +25,7 @@ from fidkit import Reader
 
 @dataclass(frozen=True)
 class Setting:
-    """One measurement; `limit` keeps controls and the larger sets affordable."""
+    """One measurement; `limit` keeps controls and many passages affordable."""
 
     dataset: str
     context: str
@@ -38,13 +38,15 @@ class Setting:
 
 
 def settings() -> list[Setting]:
-    """Gold passage and its control first, then retrieved passages with theirs."""
-    plan = [Setting(d, c, 1) for d in ("squad", "newwiki") for c in ("gold", "foreign-gold", "none")]
-    plan += [Setting(d, "none", 1, 500) for d in ("nq", "webq")]
-    for n in (5, 20):
-        plan += [Setting(d, "retrieved", n) for d in ("squad", "newwiki")]
-        plan += [Setting(d, "retrieved", n, 500) for d in ("nq", "webq")]
-        plan += [Setting(d, "foreign", n, 300) for d in ("squad", "newwiki", "nq", "webq")]
+    """The passage with the answer and its controls first, then what a search finds, with its controls."""
+    wiki, opened = ("squad", "newwiki"), ("nq", "triviaqa", "webq")
+    plan = [Setting(d, "gold", 1) for d in wiki]
+    plan += [Setting(d, "gold", 1) for d in ("qamr", "fairytaleqa", "cuad", "covidqa", "tatqa")]
+    plan += [Setting(d, c, 1, 300) for c in ("foreign-gold", "none") for d in wiki]
+    plan += [Setting("unanswerable", "near", 5, 300)]
+    for n, limit in ((5, 500), (20, 200), (40, 100)):
+        plan += [Setting(d, "retrieved", n, limit) for d in (*wiki, *opened)]
+        plan += [Setting(d, "foreign", n, limit // 2) for d in wiki if n < 40]
     return plan
 
 

@@ -12,6 +12,7 @@ CONTEXTS = {
     "none": "no passage",
     "retrieved": "retrieved",
     "foreign": "retrieved for another question",
+    "near": "of a page that talks about it and doesn't say it",
 }
 SUBJECTS = {
     "hf": "FiD on transformers, as it comes",
@@ -43,11 +44,20 @@ def quality(records: list[dict[str, Any]]) -> str:
             cells = {r["dataset"]: _cell(r) for r in current if (r["context"], r["passages"]) == (context, n)}
             label = words if n == 1 else f"{n} passages, {words}"
             lines.append(f"| {label} | {' | '.join(cells.get(d, '') for d in datasets)} |")
-    return "\n".join([*lines, "", "Each cell: exact match / F1 in percent (number of questions)."])
+    legend = "Each cell: exact match / F1 in percent (number of questions)"
+    if any("forced_em" in record for record in current):
+        legend += (
+            ", where the reader has to answer; then exact match as it comes, and the percentage of questions "
+            "to which it says nothing. Where no passage holds the answer, silence is right"
+        )
+    return "\n".join([*lines, "", f"{legend}."])
 
 
 def _cell(record: dict[str, Any]) -> str:
-    return f"{record['em']:.1f} / {record['f1']:.1f} ({record['n']})"
+    if "forced_em" not in record:
+        return f"{record['em']:.1f} / {record['f1']:.1f} ({record['n']})"
+    forced = f"{record['forced_em']:.1f} / {record['forced_f1']:.1f} ({record['n']})"
+    return f"{forced}; {record['em']:.1f}, silent {record['silent']:.0f} %"
 
 
 def own_folder(records: list[dict[str, Any]]) -> str:

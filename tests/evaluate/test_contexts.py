@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from fidkit.errors import DataError
-from fidkit.evaluate.contexts import ContextKind, no_corpus, passages_for
+from fidkit.evaluate.contexts import ContextKind, passages_for
 from fidkit.questions.files import Question
-from fidkit.types import Passage
+from fidkit.types import Hit, Passage
 
 
 def passage(name: str) -> Passage:
@@ -28,14 +28,18 @@ QUESTIONS = [
 ]
 
 
-def read(kind: ContextKind, n: int = 2, questions: Sequence[Question] = QUESTIONS) -> dict[str, list[str]]:
-    def search(text: str, k: int) -> list[Passage]:
-        return [passage(f"{text}/{rank}") for rank in range(k)]
+class Everything:
+    """Finds passages named for the question, and has any that is asked for."""
 
-    def get(ids: Sequence[str]) -> list[Passage]:
+    def search(self, text: str, k: int) -> list[Hit]:
+        return [Hit(passage(f"{text}/{rank}"), 1.0) for rank in range(k)]
+
+    def get(self, ids: Sequence[str]) -> list[Passage]:
         return [passage(i) for i in ids]
 
-    read = passages_for(questions, kind, n, search=search, get=get)
+
+def read(kind: ContextKind, n: int = 2, questions: Sequence[Question] = QUESTIONS) -> dict[str, list[str]]:
+    read = passages_for(questions, kind, n, Everything())  # type: ignore[arg-type]
     return {asked.question: [p.id for p in passages] for asked, passages in read}
 
 
@@ -63,7 +67,7 @@ def test_foreign_is_what_the_question_half_a_file_away_gets(foreign: ContextKind
 
 
 def test_none_reads_nothing_and_needs_no_corpus() -> None:
-    given = passages_for(QUESTIONS, "none", 2, search=no_corpus, get=no_corpus)
+    given = passages_for(QUESTIONS, "none", 2, None)
     assert [(asked.question, passages) for asked, passages in given] == [(f"q{n}", []) for n in range(5)]
 
 
@@ -74,26 +78,26 @@ def test_a_question_is_never_foreign_to_itself(kind: ContextKind) -> None:
 
 
 def test_without_a_corpus_the_file_must_bring_passages() -> None:
-    own = passages_for(QUESTIONS[1:2], "retrieved", 9, search=no_corpus, get=no_corpus)
+    own = passages_for(QUESTIONS[1:2], "retrieved", 9, None)
     assert [len(passages) for _, passages in own] == [3]
     with pytest.raises(DataError, match="give --corpus"):
-        list(passages_for(QUESTIONS[:1], "retrieved", 9, search=no_corpus, get=no_corpus))
+        list(passages_for(QUESTIONS[:1], "retrieved", 9, None))
 
 
 def test_a_question_without_passages_among_others_is_named() -> None:
     own = Question("a", "who?", ("x",), passages=(Passage("1", "", "x"),))
     bare = Question("b", "where?", ("y",))
     with pytest.raises(DataError, match=r"1 of 2 questions bring no passages .* first 'b' \('where\?'\)"):
-        list(passages_for([own, bare], "retrieved", 9, search=no_corpus, get=no_corpus))
+        list(passages_for([own, bare], "retrieved", 9, None))
     # Before anything is read, which may take an hour.
     with pytest.raises(DataError, match="1 of 2"):
-        next(passages_for([own, bare], "retrieved", 9, search=no_corpus, get=no_corpus))
+        next(passages_for([own, bare], "retrieved", 9, None))
 
 
 def test_equal_passages_of_a_question_are_one() -> None:
     first, again, other = Passage("1", "T", "x"), Passage("2", "T", "x"), Passage("3", "", "x")
     asked = Question("a", "who?", ("x",), passages=(first, again, first, other))
-    [(_, read)] = passages_for([asked], "retrieved", 2, search=no_corpus, get=no_corpus)
+    [(_, read)] = passages_for([asked], "retrieved", 2, None)
     assert read == [first, other]
 
 
@@ -101,13 +105,11 @@ def test_gold_passages_may_be_the_questions_own() -> None:
     asked = Question(
         "a", "who?", ("x",), passages=(Passage("1", "", "z"), Passage("2", "", "x")), positive_ids=("2",)
     )
-    [(_, read)] = passages_for([asked], "gold", 1, search=no_corpus, get=no_corpus)
+    [(_, read)] = passages_for([asked], "gold", 1, None)
     assert [p.id for p in read] == ["2"]
 
 
 def test_near_passages_are_of_the_topic_and_hold_no_answer() -> None:
     asked = [Question("a", "who?", near_ids=("2", "3")), Question("b", "where?", ("Oslo",))]
-    given = list(
-        passages_for(asked, "near", 5, search=no_corpus, get=lambda ids: [Passage(i, "", "") for i in ids])
-    )
+    given = list(passages_for(asked, "near", 5, Everything()))  # type: ignore[arg-type]
     assert [(question.id, [p.id for p in passages]) for question, passages in given] == [("a", ["2"])]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from fidkit.types import Passage
 
 _IN_TURN = ("retrieved", "gold", "foreign")
+_WITHOUT_ANSWER: Sequence[ContextKind] = ("near", "retrieved")
+"""What questions read that no passage answers, in turn."""
 
 
 def calibrate(
@@ -67,8 +69,9 @@ def _kinds(context: list[str] | None, passages: int, limit: int | None, keep: fl
     kinds = context or list(_IN_TURN)
     if unknown := [kind for kind in kinds if kind not in get_args(ContextKind)]:
         raise UsageError(f"--context is {unknown[0]!r}; expected one of {', '.join(get_args(ContextKind))}")
-    if passages < 1 or (limit is not None and limit < 1):
-        raise UsageError("--passages and --limit are numbers of things to read; expected 1 or more")
+    for name, number in (("--passages", passages), ("--limit", limit)):
+        if number is not None and number < 1:
+            raise UsageError(f"{name} is {number}; expected 1 or more")
     if not 0 < keep <= 100:
         raise UsageError(f"--keep is {keep:g}; expected a percentage above 0 and at most 100, such as 94")
     return cast("list[ContextKind]", kinds)
@@ -140,24 +143,17 @@ def _read(
     kinds: Sequence[ContextKind],
     limit: int | None,
 ) -> list[tuple[Question, list[Passage]]]:
-    """Every question once, with one kind of passages; those without an answer with the near ones."""
-    from fidkit.evaluate.contexts import no_corpus, passages_for
+    """Every question once, with one kind of passages."""
+    from fidkit.evaluate.contexts import passages_for
     from fidkit.questions.files import read_questions
-
-    search, get = no_corpus, no_corpus
-    if corpus is not None:
-        get = corpus.get
-
-        def search(question: str, k: int) -> list[Passage]:
-            return [hit.passage for hit in corpus.search(question, k)]
 
     given: list[tuple[Question, list[Passage]]] = []
     for path in files:
         questions = list(itertools.islice(read_questions(path), limit))
         parts: dict[ContextKind, list[Question]] = {}
         for number, question in enumerate(questions):
-            kind: ContextKind = kinds[number % len(kinds)] if question.answers else "near"
+            kind = (kinds if question.answers else _WITHOUT_ANSWER)[number % len(kinds)]
             parts.setdefault(kind, []).append(question)
         for kind, some in parts.items():
-            given += passages_for(some, kind, n, search=search, get=get)
+            given += passages_for(some, kind, n, corpus)
     return given

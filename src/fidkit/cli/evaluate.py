@@ -131,7 +131,7 @@ def _run(
     from fidkit.engine.recall import memory_of
     from fidkit.engine.runner import Runner, check_precision, loading_type
     from fidkit.evaluate import evaluate as judge
-    from fidkit.evaluate.contexts import no_corpus, passages_for
+    from fidkit.evaluate.contexts import passages_for
     from fidkit.passages import Corpus
     from fidkit.questions.files import read_questions
     from fidkit.reader import Reader
@@ -140,18 +140,12 @@ def _run(
     check_precision(precision)
     questions = list(itertools.islice(read_questions(data), limit))
     with ExitStack() as stack:
-        search, get, memory = no_corpus, no_corpus, None
+        opened = stack.enter_context(Corpus.open(corpus)) if corpus else None
         source = Reader.from_pretrained(name, loading_type(precision, on)).to(on)
-        if corpus:
-            opened = stack.enter_context(Corpus.open(corpus))
-            get, memory = opened.get, memory_of(opened, source, name) if stored else None
-
-            def search(question: str, k: int) -> list[Passage]:
-                return [hit.passage for hit in opened.search(question, k)]
-
+        memory = memory_of(opened, source, name) if opened and stored else None
         runner = Runner(source, precision, own=True)
         bar = stack.enter_context(progress(f"evaluating on {data.name}", len(questions)))
-        read = passages_for(questions, kind, n, search=search, get=get)
+        read = passages_for(questions, kind, n, opened)
         return judge(
             answered(runner, read, decoding, memory, bar), predictions=out, scores=scores
         ), _computed(runner)

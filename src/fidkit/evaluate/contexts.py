@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from fidkit.errors import DataError
+from fidkit.passages.protocol import Passages
 from fidkit.questions.files import Question
 from fidkit.types import Passage, distinct
 
@@ -14,12 +15,11 @@ ContextKind = Literal["retrieved", "gold", "near", "foreign", "foreign-gold", "n
 `near`: one on the topic known to hold none. `foreign` and `foreign-gold`: what another question of the file
 would get. `none`: no passage at all."""
 
-Search = Callable[[str, int], Sequence[Passage]]
-Get = Callable[[Sequence[str]], Sequence[Passage]]
+_NO_CORPUS = "the questions bring no passages of their own (`ctxs`); give --corpus to search in"
 
 
 def passages_for(
-    questions: Sequence[Question], kind: ContextKind, n: int, *, search: Search, get: Get
+    questions: Sequence[Question], kind: ContextKind, n: int, corpus: Passages | None
 ) -> Iterator[tuple[Question, list[Passage]]]:
     """Each question with what it is to read.
 
@@ -31,8 +31,7 @@ def passages_for(
         questions: in the order of the file.
         kind: see `ContextKind`.
         n: passages a question, for `retrieved` and `foreign`.
-        search: passages for a question, the best first.
-        get: passages by id.
+        corpus: for questions that bring no passages of their own.
 
     Raises:
         DataError: one question alone has no other to take passages from, or a question brings no passages
@@ -42,7 +41,7 @@ def passages_for(
         questions = [question for question in questions if question.positive_ids]
     if kind == "near":
         questions = [question for question in questions if question.near_ids]
-    if kind in ("retrieved", "foreign") and search is no_corpus:
+    if kind in ("retrieved", "foreign") and corpus is None:
         _require_passages(questions)
     shift = len(questions) // 2 if kind in ("foreign", "foreign-gold") else 0
     if kind in ("foreign", "foreign-gold") and not shift:
@@ -54,17 +53,27 @@ def passages_for(
         if kind == "none":
             yield question, []
         elif kind == "near":
-            yield question, _known(question, question.near_ids, get)
+            yield question, _known(question, question.near_ids, corpus)
         elif kind in ("gold", "foreign-gold"):
-            yield question, _known(other, other.positive_ids, get)
+            yield question, _known(other, other.positive_ids, corpus)
         else:
-            yield question, list(distinct(other.passages)[:n] or search(other.question, n))
+            yield question, distinct(other.passages)[:n] or _found(other, n, corpus)
 
 
-def _known(question: Question, ids: Sequence[str], get: Get) -> list[Passage]:
+def _found(question: Question, n: int, corpus: Passages | None) -> list[Passage]:
+    if corpus is None:
+        raise DataError(_NO_CORPUS)
+    return [hit.passage for hit in corpus.search(question.question, n)]
+
+
+def _known(question: Question, ids: Sequence[str], corpus: Passages | None) -> list[Passage]:
     """The first of some passages: as the question brings it, else the corpus's."""
     own = [p for p in question.passages if p.id == ids[0]]
-    return own[:1] or list(get(ids[:1]))
+    if own:
+        return own[:1]
+    if corpus is None:
+        raise DataError(_NO_CORPUS)
+    return list(corpus.get(ids[:1]))
 
 
 def _require_passages(questions: Sequence[Question]) -> None:
@@ -72,18 +81,9 @@ def _require_passages(questions: Sequence[Question]) -> None:
     if not lacking:
         return
     if len(lacking) == len(questions):
-        no_corpus()
+        raise DataError(_NO_CORPUS)
     raise DataError(
         f"{len(lacking):,} of {len(questions):,} questions bring no passages of their own (`ctxs`), first "
         f"{lacking[0].id!r} ({lacking[0].question[:60]!r}), while the others do; give --corpus to search in "
         "for these, or leave them out"
     )
-
-
-def no_corpus(*_: Any) -> Sequence[Passage]:
-    """Stands in for `search` and `get` where no corpus was given.
-
-    Raises:
-        DataError: always.
-    """
-    raise DataError("the questions bring no passages of their own (`ctxs`); give --corpus to search in")

@@ -17,3 +17,15 @@ def test_a_folder_of_ones_own_has_a_line_a_reader_as_measured_last() -> None:
     ]
     assert head.count("|") == rule.count("|") == lines[0].count("|")
     assert summaries.own_folder([]) == summaries.NOTHING
+
+
+def test_quality_has_what_a_reader_says_when_it_must_and_when_it_may_be_silent() -> None:
+    row = {"fingerprint": "f", "dataset": "squad", "context": "gold", "passages": 1, "n": 70}
+    old = row | {"em": 26.34, "f1": 34.12}
+    new = old | {"forced_em": 54.66, "forced_f1": 66.57, "em": 52.04, "silent": 8.9}
+    assert "| 26.3 / 34.1 (70) |" in summaries.quality([old])
+    assert "has to answer" not in summaries.quality([old])
+    found = summaries.quality([new, new | {"context": "retrieved", "passages": 5, "dataset": "nq"}])
+    assert "| one passage that holds the answer | 54.7 / 66.6 (70); 52.0, silent 9 % |  |" in found
+    assert "| 5 passages, retrieved |  | 54.7 / 66.6 (70); 52.0, silent 9 % |" in found
+    assert "has to answer" in found
