@@ -125,3 +125,14 @@ def test_what_stands_nowhere_is_said_and_a_title_counts() -> None:
     where = located(tokenizer, "verdi", passages, [0.5, 0.5], [None, None])
     assert (where.text, where.verbatim) == ("verdi", False)
     assert all(e.place is None and e.span is None and not e.sentence for e in where.evidence)
+
+
+def test_a_piece_ends_with_its_phrase_and_an_answer_in_own_words_stays() -> None:
+    passages = [Passage("1", "Fees", "late fee: €4.50\nlost key: €38", "f.txt:100-129")]
+    tokenizer = Tokenizer(LETTERS, small(vocabulary_size=LETTERS.get_vocab_size()))
+    copied = "€4.50 lost key"
+    piece = located(tokenizer, copied, passages, [1.0], [None], pieces=True)
+    assert (piece.text, piece.evidence[0].span) == ("€4.50", (110, 115))
+    assert located(tokenizer, copied, passages, [1.0], [None]).text == "€4.50\nlost key"
+    assert in_their_words("€4.", passages, pieces=True) == "€4.50"
+    assert in_their_words("€4.", passages) == "€4."

@@ -37,6 +37,7 @@ Stream = Callable[[str], None]
 """Sees an answer's text so far. Beam search and several samples are seen when all is written."""
 
 T = TypeVar("T")
+A = TypeVar("A", Alternative, Without)
 Asked = Sequence[QuestionTokens]
 Passages = Sequence[Sequence[Passage]]
 EMPTY = Passage("", "", "")
@@ -94,13 +95,13 @@ def answer_batch(
         with clock.stage("evidence"):
             looked = look_back(runner.reader, context, generated.best, max(map(len, read)))
             written = _written(tokenizer, generated)
-            quoted = _judged(_quoted(tokenizer, written, read, looked), questions, looked, runner.reader)
+            quoted = _judged(_quoted(tokenizer, written, read, looked, how), questions, looked, runner.reader)
         if test_evidence:
             with clock.stage("test"):
                 orders = [by_share(s[: len(p)]) for s, p in zip(looked.shares, read, strict=True)]
                 first = [order[:test_evidence] for order in orders]
                 without = leave_out(runner, context, generated.best, first, how, tokenizer)
-                quoted = _with_tests(quoted, orders, read, without)
+                quoted = _with_tests(quoted, orders, read, without, how)
     notes = _not_stored(encoded, passages, read, memory)
     return [
         replace(answer, timings_ms=clock.timings(), notes=(*_read_otherwise(a, t, runner.config), *notes))
@@ -140,8 +141,10 @@ def _whole(
 
 
 def _how(reader: Reader, decoding: Decoding | None) -> Decoding:
-    """How answers are written: never none where confidence says which are given."""
+    """How answers are written, where that is left to the reader; never none where confidence judges them."""
     how = decoding or Decoding()
+    if how.extractive is None:
+        how = replace(how, extractive=reader.config.extractive)
     return how if reader.calibration is None else replace(how, min_tokens=max(1, how.min_tokens))
 
 
@@ -240,14 +243,15 @@ def _quoted(
     written: Sequence[tuple[Alternative, tuple[Alternative, ...]]],
     passages: Passages,
     looked: Looked,
+    how: Decoding,
 ) -> list[Answer]:
     """Answers in the words of their passages, with evidence."""
     answers = []
     for (best, others), of_one, shares, tokens in zip(
         written, passages, looked.shares, looked.tokens, strict=True
     ):
-        found = located(tokenizer, best.text, of_one, shares, tokens)
-        also = tuple(replace(o, text=in_their_words(o.text, of_one) or o.text) for o in others)
+        found = located(tokenizer, best.text, of_one, shares, tokens, pieces=bool(how.extractive))
+        also = tuple(_in_words_of(of_one, other, how) for other in others)
         answers.append(
             Answer(found.text, best.score, found.evidence, alternatives=also, verbatim=found.verbatim)
         )
@@ -277,14 +281,21 @@ def _with_tests(
     orders: Sequence[Sequence[int]],
     passages: Passages,
     found: Sequence[dict[int, Without]],
+    how: Decoding,
 ) -> list[Answer]:
     """Answers with what would be without some of their passages; `orders` are the numbers of evidence."""
     made = []
     for answer, order, of_one, without in zip(answers, orders, passages, found, strict=True):
         others = {n: [p for m, p in enumerate(of_one) if m != n] for n in without}
-        quoted = {n: replace(w, text=in_their_words(w.text, others[n]) or w.text) for n, w in without.items()}
+        quoted = {n: _in_words_of(others[n], w, how) for n, w in without.items()}
         made.append(tested(answer, order, quoted))
     return made
+
+
+def _in_words_of(passages: Sequence[Passage], other: A, how: Decoding) -> A:
+    """Another answer as the passages have it, if they do."""
+    text = in_their_words(other.text, passages, pieces=bool(how.extractive))
+    return other if text is None else replace(other, text=text)
 
 
 def _growing_text(tokenizer: Tokenizer, stream: Stream) -> Callable[[Tensor], None]:

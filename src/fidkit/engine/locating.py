@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import sentencex
 
+from fidkit.engine.phrases import phrase
 from fidkit.engine.windows import begins_at
 from fidkit.passages.scripts import is_unspaced
 from fidkit.tokens import Tokenizer
@@ -39,6 +40,8 @@ def located(
     passages: Sequence[Passage],
     shares: Sequence[float],
     tokens: Sequence[int | None],
+    *,
+    pieces: bool = False,
 ) -> Located:
     """Find an answer in the passages that were read for it.
 
@@ -48,6 +51,7 @@ def located(
         passages: of one question.
         shares: of each passage in the answer.
         tokens: the token of each passage that was looked at when the answer began, or None.
+        pieces: answers are pieces of passages, and end where these have the end of a phrase.
     """
     evidence = []
     for number in by_share(shares[: len(passages)]):
@@ -55,15 +59,17 @@ def located(
         places = occurrences(answer, passage.text)
         near = tokenizer.start_of(passage, token) if len(places) > 1 and token is not None else None
         place = choose(places, answer, passage.text, near)
+        if place is not None and pieces:
+            place = Place(*phrase(passage.text, place.start, place.end))
         evidence.append(Evidence(passage, share) if place is None else _evidence(passage, share, place))
     quoted = [e.passage.text[slice(*e.place)] for e in evidence if e.place is not None]
-    text = quoted[0] if quoted else _first_that_has(answer, [p.title for p in passages])
+    text = quoted[0] if quoted else _first_that_has(answer, [p.title for p in passages], pieces)
     return Located(answer if text is None else text, tuple(evidence), text is not None)
 
 
-def in_their_words(answer: str, passages: Sequence[Passage]) -> str | None:
+def in_their_words(answer: str, passages: Sequence[Passage], *, pieces: bool = False) -> str | None:
     """An answer as the first passage has it, or else the first title; None where none has it."""
-    return _first_that_has(answer, [*(p.text for p in passages), *(p.title for p in passages)])
+    return _first_that_has(answer, [*(p.text for p in passages), *(p.title for p in passages)], pieces)
 
 
 def by_share(shares: Sequence[float]) -> list[int]:
@@ -71,11 +77,12 @@ def by_share(shares: Sequence[float]) -> list[int]:
     return sorted(range(len(shares)), key=lambda number: -shares[number])
 
 
-def _first_that_has(answer: str, texts: Sequence[str]) -> str | None:
+def _first_that_has(answer: str, texts: Sequence[str], pieces: bool) -> str | None:
     """The answer as the first of some texts has it; None where none has it."""
     for text in texts:
         if found := choose(occurrences(answer, text), answer, text, None):
-            return text[found.start : found.end]
+            first, last = found.start, found.end
+            return text[slice(*phrase(text, first, last))] if pieces else text[first:last]
     return None
 
 

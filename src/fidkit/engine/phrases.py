@@ -1,0 +1,68 @@
+"""Where a copied piece of a text really begins and ends.
+
+A vocabulary may drop line breaks, columns and marks of layout, so that a decoder copies on over the end of a
+line, or stops inside of a number. Who reads the document sees where its phrases end.
+"""
+
+from __future__ import annotations
+
+import re
+
+_CELL = re.compile(r"\s*\|\s*|\t|[ \t]{3,}|\n\s*\n|\n(?=[ \t]*(?:[-*+•>#]|\d+[.)])[ \t])")
+"""Borders of cells, columns, paragraphs and items of lists."""
+_WRAPPED = 50
+"""A line of so many characters may go on in the next one; a shorter one ends what it says."""
+_AROUND = " \t\n|*_`#,;:/\N{EN DASH}\N{EM DASH}"
+"""Marks that no phrase begins or ends with."""
+_JOINS = ".,:-/+@_"
+"""Marks that join letters and digits to one word or number."""
+
+
+def phrase(text: str, start: int, end: int) -> tuple[int, int]:
+    """The part of `text[start:end]` that is one phrase, and its last word or number whole.
+
+    It ends with its line, cell or paragraph, has no marks of layout around it, and goes on to the end of a
+    number or code that was begun ("€19." of "€19.90"). Where that leaves nothing, all stays.
+    """
+    first, last = _without_marks(text, start, _first_end(text, start, end))
+    return (first, _to_the_end_of_a_word(text, last)) if first < last else (start, end)
+
+
+def _first_end(text: str, start: int, end: int) -> int:
+    """Where the first line, cell or paragraph ends in which there is something."""
+    begin = start
+    while begin < end and text[begin] in _AROUND:
+        begin += 1
+    cell = _CELL.search(text, begin, end)
+    stop = cell.start() if cell else end
+    for at in range(begin, stop):
+        if text[at] == "\n" and at - (text.rfind("\n", 0, at) + 1) < _WRAPPED:
+            return at
+    return stop
+
+
+def _without_marks(text: str, start: int, end: int) -> tuple[int, int]:
+    while start < end and text[start] in _AROUND:
+        start += 1
+    if end < len(text) and _joined(text, end - 1):
+        return start, end
+    while end > start and (text[end - 1] in _AROUND or (text[end - 1] == "-" and text[end - 2].isspace())):
+        end -= 1
+    return start, end
+
+
+def _to_the_end_of_a_word(text: str, end: int) -> int:
+    """Behind the number or code that `end` is in the middle of; a plain word is whole already."""
+    if not (_joined(text, end - 1) or (text[end - 1].isdigit() and _joined(text, end, digits=True))):
+        return end
+    while end < len(text) and (text[end].isalnum() or _joined(text, end)):
+        end += 1
+    return end
+
+
+def _joined(text: str, at: int, *, digits: bool = False) -> bool:
+    """Whether there is a mark at `at` between letters or digits, or between digits alone."""
+    if not 0 < at < len(text) - 1 or text[at] not in (".,:" if digits else _JOINS):
+        return False
+    before, after = text[at - 1], text[at + 1]
+    return before.isdigit() and after.isdigit() if digits else before.isalnum() and after.isalnum()
