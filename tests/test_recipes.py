@@ -1,0 +1,117 @@
+"""What recipes need beside them: everyday documents, and the mean of two runs."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from fidkit import Reader
+from fidkit.questions.files import read_questions
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+EVERYDAY = RECIPES / "everyday"
+OWN_FOLDER = RECIPES.parent / "examples" / "own-folder"
+
+
+def script(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rows() -> list[dict]:
+    return [*map(json.loads, (EVERYDAY / "questions.jsonl").read_text(encoding="utf-8").splitlines())]
+
+
+def test_every_answer_stands_in_its_document_and_every_document_is_in_one_part() -> None:
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (EVERYDAY / "documents").iterdir()}
+    parts: dict[str, set[str]] = {}
+    for row in rows():
+        parts.setdefault(row["document"], set()).add(row["part"])
+        if row["answers"]:
+            found = " ".join(texts[row["document"]].split())
+            assert " ".join(row["answers"][0].split()) in found, row
+    assert parts.keys() == texts.keys()
+    assert {frozenset(of_one) for of_one in parts.values()} == {frozenset({"train"}), frozenset({"dev"})}
+
+
+def test_nothing_that_readers_are_judged_by_is_among_them() -> None:
+    judged = json.loads("[" + ",".join((OWN_FOLDER / "questions.jsonl").read_text().splitlines()) + "]")
+    assert not {row["question"] for row in judged} & {row["question"] for row in rows()}
+    passages = {run for path in (OWN_FOLDER / "documents").iterdir() for run in _runs_of(path)}
+    for path in (EVERYDAY / "documents").iterdir():
+        assert not passages & set(_runs_of(path)), path.name
+
+
+def _runs_of(path: Path) -> list[tuple[str, ...]]:
+    """All runs of 12 words."""
+    words = path.read_text(encoding="utf-8").casefold().split()
+    return [tuple(words[at : at + 12]) for at in range(len(words) - 11)]
+
+
+def test_questions_are_joined_with_what_a_search_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    join = script(EVERYDAY / "join.py")
+    some = {row["document"] for row in rows() if row["part"] == "dev"}
+    kept = sorted(some)[:2]
+    (tmp_path / "documents").mkdir()
+    for name in kept:
+        (tmp_path / "documents" / name).write_bytes((EVERYDAY / "documents" / name).read_bytes())
+    mine = [
+        row | {"part": ("train", "dev")[row["document"] == kept[1]]}
+        for row in rows()
+        if row["document"] in kept
+    ]
+    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in mine))
+    monkeypatch.setattr(join, "HERE", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["join.py", str(tmp_path / "to")])
+    join.main()
+    found = {
+        name: [*read_questions(tmp_path / "to" / f"{name}.jsonl")]
+        for name in ("train", "dev", "train.absent", "dev.absent")
+    }
+    left_out = [int(line.split()[1]) for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    assert sum(map(len, found.values())) + sum(left_out) == len(mine)
+    assert sum(left_out) <= 1
+    asked, absent = found["train"] + found["dev"], found["train.absent"] + found["dev.absent"]
+    for question in asked:
+        texts = {passage.id: passage.text for passage in question.passages}
+        [gold] = question.positive_ids
+        assert question.answers[0] in texts.pop(gold)
+        assert not any(answer in text for answer in question.answers for text in texts.values())
+    assert all(question.near_ids[0] in {p.id for p in question.passages} for question in absent)
+    sources = {
+        name: {p.id.partition("#")[0] for q in some for p in q.passages} for name, some in found.items()
+    }
+    assert sources["train"] == {kept[0]}
+    assert sources["dev"] == {kept[1]}
+
+
+def test_the_mean_of_readers_is_that_of_their_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (1, 2):
+        Reader.from_preset("tiny-fido", seed).save_pretrained(tmp_path / str(seed))
+    Reader.from_preset("tiny-lumen", 1).save_pretrained(tmp_path / "other")
+    mean = script(RECIPES / "mean.py")
+    monkeypatch.setattr(sys, "argv", ["mean.py", f"{tmp_path}/1", f"{tmp_path}/2", "--to", f"{tmp_path}/to"])
+    mean.main()
+    one, two, found = (Reader.from_pretrained(tmp_path / name) for name in ("1", "2", "to"))
+    for name, weight in found.named_parameters():
+        expected = (one.get_parameter(name) + two.get_parameter(name)) / 2
+        torch.testing.assert_close(weight, expected, rtol=1e-6, atol=1e-7)
+    monkeypatch.setattr(
+        sys, "argv", ["mean.py", f"{tmp_path}/1", f"{tmp_path}/other", "--to", f"{tmp_path}/b"]
+    )
+    with pytest.raises(SystemExit):
+        mean.main()
+    assert "another reader than" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
