@@ -30,8 +30,11 @@ def test_logits_equal_those_of_the_cpu(preset):
     torch.testing.assert_close(on_cuda, on_cpu, rtol=1e-3, atol=1e-3)
 
 
-def test_a_reader_on_the_device_answers():
-    reader = Reader.from_preset("tiny-fido")
+@pytest.mark.parametrize(
+    "open_reader", [lambda: Reader.from_preset("tiny-fido"), lambda: Reader.from_pretrained("pocket")]
+)
+def test_a_reader_on_the_device_answers(open_reader):
+    reader = open_reader()
     passages = [Passage("1", "Nile", "The Nile flows north."), Passage("2", "Tea", "Tea comes from China.")]
     on_cpu = Answerer(reader, device="cpu", precision="as-is").read("where does tea come from?", passages)
     on_cuda = Answerer(reader.cuda(), precision="as-is").read("where does tea come from?", passages)

@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def joined(questions: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Each question with passages of all their documents; left out are those whose answer two passages share."""
+    """Each question with passages of all documents; left out are those whose answer two passages share."""
     with TemporaryDirectory() as place:
         folder = Path(place) / "documents"
         folder.mkdir()
