@@ -135,4 +135,6 @@ def test_a_piece_ends_with_its_phrase_and_an_answer_in_own_words_stays() -> None
     assert (piece.text, piece.evidence[0].span) == ("€4.50", (110, 115))
     assert located(tokenizer, copied, passages, [1.0], [None]).text == "€4.50\nlost key"
     assert in_their_words("€4.", passages, pieces=True) == "€4.50"
+    assert located(tokenizer, "lost k", passages, [1.0], [None], pieces=True).text == "lost key"
+    assert not located(tokenizer, "lost k", passages, [1.0], [None]).verbatim
     assert in_their_words("€4.", passages) == "€4."

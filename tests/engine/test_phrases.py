@@ -31,6 +31,9 @@ from oracles import quick
         ("in 5 of 7, 8 or 9", "5 of 7", "5 of 7"),
         ("pp. 3,4 of", "3", "3,4"),
         ("a - b", "-", "-"),
+        ("13 миллионов человек.", "13 миллионов челов", "13 миллионов человек"),
+        ("an unbelievable day", "believ", "unbelievable"),
+        ("東京は日本の首都です", "日本", "日本"),
         ("| | |", "|", "|"),
     ],
 )  # fmt: skip
@@ -46,5 +49,6 @@ def test_a_phrase_lies_in_the_text_and_is_a_phrase(text: str, data: st.DataObjec
     start = data.draw(st.integers(0, len(text) - 1))
     end = data.draw(st.integers(start + 1, len(text)))
     first, last = phrase(text, start, end)
-    assert start <= first < last <= len(text)
+    assert 0 <= first < last <= len(text)
+    assert first >= start or text[first:start].isalnum()
     assert phrase(text, first, last) == (first, last)

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import sentencex
 
-from fidkit.engine.phrases import phrase
+from fidkit.engine.phrases import is_word_bound, phrase
 from fidkit.engine.windows import begins_at
-from fidkit.passages.scripts import is_unspaced
 from fidkit.tokens import Tokenizer
 from fidkit.types import Evidence, Passage
 
@@ -57,6 +56,8 @@ def located(
     for number in by_share(shares[: len(passages)]):
         passage, share, token = passages[number], shares[number], tokens[number]
         places = occurrences(answer, passage.text)
+        if not places and pieces:
+            places = occurrences(answer, passage.text, whole_words=False)
         near = tokenizer.start_of(passage, token) if len(places) > 1 and token is not None else None
         place = choose(places, answer, passage.text, near)
         if place is not None and pieces:
@@ -99,10 +100,11 @@ class Place:
     end: int
 
 
-def occurrences(answer: str, text: str) -> list[Place]:
+def occurrences(answer: str, text: str, *, whole_words: bool = True) -> list[Place]:
     """Where the answer stands in a text, in order; only letters and marks count, not case, accents or spaces.
 
-    It begins and ends where words do, except in scripts that are written without spaces.
+    It begins and ends where words do, except in scripts that are written without spaces, and where
+    `whole_words` is off: a piece may have been left in the middle of one.
     """
     wanted, _ = _folded(answer)
     if not wanted:
@@ -115,7 +117,7 @@ def occurrences(answer: str, text: str) -> list[Place]:
     while begin >= 0:
         place = Place(at[begin], at[begin + len(wanted) - 1] + 1)
         place = Place(place.start, _with_marks(text, place.end))
-        if _is_word_bound(text, place.start) and _is_word_bound(text, place.end):
+        if not whole_words or (is_word_bound(text, place.start) and is_word_bound(text, place.end)):
             found.append(place)
         begin = folded.find(wanted, begin + 1)
     return found
@@ -168,10 +170,3 @@ def _with_marks(text: str, end: int) -> int:
     while end < len(text) and unicodedata.category(text[end]) == "Mn":
         end += 1
     return end
-
-
-def _is_word_bound(text: str, index: int) -> bool:
-    if not 0 < index < len(text):
-        return True
-    before, after = text[index - 1], text[index]
-    return not (before.isalnum() and after.isalnum()) or is_unspaced(before) or is_unspaced(after)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from fidkit.passages.scripts import is_unspaced
+
 _CELL = re.compile(r"\s*\|\s*|\t|[ \t]{3,}|\n\s*\n|\n(?=[ \t]*(?:[-*+•>#]|\d+[.)])[ \t])")
 """Borders of cells, columns, paragraphs and items of lists."""
 _WRAPPED = 50
@@ -21,11 +23,15 @@ _JOINS = ".,:-/+@_"
 def phrase(text: str, start: int, end: int) -> tuple[int, int]:
     """The part of `text[start:end]` that is one phrase, and its last word or number whole.
 
-    It ends with its line, cell or paragraph, has no marks of layout around it, and goes on to the end of a
-    number or code that was begun ("€19." of "€19.90"). Where that leaves nothing, all stays.
+    It ends with its line, cell or paragraph, has no marks of layout around it, and has words, numbers and
+    codes whole that were left in the middle ("€19." of "€19.90"). Where that leaves nothing, all stays.
     """
     first, last = _without_marks(text, start, _first_end(text, start, end))
-    return (first, _to_the_end_of_a_word(text, last)) if first < last else (start, end)
+    if first >= last:
+        return start, end
+    while not is_word_bound(text, first):
+        first -= 1
+    return first, _to_the_end_of_a_word(text, last)
 
 
 def _first_end(text: str, start: int, end: int) -> int:
@@ -52,7 +58,9 @@ def _without_marks(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _to_the_end_of_a_word(text: str, end: int) -> int:
-    """Behind the number or code that `end` is in the middle of; a plain word is whole already."""
+    """Behind the word, number or code that `end` is in the middle of."""
+    while not is_word_bound(text, end):
+        end += 1
     if not (_joined(text, end - 1) or (text[end - 1].isdigit() and _joined(text, end, digits=True))):
         return end
     while end < len(text) and (text[end].isalnum() or _joined(text, end)):
@@ -66,3 +74,11 @@ def _joined(text: str, at: int, *, digits: bool = False) -> bool:
         return False
     before, after = text[at - 1], text[at + 1]
     return before.isdigit() and after.isdigit() if digits else before.isalnum() and after.isalnum()
+
+
+def is_word_bound(text: str, index: int) -> bool:
+    """Whether no word goes on from before a character to behind it; scripts without spaces have no words."""
+    if not 0 < index < len(text):
+        return True
+    before, after = text[index - 1], text[index]
+    return not (before.isalnum() and after.isalnum()) or is_unspaced(before) or is_unspaced(after)
