@@ -84,6 +84,21 @@ def test_half_the_size(t5: Path, tmp_path: Path) -> None:
     assert run(["convert", str(t5), str(tmp_path / "x"), "--to", "hf-t5", "--dtype", "bfloat16"]) == 2
 
 
+def test_a_reader_that_copies_is_held_to_pieces_of_its_passages(
+    t5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random_reader(small(token_skip=True)).save_pretrained(tmp_path / "copies")
+    assert run(["convert", str(tmp_path / "copies"), str(tmp_path / "held"), "--extractive"]) == 0
+    assert Reader.from_pretrained(tmp_path / "held").config.extractive
+    assert run(["convert", str(tmp_path / "held"), str(tmp_path / "free"), "--free"]) == 0
+    assert not Reader.from_pretrained(tmp_path / "free").config.extractive
+    capsys.readouterr()
+    assert run(["convert", str(t5), str(tmp_path / "x"), "--extractive"]) == 2
+    assert "extractive needs token_skip" in one_line(capsys)
+    assert run(["convert", str(t5), str(tmp_path / "x"), "--extractive", "--to", "hf-t5"]) == 2
+    assert "go with --to fidkit" in one_line(capsys)
+
+
 def test_impossible_shapes_are_wrong_use(
     t5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -138,12 +138,20 @@ def convert(
     decoder: DecoderSize = None,
     decoder_layers: DecoderLayers = None,
     seed: Seed = None,
+    extractive: Annotated[
+        bool | None,
+        typer.Option(
+            "--extractive/--free",
+            help="Whether its answers have to be pieces of passages.",
+            show_default=False,
+        ),
+    ] = None,
     dtype: Annotated[
         Precision, typer.Option(help="How weights are stored; bfloat16 halves the size, int8 rounds.")
     ] = Precision.FLOAT32,
 ) -> None:
     """Convert a checkpoint, and change the reader's shape on the way."""
-    _check(destination, to, dtype)
+    _check(destination, to, dtype, extractive)
     rerank = _rerank(rerank_after, rerank_keep)
     from fidkit.convert import Knobs, decoder_stack, load
 
@@ -159,7 +167,7 @@ def convert(
         memory_encoder=None if memory_encoder is None else load(memory_encoder)[0],
         rerank=rerank,
     )
-    reader, notes = _load(source, knobs, destination, dtype)
+    reader, notes = _load(source, knobs, destination, dtype, extractive)
     notes += _write(source, reader, destination, to, dtype, knobs)
     for line in notes.lines():
         print(line, file=sys.stderr)
@@ -167,11 +175,13 @@ def convert(
     print(f"{destination}: {count / 1e6:,.1f}M parameters, {to.value}")
 
 
-def _check(destination: Path, to: Layout, dtype: Precision) -> None:
+def _check(destination: Path, to: Layout, dtype: Precision, extractive: bool | None) -> None:
     if (destination.is_dir() and any(destination.iterdir())) or destination.is_file():
         raise UsageError(f"{destination} exists already; give a new or empty directory")
     if to is not Layout.FIDKIT and dtype is not Precision.FLOAT32:
         raise UsageError(f"--dtype goes with --to fidkit; --to {to.value} is written in float32")
+    if to is not Layout.FIDKIT and extractive is not None:
+        raise UsageError(f"--extractive and --free go with --to fidkit; --to {to.value} knows neither")
 
 
 def _rerank(after: int | None, keep: int | None) -> RerankConfig | None:
@@ -185,13 +195,17 @@ def _rerank(after: int | None, keep: int | None) -> RerankConfig | None:
     return rerank
 
 
-def _load(source: str, knobs: Knobs, destination: Path, dtype: Precision) -> tuple[Reader, Notes]:
+def _load(
+    source: str, knobs: Knobs, destination: Path, dtype: Precision, extractive: bool | None
+) -> tuple[Reader, Notes]:
     """The reader in its new shape, having said how large it becomes."""
     from fidkit.convert import Knobs, load, reshape
     from fidkit.convert.grow import grown_config
 
     # Growth changes the decoder alone, so that it can wait until it was said how large that becomes.
     reader, notes = load(source, **Knobs(**{**knobs, "decoder": None}))
+    if extractive is not None:
+        reader.config = reader.config.replace(extractive=extractive)
     stack = knobs.get("decoder")
     config = reader.config if stack is None else grown_config(reader.config, stack)
     _announce(reader.config, config, destination, _BYTES[dtype])
