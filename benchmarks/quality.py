@@ -43,7 +43,9 @@ def settings() -> list[Setting]:
     plan = [Setting(d, "gold", 1) for d in wiki]
     plan += [Setting(d, "gold", 1) for d in ("qamr", "fairytaleqa", "cuad", "covidqa", "tatqa")]
     plan += [Setting(d, c, 1, 300) for c in ("foreign-gold", "none") for d in wiki]
-    plan += [Setting("unanswerable", "near", 5, 300)]
+    plan += [Setting("unanswerable", "near", 1, 300)]
+    plan += [Setting("everyday", "gold", 1), Setting("everyday", "retrieved", 5)]
+    plan += [Setting("everyday.absent", "retrieved", 5)]
     for n, limit in ((5, 500), (20, 200), (40, 100)):
         plan += [Setting(d, "retrieved", n, limit) for d in (*wiki, *opened)]
         plan += [Setting(d, "foreign", n, limit // 2) for d in wiki if n < 40]
@@ -53,6 +55,9 @@ def settings() -> list[Setting]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure a reader's quality in every setting of the table.")
     parser.add_argument("--data", type=Path, required=True, help="folder with qa/dev.*.jsonl.gz")
+    parser.add_argument(
+        "--everyday", type=Path, help="what recipes/everyday/join.py wrote; DATA/everyday if absent"
+    )
     parser.add_argument("--corpus", type=Path, required=True, help="a built corpus")
     parser.add_argument("--reader", default="pocket")
     parser.add_argument("--only", nargs="*", default=[], help="settings such as squad/gold or nq/retrieved-5")
@@ -78,12 +83,20 @@ def measure(setting: Setting, precision: str, options: argparse.Namespace) -> di
     """The JSON that `fidkit evaluate` prints."""
     command = [sys.executable, "-m", "fidkit", "evaluate", "--json", "--reader", options.reader]
     command += ["--precision", precision]
-    command += ["--data", str(options.data / "qa" / f"dev.{setting.dataset}.jsonl.gz")]
+    command += ["--data", str(file_of(setting.dataset, options.data, options.everyday))]
     command += ["--corpus", str(options.corpus)]
     command += ["--context", setting.context, "--passages", str(setting.passages)]
     command += ["--limit", str(setting.limit)] if setting.limit else []
     result: dict[str, object] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return result
+
+
+def file_of(dataset: str, data: Path, everyday: Path | None) -> Path:
+    """Where its development questions lie."""
+    name, _, kind = dataset.partition(".")
+    if name == "everyday":
+        return (everyday or data / "everyday") / (f"dev.{kind}.jsonl" if kind else "dev.jsonl")
+    return data / "qa" / f"dev.{dataset}.jsonl.gz"
 
 
 if __name__ == "__main__":

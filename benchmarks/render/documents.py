@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 CARD = ROOT / "src/fidkit/assets/reader/README.md"
 TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     "quality": (summaries.quality, "quality.jsonl"),
-    "one-passage": (summaries.quality, "quality-one-passage.jsonl"),
     "own-folder": (summaries.own_folder, "own-folder.jsonl"),
     "speed-real": (summaries.speed, "bench-real.jsonl"),
     "speed-full": (summaries.speed, "bench-full.jsonl"),
