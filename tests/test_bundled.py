@@ -1,4 +1,4 @@
-"""The reader that comes with fidkit: small, loadable, and able to read."""
+"""The reader that comes with fidkit: small, loadable, able to read, and able to be silent."""
 
 import json
 
@@ -7,36 +7,63 @@ import pytest
 from fidkit import Passage, assets
 from fidkit.answerer import Answerer
 from fidkit.cli.app import run
-from fidkit.preset import named
 from fidkit.reader import Reader
 
 MOST_BYTES = 32_000_000
 PASSAGES = [
-    Passage("a", "South Pole", "Roald Amundsen reached the South Pole in December 1911."),
-    Passage("b", "Tea", "Tea comes from China."),
+    Passage(
+        "a", "South Pole", "Roald Amundsen reached the South Pole in December 1911. His ship was called Fram."
+    ),
+    Passage("b", "Tea", "Tea comes from China. It was first drunk as a medicine."),
 ]
 
 
-def test_it_is_small_and_has_a_card_and_a_plain_architecture() -> None:
+@pytest.fixture(scope="module")
+def qa():
+    with Answerer("pocket") as opened:
+        yield opened
+
+
+def test_it_is_small_and_has_all_its_files() -> None:
     directory = assets.reader()
-    assert sum(path.stat().st_size for path in directory.iterdir()) <= MOST_BYTES
-    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= {
-        path.name for path in directory.iterdir()
-    }
-    shape = {"dropout": 0.0}
-    assert Reader.from_pretrained("pocket").config.replace(**shape) == named("pocket-fid").replace(**shape)
+    files = {path.name: path.stat().st_size for path in directory.iterdir()}
+    assert sum(files.values()) <= MOST_BYTES
+    assert files.keys() == {
+        "config.json", "model.safetensors", "tokenizer.json", "calibration.json", "README.md", "LICENSE",
+    }  # fmt: skip
 
 
-def test_it_answers_from_its_passages() -> None:
-    answer = Answerer("pocket").read("Who reached the South Pole in December 1911?", PASSAGES)
-    assert any(answer.text in f"{passage.title} {passage.text}" for passage in PASSAGES)
-    assert answer.text
-    assert answer.evidence[0].passage.id == "a"
+def test_its_answers_are_pieces_of_passages_by_a_calibrated_confidence() -> None:
+    reader = Reader.from_pretrained("pocket")
+    assert reader.config.extractive
+    assert reader.calibration is not None
+
+
+@pytest.mark.parametrize(
+    ("question", "said", "where"),
+    [
+        ("Who reached the South Pole?", "Roald Amundsen", "a"),
+        ("When was the South Pole reached?", "December 1911", "a"),
+        ("Where does tea come from?", "China", "b"),
+    ],
+)
+def test_it_answers_in_the_words_of_its_passages(qa: Answerer, question: str, said: str, where: str) -> None:
+    answer = qa.read(question, PASSAGES)
+    assert answer.text == said
+    assert answer.verbatim
+    assert answer.evidence[0].passage.id == where
     assert sum(evidence.score for evidence in answer.evidence) == pytest.approx(1, abs=1e-5)
 
 
+def test_it_is_silent_where_nothing_is_said(qa: Answerer) -> None:
+    answer = qa.read("What is the interest rate of the mortgage?", PASSAGES)
+    assert answer.text == ""
+    assert answer.guess
+
+
 def test_it_is_what_ask_uses_on_the_projects_own_documents(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["ask", "Which layers have cross-attention?", "--json"]) == 0
+    assert run(["ask", "How many encoder layers does the bundled reader have?", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["reader"] == "pocket"
     assert len(record["evidence"]) > 1
+    assert record["guess"] == "six"

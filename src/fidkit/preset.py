@@ -103,7 +103,7 @@ def _all() -> dict[str, ReaderConfig]:
         "tiny-glimmer": _glimmer(tiny(live_layers=2), keep=2),
         "tiny-lumen-fido": tiny(TINY_DECODER, live_layers=1, **small_fido),
     }
-    # The architecture of the bundled reader: small enough to train from nothing on a laptop.
+    # Small enough to train from random weights on a laptop, by recipes/pocket.toml.
     table["pocket-fid"] = ReaderConfig(
         encoder=StackConfig(layers=4, width=256, heads=8, head_width=32, feed_forward=704),
         decoder=StackConfig(layers=2, width=256, heads=4, head_width=64, feed_forward=704),

@@ -9,6 +9,7 @@ from cli.test_evaluate import world
 from fidkit.calibration import FILE, Calibration
 from fidkit.cli.app import run
 from fidkit.cli.ask import RAW, SILENT
+from fidkit.evaluate import contexts
 
 __all__ = ["world"]  # a fixture
 
@@ -54,6 +55,27 @@ def test_a_calibration_is_fitted_kept_and_used(
     report = json.loads(capsys.readouterr().out)
     assert report["silent"] == 100
     assert list(report["calibration"]) == ["expected_error", "coverage"]
+
+
+def test_questions_without_answers_read_near_and_found_passages_in_turn(
+    world: Path, right_now_and_then: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [json.loads(line) for line in (world / "questions.jsonl").read_text().splitlines()]
+    near = next(row["positive_ids"][0] for row in rows if row.get("positive_ids"))
+    absent = [
+        {"id": str(n), "question": f"who drinks tea {n}?", "answers": [], "near_ids": [near]}
+        for n in range(5)
+    ]
+    (world / "absent.jsonl").write_text("".join(json.dumps(row) + "\n" for row in absent))
+    kinds = []
+    original = contexts.passages_for
+    monkeypatch.setattr(
+        contexts,
+        "passages_for",
+        lambda some, kind, *more: kinds.append((kind, len(some))) or original(some, kind, *more),
+    )
+    assert calibrate(world, "--data", str(world / "absent.jsonl")) == 0
+    assert kinds[-2:] == [("near", 3), ("retrieved", 2)]
 
 
 def test_without_calibration_confidence_is_raw_and_that_is_said(

@@ -141,4 +141,4 @@ def test_ray_that_is_missing_is_named_with_the_command(corpus, reader_directory,
 
 def test_readers_that_have_no_memory_are_told_what_to_do(corpus, capsys):
     assert run(["memory", "build", str(corpus), "--reader", "pocket"]) == 2
-    assert "`fidkit convert pocket NEW --live-layers 1`" in printed(capsys)[1]
+    assert "`fidkit convert pocket NEW --live-layers 2`" in printed(capsys)[1]

@@ -175,6 +175,6 @@ def _show_evidence(answer: Answer, reader: str) -> None:
     )
     if reader == "pocket":
         print(
-            "The bundled reader is small and often wrong: check the evidence, or pass --reader.",
+            "The bundled reader is small: check the evidence, or pass --reader.",
             file=sys.stderr,
         )

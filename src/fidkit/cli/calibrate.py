@@ -152,8 +152,8 @@ def _read(
         questions = list(itertools.islice(read_questions(path), limit))
         parts: dict[ContextKind, list[Question]] = {}
         for number, question in enumerate(questions):
-            kind = (kinds if question.answers else _WITHOUT_ANSWER)[number % len(kinds)]
-            parts.setdefault(kind, []).append(question)
+            turn = kinds if question.answers else _WITHOUT_ANSWER
+            parts.setdefault(turn[number % len(turn)], []).append(question)
         for kind, some in parts.items():
             given += passages_for(some, kind, n, corpus)
     return given
