@@ -10,7 +10,7 @@ import torch
 from fidkit.context import IGNORED, collate
 from fidkit.engine.answering import answer_batch
 from fidkit.engine.runner import Runner
-from fidkit.evaluate.contexts import no_corpus, passages_for
+from fidkit.evaluate.contexts import passages_for
 from fidkit.evaluate.evaluate import Report, Result, evaluate
 from fidkit.memory import MemoryStore
 from fidkit.passages import Corpus
@@ -37,7 +37,7 @@ def gold(data: Path, corpus: Path, limit: int | None = None) -> dict[str, Asked]
 
 def _gold(file: Path, corpus: Path) -> list[tuple[Question, list[Passage]]]:
     with Corpus.open(corpus) as opened:
-        return list(passages_for(list(read_questions(file)), "gold", 1, search=no_corpus, get=opened.get))
+        return list(passages_for(list(read_questions(file)), "gold", 1, opened))
 
 
 def judge_all(reader: Reader, sets: dict[str, Asked]) -> dict[str, dict[str, float]]:
