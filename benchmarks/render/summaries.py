@@ -33,17 +33,20 @@ MEASURES = {"em": "EM", "f1": "F1", "log_likelihood": "log-likelihood, nats"}
 
 
 def quality(records: list[dict[str, Any]]) -> str:
-    """EM / F1 of the reader that was measured last, a line a context, a column a dataset."""
+    """EM / F1 of the reader that was measured last, a line a dataset, a column for what it sees."""
     if not records:
         return NOTHING
     current = [r for r in records if r["fingerprint"] == records[-1]["fingerprint"]]
-    datasets = list(dict.fromkeys(r["dataset"] for r in current))
-    lines = [f"| the reader sees | {' | '.join(datasets)} |", "|---|" + "---|" * len(datasets)]
-    for context, words in CONTEXTS.items():
-        for n in sorted({r["passages"] for r in current if r["context"] == context}):
-            cells = {r["dataset"]: _cell(r) for r in current if (r["context"], r["passages"]) == (context, n)}
-            label = words if n == 1 else f"{n} passages, {words}"
-            lines.append(f"| {label} | {' | '.join(cells.get(d, '') for d in datasets)} |")
+    sights = [
+        (context, n)
+        for context in CONTEXTS
+        for n in sorted({r["passages"] for r in current if r["context"] == context})
+    ]
+    heads = [CONTEXTS[context] if n == 1 else f"{n} passages, {CONTEXTS[context]}" for context, n in sights]
+    lines = [f"| the reader sees | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+    for dataset in dict.fromkeys(r["dataset"] for r in current):
+        cells = {(r["context"], r["passages"]): _cell(r) for r in current if r["dataset"] == dataset}
+        lines.append(f"| {dataset} | {' | '.join(cells.get(sight, '') for sight in sights)} |")
     legend = "Each cell: exact match / F1 in percent (number of questions)"
     if any("forced_em" in record for record in current):
         legend += (

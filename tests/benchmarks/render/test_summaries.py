@@ -26,6 +26,7 @@ def test_quality_has_what_a_reader_says_when_it_must_and_when_it_may_be_silent()
     assert "| 26.3 / 34.1 (70) |" in summaries.quality([old])
     assert "has to answer" not in summaries.quality([old])
     found = summaries.quality([new, new | {"context": "retrieved", "passages": 5, "dataset": "nq"}])
-    assert "| one passage that holds the answer | 54.7 / 66.6 (70); 52.0, silent 9 % |  |" in found
-    assert "| 5 passages, retrieved |  | 54.7 / 66.6 (70); 52.0, silent 9 % |" in found
+    assert "| the reader sees | one passage that holds the answer | 5 passages, retrieved |" in found
+    assert "| squad | 54.7 / 66.6 (70); 52.0, silent 9 % |  |" in found
+    assert "| nq |  | 54.7 / 66.6 (70); 52.0, silent 9 % |" in found
     assert "has to answer" in found
