@@ -138,3 +138,5 @@ def test_a_piece_ends_with_its_phrase_and_an_answer_in_own_words_stays() -> None
     assert located(tokenizer, "lost k", passages, [1.0], [None], pieces=True).text == "lost key"
     assert not located(tokenizer, "lost k", passages, [1.0], [None]).verbatim
     assert in_their_words("€4.", passages) == "€4."
+    assert in_their_words("lost k", passages, pieces=True) == "lost key"
+    assert in_their_words("lost k", passages) is None

@@ -55,13 +55,9 @@ def located(
     evidence = []
     for number in by_share(shares[: len(passages)]):
         passage, share, token = passages[number], shares[number], tokens[number]
-        places = occurrences(answer, passage.text)
-        if not places and pieces:
-            places = occurrences(answer, passage.text, whole_words=False)
+        places = _places(answer, passage.text, pieces)
         near = tokenizer.start_of(passage, token) if len(places) > 1 and token is not None else None
-        place = choose(places, answer, passage.text, near)
-        if place is not None and pieces:
-            place = Place(*phrase(passage.text, place.start, place.end))
+        place = _chosen(places, answer, passage.text, near, pieces)
         evidence.append(Evidence(passage, share) if place is None else _evidence(passage, share, place))
     quoted = [e.passage.text[slice(*e.place)] for e in evidence if e.place is not None]
     text = quoted[0] if quoted else _first_that_has(answer, [p.title for p in passages], pieces)
@@ -81,10 +77,20 @@ def by_share(shares: Sequence[float]) -> list[int]:
 def _first_that_has(answer: str, texts: Sequence[str], pieces: bool) -> str | None:
     """The answer as the first of some texts has it; None where none has it."""
     for text in texts:
-        if found := choose(occurrences(answer, text), answer, text, None):
-            first, last = found.start, found.end
-            return text[slice(*phrase(text, first, last))] if pieces else text[first:last]
+        if found := _chosen(_places(answer, text, pieces), answer, text, None, pieces):
+            return text[found.start : found.end]
     return None
+
+
+def _places(answer: str, text: str, pieces: bool) -> list[Place]:
+    """Where a text has the answer; a piece may have been left in the middle of a word."""
+    return occurrences(answer, text) or (occurrences(answer, text, whole_words=False) if pieces else [])
+
+
+def _chosen(places: Sequence[Place], answer: str, text: str, near: int | None, pieces: bool) -> Place | None:
+    """The likeliest place; of a piece, the phrase there."""
+    place = choose(places, answer, text, near)
+    return Place(*phrase(text, place.start, place.end)) if place is not None and pieces else place
 
 
 def _evidence(passage: Passage, share: float, place: Place) -> Evidence:
