@@ -9,7 +9,7 @@ import torch
 from fidkit.native import Kernels
 from fidkit.native.build import library
 
-NARROW = {"-march=x86-64 -O1": 4, "-march=x86-64-v3 -O1": 8}
+NARROW = {"-march=x86-64": 4, "-march=x86-64-v3": 8}
 """Compilers' flags, and the numbers that a vector has then."""
 
 

@@ -17,7 +17,7 @@ from fidkit.train.recipe import load_recipe
 from launched import group
 from train.toy import write_world
 
-STEPS = 6
+STEPS = 12
 STAGE = (
     f"stages=[{{ steps = {STEPS}, questions = 3, accumulate = 2, passages = 2, mix = {{ facts = 1.0 }} }}]"
 )
@@ -101,7 +101,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_are_one_over_many_steps(folder: Path, how: str) -> None:
     one, two = losses(folder, "one"), losses(folder, how)
     assert len(two) == STEPS
-    assert two[-1] < 0.8 * two[0]
+    assert two[-1] < 0.6 * two[0]
     assert two == pytest.approx(one, abs=1.01e-4)  # of the log, which has four decimals
     torch.testing.assert_close(weights(folder, how), weights(folder, "one"), rtol=1e-5, atol=1e-5)
 
