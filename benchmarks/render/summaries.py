@@ -12,7 +12,7 @@ CONTEXTS = {
     "none": "no passage",
     "retrieved": "retrieved",
     "foreign": "retrieved for another question",
-    "near": "of a page that talks about it and doesn't say it",
+    "near": "one passage on the topic that doesn't say it",
 }
 SUBJECTS = {
     "hf": "FiD on transformers, as it comes",
