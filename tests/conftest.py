@@ -80,6 +80,17 @@ def _vocabularies_read_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_outlives_a_power_cut() -> Iterator[None]:
+    """Waiting for the disk, a fifth of the time of some files, shows nothing: no test cuts the power.
+
+    Processes that a test starts do wait, and those whose kill is tested are such processes.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: os.fstat(descriptor) and None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def _built_once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where compiled kernels are kept: for all processes of a run and, by pytest's cache, for the next."""
