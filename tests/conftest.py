@@ -49,8 +49,13 @@ def pytest_report_header() -> str:
 def _reproducible() -> None:
     random.seed(SEED)
     np.random.seed(SEED)  # for libraries that still draw from the global state
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(SEED)
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    if torch.cuda.is_available():
+        torch.manual_seed(SEED)
+    else:  # the same, without keeping a traceback for each kind of device that might still appear
+        torch.default_generator.manual_seed(SEED)
 
 
 @pytest.fixture(scope="session", autouse=True)

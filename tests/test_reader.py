@@ -1,6 +1,7 @@
 """One reader, many names: each equals its definition, and what must not matter doesn't."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -335,7 +336,12 @@ def test_parameter_counts_of_the_papers(name: str, millions: float) -> None:
     assert abs(parameter_count(named(name)) / 1e6 - millions) <= 0.1
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
+# Sizes of a variant differ in numbers alone: all of them in the slow suite.
+OTHER_SIZES = re.compile("-(small|large|xl|xxl)(-|$)")
+EVERY = [pytest.param(n, marks=pytest.mark.slow if OTHER_SIZES.search(n) else ()) for n in sorted(PRESETS)]
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_every_preset_can_be_built(name: str) -> None:
     config = named(name)
     reader = Reader.without_weights(config)

@@ -101,8 +101,15 @@ def matrix_parameters(module: nn.Module) -> int:
     return sum(m.weight.numel() for m in module.modules() if isinstance(m, nn.Linear))
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("dtype", "dropout"),
+    [
+        ("float32", 0.0),
+        ("bfloat16", 0.1),
+        pytest.param("float32", 0.1, marks=pytest.mark.slow),
+        pytest.param("bfloat16", 0.0, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("name", READERS)
 def test_activations_are_what_autograd_keeps(name: str, dtype: str, dropout: float) -> None:
     reader, workload = READERS[name].replace(dropout=dropout), WORKLOAD.replace(dtype=dtype)
