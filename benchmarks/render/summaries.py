@@ -53,7 +53,18 @@ def quality(records: list[dict[str, Any]]) -> str:
             ", where the reader has to answer; then exact match as it comes, and the percentage of questions "
             "to which it says nothing. Where no passage holds the answer, silence is right"
         )
-    return "\n".join([*lines, "", f"{legend}."])
+    return "\n".join([*lines, "", f"{legend}.{_said(current)}"])
+
+
+def _said(records: list[dict[str, Any]]) -> str:
+    """How the answers of all settings are made up, where it was counted."""
+    counted = [record for record in records if "verbatim" in record]
+    if not counted:
+        return ""
+    n = sum(record["n"] for record in counted)
+    verbatim = sum(record["verbatim"] * record["n"] for record in counted) / n
+    loops = sum(record["loops"] for record in counted)
+    return f" Of {n:,} answers {verbatim:.1f} % stand word for word in a passage, and {loops} go in circles."
 
 
 def _cell(record: dict[str, Any]) -> str:

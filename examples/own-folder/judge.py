@@ -19,12 +19,10 @@ from typing import Any
 
 from fidkit import Answerer
 from fidkit.checkpoint import locate
-from fidkit.evaluate.metrics import exact_match, has_answer, normalize_answer
+from fidkit.evaluate.metrics import exact_match, has_answer, is_loop
 from fidkit.types import Passage
 
 HERE = Path(__file__).parent
-_WORDS_AGAIN = re.compile(r"(?:^| )(\S.*?)(?: \1){2,}(?: |$)")
-_CHARACTERS_AGAIN = re.compile(r"(\S.+?)\1{3,}")
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Judged:
         right: equal to an accepted answer after SQuAD's normalisation.
         contained: an accepted answer stands in what was said.
         found: an accepted answer stands in a passage that was read, of whatever document.
-        loop: see `is_loop`.
+        loop: see `fidkit.evaluate.metrics.is_loop`.
     """
 
     id: str
@@ -106,11 +104,6 @@ def judge(
         loop=is_loop(said),
         seconds=seconds,
     )
-
-
-def is_loop(text: str) -> bool:
-    """Whether the same words stand three times in a row, or the same characters (two or more) four times."""
-    return bool(_WORDS_AGAIN.search(normalize_answer(text)) or _CHARACTERS_AGAIN.search(f"{text} "))
 
 
 def answered(qa: Answerer, questions: Iterable[dict[str, Any]], k: int) -> Iterator[Judged]:

@@ -56,6 +56,7 @@ def test_predictions_survive_an_interruption(tmp_path: Path) -> None:
         "prediction": "oslo",
         "guess": "oslo",
         "confidence": 0.0,
+        "verbatim": False,
         "score": -0.1,
         "em": 1,
         "f1": 1.0,
@@ -73,6 +74,20 @@ def test_what_was_withheld_counts_as_forced_and_not_as_shipped() -> None:
     assert (report.em, report.forced_em, report.silent) == (0, 50, 50)
     assert report.forced_f1 > report.f1
     assert report.calibration.coverage[50] == 100  # the surer of the two
+
+
+def test_how_many_guesses_stand_in_a_passage_and_how_many_loop() -> None:
+    copied = Answer("", -0.1, guess="Oslo", verbatim=True)
+    answers = [
+        copied,
+        Answer("Oslo Oslo Oslo", -0.1),
+        Answer("Bergen", -0.1, verbatim=True),
+        Answer("", -0.1),
+    ]
+    report = evaluate([RIGHT._replace(answer=answer) for answer in answers])
+    assert report.verbatim == pytest.approx(200 / 3)  # of those that say something
+    assert report.loops == 1
+    assert evaluate([RIGHT._replace(answer=answers[3])]).verbatim == 0
 
 
 def test_to_say_nothing_is_right_where_there_is_no_answer() -> None:

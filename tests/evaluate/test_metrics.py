@@ -87,3 +87,20 @@ def test_recall_at_uses_the_first_rank() -> None:
     texts = ["nothing", "the answer is Oslo", "Oslo again"]
     assert recall_at([1, 2, 20], ["Oslo"], texts) == {1: False, 2: True, 20: True}
     assert recall_at([1, 2], ["Bergen"], texts) == {1: False, 2: False}
+
+
+@pytest.mark.parametrize(
+    ("text", "loops"),
+    [
+        ("the the the the", False),  # articles are no words here
+        ("Oslo Oslo Oslo", True),
+        ("in Oslo, in Oslo, in Oslo", True),
+        ("Oslo Oslo", False),
+        ("18-18-18-18-", True),
+        ("1818", False),
+        ("Walla Walla", False),
+        ("", False),
+    ],
+)
+def test_what_goes_round_in_a_circle(text: str, loops: bool) -> None:
+    assert is_loop(text) == loops

@@ -108,6 +108,7 @@ def evaluate(
         marks += (
             f", silent {report.silent:.1f} % (forced: EM {report.forced_em:.1f}, F1 {report.forced_f1:.1f})"
         )
+    marks += f", verbatim {report.verbatim:.1f} %" + (f", {report.loops} loops" if report.loops else "")
     print(f"{data}: {report.n} questions, {marks}, {report.seconds:.0f} s")
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TextIO
 
 from fidkit.errors import DataError, FidkitError
 from fidkit.evaluate.calibration import Reliability, reliability
-from fidkit.evaluate.metrics import exact_match, f1, recall_at
+from fidkit.evaluate.metrics import exact_match, f1, is_loop, recall_at
 from fidkit.questions.files import Question
 from fidkit.types import Answer, Passage, distinct
 
@@ -45,6 +45,8 @@ class Report:
         forced_em: exact match with the guess in place of answers that were withheld, percent.
         forced_f1: the same of word overlap.
         silent: percent of questions without an answer: withheld, or ended at once.
+        verbatim: of the guesses that aren't empty, those that stand in a passage or a title, percent.
+        loops: guesses that go round in a circle (`metrics.is_loop`), a count.
         calibration: how far confidence can be trusted (`fidkit.evaluate.calibration`).
     """
 
@@ -56,6 +58,8 @@ class Report:
     forced_em: float
     forced_f1: float
     silent: float
+    verbatim: float
+    loops: int
     calibration: Reliability
 
     def to_json(self) -> dict[str, Any]:
@@ -98,6 +102,7 @@ def evaluate(
             n += 1
             deepest = max(deepest, len(distinct(passages)))
             sums.update({name: row[name] for name in _MEANS} | {"silent": not answer.text})
+            sums.update(guesses=bool(answer.guess), verbatim=row["verbatim"], loops=is_loop(answer.guess))
             confidences.append(answer.confidence)
             right.append(bool(row["forced_em"]))
             found.update(_hits(question, passages, cutoffs))
@@ -106,7 +111,9 @@ def evaluate(
     recall = {k: 100 * found[k] / n for k in cutoffs if k <= deepest}
     seconds = time.perf_counter() - start
     means = {name: 100 * sums[name] / n for name in (*_MEANS, "silent")}
-    return Report(n=n, recall=recall, seconds=seconds, calibration=reliability(confidences, right), **means)
+    means["verbatim"] = 100 * sums["verbatim"] / max(1, sums["guesses"])
+    trusted = reliability(confidences, right)
+    return Report(n=n, recall=recall, seconds=seconds, calibration=trusted, loops=sums["loops"], **means)
 
 
 def _row(question: Question, passages: Sequence[Passage], answer: Answer) -> dict[str, Any]:
@@ -125,6 +132,7 @@ def _row(question: Question, passages: Sequence[Passage], answer: Answer) -> dic
         "prediction": answer.text,
         "guess": answer.guess,
         "confidence": answer.confidence,
+        "verbatim": bool(answer.guess) and answer.verbatim,
         "score": answer.score,
         **({"alternatives": others} if others else {}),
         **judged(answer.text),

@@ -17,6 +17,8 @@ import regex
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_WORDS_AGAIN = re.compile(r"(?:^| )(\S.*?)(?: \1){2,}(?: |$)")
+_CHARACTERS_AGAIN = re.compile(r"(\S.+?)\1{3,}")
 # A run of letters, digits and marks, or one other character that is neither space nor control.
 _TOKEN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
 
@@ -37,6 +39,11 @@ def f1(prediction: str, answers: Iterable[str]) -> float:
     """Overlap of normalised words with the best of the answers, 0 to 1 (0 without answers)."""
     words = normalize_answer(prediction).split()
     return max((_overlap(words, normalize_answer(answer).split()) for answer in answers), default=0.0)
+
+
+def is_loop(text: str) -> bool:
+    """Whether the same words stand three times in a row, or the same characters (two or more) four times."""
+    return bool(_WORDS_AGAIN.search(normalize_answer(text)) or _CHARACTERS_AGAIN.search(f"{text} "))
 
 
 def _overlap(predicted: list[str], wanted: list[str]) -> float:

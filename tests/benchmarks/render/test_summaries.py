@@ -30,3 +30,6 @@ def test_quality_has_what_a_reader_says_when_it_must_and_when_it_may_be_silent()
     assert "| squad | 54.7 / 66.6 (70); 52.0, silent 9 % |  |" in found
     assert "| nq |  | 54.7 / 66.6 (70); 52.0, silent 9 % |" in found
     assert "has to answer" in found
+    counted = new | {"n": 30, "verbatim": 90.0, "loops": 2}
+    said = summaries.quality([counted, new, counted | {"n": 10, "verbatim": 50.0, "loops": 0}])
+    assert said.endswith("Of 40 answers 80.0 % stand word for word in a passage, and 2 go in circles.")
