@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fidkit.evaluate import exact_match, f1, has_answer, normalize_answer, recall_at
+from fidkit.evaluate.metrics import is_loop
 
 GOLDEN = [
     json.loads(line) for line in (Path(__file__).parent / "golden_answers.jsonl").open(encoding="utf-8")
@@ -92,7 +93,8 @@ def test_recall_at_uses_the_first_rank() -> None:
 @pytest.mark.parametrize(
     ("text", "loops"),
     [
-        ("the the the the", False),  # articles are no words here
+        ("the the the", True),
+        ("the Oslo, the Oslo, the Oslo", True),
         ("Oslo Oslo Oslo", True),
         ("in Oslo, in Oslo, in Oslo", True),
         ("Oslo Oslo", False),

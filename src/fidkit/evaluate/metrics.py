@@ -43,7 +43,8 @@ def f1(prediction: str, answers: Iterable[str]) -> float:
 
 def is_loop(text: str) -> bool:
     """Whether the same words stand three times in a row, or the same characters (two or more) four times."""
-    return bool(_WORDS_AGAIN.search(normalize_answer(text)) or _CHARACTERS_AGAIN.search(f"{text} "))
+    words = " ".join(text.lower().translate(_NO_PUNCTUATION).split())
+    return bool(_WORDS_AGAIN.search(words) or _CHARACTERS_AGAIN.search(f"{text} "))
 
 
 def _overlap(predicted: list[str], wanted: list[str]) -> float:
