@@ -19,6 +19,7 @@ CARD = ROOT / "src/fidkit/assets/reader/README.md"
 TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     "quality": (summaries.quality, "quality.jsonl"),
     "own-folder": (summaries.own_folder, "own-folder.jsonl"),
+    "tested-evidence": (summaries.tested_evidence, "tested-evidence.jsonl"),
     "speed-real": (summaries.speed, "bench-real.jsonl"),
     "speed-full": (summaries.speed, "bench-full.jsonl"),
     "training-speed": (summaries.training_speed, "training-speed.jsonl"),

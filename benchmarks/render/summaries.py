@@ -98,6 +98,20 @@ def own_folder(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def tested_evidence(records: list[dict[str, Any]]) -> str:
+    """What leaving passages out showed, and what it cost, as measured last."""
+    if not records:
+        return NOTHING
+    last = records[-1]
+    return (
+        f"Of {last['n']} right answers out of {last['passages']} passages, "
+        f"{last['changed_without_first']:.0f} % became another without the first piece of evidence, and "
+        f"{last['changed_without_last']:.0f} % without the last; a passage left out costs "
+        f"{last['ms_a_passage']:.0f} ms beside {last['answer_ms']:.0f} ms for the answer "
+        f"({last['hardware']['cpu']}, {last['hardware']['cores']} cores). `{last['command']}`"
+    )
+
+
 def speed(records: list[dict[str, Any]]) -> str:
     """Medians of one run of `fidkit bench`, a line a subject, and the command that makes it again."""
     if not records:
