@@ -10,22 +10,29 @@ from render.pictures import Points
 Rows = Sequence[dict[str, Any]]
 LOSSES = {"loss": "answer", "guide": "guide", "pointer": "pointer", "overlap": "overlap"}
 MEASURES = {"f1": "F1", "em": "EM"}
+FEW = 4
 
 
 def panels(rows: Rows) -> Points:
-    """Two, against minutes of training steps, with a mark where a run follows another."""
+    """Two, against minutes of training steps, with a mark where a run follows another.
+
+    Shown are the sets that the last evaluation had; of more than four, exact match alone.
+    """
     train = [row for row in rows if row["kind"] == "train"]
     judged = [row for row in rows if row["kind"] in ("evaluation", "pointing")]
-    datasets = sorted({key for row in judged for key, value in row.items() if isinstance(value, dict)})
+    datasets = sorted(key for row in judged[-1:] for key, value in row.items() if isinstance(value, dict))
+    measures = {"em": "EM"} if len(datasets) > FEW else MEASURES
     losses = {words: _line(train, name) for name, words in LOSSES.items()}
-    right = {f"{name} {MEASURES[m]}": _line(judged, name, m) for name in datasets for m in MEASURES}
+    right = {f"{name} {measures[m]}": _line(judged, name, m) for name in datasets for m in measures}
     starts = {row["run"]: row["minutes"] for row in reversed(rows) if row["run"]}
     shared = {"x": "minutes of training steps", "marks": sorted(starts.values())}
-    drawn = [
+    drawn: Points = [
         {"kind": "curves", "title": "Losses", "lines": losses, "y": "nats", **shared},
         {"kind": "lines", "title": "Development samples", "lines": right, "y": "percent", **shared},
     ]
-    return [panel for panel in drawn if any(minutes for minutes, _ in panel["lines"].values())]
+    for panel in drawn:
+        panel["lines"] = {name: points for name, points in panel["lines"].items() if points[0]}
+    return [panel for panel in drawn if panel["lines"]]
 
 
 def _line(rows: Rows, *path: str) -> tuple[list[float], list[float]]:

@@ -35,6 +35,14 @@ def test_logs_stand_one_after_the_other_in_time(tmp_path: Path, capsys: pytest.C
     assert losses["lines"]["guide"] == ([2.0], [1.0])
     assert right["lines"]["squad F1"] == ([2.0], [2.5])
     assert right["lines"]["squad EM"] == ([2.0], [1.5])
-    assert right["lines"]["near F1"] == ([], [])
+    assert right["lines"].keys() == {"squad F1", "squad EM"}  # of questions without an answer there are none
     assert losses["marks"] == right["marks"] == [3.0]
     assert rendered.panels([]) == []
+
+
+def test_many_sets_are_drawn_with_one_measure_each() -> None:
+    judged = {"run": 0, "minutes": 1.0, "kind": "evaluation"}
+    marks = {"em": 1.0, "f1": 2.0}
+    first = judged | {name: marks for name in "abcdef"}
+    (right,) = rendered.panels([first, judged | {name: marks for name in "abcde"}])
+    assert right["lines"].keys() == {f"{name} EM" for name in "abcde"}
