@@ -42,7 +42,7 @@ def quality(records: list[dict[str, Any]]) -> str:
         for context in CONTEXTS
         for n in sorted({r["passages"] for r in current if r["context"] == context})
     ]
-    heads = [CONTEXTS[context] if n == 1 else f"{n} passages, {CONTEXTS[context]}" for context, n in sights]
+    heads = [_sight(context, n) for context, n in sights]
     lines = [f"| the reader sees | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
     for dataset in dict.fromkeys(r["dataset"] for r in current):
         cells = {(r["context"], r["passages"]): _cell(r) for r in current if r["dataset"] == dataset}
@@ -54,6 +54,13 @@ def quality(records: list[dict[str, Any]]) -> str:
             "to which it says nothing. Where no passage holds the answer, silence is right"
         )
     return "\n".join([*lines, "", f"{legend}.{_said(current)}"])
+
+
+def _sight(context: str, n: int) -> str:
+    """What the reader sees, in words."""
+    if context not in ("retrieved", "foreign"):
+        return CONTEXTS[context]
+    return f"{n} passage{'s' if n > 1 else ''}, {CONTEXTS[context]}"
 
 
 def _said(records: list[dict[str, Any]]) -> str:

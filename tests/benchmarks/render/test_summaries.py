@@ -27,6 +27,8 @@ def test_quality_has_what_a_reader_says_when_it_must_and_when_it_may_be_silent()
     assert "has to answer" not in summaries.quality([old])
     found = summaries.quality([new, new | {"context": "retrieved", "passages": 5, "dataset": "nq"}])
     assert "| the reader sees | one passage that holds the answer | 5 passages, retrieved |" in found
+    one = summaries.quality([new | {"context": "retrieved"}])
+    assert "| the reader sees | 1 passage, retrieved |" in one
     assert "| squad | 54.7 / 66.6 (70); 52.0, silent 9 % |  |" in found
     assert "| nq |  | 54.7 / 66.6 (70); 52.0, silent 9 % |" in found
     assert "has to answer" in found
