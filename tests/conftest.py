@@ -130,6 +130,16 @@ def _build_kernels(folder: Path) -> None:
                 build.library()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _in_no_ones_home(tmp_path_factory: pytest.TempPathFactory, _built_once: Path) -> Iterator[None]:
+    """Fixtures of more than one test don't find what a person keeps, such as a measured machine."""
+    home = tmp_path_factory.mktemp("fidkit-shared-home")
+    (home / "native").symlink_to(_built_once)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIDKIT_HOME", str(home))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _isolated(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, _built_once: Path

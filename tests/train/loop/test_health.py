@@ -22,7 +22,7 @@ few = settings(quick, suppress_health_check=[HealthCheck.too_slow])
 
 def measured() -> list[list[float]]:
     """Losses of real runs, means of 50 steps each, a curve for each stage."""
-    path = Path(__file__).parents[3] / "benchmarks/results/learning-curve.jsonl"
+    path = Path(__file__).parents[2] / "golden" / "losses.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     curves: list[list[float]] = [[]]
     for row in (r for r in rows if r["kind"] == "train"):

@@ -23,6 +23,7 @@ from fidkit.train.loop.training import Trainer
 from train.toy import FACTS, IDS, world
 
 TIMES = {"seconds", "cpu_seconds", "tokens_per_s", "questions_per_s", "left_s"}
+NOT_OF_THE_RUN = TIMES | {"peak_share"}
 
 
 def stages(**settings: Any) -> str:
@@ -35,7 +36,9 @@ def stages(**settings: Any) -> str:
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
     lines = (folder / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+    return [
+        {k: v for k, v in json.loads(line).items() if k not in NOT_OF_THE_RUN} for line in lines
+    ]
 
 
 def state_of(folder: Path) -> dict[str, Any]:
