@@ -36,9 +36,7 @@ def stages(**settings: Any) -> str:
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
     lines = (folder / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    return [
-        {k: v for k, v in json.loads(line).items() if k not in NOT_OF_THE_RUN} for line in lines
-    ]
+    return [{k: v for k, v in json.loads(line).items() if k not in NOT_OF_THE_RUN} for line in lines]
 
 
 def state_of(folder: Path) -> dict[str, Any]:
