@@ -49,13 +49,8 @@ def pytest_report_header() -> str:
 def _reproducible() -> None:
     random.seed(SEED)
     np.random.seed(SEED)  # for libraries that still draw from the global state
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return
-    if torch.cuda.is_available():
-        torch.manual_seed(SEED)
-    else:  # the same, without keeping a traceback for each kind of device that might still appear
-        torch.default_generator.manual_seed(SEED)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(SEED)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -82,17 +77,6 @@ def _vocabularies_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tokens, "read_backend", read)
         patch.setattr(tokens, "_renamed", lambda b, controls: renamed_once(b.to_str(), (*controls.items(),)))
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _nothing_outlives_a_power_cut() -> Iterator[None]:
-    """Waiting for the disk, a fifth of the time of some files, shows nothing: no test cuts the power.
-
-    Processes that a test starts do wait, and those whose kill is tested are such processes.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: os.fstat(descriptor) and None)
         yield
 
 
@@ -130,11 +114,17 @@ def _build_kernels(folder: Path) -> None:
                 build.library()
 
 
+def _home(factory: pytest.TempPathFactory, kernels: Path) -> Path:
+    """A new home, with kernels: compiling for every test would take hours."""
+    home = factory.mktemp("fidkit-home")
+    (home / "native").symlink_to(kernels)
+    return home
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _in_no_ones_home(tmp_path_factory: pytest.TempPathFactory, _built_once: Path) -> Iterator[None]:
     """Fixtures of more than one test don't find what a person keeps, such as a measured machine."""
-    home = tmp_path_factory.mktemp("fidkit-shared-home")
-    (home / "native").symlink_to(_built_once)
+    home = _home(tmp_path_factory, _built_once)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FIDKIT_HOME", str(home))
         yield
@@ -144,8 +134,7 @@ def _in_no_ones_home(tmp_path_factory: pytest.TempPathFactory, _built_once: Path
 def _isolated(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, _built_once: Path
 ) -> Path:
-    home = tmp_path_factory.mktemp("fidkit-home")
-    (home / "native").symlink_to(_built_once)  # compiling for every test would take hours
+    home = _home(tmp_path_factory, _built_once)
     monkeypatch.setenv("FIDKIT_HOME", str(home))
     return home
 
