@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 
 import rows
+import torch
 from judging import SETS
 
 from fidkit import Answer, Answerer
@@ -69,7 +70,7 @@ def measure(
         last += not exact_match(tested[-1].text, [answer.guess])
     n = len(plain_ms)
     return {
-        "asked": asked, "n": n, "passages": passages,
+        "threads": torch.get_num_threads(), "asked": asked, "n": n, "passages": passages,
         "changed_without_first": 100 * first / n, "changed_without_last": 100 * last / n,
         "answer_ms": median(plain_ms), "tested_ms": median(tested_ms),
         "ms_a_passage": (median(tested_ms) - median(plain_ms)) / passages,

@@ -115,7 +115,7 @@ def tested_evidence(records: list[dict[str, Any]]) -> str:
         f"{last['changed_without_first']:.0f} % became another without the first piece of evidence, and "
         f"{last['changed_without_last']:.0f} % without the last; a passage left out costs "
         f"{last['ms_a_passage']:.0f} ms beside {last['answer_ms']:.0f} ms for the answer "
-        f"({last['hardware']['cpu']}, {last['hardware']['cores']} cores). `{last['command']}`"
+        f"({last['hardware']['cpu']}, threads: {last['threads']}). `{last['command']}`"
     )
 
 

@@ -40,10 +40,13 @@ def test_quality_has_what_a_reader_says_when_it_must_and_when_it_may_be_silent()
 def test_tested_evidence_is_a_sentence_of_the_last_row() -> None:
     row = {
         "n": 300, "passages": 5, "changed_without_first": 91.7, "changed_without_last": 4.3,
-        "answer_ms": 310.2,
-        "ms_a_passage": 24.6, "hardware": {"cpu": "a CPU", "cores": 2}, "command": "python x.py",
+        "answer_ms": 310.2, "ms_a_passage": 24.6, "hardware": {"cpu": "a CPU"}, "threads": 2,
+        "command": "python x.py",
     }  # fmt: skip
     said = summaries.tested_evidence([row | {"n": 1}, row])
     assert said.startswith("Of 300 right answers out of 5 passages, 92 % became another")
-    assert "4 % without the last; a passage left out costs 25 ms beside 310 ms" in said
+    assert (
+        "4 % without the last; a passage left out costs 25 ms beside 310 ms for the answer (a CPU, threads: 2)"
+        in said
+    )
     assert summaries.tested_evidence([]) == summaries.NOTHING
