@@ -58,9 +58,11 @@ def measure(
     for question, read in questions:
         if len(plain_ms) == answers:
             break
+        if len(read) < passages:
+            continue
         asked += 1
         answer, ms = timed(qa, question, read, 0)
-        if len(read) < passages or not exact_match(answer.guess, question.answers):
+        if not exact_match(answer.guess, question.answers):
             continue
         answer, with_ms = timed(qa, question, read, passages)
         plain_ms.append(ms)

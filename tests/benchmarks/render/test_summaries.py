@@ -45,8 +45,6 @@ def test_tested_evidence_is_a_sentence_of_the_last_row() -> None:
     }  # fmt: skip
     said = summaries.tested_evidence([row | {"n": 1}, row])
     assert said.startswith("Of 300 right answers out of 5 passages, 92 % became another")
-    assert (
-        "4 % without the last; a passage left out costs 25 ms beside 310 ms for the answer (a CPU, threads: 2)"
-        in said
-    )
+    assert "4 % without the last; a passage left out costs 25 ms beside 310 ms" in said
+    assert "for the answer (a CPU, threads: 2)" in said
     assert summaries.tested_evidence([]) == summaries.NOTHING
