@@ -7,6 +7,8 @@ import pytest
 from fidkit import Passage, assets
 from fidkit.answerer import Answerer
 from fidkit.cli.app import run
+from fidkit.engine.embedder import Embedder
+from fidkit.errors import CheckpointError
 from fidkit.reader import Reader
 
 MOST_BYTES = 32_000_000
@@ -67,3 +69,23 @@ def test_it_is_what_ask_uses_on_the_projects_own_documents(capsys: pytest.Captur
     assert record["reader"] == "pocket"
     assert len(record["evidence"]) > 1
     assert record["guess"] == "six"
+
+
+def test_vectors_of_its_encoder_find_what_is_meant() -> None:
+    embedder = Embedder.open("minilm")
+    asked, tea, pole, port = embedder.embed(
+        ["What do people drink in the morning?", "A pot of tea", "The South Pole", "The port of Hamburg"]
+    )
+    assert asked @ tea > 0.3 > max(asked @ pole, asked @ port)
+    assert asked @ asked == pytest.approx(1, abs=1e-5)
+
+
+def test_an_encoder_alone_is_no_reader() -> None:
+    with pytest.raises(CheckpointError, match=r"minilm: an encoder without a decoder.* such as pocket"):
+        Reader.from_pretrained("minilm")
+
+
+def test_all_weights_that_come_with_it_are_small() -> None:
+    found = [path.stat().st_size for path in assets.reader().parent.glob("*/model.safetensors")]
+    assert len(found) == len(assets.READERS + assets.EMBEDDERS)
+    assert sum(found) <= 52_000_000

@@ -96,3 +96,16 @@ def test_a_lock_is_released_when_its_process_dies(tmp_path):
 def test_names_of_any_bytes_can_be_shown():
     assert disk.shown(os.fsdecode(b"caf\xe9")) == r"caf\xe9"
     assert disk.shown("caf\udcc3\udca9") == disk.shown("café") == "café"
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o007, 0o660)])
+def test_files_are_permitted_to_whom_others_of_this_process_are(tmp_path, mask, mode):
+    path = tmp_path / "weights"
+    path.touch(0o600)
+    before = os.umask(mask)
+    try:
+        disk.permit(path)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
+    assert [entry.name for entry in tmp_path.iterdir()] == ["weights"]

@@ -15,7 +15,7 @@ from render.paper import page, plots
 from render.paper.sections import sections
 
 ROOT = Path(__file__).resolve().parents[2]
-CARD = ROOT / "src/fidkit/assets/reader/README.md"
+CARD = ROOT / "src/fidkit/assets/readers/pocket/README.md"
 TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     "quality": (summaries.quality, "quality.jsonl"),
     "own-folder": (summaries.own_folder, "own-folder.jsonl"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import secrets
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -176,3 +177,17 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def permit(path: Path) -> None:
+    """Let those read a file who may read what else this process writes.
+
+    Temporary files, and those that some libraries write, are for their owner alone; what one user has made
+    may be served by another.
+    """
+    probe = path.with_name(f".{secrets.token_hex(8)}")
+    try:
+        probe.touch(exist_ok=False)
+        path.chmod(probe.stat().st_mode)
+    finally:
+        probe.unlink(missing_ok=True)

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fidkit import checkpoint
+from fidkit import assets, checkpoint
 from fidkit.calibration import Calibration
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Batch, Context
-from fidkit.errors import UsageError
+from fidkit.errors import CheckpointError, UsageError
 from fidkit.nn.blocks import TargetEmbedding, blocks
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.decoder import Decoder, LayerProbe
@@ -298,12 +298,20 @@ class Reader(nn.Module):
         """
         kind = None if dtype is None else checkpoint.type_of(dtype)
         saved = checkpoint.read(checkpoint.locate(path_or_name))
+        names = saved.tensors.keys()
+        if "embedding.weight" in names and not any(name.startswith("decoder.") for name in names):
+            raise CheckpointError(
+                f"{path_or_name}: an encoder without a decoder, which makes vectors for search and reads "
+                f"nothing; give a reader, such as {assets.READER}"
+            )
         reader = cls.without_weights(saved.config, saved.tokenizer)
         reader.calibration = saved.calibration
         checkpoint.assign(reader, saved.tensors, saved.where, kind, alone=saved.alone)
         return reader.eval()
 
-    def save_pretrained(self, directory: str | Path, dtype: str | None = None) -> None:
+    def save_pretrained(
+        self, directory: str | Path, dtype: str | None = None, share_with: str | None = None
+    ) -> None:
         """Write `config.json`, `model.safetensors`, and what it has of `tokenizer.json`, `calibration.json`.
 
         Files of an earlier save are replaced, which a reader that was loaded from them outlives.
@@ -312,10 +320,15 @@ class Reader(nn.Module):
             directory: made if missing.
             dtype: store weights as `float32`, `bfloat16`, `float16` or `int8` (matrices alone, with a scale a
                 row); None keeps their type.
+            share_with: a bundled reader; weights that it has, as they are stored, aren't stored again, and
+                neither is its tokenizer. None stores all of them.
 
         Raises:
-            UsageError: another `dtype`, or a weight that is too large for it.
+            UsageError: another `dtype`, a weight that is too large for it, or no bundled reader.
         """
+        if share_with is not None and share_with not in assets.READERS:
+            known = ", ".join(assets.READERS)
+            raise UsageError(f"share_with is {share_with!r}; expected a bundled reader ({known}), or None")
         kind = None if dtype in (None, "int8") else checkpoint.type_of(dtype)
         tensors = {
             name: p.detach().to(kind or p.dtype).cpu().contiguous() for name, p in self.named_parameters()
@@ -325,7 +338,9 @@ class Reader(nn.Module):
                 _require_kept(name, tensors[name])
         if dtype == "int8":
             tensors = checkpoint.rounded(tensors)
-        checkpoint.save_tensors(tensors, self.config, self.tokenizer, Path(directory), self.calibration)
+        checkpoint.save_tensors(
+            tensors, self.config, self.tokenizer, Path(directory), self.calibration, share_with
+        )
 
     def push_to_hub(self, name: str, *, private: bool = False) -> None:
         """Upload the saved reader to the Hugging Face hub as `name`."""

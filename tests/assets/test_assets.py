@@ -32,6 +32,7 @@ def test_what_is_missing_is_said(
 
 def test_reader_is_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assets, "_HERE", tmp_path)
-    (tmp_path / "reader").mkdir()
-    (tmp_path / "reader" / "model.safetensors").touch()
-    assert assets.reader() == tmp_path / "reader"
+    directory = tmp_path / "readers" / "pocket"
+    directory.mkdir(parents=True)
+    (directory / "model.safetensors").touch()
+    assert assets.reader() == directory

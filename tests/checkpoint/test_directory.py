@@ -391,7 +391,7 @@ def test_a_foreign_checkpoint_says_how_to_convert_it(tmp_path: Path) -> None:
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no config\.json in it"):
         Reader.from_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="not a directory, not the bundled reader"):
+    with pytest.raises(CheckpointError, match="not a directory, not one of the bundled readers"):
         Reader.from_pretrained("nobody/nothing-at-all")
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import select
 import sys
 from pathlib import Path
 
@@ -39,6 +40,28 @@ def test_build_says_what_it_will_do_and_what_it_did(corpus, reader_directory, ca
     out, err = printed(capsys)
     assert "0 encoded" in out
     assert "encodes" not in err
+
+
+def test_what_one_user_makes_may_be_served_by_another(corpus, reader_directory, monkeypatch):
+    """Of a memory, a corpus and a reader; as far as the system lets others read new files."""
+    before = os.umask(0o026)
+    try:
+        reader = Reader.from_pretrained(reader_directory)
+        reader.save_pretrained(corpus / "reader")
+        command = ["memory", "build", str(corpus), "--reader", str(corpus / "reader"), "--codec", "pq"]
+        assert run(command) == 0
+    finally:
+        os.umask(before)
+    new = [
+        path
+        for path in (corpus / "memory", corpus / "reader")
+        for path in path.rglob("*")
+        if path.is_file() and path.suffix != ".lock"
+    ]
+    assert {path.suffix for path in new} >= {".safetensors", ".sqlite", ".json"}
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in new} == {
+        path.name: "0o640" for path in new
+    }
 
 
 def test_json_is_one_object(corpus, reader_directory, capsys):
@@ -112,7 +135,9 @@ def test_on_a_terminal_it_asks(corpus, reader_directory, reply, code, monkeypatc
     os.write(ours, reply.encode())
     assert run(build) == code
     sys.stderr.flush()
-    said = os.read(ours, 1 << 16)
+    said = b""
+    while select.select([ours], [], [], 0.2)[0]:  # a terminal gives what it has by and by
+        said += os.read(ours, 1 << 16)
     assert b"Build it? [y/N]" in said
     assert (b"nothing was built" in said) == (code == 1)
 

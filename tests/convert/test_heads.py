@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from fidkit.checkpoint.moments import Moments
 from fidkit.convert import reshape
+from fidkit.convert.heads import _context
 from fidkit.convert.moments import reshape_moments
 from fidkit.errors import ConfigError
 from fidkit.reader import Reader
@@ -65,6 +66,44 @@ def test_merging_equal_heads_changes_nothing(way: str, examples) -> None:
     shared, _ = reshape(fid, kv_heads=2, kv_heads_from=way)
     batch = batch_of(examples)
     torch.testing.assert_close(shared(batch).logits, fid(batch).logits, atol=1e-4, rtol=1e-4)
+
+
+BERT = stack(2).replace(family="bert")
+COPIES = {
+    "t5": small(token_skip=True),
+    "apart": small(token_skip=True, encoder=stack(2, width=20), shared_embedding=False),
+    "bert": small(token_skip=True, standardised_embedding=True, encoder=BERT),
+    "nothing live": small(encoder=BERT, live_layers=0),
+}
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_how_large_a_context_is_follows_from_the_weights(name: str) -> None:
+    """Of every family, and with tokens beside states: what heads read is what they are compared by."""
+    reader = random_reader(COPIES[name])
+    ids = [list(range(2, 30)), list(range(5, 37))]
+    context = reader.read(batch_of([(ids[0], ids, [3])]))
+    measured = context.states_BMD.detach().square().mean((0, 1)).sqrt().double()
+    found = _context(reader.config, parameters(reader))
+    assert found.shape == (reader.config.context_width,)
+    width = reader.config.encoder.width if reader.config.live else 0
+    for part in (slice(0, width), slice(width, None)) if width else ():
+        assert float(found[part].norm()) == pytest.approx(float(measured[part].norm()), rel=0.2)
+
+
+@pytest.mark.parametrize("name", COPIES)
+@quick
+@given(examples=questions())
+def test_merging_equal_heads_changes_no_decoder_that_copies(name: str, examples) -> None:
+    reader = random_reader(COPIES[name])
+    with torch.no_grad():
+        for key, p in reader.named_parameters():
+            if "decoder" in key and key.endswith(("key.weight", "value.weight")):
+                heads = p.view(4, 6, -1)
+                heads[1:] = heads[:1]
+    batch = batch_of(examples)
+    shared, _ = reshape(reader, kv_heads=1)
+    torch.testing.assert_close(shared(batch).logits, reader(batch).logits, atol=1e-4, rtol=1e-4)
 
 
 @quick

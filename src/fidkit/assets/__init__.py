@@ -1,4 +1,4 @@
-"""What comes with fidkit: a small reader, its vocabulary, and the documents that `fidkit ask` knows."""
+"""What comes with fidkit: readers, an encoder for search, a vocabulary, and documents of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from pathlib import Path
 
 from fidkit.errors import FidkitError
 
+READER = "pocket"
+"""The default reader."""
+READERS = (READER,)
+"""All readers, by name."""
+EMBEDDERS = ("minilm",)
+"""Encoders that make vectors of texts, for search by meaning."""
 _HERE = Path(__file__).parent
 
 
@@ -19,13 +25,17 @@ def documents() -> Path:
     return _first([installed, checkout], "the bundled documents")
 
 
-def reader() -> Path:
-    """The directory of the bundled reader: `config.json`, `model.safetensors`, `tokenizer.json`, its card.
+def reader(name: str = READER) -> Path:
+    """The directory of a bundled reader or encoder: `config.json`, `model.safetensors`, its card.
+
+    Args:
+        name: one of `READERS` or `EMBEDDERS`.
 
     Raises:
-        FidkitError: this installation has none.
+        FidkitError: this installation lacks it.
     """
-    return _first([_HERE / "reader" / "model.safetensors"], "the bundled reader").parent
+    assert name in READERS + EMBEDDERS, name
+    return _first([_HERE / "readers" / name / "model.safetensors"], f"the bundled reader {name}").parent
 
 
 def tokenizer_file() -> Path:

@@ -4,13 +4,13 @@ Here all of it is values; `fidkit.reader` makes readers of them.
 """
 
 from fidkit.checkpoint.directory import (
-    BUNDLED,
     CONFIG,
     TOKENIZER_SHA256,
     TYPES,
     WEIGHTS,
     Saved,
     fingerprint,
+    is_bundled,
     locate,
     read,
     read_tensors,
@@ -31,7 +31,6 @@ from fidkit.checkpoint.weights import (
 )
 
 __all__ = [
-    "BUNDLED",
     "CONFIG",
     "FLOATS",
     "TOKENIZER_SHA256",
@@ -42,6 +41,7 @@ __all__ = [
     "assign_in_place",
     "compare",
     "fingerprint",
+    "is_bundled",
     "is_finite",
     "locate",
     "read",

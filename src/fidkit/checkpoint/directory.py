@@ -1,7 +1,8 @@
 """A reader as a directory: `config.json`, `model.safetensors`, `tokenizer.json`.
 
-Beside them `memory_tokenizer.json`, where passages have a vocabulary of their own, and `calibration.json`,
-where answers were judged (`fidkit.calibration`).
+Beside them `memory_tokenizer.json`, where passages have a vocabulary of their own, `calibration.json`, where
+answers were judged (`fidkit.calibration`), and `shared.json`, where some of the weights, and the tokenizer,
+are those of a bundled reader (`fidkit.checkpoint.shared`).
 
 Each parameter is stored once, under its first name; tied parameters are tied by the config. Here they are
 values; `fidkit.reader` makes readers of them.
@@ -27,7 +28,10 @@ from fidkit import assets
 from fidkit.calibration import FILE as CALIBRATION
 from fidkit.calibration import Calibration
 from fidkit.checkpoint.rounded import restored
+from fidkit.checkpoint.shared import FILE as SHARED
+from fidkit.checkpoint.shared import Shared, sha256, share
 from fidkit.config import ReaderConfig
+from fidkit.disk import permit
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.paths import remove
 from fidkit.tokens import FILE as TOKENIZER
@@ -35,10 +39,9 @@ from fidkit.tokens import PASSAGE_FILE, Tokenizer
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-BUNDLED = "pocket"
 TOKENIZER_SHA256 = "tokenizer_sha256"
 """Key in the weights' metadata: of the `tokenizer.json` saved with them."""
-_FILES = [CONFIG, WEIGHTS, TOKENIZER, PASSAGE_FILE, CALIBRATION]
+_FILES = [CONFIG, WEIGHTS, TOKENIZER, PASSAGE_FILE, CALIBRATION, SHARED]
 SHA256_KEYS = {TOKENIZER: TOKENIZER_SHA256, PASSAGE_FILE: "memory_tokenizer_sha256"}
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -77,6 +80,7 @@ def save_tensors(
     tokenizer: Tokenizer | None,
     directory: Path,
     calibration: Calibration | None = None,
+    share_with: str | None = None,
 ) -> None:
     """Write a reader's files to `directory`, replacing those of an earlier save one by one.
 
@@ -88,23 +92,30 @@ def save_tensors(
         tokenizer: if any.
         directory: made if missing.
         calibration: of these weights, if any; one that is there is of others, and goes.
+        share_with: a bundled reader, whose weights and tokenizer aren't stored again.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    metadata = {"format": "pt"}
+    metadata, own, shared = {"format": "pt"}, dict(tensors), None
+    if share_with is not None:
+        there = assets.reader(share_with)
+        own, shared = share(tensors, share_with, read_tensors(there / WEIGHTS))
     if tokenizer is not None:
         replace_file(directory / TOKENIZER, tokenizer.save)
-        metadata[TOKENIZER_SHA256] = _sha256(directory / TOKENIZER)
+        metadata[TOKENIZER_SHA256] = sha256(directory / TOKENIZER)
+        if shared is not None and sha256(shared.directory / TOKENIZER) == metadata[TOKENIZER_SHA256]:
+            (directory / TOKENIZER).unlink()
     if tokenizer is not None and config.memory_vocabulary_size is not None:
         replace_file(directory / PASSAGE_FILE, tokenizer.save_passages)
-        metadata[SHA256_KEYS[PASSAGE_FILE]] = _sha256(directory / PASSAGE_FILE)
+        metadata[SHA256_KEYS[PASSAGE_FILE]] = sha256(directory / PASSAGE_FILE)
     else:
         (directory / PASSAGE_FILE).unlink(missing_ok=True)
-    replace_file(directory / WEIGHTS, lambda path: save_file(dict(tensors), path, metadata=metadata))
+    replace_file(directory / WEIGHTS, lambda path: save_file(own, path, metadata=metadata))
     replace_file(directory / CONFIG, config.save)
-    if calibration is None:
-        (directory / CALIBRATION).unlink(missing_ok=True)
-    else:
-        replace_file(directory / CALIBRATION, calibration.save)
+    for name, record in ((CALIBRATION, calibration), (SHARED, shared)):
+        if record is None:
+            (directory / name).unlink(missing_ok=True)
+        else:
+            replace_file(directory / name, record.save)
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -118,6 +129,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     remove(temporary)  # whatever stands there, nobody writes through it
     try:
         write(temporary)
+        permit(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -130,22 +142,28 @@ def read(directory: Path) -> Saved:
         CheckpointError: one is missing, damaged, or not of this reader.
         ConfigError: a configuration that can't be read or built.
     """
-    config = ReaderConfig.load(directory / CONFIG)
-    _check_tokenizers(directory)
+    config, shared = ReaderConfig.load(directory / CONFIG), Shared.load(directory)
     path = directory / WEIGHTS
+    vocabularies = {name: directory / name for name in SHA256_KEYS}
+    if shared is not None and not vocabularies[TOKENIZER].is_file():
+        vocabularies[TOKENIZER] = shared.directory / TOKENIZER
+    _check_tokenizers(path, vocabularies)
     before = _version(path)
-    stored = read_tensors(path)
+    own = stored = read_tensors(path)
+    if shared is not None:
+        stored = {**shared.take(read_tensors(shared.weights), directory / SHARED), **own}
     tensors = restored(stored, str(path))
 
     def alone(name: str) -> Tensor:
         # A file that takes its place meanwhile is another reader's.
-        if stored[name] is not tensors[name] or before is None or _version(path) != before:
+        whole = own.get(name) is tensors[name]
+        if not whole or before is None or _version(path) != before:
             return tensors[name]
         found = _read(path, lambda file: file.get_tensor(name))
         return found if _version(path) == before else tensors[name]
 
     calibration = Calibration.load(directory / CALIBRATION) if (directory / CALIBRATION).exists() else None
-    return Saved(config, _tokenizer(directory, config), tensors, alone, str(path), calibration)
+    return Saved(config, _tokenizer(vocabularies, config), tensors, alone, str(path), calibration)
 
 
 def _version(path: Path) -> tuple[int, ...] | None:
@@ -168,47 +186,51 @@ def type_of(name: str) -> torch.dtype:
     return TYPES[name]
 
 
-def _tokenizer(directory: Path, config: ReaderConfig) -> Tokenizer | None:
-    if not (directory / TOKENIZER).is_file():
+def _tokenizer(files: Mapping[str, Path], config: ReaderConfig) -> Tokenizer | None:
+    if not files[TOKENIZER].is_file():
         return None
-    passages = directory / PASSAGE_FILE
-    return Tokenizer.load(directory / TOKENIZER, config, passages if passages.is_file() else None)
+    passages = files[PASSAGE_FILE]
+    return Tokenizer.load(files[TOKENIZER], config, passages if passages.is_file() else None)
 
 
-def _check_tokenizers(directory: Path) -> None:
+def _check_tokenizers(weights: Path, files: Mapping[str, Path]) -> None:
     """Refuse a tokenizer that the weights weren't saved with: it would number other tokens."""
-    saved = _read(directory / WEIGHTS, lambda file: file.metadata() or {})
+    saved = _read(weights, lambda file: file.metadata() or {})
     for name, key in SHA256_KEYS.items():
         if key in saved:
-            _check_tokenizer(directory, name, saved[key])
+            _check_tokenizer(files[name], saved[key])
 
 
-def _check_tokenizer(directory: Path, name: str, expected: str) -> None:
-    if not (directory / name).is_file():
-        raise CheckpointError(f"{directory}: no {name}, but the reader was saved with one; put it back")
-    if _sha256(directory / name) != expected:
+def _check_tokenizer(file: Path, expected: str) -> None:
+    if not file.is_file():
         raise CheckpointError(
-            f"{directory / name}: not the tokenizer that {WEIGHTS} was saved with; put that one back, "
+            f"{file.parent}: no {file.name}, but the reader was saved with one; put it back"
+        )
+    if sha256(file) != expected:
+        raise CheckpointError(
+            f"{file}: not the tokenizer that {WEIGHTS} was saved with; put that one back, "
             "or download the reader again"
         )
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def is_bundled(path_or_name: str | Path) -> bool:
+    """Whether it is the name of a reader, or of an encoder, that comes with fidkit."""
+    return str(path_or_name) in assets.READERS + assets.EMBEDDERS
 
 
 def locate(path_or_name: str | Path) -> Path:
-    """The directory of a reader: as given, bundled, or fetched from the hub.
+    """The directory of a reader or an encoder of ours: as given, bundled, or fetched from the hub.
 
     Raises:
         CheckpointError: none of the three.
     """
     directory = Path(path_or_name)
     # The name means the same in every working directory; a folder of that name is ./pocket, or a Path.
-    if str(path_or_name) == BUNDLED and (isinstance(path_or_name, str) or not directory.exists()):
+    name = str(path_or_name)
+    if is_bundled(path_or_name) and (isinstance(path_or_name, str) or not directory.exists()):
         if directory.exists():
-            _log.info(f"{BUNDLED} is the bundled reader; the folder of that name is ./{BUNDLED}")
-        return assets.reader()
+            _log.info(f"{name} is the bundled reader; the folder of that name is ./{name}")
+        return assets.reader(name)
     if (directory / CONFIG).is_file():
         return directory
     if directory.exists():
@@ -228,8 +250,9 @@ def _fetch(name: str) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
-            f"no reader {name!r}: not a directory, not the bundled reader ({BUNDLED}), "
-            f"and the Hugging Face hub did not give it ({reason}); check the name"
+            f"no reader {name!r}: not a directory, not one of the bundled readers "
+            f"({', '.join(assets.READERS)}), and the Hugging Face hub did not give it ({reason}); "
+            "check the name"
         ) from error
 
 

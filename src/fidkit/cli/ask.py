@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from fidkit import assets
 from fidkit.cli.corpus import reported_progress
 from fidkit.cli.decoding import DeviceName, PrecisionName, takes_decoding
 from fidkit.engine.generation.decoding import Decoding
@@ -173,7 +174,7 @@ def _show_evidence(answer: Answer, reader: str) -> None:
         f"\n{read} passage{'s' * (read != 1)} read in {seconds:.2f} s, score {answer.score:.2f}",
         file=sys.stderr,
     )
-    if reader == "pocket":
+    if reader in assets.READERS:
         print(
             "The bundled reader is small: check the evidence, or pass --reader.",
             file=sys.stderr,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fidkit import assets
 from fidkit.errors import FidkitError, UsageError
 
 if TYPE_CHECKING:
@@ -149,9 +150,17 @@ def convert(
     dtype: Annotated[
         Precision, typer.Option(help="How weights are stored; bfloat16 halves the size, int8 rounds.")
     ] = Precision.FLOAT32,
+    share_with: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A bundled reader, whose weights are not stored again where they are the same.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Convert a checkpoint, and change the reader's shape on the way."""
-    _check(destination, to, dtype, extractive)
+    _check(destination, to, dtype, extractive, share_with)
     rerank = _rerank(rerank_after, rerank_keep)
     from fidkit.convert import Knobs, decoder_stack, load
 
@@ -168,20 +177,30 @@ def convert(
         rerank=rerank,
     )
     reader, notes = _load(source, knobs, destination, dtype, extractive)
-    notes += _write(source, reader, destination, to, dtype, knobs)
+    if to is Layout.FIDKIT:
+        reader.save_pretrained(
+            destination, dtype=None if dtype is Precision.FLOAT32 else dtype.value, share_with=share_with
+        )
+    notes += _write(source, reader, destination, to, knobs)
     for line in notes.lines():
         print(line, file=sys.stderr)
     count = sum(p.numel() for p in reader.parameters())
     print(f"{destination}: {count / 1e6:,.1f}M parameters, {to.value}")
 
 
-def _check(destination: Path, to: Layout, dtype: Precision, extractive: bool | None) -> None:
+def _check(
+    destination: Path, to: Layout, dtype: Precision, extractive: bool | None, share_with: str | None
+) -> None:
     if (destination.is_dir() and any(destination.iterdir())) or destination.is_file():
         raise UsageError(f"{destination} exists already; give a new or empty directory")
     if to is not Layout.FIDKIT and dtype is not Precision.FLOAT32:
         raise UsageError(f"--dtype goes with --to fidkit; --to {to.value} is written in float32")
     if to is not Layout.FIDKIT and extractive is not None:
         raise UsageError(f"--extractive and --free go with --to fidkit; --to {to.value} knows neither")
+    if to is not Layout.FIDKIT and share_with is not None:
+        raise UsageError(f"--share-with goes with --to fidkit; --to {to.value} is written whole")
+    if share_with is not None and share_with not in assets.READERS:
+        raise UsageError(f"--share-with {share_with!r}: expected one of {', '.join(assets.READERS)}")
 
 
 def _rerank(after: int | None, keep: int | None) -> RerankConfig | None:
@@ -215,9 +234,8 @@ def _load(
     return reader, notes
 
 
-def _write(
-    source: str, reader: Reader, destination: Path, to: Layout, dtype: Precision, knobs: Knobs
-) -> Notes:
+def _write(source: str, reader: Reader, destination: Path, to: Layout, knobs: Knobs) -> Notes:
+    """What is written in another layout, or beside the reader."""
     from fidkit.convert import carry_moments, carry_pooling, export_bert, export_fid, export_t5, find_pooling
 
     if to is Layout.HF_T5:
@@ -227,7 +245,6 @@ def _write(
     if to is Layout.HF_BERT:
         pooling, notes = find_pooling(source, reader.config.positions)
         return notes + export_bert(reader, destination, pooling)
-    reader.save_pretrained(destination, dtype=None if dtype is Precision.FLOAT32 else dtype.value)
     return carry_moments(source, reader, destination, **knobs) + carry_pooling(
         source, destination, reader.config.positions
     )

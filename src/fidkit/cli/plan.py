@@ -255,8 +255,8 @@ def _config(preset: str) -> ReaderConfig:
     if preset in PRESETS:
         return PRESETS[preset]
     directory = Path(preset)
-    if preset == "pocket":
-        directory = assets.reader()
+    if preset in assets.READERS:
+        directory = assets.reader(preset)
     file = directory / "config.json"
     if file.is_file():
         return ReaderConfig.load(file)

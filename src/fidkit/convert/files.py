@@ -30,11 +30,13 @@ SENTENCES = [
 
 
 def locate(path_or_name: str | Path) -> Path:
-    """The directory of a checkpoint: as given, or fetched from the Hugging Face hub.
+    """The directory of a checkpoint: as given, bundled, or fetched from the Hugging Face hub.
 
     Raises:
         CheckpointError: neither; or a directory with no checkpoint of a known kind.
     """
+    if checkpoint.is_bundled(path_or_name):
+        return checkpoint.locate(path_or_name)
     directory = Path(path_or_name)
     if directory.is_file():
         directory = directory.parent

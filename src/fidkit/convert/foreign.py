@@ -31,8 +31,6 @@ def load(path_or_name: str | Path, **knobs: Unpack[Knobs]) -> tuple[Reader, Note
             of another shape, and Python objects that are refused.
         ConfigError: a shape that cannot be built.
     """
-    if str(path_or_name) == checkpoint.BUNDLED:
-        return reshape(Reader.from_pretrained(path_or_name), **knobs)
     directory = files.locate(path_or_name)
     if (directory / checkpoint.CONFIG).is_file():
         if "format_version" in files.read_json(directory / checkpoint.CONFIG):

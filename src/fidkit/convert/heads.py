@@ -106,14 +106,39 @@ def _merge_by_svd(
     names = [f"{attention}.{matrix}.weight" for matrix in ("query", "key", "value", "out")]
     dtype, h = weights[names[0]].dtype, config.decoder.head_width
     query, key, value, out = (weights[name].double() for name in names)
-    # What comes in was divided by its root mean square, so that the norm's weights say how large it is.
-    asking = _never_zero(weights[f"{attention}_norm.weight"].double())
-    source = "live_encoder.norm.weight" if kind == "cross" else f"{attention}_norm.weight"
-    reading = _never_zero(weights[source].double())
+    asking = _normed(weights, f"{attention}_norm")
+    reading = _context(config, weights) if kind == "cross" else asking
     key, query = _share(key, query * asking, reading, heads, h)
     value, out = _share(value, out.T, reading, heads, h)
     merged = zip(names, (query / asking, key, value, out.T), strict=True)
     return {name: weight.to(dtype).contiguous() for name, weight in merged}
+
+
+def _normed(weights: Mapping[str, Tensor], norm: str) -> Tensor:
+    """[width]: how large what comes out of a norm is in each place; never 0.
+
+    It was divided by its root mean square, or by its deviation, so that the norm's weights say it.
+    """
+    weight, bias = weights[f"{norm}.weight"].double(), weights.get(f"{norm}.bias")
+    return _never_zero(weight if bias is None else torch.hypot(weight, bias.double()))
+
+
+def _context(config: ReaderConfig, weights: Mapping[str, Tensor]) -> Tensor:
+    """[D]: how large what cross-attention reads is in each place: states, and two tokens if any."""
+    last, norm = f"live_encoder.layers.{config.live - 1}.feed_forward_norm", "live_encoder.norm"
+    if f"{norm}.weight" in weights:
+        states = _normed(weights, norm)
+    elif f"{last}.bias" in weights and config.live:  # a norm behind each layer
+        states = _normed(weights, last)
+    else:
+        states = torch.ones(config.encoder.width, dtype=torch.double)
+    if not config.token_skip:
+        return states
+    words = torch.ones(config.decoder.width, dtype=torch.double)
+    if not config.standardised_embedding:
+        table = "embedding.weight" if config.shared_embedding else "decoder.embedding.weight"
+        words = _never_zero(weights[table].double().square().mean(0).sqrt())
+    return torch.cat([states, words, words])
 
 
 def _share(read: Tensor, other: Tensor, scale_D: Tensor, heads: int, h: int) -> tuple[Tensor, Tensor]:

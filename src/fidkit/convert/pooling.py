@@ -155,8 +155,6 @@ def carry_pooling(source: str | Path, destination: Path, positions: int) -> Note
 
 def find_pooling(source: str | Path, positions: int) -> tuple[Pooling | None, Notes]:
     """What a checkpoint says of its vectors; None where it says nothing, or what isn't run here."""
-    if str(source) == checkpoint.BUNDLED:
-        return None, Notes()
     directory = files.locate(source)
     if not any((directory / name).is_file() for name in (FILE, MODULES)):
         return None, Notes()

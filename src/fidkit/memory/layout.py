@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from fidkit.disk import explained, held, sync
+from fidkit.disk import explained, held, permit, sync
 from fidkit.errors import MemoryStoreError
 from fidkit.paths import is_own_file, is_plain_name
 
@@ -77,6 +77,7 @@ def writer_lock(directory: Path) -> Iterator[None]:
 
 def put_in_place(part: Path, final: Path) -> None:
     """Give a file that was written and forced to the disk its name, for good."""
+    permit(part)
     part.replace(final)
     sync(final.parent)
 

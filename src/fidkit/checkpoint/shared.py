@@ -1,0 +1,131 @@
+"""Weights that a reader has in common with a bundled one: named in `shared.json`, and stored there alone.
+
+A reader whose encoder, or a part of it, is that of a bundled reader so takes a fraction of the bytes; its
+vocabulary may be the other's too. What it shares is looked for by content, not by name: frozen layers of a
+memory encoder are live ones in the reader that they come from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fidkit import assets
+from fidkit.config.strict import Strict, parse, said
+from fidkit.errors import CheckpointError
+
+FILE = "shared.json"
+
+
+class Shared(Strict):
+    """What of a reader lies in the files of a bundled one.
+
+    Attributes:
+        reader: its name.
+        sha256: of the weights that are meant.
+        tensors: the names there, by the names here.
+    """
+
+    reader: str
+    sha256: str
+    tensors: dict[str, str]
+
+    @classmethod
+    def load(cls, directory: Path) -> Shared | None:
+        """What `directory` says of it; None where it shares nothing.
+
+        Raises:
+            CheckpointError: a damaged file, or a reader that this fidkit doesn't bring, or not as it was.
+        """
+        path = directory / FILE
+        if not path.is_file():
+            return None
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(
+                f"{path}: expected JSON, but {said(error)}; save the reader again"
+            ) from error
+        shared: Shared = parse(cls, record, str(path))
+        if shared.reader not in assets.READERS:
+            raise CheckpointError(
+                f"{path}: has weights of the bundled reader {shared.reader!r:.99}; this fidkit brings "
+                f"{', '.join(assets.READERS)}; upgrade fidkit"
+            )
+        if shared.sha256 != sha256(shared.weights):
+            raise CheckpointError(
+                f"{path}: has weights of another {shared.reader} than this fidkit brings; install the "
+                "version that it was saved with, or save it again"
+            )
+        return shared
+
+    @property
+    def directory(self) -> Path:
+        """Of the reader that has them."""
+        return assets.reader(self.reader)
+
+    @property
+    def weights(self) -> Path:
+        """The file that they lie in."""
+        return self.directory / "model.safetensors"
+
+    def take(self, there: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
+        """Its tensors under their names here, no two of which are one in memory.
+
+        Raises:
+            CheckpointError: one isn't there.
+        """
+        if missing := sorted(set(self.tensors.values()) - there.keys()):
+            raise CheckpointError(
+                f"{where}: names weights that {self.reader} lacks: {', '.join(missing[:5])}"
+            )
+        seen, taken = set[str](), {}
+        for here, name in self.tensors.items():
+            taken[here] = there[name].clone() if name in seen else there[name]
+            seen.add(name)
+        return taken
+
+    def save(self, path: Path) -> None:
+        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def share(
+    tensors: Mapping[str, Tensor], name: str, there: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], Shared]:
+    """What of `tensors` is its own, and what the bundled reader `name` has already.
+
+    Args:
+        tensors: as they are to be stored.
+        name: of a bundled reader.
+        there: its own, as they are stored.
+    """
+    contents = {key: _content(tensor) for key, tensor in sorted(there.items())}
+    first = {content: key for key, content in reversed(contents.items())}
+    own, found = dict[str, Tensor](), dict[str, str]()
+    for key, tensor in tensors.items():
+        content = _content(tensor)
+        if contents.get(key) == content:
+            found[key] = key
+        elif content in first:
+            found[key] = first[content]
+        else:
+            own[key] = tensor
+    return own, Shared(reader=name, sha256=sha256(assets.reader(name) / "model.safetensors"), tensors=found)
+
+
+def sha256(path: Path) -> str:
+    """Of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _content(tensor: Tensor) -> bytes:
+    """Tells tensors apart by type, shape and bytes."""
+    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+    digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+    return digest.digest()
