@@ -123,6 +123,15 @@ Seed = Annotated[
     typer.Option(metavar="S", help="What that decoder is drawn with; 0 by default.", show_default=False),
 ]
 
+ShareWith = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="A bundled reader, whose weights are not stored again where they are the same.",
+        show_default=False,
+    ),
+]
+
 
 def convert(
     source: Source,
@@ -150,14 +159,7 @@ def convert(
     dtype: Annotated[
         Precision, typer.Option(help="How weights are stored; bfloat16 halves the size, int8 rounds.")
     ] = Precision.FLOAT32,
-    share_with: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="A bundled reader, whose weights are not stored again where they are the same.",
-            show_default=False,
-        ),
-    ] = None,
+    share_with: ShareWith = None,
 ) -> None:
     """Convert a checkpoint, and change the reader's shape on the way."""
     _check(destination, to, dtype, extractive, share_with)
