@@ -72,6 +72,7 @@ def steps(source, context, beams: int, tokens) -> torch.Tensor:
 
 @WAYS
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("family", ["t5", "bert"])
 @quick
 @given(
     live=st.integers(0, 2),
@@ -79,10 +80,11 @@ def steps(source, context, beams: int, tokens) -> torch.Tensor:
     seed=st.integers(0, 9),
 )
 def test_memory_is_the_same_in_any_company_to_the_last_bit(
-    way: str, dtype, live: int, lengths: list[int], seed: int
+    way: str, family: str, dtype, live: int, lengths: list[int], seed: int
 ) -> None:
     # PyTorch may round the last elements of an array otherwise, where rows are no whole vectors (of 16).
-    config = WIDE.replace(encoder=stack(head_width=16, feed_forward=32), live_layers=live)
+    encoder = stack(head_width=16, feed_forward=32).replace(family=family)
+    config = WIDE.replace(encoder=encoder, live_layers=live)
     runner = runner_of(way, random_reader(config, seed).to(dtype))
     lengths_R = torch.tensor(lengths)
     ids_RP = torch.randint(0, config.vocabulary_size, (len(lengths), max(lengths)))
@@ -109,6 +111,23 @@ def test_float32_is_the_plain_reader(way: str, config, examples, beams: int, see
     same = dataclasses.replace(wanted, states_BMD=wanted.states_BMD.double())
     found, plainly = (steps(source, wanted, beams, tokens) for source in (runner, reader))
     assert_near(found, plainly, steps(exact, same, beams, tokens))
+
+
+@WAYS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@quick
+@given(config=configs(kept_vectors=None, rerank=None), examples=questions(), seed=st.integers(0, 9))
+def test_a_bert_encoder_is_the_plain_one(way: str, dtype, config, examples, seed: int) -> None:
+    config = config.replace(encoder=config.encoder.replace(family="bert"))
+    reader, batch = random_reader(config, seed, apart=True).to(dtype), batch_of(examples)
+    exact = copy.deepcopy(reader).double().read(batch)
+    context, wanted = (source.read(batch) for source in (runner_of(way, reader), reader))
+    if dtype == torch.float32:
+        assert_near(context.states_BMD, wanted.states_BMD, exact.states_BMD)
+    else:
+        distance = (context.states_BMD.double() - exact.states_BMD)[exact.mask_BM]
+        assert distance.abs().mean() < 0.06 * exact.states_BMD[exact.mask_BM].std()
+    assert torch.equal(context.mask_BM, wanted.mask_BM)
 
 
 def assert_near(found: Tensor, plain: Tensor, exact: Tensor) -> None:
@@ -189,6 +208,8 @@ def test_only_rows_of_two_sides_are_left_to_the_plain_layers(examples) -> None:
         patch.setattr(EncoderLayers, "forward", watched)
         rerank = RerankConfig(after=1, keep=1)
         assert plainly_run(WIDE.replace(live_layers=2, rerank=rerank.model_dump())) == []
+        bert = stack(head_width=16).replace(family="bert")
+        assert plainly_run(WIDE.replace(live_layers=2, encoder=bert)) == []
         one_way = plainly_run(WIDE.replace(live_layers=2, live_attention="passage-sees-question"))
         assert len(one_way) == (1 if native.kernels() else 0)
         assert all(rows.sides is not None for rows in one_way)

@@ -37,4 +37,5 @@ BERT = Bert(
     relative_bias=False,
     learned_positions=True,
     embedding="bert",
+    kernels="bert",
 )

@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from fidkit.config import ReaderConfig, StackConfig
 
-Kernels = Literal["t5"]
-"""Native and CUDA kernels that there are. `t5`: an RMS norm before each sub-layer and after the last, a bias
-by distance that all layers of a stack share, no biases of products, scores as they are, and a feed-forward
-layer of ReLU or, with a gate, of GELU in its tanh form."""
+Kernels = Literal["t5", "bert"]
+"""Fast ways through layers that there are.
+
+`t5`: an RMS norm before each sub-layer and after the last, a bias by distance that all layers of a stack
+share, no biases of products, scores as they are, and a feed-forward layer of ReLU or, with a gate, of GELU in
+its tanh form; encoders and decoders, on CPUs and CUDA. `bert`: a norm with a bias behind each sub-layer, no
+bias by distance, products with biases, scores over the root of the head width, GELU in its exact form;
+encoders on CPUs."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fidkit.engine.cpu.products import Products
 from fidkit.native import Kernels
 from fidkit.nn.encoder import EncoderLayers
+from fidkit.nn.families.bert import BertEncoderLayer
 from fidkit.nn.families.t5 import T5EncoderLayer
 from fidkit.nn.layers import RMSNorm
 from fidkit.nn.rows import Rows
@@ -39,17 +40,21 @@ class NativeEncoder:
         self, layers: EncoderLayers, x_XD: Tensor, rows: Rows, norm: nn.Module | None = None
     ) -> Tensor:
         """Encode [X, D]; the same type comes back."""
-        if layers.kernels != "t5" or not layers.layers or not len(x_XD) or rows.sides is not None:
+        if layers.kernels is None or not layers.layers or not len(x_XD) or rows.sides is not None:
             self.products.give_back(layers)
             return layers(x_XD, rows, norm)
-        assert norm is None or isinstance(norm, RMSNorm)
-        bias = layers.bias_by_distance(rows.longest - 1)
         out = torch.empty_like(x_XD)
         for first, end, starts in chunks(rows):
-            self._chunk(layers, x_XD[first:end], starts, bias, norm, out[first:end])
+            x, to = x_XD[first:end], out[first:end]
+            if layers.kernels == "bert":
+                self._norms_behind(layers, x, starts, rows.longest, norm, to)
+            else:
+                assert norm is None or isinstance(norm, RMSNorm)
+                bias = layers.bias_by_distance(rows.longest - 1)
+                self._norms_before(layers, x, starts, bias, norm, to)
         return out
 
-    def _chunk(
+    def _norms_before(
         self,
         layers: EncoderLayers,
         x_XD: Tensor,
@@ -75,13 +80,42 @@ class NativeEncoder:
         else:
             self.kernels.add_norm(states, change, last.weight.float(), last.epsilon, out_XD)
 
+    def _norms_behind(
+        self,
+        layers: EncoderLayers,
+        x_XD: Tensor,
+        starts: Tensor,
+        longest: int,
+        last: nn.Module | None,
+        out_XD: Tensor,
+    ) -> None:
+        """Layers whose norms stand behind their sub-layers, and whose scores have no bias by distance."""
+        states, mixed = x_XD.float(), None
+        for layer in layers.layers:
+            assert isinstance(layer, BertEncoderLayer)
+            none = states.new_zeros(layer.attention.heads, 2 * longest - 1)
+            mixed = self._attend(layer, states.to(x_XD.dtype), starts, none, mixed)
+            change = self.products(mixed.flatten(1), layer.attention.out)
+            states = layer.attention_norm(states + change)
+            inner = self.products(states.to(x_XD.dtype), layer.feed_forward.inner, gelu=True)
+            change = self.products(inner, layer.feed_forward.out)
+            states = layer.feed_forward_norm(states + change)
+        out_XD.copy_(states if last is None else last(states))
+
     def _attend(
-        self, layer: T5EncoderLayer, normed: Tensor, starts: Tensor, bias: Tensor, out: Tensor | None
+        self,
+        layer: T5EncoderLayer | BertEncoderLayer,
+        normed: Tensor,
+        starts: Tensor,
+        bias: Tensor,
+        out: Tensor | None,
     ) -> Tensor:
         """What attention mixes, [X, H, h]; in the memory of an earlier layer's, where there is one."""
         attention = layer.attention
         made = self.products(normed, attention.query, attention.key, attention.value)
         q, k, v = made.view(len(normed), 3, attention.heads, attention.head_width).unbind(1)
+        if attention.scale != 1:
+            q.mul_(attention.scale)
         return self.kernels.row_attention(q, k, v, starts, bias, out)
 
     def _think(self, layer: T5EncoderLayer, normed: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ _VECTORS = 1024
 
 
 class Products:
-    """`x @ linear.weight.T` for many x and some linears, as `torch.nn.functional.linear` has it.
+    """`x @ linear.weight.T + linear.bias` for many x and some linears, as `F.linear` has it.
 
     The library (oneDNN) lays a matrix out anew at every product; keeping it in that layout costs a copy of
     the matrix and makes bfloat16 about 1.15 and float32 2 times as fast. The layout is made when a matrix is
@@ -27,17 +27,18 @@ class Products:
 
     def __init__(self, *, own: bool = False) -> None:
         self._own = own
-        self._packed: dict[tuple[nn.Linear, ...], Tensor] = {}
+        self._packed: dict[tuple[nn.Linear, ...], tuple[Tensor, Tensor | None]] = {}
 
-    def __call__(self, x_XD: Tensor, *linears: nn.Linear) -> Tensor:
-        """[X, D] -> [X, E]; of several linears side by side, in one product."""
+    def __call__(self, x_XD: Tensor, *linears: nn.Linear, gelu: bool = False) -> Tensor:
+        """[X, D] -> [X, E]; of several linears side by side, in one product. Then GELU, in its exact form."""
         if not packs(x_XD.device, x_XD.dtype):
-            made = [F.linear(x_XD, linear.weight) for linear in linears]
-            return made[0] if len(made) == 1 else torch.cat(made, 1)
+            made = torch.cat([linear(x_XD) for linear in linears], 1) if linears[1:] else linears[0](x_XD)
+            return F.gelu(made) if gelu else made
         packed = self._packed.get(linears)
         if packed is None:
-            packed = self._packed[linears] = self._pack(linears)
-        return torch.ops.mkldnn._linear_pointwise(x_XD, packed, None, "none", [], "")
+            packed = self._packed[linears] = self._pack(linears), _side_by_side(linears)
+        after = ("gelu", [], "none") if gelu else ("none", [], "")
+        return torch.ops.mkldnn._linear_pointwise(x_XD, *packed, *after)
 
     def _pack(self, linears: tuple[nn.Linear, ...]) -> Tensor:
         weights = [linear.weight.detach() for linear in linears]
@@ -50,11 +51,18 @@ class Products:
     def give_back(self, module: nn.Module) -> None:
         """Let the linears of a module be used by themselves again, as they were."""
         mine = set(module.modules())
-        for linears, packed in self._packed.items() if self._own else ():
+        for linears, (packed, _) in self._packed.items() if self._own else ():
             if mine.issuperset(linears) and linears[0].weight.is_meta:
                 parts = packed.to_dense().split([len(linear.weight) for linear in linears])
                 for linear, weight in zip(linears, parts, strict=True):
                     linear.weight = nn.Parameter(weight, requires_grad=False)
+
+
+def _side_by_side(linears: tuple[nn.Linear, ...]) -> Tensor | None:
+    """Biases of linears that all have one, or None where none has."""
+    biases = [linear.bias.detach() for linear in linears if linear.bias is not None]
+    assert len(biases) in (0, len(linears))
+    return torch.cat(biases) if biases else None
 
 
 def packs(device: torch.device, dtype: torch.dtype) -> bool:
