@@ -90,6 +90,10 @@ def naive_beam(
         finished += [(total / length**length_penalty, written) for total, written in ended]
         finished.sort(key=lambda hypothesis: -hypothesis[0])
         running = [h for h in extended if h[1][-1] != end][:beams]
-        if len(finished) >= beams:
+        finished = finished[:beams]
+        nothing_better = (
+            not running or running[0][0] / length**length_penalty <= finished[-1][0] if finished else False
+        )
+        if len(finished) == beams and (beams == 1 or nothing_better):
             break
     return finished[:beams]

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -182,7 +183,7 @@ def test_transformers_finds_the_same(tied: bool, passages, values: dict, twins) 
             min_new_tokens=decoding.min_tokens,
             max_new_tokens=decoding.max_tokens,
             no_repeat_ngram_size=decoding.no_repeat_ngram,
-            early_stopping=True,
+            early_stopping=False,
             do_sample=False,
             return_dict_in_generate=True,
             output_scores=True,
@@ -195,6 +196,22 @@ def test_transformers_finds_the_same(tied: bool, passages, values: dict, twins) 
         assert generated.scores.tolist() == pytest.approx(theirs.sequences_scores.tolist(), abs=1e-4)
     # The search is not always cut off at the limit, unless long answers are wanted.
     assert tied or ended or decoding.length_penalty > 1
+
+
+@pytest.mark.parametrize("beams", [2, 3, 4])
+def test_short_endings_of_no_worth_dont_end_the_search(beams: int) -> None:
+    """What is all but certain at each of five tokens, beside two ways to end at once that hardly ever are."""
+
+    class Sure(Toy):
+        def logits(self, question: int, written: Sequence[int]) -> torch.Tensor:
+            likely = [3, 4, 2, 3, 4]
+            goes_on = len(written) < 5 and list(written) == likely[: len(written)]
+            weights = torch.full((self.config.vocabulary_size,), -6.0)
+            weights[likely[len(written)] if goes_on else END] = 0.0
+            return weights
+
+    [best] = answers(generate(Sure(), contexts_of(1), Decoding(max_tokens=9, beams=beams)))
+    assert best == [3, 4, 2, 3, 4, END]
 
 
 # Limits and cost

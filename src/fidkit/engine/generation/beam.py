@@ -1,10 +1,12 @@
 """Beam search.
 
 Each step extends the W running hypotheses of a question by every token and looks at the 2 W best extensions
-by summed log-probability. Those of the best W that end become finished hypotheses; the best W that don't end
-run on. A question's search ends when W hypotheses are finished (first come, first served), and what scores
-best among them is its answer; at the last token everything ends. With one beam this is greedy decoding. It is
-what `transformers` does with `early_stopping=True`.
+by summed log-probability. Those of the best W that end become finished hypotheses, of which the best W are
+kept; the best W that don't end run on. A question's search ends when W hypotheses are finished and none that
+runs scores better than the worst of them, and what scores best is its answer; at the last token everything
+ends. So short answers that come to nothing can't end the search for a longer one that is far more likely.
+With one beam it ends with the first, which is greedy decoding. With several it is what `transformers` does by
+default.
 
 Letters as in `fidkit.engine.generation.steps`; K = 2 W extensions of a question.
 """
@@ -76,14 +78,17 @@ def beam_search(source: Steps[C], context: Context, decoding: Decoding, rules: R
     first_row_B1 = torch.arange(0, B * W, W, device=device)[:, None]
     running, finished = _Hypotheses.none(B, W, T, device), _Hypotheses.none(B, W, T, device)
     running.scores_BW[:, 0] = 0  # all beams start alike, so only one of them counts
+    over_B1 = torch.zeros(B, 1, dtype=torch.bool, device=device)
     for t in range(T):
         log_probabilities_NV = source.step(last_N, cache).log_softmax(-1)
         extended, parent_BK = _extend(running, log_probabilities_NV, rules, t)
         ended_BK = rules.ended(extended.ids_BWT[..., : t + 1].flatten(0, 1)).view_as(parent_BK)
-        finished = _finish(finished, extended, ended_BK | (t == T - 1), (t + 1) ** decoding.length_penalty)
-        if time_to_look(t, device) and not (finished.scores_BW == _NONE).any():
-            break
+        factor = (t + 1) ** decoding.length_penalty
+        finished = _finish(finished, extended, (ended_BK | (t == T - 1)) & ~over_B1, factor)
         running, kept_BW = extended.best(extended.scores_BW.masked_fill(ended_BK, _NONE), W)
+        over_B1 = over_B1 | _over(running, finished, factor)
+        if time_to_look(t, device) and over_B1.all():
+            break
         cache.select((first_row_B1 + parent_BK.gather(1, kept_BW)).flatten())
         last_N = running.ids_BWT[..., t].flatten()
     return _generated(finished, decoding)
@@ -108,14 +113,26 @@ def _extend(
 def _finish(
     finished: _Hypotheses, extended: _Hypotheses, ended_BK: Tensor, length_factor: float
 ) -> _Hypotheses:
-    """The best W of those finished before and those that ended now, unless there were W before."""
+    """The best W of those finished before and those that ended now."""
     W = finished.scores_BW.shape[1]
-    complete_B1 = finished.scores_BW[:, -1:] > _NONE
-    scores_BK = (extended.scores_BW / length_factor).masked_fill(~ended_BK | complete_B1, _NONE)
+    scores_BK = (extended.scores_BW / length_factor).masked_fill(~ended_BK, _NONE)
     scores_BK[:, W:].fill_(_NONE)  # an ending that doesn't make the beam is no finished hypothesis
     together = finished.with_more(extended)
     best, _ = together.best(torch.cat([finished.scores_BW, scores_BK], 1), W)
     return best
+
+
+def _over(running: _Hypotheses, finished: _Hypotheses, length_factor: float) -> Tensor:
+    """[B, 1]: whether W are finished, and none that runs would score better than the worst if it ended now.
+
+    Or none runs. A longer answer may still score better with a length penalty above 0, but the more it
+    becomes longer the more it has to be likely; the search doesn't wait for that.
+    """
+    worst_B1, best_B1 = finished.scores_BW[:, -1:], running.scores_BW[:, :1]
+    nothing_better_B1 = best_B1 / length_factor <= worst_B1
+    if finished.scores_BW.shape[1] == 1:
+        return (worst_B1 > _NONE) | (best_B1 == _NONE)
+    return ((worst_B1 > _NONE) & nothing_better_B1) | (best_B1 == _NONE)
 
 
 def _generated(finished: _Hypotheses, decoding: Decoding) -> Generated:
