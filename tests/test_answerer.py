@@ -187,7 +187,7 @@ def test_the_score_is_the_mean_log_probability_under_teacher_forcing(reader: Rea
 # Questions and passages at the edge
 
 
-@pytest.mark.parametrize("question", ["", " \n\t"])
+@pytest.mark.parametrize("question", ["", " \n\t", "\N{ZERO WIDTH SPACE}\x07\N{NO-BREAK SPACE}"])
 def test_an_empty_question_is_refused(fid: Reader, question: str) -> None:
     for ask in (
         lambda: asking(fid).read(question, PASSAGES),

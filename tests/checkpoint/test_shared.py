@@ -98,7 +98,7 @@ def test_a_vocabulary_of_its_own_is_kept(saved: Path) -> None:
         ({"tensors": {"embedding.weight": "no.such"}}, "weights that pocket lacks: no.such"),
         ({"tensors": {}}, "missing decoder"),
         ({"tensors": ["embedding.weight"]}, "tensors: Input should be a valid dictionary"),
-        ({"more": 1}, "unknown key 'more'"),
+        ({"more": 1}, "unknown key 'more'.*; save the reader again"),
     ],
 )  # fmt: skip
 def test_what_is_shared_has_to_be_there_as_it_was(saved: Path, change: dict, message: str) -> None:
@@ -108,7 +108,18 @@ def test_what_is_shared_has_to_be_there_as_it_was(saved: Path, change: dict, mes
         Reader.from_pretrained(saved)
 
 
+def test_it_is_said_what_is_missing(saved: Path) -> None:
+    (saved / FILE).unlink()
+    with pytest.raises(
+        CheckpointError, match=r"no shared\.json, which names the weights .* common with pocket"
+    ):
+        Reader.from_pretrained(saved)
+
+
 def test_damaged_files(saved: Path) -> None:
+    (saved / FILE).write_text("[]")
+    with pytest.raises(CheckpointError, match=r"shared\.json: expected keys and values, got a list; save"):
+        Reader.from_pretrained(saved)
     (saved / FILE).write_text('{"reader": ')
     with pytest.raises(CheckpointError, match=r"shared\.json: expected JSON"):
         Reader.from_pretrained(saved)
@@ -145,3 +156,18 @@ def test_by_command(tmp_path: Path) -> None:
     assert (to / "model.safetensors").stat().st_size < 1000
     wanted, _ = reshape(Reader.from_pretrained("pocket"), live_layers="1/3")
     assert Reader.from_pretrained(to).fingerprint() == wanted.fingerprint()
+
+
+def test_a_reader_that_is_stored_otherwise_keeps_its_calibration(tmp_path: Path, capsys) -> None:
+    own = Reader.from_pretrained("pocket").calibration
+    assert own is not None
+    same, shaped, free = tmp_path / "same", tmp_path / "shaped", tmp_path / "free"
+    assert run(["convert", "pocket", str(same), "--dtype", "int8", "--share-with", "pocket"]) == 0
+    assert "calibration" not in capsys.readouterr().err
+    assert Reader.from_pretrained(same).calibration == own
+    assert run(["convert", "pocket", str(shaped), "--live-layers", "1/2", "--share-with", "pocket"]) == 0
+    assert "train this one, then run `fidkit calibrate`" in capsys.readouterr().err
+    assert Reader.from_pretrained(shaped).calibration is None
+    assert run(["convert", "pocket", str(free), "--free", "--dtype", "int8", "--share-with", "pocket"]) == 0
+    assert Reader.from_pretrained(free).calibration is None
+    assert "the calibration was of the reader as it was" in capsys.readouterr().err

@@ -127,6 +127,16 @@ def test_what_stands_nowhere_is_said_and_a_title_counts() -> None:
     assert all(e.place is None and e.span is None and not e.sentence for e in where.evidence)
 
 
+def test_a_number_inside_of_another_is_no_place_where_the_whole_one_stands() -> None:
+    passages = [Passage("1", "", "The lease begins in 2024."), Passage("2", "", "It has 24 rooms.")]
+    tokenizer = Tokenizer(LETTERS, small(vocabulary_size=LETTERS.get_vocab_size()))
+    where = located(tokenizer, "24", passages, [0.6, 0.4], [None, None], pieces=True)
+    assert where.text == "24"
+    assert {e.passage.id: e.place for e in where.evidence} == {"1": None, "2": (7, 9)}
+    assert in_their_words("24", passages, pieces=True) == "24"
+    assert located(tokenizer, "24", passages[:1], [1.0], [None], pieces=True).text == "2024"
+
+
 def test_a_piece_ends_with_its_phrase_and_an_answer_in_own_words_stays() -> None:
     passages = [Passage("1", "Fees", "late fee: €4.50\nlost key: €38", "f.txt:100-129")]
     tokenizer = Tokenizer(LETTERS, small(vocabulary_size=LETTERS.get_vocab_size()))

@@ -35,6 +35,8 @@ from oracles import quick
         ("an unbelievable day", "believ", "unbelievable"),
         ("東京は日本の首都です", "日本", "日本"),
         ("| | |", "|", "|"),
+        ("It is called Dana\r\nKerr", "Dana\r\nKerr", "Dana"),
+        ("a\r\n", "a\r", "a"),
     ],
 )  # fmt: skip
 def test_a_phrase_is_whole_and_nothing_but_a_phrase(text: str, copied: str, wanted: str | None) -> None:

@@ -91,7 +91,12 @@ def test_evidence_that_costs_most_comes_first() -> None:
 def test_one_passage_leaves_nothing_to_read_without_it(knobs: dict) -> None:
     """A question that stands by itself in the context is nothing to answer from."""
     with Answerer(reader_of(3, **knobs), device="cpu", precision="float32") as qa:
-        assert qa.read("a", PASSAGES[:1], test_evidence=3).evidence[0].without is None
+        answer = qa.read("a", PASSAGES[:1], test_evidence=3)
+        assert answer.evidence[0].without is None
+        [note] = answer.notes
+        assert note == "evidence was not tested: a single passage was read, and nothing is left without it"
+        assert qa.read("a", [], test_evidence=3).notes[-1] == "evidence was not tested: no passage was read"
+        assert qa.read("a", PASSAGES[:2], test_evidence=3).notes == ()
 
 
 def test_what_is_no_number_of_tests_is_refused() -> None:

@@ -42,6 +42,8 @@ WEIGHTS = "model.safetensors"
 TOKENIZER_SHA256 = "tokenizer_sha256"
 """Key in the weights' metadata: of the `tokenizer.json` saved with them."""
 _FILES = [CONFIG, WEIGHTS, TOKENIZER, PASSAGE_FILE, CALIBRATION, SHARED]
+SHARED_WITH = "shared_with"
+"""Key in the weights' metadata: the bundled reader that has the rest."""
 SHA256_KEYS = {TOKENIZER: TOKENIZER_SHA256, PASSAGE_FILE: "memory_tokenizer_sha256"}
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -97,7 +99,7 @@ def save_tensors(
     directory.mkdir(parents=True, exist_ok=True)
     metadata, own, shared = {"format": "pt"}, dict(tensors), None
     if share_with is not None:
-        there = assets.reader(share_with)
+        there, metadata[SHARED_WITH] = assets.reader(share_with), share_with
         own, shared = share(tensors, share_with, read_tensors(there / WEIGHTS))
     if tokenizer is not None:
         replace_file(directory / TOKENIZER, tokenizer.save)
@@ -147,7 +149,7 @@ def read(directory: Path) -> Saved:
     vocabularies = {name: directory / name for name in SHA256_KEYS}
     if shared is not None and not vocabularies[TOKENIZER].is_file():
         vocabularies[TOKENIZER] = shared.directory / TOKENIZER
-    _check_tokenizers(path, vocabularies)
+    _check_saved_with(path, vocabularies, shared)
     before = _version(path)
     own = stored = read_tensors(path)
     if shared is not None:
@@ -193,9 +195,14 @@ def _tokenizer(files: Mapping[str, Path], config: ReaderConfig) -> Tokenizer | N
     return Tokenizer.load(files[TOKENIZER], config, passages if passages.is_file() else None)
 
 
-def _check_tokenizers(weights: Path, files: Mapping[str, Path]) -> None:
+def _check_saved_with(weights: Path, files: Mapping[str, Path], shared: Shared | None) -> None:
     """Refuse a tokenizer that the weights weren't saved with: it would number other tokens."""
     saved = _read(weights, lambda file: file.metadata() or {})
+    if SHARED_WITH in saved and shared is None:
+        raise CheckpointError(
+            f"{weights.parent}: no {SHARED}, which names the weights that it has in common with "
+            f"{saved[SHARED_WITH]:.99}; put it back, or save the reader again"
+        )
     for name, key in SHA256_KEYS.items():
         if key in saved:
             _check_tokenizer(files[name], saved[key])

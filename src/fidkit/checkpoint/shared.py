@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fidkit import assets
 from fidkit.config.strict import Strict, parse, said
-from fidkit.errors import CheckpointError
+from fidkit.errors import CheckpointError, ConfigError
 
 FILE = "shared.json"
 
@@ -51,7 +51,10 @@ class Shared(Strict):
             raise CheckpointError(
                 f"{path}: expected JSON, but {said(error)}; save the reader again"
             ) from error
-        shared: Shared = parse(cls, record, str(path))
+        try:
+            shared: Shared = parse(cls, record, str(path))
+        except ConfigError as error:
+            raise CheckpointError(f"{error}; save the reader again") from error
         if shared.reader not in assets.READERS:
             raise CheckpointError(
                 f"{path}: has weights of the bundled reader {shared.reader!r:.99}; this fidkit brings "

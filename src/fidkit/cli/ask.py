@@ -13,6 +13,7 @@ import typer
 from fidkit import assets
 from fidkit.cli.corpus import reported_progress
 from fidkit.cli.decoding import DeviceName, PrecisionName, takes_decoding
+from fidkit.engine.asked import is_blank
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import UsageError
 
@@ -56,7 +57,7 @@ def ask(
     decoding: Decoding,
 ) -> None:
     """Answer a question from documents; the first use indexes them, later uses reuse that."""
-    if not question.strip():
+    if is_blank(question):
         raise UsageError('the question is empty; expected some words, such as fidkit ask "who wrote it?"')
     if passages < 1:
         raise UsageError(f"--passages is {passages}; expected 1 or more")
@@ -76,7 +77,7 @@ def ask(
         tests = _SHOWN if test_evidence else 0
         answer = qa.answer(question, passages, stream=printed, decoding=decoding, test_evidence=tests)
         calibrated = qa.runner.reader.calibration is not None
-        raw = (RAW,) if as_json and not calibrated else ()
+        raw = () if calibrated else (RAW,)
         answer = replace(answer, notes=(*qa.notes, *answer.notes, *raw))
     for note in answer.notes:
         print(f"note: {note}", file=sys.stderr)

@@ -220,13 +220,17 @@ def _load(
     source: str, knobs: Knobs, destination: Path, dtype: Precision, extractive: bool | None
 ) -> tuple[Reader, Notes]:
     """The reader in its new shape, having said how large it becomes."""
-    from fidkit.convert import Knobs, load, reshape
+    from fidkit.convert import Knobs, Notes, load, reshape
     from fidkit.convert.grow import grown_config
+    from fidkit.convert.reshape import UNCALIBRATED
 
     # Growth changes the decoder alone, so that it can wait until it was said how large that becomes.
     reader, notes = load(source, **Knobs(**{**knobs, "decoder": None}))
-    if extractive is not None:
+    if extractive not in (None, reader.config.extractive):
         reader.config = reader.config.replace(extractive=extractive)
+        if reader.calibration is not None:
+            notes += Notes(remarks=(UNCALIBRATED,))
+        reader.calibration = None  # which is of other answers
     stack = knobs.get("decoder")
     config = reader.config if stack is None else grown_config(reader.config, stack)
     _announce(reader.config, config, destination, _BYTES[dtype])

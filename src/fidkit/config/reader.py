@@ -310,7 +310,9 @@ class ReaderConfig(Strict):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise ConfigError(f"{path}: expected a reader's config.json, but {said(error)}") from error
+            raise ConfigError(
+                f"{path}: expected a reader's config.json, but {said(error)}; save or download it again"
+            ) from error
         if not isinstance(record, dict):
             raise ConfigError(f"{path}: expected a JSON object, got {type(record).__name__}")
         version = record.pop("format_version", None)
@@ -318,6 +320,11 @@ class ReaderConfig(Strict):
             raise ConfigError(
                 f"{path.parent}: a Hugging Face checkpoint ({record['model_type']}), not a fidkit reader; "
                 f"run `fidkit convert {path.parent} NEW_DIRECTORY` and load that"
+            )
+        if version is None:
+            raise ConfigError(
+                f"{path}: expected a reader's config.json, but it has no format_version; save or download "
+                "it again"
             )
         if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
             raise ConfigError(

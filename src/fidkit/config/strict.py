@@ -8,6 +8,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fidkit.errors import ConfigError
 
+_KINDS = {
+    list: "a list",
+    str: "a text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "nothing",
+}
+
 
 class Strict(BaseModel):
     """Immutable record that refuses keys it does not know."""
@@ -29,6 +38,10 @@ def parse(model: type[Any], record: Any, where: str) -> Any:
     Raises:
         ConfigError: names the place, the field and what is wrong with it.
     """
+    if issubclass(model, BaseModel) and not isinstance(record, dict | model):
+        raise ConfigError(
+            f"{where}: expected keys and values, got {_KINDS.get(type(record), 'something else')}"
+        )
     try:
         return model.model_validate(record)
     except ValidationError as error:

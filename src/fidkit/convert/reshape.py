@@ -35,6 +35,7 @@ Weights = dict[str, Tensor]
 LAYER = re.compile(r"(question_encoder|live_encoder)\.layers\.(\d+)\.(.+)")
 CROSS = re.compile(r"decoder\.layers\.(\d+)\.(cross_attention.+)")
 TABLE = "relative_bias.weight"
+UNCALIBRATED = "the calibration was of the reader as it was: train this one, then run `fidkit calibrate`"
 
 
 class Knobs(TypedDict, total=False):
@@ -71,6 +72,8 @@ class Knobs(TypedDict, total=False):
 def reshape(reader: Reader, **knobs: Unpack[Knobs]) -> tuple[Reader, Notes]:
     """A reader of another shape with weights of its own; see `Knobs`.
 
+    Its calibration is kept where nothing changed.
+
     Raises:
         ConfigError: a shape that cannot be built, or that needs weights the reader doesn't have.
         CheckpointError: another `live_layers`, but the memory encoder was trained apart from the rest; or a
@@ -81,7 +84,17 @@ def reshape(reader: Reader, **knobs: Unpack[Knobs]) -> tuple[Reader, Notes]:
     config, weights, notes = reshape_weights(reader.config, weights, backend, **knobs)
     own = None if reader.tokenizer is None else reader.tokenizer.passage_backend
     own = passage_backend(config, knobs.get("memory_encoder")) or own
-    return build(config, weights, backend, "the reshaped reader", own), notes
+    made = build(config, weights, backend, "the reshaped reader", own)
+    if made.config == reader.config and _equal(made, reader):
+        made.calibration = reader.calibration
+    elif reader.calibration is not None:
+        notes += Notes(remarks=(UNCALIBRATED,))
+    return made, notes
+
+
+def _equal(one: Reader, other: Reader) -> bool:
+    """Whether two readers of one shape have the same weights."""
+    return all(torch.equal(p, other.get_parameter(name)) for name, p in one.named_parameters())
 
 
 def passage_backend(config: ReaderConfig, source: Reader | None) -> tokenizers.Tokenizer | None:

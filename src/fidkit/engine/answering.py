@@ -104,7 +104,11 @@ def answer_batch(
                 quoted = _with_tests(quoted, orders, read, without, how)
     notes = _not_stored(encoded, passages, read, memory)
     return [
-        replace(answer, timings_ms=clock.timings(), notes=(*_read_otherwise(a, t, runner.config), *notes))
+        replace(
+            answer,
+            timings_ms=clock.timings(),
+            notes=(*answer.notes, *_read_otherwise(a, t, runner.config), *notes),
+        )
         for answer, a, t in zip(quoted, questions, asked, strict=True)
     ]
 
@@ -288,7 +292,11 @@ def _with_tests(
     for answer, order, of_one, without in zip(answers, orders, passages, found, strict=True):
         others = {n: [p for m, p in enumerate(of_one) if m != n] for n in without}
         quoted = {n: _in_words_of(others[n], w, how) for n, w in without.items()}
-        made.append(tested(answer, order, quoted))
+        read = (
+            "a single passage was read, and nothing is left without it" if of_one else "no passage was read"
+        )
+        alone = () if quoted else (f"evidence was not tested: {read}",)
+        made.append(replace(tested(answer, order, quoted), notes=(*answer.notes, *alone)))
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -64,6 +65,11 @@ def asked_decoding(max_new_tokens: int | None, decoding: Decoding | None) -> Dec
     return decoding
 
 
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen: white space, controls, characters of no width."""
+    return all(unicodedata.category(character)[0] in "CZ" for character in text)
+
+
 def check_question(question: Any) -> None:
     """Refuse what is no question.
 
@@ -72,7 +78,7 @@ def check_question(question: Any) -> None:
     """
     if not isinstance(question, str):
         raise UsageError(f'the question is {_named(question)}; expected a text, such as "who wrote it?"')
-    if not question.strip():
+    if is_blank(question):
         raise UsageError('the question is empty; expected some words, such as "who wrote it?"')
 
 

@@ -52,10 +52,10 @@ def located(
         tokens: the token of each passage that was looked at when the answer began, or None.
         pieces: answers are pieces of passages, and end where these have the end of a phrase.
     """
-    evidence = []
+    evidence, standing = [], _places(answer, [passage.text for passage in passages], pieces)
     for number in by_share(shares[: len(passages)]):
         passage, share, token = passages[number], shares[number], tokens[number]
-        places = _places(answer, passage.text, pieces)
+        places = standing[number]
         near = tokenizer.start_of(passage, token) if len(places) > 1 and token is not None else None
         place = _chosen(places, answer, passage.text, near, pieces)
         evidence.append(Evidence(passage, share) if place is None else _evidence(passage, share, place))
@@ -76,15 +76,18 @@ def by_share(shares: Sequence[float]) -> list[int]:
 
 def _first_that_has(answer: str, texts: Sequence[str], pieces: bool) -> str | None:
     """The answer as the first of some texts has it; None where none has it."""
-    for text in texts:
-        if found := _chosen(_places(answer, text, pieces), answer, text, None, pieces):
+    for text, places in zip(texts, _places(answer, texts, pieces), strict=True):
+        if found := _chosen(places, answer, text, None, pieces):
             return text[found.start : found.end]
     return None
 
 
-def _places(answer: str, text: str, pieces: bool) -> list[Place]:
-    """Where a text has the answer; a piece may have been left in the middle of a word."""
-    return occurrences(answer, text) or (occurrences(answer, text, whole_words=False) if pieces else [])
+def _places(answer: str, texts: Sequence[str], pieces: bool) -> list[list[Place]]:
+    """Where each text has the answer; a piece that none has whole may have been left inside of a word."""
+    whole = [occurrences(answer, text) for text in texts]
+    if any(whole) or not pieces:
+        return whole
+    return [occurrences(answer, text, whole_words=False) for text in texts]
 
 
 def _chosen(places: Sequence[Place], answer: str, text: str, near: int | None, pieces: bool) -> Place | None:

@@ -14,7 +14,7 @@ _CELL = re.compile(r"\s*\|\s*|\t|[ \t]{3,}|\n\s*\n|\n(?=[ \t]*(?:[-*+•>#]|\d+[
 """Borders of cells, columns, paragraphs and items of lists."""
 _WRAPPED = 50
 """A line of so many characters may go on in the next one; a shorter one ends what it says."""
-_AROUND = " \t\n|*_`#,;:/\N{EN DASH}\N{EM DASH}"
+_AROUND = " \t\r\n|*_`#,;:/\N{EN DASH}\N{EM DASH}"
 """Marks that no phrase begins or ends with."""
 _JOINS = ".,:-/+@_"
 """Marks that join letters and digits to one word or number."""

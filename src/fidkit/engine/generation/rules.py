@@ -63,7 +63,7 @@ class Loops:
 class Pieces:
     """Answers are pieces of the passages: each token goes on where some passage has the tokens before it.
 
-    A question whose passages have no tokens is answered freely.
+    A question whose passages have no tokens has the empty answer.
 
     Args:
         context: of B questions, with tokens (`Context.ids_BM2`).
@@ -91,7 +91,6 @@ class Pieces:
         self._ids_RM, self._inside_RM, self._follows_RM = (
             part.repeat_interleave(rows, 0) for part in (ids_BM, inside_BM, follows_BM & inside_BM)
         )
-        self._free_R = ~self._inside_RM.any(1)
 
     def withhold(self, log_probabilities_RV: Tensor, ids_Rt: Tensor, end_R: Tensor) -> Tensor:
         """-inf for tokens that would leave every passage; rows that have ended don't matter.
@@ -106,8 +105,8 @@ class Pieces:
         forbidden_RV = torch.ones_like(log_probabilities_RV, dtype=torch.bool)
         forbidden_RV.scatter_(1, torch.where(next_RM, self._ids_RM, self.end_token), False)
         forbidden_RV[:, self.end_token] = False
-        allowed_RV = log_probabilities_RV.masked_fill(forbidden_RV & ~self._free_R[:, None], _FORBIDDEN)
-        stuck_R = ~next_RM.any(1) & ~self._free_R
+        allowed_RV = log_probabilities_RV.masked_fill(forbidden_RV, _FORBIDDEN)
+        stuck_R = ~next_RM.any(1)
         allowed_RV[:, self.end_token] = torch.where(stuck_R, end_R, allowed_RV[:, self.end_token])
         return allowed_RV
 
