@@ -102,15 +102,11 @@ def answer_batch(
                 first = [order[:test_evidence] for order in orders]
                 without = leave_out(runner, context, generated.best, first, how, tokenizer)
                 quoted = _with_tests(quoted, orders, read, without, how)
-    notes = _not_stored(encoded, passages, read, memory)
-    return [
-        replace(
-            answer,
-            timings_ms=clock.timings(),
-            notes=(*answer.notes, *_read_otherwise(a, t, runner.config), *notes),
-        )
-        for answer, a, t in zip(quoted, questions, asked, strict=True)
-    ]
+    notes, said = _not_stored(encoded, passages, read, memory), []
+    for answer, question, ids in zip(quoted, questions, asked, strict=True):
+        own = (*answer.notes, *_read_otherwise(question, ids, runner.config))
+        said.append(replace(answer, timings_ms=clock.timings(), notes=(*own, *notes)))
+    return said
 
 
 def _remembering(tokenizer: Tokenizer, cache: TokenCache | None) -> Tokenize:

@@ -37,8 +37,8 @@ class Products:
         packed = self._packed.get(linears)
         if packed is None:
             packed = self._packed[linears] = self._pack(linears), _side_by_side(linears)
-        after = ("gelu", [], "none") if gelu else ("none", [], "")
-        return torch.ops.mkldnn._linear_pointwise(x_XD, *packed, *after)
+        then, form = ("gelu", "none") if gelu else ("none", "")
+        return torch.ops.mkldnn._linear_pointwise(x_XD, *packed, then, [], form)
 
     def _pack(self, linears: tuple[nn.Linear, ...]) -> Tensor:
         weights = [linear.weight.detach() for linear in linears]
