@@ -8,6 +8,7 @@ from fidkit import Passage, assets
 from fidkit.answerer import Answerer
 from fidkit.cli.app import run
 from fidkit.engine.embedder import Embedder
+from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import CheckpointError
 from fidkit.reader import Reader
 
@@ -55,6 +56,25 @@ def test_it_answers_in_the_words_of_its_passages(qa: Answerer, question: str, sa
     assert answer.verbatim
     assert answer.evidence[0].passage.id == where
     assert sum(evidence.score for evidence in answer.evidence) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_stream_grows_in_the_words_of_the_passages(qa: Answerer) -> None:
+    seen: list[str] = []
+    answer = qa.read("Who reached the South Pole?", PASSAGES, stream=seen.append)
+    assert seen[-1] == answer.text == "Roald Amundsen"
+    assert all(answer.text.startswith(text) for text in seen)
+
+
+def test_several_beams_find_what_one_finds_or_better(qa: Answerer) -> None:
+    for question in ("Who reached the South Pole?", "When was the South Pole reached?"):
+        one, several = (qa.read(question, PASSAGES, decoding=Decoding(beams=n)) for n in (1, 4))
+        assert several.text == one.text
+        assert several.score >= one.score - 1e-4
+
+
+def test_without_passages_there_is_no_guess(qa: Answerer) -> None:
+    answer = qa.read("Who designed the bridge?", [])
+    assert answer.text == answer.guess == ""
 
 
 def test_it_is_silent_where_nothing_is_said(qa: Answerer) -> None:

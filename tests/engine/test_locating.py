@@ -84,6 +84,12 @@ def test_sentences_know_abbreviations() -> None:
     assert sentence_around(text, Place(start, start + 6)) == "Dr. Smith came at 5 p.m. on Jan. 3."
 
 
+def test_a_mark_that_closes_what_another_sentence_opened_is_none_of_it() -> None:
+    text = "**What is the fee?** The fee is **four** euros. **Late** fees are double."
+    assert sentence_around(text, Place(32, 36)) == "The fee is **four** euros."
+    assert sentence_around(text, Place(50, 54)) == "**Late** fees are double."
+
+
 def test_spans_are_of_the_document_where_it_is_known() -> None:
     passage = Passage("1", "", "Tosca is here", "notes/a:b.md:120-133")
     assert in_document(passage, Place(0, 5)) == (120, 125)

@@ -91,7 +91,8 @@ def answer_batch(
     with torch.inference_mode(), _current(runner.device):
         context, encoded = _context(runner, asked, filled, tokenize, memory, clock)
         with clock.stage("decode"):
-            generated = generate(runner, context, how, stream and _growing_text(tokenizer, stream), tokenizer)
+            watch = stream and _growing_text(tokenizer, stream, read[0] if how.extractive else ())
+            generated = generate(runner, context, how, watch, tokenizer)
         with clock.stage("evidence"):
             looked = look_back(runner.reader, context, generated.best, max(map(len, read)))
             written = _written(tokenizer, generated)
@@ -302,7 +303,10 @@ def _in_words_of(passages: Sequence[Passage], other: A, how: Decoding) -> A:
     return other if text is None else replace(other, text=text)
 
 
-def _growing_text(tokenizer: Tokenizer, stream: Stream) -> Callable[[Tensor], None]:
+def _growing_text(
+    tokenizer: Tokenizer, stream: Stream, passages: Sequence[Passage]
+) -> Callable[[Tensor], None]:
+    """Tells a stream what is written so far; a piece of `passages` in their words."""
     ids: list[int] = []
     said = ""
 
@@ -310,6 +314,7 @@ def _growing_text(tokenizer: Tokenizer, stream: Stream) -> Callable[[Tensor], No
         nonlocal said
         ids.append(int(step_B[0]))
         text = tokenizer.decode([i for i in ids if i != IGNORED])
+        text = in_their_words(text, passages, pieces=True) or text
         # A character of several byte tokens is unreadable until its last one is there.
         if text != said and not text.endswith("\N{REPLACEMENT CHARACTER}"):
             said = text

@@ -17,6 +17,9 @@ from fidkit.engine.windows import begins_at
 from fidkit.tokens import Tokenizer
 from fidkit.types import Evidence, Passage
 
+_EMPHASIS = ("**", "__")
+"""Marks of Markdown that open and close."""
+
 
 @dataclass(frozen=True, slots=True)
 class Located:
@@ -153,7 +156,11 @@ def sentence_around(text: str, place: Place) -> str:
     bounds = sentencex.get_sentence_boundaries("en", text)
     starts = [b["start_index"] for b in bounds if b["start_index"] <= place.start]
     ends = [b["end_index"] for b in bounds if b["end_index"] >= place.end]
-    return text[max(starts, default=0) : min(ends, default=len(text))].strip()
+    sentence = text[max(starts, default=0) : min(ends, default=len(text))].strip()
+    for mark in _EMPHASIS:  # its other half stands in the sentence before
+        if sentence.startswith(mark) and sentence.count(mark) % 2:
+            sentence = sentence.removeprefix(mark).lstrip()
+    return sentence
 
 
 def in_document(passage: Passage, place: Place) -> tuple[int, int]:
