@@ -125,6 +125,8 @@ class StageSpec(Strict):
             the decoder is not even run.
         distil: weight of the divergence from the teacher's distribution over tokens; 0 leaves it out.
         distil_temperature: see `fidkit.train.losses.teacher`.
+        states: weight of the squared distance from the vectors that the teacher's decoder reads, for a reader
+            that is to stand in for the teacher's encoder; 0 leaves it out.
         rate: what the optimiser's rate is multiplied by.
         targets: to be written: the questions' `answers`, or what the `teacher` answers.
     """
@@ -146,6 +148,7 @@ class StageSpec(Strict):
     answer: float = Field(default=1.0, ge=0)
     distil: float = Field(default=0.0, ge=0)
     distil_temperature: float = Field(default=1.0, gt=0)
+    states: float = Field(default=0.0, ge=0)
     rate: float = Field(default=1.0, gt=0)
     targets: Literal["answers", "teacher"] = "answers"
 
@@ -162,9 +165,9 @@ class StageSpec(Strict):
 
     @model_validator(mode="after")
     def _learns_something(self) -> StageSpec:
-        if not (self.answer or self.distil or self.rerank or self.auxiliaries):
+        if not (self.answer or self.distil or self.states or self.rerank or self.auxiliaries):
             raise ValueError(
-                "answer, distil, rerank and auxiliary are all 0, so that nothing would be learnt"
+                "answer, distil, states, rerank and auxiliary are all 0, so that nothing would be learnt"
             )
         return self
 
@@ -183,11 +186,11 @@ class StageSpec(Strict):
     @property
     def needs_teacher(self) -> bool:
         """Whether anything of this stage comes from a teacher."""
-        return self.distil > 0 or self.targets == "teacher"
+        return self.distil > 0 or self.states > 0 or self.targets == "teacher"
 
 
 class TeacherSpec(Strict):
-    """Whom the reader learns from, where stages `distil` or have a teacher's `targets`.
+    """Whom the reader learns from, where stages `distil`, or have a teacher's `states` or `targets`.
 
     Attributes:
         reader: directory, bundled name or hub name; of the same vocabulary as the reader that is trained.

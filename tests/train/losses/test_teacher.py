@@ -16,7 +16,7 @@ from fidkit.train.data.vocabulary import assemble
 from fidkit.train.loop.training import Trainer
 from fidkit.train.losses.auxiliary import Auxiliary
 from fidkit.train.losses.objectives import Objectives, weighted
-from fidkit.train.losses.teacher import Teacher, token_distillation
+from fidkit.train.losses.teacher import Teacher, check_states, state_distillation, token_distillation
 from fidkit.train.recipe import Recipe
 from fidkit.train.specs import StageSpec
 from train.loop.test_training import Killed, assert_same_run, killed_after
@@ -115,6 +115,61 @@ def test_an_answer_costs_the_same_with_and_without_a_teacher() -> None:
     without, _ = gradients(tiny(2), tiny(1), answer=1.0, distil=0.0)
     assert "distil" not in without
     assert with_teacher["answer"] == pytest.approx(without["answer"], rel=1e-5)
+
+
+# States
+
+
+def test_states_are_compared_vector_by_vector_and_question_by_question() -> None:
+    student, teacher = tiny(2), tiny(1)
+    losses, norm = gradients(student, teacher, distil=0.0, states=2.0)
+    assert losses.keys() == {"states"}  # the decoder isn't run
+    distances = []
+    for example in EXAMPLES:
+        ours, theirs = (r.read(collate_examples([example])).states_BMD[0] for r in (student, teacher))
+        distances.append((ours - theirs).square().mean())
+    assert losses["states"] == pytest.approx(float(torch.stack(distances).mean()), rel=1e-4)
+    torch.stack(distances).mean().backward()
+    assert norm > 0
+    same, none = gradients(tiny(1), tiny(1), distil=0.0, states=2.0)
+    assert same["states"] == pytest.approx(0, abs=1e-8)
+    assert none == pytest.approx(0, abs=1e-4)
+
+
+def test_tokens_beside_states_are_none_of_them() -> None:
+    config = named("tiny-fid").replace(token_skip=True)
+    student, teacher = Reader(config), Reader(config)
+    for seed, reader in enumerate((student, teacher)):
+        reader.reset_parameters(torch.Generator().manual_seed(seed))
+        reader.tokenizer = Tokenizer.bundled(config)
+    losses, _ = gradients(student, teacher, distil=0.0, states=1.0)
+    batch, width = collate_examples(EXAMPLES[:1]), config.encoder.width
+    seen = [reader.read(batch).states_BMD[0] for reader in (student, teacher)]
+    assert seen[0].shape[-1] == 3 * width
+    alone = (seen[0] - seen[1])[:, :width].square().mean()
+    [first] = EXAMPLES[:1]
+    context = student.read(collate_examples([first])), teacher.read(collate_examples([first]))
+    assert float(state_distillation(*context, width)) == pytest.approx(float(alone), rel=1e-5)
+    assert losses["states"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"question_in_context": "once"}, "question_in_context is once there and each here"),
+        ({"kept_vectors": 2}, "kept_vectors is 2 there and None here"),
+        ({"rerank": {"after": 1, "keep": 2}}, "rerank is .* there and None here"),
+    ],
+)  # fmt: skip
+def test_a_teacher_with_other_vectors_is_refused(changes: dict[str, Any], message: str) -> None:
+    ours = named("tiny-fid")
+    theirs = ours.replace(**changes)
+    with pytest.raises(ConfigError, match=message):
+        check_states(theirs, ours)
+    check_states(ours, ours)
+    wider = ours.replace(shared_embedding=False, encoder=ours.encoder.replace(width=2 * ours.encoder.width))
+    with pytest.raises(ConfigError, match=r"states of the teacher are \d+ wide, the reader's \d+"):
+        check_states(wider, ours)
 
 
 # Answers as targets
@@ -229,10 +284,10 @@ def test_a_student_comes_to_write_as_its_teacher_does(tmp_path: Path) -> None:
 
 
 def test_a_recipe_needs_the_teacher_that_its_stages_want(tmp_path: Path) -> None:
-    for settings in ({"distil": 1.0}, {"targets": "teacher"}):
+    for settings in ({"distil": 1.0}, {"states": 1.0}, {"targets": "teacher"}):
         with pytest.raises(ConfigError, match=r"stage 1 learns from a teacher; name one as `teacher\."):
             taught_world(tmp_path, **settings).replace(teacher=None)
-    with pytest.raises(ConfigError, match="answer, distil, rerank and auxiliary are all 0"):
+    with pytest.raises(ConfigError, match="answer, distil, states, rerank and auxiliary are all 0"):
         taught_world(tmp_path, answer=0.0)
 
 

@@ -15,7 +15,7 @@ from fidkit.reader import Reader
 from fidkit.train.data.examples import Example, collate_examples
 from fidkit.train.losses.auxiliary import Auxiliary, find_places
 from fidkit.train.losses.distillation import answer_likelihoods, perplexity_distillation
-from fidkit.train.losses.teacher import Teacher, token_distillation
+from fidkit.train.losses.teacher import Teacher, check_states, state_distillation, token_distillation
 from fidkit.train.recipe import Recipe
 from fidkit.train.specs import StageSpec
 
@@ -43,6 +43,8 @@ class Objectives:
         if recipe.teacher is not None:
             name = recipe.teacher.reader
             self.teacher = Teacher(Reader.from_pretrained(name), reader, name)
+            if any(stage.states for stage in recipe.stages):
+                check_states(self.teacher.reader.config, reader.config)
 
     def taught(self, part: Sequence[Example], stage: StageSpec) -> list[Example]:
         """The part with the targets that the stage wants."""
@@ -70,9 +72,12 @@ class Objectives:
                 losses["rerank"] = perplexity_distillation(
                     context.scores_BN, wanted_BN, stage.rerank_temperature
                 )
+            wanted = self.teacher.read(batch) if self.teacher and (stage.distil or stage.states) else None
+            if wanted is not None and stage.states:
+                losses["states"] = state_distillation(context, wanted, self.reader.config.encoder.width)
             if stage.decodes:
                 probe = self.auxiliary.probe if stage.auxiliaries else None
-                losses |= self._target_losses(batch, context, stage, probe)
+                losses |= self._target_losses(batch, context, wanted, stage, probe)
             if stage.auxiliaries:
                 places = find_places([e.passages for e in part], [e.target for e in part]).to(device)
                 losses |= self.auxiliary.losses(batch, context, places, stage.auxiliaries)
@@ -80,16 +85,21 @@ class Objectives:
         return losses or {"pointer": 0.0 * context.states_BMD.float().sum()}
 
     def _target_losses(
-        self, batch: Batch, context: Context, stage: StageSpec, probe: LayerProbe | None
+        self,
+        batch: Batch,
+        context: Context,
+        wanted: Context | None,
+        stage: StageSpec,
+        probe: LayerProbe | None,
     ) -> dict[str, Tensor]:
-        """What is summed over target tokens."""
+        """What is summed over target tokens; `wanted` is what the teacher has read."""
         labels_BT = batch.labels
         assert labels_BT is not None
-        if self.teacher is None or not stage.distil:
+        if self.teacher is None or wanted is None or not stage.distil:
             return {"answer": self.reader.answer_loss(labels_BT, context, probe)}
         real = labels_BT != IGNORED
         logits_KV = self.reader.decode(labels_BT, context, probe)[real]
-        wanted_KV = self.teacher.logits(batch)[real]
+        wanted_KV = self.teacher.logits(batch, wanted)[real]
         return {
             "answer": F.cross_entropy(logits_KV, labels_BT[real], reduction="sum"),
             "distil": token_distillation(logits_KV, wanted_KV, stage.distil_temperature),
@@ -104,7 +114,7 @@ def weighted(losses: Mapping[str, Tensor], stage: StageSpec, fade: float = 1.0) 
         stage: has the weights.
         fade: of the auxiliary losses.
     """
-    weights = {"answer": stage.answer, "distil": stage.distil, "rerank": stage.rerank}
+    weights = {name: getattr(stage, name) for name in ("answer", "distil", "states", "rerank")}
     weights |= {str(name): fade * weight for name, weight in stage.auxiliaries.items()}
     terms = [weights.get(name, 0.0) * value for name, value in losses.items()]
     return torch.stack(terms).sum()

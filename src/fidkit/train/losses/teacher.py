@@ -1,8 +1,9 @@
 """Distillation: a reader learns what a teacher would write (Hinton et al. 2015; Kim and Rush 2016).
 
 By the token: at every place of a target, the reader's distribution over the vocabulary should be the
-teacher's. By the sequence: the target itself is the teacher's greedy answer. The teacher reads the very
-tokens that the reader reads, so both need one vocabulary.
+teacher's. By the sequence: the target itself is the teacher's greedy answer. By the states: what the reader's
+encoder leaves for the decoder should be what the teacher's does, so that one decoder reads both. The teacher
+reads the very tokens that the reader reads, so both need one vocabulary.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fidkit.context import Batch
+from fidkit.config import ReaderConfig
+from fidkit.context import Batch, Context
 from fidkit.engine.generation.generate import greedy
 from fidkit.errors import ConfigError
 from fidkit.reader import Reader
@@ -38,10 +40,15 @@ class Teacher:
         self.reader = reader.eval().requires_grad_(False).to(student.embedding.weight.device)
 
     @torch.no_grad()
-    def logits(self, batch: Batch) -> Tensor:
-        """Logits [B, T, V] (float32) of every target token given the ones before it."""
+    def read(self, batch: Batch) -> Context:
+        """What the teacher's decoder reads."""
+        return self.reader.read(batch)
+
+    @torch.no_grad()
+    def logits(self, batch: Batch, context: Context) -> Tensor:
+        """Logits [B, T, V] (float32) of every target token given those before it, of what it has read."""
         assert batch.labels is not None
-        return self.reader.decode(batch.labels, self.reader.read(batch))
+        return self.reader.decode(batch.labels, context)
 
     def answers(self, examples: Sequence[Example], target_tokens: int) -> list[Example]:
         """The examples with the teacher's greedy answers as targets.
@@ -97,6 +104,40 @@ def _passage_tokens(reader: Reader) -> tuple[dict[str, int], int]:
 
 def _tokens(tokenizer: Tokenizer | None) -> dict[str, int]:
     return {} if tokenizer is None else tokenizer.backend.get_vocab()
+
+
+def check_states(teacher: ReaderConfig, student: ReaderConfig) -> None:
+    """Refuse a teacher whose context has other vectors than the reader's.
+
+    Raises:
+        ConfigError: names the first knob that makes the difference.
+    """
+    for name in ("question_in_context", "kept_vectors", "rerank"):
+        theirs, ours = getattr(teacher, name), getattr(student, name)
+        if theirs != ours or (name == "rerank" and ours is not None):
+            raise ConfigError(
+                f"states of the teacher: {name} is {theirs} there and {ours} here, so that the decoders read "
+                "other vectors; choose a teacher with the reader's, and without reranking"
+            )
+    if teacher.encoder.width != student.encoder.width:
+        raise ConfigError(
+            f"states of the teacher are {teacher.encoder.width} wide, the reader's {student.encoder.width}; "
+            "choose a teacher of that width"
+        )
+
+
+def state_distillation(context: Context, wanted: Context, width: int) -> Tensor:
+    """Mean squared distance of the reader's states from the teacher's, over vectors, then over questions.
+
+    Args:
+        context: of B questions, as the reader's decoder reads it.
+        wanted: the teacher's of the same questions.
+        width: of an encoder's states, in front of what a decoder reads beside them.
+    """
+    assert torch.equal(context.mask_BM, wanted.mask_BM)
+    ours, theirs = (c.states_BMD[..., :width].float() for c in (context, wanted))
+    distance_BM = (ours - theirs).square().mean(-1).masked_fill(~context.mask_BM, 0)
+    return (distance_BM.sum(1) / context.mask_BM.sum(1)).mean()
 
 
 def token_distillation(logits_KV: Tensor, wanted_KV: Tensor, temperature: float = 1.0) -> Tensor:
