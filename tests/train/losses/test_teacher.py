@@ -138,7 +138,7 @@ def test_states_are_compared_vector_by_vector_and_question_by_question() -> None
 
 def test_tokens_beside_states_are_none_of_them() -> None:
     config = named("tiny-fid").replace(token_skip=True)
-    student, teacher = Reader(config), Reader(config)
+    student, teacher = Reader(config).eval(), Reader(config).eval()
     for seed, reader in enumerate((student, teacher)):
         reader.reset_parameters(torch.Generator().manual_seed(seed))
         reader.tokenizer = Tokenizer.bundled(config)
