@@ -8,8 +8,8 @@ from fidkit.errors import FidkitError
 
 READER = "pocket"
 """The default reader."""
-READERS = (READER,)
-"""All readers, by name."""
+READERS = (READER, "pocket-fido")
+"""All readers, by name; the others take what they have in common with the first from there."""
 EMBEDDERS = ("minilm",)
 """Encoders that make vectors of texts, for search by meaning."""
 _HERE = Path(__file__).parent
