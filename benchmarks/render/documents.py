@@ -10,7 +10,7 @@ from typing import Any
 
 import rows
 
-from render import beginnings, learning_curve, lumen, pictures, repairs, summaries
+from render import beginnings, learning_curve, lumen, pictures, repairs, siblings, summaries
 from render.paper import page, plots
 from render.paper.sections import sections
 
@@ -26,6 +26,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     **lumen.TABLES,
     **repairs.TABLES,
     **beginnings.TABLES,
+    **siblings.TABLES,
 }
 """How each marked table is made, and of which rows."""
 DOCS = ROOT / "docs"
