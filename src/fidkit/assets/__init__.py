@@ -8,7 +8,7 @@ from fidkit.errors import FidkitError
 
 READER = "pocket"
 """The default reader."""
-READERS = (READER, "pocket-fido")
+READERS = (READER, "pocket-lumen", "pocket-fido")
 """All readers, by name; the others take what they have in common with the first from there."""
 EMBEDDERS = ("minilm",)
 """Encoders that make vectors of texts, for search by meaning."""
