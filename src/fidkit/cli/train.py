@@ -91,7 +91,9 @@ def line(row: dict[str, Any]) -> str:
 
 
 def _train(row: dict[str, Any]) -> str:
-    learnt = [f"{name} {row[name]:.3f}" for name in ("loss", "states", "guide", "pointer", "overlap") if name in row]
+    learnt = [
+        f"{name} {row[name]:.3f}" for name in ("loss", "states", "guide", "pointer", "overlap") if name in row
+    ]
     parts = [*learnt, f"rate {row['rate']:.2g}", f"{row['tokens_per_s']:,} tokens/s"]
     if "cut" in row:
         parts.append(f"{row['cut']:,} texts cut")
