@@ -254,7 +254,7 @@ def test_a_calibration_travels_with_its_reader(tmp_path: Path) -> None:
     [
         ("[" * 100_000, "nested too deeply"),
         ("{", "Expecting property name"),
-        ("[]", "valid dictionary"),
+        ("[]", "expected keys and values, got a list"),
         ('{"signals": {}, "intercept": 0, "threshold": 2}', "threshold: Input should be less than"),
         ('{"signals": {}, "intercept": NaN, "threshold": 0.5}', "intercept: Input should be a finite"),
         ('{"signals": {}, "intercept": 0, "threshold": 0.5, "version": 2}', "this fidkit reads 1"),
