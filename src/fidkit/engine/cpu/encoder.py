@@ -90,10 +90,11 @@ class NativeEncoder:
         out_XD: Tensor,
     ) -> None:
         """Layers whose norms stand behind their sub-layers, and whose scores have no bias by distance."""
-        states, mixed = x_XD.float(), None
+        states, mixed, none = x_XD.float(), None, None
         for layer in layers.layers:
             assert isinstance(layer, BertEncoderLayer)
-            none = states.new_zeros(layer.attention.heads, 2 * longest - 1)
+            if none is None:
+                none = states.new_zeros(layer.attention.heads, 2 * longest - 1)
             mixed = self._attend(layer, states.to(x_XD.dtype), starts, none, mixed)
             change = self.products(mixed.flatten(1), layer.attention.out)
             states = layer.attention_norm(states + change)
