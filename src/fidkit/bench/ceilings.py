@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fidkit import native
 from fidkit.cost.hardware import HARDWARE, Hardware
 from fidkit.engine.cpu.products import Products, packs
 
@@ -134,10 +135,11 @@ def _rate(name: str, shape: tuple[int, int, int], device: torch.device, seconds:
     else:
         x = torch.ones(rows, inputs, dtype=DTYPES[name], device=device)
         linear = nn.Linear(inputs, outputs, bias=False, dtype=DTYPES[name], device=device)
-        products = Products()
+        kernels = native.kernels() if device.type == "cpu" else None
+        products = None if kernels is None else Products(kernels)
 
         def run() -> Tensor:
-            return products(x, linear)
+            return linear(x) if products is None else products(x, linear)
 
     try:
         return 2 * rows * inputs * outputs / best_seconds(run, device, seconds) / 1e12

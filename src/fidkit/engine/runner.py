@@ -16,6 +16,7 @@ from fidkit.config import ReaderConfig
 from fidkit.context import Batch, Context
 from fidkit.engine.cpu.decoder import NativeDecoder
 from fidkit.engine.cpu.encoder import NativeEncoder
+from fidkit.engine.cpu.products import Rounding
 from fidkit.engine.cuda import fused
 from fidkit.engine.cuda.decoder import CudaDecoder
 from fidkit.engine.cuda.encoder import CudaEncoder
@@ -29,14 +30,18 @@ Precision = Literal["auto", "as-is", "float32", "bfloat16", "int8"]
 """What a reader computes with.
 
 `auto`: bfloat16 where the device multiplies it in hardware, else float32. `as-is`: what the weights are.
-`int8`: bfloat16, with the matrices that every step of the decoder reads rounded to 8 bits.
+A matrix that was stored in 8 bits is multiplied as such where products are float32. `int8`: as `auto`, with
+the matrices that every step of the decoder reads rounded to 8 bits, and those of float32 products, too.
 """
 
-# The last bit of a product can depend on how many vectors there are, where these are few: it did below 4 a
-# thread with MKL, and for a single one with oneDNN. What has fewer is filled up.
+# The last bit of a product in bfloat16 can depend on how many vectors there are, where these are few. What has
+# fewer is filled up.
 _LEAST_VECTORS = 64
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+_ROUNDING: dict[Precision, Rounding] = {"auto": "lossless", "int8": "always"}
 
 
 class Runner:
@@ -71,9 +76,10 @@ class Runner:
         self._run: Run = EncoderLayers.__call__
         self._decoder: Any = self.reader  # or another with the same `start` and `step`, and caches of its own
         if kernels is not None:
-            self._run = NativeEncoder(kernels, own=own)
+            rounding = _ROUNDING.get(precision, "never")
+            self._run = NativeEncoder(kernels, own=own, rounding=rounding)
             if suits_decoder:
-                self._decoder = NativeDecoder(self.reader, kernels, int8=self.int8)
+                self._decoder = NativeDecoder(self.reader, kernels, rounding=rounding)
         elif self.reader.embedding.weight.is_cuda and not plain:
             self._run_on_cuda(fused.compiled(), suits_decoder)
 
@@ -168,7 +174,7 @@ def moved(reader: Reader, device: torch.device) -> Reader:
 
 def _dtype(reader: Reader, precision: Precision) -> torch.dtype:
     weight = reader.embedding.weight
-    if precision == "auto":
+    if precision in ("auto", "int8"):
         return torch.bfloat16 if multiplies_bfloat16(weight.device) else torch.float32
     if precision == "as-is":
         return weight.dtype

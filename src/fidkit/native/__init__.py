@@ -4,6 +4,28 @@
 (`fidkit.engine.runner`); results agree to rounding.
 """
 
-from fidkit.native.binding import LANES, TYPES, Kernels, Layer, Linear, Step, kernels
+from fidkit.native.binding import (
+    LANES,
+    TYPES,
+    Encoder,
+    EncoderLayer,
+    Kernels,
+    Layer,
+    Linear,
+    Packed,
+    Step,
+    kernels,
+)
 
-__all__ = ["LANES", "TYPES", "Kernels", "Layer", "Linear", "Step", "kernels"]
+__all__ = [
+    "LANES",
+    "TYPES",
+    "Encoder",
+    "EncoderLayer",
+    "Kernels",
+    "Layer",
+    "Linear",
+    "Packed",
+    "Step",
+    "kernels",
+]

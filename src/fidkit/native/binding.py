@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 LANES = 16
 """Numbers in the widest vector. Sizes that are multiples of it suit the vectors of any CPU."""
 
-_VERSION = 2
+_VERSION = 3
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
 
 
@@ -35,7 +35,7 @@ class Linear(Structure):
 
 
 class Layer(Structure):
-    """A decoder layer; see kernels.cpp."""
+    """A decoder layer; see decoder.h."""
 
     _fields_ = [
         *((name, c_void_p) for name in ("self_norm", "cross_norm", "feed_forward_norm")),
@@ -47,7 +47,7 @@ class Layer(Structure):
 
 
 class Step(Structure):
-    """One position of a decoder; see kernels.cpp."""
+    """One position of a decoder; see decoder.h."""
 
     _fields_ = [
         *((name, c_int64) for name in ("rows", "beams", "width", "heads", "head", "self_groups")),
@@ -64,6 +64,38 @@ class Step(Structure):
         ("epsilon", c_float),
         ("states", c_void_p),
         ("logits", c_void_p),
+    ]
+
+
+class Packed(Structure):
+    """A weight that is laid out for products with many vectors; see products.h."""
+
+    _fields_ = [
+        *((name, c_void_p) for name in ("weight", "scale", "bias")),
+        *((name, c_int64) for name in ("rows", "columns")),
+    ]
+
+
+class EncoderLayer(Structure):
+    """An encoder layer; see encoder.h."""
+
+    _fields_ = [
+        *((name, Packed) for name in ("query_key_value", "out", "inner", "feed_forward_out", "gate")),
+        *((name, c_void_p) for name in ("attention_norm", "attention_shift")),
+        *((name, c_void_p) for name in ("feed_forward_norm", "feed_forward_shift", "bias")),
+    ]
+
+
+class Encoder(Structure):
+    """Encoder layers and the rows that they run over; see encoder.h."""
+
+    _fields_ = [
+        *((name, c_void_p) for name in ("states", "starts")),
+        *((name, c_int64) for name in ("rows", "width", "heads", "head", "feed_forward", "reach", "layers")),
+        ("layer", POINTER(EncoderLayer)),
+        *((name, c_void_p) for name in ("final_norm", "final_shift")),
+        *((name, c_float) for name in ("epsilon", "scale")),
+        ("norms_behind", c_int64),
     ]
 
 
@@ -87,6 +119,10 @@ class Kernels:
             c_int, *[pointers] * 3, c_float, pointers, sizes, sizes, c_int,
         ]  # fmt: skip
         declare.fidkit_gated_gelu.argtypes = [c_int, *[pointers] * 3, sizes, c_int]
+        declare.fidkit_product.argtypes = [
+            c_int, pointers, *[sizes] * 2, POINTER(Packed), pointers, c_int,
+        ]  # fmt: skip
+        declare.fidkit_encode.argtypes = [c_int, POINTER(Encoder), c_int]
         declare.fidkit_pack_context.argtypes = [
             c_int, *[pointers] * 2, *[sizes] * 5, *[pointers] * 2, c_int,
         ]  # fmt: skip
@@ -149,6 +185,25 @@ class Kernels:
         """gelu(gate) * inner (T, tanh form), written over `inner`."""
         self._library.fidkit_gated_gelu(TYPES[gate.dtype], *_at(gate, inner, inner), gate.numel(), _threads())
         return inner
+
+    def product(self, x_XD: Tensor, weight: Packed, *, rounded: bool) -> Tensor:
+        """[X, D] -> [X, E], float32: `x` times a weight that was laid out, plus its bias.
+
+        Args:
+            x_XD: vectors may lie apart.
+            weight: [E, D], of int8 if `rounded`, else of float32.
+            rounded: activations become integers of 13 bits or more then, each vector with a unit of its own.
+        """
+        out = x_XD.new_empty(len(x_XD), weight.rows)
+        at, apart = _apart(x_XD.unsqueeze(1))
+        self._library.fidkit_product(
+            int(rounded), at, apart, len(x_XD), ctypes.byref(weight), out.data_ptr(), _threads()
+        )
+        return out
+
+    def encode(self, encoder: Encoder, *, rounded: bool) -> None:
+        """Run layers over rows, in place; weights are int8 if `rounded`, else float32."""
+        self._library.fidkit_encode(int(rounded), ctypes.byref(encoder), _threads())
 
     def pack_context(
         self, keys: Tensor, values: Tensor, to_keys: Tensor, to_values: Tensor, first: int = 0

@@ -178,7 +178,8 @@ def _fingerprint(compiler: Sequence[str]) -> str:
         raise BuildError(
             f"{shlex.join(compiler)} can't be run ({error}); set CXX to a C++ compiler"
         ) from error
-    parts = [SOURCE.read_bytes(), shlex.join(_flags()).encode(), version, _cpu()]
+    sources = [SOURCE, *sorted(SOURCE.parent.glob("*.h"))]
+    parts = [*(source.read_bytes() for source in sources), shlex.join(_flags()).encode(), version, _cpu()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 

@@ -10,34 +10,93 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from fidkit import native
+from fidkit.checkpoint import to_int8
 from fidkit.engine.cpu.products import Products, has_bfloat16_products, packs
+from fidkit.native import Kernels
 from oracles import quick
 
 
+@pytest.fixture(scope="module")
+def kernels() -> Kernels:
+    found = native.kernels()
+    if found is None:
+        pytest.skip("no native kernels here")
+    return found
+
+
 @pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("bias", [False, True])
 @quick
 @given(
     counts=st.lists(st.integers(0, 70), min_size=1, max_size=4),
     inputs=st.integers(1, 70),
     outputs=st.integers(1, 70),
 )
-def test_equal_plain_products(dtype, near: float, counts, inputs: int, outputs: int) -> None:
-    linear = nn.Linear(inputs, outputs, bias=False, dtype=dtype)
-    products = Products()
+def test_equal_plain_products(kernels, dtype, near: float, bias: bool, counts, inputs, outputs) -> None:
+    linear = nn.Linear(inputs, outputs, bias=bias, dtype=dtype)
+    products = Products(kernels)
     with torch.no_grad():
         for count in counts:
             x = torch.randn(count, inputs).to(dtype)
-            wanted = F.linear(x.float(), linear.weight.float())
+            wanted = F.linear(x.float(), linear.weight.float(), linear.bias.float() if bias else None)
             torch.testing.assert_close(products(x, linear).float(), wanted, rtol=near, atol=near)
 
 
+@quick
+@given(
+    count=st.integers(1, 30), inputs=st.integers(1, 70), outputs=st.integers(1, 40), size=st.floats(-6, 6)
+)
+def test_rounded_weights_multiply_as_they_are_rounded(kernels, count, inputs, outputs, size: float) -> None:
+    """Activations keep 13 bits and more: what differs from float32 is the weight's rounding, no more."""
+    linear = nn.Linear(inputs, outputs)
+    x = 10**size * torch.randn(count, inputs)
+    rounded, scale = to_int8(linear.weight)
+    with torch.no_grad():
+        wanted = F.linear(x, rounded * scale[:, None], linear.bias)
+        found = Products(kernels, rounding="always")(x, linear)
+        large = x.abs().amax(1, keepdim=True) * linear.weight.abs().sum(1)
+    assert ((found - wanted).abs() <= large / 2**12 + 1e-6).all()
+
+
+def test_sums_of_rounded_products_never_overflow(kernels) -> None:
+    """The worst case: all weights and activations at their largest."""
+    for inputs in (1, 2, 1000, 5120, 20000):
+        linear = nn.Linear(inputs, 3, bias=False)
+        nn.init.constant_(linear.weight, -1.0)
+        found = Products(kernels, rounding="always")(torch.ones(7, inputs), linear)
+        torch.testing.assert_close(found, torch.full((7, 3), -float(inputs)), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_stays_none(kernels, value: float) -> None:
+    x = torch.ones(8, 33)
+    x[2, 32] = x[5, 0] = value
+    made = Products(kernels, rounding="always")(x, nn.Linear(33, 4))
+    assert made.isnan().any(1).tolist() == [row in (2, 5) for row in range(8)]
+
+
+def test_lossless_rounds_what_was_stored_in_8_bits_alone(kernels) -> None:
+    fresh, stored = nn.Linear(40, 20), nn.Linear(40, 20)
+    rounded, scale = to_int8(fresh.weight)
+    stored.weight = nn.Parameter((rounded * scale[:, None]).detach())
+    products = Products(kernels, rounding="lossless")
+    assert [products.rounds(linear.weight.detach()) for linear in (fresh, stored)] == [False, True]
+    assert [products.laid_out((linear,)).rounded for linear in (fresh, stored)] == [False, True]
+    assert not products.laid_out((stored,), exactly=True).rounded
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rounding", ["never", "always"])
 @quick
 @given(inputs=st.integers(1, 70), outputs=st.lists(st.integers(1, 70), min_size=1, max_size=3))
-def test_matrices_of_ones_own_are_given_back_as_they_were(dtype, inputs: int, outputs: list[int]) -> None:
+def test_matrices_of_ones_own_are_given_back(kernels, dtype, rounding, inputs: int, outputs) -> None:
     linears = nn.ModuleList(nn.Linear(inputs, count, bias=False, dtype=dtype) for count in outputs)
     before = [linear.weight.detach().clone() for linear in linears]
-    x, shared, own = torch.randn(5, inputs).to(dtype), Products(), Products(own=True)
+    if rounding == "always" and dtype == torch.float32:
+        before = [rounded * scale[:, None] for rounded, scale in map(to_int8, before)]
+    x = torch.randn(5, inputs).to(dtype)
+    shared, own = (Products(kernels, own=owned, rounding=rounding) for owned in (False, True))
     with torch.no_grad():
         wanted = shared(x, *linears)
         for _ in range(2):
@@ -74,7 +133,7 @@ def test_without_wide_vectors_there_is_no_bfloat16() -> None:
     assert has_bfloat16_products() == bool({"avx512vl", "avx_ne_convert"} & words)
 
 
-def test_half_precision_takes_the_plain_product() -> None:
+def test_half_precision_takes_the_plain_product(kernels) -> None:
     linear = nn.Linear(16, 16, bias=False, dtype=torch.float16)
     x = torch.randn(3, 16, dtype=torch.float16)
-    assert torch.equal(Products()(x, linear), F.linear(x, linear.weight))
+    assert torch.equal(Products(kernels)(x, linear), F.linear(x, linear.weight))

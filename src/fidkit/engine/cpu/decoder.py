@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fidkit.checkpoint import to_int8
 from fidkit.context import Context
-from fidkit.engine.cpu.products import Products
+from fidkit.engine.cpu.products import Products, Rounding
 from fidkit.native import LANES, TYPES, Kernels, Layer, Linear, Step
 from fidkit.nn.attention import CrossAttention
 from fidkit.nn.cache import DecoderCache
@@ -50,14 +50,14 @@ class NativeDecoder:
         reader: its decoder of a family that suits (`Family.kernels` is `t5`); float32 or bfloat16, on the
             CPU; what the kernels read are its weights, not copies.
         kernels: the compiled kernels.
-        int8: round matrices to 8 bits with a scale a row; activations and caches stay as they are, and so
+        rounding: of matrices to 8 bits with a scale a row; activations and caches stay as they are, and so
             does a tied head, which is the embedding table too.
     """
 
-    def __init__(self, reader: Reader, kernels: Kernels, *, int8: bool = False) -> None:
-        self.reader, self.kernels, self.int8 = reader, kernels, int8
+    def __init__(self, reader: Reader, kernels: Kernels, *, rounding: Rounding = "never") -> None:
+        self.reader, self.kernels = reader, kernels
         self.dtype = reader.embedding.weight.dtype
-        self.products = Products()
+        self.products = Products(kernels, rounding=rounding)
         self._alive: list[Tensor] = []
         self._spare: Tensor | None = None
         layers = [self._layer(layer) for layer in reader.decoder.layers]
@@ -65,7 +65,7 @@ class NativeDecoder:
         last = reader.decoder.norm
         assert isinstance(last, RMSNorm)
         self._final_norm, self._epsilon = self._floats(last.weight), last.epsilon
-        self._head = self._linear(reader.head_weight, int8=int8 and not reader.config.tied_head)
+        self._head = self._linear(reader.head_weight, exactly=reader.config.tied_head)
 
     def start(self, context: Context, max_tokens: int, beams: int = 1) -> NativeCache:
         """Project the context's keys and values straight into the layout that steps read."""
@@ -199,9 +199,9 @@ class NativeDecoder:
             found.cross_out = self._linear(cross.out.weight)
         return found
 
-    def _linear(self, weight: Tensor, *, int8: bool | None = None) -> Linear:
+    def _linear(self, weight: Tensor, *, exactly: bool = False) -> Linear:
         rows, columns = weight.shape
-        if not (self.int8 if int8 is None else int8):
+        if exactly or not self.products.rounds(weight):
             return Linear(self._keep(weight), None, rows, columns, TYPES[weight.dtype])
         rounded, scale = to_int8(weight)
         return Linear(self._keep(rounded), self._keep(scale), rows, columns, TYPES[torch.int8])

@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from fidkit.engine.cpu.products import Products
-from fidkit.native import Kernels
+from fidkit.engine.cpu.layerwise import Layerwise
+from fidkit.engine.cpu.products import LaidOut, Products, Rounding, address
+from fidkit.native import Encoder, EncoderLayer, Kernels
 from fidkit.nn.encoder import EncoderLayers
+from fidkit.nn.families import bert
 from fidkit.nn.families.bert import BertEncoderLayer
 from fidkit.nn.families.t5 import T5EncoderLayer
 from fidkit.nn.layers import RMSNorm
 from fidkit.nn.rows import Rows
 
-# Vectors that go through all layers together: their activations stay in the cache, and memory for them is
-# that of a chunk, not of 40 passages.
+# Vectors that go through all layers together: memory for their activations is that of a chunk, not of 40
+# passages.
 CHUNK = 2048
 
 
 class NativeEncoder:
     """Runs encoder layers over ragged rows; a `fidkit.nn.encoder.Run`.
 
-    The residual stream is float32 whatever the type of the weights: it is narrow beside the rest, and
-    adding in bfloat16 would lose what later layers change. Rows whose sides don't see each other, and layers
-    of a family that these kernels don't suit, are left to the plain layers.
+    Float32 goes through all layers in one call, bfloat16 product by product (`Layerwise`). Rows whose sides
+    don't see each other, and layers of a family that these kernels don't suit, are left to the plain layers.
 
     Args:
         kernels: the compiled kernels.
         own: see `Products`.
+        rounding: see `Products`; layers that are run together are rounded together.
     """
 
-    def __init__(self, kernels: Kernels, *, own: bool = False) -> None:
+    def __init__(self, kernels: Kernels, *, own: bool = False, rounding: Rounding = "never") -> None:
         self.kernels = kernels
-        self.products = Products(own=own)
+        self.products = Products(kernels, own=own, rounding=rounding)
+        self._layerwise = Layerwise(kernels, self.products)
+        self._prepared: dict[tuple[nn.Module, ...], _Prepared] = {}
 
     def __call__(
         self, layers: EncoderLayers, x_XD: Tensor, rows: Rows, norm: nn.Module | None = None
@@ -46,87 +52,95 @@ class NativeEncoder:
         out = torch.empty_like(x_XD)
         for first, end, starts in chunks(rows):
             x, to = x_XD[first:end], out[first:end]
-            if layers.kernels == "bert":
-                self._norms_behind(layers, x, starts, rows.longest, norm, to)
+            if x.dtype == torch.float32:
+                self._run(layers, to.copy_(x), starts, rows.longest, norm)
             else:
-                assert norm is None or isinstance(norm, RMSNorm)
-                bias = layers.bias_by_distance(rows.longest - 1)
-                self._norms_before(layers, x, starts, bias, norm, to)
+                self._layerwise(layers, x, starts, rows.longest, norm, to)
         return out
 
-    def _norms_before(
-        self,
-        layers: EncoderLayers,
-        x_XD: Tensor,
-        starts: Tensor,
-        bias: Tensor,
-        last: RMSNorm | None,
-        out_XD: Tensor,
+    def _run(
+        self, layers: EncoderLayers, states_XD: Tensor, starts: Tensor, longest: int, norm: nn.Module | None
     ) -> None:
-        states, change = x_XD.to(torch.float32, copy=True), None
-        normed, mixed = torch.empty_like(x_XD), None
-        for layer in layers.layers:
-            assert isinstance(layer, T5EncoderLayer)
-            norm = layer.attention_norm
-            self.kernels.add_norm(states, change, norm.weight.float(), norm.epsilon, normed)
-            mixed = self._attend(layer, normed, starts, bias, mixed)
-            change = self.products(mixed.flatten(1), layer.attention.out)
-            norm = layer.feed_forward_norm
-            self.kernels.add_norm(states, change, norm.weight.float(), norm.epsilon, normed)
-            change = self._think(layer, normed)
-        assert change is not None
-        if last is None:
-            out_XD.copy_(states.add_(change))
-        else:
-            self.kernels.add_norm(states, change, last.weight.float(), last.epsilon, out_XD)
+        prepared = self._prepare(layers)
+        first, last = layers.layers[0], None if isinstance(norm, nn.Identity) else norm
+        bias = None
+        if layers.relative_bias is not None:
+            bias = layers.bias_by_distance(longest - 1)
+        for layer in prepared.layers:
+            layer.bias = address(bias)
+        behind = isinstance(first, BertEncoderLayer)
+        encoder = Encoder(
+            states=states_XD.data_ptr(),
+            starts=starts.data_ptr(),
+            rows=len(starts) - 1,
+            width=states_XD.shape[1],
+            heads=first.attention.heads,
+            head=first.attention.head_width,
+            feed_forward=first.feed_forward.inner.out_features,
+            reach=longest,
+            layers=len(layers.layers),
+            layer=prepared.layers,
+            final_norm=None if last is None else address(last.weight),
+            final_shift=None if last is None or isinstance(last, RMSNorm) else address(last.bias),
+            epsilon=bert.EPSILON if behind else first.attention_norm.epsilon,
+            scale=first.attention.scale,
+            norms_behind=behind,
+        )
+        self.kernels.encode(encoder, rounded=prepared.rounded)
 
-    def _norms_behind(
-        self,
-        layers: EncoderLayers,
-        x_XD: Tensor,
-        starts: Tensor,
-        longest: int,
-        last: nn.Module | None,
-        out_XD: Tensor,
-    ) -> None:
-        """Layers whose norms stand behind their sub-layers, and whose scores have no bias by distance."""
-        states, mixed, none = x_XD.float(), None, None
-        for layer in layers.layers:
-            assert isinstance(layer, BertEncoderLayer)
-            if none is None:
-                none = states.new_zeros(layer.attention.heads, 2 * longest - 1)
-            mixed = self._attend(layer, states.to(x_XD.dtype), starts, none, mixed)
-            change = self.products(mixed.flatten(1), layer.attention.out)
-            states = layer.attention_norm(states + change)
-            inner = self.products(states.to(x_XD.dtype), layer.feed_forward.inner, gelu=True)
-            change = self.products(inner, layer.feed_forward.out)
-            states = layer.feed_forward_norm(states + change)
-        out_XD.copy_(states if last is None else last(states))
+    def _prepare(self, layers: EncoderLayers) -> _Prepared:
+        key = tuple(layers.layers)
+        found = self._prepared.get(key)
+        if found is None:
+            matrices = [_matrices(layer) for layer in layers.layers]
+            weights = [{name: self.products.laid_out(of) for name, of in one.items()} for one in matrices]
+            rounded = all(weight.rounded for one in weights for weight in one.values())
+            if not rounded:
+                weights = [
+                    {name: self.products.laid_out(of, exactly=True) for name, of in one.items()}
+                    for one in matrices
+                ]
+            array = (EncoderLayer * len(key))(
+                *(_layer(layer, of) for layer, of in zip(layers.layers, weights, strict=True))
+            )
+            found = self._prepared[key] = _Prepared(array, weights, rounded)
+        return found
 
-    def _attend(
-        self,
-        layer: T5EncoderLayer | BertEncoderLayer,
-        normed: Tensor,
-        starts: Tensor,
-        bias: Tensor,
-        out: Tensor | None,
-    ) -> Tensor:
-        """What attention mixes, [X, H, h]; in the memory of an earlier layer's, where there is one."""
-        attention = layer.attention
-        made = self.products(normed, attention.query, attention.key, attention.value)
-        q, k, v = made.view(len(normed), 3, attention.heads, attention.head_width).unbind(1)
-        if attention.scale != 1:
-            q.mul_(attention.scale)
-        return self.kernels.row_attention(q, k, v, starts, bias, out)
 
-    def _think(self, layer: T5EncoderLayer, normed: Tensor) -> Tensor:
-        block = layer.feed_forward
-        inner = self.products(normed, block.inner)
-        if block.gate is None:
-            inner.relu_()
-        else:
-            self.kernels.gated_gelu(self.products(normed, block.gate), inner)
-        return self.products(inner, block.out)
+@dataclass(frozen=True)
+class _Prepared:
+    """Layers as the kernels read them, with what they point to."""
+
+    layers: ctypes.Array[EncoderLayer]
+    weights: list[dict[str, LaidOut]]
+    rounded: bool
+
+
+def _matrices(layer: nn.Module) -> dict[str, tuple[nn.Linear, ...]]:
+    assert isinstance(layer, T5EncoderLayer | BertEncoderLayer)
+    attention, block = layer.attention, layer.feed_forward
+    found: dict[str, tuple[nn.Linear, ...]] = {
+        "query_key_value": (attention.query, attention.key, attention.value),
+        "out": (attention.out,),
+        "inner": (block.inner,),
+        "feed_forward_out": (block.out,),
+    }
+    if isinstance(layer, T5EncoderLayer) and layer.feed_forward.gate is not None:
+        found["gate"] = (layer.feed_forward.gate,)
+    return found
+
+
+def _layer(layer: nn.Module, weights: dict[str, LaidOut]) -> EncoderLayer:
+    assert isinstance(layer, T5EncoderLayer | BertEncoderLayer)
+    found = EncoderLayer(
+        **{name: weight.packed() for name, weight in weights.items()},
+        attention_norm=address(layer.attention_norm.weight),
+        feed_forward_norm=address(layer.feed_forward_norm.weight),
+    )
+    if isinstance(layer, BertEncoderLayer):
+        found.attention_shift = address(layer.attention_norm.bias)
+        found.feed_forward_shift = address(layer.feed_forward_norm.bias)
+    return found
 
 
 def chunks(rows: Rows) -> Iterator[tuple[int, int, Tensor]]:
