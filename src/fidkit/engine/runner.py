@@ -72,7 +72,7 @@ class Runner:
         suits_decoder = self.config.decoder.blocks.kernels == "t5"
         if self.int8 and not (self.native and suits_decoder):
             self.reader = _copy(self.reader, self.reader.embedding.weight.dtype)
-            _round_decoder(self.reader)
+            _round(self.reader)
         self._run: Run = EncoderLayers.__call__
         self._decoder: Any = self.reader  # or another with the same `start` and `step`, and caches of its own
         if kernels is not None:
@@ -223,18 +223,21 @@ def _suits_kernels(reader: Reader) -> bool:
 
 
 def _once(name: str) -> bool:
-    """Whether a matrix is used once a question, for many vectors: rounding it would save no time."""
+    """Whether a matrix of the decoder is used once a question, for many vectors."""
     return name.endswith(("cross_attention.key.weight", "cross_attention.value.weight"))
 
 
 @torch.no_grad()
-def _round_decoder(reader: Reader) -> None:
+def _round(reader: Reader) -> None:
     """What int8 weights compute, without their speed: the same numbers in the reader's own type."""
+    many = reader.embedding.weight.dtype == torch.float32  # products with many vectors gain by it, too
     matrices: list[Tensor] = [
-        p for name, p in reader.decoder.layers.named_parameters() if p.ndim == 2 and not _once(name)
+        p for name, p in reader.decoder.layers.named_parameters() if p.ndim == 2 and (many or not _once(name))
     ]
     if not reader.config.tied_head:
         matrices.append(reader.head_weight)
+    encoders = [module for module in reader.modules() if isinstance(module, EncoderLayers)] if many else []
+    matrices += [p for encoder in encoders for p in encoder.layers.parameters() if p.ndim == 2]
     for weight in matrices:
         rounded, scale = to_int8(weight)
         weight.copy_(rounded * scale[:, None])
