@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fidkit import native
 from fidkit.config import RerankConfig
+from fidkit.engine import runner as runner_module
 from fidkit.engine.cpu.decoder import NativeCache
 from fidkit.engine.cpu.encoder import CHUNK, chunks
 from fidkit.engine.cpu.products import packs
@@ -71,7 +72,7 @@ def steps(source, context, beams: int, tokens) -> torch.Tensor:
 
 
 @WAYS
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
 @pytest.mark.parametrize("family", ["t5", "bert"])
 @quick
 @given(
@@ -80,18 +81,40 @@ def steps(source, context, beams: int, tokens) -> torch.Tensor:
     seed=st.integers(0, 9),
 )
 def test_memory_is_the_same_in_any_company_to_the_last_bit(
-    way: str, family: str, dtype, live: int, lengths: list[int], seed: int
+    way: str, family: str, precision: Precision, live: int, lengths: list[int], seed: int
 ) -> None:
     # PyTorch may round the last elements of an array otherwise, where rows are no whole vectors (of 16).
     encoder = stack(head_width=16, feed_forward=32).replace(family=family)
     config = WIDE.replace(encoder=encoder, live_layers=live)
-    runner = runner_of(way, random_reader(config, seed).to(dtype))
+    runner = runner_of(way, random_reader(config, seed), precision)
     lengths_R = torch.tensor(lengths)
     ids_RP = torch.randint(0, config.vocabulary_size, (len(lengths), max(lengths)))
     together = runner.encode_passages(ids_RP, lengths_R).split(lengths)
     for number, length in enumerate(lengths):
         alone = runner.encode_passages(ids_RP[number : number + 1, :length], lengths_R[number : number + 1])
         assert torch.equal(alone, together[number])
+
+
+@quick
+@given(
+    family=st.sampled_from(["t5", "t5-v1.1", "bert"]),
+    live=st.integers(0, 2),
+    examples=questions(),
+    seed=st.integers(0, 9),
+)
+def test_what_was_stored_in_8_bits_is_multiplied_as_such(family: str, live: int, examples, seed: int) -> None:
+    """By `auto`, and nothing is lost by it; in float32 where one matrix isn't of 8 bits."""
+    encoder = stack(head_width=16, feed_forward=32).replace(family=family)
+    config = WIDE.replace(encoder=encoder, live_layers=live)
+    reader, batch = random_reader(config, seed), batch_of(examples)
+    if multiplies_bfloat16(torch.device("cpu")) or native.kernels() is None:
+        return
+    fresh = Runner(reader, "auto").read(batch).states_BMD
+    assert torch.equal(fresh, Runner(reader, "float32").read(batch).states_BMD)
+    runner_module._round(reader)
+    wanted, found = (Runner(reader, precision).read(batch).states_BMD for precision in ("float32", "auto"))
+    assert not torch.equal(found, wanted)
+    assert (found - wanted).abs().max() < 1e-3 * wanted.abs().max()
 
 
 @WAYS

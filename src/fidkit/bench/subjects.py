@@ -52,7 +52,7 @@ class Facts:
 
     Attributes:
         preset: of our own readers; None of a peer.
-        dtype: of weights and activations; `int8` is of the decoder's matrices.
+        dtype: of weights and activations; `int8` is of matrices, see `Precision`.
         config: sizes and choices, as JSON.
         reader: what the cost model is asked about; None where it knows nothing of the kind.
         native: whether native kernels run.

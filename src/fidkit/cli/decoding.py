@@ -21,7 +21,7 @@ Extractive = Annotated[
         show_default=False,
     ),
 ]
-PrecisionName = Annotated[str, typer.Option(help="auto, float32, bfloat16, or int8 (decoder weights).")]
+PrecisionName = Annotated[str, typer.Option(help="auto, float32, bfloat16, or int8 (weights rounded).")]
 
 
 def options(

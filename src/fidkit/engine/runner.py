@@ -34,8 +34,8 @@ A matrix that was stored in 8 bits is multiplied as such where products are floa
 the matrices that every step of the decoder reads rounded to 8 bits, and those of float32 products, too.
 """
 
-# The last bit of a product in bfloat16 can depend on how many vectors there are, where these are few. What has
-# fewer is filled up.
+# The last bit of a product in bfloat16 can depend on how many vectors there are, where these are few. Fewer
+# than these are filled up.
 _LEAST_VECTORS = 64
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)

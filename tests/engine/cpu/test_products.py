@@ -44,9 +44,7 @@ def test_equal_plain_products(kernels, dtype, near: float, bias: bool, counts, i
 
 
 @quick
-@given(
-    count=st.integers(1, 30), inputs=st.integers(1, 70), outputs=st.integers(1, 40), size=st.floats(-6, 6)
-)
+@given(count=st.integers(1, 30), inputs=st.integers(1, 70), outputs=st.integers(1, 40), size=st.floats(-6, 6))
 def test_rounded_weights_multiply_as_they_are_rounded(kernels, count, inputs, outputs, size: float) -> None:
     """Activations keep 13 bits and more: what differs from float32 is the weight's rounding, no more."""
     linear = nn.Linear(inputs, outputs)

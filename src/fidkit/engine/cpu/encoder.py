@@ -14,7 +14,7 @@ from fidkit.engine.cpu.products import LaidOut, Products, Rounding, address
 from fidkit.native import Encoder, EncoderLayer, Kernels
 from fidkit.nn.encoder import EncoderLayers
 from fidkit.nn.families import bert
-from fidkit.nn.families.bert import BertEncoderLayer
+from fidkit.nn.families.bert import BertEncoderLayer, LayerNorm
 from fidkit.nn.families.t5 import T5EncoderLayer
 from fidkit.nn.layers import RMSNorm
 from fidkit.nn.rows import Rows
@@ -63,6 +63,7 @@ class NativeEncoder:
     ) -> None:
         prepared = self._prepare(layers)
         first, last = layers.layers[0], None if isinstance(norm, nn.Identity) else norm
+        assert last is None or isinstance(last, RMSNorm | LayerNorm)
         bias = None
         if layers.relative_bias is not None:
             bias = layers.bias_by_distance(longest - 1)
@@ -81,7 +82,7 @@ class NativeEncoder:
             layers=len(layers.layers),
             layer=prepared.layers,
             final_norm=None if last is None else address(last.weight),
-            final_shift=None if last is None or isinstance(last, RMSNorm) else address(last.bias),
+            final_shift=address(last.bias) if isinstance(last, LayerNorm) else None,
             epsilon=bert.EPSILON if behind else first.attention_norm.epsilon,
             scale=first.attention.scale,
             norms_behind=behind,
