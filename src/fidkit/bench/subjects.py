@@ -25,7 +25,7 @@ from fidkit.cost import Workload, batch_bytes
 from fidkit.cost.workload import live_rows
 from fidkit.engine.cpu.products import packs
 from fidkit.engine.recall import Recall
-from fidkit.engine.runner import Precision, Runner
+from fidkit.engine.runner import Precision, Runner, multiplies_bfloat16
 from fidkit.memory import MemoryStore, MemoryWriter, ShardWriter, make_codec, memory_meta
 from fidkit.reader import Reader
 
@@ -151,15 +151,17 @@ class Ours(Subject):
         )
 
     def needs(self, workload: Workload) -> Needs:
-        work = at_precision(workload, self.precision)
-        kept_twice = not self.plain and packs(self.device, DTYPES[self.precision])
+        in_half = multiplies_bfloat16(self.device)
+        work = at_precision(workload, self.precision, in_half=in_half)
+        dtype = torch.float32 if work.dtype == "float32" else torch.bfloat16
+        kept_twice = not self.plain and packs(self.device, dtype)
         memory = batch_bytes(self.config, work, packs=kept_twice)
         weights = memory.weights + memory.packed
         working = memory.total - weights
         if self.plain:
             working += live_rows(work).pairs * self.config.encoder.heads * _PLAIN_SCORE_BYTES
         rounded = self.precision == "int8"  # kept beside the weights that it was rounded from
-        before = batch_bytes(self.config, at_precision(workload, "bfloat16")).weights if rounded else 0
+        before = batch_bytes(self.config, work.replace(decoder_dtype=None)).weights if rounded else 0
         return Needs(weights + before, working)
 
     def prepare(self, questions: Questions) -> None:
@@ -238,10 +240,17 @@ def building(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
             torch.set_default_dtype(before)
 
 
-def at_precision(workload: Workload, precision: Precision) -> Workload:
-    """The workload in the cost model's words for a precision."""
+def at_precision(workload: Workload, precision: Precision, *, in_half: bool = True) -> Workload:
+    """The workload in the cost model's words for a precision.
+
+    Args:
+        workload: in any.
+        precision: of a runner.
+        in_half: whether int8 has bfloat16 beside it, not float32; see `Runner`.
+    """
+    in_full = precision == "float32" or (precision == "int8" and not in_half)
     changed: Workload = workload.replace(
-        dtype="float32" if precision == "float32" else "bfloat16",
+        dtype="float32" if in_full else "bfloat16",
         decoder_dtype="int8" if precision == "int8" else None,
     )
     return changed
