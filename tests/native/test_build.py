@@ -46,6 +46,14 @@ def test_a_source_that_changes_is_built_again(little: Path) -> None:
     assert build.library() != first
 
 
+def test_a_header_that_changes_is_built_again(little: Path) -> None:
+    header = little.with_name("vectors.h")
+    header.write_text("// one\n")
+    first = build.library()
+    header.write_text("// another\n")
+    assert build.library() != first
+
+
 def test_state(little: Path, monkeypatch) -> None:
     assert build.state() == "to be built at first use"
     build.library()

@@ -257,7 +257,7 @@ inline void tile(const uint32_t* left, int64_t left_row, const typename Slots<T>
     Words b[V];
     UNROLLED for (int v = 0; v < V; ++v) b[v] = Slots<T>::loaded(right + d * right_step + v * right_vector);
     UNROLLED for (int q = 0; q < Q; ++q) {
-      const Words a = left[q * left_row + d] - Words{};
+      const Words a = load<uint32_t>(left + q * left_row + d) - Words{};  // of any type: copied, not cast
       UNROLLED for (int v = 0; v < V; ++v) sum[q][v] = Slots<T>::multiply(sum[q][v], a, b[v]);
     }
   }
