@@ -1,10 +1,12 @@
 // Products of many vectors with a weight that was laid out for them once.
 //
-// A weight [rows, columns] lies as [row / LANES][slot of columns][LANES rows], filled up with 0, so that a vector of it meets one
-// slot of an activation, and a sum needs no step across a vector. Weights of 8 bits meet activations of 16: with
-// 8 bits on both sides a product would be a third faster on a CPU that has no instruction for it, but answers
-// would change. Each activation vector has a unit of its own, as small as it can be while no sum overflows
-// whatever the weights: 13 bits are left for 2,000 columns.
+// A weight [rows, columns] lies as [row / LANES][slot of columns][LANES rows], so that a vector of it meets one
+// slot of an activation, and a sum needs no step across a vector. It is filled up with 0 to whole vectors and
+// slots; what an activation has there may be anything, therefore.
+//
+// Weights of 8 bits meet activations of 16: with 8 bits on both sides a product would be a third faster on a CPU
+// that has no instruction for it, but answers would change. Each activation vector has a unit of its own, as
+// small as it can be while no sum overflows whatever the weights: 13 bits are left for 2,000 columns.
 
 #pragma once
 
@@ -57,7 +59,10 @@ struct Left {
     Floats largest{};
     bool real = true;
     int64_t i = 0;
-    for (; i + LANES <= columns; i += LANES) largest = larger(load<Floats>(x + i), larger(-load<Floats>(x + i), largest));
+    for (; i + LANES <= columns; i += LANES) {
+      const Floats value = load<Floats>(x + i);
+      largest = larger(larger(value, -value), largest);
+    }
     float peak = largest_of(largest);
     for (; i < columns; ++i) peak = std::max(peak, std::fabs(x[i]));
     // A comparison with what is no number is false, so such numbers are looked for apart.
@@ -68,7 +73,6 @@ struct Left {
     for (i = 0; i + LANES <= columns; i += LANES)
       store(to + i, __builtin_convertvector((Ints)(load<Floats>(x + i) * inverse + magic) - (Ints)magic, Shorts));
     for (; i < columns; ++i) to[i] = static_cast<int16_t>(std::lrint(real ? x[i] * inverse : 0.0f));
-    if (columns % 2) to[columns] = 0;
   }
 };
 

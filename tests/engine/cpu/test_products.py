@@ -78,8 +78,13 @@ def test_lossless_rounds_what_was_stored_in_8_bits_alone(kernels) -> None:
     fresh, stored = nn.Linear(40, 20), nn.Linear(40, 20)
     rounded, scale = to_int8(fresh.weight)
     stored.weight = nn.Parameter((rounded * scale[:, None]).detach())
+    trained = stored.weight.detach() * (1 + 1e-4 * torch.rand(20, 40))
     products = Products(kernels, rounding="lossless")
-    assert [products.rounds(linear.weight.detach()) for linear in (fresh, stored)] == [False, True]
+    assert [products.rounds(weight) for weight in (fresh.weight, stored.weight, trained)] == [
+        False,
+        True,
+        False,
+    ]
     assert [products.laid_out((linear,)).rounded for linear in (fresh, stored)] == [False, True]
     assert not products.laid_out((stored,), exactly=True).rounded
 
