@@ -118,3 +118,19 @@ def test_what_fidkit_has_to_say_is_a_line_on_stderr(capsys: pytest.CaptureFixtur
     capsys.readouterr()
     logging.getLogger("fidkit.native").info("building %s", "it")
     assert capsys.readouterr() == ("", "note: building it\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_threads_that_wait_soon_give_their_core_up(
+    given: dict[str, str], wanted: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the person has said otherwise; said before anything loads OpenMP."""
+    environment = dict(given)
+    monkeypatch.setattr(cli.os, "environ", environment)
+    monkeypatch.setattr(cli, "run", lambda *_, **__: 0)
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert environment.get("GOMP_SPINCOUNT") == wanted

@@ -6,6 +6,7 @@ Verbs import what they need when they run, so that `fidkit --help` costs neither
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -59,9 +60,20 @@ def _options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 fine, 1 failure, 2 wrong use, 130 interrupted."""
+    _share_cores()
     given = list(sys.argv[1:] if arguments is None else arguments)
     rest = [argument for argument in given if argument != DEBUG]
     sys.exit(run(rest or ["--help"], debug=DEBUG in given))
+
+
+def _share_cores() -> None:
+    """Let threads that wait for one another give their core up after some microseconds, not milliseconds.
+
+    GNU's OpenMP reads this when it is loaded. Where another process wants the cores, an answer of a second took
+    14 as it was; where none does, 20 passages take about a tenth longer.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def run(arguments: Sequence[str], *, debug: bool = False) -> int:

@@ -9,7 +9,6 @@ import weakref
 import torch
 from torch import Tensor, nn
 
-from fidkit.checkpoint import to_int8
 from fidkit.context import Context
 from fidkit.engine.cpu.products import Products, Rounding
 from fidkit.native import LANES, TYPES, Kernels, Layer, Linear, Step
@@ -201,9 +200,10 @@ class NativeDecoder:
 
     def _linear(self, weight: Tensor, *, exactly: bool = False) -> Linear:
         rows, columns = weight.shape
-        if exactly or not self.products.rounds(weight):
+        found = None if exactly else self.products.rounded(weight)
+        if found is None:
             return Linear(self._keep(weight), None, rows, columns, TYPES[weight.dtype])
-        rounded, scale = to_int8(weight)
+        rounded, scale = found
         return Linear(self._keep(rounded), self._keep(scale), rows, columns, TYPES[torch.int8])
 
     def _floats(self, weight: Tensor) -> int:

@@ -71,18 +71,21 @@ class Products:
             if weight is not None:
                 self._restore(linears, weight.floats())
             joined = _joined(linears)
-            rounded = not exactly and self.rounds(joined)
-            weight = LaidOut.of(joined, _biases(linears), self.kernels.lanes, rounded=rounded)
+            rounded = None if exactly else self.rounded(joined)
+            weight = LaidOut.of(joined, rounded, _biases(linears), self.kernels.lanes)
             self._laid_out[linears] = weight
             self._take(linears)
         return weight
 
-    def rounds(self, weight: Tensor) -> bool:
-        """Whether a matrix is kept in 8 bits."""
-        if self.rounding == "lossless":
-            rounded, scale = to_int8(weight)
-            return torch.allclose(rounded * scale[:, None], weight, rtol=_LOSSLESS, atol=0)
-        return self.rounding == "always"
+    def rounded(self, weight: Tensor) -> tuple[Tensor, Tensor] | None:
+        """A matrix in 8 bits with the scales of its rows; None if it is kept as it is."""
+        if self.rounding == "never":
+            return None
+        rounded, scale = to_int8(weight)
+        if self.rounding == "always":
+            return rounded, scale
+        lossless = torch.allclose(rounded * scale[:, None], weight, rtol=_LOSSLESS, atol=0)
+        return (rounded, scale) if lossless else None
 
     def _take(self, linears: tuple[nn.Linear, ...]) -> None:
         for linear in linears if self._own else ():
@@ -125,10 +128,13 @@ class LaidOut:
     shape: tuple[int, int]
 
     @classmethod
-    def of(cls, weight: Tensor, bias: Tensor | None, lanes: int, *, rounded: bool) -> LaidOut:
+    def of(
+        cls, weight: Tensor, rounded: tuple[Tensor, Tensor] | None, bias: Tensor | None, lanes: int
+    ) -> LaidOut:
+        """Lay `weight` out, or what it is rounded to."""
         scale, depth, (E, D) = None, 1, weight.shape
-        if rounded:
-            (weight, scale), depth = to_int8(weight), 2
+        if rounded is not None:
+            (weight, scale), depth = rounded, 2
         filled = F.pad(weight, (0, -D % depth, 0, -E % lanes))
         laid_out = filled.view(-1, lanes, filled.shape[1] // depth, depth).transpose(1, 2).contiguous()
         scale, bias = (None if x is None else F.pad(x, (0, -E % lanes)) for x in (scale, bias))
