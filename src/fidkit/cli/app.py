@@ -69,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _share_cores() -> None:
     """Let threads that wait for one another give their core up after some microseconds, not milliseconds.
 
-    GNU's OpenMP reads this when it is loaded. Where other processes want the cores, an answer of one second took
-    14 without it; where none does, 20 passages take about a tenth longer with it.
+    GNU's OpenMP reads this when it is loaded. Where other processes want the cores, an answer of one second
+    took 14 without it; where none does, 20 passages take about a tenth longer with it.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
