@@ -115,6 +115,14 @@ def test_what_was_stored_in_8_bits_is_multiplied_as_such(family: str, live: int,
     wanted, found = (Runner(reader, precision).read(batch).states_BMD for precision in ("float32", "auto"))
     assert not torch.equal(found, wanted)
     assert (found - wanted).abs().max() < 1e-3 * wanted.abs().max()
+    encoders = [module for module in reader.modules() if isinstance(module, EncoderLayers) and module.layers]
+    with torch.no_grad():
+        for encoder in encoders:
+            encoder.layers[-1].feed_forward.out.weight.mul_(
+                1 + 1e-3 * torch.rand(config.encoder.feed_forward)
+            )
+    wanted, found = (Runner(reader, precision).read(batch).states_BMD for precision in ("float32", "auto"))
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
 @WAYS
