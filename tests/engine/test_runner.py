@@ -95,6 +95,20 @@ def test_memory_is_the_same_in_any_company_to_the_last_bit(
         assert torch.equal(alone, together[number])
 
 
+@WAYS
+@pytest.mark.parametrize("precision", ["auto", "int8"])
+def test_bfloat16_in_hardware_is_taken(way: str, precision: Precision, monkeypatch) -> None:
+    """Whatever this CPU has: what others compute with must run here, too."""
+    monkeypatch.setattr(runner_module, "multiplies_bfloat16", lambda _: True)
+    reader, batch = random_reader(WIDE), batch_of([([2, 3], [[4, 5, 6], [7]], [8])])
+    runner = runner_of(way, reader, precision)
+    context, wanted = runner.read(batch), reader.read(batch)
+    assert context.states_BMD.dtype is torch.bfloat16
+    tokens = torch.randint(0, WIDE.vocabulary_size, (4, 1))
+    near, exact = steps(runner, context, 1, tokens), steps(reader, wanted, 1, tokens)
+    assert (near - exact).abs().mean() < 0.12 * exact.std()
+
+
 @quick
 @given(
     family=st.sampled_from(["t5", "t5-v1.1", "bert"]),

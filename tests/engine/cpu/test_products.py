@@ -83,6 +83,7 @@ def test_lossless_rounds_what_was_stored_in_8_bits_alone(kernels) -> None:
     assert products.rounded(stored.weight) is not None
     assert products.rounded(fresh.weight) is None
     assert products.rounded(trained) is None
+    assert products.rounded(stored.weight.bfloat16()) is None  # which has rounded it once more
     assert [products.laid_out((linear,)).rounded for linear in (fresh, stored)] == [False, True]
     assert not products.laid_out((stored,), exactly=True).rounded
 

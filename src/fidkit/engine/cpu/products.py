@@ -79,7 +79,7 @@ class Products:
 
     def rounded(self, weight: Tensor) -> tuple[Tensor, Tensor] | None:
         """A matrix in 8 bits with the scales of its rows; None if it is kept as it is."""
-        if self.rounding == "never":
+        if self.rounding == "never" or (self.rounding == "lossless" and weight.dtype != torch.float32):
             return None
         rounded, scale = to_int8(weight)
         if self.rounding == "always":
