@@ -82,7 +82,7 @@ class EncoderLayer(Structure):
     _fields_ = [
         *((name, Packed) for name in ("query_key_value", "out", "inner", "feed_forward_out", "gate")),
         *((name, c_void_p) for name in ("attention_norm", "attention_shift")),
-        *((name, c_void_p) for name in ("feed_forward_norm", "feed_forward_shift", "bias")),
+        *((name, c_void_p) for name in ("feed_forward_norm", "feed_forward_shift")),
     ]
 
 
@@ -93,7 +93,7 @@ class Encoder(Structure):
         *((name, c_void_p) for name in ("states", "starts")),
         *((name, c_int64) for name in ("rows", "width", "heads", "head", "feed_forward", "reach", "layers")),
         ("layer", POINTER(EncoderLayer)),
-        *((name, c_void_p) for name in ("final_norm", "final_shift")),
+        *((name, c_void_p) for name in ("bias", "final_norm", "final_shift")),
         *((name, c_float) for name in ("epsilon", "scale")),
         ("norms_behind", c_int64),
     ]

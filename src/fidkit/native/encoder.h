@@ -18,7 +18,6 @@ struct EncoderLayer {
   Packed gate;  // its weight is null in a feed-forward without one
   const float *attention_norm, *attention_shift;  // shifts of norms that stand behind
   const float *feed_forward_norm, *feed_forward_shift;
-  const float* bias;  // [heads, 2 * reach - 1] by distance, or null
 };
 
 struct Encoder {
@@ -26,6 +25,7 @@ struct Encoder {
   const int64_t* starts;  // [rows + 1]
   int64_t rows, width, heads, head, feed_forward, reach, layers;
   const EncoderLayer* layer;
+  const float* bias;                      // [heads, 2 * reach - 1] by distance, or null
   const float *final_norm, *final_shift;  // null for none
   float epsilon, scale;                   // of norms; of scores
   int64_t norms_behind;                   // each behind its sub-layer, with mean and shift; else before, by RMS
@@ -74,7 +74,7 @@ void gated_gelu(const T* gate, const T* inner, T* out, int64_t size, int threads
   const int64_t whole = size / LANES;
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t i = 0; i < whole; ++i)
-    store_floats(out + i * LANES, gelu<float>(load_floats(gate + i * LANES)) * load_floats(inner + i * LANES));
+    store_floats(out + i * LANES, gelu<T>(load_floats(gate + i * LANES)) * load_floats(inner + i * LANES));
   for (int64_t i = whole * LANES; i < size; ++i)
     narrow(gelu<T>(broadcast(widen(gate[i])))[0] * widen(inner[i]), out + i);
 }
@@ -129,7 +129,7 @@ class EncoderRun {
         if (number == e.layers) break;
         const RowAttention<float> attention{made.get(), made.get() + inside, made.get() + 2 * inside, 3 * inside,
                                         mixed.get(), inside, e.starts, e.heads, e.head,
-                                        e.layer[number].bias, e.reach};
+                                        e.bias, e.reach};
 #pragma omp for schedule(dynamic, 1)
         for (int64_t task = 0; task < e.rows * e.heads; ++task) attention(task / e.heads, task % e.heads);
       }

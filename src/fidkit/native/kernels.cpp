@@ -1,4 +1,4 @@
-// fidkit's CPU kernels: attention inside rows of an encoder, and one whole step of a decoder.
+// fidkit's CPU kernels: runs of an encoder's layers and what they are made of, and one whole step of a decoder.
 //
 // A plain C interface over packed arrays, so that any compiler builds it in seconds and ctypes calls it. Every
 // kernel has a counterpart in torch that it is tested against.

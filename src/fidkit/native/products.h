@@ -56,17 +56,21 @@ struct Left {
  private:
   static void fill(const float* x, int64_t columns, int16_t* to, float* unit) {
     const float most = static_cast<float>(std::min<int64_t>(32767, INT32_MAX / (127 * columns)));
-    Floats largest{};
-    bool real = true;
+    Floats largest{}, nothing{};
+    float rest = 0;
     int64_t i = 0;
     for (; i + LANES <= columns; i += LANES) {
       const Floats value = load<Floats>(x + i);
       largest = larger(larger(value, -value), largest);
+      nothing += value - value;
     }
     float peak = largest_of(largest);
-    for (; i < columns; ++i) peak = std::max(peak, std::fabs(x[i]));
-    // A comparison with what is no number is false, so such numbers are looked for apart.
-    for (i = 0; i < columns; ++i) real &= std::isfinite(x[i]);
+    for (; i < columns; ++i) {
+      peak = std::max(peak, std::fabs(x[i]));
+      rest += x[i] - x[i];
+    }
+    // A comparison with what is no number is false and leaves no trace in the peak; a difference does.
+    const bool real = sum_of(nothing) + rest == 0;
     *unit = real ? peak / most : std::numeric_limits<float>::quiet_NaN();
     const float inverse = real && peak > 0 ? most / peak : 0;
     const Floats magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer

@@ -64,11 +64,7 @@ class NativeEncoder:
         prepared = self._prepare(layers)
         first, last = layers.layers[0], None if isinstance(norm, nn.Identity) else norm
         assert last is None or isinstance(last, RMSNorm | LayerNorm)
-        bias = None
-        if layers.relative_bias is not None:
-            bias = layers.bias_by_distance(longest - 1)
-        for layer in prepared.layers:
-            layer.bias = address(bias)
+        bias = None if layers.relative_bias is None else layers.bias_by_distance(longest - 1)
         behind = isinstance(first, BertEncoderLayer)
         encoder = Encoder(
             states=states_XD.data_ptr(),
@@ -81,6 +77,7 @@ class NativeEncoder:
             reach=longest,
             layers=len(layers.layers),
             layer=prepared.layers,
+            bias=address(bias),
             final_norm=None if last is None else address(last.weight),
             final_shift=address(last.bias) if isinstance(last, LayerNorm) else None,
             epsilon=bert.EPSILON if behind else first.attention_norm.epsilon,
