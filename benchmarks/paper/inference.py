@@ -19,7 +19,7 @@ from fidkit.bench.subjects import DTYPES, Facts, Needs, Ours, Subject
 from fidkit.cost import HARDWARE, Workload, predict
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import generate
-from fidkit.engine.runner import Precision
+from fidkit.engine.precision import Precision
 from fidkit.engine.schedule.room import available_bytes
 from paper.record import Book, Deadline, Row, say
 from paper.session import Session

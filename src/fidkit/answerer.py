@@ -10,11 +10,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self, overload
+from typing import TYPE_CHECKING, Self, overload
 
-import torch
-
-from fidkit.devices import choose_device
+from fidkit import native
+from fidkit.checkpoint.files import locate, open_directory
+from fidkit.devices import choose_device, on_cpu
 from fidkit.engine.answering import Stream, answer_batch, tokenizer_of
 from fidkit.engine.asked import (
     asked_decoding,
@@ -23,16 +23,23 @@ from fidkit.engine.asked import (
     check_count,
     check_tests,
 )
+from fidkit.engine.cpu.reader import NativeReader, suits
 from fidkit.engine.generation.decoding import Decoding
-from fidkit.engine.recall import memory_of
-from fidkit.engine.runner import Precision, Runner, check_precision, loading_type, moved
+from fidkit.engine.precision import Precision, check_precision
+from fidkit.engine.ready import Ready
 from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
 from fidkit.errors import UsageError
+from fidkit.memory import has_memory
 from fidkit.passages import BuildProgress, Passages, TokenCache
 from fidkit.passages.opening import Source, open_sources
 from fidkit.passages.scripts import is_without_spaces, why_nothing
-from fidkit.reader import Reader
 from fidkit.types import Answer, Hit, Passage
+
+if TYPE_CHECKING:
+    import torch
+
+    from fidkit.memory import MemoryStore
+    from fidkit.reader import Reader
 
 GUESS = "the answer is a guess from the question alone"
 
@@ -84,13 +91,11 @@ class Answerer:
         self._state, self._reading = threading.Condition(), threading.Lock()
         self._under_way: list[int] = []
         self._closed = False
-        made, name = _reader(reader, device, precision)
-        self.runner = Runner(made, precision, own=made is not reader)
-        self._cache, self._memory = None, None
+        self.runner, self._memory = _made_ready(reader, corpus if stored else None, device, precision)
+        self._cache = None
         if corpus is not None:
-            self._cache = TokenCache(corpus.derived, tokenizer_of(made).fingerprint)
+            self._cache = TokenCache(corpus.derived, tokenizer_of(self.runner).fingerprint)
             self._opened.callback(self._cache.close)
-            self._memory = memory_of(corpus, made, name) if stored else None
         if self._memory:
             self._opened.callback(self._memory.close)
 
@@ -124,7 +129,8 @@ class Answerer:
             CheckpointError, MemoryStoreError: as `Answerer` does.
         """
         # What is wrong here is said before anything is indexed.
-        choose_device(device)
+        if not on_cpu(device):
+            choose_device(device)
         check_precision(precision)
         corpus, notes = open_sources(documents, progress)
         try:
@@ -323,20 +329,58 @@ class Answerer:
             )
 
 
-def _reader(given: Reader | Source, device: str | torch.device, precision: Precision) -> tuple[Reader, str]:
-    """A reader on the device, and its name for messages."""
+def _made_ready(
+    given: Reader | Source, corpus: Passages | None, device: str | torch.device, precision: Precision
+) -> tuple[Ready, MemoryStore | None]:
+    """A reader made ready, and its memory of a corpus, if it is stored there."""
+    check_precision(precision)
+    if isinstance(given, str | os.PathLike):
+        ready = _native(given, corpus, device, precision)
+        if ready is not None:
+            return ready, None
+    return _with_torch(given, corpus, device, precision)
+
+
+def _native(
+    given: Source, corpus: Passages | None, device: str | torch.device, precision: Precision
+) -> NativeReader | None:
+    """A reader that needs no PyTorch; None where it needs it."""
+    if precision == "bfloat16" or not on_cpu(device):
+        return None
+    directory = open_directory(locate(given if isinstance(given, str) else Path(given)))
+    config = directory.config
+    kernels = native.kernels() if suits(config) else None
+    if kernels is None or (config.memory_layers and corpus is not None and has_memory(corpus.derived)):
+        return None
+    if kernels.has_bfloat16 and precision in ("auto", "int8") and not directory.is_rounded:
+        return None
+    return NativeReader.from_pretrained(directory, kernels, precision)
+
+
+def _with_torch(
+    given: Reader | Source, corpus: Passages | None, device: str | torch.device, precision: Precision
+) -> tuple[Ready, MemoryStore | None]:
+    from fidkit.engine.recall import memory_of
+    from fidkit.engine.runner import Runner, loading_type, moved
+    from fidkit.reader import Reader
+
     chosen = choose_device(device)
-    if not isinstance(given, Reader):
-        if not isinstance(given, str | os.PathLike):
-            raise UsageError(
-                f"the reader is {given!r}; expected a Reader, a directory, or a name such as 'pocket'"
-            )
+    name = "READER"
+    if isinstance(given, Reader):
+        made = given
+        # Whoever put it on a GPU chose which.
+        if not (device == "auto" and given.embedding.weight.is_cuda):
+            made = moved(given, chosen)
+    elif isinstance(given, str | os.PathLike):
+        name = str(given)
         where = given if isinstance(given, str) else Path(given)
-        made = Reader.from_pretrained(where, loading_type(precision, chosen))
-        return made.to(chosen), str(given)
-    if device == "auto" and given.embedding.weight.is_cuda:
-        return given, "READER"  # whoever put it on a GPU chose which
-    return moved(given, chosen), "READER"
+        made = Reader.from_pretrained(where, loading_type(precision, chosen)).to(chosen)
+    else:
+        raise UsageError(
+            f"the reader is {given!r}; expected a Reader, a directory, or a name such as 'pocket'"
+        )
+    memory = None if corpus is None else memory_of(corpus, made, name)
+    return Runner(made, precision, own=made is not given), memory
 
 
 def _searched(answer: Answer, milliseconds: float, notes: tuple[str, ...]) -> Answer:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from fidkit.arrays import Array
+
+if TYPE_CHECKING:
+    import torch
 
 IGNORED = -100
 """Label of positions that don't count in the loss."""
@@ -29,18 +33,19 @@ class Batch:
         labels: [B, T] target tokens with `IGNORED` after the end, or None.
     """
 
-    question_ids: Tensor
-    question_lengths: Tensor
-    passage_ids: Tensor
-    passage_lengths: Tensor
-    question_of_passage: Tensor
-    labels: Tensor | None = None
+    question_ids: Array
+    question_lengths: Array
+    passage_ids: Array
+    passage_lengths: Array
+    question_of_passage: Array
+    labels: Array | None = None
 
     def to(self, device: torch.device | str) -> Batch:
+        """The same as PyTorch's tensors on a device."""
         moved: dict[str, Any] = {}
         for f in fields(self):
-            tensor = getattr(self, f.name)
-            moved[f.name] = tensor if tensor is None else tensor.to(device)
+            array = getattr(self, f.name)
+            moved[f.name] = None if array is None else _tensor(array).to(device)
         return Batch(**moved)
 
 
@@ -59,12 +64,12 @@ class Context:
             None where the reader has no use for them (`ReaderConfig.token_skip`).
     """
 
-    states_BMD: Tensor
-    mask_BM: Tensor
-    passage_BM: Tensor
-    token_BM: Tensor
-    scores_BN: Tensor | None = None
-    ids_BM2: Tensor | None = None
+    states_BMD: Array
+    mask_BM: Array
+    passage_BM: Array
+    token_BM: Array
+    scores_BN: Array | None = None
+    ids_BM2: Array | None = None
 
 
 def collate(
@@ -74,6 +79,7 @@ def collate(
     *,
     pad_token: int = 0,
     empty_passage: Sequence[int] = (),
+    tensors: bool = True,
 ) -> Batch:
     """Batch token lists.
 
@@ -83,18 +89,20 @@ def collate(
         targets: tokens of each target, end of sequence included.
         pad_token: fills up rows.
         empty_passage: what a question without passages reads.
+        tensors: PyTorch's; else NumPy's arrays.
     """
     filled = [list(of_one) or [empty_passage] for of_one in passages]
     rows = [row for of_one in filled for row in of_one]
     question_of_passage = [number for number, of_one in enumerate(filled) for _ in of_one]
-    return Batch(
+    batch = Batch(
         question_ids=pad(questions, pad_token),
-        question_lengths=torch.tensor([len(q) for q in questions]),
+        question_lengths=_numbers([len(q) for q in questions]),
         passage_ids=pad(rows, pad_token),
-        passage_lengths=torch.tensor([len(p) for p in rows]),
-        question_of_passage=torch.tensor(question_of_passage),
+        passage_lengths=_numbers([len(p) for p in rows]),
+        question_of_passage=_numbers(question_of_passage),
         labels=None if targets is None else pad(targets, IGNORED),
     )
+    return batch.to("cpu") if tensors else batch
 
 
 def collate_memory(
@@ -106,25 +114,37 @@ def collate_memory(
 ) -> Batch:
     """Batch questions whose passages are at hand as memory: `passage_ids` is empty, unless they are given.
 
+    NumPy's arrays; `Batch.to` makes tensors of them.
+
     Args:
         questions: tokens of each question.
         passage_lengths: tokens of each passage of each question, one passage at least.
         passages: tokens of all passages, for a decoder that reads them beside their states.
         pad_token: fills up questions.
     """
-    lengths = torch.tensor([length for of_one in passage_lengths for length in of_one])
+    lengths = _numbers([length for of_one in passage_lengths for length in of_one])
     return Batch(
         question_ids=pad(questions, pad_token),
-        question_lengths=torch.tensor([len(q) for q in questions]),
-        passage_ids=lengths.new_empty(len(lengths), 0) if passages is None else pad(passages, pad_token),
+        question_lengths=_numbers([len(q) for q in questions]),
+        passage_ids=np.empty((len(lengths), 0), np.int64) if passages is None else pad(passages, pad_token),
         passage_lengths=lengths,
-        question_of_passage=torch.tensor([n for n, of_one in enumerate(passage_lengths) for _ in of_one]),
+        question_of_passage=_numbers([n for n, of_one in enumerate(passage_lengths) for _ in of_one]),
     )
 
 
-def pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+def pad(rows: Sequence[Sequence[int]], value: int) -> np.ndarray:
     """[R, longest] int64, filled up on the right."""
-    out = torch.full((len(rows), max(map(len, rows), default=0)), value, dtype=torch.long)
+    out = np.full((len(rows), max(map(len, rows), default=0)), value, np.int64)
     for i, row in enumerate(rows):
-        out[i, : len(row)] = torch.as_tensor(row, dtype=torch.long)
+        out[i, : len(row)] = row
     return out
+
+
+def _numbers(numbers: Sequence[int]) -> np.ndarray:
+    return np.array(numbers, np.int64)
+
+
+def _tensor(array: Array) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(array) if isinstance(array, np.ndarray) else array

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fidkit.errors import UsageError
@@ -13,7 +15,20 @@ if TYPE_CHECKING:
 HELP = "auto (a GPU if there is one), cpu, cuda, or cuda:1."
 """Of the option `--device`, wherever there is one."""
 
+# What there is where NVIDIA's driver is: on Linux, and in Windows' Linux.
+_DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))
 _CUDA = re.compile(r"cuda(?::(\d{1,4}))?", re.ASCII)
+
+
+def on_cpu(name: str | torch.device = "auto") -> bool:
+    """Whether that is the CPU, as far as it can be told without PyTorch; `auto` is where there is no driver."""
+    text = str(name)
+    if text != "auto":
+        return text == "cpu"
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return not torch.cuda.is_available()
+    return not any(path.exists() for path in _DRIVERS)
 
 
 def choose_device(name: str | torch.device = "auto") -> torch.device:

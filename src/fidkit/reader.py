@@ -20,11 +20,11 @@ from fidkit.calibration import Calibration
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Batch, Context
 from fidkit.errors import CheckpointError, UsageError
+from fidkit.fusion import Joined, fuse, join, with_the_one_before
 from fidkit.nn.blocks import TargetEmbedding, blocks
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.decoder import Decoder, LayerProbe
 from fidkit.nn.encoder import EncoderLayers, LiveEncoder, MemoryEncoder, Run
-from fidkit.nn.fusion import Joined, fuse, join, with_the_one_before
 from fidkit.nn.initialise import initialise
 from fidkit.nn.rerank import Reranker, lay_out
 from fidkit.nn.rows import Rows
@@ -186,7 +186,7 @@ class Reader(nn.Module):
         tokens = self.decoder.embedding(ids_BM2).flatten(2)
         return torch.cat([states_BMD, tokens.to(states_BMD.dtype)], -1)
 
-    def _read_live(self, joined: Joined, run: Run) -> tuple[Joined, Tensor | None]:
+    def _read_live(self, joined: Joined[Rows], run: Run) -> tuple[Joined[Rows], Tensor | None]:
         """Through the live layers; scores [R] where passages are left behind."""
         live, scores_R = self.live_encoder, None
         last: EncoderLayers = live

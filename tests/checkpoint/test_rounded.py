@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from fidkit.calibration import Calibration
 from fidkit.checkpoint import WEIGHTS, rounded, to_int8
-from fidkit.checkpoint.rounded import SCALE, restored
+from fidkit.checkpoint.rounding import SCALE, restored
 from fidkit.errors import CheckpointError
 from fidkit.reader import Reader
 

@@ -17,7 +17,8 @@ from fidkit.engine.cpu.decoder import NativeCache
 from fidkit.engine.cpu.encoder import CHUNK, chunks
 from fidkit.engine.cpu.products import packs
 from fidkit.engine.generation.generate import greedy
-from fidkit.engine.runner import PRECISIONS, Precision, Runner, loading_type, multiplies_bfloat16
+from fidkit.engine.precision import PRECISIONS, Precision
+from fidkit.engine.runner import Runner, loading_type, multiplies_bfloat16
 from fidkit.errors import UsageError
 from fidkit.nn.encoder import EncoderLayers
 from fidkit.nn.rows import Rows

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from fidkit.nn.fusion import fuse, join, length_mask
+from fidkit.fusion import fuse, join, length_mask
 from fidkit.nn.rows import Rows
 
 # Question vectors are 100 question + position, passage vectors 10 row + position; 1 and 2 questions.

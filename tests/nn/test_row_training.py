@@ -9,7 +9,8 @@ from torch import Tensor
 from fidkit.nn import rows as of_rows
 from fidkit.nn.attention import attend
 from fidkit.nn.row_training import attend_rows_by_hand
-from fidkit.nn.rows import Rows, Sides
+from fidkit.nn.rows import Rows, who_sees
+from fidkit.rows import Sides
 
 H, h, LONGEST = 2, 3, 9
 lengths = st.lists(st.integers(0, LONGEST), min_size=1, max_size=6)
@@ -29,7 +30,7 @@ def one_by_one(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, rows: Rows, sides:
         own = [x[None, start : start + n].transpose(1, 2) for x in (q, k, v)]
         of_row = bias[:, :, :n, :n]
         if sides is not None:
-            seen = sides.seen(torch.tensor([number]), torch.arange(n)[None])
+            seen = who_sees(sides, torch.tensor([number]), torch.arange(n)[None])
             of_row = of_row.masked_fill(~seen[:, None], -1e9)
         if n:
             mixed.append(attend(*own, of_row)[0].transpose(0, 1))

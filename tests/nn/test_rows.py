@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fidkit.fusion import SEES, join
 from fidkit.nn.attention import attend, attend_rows
-from fidkit.nn.fusion import SEES, join
 from fidkit.nn.rows import Rows
 
 lengths = st.lists(st.integers(0, 9), min_size=1, max_size=6)

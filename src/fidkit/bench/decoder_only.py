@@ -11,7 +11,7 @@ from torch import Tensor
 from fidkit.bench.questions import Questions, Tokens
 from fidkit.bench.subjects import DTYPES, Facts, Needs, Subject, at_precision, building
 from fidkit.cost import Workload
-from fidkit.engine.runner import Precision
+from fidkit.engine.precision import Precision
 
 SIZES: dict[str, Any] = {
     "vocab_size": 151936,

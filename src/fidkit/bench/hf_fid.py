@@ -19,7 +19,7 @@ from fidkit.bench.subjects import DTYPES, Facts, Needs, Subject, at_precision, b
 from fidkit.config import ReaderConfig
 from fidkit.cost import Workload, batch_bytes
 from fidkit.cost.workload import live_rows
-from fidkit.engine.runner import Precision
+from fidkit.engine.precision import Precision
 from fidkit.errors import FidkitError
 
 FEED_FORWARD = {"t5": "relu", "t5-v1.1": "gated-gelu"}

@@ -11,7 +11,7 @@ from fidkit.bench.decoder_only import DecoderOnly
 from fidkit.bench.hf_fid import HfCompiled, HfFid
 from fidkit.bench.subjects import Subject
 from fidkit.config import ReaderConfig
-from fidkit.engine.runner import Precision
+from fidkit.engine.precision import Precision
 from fidkit.errors import UsageError
 
 PEERS = {

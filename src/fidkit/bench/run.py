@@ -20,7 +20,7 @@ from fidkit.bench.questions import Questions
 from fidkit.bench.subjects import DTYPES, Ours, SharedWeights, Subject
 from fidkit.bench.trace import write_trace
 from fidkit.cost import Hardware
-from fidkit.engine.runner import Precision
+from fidkit.engine.precision import Precision
 from fidkit.engine.schedule.room import available_bytes
 from fidkit.errors import FidkitError
 from fidkit.preset import named

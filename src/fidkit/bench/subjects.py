@@ -24,8 +24,9 @@ from fidkit.context import Batch, Context, collate
 from fidkit.cost import Workload, batch_bytes
 from fidkit.cost.workload import live_rows
 from fidkit.engine.cpu.products import packs
+from fidkit.engine.precision import Precision
 from fidkit.engine.recall import Recall
-from fidkit.engine.runner import Precision, Runner, multiplies_bfloat16
+from fidkit.engine.runner import Runner, multiplies_bfloat16
 from fidkit.memory import MemoryStore, MemoryWriter, ShardWriter, make_codec, memory_meta
 from fidkit.reader import Reader
 

@@ -1,34 +1,56 @@
-"""A reader on disk: `directory` has its files, `weights` what becomes parameters, `moments` what lies beside.
+"""A reader on disk.
 
-Here all of it is values; `fidkit.reader` makes readers of them.
+`files` says where it is and what is in it, and maps its weights as NumPy's arrays, without PyTorch;
+`directory` has them as tensors, `weights` makes parameters of these, `moments` has what lies beside. Here all
+of it is values; `fidkit.reader` makes readers of them.
 """
 
-from fidkit.checkpoint.directory import (
-    CONFIG,
-    TOKENIZER_SHA256,
-    TYPES,
-    WEIGHTS,
-    Saved,
-    fingerprint,
-    is_bundled,
-    locate,
-    read,
-    read_tensors,
-    replace_file,
-    save_tensors,
-    type_of,
-    upload,
-)
-from fidkit.checkpoint.rounded import rounded, to_int8
-from fidkit.checkpoint.weights import (
-    FLOATS,
-    assign,
-    assign_in_place,
-    compare,
-    is_finite,
-    require_finite,
-    require_floats,
-)
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fidkit.checkpoint.files import CONFIG, TOKENIZER_SHA256, WEIGHTS, is_bundled, locate
+from fidkit.checkpoint.shapes import compare
+
+if TYPE_CHECKING:
+    from fidkit.checkpoint.directory import (
+        TYPES,
+        Saved,
+        fingerprint,
+        read,
+        read_tensors,
+        replace_file,
+        save_tensors,
+        type_of,
+        upload,
+    )
+    from fidkit.checkpoint.rounding import rounded, to_int8
+    from fidkit.checkpoint.weights import (
+        FLOATS,
+        assign,
+        assign_in_place,
+        is_finite,
+        require_finite,
+        require_floats,
+    )
+
+_WITH_TORCH = {
+    "directory": (
+        "TYPES", "Saved", "fingerprint", "read", "read_tensors", "replace_file", "save_tensors", "type_of",
+        "upload",
+    ),
+    "rounding": ("rounded", "to_int8"),
+    "weights": ("FLOATS", "assign", "assign_in_place", "is_finite", "require_finite", "require_floats"),
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _WITH_TORCH.items():
+        if name in names:
+            return getattr(import_module(f"fidkit.checkpoint.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "CONFIG",

@@ -5,31 +5,38 @@ answers were judged (`fidkit.calibration`), and `shared.json`, where some of the
 are those of a bundled reader (`fidkit.checkpoint.shared`).
 
 Each parameter is stored once, under its first name; tied parameters are tied by the config. Here they are
-values; `fidkit.reader` makes readers of them.
+tensors; `fidkit.reader` makes readers of them. `fidkit.checkpoint.files` needs no PyTorch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from fidkit import assets
 from fidkit.calibration import FILE as CALIBRATION
 from fidkit.calibration import Calibration
-from fidkit.checkpoint.rounded import restored
+from fidkit.checkpoint.files import (
+    CONFIG,
+    SHA256_KEYS,
+    SHARED_WITH,
+    TOKENIZER_SHA256,
+    WEIGHTS,
+    open_directory,
+    opened,
+)
+from fidkit.checkpoint.rounding import restored
 from fidkit.checkpoint.shared import FILE as SHARED
-from fidkit.checkpoint.shared import Shared, sha256, share
+from fidkit.checkpoint.shared import Shared, sha256
 from fidkit.config import ReaderConfig
 from fidkit.disk import permit
 from fidkit.errors import CheckpointError, UsageError
@@ -37,21 +44,8 @@ from fidkit.paths import remove
 from fidkit.tokens import FILE as TOKENIZER
 from fidkit.tokens import PASSAGE_FILE, Tokenizer
 
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-TOKENIZER_SHA256 = "tokenizer_sha256"
-"""Key in the weights' metadata: of the `tokenizer.json` saved with them."""
-_FILES = [CONFIG, WEIGHTS, TOKENIZER, PASSAGE_FILE, CALIBRATION, SHARED]
-SHARED_WITH = "shared_with"
-"""Key in the weights' metadata: the bundled reader that has the rest."""
-SHA256_KEYS = {TOKENIZER: TOKENIZER_SHA256, PASSAGE_FILE: "memory_tokenizer_sha256"}
-
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """What weights may be stored as."""
-
-T = TypeVar("T")
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -144,12 +138,8 @@ def read(directory: Path) -> Saved:
         CheckpointError: one is missing, damaged, or not of this reader.
         ConfigError: a configuration that can't be read or built.
     """
-    config, shared = ReaderConfig.load(directory / CONFIG), Shared.load(directory)
-    path = directory / WEIGHTS
-    vocabularies = {name: directory / name for name in SHA256_KEYS}
-    if shared is not None and not vocabularies[TOKENIZER].is_file():
-        vocabularies[TOKENIZER] = shared.directory / TOKENIZER
-    _check_saved_with(path, vocabularies, shared)
+    found = open_directory(directory)
+    shared, path = found.shared, found.weights
     before = _version(path)
     own = stored = read_tensors(path)
     if shared is not None:
@@ -161,11 +151,10 @@ def read(directory: Path) -> Saved:
         whole = own.get(name) is tensors[name]
         if not whole or before is None or _version(path) != before:
             return tensors[name]
-        found = _read(path, lambda file: file.get_tensor(name))
+        found = opened(path, lambda file: file.get_tensor(name), "pt")
         return found if _version(path) == before else tensors[name]
 
-    calibration = Calibration.load(directory / CALIBRATION) if (directory / CALIBRATION).exists() else None
-    return Saved(config, _tokenizer(vocabularies, config), tensors, alone, str(path), calibration)
+    return Saved(found.config, found.tokenizer, tensors, alone, str(path), found.calibration)
 
 
 def _version(path: Path) -> tuple[int, ...] | None:
@@ -188,81 +177,6 @@ def type_of(name: str) -> torch.dtype:
     return TYPES[name]
 
 
-def _tokenizer(files: Mapping[str, Path], config: ReaderConfig) -> Tokenizer | None:
-    if not files[TOKENIZER].is_file():
-        return None
-    passages = files[PASSAGE_FILE]
-    return Tokenizer.load(files[TOKENIZER], config, passages if passages.is_file() else None)
-
-
-def _check_saved_with(weights: Path, files: Mapping[str, Path], shared: Shared | None) -> None:
-    """Refuse a tokenizer that the weights weren't saved with: it would number other tokens."""
-    saved = _read(weights, lambda file: file.metadata() or {})
-    if SHARED_WITH in saved and shared is None:
-        raise CheckpointError(
-            f"{weights.parent}: no {SHARED}, which names the weights that it has in common with "
-            f"{saved[SHARED_WITH]:.99}; put it back, or save the reader again"
-        )
-    for name, key in SHA256_KEYS.items():
-        if key in saved:
-            _check_tokenizer(files[name], saved[key])
-
-
-def _check_tokenizer(file: Path, expected: str) -> None:
-    if not file.is_file():
-        raise CheckpointError(
-            f"{file.parent}: no {file.name}, but the reader was saved with one; put it back"
-        )
-    if sha256(file) != expected:
-        raise CheckpointError(
-            f"{file}: not the tokenizer that {WEIGHTS} was saved with; put that one back, "
-            "or download the reader again"
-        )
-
-
-def is_bundled(path_or_name: str | Path) -> bool:
-    """Whether it is the name of a reader, or of an encoder, that comes with fidkit."""
-    return str(path_or_name) in assets.READERS + assets.EMBEDDERS
-
-
-def locate(path_or_name: str | Path) -> Path:
-    """The directory of a reader or an encoder of ours: as given, bundled, or fetched from the hub.
-
-    Raises:
-        CheckpointError: none of the three.
-    """
-    directory = Path(path_or_name)
-    # The name means the same in every working directory; a folder of that name is ./pocket, or a Path.
-    name = str(path_or_name)
-    if is_bundled(path_or_name) and (isinstance(path_or_name, str) or not directory.exists()):
-        if directory.exists():
-            _log.info(f"{name} is the bundled reader; the folder of that name is ./{name}")
-        return assets.reader(name)
-    if (directory / CONFIG).is_file():
-        return directory
-    if directory.exists():
-        raise CheckpointError(
-            f"{directory}: no {CONFIG} in it; expected a reader's directory "
-            f"({CONFIG}, {WEIGHTS}, {TOKENIZER}). For a Hugging Face T5 checkpoint run `fidkit convert` first"
-        )
-    return _fetch(str(path_or_name))
-
-
-def _fetch(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=_FILES))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(
-            f"no reader {name!r}: not a directory, not one of the bundled readers "
-            f"({', '.join(assets.READERS)}), and the Hugging Face hub did not give it ({reason}); "
-            "check the name"
-        ) from error
-
-
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file, mapped: a page is read when it is first looked at.
 
@@ -272,19 +186,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: missing or damaged.
     """
-    return _read(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - not a dict
 
+    def get(file: Any) -> dict[str, Tensor]:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
 
-def _read(path: Path, get: Callable[[Any], T]) -> T:
-    try:
-        if path.exists() and not path.is_file():
-            raise OSError("it is no file")
-        with safe_open(path, framework="pt") as file:
-            return get(file)
-    except (OSError, SafetensorError, ValueError, TypeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path}: expected a safetensors file, but {error}; download or save it again"
-        ) from error
+    return opened(path, get, "pt")
 
 
 def fingerprint(
@@ -309,3 +215,34 @@ def upload(directory: Path, name: str, *, private: bool) -> None:
     api = HfApi()
     api.create_repo(name, private=private, exist_ok=True)
     api.upload_folder(repo_id=name, folder_path=directory, commit_message="Upload fidkit reader")
+
+
+def share(
+    tensors: Mapping[str, Tensor], name: str, there: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], Shared]:
+    """What of `tensors` is its own, and what the bundled reader `name` has already.
+
+    Args:
+        tensors: as they are to be stored.
+        name: of a bundled reader.
+        there: its own, as they are stored.
+    """
+    contents = {key: _content(tensor) for key, tensor in sorted(there.items())}
+    first = {content: key for key, content in reversed(contents.items())}
+    own, found = dict[str, Tensor](), dict[str, str]()
+    for key, tensor in tensors.items():
+        content = _content(tensor)
+        if contents.get(key) == content:
+            found[key] = key
+        elif content in first:
+            found[key] = first[content]
+        else:
+            own[key] = tensor
+    return own, Shared(reader=name, sha256=sha256(assets.reader(name) / "model.safetensors"), tensors=found)
+
+
+def _content(tensor: Tensor) -> bytes:
+    """Tells tensors apart by type, shape and bytes."""
+    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+    digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+    return digest.digest()

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fidkit.checkpoint.directory import read_tensors, replace_file
-from fidkit.checkpoint.weights import compare
+from fidkit.checkpoint.shapes import compare
 from fidkit.errors import CheckpointError
 
 FILE = "training/moments.safetensors"

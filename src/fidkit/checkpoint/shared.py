@@ -12,10 +12,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from fidkit import assets
+from fidkit import arrays, assets
+from fidkit.arrays import Array
 from fidkit.config.strict import Strict, parse, said
 from fidkit.errors import CheckpointError, ConfigError
 
@@ -77,7 +75,7 @@ class Shared(Strict):
         """The file that they lie in."""
         return self.directory / "model.safetensors"
 
-    def take(self, there: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
+    def take(self, there: Mapping[str, Array], where: Path) -> dict[str, Array]:
         """Its tensors under their names here, no two of which are one in memory.
 
         Raises:
@@ -89,7 +87,7 @@ class Shared(Strict):
             )
         seen, taken = set[str](), {}
         for here, name in self.tensors.items():
-            taken[here] = there[name].clone() if name in seen else there[name]
+            taken[here] = arrays.copied(there[name]) if name in seen else there[name]
             seen.add(name)
         return taken
 
@@ -97,38 +95,7 @@ class Shared(Strict):
         path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def share(
-    tensors: Mapping[str, Tensor], name: str, there: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], Shared]:
-    """What of `tensors` is its own, and what the bundled reader `name` has already.
-
-    Args:
-        tensors: as they are to be stored.
-        name: of a bundled reader.
-        there: its own, as they are stored.
-    """
-    contents = {key: _content(tensor) for key, tensor in sorted(there.items())}
-    first = {content: key for key, content in reversed(contents.items())}
-    own, found = dict[str, Tensor](), dict[str, str]()
-    for key, tensor in tensors.items():
-        content = _content(tensor)
-        if contents.get(key) == content:
-            found[key] = key
-        elif content in first:
-            found[key] = first[content]
-        else:
-            own[key] = tensor
-    return own, Shared(reader=name, sha256=sha256(assets.reader(name) / "model.safetensors"), tensors=found)
-
-
 def sha256(path: Path) -> str:
     """Of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _content(tensor: Tensor) -> bytes:
-    """Tells tensors apart by type, shape and bytes."""
-    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
-    return digest.digest()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from fidkit.checkpoint.shapes import compare
 from fidkit.errors import CheckpointError
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -111,28 +112,3 @@ def is_finite(tensor: Tensor) -> bool:
     if not tensor.numel():
         return True
     return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(tensor))
-
-
-def compare(
-    shapes: Mapping[str, torch.Size],
-    tensors: Mapping[str, Tensor],
-    where: str,
-    remedy: str,
-    source: str = "its config.json",
-) -> None:
-    """Require exactly the tensors named in `shapes`, each in its shape, which `source` calls for.
-
-    Raises:
-        CheckpointError: lists what is missing, superfluous or of another shape, and ends with `remedy`.
-    """
-    problems = [f"missing {name}" for name in shapes.keys() - tensors.keys()]
-    problems += [f"unexpected {name}" for name in tensors.keys() - shapes.keys()]
-    problems += [
-        f"{name} is {list(tensors[name].shape)}, expected {list(shape)}"
-        for name, shape in shapes.items()
-        if name in tensors and tensors[name].shape != shape
-    ]
-    if problems:
-        more = [f"and {len(problems) - 5} more"] if len(problems) > 5 else []
-        shown = "; ".join(sorted(problems)[:5] + more)
-        raise CheckpointError(f"{where} does not fit {source}: {shown}; {remedy}")

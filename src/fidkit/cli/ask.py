@@ -18,7 +18,7 @@ from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from fidkit.engine.runner import Precision
+    from fidkit.engine.precision import Precision
     from fidkit.types import Answer, Evidence, Without
 
 _SHOWN = 3
@@ -76,7 +76,7 @@ def ask(
     ):
         tests = _SHOWN if test_evidence else 0
         answer = qa.answer(question, passages, stream=printed, decoding=decoding, test_evidence=tests)
-        calibrated = qa.runner.reader.calibration is not None
+        calibrated = qa.runner.calibration is not None
         raw = () if calibrated else (RAW,)
         answer = replace(answer, notes=(*qa.notes, *answer.notes, *raw))
     for note in answer.notes:

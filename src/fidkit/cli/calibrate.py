@@ -16,7 +16,7 @@ from fidkit.cli.decoding import DeviceName, PrecisionName
 from fidkit.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
-    from fidkit.engine.runner import Precision
+    from fidkit.engine.precision import Precision
     from fidkit.evaluate.contexts import ContextKind
     from fidkit.evaluate.evaluate import Result
     from fidkit.passages import Corpus
@@ -115,7 +115,8 @@ def _answered(
     from fidkit.cli.progress import progress
     from fidkit.devices import choose_device
     from fidkit.engine.generation.decoding import Decoding
-    from fidkit.engine.runner import Runner, check_precision, loading_type
+    from fidkit.engine.precision import check_precision
+    from fidkit.engine.runner import Runner, loading_type
     from fidkit.passages import Corpus
     from fidkit.reader import Reader
 

@@ -17,7 +17,8 @@ from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
 from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from fidkit.engine.runner import Precision, Runner
+    from fidkit.engine.precision import Precision
+    from fidkit.engine.runner import Runner
     from fidkit.evaluate.contexts import ContextKind
     from fidkit.evaluate.evaluate import Report, Result
     from fidkit.memory import MemoryStore
@@ -129,8 +130,9 @@ def _run(
     """The report, and the precision that `auto` or another name came to."""
     from fidkit.cli.progress import progress
     from fidkit.devices import choose_device
+    from fidkit.engine.precision import check_precision
     from fidkit.engine.recall import memory_of
-    from fidkit.engine.runner import Runner, check_precision, loading_type
+    from fidkit.engine.runner import Runner, loading_type
     from fidkit.evaluate import evaluate as judge
     from fidkit.evaluate.contexts import passages_for
     from fidkit.passages import Corpus

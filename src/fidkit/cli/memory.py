@@ -19,7 +19,7 @@ from fidkit.errors import FidkitError, UsageError
 from fidkit.types import Progress
 
 if TYPE_CHECKING:
-    from fidkit.engine.runner import Precision
+    from fidkit.engine.precision import Precision
     from fidkit.precompute import BuildForecast, MemoryReport
     from fidkit.precompute.records import By
 

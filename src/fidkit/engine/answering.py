@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-import torch
-from torch import Tensor
-
-from fidkit.calibration import raw_confidence
+from fidkit.arrays import Array
+from fidkit.calibration import Calibration, raw_confidence
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Context, collate, collate_memory
 from fidkit.engine.asked import check_passages, check_question
@@ -20,18 +18,18 @@ from fidkit.engine.evidence import Looked, look_back
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import Generated, generate
 from fidkit.engine.locating import by_share, in_their_words, located
-from fidkit.engine.recall import Recall
-from fidkit.engine.runner import Runner
+from fidkit.engine.ready import Ready
 from fidkit.engine.signals import of_words
 from fidkit.engine.tested import leave_out, tested
 from fidkit.engine.windows import windows
 from fidkit.errors import CheckpointError, UsageError
-from fidkit.memory import MemoryStore
 from fidkit.passages import TokenCache
 from fidkit.passages.token_cache import Tokenize, passage_key
-from fidkit.reader import Reader
 from fidkit.tokens import QuestionTokens, Tokenizer, is_well_formed
 from fidkit.types import Alternative, Answer, Passage, Without, distinct
+
+if TYPE_CHECKING:
+    from fidkit.memory import MemoryStore
 
 Stream = Callable[[str], None]
 """Sees an answer's text so far. Beam search and several samples are seen when all is written."""
@@ -49,7 +47,7 @@ HALF_CHARACTERS = (
 
 
 def answer_batch(
-    runner: Runner,
+    runner: Ready,
     questions: Sequence[str],
     passages: Sequence[Sequence[Passage]],
     decoding: Decoding | None = None,
@@ -82,21 +80,23 @@ def answer_batch(
     _check(questions, passages)
     if not questions:
         return []
-    clock, tokenizer, how = _Clock(), tokenizer_of(runner.reader), _how(runner.reader, decoding)
+    clock, tokenizer, how = _Clock(), tokenizer_of(runner), _how(runner, decoding)
     with clock.stage("tokenize"):
         asked = [tokenizer.question(question) for question in questions]
         tokenize = _remembering(tokenizer, cache)
         read = [_whole(of_one, tokenizer, tokenize, memory) for of_one in passages]
     filled = [of_one or [EMPTY] for of_one in read]
-    with torch.inference_mode(), _current(runner.device):
+    with runner.at_work():
         context, encoded = _context(runner, asked, filled, tokenize, memory, clock)
         with clock.stage("decode"):
             watch = stream and _growing_text(tokenizer, stream, read[0] if how.extractive else ())
             generated = generate(runner, context, how, watch, tokenizer)
         with clock.stage("evidence"):
-            looked = look_back(runner.reader, context, generated.best, max(map(len, read)))
+            looked = look_back(runner, context, generated.best, max(map(len, read)))
             written = _written(tokenizer, generated)
-            quoted = _judged(_quoted(tokenizer, written, read, looked, how), questions, looked, runner.reader)
+            quoted = _judged(
+                _quoted(tokenizer, written, read, looked, how), questions, looked, runner.calibration
+            )
         if test_evidence:
             with clock.stage("test"):
                 orders = [by_share(s[: len(p)]) for s, p in zip(looked.shares, read, strict=True)]
@@ -141,7 +141,7 @@ def _whole(
     return distinct([*once, *(window for passage in full for window in windows(passage, tokenizer))])
 
 
-def _how(reader: Reader, decoding: Decoding | None) -> Decoding:
+def _how(reader: Ready, decoding: Decoding | None) -> Decoding:
     """How answers are written, where that is left to the reader; never none where confidence judges them."""
     how = decoding or Decoding()
     if how.extractive is None:
@@ -149,7 +149,14 @@ def _how(reader: Reader, decoding: Decoding | None) -> Decoding:
     return how if reader.calibration is None else replace(how, min_tokens=max(1, how.min_tokens))
 
 
-def tokenizer_of(reader: Reader) -> Tokenizer:
+class HasTokenizer(Protocol):
+    """A reader, or one made ready."""
+
+    @property
+    def tokenizer(self) -> Tokenizer | None: ...
+
+
+def tokenizer_of(reader: HasTokenizer) -> Tokenizer:
     """The reader's tokenizer.
 
     Raises:
@@ -172,13 +179,8 @@ def _check(questions: Sequence[str], passages: Passages) -> None:
         check_passages(of_one)
 
 
-def _current(device: torch.device) -> AbstractContextManager[object]:
-    """Kernels and graphs go to the current GPU, which need not be the one that holds the weights."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-
-
 def _context(
-    runner: Runner,
+    runner: Ready,
     asked: Asked,
     passages: Passages,
     tokenize: Tokenize,
@@ -186,36 +188,38 @@ def _context(
     clock: _Clock,
 ) -> tuple[Context, int]:
     """The context of questions, and how many of their passages a memory should have had but hadn't."""
-    if runner.config.memory_layers:
+    if memory is not None and runner.config.memory_layers:
         return _recall(runner, asked, passages, tokenize, memory, clock)
     return _read(runner, asked, passages, tokenize, clock), 0
 
 
-def _read(runner: Runner, asked: Asked, passages: Passages, tokenize: Tokenize, clock: _Clock) -> Context:
-    """The context of questions, with all encoder layers live."""
+def _read(runner: Ready, asked: Asked, passages: Passages, tokenize: Tokenize, clock: _Clock) -> Context:
+    """The context of questions, with all that it takes encoded now."""
     with clock.stage("tokenize"):
         flat = [passage for of_one in passages for passage in of_one]
         tokens = _grouped(tokenize(flat), passages)
-        batch = collate([q.ids for q in asked], tokens, pad_token=runner.config.pad_token)
+        batch = collate([q.ids for q in asked], tokens, pad_token=runner.config.pad_token, tensors=False)
     with clock.stage("encode"):
-        return runner.read(batch.to(runner.device))
+        return runner.read(batch)
 
 
 def _recall(
-    runner: Runner,
+    runner: Ready,
     asked: Asked,
     passages: Passages,
     tokenize: Tokenize,
-    memory: MemoryStore | None,
+    memory: MemoryStore,
     clock: _Clock,
 ) -> tuple[Context, int]:
     """The context of questions, from memory, which is fetched while the questions are encoded.
 
     Returns also how many passages are not stored.
     """
+    from fidkit.engine.recall import Recall
+
     with clock.stage("tokenize"):
         flat = [passage for of_one in passages for passage in of_one]
-        keys = [passage_key(passage) for passage in flat] if memory else [b""] * len(flat)
+        keys = [passage_key(passage) for passage in flat]
         recall = Recall(runner, memory, keys, lambda chosen: tokenize([flat[at] for at in chosen]))
         lengths = _grouped(recall.lengths, passages)
         ids = tokenize(flat) if runner.config.token_skip else None
@@ -260,10 +264,10 @@ def _quoted(
 
 
 def _judged(
-    answers: Sequence[Answer], questions: Sequence[str], looked: Looked, reader: Reader
+    answers: Sequence[Answer], questions: Sequence[str], looked: Looked, calibration: Calibration | None
 ) -> list[Answer]:
     """Answers with their confidence; those that are probably wrong are withheld, and remain as guesses."""
-    judged, calibration = [], reader.calibration
+    judged = []
     for answer, question, of_answer in zip(answers, questions, looked.signals, strict=True):
         signals = of_answer | of_words(question, answer.text, answer.evidence, verbatim=answer.verbatim)
         withheld, guess = False, answer.text
@@ -305,12 +309,12 @@ def _in_words_of(passages: Sequence[Passage], other: A, how: Decoding) -> A:
 
 def _growing_text(
     tokenizer: Tokenizer, stream: Stream, passages: Sequence[Passage]
-) -> Callable[[Tensor], None]:
+) -> Callable[[Array], None]:
     """Tells a stream what is written so far; a piece of `passages` in their words."""
     ids: list[int] = []
     said = ""
 
-    def watch(step_B: Tensor) -> None:
+    def watch(step_B: Array) -> None:
         nonlocal said
         ids.append(int(step_B[0]))
         text = tokenizer.decode([i for i in ids if i != IGNORED])

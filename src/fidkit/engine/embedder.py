@@ -162,7 +162,7 @@ class Embedder:
     @torch.no_grad()
     def _encode(self, texts: Sequence[Sequence[int]]) -> Tensor:
         """[N, D] of texts as tokens."""
-        ids_RS = pad(texts, self._tokenizer.config.pad_token).to(self._device)
+        ids_RS = torch.from_numpy(pad(texts, self._tokenizer.config.pad_token)).to(self._device)
         rows = Rows(torch.tensor([len(text) for text in texts], device=self._device))
         states_XD = self._encoder(ids_RS, rows, self._run).float()
         if self.pooling.way == "cls":

@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
-import torch
-from torch import Tensor
-
-from fidkit.context import IGNORED, Context
+from fidkit import arrays
+from fidkit.arrays import Array
+from fidkit.config import ReaderConfig
+from fidkit.context import Context
 from fidkit.engine.generation.generate import Generated
 from fidkit.engine.signals import of_tokens
-from fidkit.reader import Reader
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a decoder made of an answer's tokens, and where it looked.
+
+    Attributes:
+        logits_BTV: of every token given the ones before it, float32.
+        mass_BM: attention on each vector of the context, over all heads, layers and real tokens.
+        first_BM: that of the last layer with cross-attention when the answer began, over all heads.
+    """
+
+    logits_BTV: Array
+    mass_BM: Array
+    first_BM: Array
+
+
+class Looks(Protocol):
+    """What can say where it looked."""
+
+    @property
+    def config(self) -> ReaderConfig: ...
+
+    def look(self, ids_BT: Array, context: Context) -> Sight:
+        """What it makes of answers as it wrote them, `IGNORED` behind their ends."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -29,7 +55,7 @@ class Looked:
     signals: list[dict[str, float]]
 
 
-def look_back(reader: Reader, context: Context, generated: Generated, passages: int) -> Looked:
+def look_back(source: Looks, context: Context, generated: Generated, passages: int) -> Looked:
     """Shares and tokens of each passage, and how sure the decoder was.
 
     Where the reader reranks, shares are the softmax of its scores, which counts the passages that it left
@@ -39,35 +65,26 @@ def look_back(reader: Reader, context: Context, generated: Generated, passages: 
     looked at most is that of the last such layer, over all heads.
     """
     passages = max(1, passages)
-    ids, end = generated.ids_BT, reader.config.end_token
+    ids_BT = generated.ids_BT
+    sight = source.look(ids_BT, context)
+    signals = of_tokens(sight.logits_BTV, ids_BT, source.config.end_token)
     if context.scores_BN is not None:
-        shares_BN = context.scores_BN.softmax(-1)
+        shares_BN = arrays.softmax(context.scores_BN)
         nowhere: list[list[int | None]] = [[None] * passages for _ in range(len(shares_BN))]
-        return Looked(shares_BN.tolist(), nowhere, of_tokens(reader.decode(ids, context), ids, end))
-    steps = (ids != IGNORED).float()
-    masses: list[Tensor] = []
-    first_BM = torch.empty(0)
-
-    def collect(_layer: int, scores_BHTM: Tensor) -> None:
-        nonlocal first_BM
-        weights = scores_BHTM.softmax(-1)
-        masses.append(torch.einsum("bhtm,bt->bm", weights, steps))
-        first_BM = weights[:, :, 0].sum(1)
-
-    signals = of_tokens(reader.decode(ids, context, collect), ids, end)
-    mass_BM = torch.stack(masses).sum(0).masked_fill(context.passage_BM < 0, 0.0)
-    shares = mass_BM.new_zeros(mass_BM.shape[0], passages)
-    shares.scatter_add_(1, context.passage_BM.clamp(min=0), mass_BM)
-    shares = shares / shares.sum(1, keepdim=True).clamp(min=1e-30)
-    return Looked(shares.tolist(), _most_looked_at(context, first_BM, passages), signals)
+        return Looked(shares_BN.tolist(), nowhere, signals)
+    mass_BM = arrays.masked(sight.mass_BM, context.passage_BM < 0, 0.0)
+    shares_BN = arrays.full((len(mass_BM), passages), 0.0, mass_BM)
+    shares_BN = arrays.added(shares_BN, context.passage_BM.clip(min=0), mass_BM)
+    shares_BN = shares_BN / shares_BN.sum(1)[:, None].clip(min=1e-30)
+    return Looked(shares_BN.tolist(), _most_looked_at(context, sight.first_BM, passages), signals)
 
 
-def _most_looked_at(context: Context, first_BM: Tensor, passages: int) -> list[list[int | None]]:
+def _most_looked_at(context: Context, first_BM: Array, passages: int) -> list[list[int | None]]:
     real_BM = (context.passage_BM >= 0) & (context.token_BM >= 0)
-    place_BM = torch.where(real_BM, context.passage_BM, passages)
-    most_BN = first_BM.new_full((len(first_BM), passages + 1), -1.0)
-    most_BN.scatter_reduce_(1, place_BM, first_BM, "amax")
-    is_most_BM = real_BM & (first_BM == most_BN.gather(1, place_BM))
-    token_BN = context.token_BM.new_full((len(first_BM), passages + 1), -1)
-    token_BN.scatter_reduce_(1, place_BM, torch.where(is_most_BM, context.token_BM, -1), "amax")
+    place_BM = arrays.masked(context.passage_BM, ~real_BM, passages)
+    most_BN = arrays.full((len(first_BM), passages + 1), -1.0, first_BM)
+    most_BN = arrays.raised(most_BN, place_BM, first_BM)
+    is_most_BM = real_BM & (first_BM == arrays.gather(most_BN, place_BM, 1))
+    token_BN = arrays.full((len(first_BM), passages + 1), -1, first_BM, "int64")
+    token_BN = arrays.raised(token_BN, place_BM, arrays.masked(context.token_BM, ~is_most_BM, -1))
     return [[token if token >= 0 else None for token in row[:passages]] for row in token_BN.tolist()]

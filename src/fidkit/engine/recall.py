@@ -100,7 +100,7 @@ class Recall:
         return dict(zip(passages, self._tokenize(passages), strict=True)) if passages else {}
 
     def _encode(self, tokens: dict[int, list[int]]) -> Tensor:
-        ids_RP = pad(list(tokens.values()), self._runner.config.pad_token).to(self._device)
+        ids_RP = torch.from_numpy(pad(list(tokens.values()), self._runner.config.pad_token)).to(self._device)
         lengths_R = torch.tensor([len(ids) for ids in tokens.values()], device=self._device)
         return self._runner.encode_passages(ids_RP, lengths_R)
 

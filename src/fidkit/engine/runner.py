@@ -3,45 +3,36 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fidkit import native
+from fidkit.calibration import Calibration
 from fidkit.checkpoint import to_int8
 from fidkit.config import ReaderConfig
-from fidkit.context import Batch, Context
-from fidkit.engine.cpu.decoder import NativeDecoder
+from fidkit.context import IGNORED, Batch, Context
 from fidkit.engine.cpu.encoder import NativeEncoder
-from fidkit.engine.cpu.products import Rounding
+from fidkit.engine.cpu.torch_decoder import TorchDecoder
 from fidkit.engine.cuda import fused
 from fidkit.engine.cuda.decoder import CudaDecoder
 from fidkit.engine.cuda.encoder import CudaEncoder
-from fidkit.errors import UsageError
+from fidkit.engine.evidence import Sight
+from fidkit.engine.precision import ROUNDING, Precision, check_precision
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.encoder import EncoderLayers, Run
 from fidkit.nn.rows import Rows
 from fidkit.reader import Reader
-
-Precision = Literal["auto", "as-is", "float32", "bfloat16", "int8"]
-"""What a reader computes with.
-
-`auto`: bfloat16 where the device multiplies it in hardware, else float32. `as-is`: what the weights are.
-A matrix that was stored in 8 bits is multiplied as such where products are float32. `int8`: as `auto`, with
-the matrices that every step of the decoder reads rounded to 8 bits, and those of float32 products, too.
-"""
+from fidkit.tokens import Tokenizer
 
 # The last bit of a product in bfloat16 can depend on how many vectors there are, where these are few. Fewer
 # than these are filled up.
 _LEAST_VECTORS = 64
-
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-
-
-_ROUNDING: dict[Precision, Rounding] = {"auto": "lossless", "int8": "always"}
 
 
 class Runner:
@@ -76,10 +67,10 @@ class Runner:
         self._run: Run = EncoderLayers.__call__
         self._decoder: Any = self.reader  # or another with the same `start` and `step`, and caches of its own
         if kernels is not None:
-            rounding = _ROUNDING.get(precision, "never")
+            rounding = ROUNDING.get(precision, "never")
             self._run = NativeEncoder(kernels, own=own, rounding=rounding)
             if suits_decoder:
-                self._decoder = NativeDecoder(self.reader, kernels, rounding=rounding)
+                self._decoder = TorchDecoder(self.reader, kernels, rounding=rounding)
         elif self.reader.embedding.weight.is_cuda and not plain:
             self._run_on_cuda(fused.compiled(), suits_decoder)
 
@@ -97,6 +88,23 @@ class Runner:
     @property
     def device(self) -> torch.device:
         return self.reader.embedding.weight.device
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        return self.reader.tokenizer
+
+    @property
+    def calibration(self) -> Calibration | None:
+        return self.reader.calibration
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Records nothing for training; kernels and graphs go to the GPU that holds the weights."""
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            if self.device.type == "cuda":
+                stack.enter_context(torch.cuda.device(self.device))
+            yield
 
     @torch.no_grad()
     def encode_passages(self, ids_RP: Tensor, lengths_R: Tensor) -> Tensor:
@@ -121,6 +129,7 @@ class Runner:
     @torch.no_grad()
     def read(self, batch: Batch) -> Context:
         """Encode all passages with their question and fuse them."""
+        batch = batch.to(self.device)
         if not self.config.memory_layers:
             return self.reader.read(batch, self._run)
         return self.read_memory(batch, self.encode_passages(batch.passage_ids, batch.passage_lengths))
@@ -153,15 +162,23 @@ class Runner:
         logits: Tensor = self._decoder.step(ids_N, cache)
         return logits
 
+    @torch.no_grad()
+    def look(self, ids_BT: Tensor, context: Context) -> Sight:
+        """What it makes of answers as it wrote them, and where it looks meanwhile."""
+        if hasattr(self._decoder, "look"):
+            sight: Sight = self._decoder.look(ids_BT, context)
+            return sight
+        steps_BT = (ids_BT != IGNORED).float()
+        mass_BM = torch.zeros(context.mask_BM.shape, device=ids_BT.device)
+        first_BM = mass_BM
 
-def check_precision(precision: str) -> None:
-    """Refuse an unknown name.
+        def collect(_layer: int, scores_BHTM: Tensor) -> None:
+            nonlocal mass_BM, first_BM
+            weights = scores_BHTM.softmax(-1)
+            mass_BM = mass_BM + torch.einsum("bhtm,bt->bm", weights, steps_BT)
+            first_BM = weights[:, :, 0].sum(1)
 
-    Raises:
-        UsageError: lists the names that there are.
-    """
-    if precision not in PRECISIONS:
-        raise UsageError(f"the precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
+        return Sight(self.reader.decode(ids_BT, context, collect), mass_BM, first_BM)
 
 
 def moved(reader: Reader, device: torch.device) -> Reader:
@@ -217,7 +234,7 @@ def _suits_kernels(reader: Reader) -> bool:
     stacks = (config.encoder, config.decoder, config.memory_stack)
     return (
         weight.device.type == "cpu"
-        and weight.dtype in native.TYPES
+        and weight.dtype in (torch.float32, torch.bfloat16)
         and all(stack.head_width % native.LANES == 0 for stack in stacks)
     )
 

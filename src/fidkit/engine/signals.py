@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 import re
 
-import torch
-from torch import Tensor
-
+from fidkit import arrays
+from fidkit.arrays import Array
 from fidkit.context import IGNORED
 from fidkit.types import Evidence
 
@@ -21,7 +20,7 @@ _SHORTEST = 4
 """Shorter words of a question seldom say what it is about."""
 
 
-def of_tokens(logits_BTV: Tensor, ids_BT: Tensor, end_token: int) -> list[dict[str, float]]:
+def of_tokens(logits_BTV: Array, ids_BT: Array, end_token: int) -> list[dict[str, float]]:
     """Signals of B answers' tokens.
 
     Args:
@@ -29,23 +28,24 @@ def of_tokens(logits_BTV: Tensor, ids_BT: Tensor, end_token: int) -> list[dict[s
         ids_BT: the answers, the end of sequence included, then `IGNORED`.
         end_token: the end of sequence.
     """
-    log_probabilities_BTV = logits_BTV.log_softmax(-1)
+    log_probabilities_BTV = arrays.log_softmax(logits_BTV)
     real_BT = ids_BT != IGNORED
-    of_ids_BT = log_probabilities_BTV.gather(2, ids_BT.clamp(min=0)[..., None])[..., 0]
-    lengths_B = real_BT.sum(1).clamp(min=1)
+    of_ids_BT = arrays.gather(log_probabilities_BTV, ids_BT.clip(min=0)[..., None], 2)[..., 0]
+    of_ids_BT = arrays.masked(of_ids_BT, ~real_BT, 0.0)
+    lengths_B = arrays.typed(real_BT.sum(1).clip(min=1), "float32")
     first_BV = log_probabilities_BTV[:, 0]
-    end_B = first_BV[:, end_token].clamp(max=-1e-6)
-    others_BV = first_BV.clone()
+    end_B = first_BV[:, end_token].clip(max=-1e-6)
+    others_BV = arrays.copied(first_BV)
     others_BV[:, end_token] = -math.inf
-    best_B2 = others_BV.topk(2).values
+    best_B2, _ = arrays.largest(others_BV, 2)
     columns = {
-        "end": end_B - torch.log(-torch.expm1(end_B)),
-        "likelihood": of_ids_BT.masked_fill(~real_BT, 0.0).sum(1) / lengths_B,
-        "least": of_ids_BT.masked_fill(~real_BT, 0.0).amin(1),
+        "end": end_B - arrays.log(-arrays.expm1(end_B)),
+        "likelihood": of_ids_BT.sum(1) / lengths_B,
+        "least": -arrays.largest(-of_ids_BT, 1)[0][:, 0],
         "margin": best_B2[:, 0] - best_B2[:, 1],
-        "length": lengths_B.log(),
+        "length": arrays.log(lengths_B),
     }
-    values = torch.stack([column.float() for column in columns.values()], 1)
+    values = arrays.stack([arrays.typed(column, "float32") for column in columns.values()], 1)
     return [dict(zip(columns, row, strict=True)) for row in values.tolist()]
 
 

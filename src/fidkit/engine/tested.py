@@ -9,21 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
-import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-
+from fidkit import arrays
+from fidkit.arrays import Array
 from fidkit.context import IGNORED, Context
+from fidkit.engine.evidence import Looks
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import Generated, generate
-from fidkit.engine.runner import Runner
+from fidkit.engine.generation.steps import C, Steps
 from fidkit.tokens import Tokenizer
 from fidkit.types import Answer, Without
 
 
+class Source(Steps[C], Looks, Protocol[C]):
+    """What writes answers and can say where it looked."""
+
+
 def leave_out(
-    runner: Runner,
+    source: Source[C],
     context: Context,
     generated: Generated,
     passages: Sequence[Sequence[int]],
@@ -35,7 +39,7 @@ def leave_out(
     A passage is passed over where nothing else would be left to read.
 
     Args:
-        runner: that wrote the answers.
+        source: that wrote the answers.
         context: of B questions.
         generated: the best answer to each.
         passages: numbers of passages of each question, to be left out one at a time.
@@ -51,8 +55,8 @@ def leave_out(
             found.append({})
             continue
         without = _contexts(context, question, list(left.values()))
-        written = generate(runner, without, one, None, tokenizer).best.ids_BT.tolist()
-        scores = _scores(runner, without, generated.ids_BT[question])
+        written = generate(source, without, one, None, tokenizer).best.ids_BT.tolist()
+        scores = _scores(source, without, generated.ids_BT[question])
         texts = [tokenizer.decode([i for i in ids if i != IGNORED]) for ids in written]
         found.append({n: Without(t, s) for n, t, s in zip(left, texts, scores, strict=True)})
     return found
@@ -73,17 +77,18 @@ def tested(answer: Answer, passages: Sequence[int], found: dict[int, Without]) -
     return replace(answer, evidence=tuple(evidence))
 
 
-def _others(context: Context, question: int, passage: int) -> Tensor:
+def _others(context: Context, question: int, passage: int) -> Array:
     """[M], True for the vectors of a question's other passages."""
-    real_M: Tensor = context.mask_BM[question] & (context.passage_BM[question] != passage)
-    return real_M if bool((real_M & (context.passage_BM[question] >= 0)).any()) else torch.zeros_like(real_M)
+    real_M: Array = context.mask_BM[question] & (context.passage_BM[question] != passage)
+    some = bool((real_M & (context.passage_BM[question] >= 0)).any())
+    return real_M if some else real_M & False
 
 
-def _contexts(context: Context, question: int, kept: Sequence[Tensor]) -> Context:
+def _contexts(context: Context, question: int, kept: Sequence[Array]) -> Context:
     """One question's context several times, each with some of its vectors."""
 
-    def lay_out(values_BM: Tensor, fill: int) -> Tensor:
-        return pad_sequence([values_BM[question][real_M] for real_M in kept], True, fill)
+    def lay_out(values_BM: Array, fill: int) -> Array:
+        return arrays.padded([values_BM[question][real_M] for real_M in kept], fill)
 
     ids = None if context.ids_BM2 is None else lay_out(context.ids_BM2, 0)
     return Context(
@@ -95,9 +100,9 @@ def _contexts(context: Context, question: int, kept: Sequence[Tensor]) -> Contex
     )
 
 
-def _scores(runner: Runner, contexts: Context, answer_T: Tensor) -> list[float]:
+def _scores(source: Looks, contexts: Context, answer_T: Array) -> list[float]:
     """Mean log-probability of an answer's tokens in each context."""
-    ids_BT = answer_T[answer_T != IGNORED].expand(len(contexts.mask_BM), -1).contiguous()
-    log_probabilities = runner.reader.decode(ids_BT, contexts).log_softmax(-1)
-    scores: list[float] = log_probabilities.gather(2, ids_BT[..., None])[..., 0].mean(1).tolist()
+    ids_BT = arrays.repeated(answer_T[answer_T != IGNORED][None], len(contexts.mask_BM))
+    log_probabilities = arrays.log_softmax(source.look(ids_BT, contexts).logits_BTV)
+    scores: list[float] = arrays.gather(log_probabilities, ids_BT[..., None], 2)[..., 0].mean(1).tolist()
     return scores

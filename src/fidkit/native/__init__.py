@@ -7,6 +7,7 @@
 from fidkit.native.binding import (
     LANES,
     TYPES,
+    Array,
     Encoder,
     EncoderLayer,
     Kernels,
@@ -14,12 +15,14 @@ from fidkit.native.binding import (
     Linear,
     Packed,
     Step,
+    address,
     kernels,
 )
 
 __all__ = [
     "LANES",
     "TYPES",
+    "Array",
     "Encoder",
     "EncoderLayer",
     "Kernels",
@@ -27,5 +30,6 @@ __all__ = [
     "Linear",
     "Packed",
     "Step",
+    "address",
     "kernels",
 ]

@@ -1,4 +1,4 @@
-"""The kernels as functions of tensors."""
+"""The kernels as functions of arrays: NumPy's, or PyTorch's tensors on the CPU."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import logging
 import os
 from ctypes import POINTER, Structure, c_float, c_int, c_int64, c_void_p
 from functools import cache
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from fidkit.native.build import BuildError, library
+from fidkit.native.threads import threads
 
 log = logging.getLogger(__name__)
 
 LANES = 16
 """Numbers in the widest vector. Sizes that are multiples of it suit the vectors of any CPU."""
 
-_VERSION = 3
-TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
+_VERSION = 4
+TYPES = {"float32": 0, "bfloat16": 1, "int8": 2}
+
+Array = Any
+"""A NumPy array, whose bfloat16 is uint16, or a tensor."""
 
 
 class Linear(Structure):
@@ -62,6 +66,9 @@ class Step(Structure):
         ("head_linear", Linear),
         ("head_scale", c_float),
         ("epsilon", c_float),
+        ("head_mean", c_void_p),
+        ("head_shift", c_void_p),
+        ("looked", c_void_p),
         ("states", c_void_p),
         ("logits", c_void_p),
     ]
@@ -102,7 +109,7 @@ class Encoder(Structure):
 class Kernels:
     """The compiled kernels.
 
-    Tensors are on the CPU and contiguous unless said otherwise; `T` below is float32 or bfloat16.
+    Arrays are contiguous unless said otherwise; `T` below is float32 or bfloat16.
     """
 
     def __init__(self, path: os.PathLike[str]) -> None:
@@ -138,21 +145,21 @@ class Kernels:
         """Numbers in a vector here, and keys in a block of the packed caches: 4, 8 or 16."""
         return int(self._library.fidkit_lanes())
 
-    def empty(self, *shape: int, dtype: torch.dtype) -> Tensor:
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """New memory that holds anything, in large pages where the system has them."""
-        memory = torch.empty(shape, dtype=dtype)
-        self._library.fidkit_ask_for_large_pages(memory.data_ptr(), memory.nbytes)
+        memory = np.empty(shape, dtype)
+        self._library.fidkit_ask_for_large_pages(address(memory), memory.nbytes)
         return memory
 
     def row_attention(
         self,
-        q_XHh: Tensor,
-        k_XHh: Tensor,
-        v_XHh: Tensor,
-        starts: Tensor,
-        bias_by_distance: Tensor,
-        out_XHh: Tensor | None = None,
-    ) -> Tensor:
+        q_XHh: Array,
+        k_XHh: Array,
+        v_XHh: Array,
+        starts: Array,
+        bias_by_distance: Array,
+        out_XHh: Array | None = None,
+    ) -> Array:
         """Attention [X, H, h] of each row to itself, of T; h is a multiple of 16.
 
         Args:
@@ -164,29 +171,29 @@ class Kernels:
             out_XHh: where to write, if not to new memory; may be `q_XHh`.
         """
         _, H, h = q_XHh.shape
-        out = q_XHh.new_empty(q_XHh.shape) if out_XHh is None else out_XHh
+        out = _new(q_XHh, q_XHh.shape) if out_XHh is None else out_XHh
         self._library.fidkit_row_attention(
-            TYPES[q_XHh.dtype], *_apart(q_XHh, k_XHh, v_XHh), *_apart(out), *_at(starts),
-            len(starts) - 1, H, h, *_at(bias_by_distance), (bias_by_distance.shape[1] + 1) // 2, _threads(),
+            type_of(q_XHh), *_apart(q_XHh, k_XHh, v_XHh), *_apart(out), *_at(starts),
+            len(starts) - 1, H, h, *_at(bias_by_distance), (bias_by_distance.shape[1] + 1) // 2, threads(),
         )  # fmt: skip
         return out
 
     def add_norm(
-        self, states: Tensor, change: Tensor | None, weight: Tensor, epsilon: float, out: Tensor
-    ) -> Tensor:
+        self, states: Array, change: Array | None, weight: Array, epsilon: float, out: Array
+    ) -> Array:
         """Add `change` (T) to `states` [X, D] (float32); `out` (T) becomes their RMS norm times `weight`."""
         added = None if change is None else _at(change)[0]
         self._library.fidkit_add_norm(
-            TYPES[out.dtype], *_at(states), added, *_at(weight), epsilon, *_at(out), *states.shape, _threads()
+            type_of(out), *_at(states), added, *_at(weight), epsilon, *_at(out), *states.shape, threads()
         )
         return out
 
-    def gated_gelu(self, gate: Tensor, inner: Tensor) -> Tensor:
+    def gated_gelu(self, gate: Array, inner: Array) -> Array:
         """gelu(gate) * inner (T, tanh form), written over `inner`."""
-        self._library.fidkit_gated_gelu(TYPES[gate.dtype], *_at(gate, inner, inner), gate.numel(), _threads())
+        self._library.fidkit_gated_gelu(type_of(gate), *_at(gate, inner, inner), _size(gate), threads())
         return inner
 
-    def product(self, x_XD: Tensor, weight: Packed, *, rounded: bool) -> Tensor:
+    def product(self, x_XD: Array, weight: Packed, *, rounded: bool) -> Array:
         """[X, D] -> [X, E], float32: `x` times a weight that was laid out, plus its bias.
 
         Args:
@@ -194,19 +201,19 @@ class Kernels:
             weight: [E, D], of int8 if `rounded`, else of float32.
             rounded: activations become integers of 13 bits or more then, each vector with a unit of its own.
         """
-        out = x_XD.new_empty(len(x_XD), weight.rows)
-        at, apart = _apart(x_XD.unsqueeze(1))
+        out = _new(x_XD, (len(x_XD), weight.rows))
+        at, apart = _apart(x_XD[:, None])
         self._library.fidkit_product(
-            int(rounded), at, apart, len(x_XD), ctypes.byref(weight), out.data_ptr(), _threads()
+            int(rounded), at, apart, len(x_XD), ctypes.byref(weight), address(out), threads()
         )
         return out
 
     def encode(self, encoder: Encoder, *, rounded: bool) -> None:
         """Run layers over rows, in place; weights are int8 if `rounded`, else float32."""
-        self._library.fidkit_encode(int(rounded), ctypes.byref(encoder), _threads())
+        self._library.fidkit_encode(int(rounded), ctypes.byref(encoder), threads())
 
     def pack_context(
-        self, keys: Tensor, values: Tensor, to_keys: Tensor, to_values: Tensor, first: int = 0
+        self, keys: Array, values: Array, to_keys: Array, to_values: Array, first: int = 0
     ) -> None:
         """Lay cross keys and values [M, G, h] (T) of a question out as `decoder_step` reads them.
 
@@ -220,15 +227,15 @@ class Kernels:
         M, G, h = keys.shape
         assert first % LANES == 0
         assert first + M <= to_keys.shape[1]
-        skipped = first * h * keys.element_size()
+        skipped = first * h * keys.itemsize
         self._library.fidkit_pack_context(
-            TYPES[keys.dtype], *_apart(keys, values), M, G, h, to_keys.shape[1],
-            *(at + skipped for at in _at(to_keys, to_values)), _threads(),
+            type_of(keys), *_apart(keys, values), M, G, h, to_keys.shape[1],
+            *(at + skipped for at in _at(to_keys, to_values)), threads(),
         )  # fmt: skip
 
-    def decoder_step(self, step: Step, dtype: torch.dtype) -> None:
+    def decoder_step(self, step: Step, dtype: str) -> None:
         """Run one position; caches are of `dtype`."""
-        self._library.fidkit_decoder_step(TYPES[dtype], ctypes.byref(step), _threads())
+        self._library.fidkit_decoder_step(TYPES[dtype], ctypes.byref(step), threads())
 
 
 @cache
@@ -243,23 +250,51 @@ def kernels() -> Kernels | None:
         return None
 
 
-def _at(*tensors: Tensor) -> list[int]:
-    for tensor in tensors:
-        assert tensor.is_contiguous()
-        assert tensor.device.type == "cpu"
-    return [tensor.data_ptr() for tensor in tensors]
+def address(array: Array | None) -> int | None:
+    """Where an array's numbers begin; None of None."""
+    if array is None:
+        return None
+    at: int = array.ctypes.data if isinstance(array, np.ndarray) else array.data_ptr()
+    return at
 
 
-def _apart(*vectors: Tensor) -> list[int]:
+def type_of(array: Array) -> int:
+    """The number that kernels know the type by."""
+    name = str(array.dtype).removeprefix("torch.")
+    return TYPES["bfloat16" if name == "uint16" else name]
+
+
+def _new(like: Array, shape: tuple[int, ...]) -> Array:
+    return np.empty(shape, like.dtype) if isinstance(like, np.ndarray) else like.new_empty(shape)
+
+
+def _size(array: Array) -> int:
+    return int(np.prod(array.shape))
+
+
+def _strides(array: Array) -> tuple[int, ...]:
+    """In elements."""
+    if isinstance(array, np.ndarray):
+        return tuple(stride // array.itemsize for stride in array.strides)
+    return tuple(array.stride())
+
+
+def _is_contiguous(array: Array) -> bool:
+    if isinstance(array, np.ndarray):
+        return array.flags.c_contiguous
+    return bool(array.is_contiguous()) and array.device.type == "cpu"
+
+
+def _at(*arrays: Array) -> list[int]:
+    assert all(map(_is_contiguous, arrays))
+    return [int(address(array) or 0) for array in arrays]
+
+
+def _apart(*vectors: Array) -> list[int]:
     """Where vectors [X, heads, h] are, and how many values lie between one and the next."""
     heads, h = vectors[0].shape[1:]
-    apart = max(vectors[0].stride(0), heads * h)  # the stride of a single vector may be anything
-    for tensor in vectors:
-        assert tensor.device.type == "cpu"
-        assert not tensor.numel() or tensor[:1].is_contiguous()
-        assert len(tensor) < 2 or tensor.stride(0) == apart
-    return [*(tensor.data_ptr() for tensor in vectors), apart]
-
-
-def _threads() -> int:
-    return torch.get_num_threads()
+    apart = max(_strides(vectors[0])[0], heads * h)  # the stride of a single vector may be anything
+    for array in vectors:
+        assert not _size(array) or _is_contiguous(array[:1])
+        assert len(array) < 2 or _strides(array)[0] == apart
+    return [*(int(address(array) or 0) for array in vectors), apart]

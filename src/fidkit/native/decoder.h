@@ -35,6 +35,10 @@ struct Step {
   const float* final_norm;
   Linear head_linear;
   float head_scale, epsilon;
+  // For a head whose rows are shift[n] * (what `head_linear` has before its scale, less `mean`): [width] and
+  // [vocabulary], or null.
+  const float *head_mean, *head_shift;
+  float* looked;  // [cross layers, rows, context], weights of attention summed over heads; or null
   float* states;  // [rows, width], the embedded tokens; overwritten
   float* logits;  // [rows, vocabulary]
 };
@@ -191,6 +195,7 @@ struct Shared {
   std::vector<float> gate, inner;
   std::vector<T> query;
   std::vector<float> part;  // [row, head, chunk, head width] mixtures
+  std::vector<float> seen;  // [row, head, context] weights, each chunk's by its own largest score; if `looked`
   std::vector<Softmax> softmaxes;
   int64_t chunks;
 
@@ -202,6 +207,7 @@ struct Shared {
     query.resize(s.rows * s.heads * s.head);
     part.resize(s.rows * s.heads * chunks * s.head);
     softmaxes.resize(s.rows * s.heads * chunks);
+    if (s.looked) seen.resize(s.rows * s.heads * s.context);
   }
 };
 
@@ -215,16 +221,18 @@ class ThreadView {
   }
 
   void run() {
+    int64_t reading = 0;  // layers with cross-attention so far
     for (int64_t number = 0; number < s.layers; ++number) {
       const Layer& layer = s.layer[number];
       attend_to_past(layer, number);
-      if (layer.cross_query.weight) attend_to_context(layer);
+      if (layer.cross_query.weight) attend_to_context(layer, reading++);
       feed_forward(layer);
     }
     normalise(s.final_norm);
     int64_t begin, end;
     team.share(s.head_linear.rows, 4, &begin, &end);
     linear(s.head_linear, normed, s.rows, begin, end, {s.logits, s.head_linear.rows, false, s.head_scale});
+    if (s.head_mean) take_mean_off(begin, end);
   }
 
  private:
@@ -238,6 +246,16 @@ class ThreadView {
       for (; i < s.width; ++i) squares += x[i] * x[i];
       const float scale = 1.0f / std::sqrt((sum_of(vector) + squares) / s.width + s.epsilon);
       for (i = 0; i < s.width; ++i) normed.set(m * s.width + i, x[i] * scale * weight[i]);
+    }
+  }
+
+  // What the rows [begin, end) of the head share is taken off the logits, and not off each row.
+  void take_mean_off(int64_t begin, int64_t end) {
+    for (int64_t m = 0; m < s.rows; ++m) {
+      float shared = 0;
+      for (int64_t i = 0; i < s.width; ++i) shared += normed.floats[m * s.width + i] * s.head_mean[i];
+      for (int64_t n = begin; n < end; ++n)
+        s.logits[m * s.head_linear.rows + n] -= shared * s.head_shift[n] * s.head_scale;
     }
   }
 
@@ -290,7 +308,7 @@ class ThreadView {
     }
   }
 
-  void attend_to_context(const Layer& layer) {
+  void attend_to_context(const Layer& layer, int64_t reading) {
     normalise(layer.cross_norm);
     project(layer.cross_query, [&](int64_t m, int64_t n) { return query(m, n); });
     team.wait();
@@ -301,6 +319,10 @@ class ThreadView {
     team.wait();
     team.share(s.rows * s.heads, 1, &begin, &end);
     for (int64_t task = begin; task < end; ++task) merge_chunks(task);
+    if (s.looked) {
+      team.share(s.rows * all.chunks, 1, &begin, &end);
+      for (int64_t task = begin; task < end; ++task) note_weights(task / all.chunks, task % all.chunks, reading);
+    }
     team.wait();
     add(layer.cross_out, all.mixed);
   }
@@ -328,6 +350,11 @@ class ThreadView {
         for (int64_t j = 0; j < here; ++j)
           all.softmaxes[(query + j) * all.chunks + chunk] =
               count > 0 ? softmaxes[j] : Softmax{-std::numeric_limits<float>::infinity(), 0};
+        if (s.looked)
+          for (int64_t j = 0; j < here; ++j)
+            for (int64_t k = 0; k < count; ++k)
+              all.seen[(query + j) * s.context + first + k] =
+                  value_of(reinterpret_cast<const T*>(weights)[j * rounded_up(count, LANES) + k]);
       }
   }
 
@@ -343,6 +370,24 @@ class ThreadView {
       for (int64_t c = 0; c < all.chunks; ++c)
         if (soft[c].sum) mixture += part[c * s.head + d] * std::exp(soft[c].largest - largest);
       all.mixed.set(query * s.head + d, mixture / sum);
+    }
+  }
+
+  // How much a row looks at each key of a chunk, over all heads.
+  void note_weights(int64_t row, int64_t chunk, int64_t reading) {
+    const int64_t first = chunk * CHUNK, count = std::min(CHUNK, s.lengths[row / s.beams] - first);
+    const int64_t room = std::min(CHUNK, s.context - first);
+    float* to = s.looked + (reading * s.rows + row) * s.context + first;
+    std::fill(to, to + std::max<int64_t>(0, room), 0.0f);
+    for (int64_t h = 0; h < s.heads; ++h) {
+      const int64_t query = row * s.heads + h;
+      const Softmax* soft = all.softmaxes.data() + query * all.chunks;
+      float largest = soft[0].largest, sum = 0;
+      for (int64_t c = 1; c < all.chunks; ++c) largest = std::max(largest, soft[c].largest);
+      for (int64_t c = 0; c < all.chunks; ++c)
+        sum += soft[c].sum ? soft[c].sum * std::exp(soft[c].largest - largest) : 0;
+      const float share = count > 0 ? std::exp(soft[chunk].largest - largest) / sum : 0;
+      for (int64_t k = 0; k < count; ++k) to[k] += share * all.seen[query * s.context + first + k];
     }
   }
 

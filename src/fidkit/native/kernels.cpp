@@ -14,7 +14,7 @@
 // `type` below: see `Type`.
 extern "C" {
 
-int fidkit_version() { return 3; }
+int fidkit_version() { return 4; }
 
 int fidkit_lanes() { return LANES; }
 

@@ -26,13 +26,14 @@ class EncoderLayers(nn.Module):
 
     Attributes:
         kernels: which fast kernels suit the layers.
+        stack: their sizes.
         relative_bias: None without layers, or where the family has no bias that layers share.
     """
 
     layers: nn.ModuleList
     frozen: bool
     kernels: Kernels | None
-    heads: int
+    stack: StackConfig
     relative_bias: PositionBias | None
 
     def __init__(
@@ -41,7 +42,7 @@ class EncoderLayers(nn.Module):
         super().__init__()
         stack = stack or config.encoder
         family = blocks(stack)
-        self.kernels, self.heads = stack.blocks.kernels, stack.heads
+        self.kernels, self.stack = stack.blocks.kernels, stack
         self.layers = nn.ModuleList(family.encoder_layer(config, stack) for _ in range(layers))
         self.frozen = frozen and layers > 0
         if layers:
@@ -59,7 +60,7 @@ class EncoderLayers(nn.Module):
         for part, own in ((first, self.layers[:layers]), (others, self.layers[layers:])):
             nn.Module.__init__(part)
             part.layers, part.frozen, part.training = own, self.frozen, self.training
-            part.relative_bias, part.kernels, part.heads = self.relative_bias, self.kernels, self.heads
+            part.relative_bias, part.kernels, part.stack = self.relative_bias, self.kernels, self.stack
         # What enters the stack drops out, once.
         first.dropout, others.dropout = self.dropout, nn.Identity()
         return first, others
@@ -76,7 +77,7 @@ class EncoderLayers(nn.Module):
     def bias(self, width: int) -> Tensor:
         """Position bias [1, H, width, width], 0 where layers share none."""
         if self.relative_bias is None:
-            return next(self.parameters()).new_zeros(1, self.heads, width, width)
+            return next(self.parameters()).new_zeros(1, self.stack.heads, width, width)
         positions = torch.arange(width, device=self.relative_bias.weight.device)
         return self.relative_bias(positions, positions)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fidkit.config import RerankConfig
-from fidkit.nn.fusion import number_in_group
+from fidkit.fusion import number_in_group
 from fidkit.nn.layers import RMSNorm
 from fidkit.nn.rows import Rows
 

@@ -1,4 +1,4 @@
-"""Ragged rows that stand one after the other without padding: what encoders work on."""
+"""Rows as PyTorch's layers attend to them: in blocks of nearly one length."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fidkit.nn.positions import HIDDEN, key_mask_bias
+from fidkit.rows import Layout, Sides
 
 # Rows share a padded block for attention while the shortest is at least this long beside the longest.
 _NEARLY = 0.8
@@ -18,66 +19,8 @@ _NEARLY = 0.8
 _FEW_PAIRS = 2**16
 
 
-@dataclass(frozen=True)
-class Sides:
-    """Rows of two parts that don't both see each other; each part sees itself.
-
-    Attributes:
-        front_R: vectors of the part in front.
-        front_sees: whether it attends to the part behind.
-        behind_sees: whether that part attends to the one in front.
-    """
-
-    front_R: Tensor
-    front_sees: bool
-    behind_sees: bool
-
-    def seen(self, rows: Tensor, position_1S: Tensor) -> Tensor:
-        """[rows, S, S], True where a position (first) attends to another (last)."""
-        front_RS = position_1S < self.front_R[rows][:, None]
-        query, key = front_RS[:, :, None], front_RS[:, None, :]
-        beyond = query if self.front_sees else torch.zeros_like(query)
-        return (query == key) | beyond | (~query if self.behind_sees else torch.zeros_like(query))
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Where R rows lie among the X vectors of all of them.
-
-    Attributes:
-        lengths: [R], vectors of each row; a row may be empty.
-        sides: parts of the rows that don't see each other; None where every vector sees its whole row.
-        alone: pad no row beside a longer one. Then what a row comes to is the same in any company, to the
-            last bit; there are more blocks.
-    """
-
-    lengths: Tensor
-    sides: Sides | None = None
-    alone: bool = False
-
-    @cached_property
-    def starts(self) -> Tensor:
-        """[R + 1]: row r is `starts[r] : starts[r + 1]`."""
-        return torch.cat([self.lengths.new_zeros(1), self.lengths.cumsum(0)])
-
-    @cached_property
-    def row_X(self) -> Tensor:
-        """Which row each vector belongs to."""
-        numbers = torch.arange(len(self.lengths), device=self.lengths.device)
-        return numbers.repeat_interleave(self.lengths)
-
-    @cached_property
-    def position_X(self) -> Tensor:
-        """Position of each vector in its row."""
-        return torch.arange(len(self.row_X), device=self.lengths.device) - self.starts[self.row_X]
-
-    @cached_property
-    def longest(self) -> int:
-        return int(self.lengths.max()) if len(self.lengths) else 0
-
-    def pack(self, x_RS: Tensor) -> Tensor:
-        """[X, ...] of rows [R, S, ...] that are padded on the right."""
-        return x_RS[self.row_X, self.position_X]
+class Rows(Layout):
+    """A layout of tensors, with its blocks."""
 
     @cached_property
     def blocks(self) -> list[Block]:
@@ -103,7 +46,7 @@ class Rows:
     def _block(self, rows: Tensor, width: int) -> Block:
         position = torch.arange(width, device=rows.device)[None]
         mask = position < self.lengths[rows][:, None]
-        seen = None if self.sides is None else self.sides.seen(rows, position)
+        seen = None if self.sides is None else who_sees(self.sides, rows, position)
         return Block((self.starts[rows][:, None] + position).masked_fill(~mask, 0), mask, seen)
 
 
@@ -160,3 +103,11 @@ class Block:
         else:
             place, vector = self._real
             into_XHh.index_copy_(0, vector, own.index_select(0, place))
+
+
+def who_sees(sides: Sides, rows: Tensor, position_1S: Tensor) -> Tensor:
+    """[rows, S, S], True where a position (first) attends to another (last)."""
+    front_RS = position_1S < sides.front_R[rows][:, None]
+    query, key = front_RS[:, :, None], front_RS[:, None, :]
+    beyond = query if sides.front_sees else torch.zeros_like(query)
+    return (query == key) | beyond | (~query if sides.behind_sees else torch.zeros_like(query))

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from fidkit.devices import choose_device
-from fidkit.engine.runner import Precision
+from fidkit.engine.precision import Precision
 from fidkit.errors import UsageError
 from fidkit.precompute.cluster import require_ray
 from fidkit.precompute.codec import DEFAULT_PQ_CODES

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from fidkit.engine.fingerprint import memory_fingerprint
-from fidkit.engine.runner import Precision, Runner, loading_type
+from fidkit.engine.precision import Precision
+from fidkit.engine.runner import Runner, loading_type
 from fidkit.errors import MemoryStoreError
 from fidkit.memory.codecs import Codec, make_codec
 from fidkit.memory.layout import UNITS

@@ -5,96 +5,162 @@ from __future__ import annotations
 import ctypes
 import math
 import weakref
+from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
-from fidkit.context import Context
-from fidkit.engine.cpu.products import Products, Rounding
-from fidkit.native import LANES, TYPES, Kernels, Layer, Linear, Step
-from fidkit.nn.attention import CrossAttention
-from fidkit.nn.cache import DecoderCache
-from fidkit.nn.families.t5 import T5DecoderLayer
-from fidkit.nn.layers import RMSNorm
-from fidkit.reader import Reader
+from fidkit.checkpoint.stored import Weight
+from fidkit.config import ReaderConfig
+from fidkit.context import IGNORED, Context
+from fidkit.engine.cpu.positions import bias_of_past
+from fidkit.engine.cpu.stack import RMS_EPSILON, layers_of
+from fidkit.engine.cpu.weights import LaidOut, Rounding, Weights, joined, rounded, within
+from fidkit.engine.cpu.words import Words
+from fidkit.engine.evidence import Sight
+from fidkit.errors import FidkitError, UsageError
+from fidkit.native import LANES, TYPES, Array, Kernels, Layer, Linear, Step, address
 
 # Context vectors whose keys and values are projected and laid out while they are in the cache.
 CHUNK = 2048
 
 
-class NativeCache(DecoderCache):
-    """Self-attention caches as the plain decoder's; cross-attention caches laid out for the kernels.
+@dataclass
+class Crossed:
+    """Keys and values of a context in every layer, laid out for the kernels; written once, read by any step.
 
     Attributes:
         lengths: [B] int64, real vectors of each context.
-        self_bias: [H, max_tokens] float32, by distance into the past.
-        packed: per layer, keys and values [B, G, room, h]; None for a layer without cross-attention.
+        room: keys that every context has room for.
+        packed: of each layer with cross-attention, keys and values [B, G, room, h].
         layers: what the kernel reads, with pointers into `packed`.
     """
 
-    lengths: Tensor
-    self_bias: Tensor
-    packed: list[tuple[Tensor, Tensor] | None]
+    lengths: np.ndarray
+    room: int
+    packed: list[tuple[np.ndarray, np.ndarray]]
     layers: ctypes.Array[Layer]
+
+
+class NativeCache:
+    """Self-attention caches, written one position a step, and the keys and values of a context.
+
+    Attributes:
+        beams: W, rows of a question.
+        length: positions written so far.
+        max_tokens: positions there is room for.
+        self_keys, self_values: [layers, N, G, max_tokens, h].
+        self_bias: [H, max_tokens] float32, by distance into the past.
+        crossed: of the context.
+    """
+
+    def __init__(
+        self, config: ReaderConfig, crossed: Crossed, self_bias: np.ndarray, max_tokens: int, beams: int
+    ) -> None:
+        self.beams, self.length, self.max_tokens = beams, 0, max_tokens
+        self.crossed, self.self_bias = crossed, self_bias
+        stack, rows = config.decoder, beams * len(crossed.lengths)
+        shape = (stack.layers, rows, config.kv_heads[0], max_tokens, stack.head_width)
+        dtype = crossed.packed[0][0].dtype
+        try:
+            self.self_keys, self.self_values = np.zeros(shape, dtype), np.zeros(shape, dtype)
+        except MemoryError as error:
+            gigabytes = 2 * math.prod(shape) * dtype.itemsize / 1e9
+            raise FidkitError(
+                f"no room for the self-attention caches of {rows} rows (questions x beams) with {max_tokens} "
+                f"tokens each, {gigabytes:.1f} GB; take fewer questions at a time, fewer beams or fewer tokens"
+            ) from error
+
+    def next_position(self) -> int:
+        """The position that the step about to come writes.
+
+        Raises:
+            UsageError: all positions are written.
+        """
+        if self.length >= self.max_tokens:
+            raise UsageError(
+                f"the decoder's cache was made for {self.max_tokens} tokens and all are written; "
+                f"start it with max_tokens={self.length + 1} or more"
+            )
+        return self.length
+
+    def select(self, rows_N: Array) -> None:
+        """Let row i go on from what row `rows_N[i]` has written; both are rows of the same question."""
+        rows = np.asarray(rows_N)
+        for cache in (self.self_keys, self.self_values):
+            written = cache[:, :, :, : self.length]
+            written[...] = written[:, rows]
 
     @property
     def cross_bytes(self) -> int:
-        return sum(x.nbytes for pair in self.packed if pair is not None for x in pair)
+        """Bytes of the cross-attention caches; layers without cross-attention add none."""
+        return sum(array.nbytes for pair in self.crossed.packed for array in pair)
 
 
 class NativeDecoder:
     """Start and step of a reader's decoder.
 
     Args:
-        reader: its decoder of a family that suits (`Family.kernels` is `t5`); float32 or bfloat16, on the
-            CPU; what the kernels read are its weights, not copies.
+        config: of a reader whose decoder is of a family that suits (`Family.kernels` is `t5`).
+        weights: its parameters by name, float32, bfloat16 or rounded; they are read where they are.
+        words: what the decoder reads and writes tokens with.
         kernels: the compiled kernels.
-        rounding: of matrices to 8 bits with a scale a row; activations and caches stay as they are, and so
-            does a tied head, which is the embedding table too.
+        rounding: of matrices to 8 bits; activations and caches stay as they are, and so does a tied head that
+            isn't stored so.
+
+    Attributes:
+        dtype: of keys and values, `float32` or `bfloat16`.
     """
 
-    def __init__(self, reader: Reader, kernels: Kernels, *, rounding: Rounding = "never") -> None:
-        self.reader, self.kernels = reader, kernels
-        self.dtype = reader.embedding.weight.dtype
-        self.products = Products(kernels, rounding=rounding)
-        self._alive: list[Tensor] = []
-        self._spare: Tensor | None = None
-        layers = [self._layer(layer) for layer in reader.decoder.layers]
+    dtype = "float32"
+
+    def __init__(
+        self,
+        config: ReaderConfig,
+        weights: Weights,
+        words: Words,
+        kernels: Kernels,
+        rounding: Rounding = "never",
+    ) -> None:
+        self.config, self.kernels, self.words, self.rounding = config, kernels, words, rounding
+        self._alive: list[Array] = []
+        self._spare: np.ndarray | None = None
+        self._last: tuple[weakref.ref[Context], weakref.ref[Crossed]] | None = None
+        of_decoder = within(weights, "decoder.")
+        of_layers = layers_of(of_decoder, config.decoder.layers)
+        layers = [self._layer(of) for of in of_layers]
         self._layers = (Layer * len(layers))(*layers)
-        last = reader.decoder.norm
-        assert isinstance(last, RMSNorm)
-        self._final_norm, self._epsilon = self._floats(last.weight), last.epsilon
-        self._head = self._linear(reader.head_weight, exactly=reader.config.tied_head)
+        self._reading = [number for number, reads in enumerate(config.cross_layers) if reads]
+        self._keys_values = self._laid_out([of_layers[number] for number in self._reading])
+        self._final_norm = self._floats(of_decoder["norm.weight"])
+        self._relative_bias = of_decoder["relative_bias.weight"].floats()
+        self._head, self._mean, self._shift = self._head_of(weights)
+        self._head_bias = None
+        for name in ("head.bias.weight", "head.linear.bias"):
+            if name in weights:
+                self._head_bias = weights[name].floats()
 
     def start(self, context: Context, max_tokens: int, beams: int = 1) -> NativeCache:
-        """Project the context's keys and values straight into the layout that steps read."""
-        cache = NativeCache(
-            self.reader.config,
-            cross=[],
-            cross_bias=torch.empty(len(context.mask_BM), 1, 1, 0),
-            max_tokens=max_tokens,
-            like=context.states_BMD,
-            beams=beams,
-        )
-        cache.lengths = context.mask_BM.sum(1)
-        cache.packed = self._project(context, cache.lengths, cache)
-        cache.layers = type(self._layers).from_buffer_copy(self._layers)
-        for layer, packed in zip(cache.layers, cache.packed, strict=True):
-            if packed is not None:
-                layer.cross_keys, layer.cross_values = packed[0].data_ptr(), packed[1].data_ptr()
-        cache.self_bias = self._self_bias(max_tokens)
-        return cache
+        """Project the context's keys and values, unless it is the last one still; make room for steps."""
+        crossed = self._crossed(context)
+        bias = bias_of_past(self._relative_bias, max_tokens, self.config.relative_max_distance)
+        return NativeCache(self.config, crossed, bias, max_tokens, beams)
 
-    def step(self, ids_N: Tensor, cache: NativeCache) -> Tensor:
+    def step(self, ids_N: np.ndarray, cache: NativeCache, looked: np.ndarray | None = None) -> np.ndarray:
         """Logits [N, V] (float32) of the token after `ids_N`.
+
+        Args:
+            ids_N: tokens.
+            cache: grows by one position.
+            looked: [layers with cross-attention, N, room] float32, becomes the weights of attention, summed
+                over heads.
 
         Raises:
             UsageError: the cache has no room for another position.
         """
-        config, stack = self.reader.config, self.reader.config.decoder
-        states = self.reader.decoder.embedding(ids_N).to(torch.float32, copy=True)
-        logits = torch.empty(len(ids_N), config.vocabulary_size)
-        packed = next(pair for pair in cache.packed if pair is not None)
+        config, stack, crossed = self.config, self.config.decoder, cache.crossed
+        states = self.words.rows(ids_N)
+        logits = np.empty((len(ids_N), config.vocabulary_size), np.float32)
         step = Step(
             rows=len(ids_N),
             beams=cache.beams,
@@ -106,110 +172,159 @@ class NativeDecoder:
             feed_forward=stack.feed_forward,
             position=cache.next_position(),
             capacity=cache.max_tokens,
-            context=packed[0].shape[2],
-            lengths=cache.lengths.data_ptr(),
+            context=crossed.room,
+            lengths=address(crossed.lengths),
             layers=stack.layers,
-            layer=cache.layers,
-            self_keys=cache.self_keys.data_ptr(),
-            self_values=cache.self_values.data_ptr(),
-            self_bias=cache.self_bias.data_ptr(),
+            layer=crossed.layers,
+            self_keys=address(cache.self_keys),
+            self_values=address(cache.self_values),
+            self_bias=address(cache.self_bias),
             final_norm=self._final_norm,
             head_linear=self._head,
             head_scale=stack.width**-0.5 if config.tied_head else 1.0,
-            epsilon=self._epsilon,
-            states=states.data_ptr(),
-            logits=logits.data_ptr(),
+            epsilon=RMS_EPSILON,
+            head_mean=self._mean,
+            head_shift=self._shift,
+            looked=address(looked),
+            states=address(states),
+            logits=address(logits),
         )
         self.kernels.decoder_step(step, self.dtype)
         cache.length += 1
-        bias = self.reader.head_bias
-        return logits if bias is None else logits.add_(bias)
+        if self._head_bias is not None:
+            logits += self._head_bias
+        return logits
 
-    def _project(
-        self, context: Context, lengths: Tensor, cache: NativeCache
-    ) -> list[tuple[Tensor, Tensor] | None]:
-        """Packed keys and values of every layer for a cache; None for one that doesn't read the context."""
-        config = self.reader.config
-        room = -(-context.states_BMD.shape[1] // LANES) * LANES
-        shape = (len(lengths), config.kv_heads[1], room, config.decoder.head_width)
-        space = iter(self._space(cache, sum(config.cross_layers), 2, *shape))
-        packed: list[tuple[Tensor, Tensor] | None] = []
-        for layer in self.reader.decoder.layers:
-            assert isinstance(layer, T5DecoderLayer)
-            if layer.cross_attention is None:
-                packed.append(None)
-                continue
-            keys, values = next(space)
-            self._pack(layer.cross_attention, context, lengths, keys, values)
-            packed.append((keys, values))
-        return packed
+    def look(self, ids_BT: np.ndarray, context: Context) -> Sight:
+        """What it makes of answers as it wrote them, a token after the other, and where it looks meanwhile."""
+        B, T = ids_BT.shape
+        cache = self.start(context, max(1, T))
+        looked = np.empty((len(self._reading), B, cache.crossed.room), np.float32)
+        logits_BTV = np.empty((B, T, self.config.vocabulary_size), np.float32)
+        mass_BM = np.zeros_like(looked[0])
+        first_BM = mass_BM
+        last_B = np.full(B, self.config.pad_token)
+        for t in range(T):
+            logits_BTV[:, t] = self.step(last_B, cache, looked)
+            mass_BM = mass_BM + looked.sum(0) * (ids_BT[:, t, None] != IGNORED)
+            if t == 0:
+                first_BM = looked[-1].copy()
+            last_B = np.where(ids_BT[:, t] == IGNORED, self.config.pad_token, ids_BT[:, t])
+        M = context.mask_BM.shape[1]
+        return Sight(logits_BTV, mass_BM[:, :M], first_BM[:, :M])
 
-    def _space(self, cache: NativeCache, *shape: int) -> Tensor:
-        """Memory that belongs to a cache while it lives, and to a later one then.
+    def _crossed(self, context: Context) -> Crossed:
+        if self._last is not None:
+            of, made = self._last[0](), self._last[1]()
+            if of is context and made is not None:
+                return made
+        lengths = np.ascontiguousarray(np.asarray(context.mask_BM).sum(1).astype(np.int64))
+        room = -(-context.mask_BM.shape[1] // LANES) * LANES
+        shape = (len(lengths), self.config.kv_heads[1], room, self.config.decoder.head_width)
+        memory = self._take(len(self._reading) * 2 * math.prod(shape))
+        space = memory[: len(self._reading) * 2 * math.prod(shape)].reshape(-1, 2, *shape)
+        packed = [(keys, values) for keys, values in space]
+        layers = type(self._layers).from_buffer_copy(self._layers)
+        for place, (number, (keys, values)) in enumerate(zip(self._reading, packed, strict=True)):
+            self._pack(place, context, lengths, keys, values)
+            layers[number].cross_keys, layers[number].cross_values = address(keys), address(values)
+        crossed = Crossed(lengths, room, packed, layers)
+        weakref.finalize(crossed, self._give_back, memory).atexit = False
+        self._last = weakref.ref(context), weakref.ref(crossed)
+        # A context is written from and looked back at: its keys and values live as long as it does.
+        weakref.finalize(context, _let_go, crossed).atexit = False
+        return crossed
+
+    def _take(self, size: int) -> np.ndarray:
+        """Memory that belongs to a context while it lives, and to a later one then.
 
         It may be hundreds of megabytes, and the system would hand them out page by page for each question.
         """
-        size = math.prod(shape)
         memory, self._spare = self._spare, None
         if memory is None or len(memory) < size:
-            memory = self.kernels.empty(size, dtype=self.dtype)
-        weakref.finalize(cache, self._give_back, memory).atexit = False
-        return memory[:size].view(shape)
+            memory = self.kernels.empty((size,), np.float32 if self.dtype == "float32" else np.uint16)
+        return memory
 
-    def _give_back(self, memory: Tensor) -> None:
+    def _give_back(self, memory: np.ndarray) -> None:
         self._spare = memory
 
     def _pack(
-        self, attention: CrossAttention, context: Context, lengths: Tensor, keys: Tensor, values: Tensor
+        self, place: int, context: Context, lengths: np.ndarray, keys: np.ndarray, values: np.ndarray
     ) -> None:
         """Fill [B, G, room, h]; what is behind a context stays as it is, and is never read."""
         for question, length in enumerate(lengths.tolist()):
             for first in range(0, length, CHUNK):
                 states = context.states_BMD[question, first : min(first + CHUNK, length)]
-                made = self.products(states, attention.key, attention.value)
-                new_keys, new_values = made.view(len(states), 2, keys.shape[1], keys.shape[3]).unbind(1)
-                self.kernels.pack_context(new_keys, new_values, keys[question], values[question], first)
+                made = self._project(place, states).reshape(len(states), 2, keys.shape[1], keys.shape[3])
+                self.kernels.pack_context(made[:, 0], made[:, 1], keys[question], values[question], first)
 
-    def _self_bias(self, capacity: int) -> Tensor:
-        """[H, capacity] by distance into the past."""
-        table = self.reader.decoder.relative_bias
-        assert table is not None
-        bias = table(torch.tensor([capacity - 1]), torch.arange(capacity))
-        return bias[0, :, 0].float().flip(-1).contiguous()
+    def _project(self, place: int, states_XD: Any) -> Array:
+        """Keys, then values, [X, 2 G h], of a layer with cross-attention."""
+        weight: LaidOut = self._keys_values[place]
+        return self.kernels.product(states_XD, weight.packed(), rounded=weight.rounded)
 
-    def _layer(self, layer: nn.Module) -> Layer:
-        assert isinstance(layer, T5DecoderLayer)
-        attention, cross, block = layer.self_attention, layer.cross_attention, layer.feed_forward
+    def _laid_out(self, layers: list[Weights]) -> list[Any]:
+        """What `_project` multiplies with, a layer each."""
+        made = []
+        for layer in layers:
+            both = joined(
+                [self._rounded(layer[f"cross_attention.{name}.weight"]) for name in ("key", "value")]
+            )
+            made.append(LaidOut.of(both, None, self.kernels.lanes))
+        return made
+
+    def _rounded(self, weight: Weight) -> Weight:
+        return rounded(weight, self.rounding)
+
+    def _layer(self, layer: Weights) -> Layer:
         found = Layer(
-            self_norm=self._floats(layer.self_attention_norm.weight),
-            feed_forward_norm=self._floats(layer.feed_forward_norm.weight),
-            query=self._linear(attention.query.weight),
-            key=self._linear(attention.key.weight),
-            value=self._linear(attention.value.weight),
-            out=self._linear(attention.out.weight),
-            inner=self._linear(block.inner.weight),
-            feed_forward_out=self._linear(block.out.weight),
+            self_norm=self._floats(layer["self_attention_norm.weight"]),
+            feed_forward_norm=self._floats(layer["feed_forward_norm.weight"]),
+            query=self._linear(layer["self_attention.query.weight"]),
+            key=self._linear(layer["self_attention.key.weight"]),
+            value=self._linear(layer["self_attention.value.weight"]),
+            out=self._linear(layer["self_attention.out.weight"]),
+            inner=self._linear(layer["feed_forward.inner.weight"]),
+            feed_forward_out=self._linear(layer["feed_forward.out.weight"]),
         )
-        if block.gate is not None:
-            found.gate = self._linear(block.gate.weight)
-        if cross is not None:
-            found.cross_norm = self._floats(layer.cross_attention_norm.weight)
-            found.cross_query = self._linear(cross.query.weight)
-            found.cross_out = self._linear(cross.out.weight)
+        if "feed_forward.gate.weight" in layer:
+            found.gate = self._linear(layer["feed_forward.gate.weight"])
+        if "cross_attention.query.weight" in layer:
+            found.cross_norm = self._floats(layer["cross_attention_norm.weight"])
+            found.cross_query = self._linear(layer["cross_attention.query.weight"])
+            found.cross_out = self._linear(layer["cross_attention.out.weight"])
         return found
 
-    def _linear(self, weight: Tensor, *, exactly: bool = False) -> Linear:
-        rows, columns = weight.shape
-        found = None if exactly else self.products.rounded(weight)
-        if found is None:
-            return Linear(self._keep(weight), None, rows, columns, TYPES[weight.dtype])
-        rounded, scale = found
-        return Linear(self._keep(rounded), self._keep(scale), rows, columns, TYPES[torch.int8])
+    def _head_of(self, weights: Weights) -> tuple[Linear, int | None, int | None]:
+        """The head's matrix, and what is taken off its logits where it is the words, standardised."""
+        if not self.config.tied_head:
+            return self._linear(weights["head.linear.weight"]), None, None
+        words = self.words
+        mean, shift = words.mean, words.shift
+        if mean is None or shift is None:
+            return self._as_read(words.table), None, None
+        assert words.table.scale is not None
+        table = Weight(words.table.values, np.ascontiguousarray(words.table.scale * shift))
+        return self._as_read(table), self._keep(mean), self._keep(shift)
 
-    def _floats(self, weight: Tensor) -> int:
-        return self._keep(weight.float())
+    def _linear(self, weight: Weight) -> Linear:
+        if weight.values.dtype == np.uint16 and self.rounding != "always":
+            return self._as_read(weight)
+        return self._as_read(self._rounded(weight))
 
-    def _keep(self, tensor: Tensor) -> int:
-        tensor = tensor.detach().contiguous()
-        self._alive.append(tensor)
-        return tensor.data_ptr()
+    def _as_read(self, weight: Weight) -> Linear:
+        kind = "bfloat16" if weight.values.dtype == np.uint16 else str(weight.values.dtype)
+        scale = None if weight.scale is None else self._keep(weight.scale)
+        return Linear(self._keep(weight.values), scale, *weight.shape, TYPES[kind])
+
+    def _floats(self, weight: Weight) -> int:
+        return self._keep(weight.floats())
+
+    def _keep(self, array: np.ndarray) -> int:
+        array = np.ascontiguousarray(array)
+        self._alive.append(array)
+        return int(address(array) or 0)
+
+
+def _let_go(crossed: Crossed) -> None:
+    """Holding it until now was all."""

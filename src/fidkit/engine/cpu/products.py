@@ -1,26 +1,20 @@
-"""Products of many vectors with weights that are laid out for the CPU once."""
+"""Products of many tensors with weights that are laid out for the CPU once."""
 
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
 from functools import cache
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fidkit.checkpoint import to_int8
-from fidkit.native import Kernels, Packed
+from fidkit.engine.cpu.tensors import matrix_of
+from fidkit.engine.cpu.weights import LaidOut, Rounding, rounded
+from fidkit.native import Kernels
 
 # How many vectors oneDNN's layout is chosen for; it was measured to be as good for 256 to 4096 of them.
 _VECTORS = 1024
-# A weight that was stored in 8 bits is this near to what it becomes there again: scales round.
-_LOSSLESS = 1e-6
-
-Rounding = Literal["never", "lossless", "always"]
-"""Which matrices are kept in 8 bits, with a scale a row: those that lose nothing were stored so before."""
 
 
 class Products:
@@ -31,8 +25,8 @@ class Products:
 
     Args:
         kernels: the compiled kernels.
-        own: nobody else uses the linears. A matrix is then kept in its layout alone, and its linear, whose
-            weight is on `meta`, can't be used by itself until it is given back.
+        own: nobody else uses the linears. A bfloat16 matrix is then kept in its layout alone, and its linear,
+            whose weight is on `meta`, can't be used by itself until it is given back.
         rounding: of float32 matrices. One in 8 bits takes a quarter of the bytes and half of the time.
     """
 
@@ -59,33 +53,15 @@ class Products:
         then, form = ("gelu", "none") if gelu else ("none", "")
         return torch.ops.mkldnn._linear_pointwise(x_XD, *reordered, then, [], form)
 
-    def laid_out(self, linears: tuple[nn.Linear, ...], *, exactly: bool = False) -> LaidOut:
-        """The weights of linears, one below the other, for our kernels.
-
-        Args:
-            linears: float32, and of as many inputs each.
-            exactly: leave them in float32 whatever the rounding is.
-        """
+    def laid_out(self, linears: tuple[nn.Linear, ...]) -> LaidOut:
+        """The weights of linears, one below the other, for our kernels: float32, and of as many inputs each."""
         weight = self._laid_out.get(linears)
-        if weight is None or (exactly and weight.rounded):
-            if weight is not None:
-                self._restore(linears, weight.floats())
-            joined = _joined(linears)
-            rounded = None if exactly else self.rounded(joined)
-            weight = LaidOut.of(joined, rounded, _biases(linears), self.kernels.lanes)
+        if weight is None:
+            matrix = rounded(matrix_of(_joined(linears), self.rounding), self.rounding)
+            bias = _biases(linears)
+            weight = LaidOut.of(matrix, None if bias is None else bias.numpy(), self.kernels.lanes)
             self._laid_out[linears] = weight
-            self._take(linears)
         return weight
-
-    def rounded(self, weight: Tensor) -> tuple[Tensor, Tensor] | None:
-        """A matrix in 8 bits with the scales of its rows; None if it is kept as it is."""
-        if self.rounding == "never" or (self.rounding == "lossless" and weight.dtype != torch.float32):
-            return None
-        rounded, scale = to_int8(weight)
-        if self.rounding == "always":
-            return rounded, scale
-        lossless = torch.allclose(rounded * scale[:, None], weight, rtol=_LOSSLESS, atol=0)
-        return (rounded, scale) if lossless else None
 
     def _take(self, linears: tuple[nn.Linear, ...]) -> None:
         for linear in linears if self._own else ():
@@ -96,9 +72,6 @@ class Products:
         if not self._own:
             return
         mine = set(module.modules())
-        for linears, laid_out in self._laid_out.items():
-            if mine.issuperset(linears):
-                self._restore(linears, laid_out.floats())
         for linears, (reordered, _) in self._reordered.items():
             if mine.issuperset(linears):
                 self._restore(linears, reordered.to_dense())
@@ -109,55 +82,6 @@ class Products:
         parts = joined.split([len(linear.weight) for linear in linears])
         for linear, weight in zip(linears, parts, strict=True):
             linear.weight = nn.Parameter(weight.clone(), requires_grad=False)
-
-
-@dataclass(frozen=True)
-class LaidOut:
-    """A weight [E, D] as `products.h` reads it.
-
-    Attributes:
-        weight: [vectors of rows, slots of columns, lanes, elements of a slot], float32 or int8.
-        scale: [E], filled up, of int8 only.
-        bias: [E], filled up, or None.
-        shape: E and D.
-    """
-
-    weight: Tensor
-    scale: Tensor | None
-    bias: Tensor | None
-    shape: tuple[int, int]
-
-    @classmethod
-    def of(
-        cls, weight: Tensor, rounded: tuple[Tensor, Tensor] | None, bias: Tensor | None, lanes: int
-    ) -> LaidOut:
-        """Lay `weight` out, or what it is rounded to."""
-        scale, depth, (E, D) = None, 1, weight.shape
-        if rounded is not None:
-            (weight, scale), depth = rounded, 2
-        filled = F.pad(weight, (0, -D % depth, 0, -E % lanes))
-        laid_out = filled.view(-1, lanes, filled.shape[1] // depth, depth).transpose(1, 2).contiguous()
-        scale, bias = (None if x is None else F.pad(x, (0, -E % lanes)) for x in (scale, bias))
-        return cls(laid_out, scale, bias, (E, D))
-
-    @property
-    def rounded(self) -> bool:
-        return self.scale is not None
-
-    def packed(self) -> Packed:
-        """What kernels read; it holds while this does."""
-        return Packed(*(address(x) for x in (self.weight, self.scale, self.bias)), *self.shape)
-
-    def floats(self) -> Tensor:
-        """[E, D] as it was before, or as it was rounded."""
-        E, D = self.shape
-        weight = self.weight.transpose(1, 2).flatten(2).flatten(0, 1)[:E, :D]
-        return weight.clone() if self.scale is None else weight * self.scale[:E, None]
-
-
-def address(tensor: Tensor | None) -> int | None:
-    """Where a tensor's numbers begin; None of None."""
-    return None if tensor is None else tensor.data_ptr()
 
 
 def _joined(linears: tuple[nn.Linear, ...]) -> Tensor:

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
+from fidkit import arrays
+from fidkit.arrays import Array
 from fidkit.context import IGNORED, Context
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.rules import Rules
@@ -30,35 +29,34 @@ _NONE = float("-inf")
 class _Hypotheses:
     """W or K hypotheses of each question; a score of -inf says that there is none."""
 
-    scores_BW: Tensor
-    ids_BWT: Tensor
-    log_probabilities_BWT: Tensor
+    scores_BW: Array
+    ids_BWT: Array
+    log_probabilities_BWT: Array
 
     @classmethod
-    def none(cls, B: int, W: int, T: int, device: torch.device) -> _Hypotheses:
+    def none(cls, B: int, W: int, T: int, like: Array) -> _Hypotheses:
         return cls(
-            torch.full((B, W), _NONE, device=device),
-            torch.full((B, W, T), IGNORED, device=device),
-            torch.zeros(B, W, T, device=device),
+            arrays.full((B, W), _NONE, like),
+            arrays.full((B, W, T), IGNORED, like, "int64"),
+            arrays.full((B, W, T), 0.0, like),
         )
 
-    def at(self, index_BK: Tensor, scores_BK: Tensor) -> _Hypotheses:
+    def at(self, index_BK: Array, scores_BK: Array) -> _Hypotheses:
         """Those with the given numbers, with new scores."""
-        index_BKT = index_BK[..., None].expand(-1, -1, self.ids_BWT.shape[2])
-        return _Hypotheses(
-            scores_BK, self.ids_BWT.gather(1, index_BKT), self.log_probabilities_BWT.gather(1, index_BKT)
-        )
+        rows_B1 = arrays.arange(len(index_BK), index_BK)[:, None]
+        at = (rows_B1, index_BK)
+        return _Hypotheses(scores_BK, self.ids_BWT[at], self.log_probabilities_BWT[at])
 
-    def best(self, scores_BK: Tensor, W: int) -> tuple[_Hypotheses, Tensor]:
+    def best(self, scores_BK: Array, W: int) -> tuple[_Hypotheses, Array]:
         """The W best by these scores, the best first, and their numbers."""
-        top_BW, index_BW = scores_BK.topk(W, dim=1)
+        top_BW, index_BW = arrays.largest(scores_BK, W)
         return self.at(index_BW, top_BW), index_BW
 
     def with_more(self, other: _Hypotheses) -> _Hypotheses:
         return _Hypotheses(
-            torch.cat([self.scores_BW, other.scores_BW], 1),
-            torch.cat([self.ids_BWT, other.ids_BWT], 1),
-            torch.cat([self.log_probabilities_BWT, other.log_probabilities_BWT], 1),
+            arrays.concatenate([self.scores_BW, other.scores_BW], 1),
+            arrays.concatenate([self.ids_BWT, other.ids_BWT], 1),
+            arrays.concatenate([self.log_probabilities_BWT, other.log_probabilities_BWT], 1),
         )
 
 
@@ -71,58 +69,60 @@ def beam_search(source: Steps[C], context: Context, decoding: Decoding, rules: R
         decoding: beams, lengths, length penalty, n_best.
         rules: what may come next, and what ends.
     """
-    device, B = context.states_BMD.device, len(context.states_BMD)
+    like, B = context.mask_BM, len(context.mask_BM)
     W, T = decoding.beams, decoding.max_tokens
     cache = source.start(context, T, W)
-    last_N = torch.full((B * W,), source.config.pad_token, device=device)
-    first_row_B1 = torch.arange(0, B * W, W, device=device)[:, None]
-    running, finished = _Hypotheses.none(B, W, T, device), _Hypotheses.none(B, W, T, device)
+    last_N = arrays.full((B * W,), source.config.pad_token, like, "int64")
+    first_row_B1 = W * arrays.arange(B, like)[:, None]
+    running, finished = _Hypotheses.none(B, W, T, like), _Hypotheses.none(B, W, T, like)
     running.scores_BW[:, 0] = 0  # all beams start alike, so only one of them counts
-    over_B1 = torch.zeros(B, 1, dtype=torch.bool, device=device)
+    over_B1 = arrays.full((B, 1), 0, like, "bool")
     for t in range(T):
-        log_probabilities_NV = source.step(last_N, cache).log_softmax(-1)
+        log_probabilities_NV = arrays.log_softmax(source.step(last_N, cache))
         extended, parent_BK = _extend(running, log_probabilities_NV, rules, t)
-        ended_BK = rules.ended(extended.ids_BWT[..., : t + 1].flatten(0, 1)).view_as(parent_BK)
+        ended_BK = rules.ended(_flat(extended.ids_BWT[..., : t + 1])).reshape(parent_BK.shape)
         factor = (t + 1) ** decoding.length_penalty
         finished = _finish(finished, extended, (ended_BK | (t == T - 1)) & ~over_B1, factor)
-        running, kept_BW = extended.best(extended.scores_BW.masked_fill(ended_BK, _NONE), W)
+        running, kept_BW = extended.best(arrays.masked(extended.scores_BW, ended_BK, _NONE), W)
         over_B1 = over_B1 | _over(running, finished, factor)
-        if time_to_look(t, device) and over_B1.all():
+        if time_to_look(t, like) and over_B1.all():
             break
-        cache.select((first_row_B1 + parent_BK.gather(1, kept_BW)).flatten())
+        cache.select((first_row_B1 + arrays.gather(parent_BK, kept_BW, 1)).flatten())
         last_N = running.ids_BWT[..., t].flatten()
     return _generated(finished, decoding)
 
 
 def _extend(
-    running: _Hypotheses, log_probabilities_NV: Tensor, rules: Rules, t: int
-) -> tuple[_Hypotheses, Tensor]:
+    running: _Hypotheses, log_probabilities_NV: Array, rules: Rules, t: int
+) -> tuple[_Hypotheses, Array]:
     """The K best extensions by summed log-probability, and the beam [B, K] that each comes from."""
     B, W = running.scores_BW.shape
     V = log_probabilities_NV.shape[1]
-    allowed_NV = rules.withhold(log_probabilities_NV, running.ids_BWT[..., :t].flatten(0, 1))
-    sums_BWV = running.scores_BW[..., None] + allowed_NV.view(B, W, V)
-    sums_BK, place_BK = sums_BWV.flatten(1).topk(2 * W, dim=1)
+    allowed_NV = rules.withhold(log_probabilities_NV, _flat(running.ids_BWT[..., :t]))
+    sums_BWV = running.scores_BW[..., None] + allowed_NV.reshape(B, W, V)
+    sums_BK, place_BK = arrays.largest(sums_BWV.reshape(B, W * V), 2 * W)
     parent_BK = place_BK // V
     extended = running.at(parent_BK, sums_BK)
     extended.ids_BWT[..., t] = place_BK % V
-    extended.log_probabilities_BWT[..., t] = log_probabilities_NV.view(B, W * V).gather(1, place_BK)
+    extended.log_probabilities_BWT[..., t] = arrays.gather(
+        log_probabilities_NV.reshape(B, W * V), place_BK, 1
+    )
     return extended, parent_BK
 
 
 def _finish(
-    finished: _Hypotheses, extended: _Hypotheses, ended_BK: Tensor, length_factor: float
+    finished: _Hypotheses, extended: _Hypotheses, ended_BK: Array, length_factor: float
 ) -> _Hypotheses:
     """The best W of those finished before and those that ended now."""
     W = finished.scores_BW.shape[1]
-    scores_BK = (extended.scores_BW / length_factor).masked_fill(~ended_BK, _NONE)
-    scores_BK[:, W:].fill_(_NONE)  # an ending that doesn't make the beam is no finished hypothesis
+    scores_BK = arrays.masked(extended.scores_BW / length_factor, ~ended_BK, _NONE)
+    scores_BK[:, W:] = _NONE  # an ending that doesn't make the beam is no finished hypothesis
     together = finished.with_more(extended)
-    best, _ = together.best(torch.cat([finished.scores_BW, scores_BK], 1), W)
+    best, _ = together.best(arrays.concatenate([finished.scores_BW, scores_BK], 1), W)
     return best
 
 
-def _over(running: _Hypotheses, finished: _Hypotheses, length_factor: float) -> Tensor:
+def _over(running: _Hypotheses, finished: _Hypotheses, length_factor: float) -> Array:
     """[B, 1]: whether W are finished, and none that runs would score better than the worst if it ended now.
 
     Or none runs. A longer answer may still score better with a length penalty above 0, but the more it
@@ -138,7 +138,13 @@ def _over(running: _Hypotheses, finished: _Hypotheses, length_factor: float) -> 
 def _generated(finished: _Hypotheses, decoding: Decoding) -> Generated:
     n = decoding.n_best
     none_B1 = (finished.scores_BW[:, :n] == _NONE).flatten()[:, None]
-    ids_BT = finished.ids_BWT[:, :n].flatten(0, 1).masked_fill(none_B1, IGNORED)
-    log_probabilities_BT = finished.log_probabilities_BWT[:, :n].flatten(0, 1).masked_fill(none_B1, 0)
-    log_probabilities_BT[:, :1] = log_probabilities_BT[:, :1].masked_fill(none_B1, _NONE)
+    ids_BT = arrays.masked(_flat(finished.ids_BWT[:, :n]), none_B1, IGNORED)
+    log_probabilities_BT = arrays.masked(_flat(finished.log_probabilities_BWT[:, :n]), none_B1, 0)
+    log_probabilities_BT[:, :1] = arrays.masked(log_probabilities_BT[:, :1], none_B1, _NONE)
     return Generated(ids_BT, log_probabilities_BT, n, decoding.length_penalty).trimmed()
+
+
+def _flat(x_BWT: Array) -> Array:
+    """[B * W, T]."""
+    B, W, T = x_BWT.shape
+    return x_BWT.reshape(B * W, T)

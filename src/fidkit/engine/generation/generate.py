@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
+from fidkit import arrays
+from fidkit.arrays import Array
 from fidkit.context import IGNORED, Context
 from fidkit.engine.generation.beam import beam_search
 from fidkit.engine.generation.decoding import GREEDY, Decoding
@@ -15,7 +14,6 @@ from fidkit.engine.schedule.room import check_room
 from fidkit.tokens import Tokenizer
 
 
-@torch.inference_mode()
 def generate(
     source: Steps[C],
     context: Context,
@@ -39,16 +37,17 @@ def generate(
     """
     check_room(source.config, context, decoding)
     rules = Rules.of(source.config, context, decoding, tokenizer)
-    if decoding.rows == 1:
-        return _one_by_one(source, context, decoding, rules, watch)
-    if decoding.samples:
-        generated = _one_by_one(source, context, decoding, rules, None).ranked()
-    else:
-        generated = beam_search(source, context, decoding, rules)
-    if watch is not None:
-        for ids_B in generated.best.ids_BT.unbind(1):
-            watch(ids_B)
-    return generated
+    with arrays.without_gradients(context.mask_BM):
+        if decoding.rows == 1:
+            return _one_by_one(source, context, decoding, rules, watch)
+        if decoding.samples:
+            generated = _one_by_one(source, context, decoding, rules, None).ranked()
+        else:
+            generated = beam_search(source, context, decoding, rules)
+        if watch is not None:
+            for ids_B in generated.best.ids_BT.T:
+                watch(ids_B)
+        return generated
 
 
 def greedy(source: Steps[C], context: Context, max_tokens: int = 32, watch: Watch | None = None) -> Generated:
@@ -60,30 +59,30 @@ def _one_by_one(
     source: Steps[C], context: Context, decoding: Decoding, rules: Rules, watch: Watch | None
 ) -> Generated:
     """Rows that go their own ways: greedy, or samples in the order they are drawn."""
-    device, B = context.states_BMD.device, len(context.states_BMD)
+    like, B = context.mask_BM, len(context.mask_BM)
     N, T = B * decoding.rows, decoding.max_tokens
-    uniform_NT = noise(decoding, B, device) if decoding.samples else None
+    uniform_NT = noise(decoding, B, like) if decoding.samples else None
     cache = source.start(context, T, decoding.rows)
-    ids_NT = torch.full((N, T), IGNORED, device=device)
-    log_probabilities_NT = torch.zeros(N, T, device=device)
-    last_N = torch.full((N,), source.config.pad_token, device=device)
-    running_N = torch.ones(N, dtype=torch.bool, device=device)
+    ids_NT = arrays.full((N, T), IGNORED, like, "int64")
+    log_probabilities_NT = arrays.full((N, T), 0.0, like)
+    last_N = arrays.full((N,), source.config.pad_token, like, "int64")
+    running_N = last_N == last_N
     for t in range(T):
-        log_probabilities_NV = source.step(last_N, cache).log_softmax(-1)
+        log_probabilities_NV = arrays.log_softmax(source.step(last_N, cache))
         allowed_NV = rules.withhold(log_probabilities_NV, ids_NT[:, :t])
         last_N = allowed_NV.argmax(-1) if uniform_NT is None else draw(allowed_NV, uniform_NT[:, t], decoding)
-        ids_NT[:, t] = last_N.masked_fill(~running_N, IGNORED)
-        log_probabilities_NT[:, t] = _of(log_probabilities_NV, last_N).masked_fill(~running_N, 0.0)
+        ids_NT[:, t] = arrays.masked(last_N, ~running_N, IGNORED)
+        log_probabilities_NT[:, t] = arrays.masked(_of(log_probabilities_NV, last_N), ~running_N, 0.0)
         if watch is not None:
             watch(ids_NT[:, t])
         running_N = running_N & ~rules.ended(ids_NT[:, : t + 1])
-        if time_to_look(t, device) and not running_N.any():
+        if time_to_look(t, like) and not running_N.any():
             break
     return Generated(ids_NT, log_probabilities_NT, decoding.n_best, decoding.length_penalty).trimmed()
 
 
-def _of(log_probabilities_NV: Tensor, ids_N: Tensor) -> Tensor:
-    return log_probabilities_NV.gather(1, ids_N[:, None])[:, 0]
+def _of(log_probabilities_NV: Array, ids_N: Array) -> Array:
+    return arrays.gather(log_probabilities_NV, ids_N[:, None], 1)[:, 0]
 
 
 __all__ = ["Cache", "Generated", "Steps", "Watch", "generate", "greedy"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
+from fidkit import arrays
+from fidkit.arrays import Array
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Context
 from fidkit.engine.generation.decoding import Decoding
@@ -29,7 +28,7 @@ class Loops:
         self._texts: list[list[int]] | None = None
         self._ids_BM2, self._mask_BM = context.ids_BM2, context.mask_BM
 
-    def withhold(self, log_probabilities_RV: Tensor, ids_Rt: Tensor) -> Tensor:
+    def withhold(self, log_probabilities_RV: Array, ids_Rt: Array) -> Array:
         """-inf for tokens that would close a circle; rows that have ended don't matter."""
         forbidden = [
             (row, token)
@@ -38,7 +37,7 @@ class Loops:
         ]
         if not forbidden:
             return log_probabilities_RV
-        allowed = log_probabilities_RV.clone()
+        allowed = arrays.copied(log_probabilities_RV)
         allowed[tuple(zip(*forbidden, strict=True))] = _FORBIDDEN
         return allowed
 
@@ -85,29 +84,29 @@ class Pieces:
             if steering is not None:
                 inside_BM = inside_BM & (ids_BM != steering)
         # Each passage counts its tokens from 0 on, so that none goes on in the next one.
-        follows_BM = torch.zeros_like(inside_BM)
+        follows_BM = inside_BM & False
         follows_BM[:, 1:] = context.token_BM[:, 1:] == context.token_BM[:, :-1] + 1
         self.end_token = config.end_token
         self._ids_RM, self._inside_RM, self._follows_RM = (
-            part.repeat_interleave(rows, 0) for part in (ids_BM, inside_BM, follows_BM & inside_BM)
+            arrays.repeated(part, rows) for part in (ids_BM, inside_BM, follows_BM & inside_BM)
         )
 
-    def withhold(self, log_probabilities_RV: Tensor, ids_Rt: Tensor, end_R: Tensor) -> Tensor:
+    def withhold(self, log_probabilities_RV: Array, ids_Rt: Array, end_R: Array) -> Array:
         """-inf for tokens that would leave every passage; rows that have ended don't matter.
 
         Where no passage goes on, the answer may end, whatever was withheld: with log-probability `end_R`.
         """
         next_RM = self._inside_RM
-        for written_R in ids_Rt.unbind(1):
+        for written_R in ids_Rt.T:
             here_RM = next_RM & (self._ids_RM == written_R[:, None])
-            next_RM = torch.zeros_like(here_RM)
+            next_RM = here_RM & False
             next_RM[:, 1:] = here_RM[:, :-1] & self._follows_RM[:, 1:]
-        forbidden_RV = torch.ones_like(log_probabilities_RV, dtype=torch.bool)
-        forbidden_RV.scatter_(1, torch.where(next_RM, self._ids_RM, self.end_token), False)
+        forbidden_RV = arrays.full(log_probabilities_RV.shape, 1, log_probabilities_RV, "bool")
+        arrays.placed(forbidden_RV, arrays.masked(self._ids_RM, ~next_RM, self.end_token), False)
         forbidden_RV[:, self.end_token] = False
-        allowed_RV = log_probabilities_RV.masked_fill(forbidden_RV, _FORBIDDEN)
+        allowed_RV = arrays.masked(log_probabilities_RV, forbidden_RV, _FORBIDDEN)
         stuck_R = ~next_RM.any(1)
-        allowed_RV[:, self.end_token] = torch.where(stuck_R, end_R, allowed_RV[:, self.end_token])
+        allowed_RV[:, self.end_token] = arrays.where(stuck_R, end_R, allowed_RV[:, self.end_token])
         return allowed_RV
 
 
@@ -126,7 +125,7 @@ class Rules:
     Args:
         decoding: minimum, stops, repetition.
         end_token: the end of sequence.
-        device: where the tokens are.
+        like: an array where the tokens are.
         tokenizer: for stops that are texts.
         loops: keeps answers from going round in circles; None lets them.
         pieces: keeps answers to pieces of the passages; None lets them be what they will.
@@ -139,14 +138,14 @@ class Rules:
         self,
         decoding: Decoding,
         end_token: int,
-        device: torch.device,
+        like: Array,
         tokenizer: Tokenizer | None,
         loops: Loops | None = None,
         pieces: Pieces | None = None,
     ) -> None:
         self.loops, self.pieces = loops, pieces
         self.min_tokens, self.ngram, self.end_token = decoding.min_tokens, decoding.no_repeat_ngram, end_token
-        self.sequences = [torch.tensor(s, device=device) for s in decoding.stop if not isinstance(s, str)]
+        self.sequences = [arrays.made(s, like) for s in decoding.stop if not isinstance(s, str)]
         self.texts = [s for s in decoding.stop if isinstance(s, str)]
         self.tokenizer = tokenizer
         if self.texts and tokenizer is None:
@@ -164,32 +163,33 @@ class Rules:
         loops = None if let else Loops(context, decoding.rows)
         held = config.extractive if decoding.extractive is None else decoding.extractive
         pieces = Pieces(context, decoding.rows, config) if held else None
-        return cls(decoding, config.end_token, context.states_BMD.device, tokenizer, loops, pieces)
+        return cls(decoding, config.end_token, context.mask_BM, tokenizer, loops, pieces)
 
-    def withhold(self, log_probabilities_RV: Tensor, ids_Rt: Tensor) -> Tensor:
+    def withhold(self, log_probabilities_RV: Array, ids_Rt: Array) -> Array:
         """The log-probabilities with -inf for tokens that may not follow `ids_Rt`; not normalised again."""
         allowed = log_probabilities_RV
         if ids_Rt.shape[1] < self.min_tokens:
-            allowed = allowed.clone()
-            allowed[:, self.end_token].fill_(_FORBIDDEN)
+            allowed = arrays.copied(allowed)
+            allowed[:, self.end_token] = _FORBIDDEN
         if self.ngram and ids_Rt.shape[1] >= self.ngram:
-            allowed = allowed.masked_fill(self._repeats(ids_Rt, allowed.shape[1]), _FORBIDDEN)
+            allowed = arrays.masked(allowed, self._repeats(ids_Rt, allowed.shape[1]), _FORBIDDEN)
         if self.pieces is not None:
             allowed = self.pieces.withhold(allowed, ids_Rt, log_probabilities_RV[:, self.end_token])
         if self.loops is not None:
             allowed = self.loops.withhold(allowed, ids_Rt)
         return allowed
 
-    def _repeats(self, ids_Rt: Tensor, vocabulary: int) -> Tensor:
+    def _repeats(self, ids_Rt: Array, vocabulary: int) -> Array:
         """Mask [R, V] of the tokens that would complete an n-gram for the second time."""
-        ngrams_RSn = ids_Rt.unfold(1, self.ngram, 1)
+        places = [slice(i, ids_Rt.shape[1] - self.ngram + 1 + i) for i in range(self.ngram)]
+        ngrams_RSn = arrays.stack([ids_Rt[:, place] for place in places], 2)
         begun_R1n = ids_Rt[:, None, ids_Rt.shape[1] - self.ngram + 1 :]
         seen_RS = (ngrams_RSn[..., :-1] == begun_R1n).all(-1)
-        completed_RS = ngrams_RSn[..., -1].clamp(min=0)  # rows that have ended hold IGNORED, and don't matter
-        counts = torch.zeros(len(ids_Rt), vocabulary, dtype=torch.int32, device=ids_Rt.device)
-        return counts.scatter_add_(1, completed_RS, seen_RS.int()) > 0
+        completed_RS = ngrams_RSn[..., -1].clip(min=0)  # rows that have ended hold IGNORED, and don't matter
+        counts = arrays.full((len(ids_Rt), vocabulary), 0, ids_Rt, "int32")
+        return arrays.added(counts, completed_RS, arrays.typed(seen_RS, "int32")) > 0
 
-    def ended(self, ids_Rt: Tensor) -> Tensor:
+    def ended(self, ids_Rt: Array) -> Array:
         """Mask [R] of the answers that end with their last token."""
         ended_R = ids_Rt[:, -1] == self.end_token
         for sequence in self.sequences:
@@ -197,10 +197,10 @@ class Rules:
                 ended_R = ended_R | (ids_Rt[:, -len(sequence) :] == sequence).all(1)
         return ended_R | self._stopped(ids_Rt) if self.texts else ended_R
 
-    def _stopped(self, ids_Rt: Tensor) -> Tensor:
+    def _stopped(self, ids_Rt: Array) -> Array:
         # A token is part of a text only together with its neighbours, hence the text as a whole.
         assert self.tokenizer is not None
         rows = [[i for i in row if i != IGNORED] for row in ids_Rt.tolist()]
         texts = self.tokenizer.backend.decode_batch(rows, skip_special_tokens=True)
         found = [any(stop in text for stop in self.texts) for text in texts]
-        return torch.tensor(found, device=ids_Rt.device)
+        return arrays.made(found, ids_Rt)

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
-import torch
-from torch import Tensor
-
+from fidkit import arrays
+from fidkit.arrays import Array
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Context
 
-Watch = Callable[[Tensor], None]
+Watch = Callable[[Array], None]
 """Sees one token [B] of each question's answer, `IGNORED` after its end."""
 
 _STEPS_BETWEEN_LOOKS = 8
@@ -25,7 +24,7 @@ _STEPS_BETWEEN_LOOKS = 8
 class Cache(Protocol):
     """What a source of steps keeps between them."""
 
-    def select(self, rows_N: Tensor) -> None:
+    def select(self, rows_N: Array) -> None:
         """Let row i go on from what row `rows_N[i]` has written; both are rows of the same question."""
 
 
@@ -42,7 +41,7 @@ class Steps(Protocol[C]):
         """Make ready for `max_tokens` steps of `beams` rows for each question of the context."""
         ...
 
-    def step(self, ids_N: Tensor, cache: C) -> Tensor:
+    def step(self, ids_N: Array, cache: C) -> Array:
         """Logits [N, V] (float32) of the token after `ids_N`; the first token is the padding token."""
         ...
 
@@ -59,20 +58,20 @@ class Generated:
         length_penalty: exponent of the length in `scores`.
     """
 
-    ids_BT: Tensor
-    log_probabilities_BT: Tensor
+    ids_BT: Array
+    log_probabilities_BT: Array
     n_best: int = 1
     length_penalty: float = 1.0
 
     @property
-    def lengths(self) -> Tensor:
+    def lengths(self) -> Array:
         """Tokens of each row, the end of sequence included."""
         return (self.ids_BT != IGNORED).sum(1)
 
     @property
-    def scores(self) -> Tensor:
+    def scores(self) -> Array:
         """Summed log-probability of each row over length ** length penalty; by default the mean."""
-        return self.log_probabilities_BT.sum(1) / self.lengths.clamp(min=1) ** self.length_penalty
+        return self.log_probabilities_BT.sum(1) / self.lengths.clip(min=1) ** self.length_penalty
 
     @property
     def best(self) -> Generated:
@@ -87,8 +86,8 @@ class Generated:
 
     def ranked(self) -> Generated:
         """With each question's rows in order of their scores."""
-        order_BW = self.scores.view(-1, self.n_best).argsort(dim=1, descending=True, stable=True)
-        first_B1 = torch.arange(0, len(self.ids_BT), self.n_best, device=order_BW.device)[:, None]
+        order_BW = arrays.descending(self.scores.reshape(-1, self.n_best))
+        first_B1 = self.n_best * arrays.arange(len(order_BW), order_BW)[:, None]
         return self._at((first_B1 + order_BW).flatten())
 
     def _at(self, index: Any) -> Generated:
@@ -96,10 +95,10 @@ class Generated:
         return replace(self, ids_BT=ids, log_probabilities_BT=log_probabilities)
 
 
-def time_to_look(step: int, device: torch.device) -> bool:
+def time_to_look(step: int, ids: Array) -> bool:
     """Whether to ask after this step if all answers have ended.
 
     A CPU answers at once. A GPU runs ahead of its host, and would have to be waited for: it is asked every
     few steps, and the superfluous ones change nothing.
     """
-    return device.type == "cpu" or (step + 1) % _STEPS_BETWEEN_LOOKS == 0
+    return arrays.answers_at_once(ids) or (step + 1) % _STEPS_BETWEEN_LOOKS == 0

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
+from fidkit import arrays
 from fidkit.config import ReaderConfig
 from fidkit.context import Context
 from fidkit.cost.hardware import RESERVED_SHARE
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 _MEMORY = Path("/proc/meminfo")
 _GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -28,9 +31,9 @@ _BYTES_OF_WRITTEN = 12 * 8
 _SMALL = 250_000_000
 
 
-def available_bytes(device: torch.device) -> int:
-    """Memory that is free, less a reserve."""
-    free = _free_on_gpu(device) if device.type == "cuda" else _free_memory()
+def available_bytes(device: torch.device | None = None) -> int:
+    """Memory that is free on a GPU, or where there is none, less a reserve."""
+    free = _free_memory() if device is None or device.type != "cuda" else _free_on_gpu(device)
     return int(free * (1 - RESERVED_SHARE))
 
 
@@ -46,7 +49,7 @@ def check_room(config: ReaderConfig, context: Context, decoding: Decoding) -> No
         UsageError: by how much they don't fit, and the most that do.
     """
     questions, M, _ = context.states_BMD.shape
-    size, stack = context.states_BMD.element_size(), config.decoder
+    size, stack = context.states_BMD.itemsize, config.decoder
     self_heads, cross_heads = config.kv_heads
     of_question = 2 * sum(config.cross_layers) * cross_heads * M * stack.head_width * size
     of_token = 2 * stack.layers * self_heads * stack.head_width * size + _BYTES_OF_WRITTEN
@@ -54,7 +57,7 @@ def check_room(config: ReaderConfig, context: Context, decoding: Decoding) -> No
     needed = questions * (of_question + decoding.rows * (decoding.max_tokens * of_token + of_logits))
     if needed <= _SMALL:
         return
-    available = available_bytes(context.states_BMD.device)
+    available = available_bytes(arrays.device_of(context.states_BMD))
     if needed <= available:
         return
     left = available // questions - of_question
@@ -82,6 +85,8 @@ def _count(number: int, what: str) -> str:
 
 def _free_on_gpu(device: torch.device) -> int:
     """What the driver has, and what PyTorch holds without using it."""
+    import torch
+
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused
 

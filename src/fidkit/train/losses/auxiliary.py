@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fidkit.context import Batch, Context
 from fidkit.engine.generation.rules import occurrences
-from fidkit.nn.fusion import length_mask
+from fidkit.fusion import length_mask
 from fidkit.nn.rows import Rows
 from fidkit.reader import Reader
 from fidkit.train.specs import AuxiliaryLoss, GuideSpec

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fidkit.checkpoint.files import SCALE
 from fidkit.errors import CheckpointError
 
-SCALE = ".scale"
-"""Behind the name of a matrix: what its rows were divided by."""
 _FEWEST = 4096
 """Smaller matrices are kept as they are."""
 

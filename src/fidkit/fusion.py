@@ -7,15 +7,13 @@ without a gap, as if both had been one text (T5's relative positions run 0 .. n-
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
-import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-
+from fidkit import arrays
+from fidkit.arrays import Array
 from fidkit.config import LiveAttention
 from fidkit.context import Context
-from fidkit.nn.rows import Rows, Sides
+from fidkit.rows import Layout, Sides
 
 SEES: dict[LiveAttention, tuple[bool, bool]] = {
     "full": (True, True),
@@ -26,8 +24,11 @@ SEES: dict[LiveAttention, tuple[bool, bool]] = {
 """Whether the question of a row attends to the passage, and the passage to the question."""
 
 
+L = TypeVar("L", bound=Layout)
+
+
 @dataclass(frozen=True)
-class Joined:
+class Joined(Generic[L]):
     """Rows of question + passage.
 
     Attributes:
@@ -40,14 +41,14 @@ class Joined:
             None where nobody asks.
     """
 
-    states_XD: Tensor
-    rows: Rows
-    token_X: Tensor
-    question_R: Tensor
-    passage_R: Tensor
-    ids_X2: Tensor | None = None
+    states_XD: Array
+    rows: L
+    token_X: Array
+    question_R: Array
+    passage_R: Array
+    ids_X2: Array | None = None
 
-    def select(self, chosen_R: Tensor) -> Joined:
+    def select(self, chosen_R: Array) -> Joined[L]:
         """The rows that are chosen (True), in their order."""
         chosen_X = chosen_R[self.rows.row_X]
         sides = self.rows.sides
@@ -55,7 +56,7 @@ class Joined:
             sides = replace(sides, front_R=sides.front_R[chosen_R])
         return Joined(
             self.states_XD[chosen_X],
-            Rows(self.rows.lengths[chosen_R], sides),
+            self.rows.of(self.rows.lengths[chosen_R], sides),
             self.token_X[chosen_X],
             self.question_R[chosen_R],
             self.passage_R[chosen_R],
@@ -63,31 +64,31 @@ class Joined:
         )
 
 
-def with_the_one_before(ids_X: Tensor, rows: Rows, pad_token: int) -> Tensor:
+def with_the_one_before(ids_X: Array, rows: Layout, pad_token: int) -> Array:
     """[X, 2]: each token and the one before it in its row; the padding token in front of a row."""
-    before = ids_X.roll(1).masked_fill(rows.position_X == 0, pad_token)
-    return torch.stack([ids_X, before], 1)
+    before = arrays.concatenate([ids_X[-1:], ids_X[:-1]])
+    return arrays.stack([ids_X, arrays.masked(before, rows.position_X == 0, pad_token)], 1)
 
 
-def length_mask(lengths: Tensor, width: int) -> Tensor:
+def length_mask(lengths: Array, width: int) -> Array:
     """[N, width], True in front of each length."""
-    return torch.arange(width, device=lengths.device)[None] < lengths[:, None]
+    return arrays.arange(width, lengths)[None] < lengths[:, None]
 
 
-def number_in_group(group: Tensor) -> Tensor:
+def number_in_group(group: Array) -> Array:
     """[R]: 0, 1, 2 ... within each run of equal numbers of `group` [R], which never decreases."""
-    return torch.arange(len(group), device=group.device) - torch.searchsorted(group, group)
+    return arrays.arange(len(group), group) - arrays.firsts(group)
 
 
 def join(
-    question_XD: Tensor,
-    questions: Rows,
-    passage_XD: Tensor,
-    passages: Rows,
-    question_of_passage: Tensor,
+    question_XD: Array,
+    questions: Layout,
+    passage_XD: Array,
+    passages: L,
+    question_of_passage: Array,
     attention: LiveAttention = "full",
-    ids: tuple[Tensor, Tensor, int] | None = None,
-) -> Joined:
+    ids: tuple[Array, Array, int] | None = None,
+) -> Joined[L]:
     """Put its question in front of each passage.
 
     Args:
@@ -101,28 +102,28 @@ def join(
     """
     in_front = questions.lengths[question_of_passage]
     sides = None if attention == "full" else Sides(in_front, *SEES[attention])
-    rows = Rows(in_front + passages.lengths, sides)
+    rows = passages.of(in_front + passages.lengths, sides)
     row = rows.row_X
     token = rows.position_X - in_front[row]
     of_question = questions.starts[question_of_passage[row]] + rows.position_X
     of_passage = len(question_XD) + passages.starts[row] + token
-    source = torch.where(token < 0, of_question, of_passage)
-    states = torch.cat([question_XD, passage_XD]).index_select(0, source)
+    source = arrays.where(token < 0, of_question, of_passage)
+    states = arrays.taken(arrays.concatenate([question_XD, passage_XD]), source)
     passage_R = number_in_group(question_of_passage)
     ids_X2 = None
     if ids is not None:
-        ids_X2 = with_the_one_before(torch.cat(ids[:2]).index_select(0, source), rows, ids[2])
-    return Joined(states, rows, token.clamp(min=-1), question_of_passage, passage_R, ids_X2)
+        ids_X2 = with_the_one_before(arrays.taken(arrays.concatenate(ids[:2]), source), rows, ids[2])
+    return Joined(states, rows, token.clip(min=-1), question_of_passage, passage_R, ids_X2)
 
 
 def fuse(
-    joined: Joined,
+    joined: Joined[L],
     *,
     keep: int | None,
-    question_states_XD: Tensor,
-    questions: Rows,
+    question_states_XD: Array,
+    questions: Layout,
     question_in_context: Literal["each", "once", "none"],
-    question_ids_X2: Tensor | None = None,
+    question_ids_X2: Array | None = None,
 ) -> Context:
     """Lay the kept vectors of all rows of a question one after the other.
 
@@ -142,32 +143,32 @@ def fuse(
     question, passage = joined.question_R[row], joined.passage_R[row]
     if question_in_context == "once":
         own = questions.row_X
-        order = torch.cat([own, question]).argsort(stable=True)
-        states = torch.cat([question_states_XD, states])[order]
+        order = arrays.grouped(arrays.concatenate([own, question]))
+        states = arrays.concatenate([question_states_XD, states])[order]
         if ids is not None and question_ids_X2 is not None:
-            ids = torch.cat([question_ids_X2, ids])[order]
-        none = torch.full_like(own, -1)
-        passage, token = torch.cat([none, passage])[order], torch.cat([none, token])[order]
-        question = torch.cat([own, question])[order]
-    counts = torch.bincount(question, minlength=len(questions.lengths))
+            ids = arrays.concatenate([question_ids_X2, ids])[order]
+        none = arrays.full((len(own),), -1, own, "int64")
+        passage, token = (arrays.concatenate([none, x])[order] for x in (passage, token))
+        question = arrays.concatenate([own, question])[order]
+    counts = arrays.counts(question, len(questions.lengths))
     of_questions = counts.tolist()
 
-    def lay_out(values: Tensor, fill: int) -> Tensor:
+    def lay_out(values: Array, fill: int) -> Array:
         # The vectors of a question stand together already; of a single question nothing has to move.
         if len(of_questions) == 1:
             return values[None]
-        return pad_sequence(values.split(of_questions), batch_first=True, padding_value=fill)
+        return arrays.padded(arrays.split(values, of_questions), fill)
 
     mask_BM = length_mask(counts, max(of_questions))
     ids_BM2 = None if ids is None else lay_out(ids, 0)
     return Context(lay_out(states, 0), mask_BM, lay_out(passage, -1), lay_out(token, -1), ids_BM2=ids_BM2)
 
 
-def _kept(joined: Joined, keep: int | None, question_in_context: Literal["each", "once", "none"]) -> Tensor:
+def _kept(joined: Joined[L], keep: int | None, question_in_context: Literal["each", "once", "none"]) -> Array:
     """[X], True for the vectors of rows that go into the context."""
     row = joined.rows.row_X
-    kept = torch.ones_like(row, dtype=torch.bool) if question_in_context == "each" else joined.token_X >= 0
+    kept = row >= 0 if question_in_context == "each" else joined.token_X >= 0
     if keep is None:
         return kept
-    before = torch.cat([row.new_zeros(1), kept.cumsum(0)])
-    return kept & (before[:-1] - before[joined.rows.starts[row]] < keep)
+    before = kept.cumsum(0) - arrays.typed(kept, "int64")  # kept ones in front of each vector
+    return kept & (before - before[joined.rows.starts[row]] < keep)

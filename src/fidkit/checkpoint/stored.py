@@ -1,0 +1,98 @@
+"""The weights of a reader as they are stored: mapped, and looked at before anything is computed with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fidkit import assets
+from fidkit.checkpoint.files import SCALE, Directory, read_arrays
+from fidkit.checkpoint.shapes import compare, shapes_of
+from fidkit.checkpoint.shared import FILE as SHARED
+from fidkit.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A parameter as it is stored.
+
+    Attributes:
+        values: of any shape: floats, bfloat16 as its 16 bits (uint16), or int8.
+        scale: [rows], float32, what rows of an int8 matrix are multiplied by; None of floats.
+    """
+
+    values: np.ndarray
+    scale: np.ndarray | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    def floats(self) -> np.ndarray:
+        """All of it as float32; not copied where it is so already."""
+        return self._floats(self.values, self.scale)
+
+    def rows(self, numbers: np.ndarray) -> np.ndarray:
+        """[..., columns] float32 of a matrix."""
+        scale = None if self.scale is None else self.scale[numbers]
+        return self._floats(self.values[numbers], scale)
+
+    @staticmethod
+    def _floats(values: np.ndarray, scale: np.ndarray | None) -> np.ndarray:
+        if values.dtype == np.uint16:
+            return (values.astype(np.uint32) << 16).view(np.float32)
+        floats = values.astype(np.float32, copy=False)
+        return floats if scale is None else floats * scale[..., None]
+
+
+def stored_weights(directory: Directory) -> dict[str, Weight]:
+    """All parameters of a reader by name.
+
+    Raises:
+        CheckpointError: lists what is missing, superfluous or of another shape, or not a finite number.
+    """
+    path = directory.weights
+    arrays = own = read_arrays(path)
+    if directory.shared is not None:
+        there = read_arrays(directory.shared.weights)
+        arrays = {**directory.shared.take(there, path.with_name(SHARED)), **own}
+    if "embedding.weight" in arrays and not any(name.startswith("decoder.") for name in arrays):
+        raise CheckpointError(
+            f"{path.parent}: an encoder without a decoder, which makes vectors for search and reads nothing; "
+            f"give a reader, such as {assets.READER}"
+        )
+    weights = _with_scales(arrays, str(path))
+    shapes = {name: weight.values for name, weight in weights.items()}
+    compare(shapes_of(directory.config), shapes, str(path), "save or convert the reader again")
+    broken = [name for name, weight in weights.items() if not _is_finite(weight)]
+    if broken:
+        raise CheckpointError(
+            f"{path}: not all weights are finite numbers: {', '.join(sorted(broken)[:5])}; take an earlier "
+            "checkpoint, or download the reader again"
+        )
+    return weights
+
+
+def _with_scales(arrays: Mapping[str, np.ndarray], where: str) -> dict[str, Weight]:
+    found = {}
+    for name, values in arrays.items():
+        scale = arrays.get(name + SCALE)
+        if values.dtype != np.int8:
+            if not (name.endswith(SCALE) and name.removesuffix(SCALE) in arrays):
+                found[name] = Weight(values)
+            continue
+        if scale is None or values.ndim != 2 or scale.shape != values.shape[:1] or scale.dtype.kind != "f":
+            raise CheckpointError(
+                f"{where}: {name} is int8; expected a matrix, with floats that scale rows in {name}{SCALE}; "
+                "download or save the reader again"
+            )
+        found[name] = Weight(values, scale.astype(np.float32, copy=False))
+    return found
+
+
+def _is_finite(weight: Weight) -> bool:
+    """Whether all numbers are; of a matrix of 8 bits it is its scales that may not be."""
+    looked_at = Weight(weight.values).floats() if weight.scale is None else weight.scale
+    return bool(np.isfinite(looked_at.min(initial=0)) and np.isfinite(looked_at.max(initial=0)))

@@ -1,0 +1,298 @@
+"""A reader on a CPU without PyTorch: NumPy's arrays between native kernels.
+
+It computes what `fidkit.reader.Reader` does, which stays the definition, and has the interface of a
+`fidkit.engine.runner.Runner`.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from fidkit import native
+from fidkit.calibration import Calibration
+from fidkit.checkpoint.files import Directory
+from fidkit.checkpoint.stored import stored_weights
+from fidkit.config import ReaderConfig, StackConfig
+from fidkit.context import Batch, Context
+from fidkit.engine.cpu.decoder import NativeCache, NativeDecoder
+from fidkit.engine.cpu.stack import LAYER_EPSILON, RMS_EPSILON, EncoderStack, layers_of
+from fidkit.engine.cpu.weights import LaidOut, Rounding, Weights, rounded, within
+from fidkit.engine.cpu.words import Words
+from fidkit.engine.evidence import Sight
+from fidkit.engine.precision import ROUNDING, Precision
+from fidkit.fusion import Joined, fuse, join, number_in_group, with_the_one_before
+from fidkit.rows import Layout
+from fidkit.tokens import Tokenizer
+
+Side = Literal["question", "passage"]
+
+
+def suits(config: ReaderConfig) -> bool:
+    """Whether the native kernels suit all layers of a reader."""
+    encoders = [stack for stack in (config.encoder, config.memory_stack) if stack.layers]
+    stacks = (*encoders, config.decoder)
+    return (
+        all(stack.blocks.kernels is not None for stack in encoders)
+        and config.decoder.blocks.kernels == "t5"
+        and all(stack.head_width % native.LANES == 0 for stack in stacks)
+        and config.live_attention == "full"
+    )
+
+
+class NativeReader:
+    """Reads and steps, in float32 or 8 bits.
+
+    Args:
+        config: that the kernels suit (`suits`).
+        weights: parameters by name, as `fidkit.reader.Reader` names them; read where they are, and not
+            looked at again once they are laid out.
+        tokenizer: needed to answer text.
+        calibration: says how likely answers are right; None withholds none.
+        kernels: the compiled kernels.
+        rounding: of matrices to 8 bits.
+    """
+
+    def __init__(
+        self,
+        config: ReaderConfig,
+        weights: Weights,
+        tokenizer: Tokenizer | None,
+        calibration: Calibration | None,
+        kernels: native.Kernels,
+        rounding: Rounding = "lossless",
+    ) -> None:
+        self.config, self.tokenizer, self.calibration = config, tokenizer, calibration
+        self.kernels, self.rounding = kernels, rounding
+        encoder, memory = config.encoder, config.memory_stack
+        self._embedding = _Embedding(config, encoder, within(weights, "embedding."))
+        self._memory_embedding = self._embedding
+        if config.memory_layers:
+            own = within(weights, "memory_encoder.embedding.")
+            self._memory_embedding = _Embedding(config, memory, own)
+        self._memory = self._stack(memory, config.memory_layers, within(weights, "memory_encoder.encoder."))
+        self._question = self._stack(encoder, config.question_layers, within(weights, "question_encoder."))
+        of_live = within(weights, "live_encoder.")
+        self._live = self._live_parts(of_live)
+        self._norm = _norm_of(within(of_live, "norm."))
+        self._projection: LaidOut | None = None
+        if config.projects_memory:
+            matrix = rounded(weights["memory_projection.weight"], rounding)
+            self._projection = LaidOut.of(matrix, None, kernels.lanes)
+        self._reranker = within(weights, "reranker.")
+        self._words = Words(config, weights)
+        self._decoder = NativeDecoder(config, weights, self._words, kernels, rounding)
+
+    @classmethod
+    def from_pretrained(
+        cls, directory: Directory, kernels: native.Kernels, precision: Precision = "auto"
+    ) -> NativeReader:
+        """Weights stay in the file, mapped, but for what is laid out.
+
+        Args:
+            directory: of a reader that the kernels suit.
+            kernels: the compiled kernels.
+            precision: any but `bfloat16`.
+
+        Raises:
+            CheckpointError: tensors missing, superfluous or of another shape, or not finite.
+        """
+        weights, rounding = stored_weights(directory), ROUNDING.get(precision, "never")
+        config, tokenizer, calibration = directory.config, directory.tokenizer, directory.calibration
+        return cls(config, weights, tokenizer, calibration, kernels, rounding)
+
+    device = None
+    """Nothing has to be moved anywhere."""
+
+    def at_work(self) -> AbstractContextManager[object]:
+        """Nothing has to be made ready."""
+        return nullcontext()
+
+    # Reading
+
+    def encode_passages(self, ids_RP: np.ndarray, lengths_R: np.ndarray) -> np.ndarray:
+        """Memory [X, memory width] of passages, one after the other; a passage's is the same in any company."""
+        rows = Layout(lengths_R)
+        states_XD = self._memory_embedding(rows.pack(ids_RP), rows, "passage")
+        return states_XD if self._memory is None else self._memory(states_XD, rows.starts)
+
+    def encode_questions(self, batch: Batch) -> np.ndarray:
+        """Question states [X, D] at the depth where they meet the passages."""
+        rows = Layout(batch.question_lengths)
+        states_XD = self._embedding(rows.pack(batch.question_ids), rows, "question")
+        return states_XD if self._question is None else self._question(states_XD, rows.starts)
+
+    def read(self, batch: Batch) -> Context:
+        """Encode all passages with their question and fuse them."""
+        return self.read_memory(batch, self.encode_passages(batch.passage_ids, batch.passage_lengths))
+
+    def read_memory(
+        self, batch: Batch, memory_XD: np.ndarray, question_XD: np.ndarray | None = None
+    ) -> Context:
+        """`read` with the passages' memory at hand, and the question's states where they are."""
+        config = self.config
+        if question_XD is None:
+            question_XD = self.encode_questions(batch)
+        if self._projection is not None:
+            memory_XD = self.kernels.product(
+                memory_XD, self._projection.packed(), rounded=self._projection.rounded
+            )
+        questions, passages = Layout(batch.question_lengths), Layout(batch.passage_lengths)
+        ids, asked_X2 = None, None
+        if config.token_skip:
+            ids = (questions.pack(batch.question_ids), passages.pack(batch.passage_ids), config.pad_token)
+            asked_X2 = with_the_one_before(ids[0], questions, config.pad_token)
+        joined = join(
+            question_XD, questions, memory_XD, passages, batch.question_of_passage, config.live_attention, ids
+        )
+        joined, scores_R = self._read_live(joined)
+        context = fuse(
+            joined,
+            keep=config.kept_vectors,
+            question_states_XD=self._normed(question_XD),
+            questions=questions,
+            question_in_context=config.question_in_context,
+            question_ids_X2=asked_X2,
+        )
+        if context.ids_BM2 is not None:
+            tokens = self._words.rows(context.ids_BM2)
+            beside = tokens.reshape(*tokens.shape[:2], -1)
+            context = replace(context, states_BMD=np.concatenate([context.states_BMD, beside], -1))
+        if scores_R is None:
+            return context
+        scores_BN = _lay_out(scores_R, batch.question_of_passage, len(batch.question_lengths))
+        return replace(context, scores_BN=scores_BN)
+
+    def _read_live(self, joined: Joined[Layout]) -> tuple[Joined[Layout], np.ndarray | None]:
+        """Through the live layers; scores [R] where passages are left behind."""
+        first, last = self._live
+        scores_R = None
+        states_XD = np.ascontiguousarray(joined.states_XD)
+        if self.config.rerank is not None:
+            if first is not None:
+                states_XD = first(states_XD, joined.rows.starts)
+            joined = replace(joined, states_XD=states_XD)
+            scores_R = self._scores(joined)
+            joined = joined.select(_best(scores_R, joined.question_R, self.config.rerank.keep))
+            states_XD = np.ascontiguousarray(joined.states_XD)
+        if last is None:
+            return replace(joined, states_XD=self._normed(states_XD)), scores_R
+        return replace(joined, states_XD=last(states_XD, joined.rows.starts, self._norm)), scores_R
+
+    def _scores(self, joined: Joined[Layout]) -> np.ndarray:
+        """Of rows, from the mean of their normed vectors; higher is better."""
+        normed_XD = _rms_normed(joined.states_XD, self._reranker["norm.weight"].floats())
+        rows = joined.rows
+        summed_RD = np.zeros((len(rows.lengths), normed_XD.shape[1]), np.float32)
+        np.add.at(summed_RD, rows.row_X, normed_XD)
+        mean_RD = summed_RD / np.maximum(rows.lengths, 1)[:, None].astype(np.float32)
+        scores: np.ndarray = (mean_RD * self._reranker["weight"].floats()).sum(-1)
+        return scores
+
+    def _normed(self, x_XD: np.ndarray) -> np.ndarray:
+        """After the last norm, where the family has one."""
+        return x_XD if self._norm is None else _rms_normed(x_XD, self._norm[0])
+
+    # Writing
+
+    def start(self, context: Context, max_tokens: int, beams: int = 1) -> NativeCache:
+        """Project the context's keys and values; make room for `max_tokens` steps of `beams` rows each."""
+        return self._decoder.start(context, max_tokens, beams)
+
+    def step(self, ids_N: np.ndarray, cache: NativeCache) -> np.ndarray:
+        """Logits [N, V] (float32) of the token after `ids_N`; the first token is the padding token."""
+        return self._decoder.step(ids_N, cache)
+
+    def look(self, ids_BT: np.ndarray, context: Context) -> Sight:
+        """What it makes of answers as it wrote them, and where it looks meanwhile."""
+        return self._decoder.look(ids_BT, context)
+
+    # Making
+
+    def _stack(self, stack: StackConfig, layers: int, weights: Weights) -> EncoderStack | None:
+        return self._of_layers(stack, layers_of(weights, layers), weights) if layers else None
+
+    def _of_layers(self, stack: StackConfig, layers: list[Weights], weights: Weights) -> EncoderStack:
+        return EncoderStack(
+            self.kernels,
+            stack,
+            layers,
+            weights.get("relative_bias.weight"),
+            self.config.relative_max_distance,
+            self.rounding,
+        )
+
+    def _live_parts(self, weights: Weights) -> tuple[EncoderStack | None, EncoderStack | None]:
+        """The live layers in front of where passages are scored, and those behind."""
+        config = self.config
+        layers = layers_of(weights, config.live)
+        after = 0 if config.rerank is None else config.rerank.after
+        parts = layers[:after], layers[after:]
+        first, last = (self._of_layers(config.encoder, part, weights) if part else None for part in parts)
+        return first, last
+
+
+class _Embedding:
+    """Vectors of tokens, with what their family adds to them."""
+
+    def __init__(self, config: ReaderConfig, stack: StackConfig, weights: Weights) -> None:
+        self.table = weights["weight"]
+        self.placed = stack.blocks.learned_positions
+        if self.placed:
+            self.first = {"question": 0, "passage": config.passage_position}
+            types = weights["types.weight"].floats()
+            # What a position and a type add is known before any text.
+            positions = weights["positions.weight"].floats()
+            self.positions = {"question": positions + types[0], "passage": positions + types[1]}
+            self.norm = weights["norm.weight"].floats(), weights["norm.bias"].floats()
+
+    def __call__(self, ids_X: np.ndarray, rows: Layout, side: Side) -> np.ndarray:
+        """[X, width] float32, in memory of their own."""
+        vectors_XD = self.table.rows(ids_X)
+        if not self.placed:
+            return np.array(vectors_XD, np.float32)
+        table = self.positions[side]
+        vectors_XD = vectors_XD + table[np.minimum(self.first[side] + rows.position_X, len(table) - 1)]
+        return _layer_normed(vectors_XD, *self.norm)
+
+
+def _norm_of(weights: Weights) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """A final norm, T5's; BERT has none."""
+    return (np.ascontiguousarray(weights["weight"].floats()), None) if "weight" in weights else None
+
+
+def _rms_normed(x_XD: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    squares_X1 = np.einsum("xd,xd->x", x_XD, x_XD)[:, None] / np.float32(x_XD.shape[1])
+    normed: np.ndarray = x_XD / np.sqrt(squares_X1 + np.float32(RMS_EPSILON)) * weight
+    return normed
+
+
+def _layer_normed(x_XD: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """In the memory of `x_XD`."""
+    x_XD -= x_XD.mean(1, keepdims=True)
+    squares_X1 = np.einsum("xd,xd->x", x_XD, x_XD)[:, None] / np.float32(x_XD.shape[1])
+    x_XD /= np.sqrt(squares_X1 + np.float32(LAYER_EPSILON))
+    x_XD *= weight
+    x_XD += bias
+    return x_XD
+
+
+def _best(scores_R: np.ndarray, question_R: np.ndarray, keep: int) -> np.ndarray:
+    """[R], True for the best passages of each question; of equal ones, the first."""
+    order = np.argsort(-scores_R, kind="stable")
+    order = order[np.argsort(question_R[order], kind="stable")]
+    rank_R = np.empty_like(order)
+    rank_R[order] = number_in_group(question_R)
+    chosen: np.ndarray = rank_R < keep
+    return chosen
+
+
+def _lay_out(scores_R: np.ndarray, question_R: np.ndarray, questions: int) -> np.ndarray:
+    """[B, N] from [R]: one row a question, -inf where it has fewer passages than another."""
+    passage_R = number_in_group(question_R)
+    scores_BN = np.full((questions, int(passage_R.max(initial=-1)) + 1), -np.inf, np.float32)
+    scores_BN[question_R, passage_R] = scores_R
+    return scores_BN

@@ -1,0 +1,97 @@
+"""PyTorch's decoder on the CPU's native kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fidkit.checkpoint.stored import Weight
+from fidkit.context import Context
+from fidkit.engine.cpu.decoder import NativeCache, NativeDecoder
+from fidkit.engine.cpu.products import Products
+from fidkit.engine.cpu.tensors import weights_of
+from fidkit.engine.cpu.weights import Rounding, Weights
+from fidkit.engine.cpu.words import Words
+from fidkit.engine.evidence import Sight
+from fidkit.native import Kernels
+from fidkit.reader import Reader
+
+
+class TorchDecoder:
+    """Start and step of a reader's decoder, whose weights the kernels read where they are.
+
+    Args:
+        reader: its decoder of a family that suits (`Family.kernels` is `t5`); float32 or bfloat16, on the
+            CPU.
+        kernels: the compiled kernels.
+        rounding: see `NativeDecoder`.
+    """
+
+    def __init__(self, reader: Reader, kernels: Kernels, *, rounding: Rounding = "never") -> None:
+        half = reader.embedding.weight.dtype == torch.bfloat16
+        weights = weights_of(_parameters(reader), rounding)
+        words = _SameWords(reader)
+        if half:
+            self._decoder: NativeDecoder = _Half(reader, weights, words, kernels, rounding)
+        else:
+            self._decoder = NativeDecoder(reader.config, weights, words, kernels, rounding)
+
+    def start(self, context: Context, max_tokens: int, beams: int = 1) -> NativeCache:
+        """See `NativeDecoder`, as for the following."""
+        return self._decoder.start(context, max_tokens, beams)
+
+    def step(self, ids_N: Tensor, cache: NativeCache) -> Tensor:
+        return torch.from_numpy(self._decoder.step(ids_N.numpy(), cache))
+
+    def look(self, ids_BT: Tensor, context: Context) -> Sight:
+        sight = self._decoder.look(ids_BT.numpy(), context)
+        return Sight(*map(torch.from_numpy, (sight.logits_BTV, sight.mass_BM, sight.first_BM)))
+
+
+class _SameWords(Words):
+    """The words of a reader that PyTorch has made already."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._embedding = reader.decoder.embedding
+        self.mean = self.shift = None
+
+    @property
+    def table(self) -> Weight:  # type: ignore[override]
+        from fidkit.engine.cpu.tensors import weight_of
+
+        return weight_of(self._embedding.weight)
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return self._embedding(torch.from_numpy(np.asarray(ids))).float().contiguous().numpy()
+
+
+class _Half(NativeDecoder):
+    """In bfloat16, with keys and values projected by the CPU's matrix library."""
+
+    dtype = "bfloat16"
+
+    def __init__(
+        self, reader: Reader, weights: Weights, words: Words, kernels: Kernels, rounding: Rounding
+    ) -> None:
+        self._linears = [
+            (layer.cross_attention.key, layer.cross_attention.value)
+            for layer in reader.decoder.layers
+            if layer.cross_attention is not None
+        ]
+        self._products = Products(kernels)
+        super().__init__(reader.config, weights, words, kernels, rounding)
+
+    def _laid_out(self, layers: list[Weights]) -> list[Any]:
+        return self._linears
+
+    def _project(self, place: int, states_XD: Any) -> Tensor:
+        return self._products(states_XD, *self._linears[place])
+
+
+def _parameters(reader: Reader) -> list[tuple[str, Tensor]]:
+    """Of decoder and head."""
+    return [(name, p) for name, p in reader.named_parameters() if name.startswith(("decoder.", "head."))]

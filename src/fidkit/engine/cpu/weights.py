@@ -1,0 +1,82 @@
+"""Weights as NumPy's arrays, and as the kernels read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from fidkit.checkpoint.stored import Weight
+from fidkit.native import Packed, address
+
+Rounding = Literal["never", "lossless", "always"]
+"""Which matrices are kept in 8 bits, with a scale a row: those that lose nothing were stored so before."""
+
+
+Weights = Mapping[str, Weight]
+"""Parameters of a reader by name."""
+
+
+def within(weights: Weights, prefix: str) -> dict[str, Weight]:
+    """Those whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
+
+
+def to_int8(matrix: np.ndarray) -> Weight:
+    """A float32 matrix in 8 bits: the largest number of a row is 127 times its scale."""
+    scale = np.maximum(np.abs(matrix).max(1) / np.float32(127), np.float32(1e-12))
+    return Weight(np.rint(matrix / scale[:, None]).astype(np.int8), scale)
+
+
+def rounded(weight: Weight, rounding: Rounding) -> Weight:
+    """A matrix as products read it: in 8 bits, where it is stored so or is to be so, else in float32."""
+    if weight.scale is not None and rounding != "never":
+        return weight
+    if rounding == "always":
+        return to_int8(weight.floats())
+    return Weight(np.ascontiguousarray(weight.floats()))
+
+
+def joined(weights: Sequence[Weight]) -> Weight:
+    """Matrices one below the other, or vectors one behind the other; in 8 bits if all are."""
+    if all(weight.scale is not None for weight in weights):
+        scales = np.concatenate([weight.scale for weight in weights if weight.scale is not None])
+        return Weight(np.concatenate([weight.values for weight in weights]), scales)
+    return Weight(np.concatenate([weight.floats() for weight in weights]))
+
+
+@dataclass(frozen=True)
+class LaidOut:
+    """A matrix [E, D] as `products.h` reads it.
+
+    Attributes:
+        values: [vectors of rows, slots of columns, lanes, elements of a slot], float32 or int8.
+        scale: [E], filled up, of int8 only.
+        bias: [E], filled up, or None.
+        shape: E and D.
+    """
+
+    values: np.ndarray
+    scale: np.ndarray | None
+    bias: np.ndarray | None
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, matrix: Weight, bias: np.ndarray | None, lanes: int) -> LaidOut:
+        """Lay a matrix of float32 or int8 out."""
+        E, D = matrix.shape
+        depth = 1 if matrix.scale is None else 2
+        filled = np.pad(matrix.values, ((0, -E % lanes), (0, -D % depth)))
+        slots = filled.reshape(-1, lanes, filled.shape[1] // depth, depth).swapaxes(1, 2)
+        more = [None if x is None else np.pad(x, (0, -E % lanes)) for x in (matrix.scale, bias)]
+        return cls(np.ascontiguousarray(slots), *more, (E, D))
+
+    @property
+    def rounded(self) -> bool:
+        return self.scale is not None
+
+    def packed(self) -> Packed:
+        """What kernels read; it holds while this does."""
+        return Packed(*(address(x) for x in (self.values, self.scale, self.bias)), *self.shape)

@@ -1,0 +1,31 @@
+"""What a reader computes with, by name."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from fidkit.engine.cpu.weights import Rounding
+from fidkit.errors import UsageError
+
+Precision = Literal["auto", "as-is", "float32", "bfloat16", "int8"]
+"""What a reader computes with.
+
+`auto`: bfloat16 where the device multiplies it in hardware, else float32. `as-is`: what the weights are.
+A matrix that was stored in 8 bits is multiplied as such where products are float32. `int8`: as `auto`, with
+the matrices that every step of the decoder reads rounded to 8 bits, and those of float32 products, too.
+"""
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+ROUNDING: dict[Precision, Rounding] = {"auto": "lossless", "int8": "always"}
+"""Of float32 matrices on a CPU; in the others nothing is rounded."""
+
+
+def check_precision(precision: str) -> None:
+    """Refuse an unknown name.
+
+    Raises:
+        UsageError: lists the names that there are.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"the precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")

@@ -1,0 +1,33 @@
+"""How many threads a kernel takes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_chosen: int | None = None
+
+
+def threads() -> int:
+    """PyTorch's number, where it is there; else what was chosen, or one a core that this process may use."""
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "get_num_threads"):
+        return int(torch.get_num_threads())
+    return _chosen or default()
+
+
+def choose(number: int) -> None:
+    """Take so many threads from now on, here and in PyTorch, where it is there."""
+    global _chosen
+    _chosen = number
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "set_num_threads"):
+        torch.set_num_threads(number)
+
+
+def default() -> int:
+    """`OMP_NUM_THREADS`, or the cores that this process may use."""
+    said = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if said.isdecimal() and 0 < int(said) < 2**10:
+        return int(said)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
