@@ -181,8 +181,12 @@ def descending(x: Array) -> Array:
 
 
 def gather(x: Array, places: Array, axis: int) -> Array:
-    """The elements of each row at its own places."""
-    return np.take_along_axis(x, places, axis) if _torch(x) is None else x.gather(axis, places)
+    """Elements along an axis by their places; axes of `places` that are 1 stand for all."""
+    if _torch(x) is None:
+        return np.take_along_axis(x, places, axis)
+    shape = list(x.shape)
+    shape[axis] = places.shape[axis]
+    return x.gather(axis, places.expand(shape))
 
 
 def taken(x: Array, places: Array) -> Array:

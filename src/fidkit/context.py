@@ -72,6 +72,21 @@ class Context:
     ids_BM2: Array | None = None
 
 
+@dataclass(frozen=True)
+class Sight:
+    """What a decoder made of an answer's tokens, and where it looked.
+
+    Attributes:
+        logits_BTV: of every token given the ones before it, float32.
+        mass_BM: attention on each vector of the context, over all heads, layers and real tokens.
+        first_BM: that of the last layer with cross-attention when the answer began, over all heads.
+    """
+
+    logits_BTV: Array
+    mass_BM: Array
+    first_BM: Array
+
+
 def collate(
     questions: Sequence[Sequence[int]],
     passages: Sequence[Sequence[Sequence[int]]],

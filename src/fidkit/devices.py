@@ -21,7 +21,7 @@ _CUDA = re.compile(r"cuda(?::(\d{1,4}))?", re.ASCII)
 
 
 def on_cpu(name: str | torch.device = "auto") -> bool:
-    """Whether that is the CPU, as far as it can be told without PyTorch; `auto` is where there is no driver."""
+    """Whether that is the CPU, as far as it can be told without PyTorch: `auto` is where no driver is."""
     text = str(name)
     if text != "auto":
         return text == "cpu"

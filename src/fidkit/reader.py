@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fidkit import assets, checkpoint
 from fidkit.calibration import Calibration
 from fidkit.config import ReaderConfig
-from fidkit.context import IGNORED, Batch, Context
+from fidkit.context import IGNORED, Batch, Context, Sight
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.fusion import Joined, fuse, join, with_the_one_before
 from fidkit.nn.blocks import TargetEmbedding, blocks
@@ -244,6 +244,20 @@ class Reader(nn.Module):
             UsageError: `max_tokens` steps are done.
         """
         return self.head(self.decoder.step(ids_N, cache)).float()
+
+    def look(self, ids_BT: Tensor, context: Context) -> Sight:
+        """What it makes of answers [B, T] as it wrote them, and where it looked; `IGNORED` behind their ends."""
+        steps_BT = (ids_BT != IGNORED).float()
+        mass_BM = torch.zeros(context.mask_BM.shape, device=ids_BT.device)
+        first_BM = mass_BM
+
+        def collect(_layer: int, scores_BHTM: Tensor) -> None:
+            nonlocal mass_BM, first_BM
+            weights = scores_BHTM.softmax(-1)
+            mass_BM = mass_BM + torch.einsum("bhtm,bt->bm", weights, steps_BT)
+            first_BM = weights[:, :, 0].sum(1)
+
+        return Sight(self.decode(ids_BT, context, collect), mass_BM, first_BM)
 
     @property
     def head_weight(self) -> Tensor:

@@ -89,7 +89,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """All tensors of a safetensors file, mapped: a page is read when it is first looked at.
 
     Bfloat16 is uint16 here. The mapping is private. Writing to an array changes memory, never the file; and
-    the file may be replaced or deleted, but must not be written to in place, while one of its arrays is alive.
+    the file may be replaced or deleted, but not be written to in place, while one of its arrays is alive.
 
     Raises:
         CheckpointError: missing or damaged.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from fidkit.arrays import Array
 from fidkit.calibration import Calibration, raw_confidence
@@ -220,7 +220,7 @@ def _recall(
     with clock.stage("tokenize"):
         flat = [passage for of_one in passages for passage in of_one]
         keys = [passage_key(passage) for passage in flat]
-        recall = Recall(runner, memory, keys, lambda chosen: tokenize([flat[at] for at in chosen]))
+        recall = Recall(cast(Any, runner), memory, keys, lambda chosen: tokenize([flat[at] for at in chosen]))
         lengths = _grouped(recall.lengths, passages)
         ids = tokenize(flat) if runner.config.token_skip else None
         batch = collate_memory([q.ids for q in asked], lengths, ids, pad_token=runner.config.pad_token)

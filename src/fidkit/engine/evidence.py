@@ -8,24 +8,9 @@ from typing import Protocol
 from fidkit import arrays
 from fidkit.arrays import Array
 from fidkit.config import ReaderConfig
-from fidkit.context import Context
+from fidkit.context import Context, Sight
 from fidkit.engine.generation.generate import Generated
 from fidkit.engine.signals import of_tokens
-
-
-@dataclass(frozen=True)
-class Sight:
-    """What a decoder made of an answer's tokens, and where it looked.
-
-    Attributes:
-        logits_BTV: of every token given the ones before it, float32.
-        mass_BM: attention on each vector of the context, over all heads, layers and real tokens.
-        first_BM: that of the last layer with cross-attention when the answer began, over all heads.
-    """
-
-    logits_BTV: Array
-    mass_BM: Array
-    first_BM: Array
 
 
 class Looks(Protocol):

@@ -8,8 +8,7 @@ from typing import Any, Protocol
 from fidkit.arrays import Array
 from fidkit.calibration import Calibration
 from fidkit.config import ReaderConfig
-from fidkit.context import Batch, Context
-from fidkit.engine.evidence import Sight
+from fidkit.context import Batch, Context, Sight
 from fidkit.tokens import Tokenizer
 
 

@@ -16,13 +16,12 @@ from fidkit import native
 from fidkit.calibration import Calibration
 from fidkit.checkpoint import to_int8
 from fidkit.config import ReaderConfig
-from fidkit.context import IGNORED, Batch, Context
+from fidkit.context import Batch, Context, Sight
 from fidkit.engine.cpu.encoder import NativeEncoder
 from fidkit.engine.cpu.torch_decoder import TorchDecoder
 from fidkit.engine.cuda import fused
 from fidkit.engine.cuda.decoder import CudaDecoder
 from fidkit.engine.cuda.encoder import CudaEncoder
-from fidkit.engine.evidence import Sight
 from fidkit.engine.precision import ROUNDING, Precision, check_precision
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.encoder import EncoderLayers, Run
@@ -102,6 +101,8 @@ class Runner:
         """Records nothing for training; kernels and graphs go to the GPU that holds the weights."""
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
+            if isinstance(self._decoder, TorchDecoder):
+                stack.enter_context(self._decoder.keeping())
             if self.device.type == "cuda":
                 stack.enter_context(torch.cuda.device(self.device))
             yield
@@ -168,17 +169,7 @@ class Runner:
         if hasattr(self._decoder, "look"):
             sight: Sight = self._decoder.look(ids_BT, context)
             return sight
-        steps_BT = (ids_BT != IGNORED).float()
-        mass_BM = torch.zeros(context.mask_BM.shape, device=ids_BT.device)
-        first_BM = mass_BM
-
-        def collect(_layer: int, scores_BHTM: Tensor) -> None:
-            nonlocal mass_BM, first_BM
-            weights = scores_BHTM.softmax(-1)
-            mass_BM = mass_BM + torch.einsum("bhtm,bt->bm", weights, steps_BT)
-            first_BM = weights[:, :, 0].sum(1)
-
-        return Sight(self.reader.decode(ids_BT, context, collect), mass_BM, first_BM)
+        return self.reader.look(ids_BT, context)
 
 
 def moved(reader: Reader, device: torch.device) -> Reader:

@@ -92,7 +92,7 @@ def test_one_beam_is_greedy(examples, seed: int, name: str) -> None:
     reader = ready(name, seed)
     with torch.no_grad():
         context = reader.read(batch_of(examples))
-        rules = Rules(Decoding(), END, context.states_BMD.device, None)
+        rules = Rules(Decoding(), END, context.states_BMD, None)
         searched = beam_search(reader, context, Decoding(max_tokens=MOST), rules)
     written = greedy(reader, context, MOST)
     assert searched.ids_BT.tolist() == written.ids_BT.tolist()

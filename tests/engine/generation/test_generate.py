@@ -198,9 +198,9 @@ def test_looking_seldom_changes_nothing(decoding: Decoding, monkeypatch: pytest.
 
 
 def test_a_device_is_looked_at_every_few_steps() -> None:
-    looks = [time_to_look(step, torch.device("cuda")) for step in range(32)]
+    looks = [time_to_look(step, torch.empty(0, device="meta")) for step in range(32)]
     assert 2 <= sum(looks) <= 8
-    assert all(time_to_look(step, torch.device("cpu")) for step in range(32))
+    assert all(time_to_look(step, torch.empty(0)) for step in range(32))
 
 
 def test_watch_sees_each_token_as_it_comes() -> None:

@@ -18,7 +18,7 @@ written = st.integers(0, 8).flatmap(
 
 
 def rules(tokenizer=None, **values) -> Rules:
-    return Rules(Decoding(**values), 1, torch.device("cpu"), tokenizer)
+    return Rules(Decoding(**values), 1, torch.zeros(1), tokenizer)
 
 
 def tensor(rows: list[list[int]]) -> torch.Tensor:
@@ -94,7 +94,7 @@ def context_with(texts: list[list[int]] | None, questions: int = 1) -> Context:
     width = max(map(len, texts), default=0) if texts else 3
     mask = torch.tensor([[n < len(text) for n in range(width)] for text in texts or [[]] * questions])
     none = torch.full(mask.shape, -1)
-    ids = None if texts is None else torch.stack([pad(texts, 0)] * 2, -1)
+    ids = None if texts is None else torch.stack([torch.from_numpy(pad(texts, 0))] * 2, -1)
     return Context(torch.zeros(*mask.shape, 2), mask, none, none, ids_BM2=ids)
 
 

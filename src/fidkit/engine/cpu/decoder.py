@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import math
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +14,11 @@ import numpy as np
 
 from fidkit.checkpoint.stored import Weight
 from fidkit.config import ReaderConfig
-from fidkit.context import IGNORED, Context
+from fidkit.context import IGNORED, Context, Sight
 from fidkit.engine.cpu.positions import bias_of_past
 from fidkit.engine.cpu.stack import RMS_EPSILON, layers_of
 from fidkit.engine.cpu.weights import LaidOut, Rounding, Weights, joined, rounded, within
 from fidkit.engine.cpu.words import Words
-from fidkit.engine.evidence import Sight
 from fidkit.errors import FidkitError, UsageError
 from fidkit.native import LANES, TYPES, Array, Kernels, Layer, Linear, Step, address
 
@@ -68,7 +69,8 @@ class NativeCache:
             gigabytes = 2 * math.prod(shape) * dtype.itemsize / 1e9
             raise FidkitError(
                 f"no room for the self-attention caches of {rows} rows (questions x beams) with {max_tokens} "
-                f"tokens each, {gigabytes:.1f} GB; take fewer questions at a time, fewer beams or fewer tokens"
+                f"tokens each, {gigabytes:.1f} GB; take fewer questions at a time, fewer beams or fewer "
+                "tokens"
             ) from error
 
     def next_position(self) -> int:
@@ -126,6 +128,7 @@ class NativeDecoder:
         self._alive: list[Array] = []
         self._spare: np.ndarray | None = None
         self._last: tuple[weakref.ref[Context], weakref.ref[Crossed]] | None = None
+        self._keeps, self._kept = False, list[Crossed]()
         of_decoder = within(weights, "decoder.")
         of_layers = layers_of(of_decoder, config.decoder.layers)
         layers = [self._layer(of) for of in of_layers]
@@ -140,8 +143,18 @@ class NativeDecoder:
             if name in weights:
                 self._head_bias = weights[name].floats()
 
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Within it the last context's keys and values are kept: it is looked back at."""
+        self._keeps = True
+        try:
+            yield
+        finally:
+            self._keeps = False
+            self._kept.clear()
+
     def start(self, context: Context, max_tokens: int, beams: int = 1) -> NativeCache:
-        """Project the context's keys and values, unless it is the last one still; make room for steps."""
+        """Project the context's keys and values, unless they are at hand still; make room for steps."""
         crossed = self._crossed(context)
         bias = bias_of_past(self._relative_bias, max_tokens, self.config.relative_max_distance)
         return NativeCache(self.config, crossed, bias, max_tokens, beams)
@@ -196,7 +209,7 @@ class NativeDecoder:
         return logits
 
     def look(self, ids_BT: np.ndarray, context: Context) -> Sight:
-        """What it makes of answers as it wrote them, a token after the other, and where it looks meanwhile."""
+        """What it makes of answers as it wrote them, token by token, and where it looks meanwhile."""
         B, T = ids_BT.shape
         cache = self.start(context, max(1, T))
         looked = np.empty((len(self._reading), B, cache.crossed.room), np.float32)
@@ -218,6 +231,7 @@ class NativeDecoder:
             of, made = self._last[0](), self._last[1]()
             if of is context and made is not None:
                 return made
+        self._kept.clear()
         lengths = np.ascontiguousarray(np.asarray(context.mask_BM).sum(1).astype(np.int64))
         room = -(-context.mask_BM.shape[1] // LANES) * LANES
         shape = (len(lengths), self.config.kv_heads[1], room, self.config.decoder.head_width)
@@ -231,12 +245,12 @@ class NativeDecoder:
         crossed = Crossed(lengths, room, packed, layers)
         weakref.finalize(crossed, self._give_back, memory).atexit = False
         self._last = weakref.ref(context), weakref.ref(crossed)
-        # A context is written from and looked back at: its keys and values live as long as it does.
-        weakref.finalize(context, _let_go, crossed).atexit = False
+        if self._keeps:
+            self._kept.append(crossed)
         return crossed
 
     def _take(self, size: int) -> np.ndarray:
-        """Memory that belongs to a context while it lives, and to a later one then.
+        """Memory that belongs to a context's keys and values while they live, and to later ones then.
 
         It may be hundreds of megabytes, and the system would hand them out page by page for each question.
         """
@@ -324,7 +338,3 @@ class NativeDecoder:
         array = np.ascontiguousarray(array)
         self._alive.append(array)
         return int(address(array) or 0)
-
-
-def _let_go(crossed: Crossed) -> None:
-    """Holding it until now was all."""

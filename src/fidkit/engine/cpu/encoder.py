@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fidkit.engine.cpu.layerwise import Layerwise
 from fidkit.engine.cpu.products import Products
-from fidkit.engine.cpu.stack import EncoderStack, chunks
+from fidkit.engine.cpu.stack import EncoderStack, Norm, chunks
 from fidkit.engine.cpu.tensors import weight_of, weights_of
 from fidkit.engine.cpu.weights import Rounding
 from fidkit.native import Kernels
@@ -68,7 +67,7 @@ class NativeEncoder:
         return found
 
 
-def _vectors(norm: nn.Module | None) -> tuple[np.ndarray, np.ndarray | None] | None:
+def _vectors(norm: nn.Module | None) -> Norm | None:
     """Weight and bias of a norm, as `EncoderStack` takes them."""
     if norm is None or isinstance(norm, nn.Identity):
         return None

@@ -54,7 +54,7 @@ class Products:
         return torch.ops.mkldnn._linear_pointwise(x_XD, *reordered, then, [], form)
 
     def laid_out(self, linears: tuple[nn.Linear, ...]) -> LaidOut:
-        """The weights of linears, one below the other, for our kernels: float32, and of as many inputs each."""
+        """The weights of float32 linears of as many inputs each, one below the other, for our kernels."""
         weight = self._laid_out.get(linears)
         if weight is None:
             matrix = rounded(matrix_of(_joined(linears), self.rounding), self.rounding)

@@ -6,7 +6,7 @@ It computes what `fidkit.reader.Reader` does, which stays the definition, and ha
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Literal
 
@@ -17,12 +17,11 @@ from fidkit.calibration import Calibration
 from fidkit.checkpoint.files import Directory
 from fidkit.checkpoint.stored import stored_weights
 from fidkit.config import ReaderConfig, StackConfig
-from fidkit.context import Batch, Context
+from fidkit.context import Batch, Context, Sight
 from fidkit.engine.cpu.decoder import NativeCache, NativeDecoder
 from fidkit.engine.cpu.stack import LAYER_EPSILON, RMS_EPSILON, EncoderStack, layers_of
 from fidkit.engine.cpu.weights import LaidOut, Rounding, Weights, rounded, within
-from fidkit.engine.cpu.words import Words
-from fidkit.engine.evidence import Sight
+from fidkit.engine.cpu.words import StoredWords
 from fidkit.engine.precision import ROUNDING, Precision
 from fidkit.fusion import Joined, fuse, join, number_in_group, with_the_one_before
 from fidkit.rows import Layout
@@ -83,7 +82,7 @@ class NativeReader:
             matrix = rounded(weights["memory_projection.weight"], rounding)
             self._projection = LaidOut.of(matrix, None, kernels.lanes)
         self._reranker = within(weights, "reranker.")
-        self._words = Words(config, weights)
+        self._words = StoredWords(config, weights)
         self._decoder = NativeDecoder(config, weights, self._words, kernels, rounding)
 
     @classmethod
@@ -108,13 +107,13 @@ class NativeReader:
     """Nothing has to be moved anywhere."""
 
     def at_work(self) -> AbstractContextManager[object]:
-        """Nothing has to be made ready."""
-        return nullcontext()
+        """Keys and values of a context are kept until it has been looked back at."""
+        return self._decoder.keeping()
 
     # Reading
 
     def encode_passages(self, ids_RP: np.ndarray, lengths_R: np.ndarray) -> np.ndarray:
-        """Memory [X, memory width] of passages, one after the other; a passage's is the same in any company."""
+        """Memory [X, memory width] of passages; a passage's is the same in any company."""
         rows = Layout(lengths_R)
         states_XD = self._memory_embedding(rows.pack(ids_RP), rows, "passage")
         return states_XD if self._memory is None else self._memory(states_XD, rows.starts)

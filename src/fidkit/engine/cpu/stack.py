@@ -35,6 +35,10 @@ _VECTORS = {
 }
 
 
+Norm = tuple[np.ndarray, np.ndarray | None]
+"""Weight, and bias where the family has one (BERT)."""
+
+
 class EncoderStack:
     """Encoder layers, laid out for the kernels once; a later change of their weights is not seen.
 
@@ -84,6 +88,8 @@ class EncoderStack:
             norm: weight and bias of a norm over what comes out; a bias is BERT's.
         """
         longest = int(np.diff(starts).max(initial=0))
+        if not longest:
+            return states_XD
         stack, family = self.stack, self.stack.blocks
         bias = None
         if self.relative_bias is not None:
@@ -148,7 +154,6 @@ def chunks(starts: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
     begin = 0
     for row in range(1, len(starts)):
         if row + 1 == len(starts) or starts[row + 1] - starts[begin] > CHUNK:
-            first, end = int(starts[begin]), int(starts[row])
-            if end > first:
-                yield first, end, np.ascontiguousarray(starts[begin : row + 1] - first)
+            first = int(starts[begin])
+            yield first, int(starts[row]), starts[begin : row + 1] - first
             begin = row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,12 @@ import torch
 from torch import Tensor
 
 from fidkit.checkpoint.stored import Weight
-from fidkit.context import Context
+from fidkit.context import Context, Sight
 from fidkit.engine.cpu.decoder import NativeCache, NativeDecoder
 from fidkit.engine.cpu.products import Products
-from fidkit.engine.cpu.tensors import weights_of
+from fidkit.engine.cpu.tensors import weight_of, weights_of
 from fidkit.engine.cpu.weights import Rounding, Weights
 from fidkit.engine.cpu.words import Words
-from fidkit.engine.evidence import Sight
 from fidkit.native import Kernels
 from fidkit.reader import Reader
 
@@ -39,8 +39,11 @@ class TorchDecoder:
         else:
             self._decoder = NativeDecoder(reader.config, weights, words, kernels, rounding)
 
-    def start(self, context: Context, max_tokens: int, beams: int = 1) -> NativeCache:
+    def keeping(self) -> AbstractContextManager[None]:
         """See `NativeDecoder`, as for the following."""
+        return self._decoder.keeping()
+
+    def start(self, context: Context, max_tokens: int, beams: int = 1) -> NativeCache:
         return self._decoder.start(context, max_tokens, beams)
 
     def step(self, ids_N: Tensor, cache: NativeCache) -> Tensor:
@@ -51,17 +54,16 @@ class TorchDecoder:
         return Sight(*map(torch.from_numpy, (sight.logits_BTV, sight.mass_BM, sight.first_BM)))
 
 
-class _SameWords(Words):
+class _SameWords:
     """The words of a reader that PyTorch has made already."""
 
     def __init__(self, reader: Reader) -> None:
         self._embedding = reader.decoder.embedding
-        self.mean = self.shift = None
+        self.mean: np.ndarray | None = None
+        self.shift: np.ndarray | None = None
 
     @property
-    def table(self) -> Weight:  # type: ignore[override]
-        from fidkit.engine.cpu.tensors import weight_of
-
+    def table(self) -> Weight:
         return weight_of(self._embedding.weight)
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
@@ -77,7 +79,7 @@ class _Half(NativeDecoder):
     def __init__(
         self, reader: Reader, weights: Weights, words: Words, kernels: Kernels, rounding: Rounding
     ) -> None:
-        self._linears = [
+        self._linears: list[tuple[Any, ...]] = [
             (layer.cross_attention.key, layer.cross_attention.value)
             for layer in reader.decoder.layers
             if layer.cross_attention is not None

@@ -70,8 +70,8 @@ class LaidOut:
         depth = 1 if matrix.scale is None else 2
         filled = np.pad(matrix.values, ((0, -E % lanes), (0, -D % depth)))
         slots = filled.reshape(-1, lanes, filled.shape[1] // depth, depth).swapaxes(1, 2)
-        more = [None if x is None else np.pad(x, (0, -E % lanes)) for x in (matrix.scale, bias)]
-        return cls(np.ascontiguousarray(slots), *more, (E, D))
+        scale, bias = (None if x is None else np.pad(x, (0, -E % lanes)) for x in (matrix.scale, bias))
+        return cls(np.ascontiguousarray(slots), scale, bias, (E, D))
 
     @property
     def rounded(self) -> bool:

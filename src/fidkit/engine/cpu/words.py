@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from fidkit.checkpoint.stored import Weight
@@ -12,8 +14,28 @@ _ROWS = 4096
 """Of a table of 8 bits that become floats together."""
 
 
-class Words:
-    """Vectors of tokens, [V, E]: of a table as it is, or standardised (`fidkit.nn.blocks.standardised`).
+class Words(Protocol):
+    """Vectors of tokens, [V, E].
+
+    Attributes:
+        table: their matrix, or what it is made of.
+        mean: [E] of all rows of a standardised table of 8 bits, else None.
+        shift: [V] float32, what its rows are multiplied by then.
+    """
+
+    @property
+    def table(self) -> Weight: ...
+
+    mean: np.ndarray | None
+    shift: np.ndarray | None
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """[..., E] float32 of tokens [...], in memory of their own."""
+        ...
+
+
+class StoredWords:
+    """Of a table as it is, or standardised (`fidkit.nn.blocks.standardised`).
 
     A table of 8 bits stays so. A standardised row is `shift` times what it was less `mean`, so that products
     with all of them are products with the table and one number more.
@@ -24,8 +46,6 @@ class Words:
 
     Attributes:
         table: as it is stored, or standardised already where it is of floats.
-        mean: [E] of all rows of a standardised table of 8 bits, else None.
-        shift: [V] float32, what its rows are multiplied by then.
     """
 
     def __init__(self, config: ReaderConfig, weights: Weights) -> None:

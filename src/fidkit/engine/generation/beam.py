@@ -43,9 +43,9 @@ class _Hypotheses:
 
     def at(self, index_BK: Array, scores_BK: Array) -> _Hypotheses:
         """Those with the given numbers, with new scores."""
-        rows_B1 = arrays.arange(len(index_BK), index_BK)[:, None]
-        at = (rows_B1, index_BK)
-        return _Hypotheses(scores_BK, self.ids_BWT[at], self.log_probabilities_BWT[at])
+        index_BK1 = index_BK[..., None]
+        ids_BKT = arrays.gather(self.ids_BWT, index_BK1, 1)
+        return _Hypotheses(scores_BK, ids_BKT, arrays.gather(self.log_probabilities_BWT, index_BK1, 1))
 
     def best(self, scores_BK: Array, W: int) -> tuple[_Hypotheses, Array]:
         """The W best by these scores, the best first, and their numbers."""
@@ -115,8 +115,9 @@ def _finish(
 ) -> _Hypotheses:
     """The best W of those finished before and those that ended now."""
     W = finished.scores_BW.shape[1]
-    scores_BK = arrays.masked(extended.scores_BW / length_factor, ~ended_BK, _NONE)
-    scores_BK[:, W:] = _NONE  # an ending that doesn't make the beam is no finished hypothesis
+    # An ending that doesn't make the beam is no finished hypothesis.
+    made_K = arrays.arange(ended_BK.shape[1], ended_BK) < W
+    scores_BK = arrays.masked(extended.scores_BW / length_factor, ~(ended_BK & made_K), _NONE)
     together = finished.with_more(extended)
     best, _ = together.best(arrays.concatenate([finished.scores_BW, scores_BK], 1), W)
     return best
