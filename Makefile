@@ -44,7 +44,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing fidkit into $(VENV) (once; torch is large)" >&2
+	@echo "Installing fidkit into $(VENV) (once)" >&2
 	@$(PIP_INSTALL) -e .
 	@touch $@
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self, overload
 
 from fidkit import native
 from fidkit.checkpoint.files import locate, open_directory
-from fidkit.devices import choose_device, on_cpu
+from fidkit.devices import choose_device, has_torch, on_cpu
 from fidkit.engine.answering import Stream, answer_batch, tokenizer_of
 from fidkit.engine.asked import (
     asked_decoding,
@@ -28,7 +28,7 @@ from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.precision import Precision, check_precision
 from fidkit.engine.ready import Ready
 from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
-from fidkit.errors import UsageError
+from fidkit.errors import WITH_TORCH, FidkitError, UsageError
 from fidkit.memory import has_memory
 from fidkit.passages import BuildProgress, Passages, TokenCache
 from fidkit.passages.opening import Source, open_sources
@@ -129,7 +129,7 @@ class Answerer:
             CheckpointError, MemoryStoreError: as `Answerer` does.
         """
         # What is wrong here is said before anything is indexed.
-        if not on_cpu(device):
+        if not on_cpu(device) and has_torch():
             choose_device(device)
         check_precision(precision)
         corpus, notes = open_sources(documents, progress)
@@ -360,9 +360,17 @@ def _native(
 def _with_torch(
     given: Reader | Source, corpus: Passages | None, device: str | torch.device, precision: Precision
 ) -> tuple[Ready, MemoryStore | None]:
-    from fidkit.engine.recall import memory_of
-    from fidkit.engine.runner import Runner, loading_type, moved
-    from fidkit.reader import Reader
+    try:
+        from fidkit.engine.recall import memory_of
+        from fidkit.engine.runner import Runner, loading_type, moved
+        from fidkit.reader import Reader
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise FidkitError(
+            f"reader {given} on {device} in precision {precision} needs PyTorch, which is not installed; "
+            f"{WITH_TORCH}"
+        ) from error
 
     chosen = choose_device(device)
     name = "READER"

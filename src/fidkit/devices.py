@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,11 @@ def on_cpu(name: str | torch.device = "auto") -> bool:
     if torch is not None:
         return not torch.cuda.is_available()
     return not any(path.exists() for path in _DRIVERS)
+
+
+def has_torch() -> bool:
+    """Whether PyTorch is installed."""
+    return "torch" in sys.modules or find_spec("torch") is not None
 
 
 def choose_device(name: str | torch.device = "auto") -> torch.device:

@@ -4,6 +4,9 @@ Every message says what was given, what was expected and what to do next, on one
 The command line prints the text and exits with `exit_code`; `--debug` shows the traceback.
 """
 
+WITH_TORCH = "get it with: pip install 'fidkit[torch]'"
+"""Said where PyTorch is needed and isn't there."""
+
 
 class FidkitError(Exception):
     """Something failed that the caller can do something about (exit code 1)."""

@@ -246,7 +246,7 @@ class Reader(nn.Module):
         return self.head(self.decoder.step(ids_N, cache)).float()
 
     def look(self, ids_BT: Tensor, context: Context) -> Sight:
-        """What it makes of answers [B, T] as it wrote them, and where it looked; `IGNORED` behind their ends."""
+        """What it makes of answers [B, T] as it wrote them (`IGNORED` behind ends), and where it looked."""
         steps_BT = (ids_BT != IGNORED).float()
         mass_BM = torch.zeros(context.mask_BM.shape, device=ids_BT.device)
         first_BM = mass_BM

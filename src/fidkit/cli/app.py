@@ -17,7 +17,7 @@ import typer
 from fidkit import __version__
 from fidkit.cli import ask, bench, calibrate, convert, corpus, doctor, evaluate, memory, plan, train
 from fidkit.cli.say import safe_streams
-from fidkit.errors import FidkitError
+from fidkit.errors import WITH_TORCH, FidkitError
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
 DEBUG = "--debug"
@@ -119,6 +119,8 @@ def _one_line(error: Exception) -> str:
         context = getattr(error, "ctx", None)
         help_command = f"{context.command_path if context else 'fidkit'} --help"
         message = f"{error.format_message().rstrip('.')}; see `{help_command}`"
+    elif isinstance(error, ModuleNotFoundError) and error.name == "torch":
+        message = f"this needs PyTorch, which is not installed; {WITH_TORCH}"
     else:
         message = f"unexpected {type(error).__name__}: {error}; run again with {DEBUG}"
     return "error: " + " ".join(message.split())

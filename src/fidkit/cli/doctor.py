@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import shutil
@@ -40,14 +39,16 @@ def examine() -> dict[str, Any]:
         "vocabulary": _place(assets.tokenizer_file),
         "documents": _place(assets.documents),
     }
-    broken = any(value is None for value in [*packages.values(), *bundled.values()])
+    hardware = _hardware(torch_installed=_version("torch") is not None)
+    answers = _version("torch") is not None or not hardware["native_kernels"].startswith(("off", "left"))
+    broken = not answers or any(value is None for value in [*packages.values(), *bundled.values()])
     return {
         "ok": not broken,
         "fidkit": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": packages,
-        **_hardware(torch_installed=packages.get("torch") is not None),
+        **hardware,
         **_disk(),
         "bundled": bundled,
         "missing": _missing(packages, bundled, extras),
@@ -86,11 +87,12 @@ def _place(find: Callable[[], Path]) -> str | None:
 
 def _hardware(*, torch_installed: bool) -> dict[str, Any]:
     devices = [{"name": "cpu", "what": platform.processor() or platform.machine()}]
-    if not torch_installed:
-        return {"devices": devices, "threads": os.cpu_count(), "native_kernels": "off: no torch"}
-    import torch
-
     from fidkit.native import build
+    from fidkit.native.threads import threads
+
+    if not torch_installed:
+        return {"devices": devices, "threads": threads(), "native_kernels": build.state()}
+    import torch
 
     for index in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(index)

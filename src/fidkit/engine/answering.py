@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from fidkit.arrays import Array
-from fidkit.calibration import Calibration, raw_confidence
+from fidkit.calibration import raw_confidence
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Context, collate, collate_memory
 from fidkit.engine.asked import check_passages, check_question
@@ -94,9 +94,7 @@ def answer_batch(
         with clock.stage("evidence"):
             looked = look_back(runner, context, generated.best, max(map(len, read)))
             written = _written(tokenizer, generated)
-            quoted = _judged(
-                _quoted(tokenizer, written, read, looked, how), questions, looked, runner.calibration
-            )
+            quoted = _judged(_quoted(tokenizer, written, read, looked, how), questions, looked, runner)
         if test_evidence:
             with clock.stage("test"):
                 orders = [by_share(s[: len(p)]) for s, p in zip(looked.shares, read, strict=True)]
@@ -199,8 +197,15 @@ def _read(runner: Ready, asked: Asked, passages: Passages, tokenize: Tokenize, c
         flat = [passage for of_one in passages for passage in of_one]
         tokens = _grouped(tokenize(flat), passages)
         batch = collate([q.ids for q in asked], tokens, pad_token=runner.config.pad_token, tensors=False)
+        if runner.device is not None:
+            batch = batch.to(runner.device)
+    if not runner.config.memory_layers:
+        with clock.stage("encode"):
+            return runner.read(batch)
+    with clock.stage("memory"):
+        memory_XD = runner.encode_passages(batch.passage_ids, batch.passage_lengths)
     with clock.stage("encode"):
-        return runner.read(batch)
+        return runner.read_memory(batch, memory_XD)
 
 
 def _recall(
@@ -264,10 +269,10 @@ def _quoted(
 
 
 def _judged(
-    answers: Sequence[Answer], questions: Sequence[str], looked: Looked, calibration: Calibration | None
+    answers: Sequence[Answer], questions: Sequence[str], looked: Looked, runner: Ready
 ) -> list[Answer]:
     """Answers with their confidence; those that are probably wrong are withheld, and remain as guesses."""
-    judged = []
+    judged, calibration = [], runner.calibration
     for answer, question, of_answer in zip(answers, questions, looked.signals, strict=True):
         signals = of_answer | of_words(question, answer.text, answer.evidence, verbatim=answer.verbatim)
         withheld, guess = False, answer.text
