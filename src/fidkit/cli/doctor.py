@@ -47,7 +47,7 @@ def examine() -> dict[str, Any]:
         "fidkit": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": packages,
+        "packages": {**packages, "torch": _version("torch")},
         **hardware,
         **_disk(),
         "bundled": bundled,
