@@ -1,11 +1,11 @@
 // Random calls of the kernels, each compared with naive.h: `fuzz SEED COUNT [CALLERS]`.
 //
-// It is built with sanitizers and the kernels in one (test_sanitizers.py), or `g++ -fopenmp -I../../src/fidkit/native`
-// and any flags. Call i has the seed SEED + i, so `fuzz SEED+i 1` is that call alone. With several callers, as many
-// threads call at once: with the weights of one reader, and with inputs, caches and results of their own.
+// It is built in one with the kernels, with sanitizers (test_sanitizers.py) or any other flags. Call i has the seed
+// SEED + i, so `fuzz SEED+i 1` is that call alone. With several callers, as many threads call at once: with the
+// weights of one reader, and with inputs, caches and results of their own.
 //
-// Every buffer is as large as the kernels say and not a number larger, and holds no number (NaN) where nothing was
-// written. Where the kernels take memory of their own, the address sanitizer fills it alike.
+// Every buffer is as large as the kernels say and not a number larger, and no number (NaN) is in it where nothing
+// was written. Where the kernels take memory of their own, the address sanitizer fills it alike.
 
 #include <atomic>
 #include <cstdio>
@@ -35,7 +35,8 @@ std::atomic<uint64_t> seed_now{0};
 int callers = 1;
 
 void say_seed() {
-  std::fprintf(stderr, "this was: fuzz %llu %d %d\n", static_cast<unsigned long long>(seed_now), callers, callers);
+  const auto seed = static_cast<unsigned long long>(seed_now);
+  std::fprintf(stderr, "this was: fuzz %llu %d %d\n", seed, callers, callers);
 }
 
 class Random {
@@ -111,7 +112,7 @@ constexpr int type_of() {
 
 template <class T>
 constexpr double tolerance() {
-  return std::is_same_v<T, bfloat16> ? 2e-2 : 2e-4;
+  return std::is_same_v<T, bfloat16> ? 2e-2 : 3e-5;
 }
 
 // --- Compared ---
@@ -291,7 +292,10 @@ struct EncoderWeights {
         epsilon(epsilon_of(width)),
         scale(random.once_in(2) ? 1.0f : 1.0f / std::sqrt(static_cast<float>(head))) {
     if (random.once_in(2)) bias = drawn<float>(random, heads * (2 * reach - 1));
-    if (random.once_in(2)) final_norm = norm(random, width), final_shift = drawn<float>(random, behind ? width : 0);
+    if (random.once_in(2)) {
+      final_norm = norm(random, width);
+      final_shift = drawn<float>(random, behind ? width : 0);
+    }
     const bool biased = random.once_in(2);
     layers.resize(random.once_in(20) ? 0 : random.between(1, 3));
     for (OneLayer& layer : layers) draw(random, layer, biased);
@@ -327,7 +331,8 @@ Exact<int64_t> starts_of(Random& random, int64_t reach) {
   Exact<int64_t> starts(rows + 1);
   starts[0] = 0;
   for (int64_t row = 0; row < rows; ++row)
-    starts[row + 1] = starts[row] + (random.once_in(5) ? 1 : random.once_in(4) ? reach : random.between(0, reach));
+    starts[row + 1] =
+        starts[row] + (random.once_in(5) ? 1 : random.once_in(4) ? reach : random.between(0, reach));
   return starts;
 }
 
@@ -349,7 +354,7 @@ void call_encoder(const EncoderWeights& weights, Random& random) {
                  weights.epsilon, weights.scale, weights.gated, weights.behind}
       .run(wanted);
   // Activations are rounded, too, where weights are integers.
-  compare(weights.integers ? "encoder, int8" : "encoder", states.get(), wanted, weights.integers ? 4e-3 : 2e-4);
+  compare(weights.integers ? "encoder, int8" : "encoder", states.get(), wanted, weights.integers ? 3e-3 : 3e-5);
 }
 
 // --- What an encoder in bfloat16 is made of ---
@@ -425,7 +430,7 @@ void call_product(Random& random) {
     const naive::Numbers of(x.get() + m * stride, x.get() + m * stride + columns);
     for (const double made : weight.meant.times(of.data())) wanted.push_back(made);
   }
-  compare("product", out.get(), wanted, integers ? 1e-3 : 2e-4);
+  compare("product", out.get(), wanted, integers ? 3e-4 : 3e-5);
 }
 
 template <class T>
@@ -557,7 +562,9 @@ class SelfCache {
   const Exact<T> cells;
 
   SelfCache(Random& random, const DecoderWeights& w, int64_t rows, int64_t position)
-      : cells(static_cast<int64_t>(w.layers.size()) * rows * w.self_groups * w.capacity * w.head), w(w), rows(rows) {
+      : cells(static_cast<int64_t>(w.layers.size()) * rows * w.self_groups * w.capacity * w.head),
+        w(w),
+        rows(rows) {
     for (int64_t block = 0; block < cells.size(); block += w.capacity * w.head)
       for (int64_t i = 0; i < position * w.head; ++i)
         narrow(static_cast<float>(random.normal()), &cells[block + i]);
@@ -595,7 +602,7 @@ Exact<int64_t> lengths_of(Random& random) {
   const int64_t chunk = CHUNK, most = random.once_in(10) ? chunk + random.between(-1, 600) : random.size(90);
   for (int64_t i = 0; i < lengths.size(); ++i)
     lengths[i] = random.once_in(4)   ? most
-                 : random.once_in(6) ? std::min(most, random.one_of({int64_t{1}, chunk - 1, chunk, chunk + 1, 2 * chunk}))
+                 : random.once_in(6) ? std::min(most, random.one_of({chunk - 1, chunk, chunk + 1, 2 * chunk}))
                                      : random.between(1, most);
   return lengths;
 }
@@ -613,7 +620,8 @@ void call_decoder(const DecoderWeights& w, Random& random) {
     contexts.emplace_back();
     if (!w.layers[i].meant.cross) continue;
     contexts[i] = std::make_unique<CrossCache<T>>(random, lengths, w.cross_groups, w.head, room);
-    layers[i].cross_keys = contexts[i]->packed_keys.get(), layers[i].cross_values = contexts[i]->packed_values.get();
+    layers[i].cross_keys = contexts[i]->packed_keys.get();
+    layers[i].cross_values = contexts[i]->packed_values.get();
   }
   const SelfCache<T> keys(random, w, rows, position), values(random, w, rows, position);
   const Exact<float> states = drawn<float>(random, rows * w.width), logits(rows * w.vocabulary);
@@ -631,7 +639,8 @@ void call_decoder(const DecoderWeights& w, Random& random) {
 
   // Where anything is of bfloat16, its rounding is seen in all.
   const auto name = [&](const char* what) { return std::string(what) + (w.any_half ? ", bfloat16" : ""); };
-  const double near = w.any_half ? tolerance<bfloat16>() : tolerance<float>();
+  // Near halfway a number is rounded up here and down there, and later layers make more of it.
+  const double near = w.any_half ? 3 * tolerance<bfloat16>() : tolerance<float>();
   const naive::Decoder meant{w.heads, w.head, w.self_groups, w.cross_groups, position, w.capacity,
                              w.self_bias.get(), w.epsilon, rounded<T>};
   Compared compared(name("decoder's logits"), near), cells(name("decoder's caches"), near);
@@ -643,7 +652,8 @@ void call_decoder(const DecoderWeights& w, Random& random) {
       const naive::Numbers none, &context_keys = contexts[i] ? contexts[i]->keys[question] : none,
                                  &context_values = contexts[i] ? contexts[i]->values[question] : none;
       meant.layer(w.layers[i].meant, x, row_keys, row_values, context_keys, context_values, lengths[question]);
-      const naive::Numbers found_keys = keys.of(i, row, position + 1), found_values = values.of(i, row, position + 1);
+      const naive::Numbers found_keys = keys.of(i, row, position + 1);
+      const naive::Numbers found_values = values.of(i, row, position + 1);
       for (size_t j = 0; j < row_keys.size(); ++j) {
         cells.add(found_keys[j], row_keys[j]);
         cells.add(found_values[j], row_values[j]);
@@ -665,8 +675,8 @@ struct Calls {
 // Calls by all callers with the weights of one reader.
 void together(const std::function<void(Random&)>& call, uint64_t seed) {
   Random random(seed + 0x5eed);
-  // Spaces that a thread keeps from call to call only grow: a new thread's, and those of its team, are as large as
-  // this call needs, so that a step beyond them is seen.
+  // Spaces that a thread keeps from call to call only grow: a new thread's, and those of its team, are as large
+  // as this call needs, so that a step beyond them is seen.
   if (callers == 1 && random.once_in(2)) return call(random);
   std::vector<std::thread> threads;
   for (int caller = 0; caller < callers; ++caller)
@@ -690,7 +700,9 @@ void one_round(uint64_t seed, Calls& calls) {
   } else {
     const DecoderWeights weights(random);
     together(
-        [&](Random& own) { weights.halves ? call_decoder<bfloat16>(weights, own) : call_decoder<float>(weights, own); },
+        [&](Random& own) {
+          weights.halves ? call_decoder<bfloat16>(weights, own) : call_decoder<float>(weights, own);
+        },
         seed);
     calls.decoder += callers;
   }
@@ -709,9 +721,10 @@ int main(int count, char** words) {
     seed_now = seed + i;
     one_round(seed + i, calls);
   }
-  std::printf("%lld encoder and %lld decoder calls, and %lld of pieces, from seed %llu by %d at once; vectors of %d\n",
+  std::printf("%lld encoder and %lld decoder calls, and %lld of pieces, from seed %llu by %d; vectors of %d\n",
               static_cast<long long>(calls.encoder), static_cast<long long>(calls.decoder),
-              static_cast<long long>(calls.pieces), static_cast<unsigned long long>(seed), callers, fidkit_lanes());
+              static_cast<long long>(calls.pieces), static_cast<unsigned long long>(seed), callers,
+              fidkit_lanes());
   for (const auto& [what, part] : furthest)
     std::printf("%s: at most %.0f %% of the tolerated error\n", what.c_str(), 100 * part);
 }

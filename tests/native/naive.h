@@ -109,8 +109,8 @@ struct Rows {
         for (int64_t i = starts[row]; i < starts[row + 1]; ++i) {
           const auto at = [&](int64_t j) { return (starts[row] + j) * inside + h * head; };
           naive::attend(
-              &q[i * inside + h * head], starts[row + 1] - starts[row], head, [&](int64_t j) { return &k[at(j)]; },
-              [&](int64_t j) { return &v[at(j)]; },
+              &q[i * inside + h * head], starts[row + 1] - starts[row], head,
+              [&](int64_t j) { return &k[at(j)]; }, [&](int64_t j) { return &v[at(j)]; },
               [&](int64_t j) {
                 const int64_t distance = starts[row] + j - i;
                 return bias ? bias[h * (2 * reach - 1) + reach - 1 + distance] : 0.0;
