@@ -22,24 +22,26 @@ struct Loop {
   long first, end, step, chunk;
 };
 
+constexpr int MOST_LOOPS = 256;  // one after the other in a parallel region
+
 struct Crew {
   const int size;
   std::mutex mutex;
   std::condition_variable passed;
   int waiting = 0;
   long barriers = 0;
-  std::atomic<long> taken{0};  // chunks of the loop that the crew is in
+  std::atomic<long> taken[MOST_LOOPS] = {};  // chunks of each loop
 };
 
 thread_local Crew* crew = nullptr;
 thread_local int member = 0;
 thread_local Loop loop;
-thread_local bool left_early = false;  // a loop without waiting for the others: its count can't be used again
+thread_local int number = 0;  // of the loop that this thread is in
 
 void work(Crew& with, int as, const Loop& in, void (*body)(void*), void* data) {
   Crew* const outer = crew;
   const int outer_member = member;
-  crew = &with, member = as, loop = in, left_early = false;
+  crew = &with, member = as, loop = in, number = 0;
   body(data);
   crew = outer, member = outer_member;
 }
@@ -53,12 +55,11 @@ void parallel(void (*body)(void*), void* data, unsigned size, const Loop& in) {
   for (std::thread& other : others) other.join();
 }
 
-void wait(bool ends_loop) {
+void wait() {
   if (!crew) return;
   std::unique_lock<std::mutex> lock(crew->mutex);
   if (++crew->waiting == crew->size) {
     crew->waiting = 0, ++crew->barriers;
-    if (ends_loop) crew->taken.store(0, std::memory_order_relaxed);
     crew->passed.notify_all();
   } else {
     crew->passed.wait(lock, [now = crew->barriers] { return crew->barriers != now; });
@@ -73,7 +74,7 @@ int omp_get_thread_num() { return member; }
 
 int omp_get_num_threads() { return crew ? crew->size : 1; }
 
-void GOMP_barrier() { wait(false); }
+void GOMP_barrier() { wait(); }
 
 void GOMP_parallel(void (*body)(void*), void* data, unsigned size, unsigned) { parallel(body, data, size, {}); }
 
@@ -83,14 +84,15 @@ void GOMP_parallel_loop_nonmonotonic_dynamic(void (*body)(void*), void* data, un
 }
 
 bool GOMP_loop_nonmonotonic_dynamic_next(long* from, long* to) {
-  const long begin = loop.first + crew->taken.fetch_add(1, std::memory_order_relaxed) * loop.chunk * loop.step;
+  const long turn = crew->taken[number].fetch_add(1, std::memory_order_relaxed), size = loop.chunk * loop.step;
+  const long begin = loop.first + turn * size;
   if (begin >= loop.end) return false;
-  *from = begin, *to = std::min(loop.end, begin + loop.chunk * loop.step);
+  *from = begin, *to = std::min(loop.end, begin + size);
   return true;
 }
 
 bool GOMP_loop_nonmonotonic_dynamic_start(long first, long end, long step, long chunk, long* from, long* to) {
-  if (left_early || step < 1) {
+  if (++number >= MOST_LOOPS || step < 1) {
     std::fputs("threads.cpp: a loop that it wasn't written for\n", stderr);
     std::abort();
   }
@@ -98,7 +100,7 @@ bool GOMP_loop_nonmonotonic_dynamic_start(long first, long end, long step, long 
   return GOMP_loop_nonmonotonic_dynamic_next(from, to);
 }
 
-void GOMP_loop_end() { wait(true); }
+void GOMP_loop_end() { wait(); }
 
-void GOMP_loop_end_nowait() { left_early = true; }
+void GOMP_loop_end_nowait() {}
 }
