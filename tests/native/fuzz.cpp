@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <map>
 #include <mutex>
+#include <numeric>
 #include <string>
 #include <thread>
 
@@ -458,6 +459,7 @@ struct DecoderWeights {
   bool any_half = false;  // of weights or caches
   float epsilon, head_scale;
   Exact<float> self_bias, final_norm;
+  Exact<float> head_mean, head_shift;  // empty where the head has none
   Plain head_linear;
   std::vector<OneLayer> layers;
 
@@ -484,6 +486,7 @@ struct DecoderWeights {
       return drawn;
     };
     head_linear = Plain(random, vocabulary, width, type());
+    if (random.once_in(3)) head_mean = drawn<float>(random, width), head_shift = drawn<float>(random, vocabulary);
     layers.resize(random.between(1, 3));
     const auto all_cross = random.once_in(2);
     for (OneLayer& layer : layers) draw(random, layer, type, all_cross || random.once_in(2));
@@ -632,10 +635,14 @@ void call_decoder(const DecoderWeights& w, Random& random) {
     for (int64_t row = 0; row < rows; ++row)
       past.push_back(keys.of(i, row, position)), past.push_back(values.of(i, row, position));
 
+  const int64_t reading = std::count_if(contexts.begin(), contexts.end(), [](const auto& one) { return !!one; });
+  Exact<float> looked;
+  if (random.once_in(2)) looked = Exact<float>(reading * rows * room);
   const Step step{rows, beams, w.width, w.heads, w.head, w.self_groups, w.cross_groups, w.feed_forward, position,
                   w.capacity, room, lengths.get(), static_cast<int64_t>(layers.size()), layers.data(),
                   keys.cells.get(), values.cells.get(), w.self_bias.get(), w.final_norm.get(),
-                  w.head_linear.linear(), w.head_scale, w.epsilon, states.get(), logits.get()};
+                  w.head_linear.linear(), w.head_scale, w.epsilon, or_null(w.head_mean), or_null(w.head_shift),
+                  looked.size() ? looked.get() : nullptr, states.get(), logits.get()};
   fidkit_decoder_step(type_of<T>(), &step, threads_of(random));
 
   // Where anything is of bfloat16, its rounding is seen in all.
@@ -660,9 +667,20 @@ void call_decoder(const DecoderWeights& w, Random& random) {
         cells.add(found_values[j], row_values[j]);
       }
     }
-    const naive::Numbers scores = w.head_linear.meant.times(meant.normed_by(w.final_norm.get(), x));
+    const naive::Numbers normed = meant.normed_by(w.final_norm.get(), x);
+    const naive::Numbers scores = w.head_linear.meant.times(normed);
+    double shared = 0;
+    for (int64_t i = 0; i < w.head_mean.size(); ++i) shared += normed[i] * w.head_mean[i];
     for (int64_t n = 0; n < w.vocabulary; ++n)
-      compared.add(logits[row * w.vocabulary + n], scores[n] * w.head_scale);
+      compared.add(logits[row * w.vocabulary + n],
+                   (scores[n] - (w.head_mean.size() ? shared * w.head_shift[n] : 0)) * w.head_scale);
+  }
+  for (int64_t i = 0; i < looked.size(); i += room) {
+    const int64_t length = lengths[i / room % rows / beams];
+    const double all = std::accumulate(looked.get() + i, looked.get() + i + length, 0.0);
+    if (std::fabs(all - w.heads) > 2e-2 * w.heads) fail("weights of attention that don't sum to 1 a head");
+    for (int64_t key = length; key < room; ++key)
+      if (looked[i + key] != 0) fail("weights of attention behind the context");
   }
   if (!keys.untouched(position + 1) || !values.untouched(position + 1)) fail("something behind the position");
 }
