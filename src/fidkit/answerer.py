@@ -24,12 +24,14 @@ from fidkit.engine.asked import (
     check_tests,
 )
 from fidkit.engine.cpu.reader import NativeReader, suits
+from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.precision import Precision, check_precision
 from fidkit.engine.ready import Ready
+from fidkit.engine.recall import memory_of
 from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
 from fidkit.errors import WITH_TORCH, FidkitError, UsageError
-from fidkit.memory import has_memory
+from fidkit.memory import MemoryStore
 from fidkit.passages import BuildProgress, Passages, TokenCache
 from fidkit.passages.opening import Source, open_sources
 from fidkit.passages.scripts import is_without_spaces, why_nothing
@@ -38,7 +40,6 @@ from fidkit.types import Answer, Hit, Passage
 if TYPE_CHECKING:
     import torch
 
-    from fidkit.memory import MemoryStore
     from fidkit.reader import Reader
 
 GUESS = "the answer is a guess from the question alone"
@@ -335,22 +336,22 @@ def _made_ready(
     """A reader made ready, and its memory of a corpus, if it is stored there."""
     check_precision(precision)
     if isinstance(given, str | os.PathLike):
-        ready = _native(given, corpus, device, precision)
+        ready = _native(given, device, precision)
         if ready is not None:
-            return ready, None
+            return ready, None if corpus is None else memory_of(
+                corpus, ready.config, ready.memory_fingerprint, str(given)
+            )
     return _with_torch(given, corpus, device, precision)
 
 
-def _native(
-    given: Source, corpus: Passages | None, device: str | torch.device, precision: Precision
-) -> NativeReader | None:
+def _native(given: Source, device: str | torch.device, precision: Precision) -> NativeReader | None:
     """A reader that needs no PyTorch; None where it needs it."""
     if precision == "bfloat16" or not on_cpu(device):
         return None
     directory = open_directory(locate(given if isinstance(given, str) else Path(given)))
     config = directory.config
     kernels = native.kernels() if suits(config) else None
-    if kernels is None or (config.memory_layers and corpus is not None and has_memory(corpus.derived)):
+    if kernels is None:
         return None
     if kernels.has_bfloat16 and precision in ("auto", "int8") and not directory.is_rounded:
         return None
@@ -361,7 +362,6 @@ def _with_torch(
     given: Reader | Source, corpus: Passages | None, device: str | torch.device, precision: Precision
 ) -> tuple[Ready, MemoryStore | None]:
     try:
-        from fidkit.engine.recall import memory_of
         from fidkit.engine.runner import Runner, loading_type, moved
         from fidkit.reader import Reader
     except ModuleNotFoundError as error:
@@ -387,7 +387,9 @@ def _with_torch(
         raise UsageError(
             f"the reader is {given!r}; expected a Reader, a directory, or a name such as 'pocket'"
         )
-    memory = None if corpus is None else memory_of(corpus, made, name)
+    memory = None
+    if corpus is not None:
+        memory = memory_of(corpus, made.config, lambda: memory_fingerprint(made), name)
     return Runner(made, precision, own=made is not given), memory
 
 

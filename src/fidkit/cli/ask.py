@@ -63,6 +63,7 @@ def ask(
         raise UsageError(f"--passages is {passages}; expected 1 or more")
     if stream and as_json:
         raise UsageError("--stream and --json exclude each other; give one of them")
+    _start_light()
     from fidkit.answerer import Answerer
 
     # Where the locale is no UTF-8, an argument in UTF-8 arrives as halves of characters.
@@ -88,6 +89,17 @@ def ask(
     for other in answer.alternatives:
         print(f"\nor: {other.text or '(no answer)'}  (score {other.score:.2f})", end="")
     _show_evidence(answer, reader)
+
+
+def _start_light() -> None:
+    """Leave out what libraries do when they are imported and that no question needs: some 50 ms.
+
+    NumPy's linear algebra starts threads of its own, and pydantic looks through all installed packages for
+    plugins.
+    """
+    if "numpy" not in sys.modules:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
 
 
 def _show_answer(answer: Answer, show: _Printed, *, calibrated: bool) -> None:

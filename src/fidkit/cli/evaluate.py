@@ -130,6 +130,7 @@ def _run(
     """The report, and the precision that `auto` or another name came to."""
     from fidkit.cli.progress import progress
     from fidkit.devices import choose_device
+    from fidkit.engine.fingerprint import memory_fingerprint
     from fidkit.engine.precision import check_precision
     from fidkit.engine.recall import memory_of
     from fidkit.engine.runner import Runner, loading_type
@@ -145,7 +146,9 @@ def _run(
     with ExitStack() as stack:
         opened = stack.enter_context(Corpus.open(corpus)) if corpus else None
         source = Reader.from_pretrained(name, loading_type(precision, on)).to(on)
-        memory = memory_of(opened, source, name) if opened and stored else None
+        memory = None
+        if opened and stored:
+            memory = memory_of(opened, source.config, lambda: memory_fingerprint(source), name)
         runner = Runner(source, precision, own=True)
         bar = stack.enter_context(progress(f"evaluating on {data.name}", len(questions)))
         read = passages_for(questions, kind, n, opened)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import Protocol, TypeVar
 
 from fidkit.arrays import Array
 from fidkit.calibration import raw_confidence
@@ -19,17 +19,16 @@ from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import Generated, generate
 from fidkit.engine.locating import by_share, in_their_words, located
 from fidkit.engine.ready import Ready
+from fidkit.engine.recall import Recall
 from fidkit.engine.signals import of_words
 from fidkit.engine.tested import leave_out, tested
 from fidkit.engine.windows import windows
 from fidkit.errors import CheckpointError, UsageError
+from fidkit.memory import MemoryStore
 from fidkit.passages import TokenCache
 from fidkit.passages.token_cache import Tokenize, passage_key
 from fidkit.tokens import QuestionTokens, Tokenizer, is_well_formed
 from fidkit.types import Alternative, Answer, Passage, Without, distinct
-
-if TYPE_CHECKING:
-    from fidkit.memory import MemoryStore
 
 Stream = Callable[[str], None]
 """Sees an answer's text so far. Beam search and several samples are seen when all is written."""
@@ -220,16 +219,15 @@ def _recall(
 
     Returns also how many passages are not stored.
     """
-    from fidkit.engine.recall import Recall
-
     with clock.stage("tokenize"):
         flat = [passage for of_one in passages for passage in of_one]
         keys = [passage_key(passage) for passage in flat]
-        recall = Recall(cast(Any, runner), memory, keys, lambda chosen: tokenize([flat[at] for at in chosen]))
+        recall = Recall(runner, memory, keys, lambda chosen: tokenize([flat[at] for at in chosen]))
         lengths = _grouped(recall.lengths, passages)
         ids = tokenize(flat) if runner.config.token_skip else None
         batch = collate_memory([q.ids for q in asked], lengths, ids, pad_token=runner.config.pad_token)
-        batch = batch.to(runner.device)
+        if runner.device is not None:
+            batch = batch.to(runner.device)
     with clock.stage("encode"):
         question_XD = runner.encode_questions(batch)
     with clock.stage("memory"):

@@ -31,6 +31,11 @@ class Ready(Protocol):
     @property
     def device(self) -> Any: ...
 
+    @property
+    def memory_type(self) -> Any:
+        """What memory is wanted in: a type of tensors, or the word `float32` for NumPy's arrays."""
+        ...
+
     def at_work(self) -> AbstractContextManager[object]:
         """All that is called below is called within it."""
         ...

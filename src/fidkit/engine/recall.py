@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from fidkit import arrays
+from fidkit.arrays import Array
+from fidkit.config import ReaderConfig
 from fidkit.context import pad
-from fidkit.engine.fingerprint import memory_fingerprint
-from fidkit.engine.runner import Runner
+from fidkit.engine.ready import Ready
 from fidkit.errors import MemoryStoreError
 from fidkit.memory import MemoryStore, has_memory
 from fidkit.passages import Passages
-from fidkit.reader import Reader
 
 Tokenize = Callable[[list[int]], list[list[int]]]
 """Tokens of passages, by their number."""
@@ -40,10 +40,10 @@ class Recall:
     """
 
     def __init__(
-        self, runner: Runner, store: MemoryStore | None, keys: Sequence[bytes], tokenize: Tokenize
+        self, runner: Ready, store: MemoryStore | None, keys: Sequence[bytes], tokenize: Tokenize
     ) -> None:
         self._runner, self._store, self._tokenize = runner, store, tokenize
-        self._device, self._dtype = runner.device, runner.reader.embedding.weight.dtype
+        self._on_gpu = runner.device is not None and runner.device.type == "cuda"
         lengths, missing = [0] * len(keys), list(range(len(keys)))
         if store is not None:
             located = store.find(keys)
@@ -51,9 +51,9 @@ class Recall:
             config = runner.config
             if store.codec.width != config.memory_width or max(lengths, default=0) > config.passage_tokens:
                 raise self._foreign(store)
-            on_gpu = self._device.type == "cuda"
             # On a GPU records are decoded there: fewer bytes on the way, and it decodes faster.
-            self._fetching = store.fetch(located, None if on_gpu else self._dtype, pin=on_gpu)
+            wanted = None if self._on_gpu else runner.memory_type
+            self._fetching = store.fetch(located, wanted, pin=self._on_gpu)
         self.encoded = len(missing)
         self._found = [at for at, length in enumerate(lengths) if length]
         self._tokens = self._tokens_of(missing)
@@ -61,7 +61,7 @@ class Recall:
             lengths[at] = len(ids)
         self.lengths = lengths
 
-    def result(self) -> Tensor:
+    def result(self) -> Array:
         """[X, D], in the reader's type and on its device."""
         if not self._found:
             return self._encode(self._tokens)
@@ -71,23 +71,23 @@ class Recall:
         parts = dict(zip(self._found, self._split(stored_XD, self._found), strict=True))
         fresh = self._split(self._encode(self._tokens), list(self._tokens))
         parts |= dict(zip(self._tokens, fresh, strict=True))
-        return torch.cat([parts[at] for at in range(len(self.lengths))])
+        return arrays.concatenate([parts[at] for at in range(len(self.lengths))])
 
-    def _stored(self) -> Tensor:
+    def _stored(self) -> Array:
         """Rows that are stored, one after the other; those that could not be read are encoded into place."""
         assert self._store is not None
         fetched = self._fetching.result()
         memory_XD = fetched.memory_XD
-        if self._device.type == "cuda":
-            records_XC = memory_XD.to(self._device, non_blocking=True)
-            memory_XD = self._store.codec.decode(records_XC, self._dtype)
+        if self._on_gpu:
+            records_XC = memory_XD.to(self._runner.device, non_blocking=True)
+            memory_XD = self._store.codec.decode(records_XC, self._runner.memory_type)
         if fetched.lost:
             lost = self._tokens_of(fetched.lost)
             if any(len(ids) != self.lengths[at] for at, ids in lost.items()):
                 raise self._foreign(self._store)
             rows = dict(zip(self._found, self._split(memory_XD, self._found), strict=True))
             for at, row_PD in zip(lost, self._split(self._encode(lost), list(lost)), strict=True):
-                rows[at].copy_(row_PD)
+                rows[at][:] = row_PD
         return memory_XD
 
     def _foreign(self, store: MemoryStore) -> MemoryStoreError:
@@ -99,26 +99,33 @@ class Recall:
     def _tokens_of(self, passages: list[int]) -> dict[int, list[int]]:
         return dict(zip(passages, self._tokenize(passages), strict=True)) if passages else {}
 
-    def _encode(self, tokens: dict[int, list[int]]) -> Tensor:
-        ids_RP = torch.from_numpy(pad(list(tokens.values()), self._runner.config.pad_token)).to(self._device)
-        lengths_R = torch.tensor([len(ids) for ids in tokens.values()], device=self._device)
+    def _encode(self, tokens: dict[int, list[int]]) -> Array:
+        ids_RP: Array = pad(list(tokens.values()), self._runner.config.pad_token)
+        lengths_R: Array = np.array([len(ids) for ids in tokens.values()])
+        if self._runner.device is not None:
+            import torch
+
+            ids_RP, lengths_R = (torch.from_numpy(x).to(self._runner.device) for x in (ids_RP, lengths_R))
         return self._runner.encode_passages(ids_RP, lengths_R)
 
-    def _split(self, memory_XD: Tensor, of: Sequence[int]) -> Sequence[Tensor]:
-        return memory_XD.split([self.lengths[at] for at in of])
+    def _split(self, memory_XD: Array, of: Sequence[int]) -> Sequence[Array]:
+        return arrays.split(memory_XD, [self.lengths[at] for at in of])
 
 
-def memory_of(corpus: Passages, reader: Reader, name: str = "READER") -> MemoryStore | None:
+def memory_of(
+    corpus: Passages, config: ReaderConfig, fingerprint: Callable[[], str], name: str = "READER"
+) -> MemoryStore | None:
     """The memory that is stored with a corpus; None where there is none, or the reader has no use for it.
 
     Args:
         corpus: whose passages are remembered.
-        reader: that will read them.
+        config: of the reader that will read them.
+        fingerprint: what it has to be of (`fidkit.engine.fingerprint`), asked for where there is one.
         name: of the reader, for messages.
 
     Raises:
         MemoryStoreError: it is another reader's, of a newer format, or damaged.
     """
-    if not reader.config.memory_layers or not has_memory(corpus.derived):
+    if not config.memory_layers or not has_memory(corpus.derived):
         return None
-    return MemoryStore.open(corpus.derived, memory_fingerprint(reader), reader=name)
+    return MemoryStore.open(corpus.derived, fingerprint(), reader=name)

@@ -96,6 +96,11 @@ class Runner:
     def calibration(self) -> Calibration | None:
         return self.reader.calibration
 
+    @property
+    def memory_type(self) -> torch.dtype:
+        """What memory is wanted in."""
+        return self.reader.embedding.weight.dtype
+
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Records nothing for training; kernels and graphs go to the GPU that holds the weights."""

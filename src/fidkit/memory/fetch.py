@@ -8,15 +8,20 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from fidkit import arrays
+from fidkit.arrays import Array
 from fidkit.memory.codecs import Codec
 from fidkit.memory.index import DamagedShard
 from fidkit.memory.manifest import Place
 from fidkit.memory.shard import read_into
 from fidkit.memory.storage import Storage
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Fetched:
             so that they can be encoded and put into place.
     """
 
-    memory_XD: Tensor
+    memory_XD: Array
     lost: list[int]
 
 
@@ -49,7 +54,7 @@ class Fetch:
         storage: Storage,
         codec: Codec,
         places: Sequence[Place | None],
-        dtype: torch.dtype | None,
+        dtype: torch.dtype | Literal["float32"] | None,
         *,
         pin: bool,
     ) -> None:
@@ -57,10 +62,7 @@ class Fetch:
         self._rows = [(at, place) for at, place in enumerate(places) if place]
         self._ends = list(accumulate(place.size for _, place in self._rows))
         tokens = sum(place.tokens for _, place in self._rows)
-        self._records_XC = torch.empty(
-            tokens, codec.columns, dtype=codec.dtype, pin_memory=pin and torch.cuda.is_available()
-        )
-        packed = self._records_XC.view(torch.uint8).numpy()
+        self._records_XC, packed = _room(tokens, codec, pin=pin, tensors=dtype != "float32")
         self._buffer = packed.reshape(-1).data if tokens else memoryview(bytearray())
         self._lock = threading.Lock()
         self._next, self._running = 0, 0
@@ -138,11 +140,26 @@ class Fetch:
         return "" if zlib.crc32(into) == place.crc else "a checksum is wrong"
 
     def _result(self) -> Fetched:
-        memory: Tensor = self._records_XC
-        if self._dtype is not None:
+        memory: Array = self._records_XC
+        if self._dtype == "float32":
+            memory = self._codec.decode(memory)
+        elif self._dtype is not None:
             memory = self._codec.decode(memory, self._dtype)
         if self._lost:
-            rows_XC = torch.split(memory, [place.tokens for _, place in self._rows])
+            rows_XC = arrays.split(memory, [place.tokens for _, place in self._rows])
             for number in self._lost:
-                rows_XC[number].zero_()
+                rows_XC[number][:] = 0
         return Fetched(memory, sorted(self._rows[number][0] for number in self._lost))
+
+
+def _room(tokens: int, codec: Codec, *, pin: bool, tensors: bool) -> tuple[Array, np.ndarray]:
+    """Memory for the records of so many tokens, and the same as bytes."""
+    if not tensors:
+        kind = np.uint16 if codec.kind == "bfloat16" else np.dtype(codec.kind)
+        records_XC = np.empty((tokens, codec.columns), kind)
+        return records_XC, records_XC.view(np.uint8)
+    import torch
+
+    pinned = pin and torch.cuda.is_available()
+    made_XC = torch.empty(tokens, codec.columns, dtype=getattr(torch, codec.kind), pin_memory=pinned)
+    return made_XC, made_XC.view(torch.uint8).numpy()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from fidkit.errors import MemoryStoreError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # 127 scales of the codec int8, each rounded up, must still be a float.
 _LARGEST_VALUE = 3e38

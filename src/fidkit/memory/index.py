@@ -25,7 +25,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from fidkit.errors import MemoryStoreError
 from fidkit.memory.layout import FORMAT_VERSION, SHARD, SUFFIX
@@ -34,7 +33,7 @@ from fidkit.paths import is_whole_number
 KEY_BYTES = 16
 HEADER_BYTES = 1024
 INDEX_BYTES = 8 + 4 + KEY_BYTES  # of a row
-DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.int8: "I8", torch.uint16: "U16"}
+DTYPES = {"float32": "F32", "bfloat16": "BF16", "int8": "I8", "uint16": "U16"}
 
 _FORMAT = "fidkit-memory"
 _SIZES = {"F32": 4, "BF16": 2, "I8": 1, "U16": 2}

@@ -14,17 +14,22 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.numpy import save_file
 
+from fidkit.arrays import Array
 from fidkit.disk import sync
 from fidkit.errors import MemoryStoreError, UsageError
 from fidkit.memory.finite import require_finite
 from fidkit.memory.layout import CODEC, FORMAT_VERSION, PART, explained_disk, put_in_place
 from fidkit.records import PQ_DIMENSIONS
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 MOST_CODES = 1 << 16
 
@@ -43,30 +48,42 @@ class PQ:
         codebooks: float32 [S, K, d].
     """
 
-    name, dtype = "pq", torch.uint16
+    name, kind = "pq", "uint16"
 
-    def __init__(self, codebooks_SKd: Tensor, width: int) -> None:
-        self.codebooks = codebooks_SKd.contiguous()
+    def __init__(self, codebooks_SKd: np.ndarray, width: int) -> None:
+        self.codebooks = np.ascontiguousarray(codebooks_SKd)
         self.width, self.columns = width, len(codebooks_SKd)
         self.codes = codebooks_SKd.shape[1]
         digest = hashlib.sha256(f"{width} {tuple(codebooks_SKd.shape)}".encode())
-        digest.update(self.codebooks.view(torch.uint8).numpy().data)
+        digest.update(self.codebooks.data.cast("B"))
         self.fingerprint = digest.hexdigest()
         self._stacked: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def encode(self, memory_XD: Tensor) -> Tensor:
+        import torch
+
         require_finite(memory_XD)
         codebooks = self._codebooks(memory_XD.device, torch.float32).view(self.columns, self.codes, -1)
         some = max(1, _DISTANCES // self.codes)
         return torch.cat([_nearest(part, codebooks) for part in _split(memory_XD, self.columns, some)])
 
-    def decode(self, records_XC: Tensor, dtype: torch.dtype) -> Tensor:
-        # All codebooks one after the other: one look-up for all subspaces.
-        if self.codes < MOST_CODES and len(records_XC) and int(records_XC.int().max()) >= self.codes:
+    def decode(self, records_XC: Array, dtype: torch.dtype | None = None) -> Array:
+        whole = isinstance(records_XC, np.ndarray)
+        largest = records_XC if whole else records_XC.int()
+        if self.codes < MOST_CODES and len(records_XC) and int(largest.max()) >= self.codes:
             raise MemoryStoreError(
                 f"a stored row has codes beyond its codebooks' {self.codes:,}; run `fidkit memory check "
                 "DIR --repair` and build the memory again"
             )
+        # All codebooks one after the other: one look-up for all subspaces.
+        if isinstance(records_XC, np.ndarray):
+            stacked = self.codebooks.reshape(self.columns * self.codes, -1)
+            rows = records_XC + np.arange(0, self.columns * self.codes, self.codes)
+            found: np.ndarray = stacked[rows].reshape(len(records_XC), -1)
+            return np.ascontiguousarray(found[:, : self.width])
+        import torch
+
+        assert dtype is not None
         begins_S = torch.arange(0, self.columns * self.codes, self.codes, device=records_XC.device)
         rows = (records_XC.to(torch.int32) + begins_S.to(torch.int32)).reshape(-1)
         memory_XSd = self._codebooks(records_XC.device, dtype).index_select(0, rows)
@@ -100,7 +117,9 @@ class PQ:
         """[S * K, d] on a device, converted once."""
         known = self._stacked.get((device, dtype))
         if known is None:
-            known = self.codebooks.flatten(0, 1).to(device, dtype)
+            import torch
+
+            known = torch.from_numpy(self.codebooks).flatten(0, 1).to(device, dtype)
             self._stacked[device, dtype] = known
         return known
 
@@ -116,7 +135,7 @@ def load_pq(directory: Path, width: int) -> PQ:
     if not path.is_file():
         raise MemoryStoreError(f"{path}: expected codebooks of product quantisation, found none; {again}")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             facts, codebooks = json.loads(file.metadata()[_FORMAT]), file.get_tensor("codebooks")
         version, trained = int(facts["format_version"]), int(facts["width"])
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
@@ -132,7 +151,7 @@ def load_pq(directory: Path, width: int) -> PQ:
         )
     S, K, d = codebooks.shape if codebooks.ndim == 3 else (0, 0, 0)
     is_whole = (S, d) == (-(-width // PQ_DIMENSIONS), PQ_DIMENSIONS) and 1 <= K <= MOST_CODES
-    if codebooks.dtype != torch.float32 or not is_whole:
+    if codebooks.dtype != np.float32 or not is_whole:
         raise MemoryStoreError(
             f"{path}: codebooks of {codebooks.dtype} in shape {list(codebooks.shape)} are none for vectors "
             f"of width {width}; {again}"
@@ -167,10 +186,10 @@ def train_pq(memory_XD: Tensor, *, codes: int, seed: int = 0) -> PQ:
     subspaces = -(-width // PQ_DIMENSIONS)
     sample_XSd = next(_split(memory_XD.cpu(), subspaces, tokens))
     books = [_k_means(sample_XSd[:, s].contiguous(), codes, seed + s) for s in range(subspaces)]
-    return PQ(torch.stack(books), width)
+    return PQ(np.stack(books), width)
 
 
-def _k_means(points_Xd: Tensor, codes: int, seed: int) -> Tensor:
+def _k_means(points_Xd: Tensor, codes: int, seed: int) -> np.ndarray:
     import faiss  # slow, and no matter to who only reads
 
     k_means = faiss.Kmeans(
@@ -182,11 +201,14 @@ def _k_means(points_Xd: Tensor, codes: int, seed: int) -> Tensor:
         max_points_per_centroid=_MOST_POINTS,
     )
     k_means.train(points_Xd.numpy())
-    return torch.from_numpy(k_means.centroids)
+    assert k_means.centroids is not None
+    return k_means.centroids
 
 
 def _nearest(memory_XSd: Tensor, codebooks_SKd: Tensor) -> Tensor:
     """[X, S] numbers of the codes that are nearest."""
+    import torch
+
     codes_XS = torch.empty(memory_XSd.shape[:2], dtype=torch.uint16, device=memory_XSd.device)
     for s, codebook_Kd in enumerate(codebooks_SKd):
         # |x - c|^2 without |x|^2, which is the same for all codes.
@@ -198,6 +220,8 @@ def _nearest(memory_XSd: Tensor, codebooks_SKd: Tensor) -> Tensor:
 
 def _split(memory_XD: Tensor, subspaces: int, tokens: int) -> Iterator[Tensor]:
     """float32 [x, S, d] of up to `tokens` tokens at a time; the last dimensions may be zeros."""
+    import torch
+
     missing = subspaces * PQ_DIMENSIONS - memory_XD.shape[1]
     for part_XD in memory_XD.split(tokens):
         padded = torch.nn.functional.pad(part_XD.float(), (0, missing))

@@ -15,11 +15,9 @@ from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from fidkit.memory.codecs import Codec, record_bytes
 from fidkit.memory.direct import DirectFile, reserve
@@ -38,6 +36,9 @@ from fidkit.memory.index import (
 )
 from fidkit.memory.layout import PART, explained_disk, put_in_place
 from fidkit.memory.storage import Folder, Storage
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "DamagedShard",
@@ -94,7 +95,7 @@ class ShardWriter:
             codec.name,
             codec.fingerprint,
             codec.columns,
-            DTYPES[codec.dtype],
+            DTYPES[codec.kind],
             np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY_BYTES),
             np.asarray(lengths, np.int32),
             np.full(len(keys), -1, np.int64),
@@ -127,11 +128,14 @@ class ShardWriter:
         ends = self._starts[first:] + self.index.lengths[first:] - self._starts[first]
         rows = int(np.searchsorted(ends, len(records_XC))) + 1
         expected = (int(ends[rows - 1]) if rows <= len(ends) else int(ends[-1]), self.index.columns)
-        if tuple(records_XC.shape) != expected or DTYPES.get(records_XC.dtype) != self.index.dtype:
+        kind = DTYPES.get(str(records_XC.dtype).removeprefix("torch."))
+        if tuple(records_XC.shape) != expected or kind != self.index.dtype:
             raise ValueError(
                 f"row {first}: expected {expected} of {self.index.dtype}, got {tuple(records_XC.shape)} of "
                 f"{records_XC.dtype}"
             )
+        import torch
+
         packed = records_XC.cpu().contiguous().view(torch.uint8).numpy().data.cast("B")
         self._write(packed, self._offset(first))
         edges = [0, *(ends[:rows] * self.index.record_bytes).tolist()]

@@ -19,11 +19,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import torch
-from torch import Tensor
-
+from fidkit import arrays
+from fidkit.arrays import Array
 from fidkit.errors import MemoryStoreError
 from fidkit.memory.check import Damage, find_damage
 from fidkit.memory.codecs import Codec, make_codec, record_bytes
@@ -31,6 +30,9 @@ from fidkit.memory.fetch import Fetch, Fetched
 from fidkit.memory.layout import memory_directory
 from fidkit.memory.manifest import Manifest, MemoryMeta, Place
 from fidkit.memory.storage import Storage, open_storage
+
+if TYPE_CHECKING:
+    import torch
 
 # Of one `find`; where it would be more, the shards are asked first whether they have as much.
 _MUCH_BYTES = 1 << 30
@@ -208,13 +210,18 @@ class MemoryStore:
         return Located(keys, [places.get(key) for key in keys])
 
     def fetch(
-        self, located: Located, dtype: torch.dtype | None = None, *, pin: bool = False
+        self,
+        located: Located,
+        dtype: torch.dtype | Literal["float32"] | None = None,
+        *,
+        pin: bool = False,
     ) -> Future[Fetched]:
         """Read the rows that were found, in the background.
 
         Args:
             located: from `find`.
-            dtype: of the memory; None leaves the records as they are stored, for `codec.decode` on
+            dtype: of the memory's tensors; the word `float32` asks for a NumPy array; None leaves the
+                records as they are stored, for `codec.decode` on
                 another device.
             pin: into page-locked memory, from which a GPU copies faster; only where CUDA is.
         """
@@ -223,17 +230,19 @@ class MemoryStore:
         fetch.complain = self._complain
         return fetch.start(self._submit, self._threads)
 
-    def get(self, keys: Sequence[bytes], dtype: torch.dtype | None = None) -> tuple[Tensor, list[int]]:
+    def get(
+        self, keys: Sequence[bytes], dtype: torch.dtype | Literal["float32"] | None = None
+    ) -> tuple[Array, list[int]]:
         """`find` and `fetch` in one: the memory [X, D], and tokens of each row (0 for missing ones)."""
         located = self.find(keys)
         fetched = self.fetch(located, dtype).result()
         lengths = located.lengths
         if fetched.lost:
             found = [at for at, length in enumerate(lengths) if length]
-            parts = torch.split(fetched.memory_XD, [lengths[at] for at in found])
+            parts = arrays.split(fetched.memory_XD, [lengths[at] for at in found])
             lengths = [0 if at in fetched.lost else length for at, length in enumerate(lengths)]
             kept = [part for at, part in zip(found, parts, strict=True) if lengths[at]]
-            return torch.cat([fetched.memory_XD[:0], *kept]), lengths
+            return arrays.concatenate([fetched.memory_XD[:0], *kept]), lengths
         return fetched.memory_XD, lengths
 
     def check(self, progress: Callable[[int, int], None] | None = None) -> list[Damage]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fidkit.arrays import Array
 from fidkit.memory.codecs import Codec, make_codec
 from fidkit.memory.layout import CODEC
 from fidkit.memory.pq import MOST_CODES, train_pq
@@ -29,7 +30,7 @@ _LEAST_TOKENS_A_CODE = 4
 class Untrained:
     """Product quantisation before it has codebooks: what it will take is known."""
 
-    name, dtype, fingerprint = "pq", torch.uint16, ""
+    name, kind, fingerprint = "pq", "uint16", ""
 
     def __init__(self, width: int) -> None:
         self.width, self.columns = width, -(-width // PQ_DIMENSIONS)
@@ -37,7 +38,7 @@ class Untrained:
     def encode(self, memory_XD: Tensor) -> Tensor:
         raise NotImplementedError("train it first")
 
-    def decode(self, records_XC: Tensor, dtype: torch.dtype) -> Tensor:
+    def decode(self, records_XC: Array, dtype: torch.dtype | None = None) -> Array:
         raise NotImplementedError("train it first")
 
 

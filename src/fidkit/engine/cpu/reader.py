@@ -22,6 +22,7 @@ from fidkit.engine.cpu.decoder import NativeCache, NativeDecoder
 from fidkit.engine.cpu.stack import LAYER_EPSILON, RMS_EPSILON, EncoderStack, layers_of
 from fidkit.engine.cpu.weights import LaidOut, Rounding, Weights, rounded, within
 from fidkit.engine.cpu.words import StoredWords
+from fidkit.engine.fingerprint import fingerprint_of
 from fidkit.engine.precision import ROUNDING, Precision
 from fidkit.fusion import Joined, fuse, join, number_in_group, with_the_one_before
 from fidkit.rows import Layout
@@ -72,6 +73,7 @@ class NativeReader:
         if config.memory_layers:
             own = within(weights, "memory_encoder.embedding.")
             self._memory_embedding = _Embedding(config, memory, own)
+        self._of_memory = within(weights, "memory_encoder.")
         self._memory = self._stack(memory, config.memory_layers, within(weights, "memory_encoder.encoder."))
         self._question = self._stack(encoder, config.question_layers, within(weights, "question_encoder."))
         of_live = within(weights, "live_encoder.")
@@ -105,6 +107,14 @@ class NativeReader:
 
     device = None
     """Nothing has to be moved anywhere."""
+
+    memory_type: Literal["float32"] = "float32"
+    """Of NumPy's arrays."""
+
+    def memory_fingerprint(self) -> str:
+        """What stored memory has to be of (`fidkit.engine.fingerprint`)."""
+        floats = ((name, weight.floats()) for name, weight in self._of_memory.items())
+        return fingerprint_of(self.config, self.tokenizer, floats)
 
     def at_work(self) -> AbstractContextManager[object]:
         """Keys and values of a context are kept until it has been looked back at."""
