@@ -255,7 +255,8 @@ def test_what_no_kernel_suits_runs_on_the_plain_path(unplaced: ReaderConfig) -> 
     context, ids = reader.read(batch), torch.tensor([2, 3])
     expected = reader.step(ids, reader.start(context, 2))
     runner = Runner(reader)
-    assert torch.equal(runner.read(batch).states_BMD, context.states_BMD)
+    # A memory is encoded in company, whose matrix products may round a last bit otherwise.
+    torch.testing.assert_close(runner.read(batch).states_BMD, context.states_BMD, rtol=1e-6, atol=1e-6)
     assert torch.equal(runner.step(ids, runner.start(context, 2)), expected)
     assert torch.equal(reader.read(batch, CudaEncoder()).states_BMD, context.states_BMD)
     rounded = Runner(reader, "int8")

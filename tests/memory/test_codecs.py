@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -164,7 +165,7 @@ def test_codebooks_come_back_as_they_were(tmp_path):
     codec.save(tmp_path)
     again = load_pq(tmp_path, 24)
     assert again.fingerprint == codec.fingerprint
-    assert torch.equal(again.codebooks, codec.codebooks)
+    assert np.array_equal(again.codebooks, codec.codebooks)
     assert [path.name for path in tmp_path.iterdir()] == ["codec.safetensors"]
     packed = (tmp_path / "codec.safetensors").read_bytes()
     assert again.save(tmp_path / "again").read_bytes() == packed
@@ -193,3 +194,13 @@ def test_codebooks_that_do_not_fit_are_refused(tmp_path):
 def test_impossible_numbers_of_codes_are_said(codes, message):
     with pytest.raises(UsageError, match=message):
         train_pq(torch.randn(10, 16), codes=codes)
+
+
+@pytest.mark.parametrize("codec", ["float32", "bf16", "int8", "pq"])
+def test_without_tensors_the_same_comes_back(codec: str, tmp_path) -> None:
+    memory = torch.randn(200, 24)
+    made = train_pq(memory, codes=40) if codec == "pq" else make_codec(codec, 24)
+    records = made.encode(memory)
+    arrays = (records.view(torch.uint16) if records.dtype == torch.bfloat16 else records).numpy()
+    assert np.array_equal(made.decode(arrays), made.decode(records, torch.float32).numpy())
+    assert made.decode(arrays).dtype == np.float32

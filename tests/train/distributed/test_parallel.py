@@ -130,7 +130,8 @@ def test_a_checkpoint_of_two_is_read_by_one_and_back(folder: Path) -> None:
     alone(job(folder, "moved", SHORT, "parallel=ddp", steps=1))
     together(folder, job(folder, "moved", SHORT, "parallel=fsdp", steps=1))
     alone(job(folder, "straight", SHORT, steps=4))
-    torch.testing.assert_close(weights(folder, "moved"), weights(folder, "straight"), rtol=1e-5, atol=1e-5)
+    # Adam makes steps of tiny gradients, which are of another last bit in another order.
+    torch.testing.assert_close(weights(folder, "moved"), weights(folder, "straight"), rtol=1e-4, atol=1e-4)
     Reader.from_pretrained(folder / "moved" / "last")
 
 
