@@ -1,4 +1,4 @@
-"""Rows sorted by length into sub-batches, so that little padding is computed, and their states put together."""
+"""Rows sorted by length into sub-batches, so that little padding is computed, and back to questions."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ class SortedRows:
         rows = questions.rows
         self._lengths = [len(row) for row in rows]
         self._each = len(rows) // len(questions.questions)
-        self.batches = [
-            sub_batch(rows, places, pad, device) for places in sorted_places(self._lengths, size)
-        ]
+        self.batches = [sub_batch(rows, places, pad, device) for places in sorted_places(self._lengths, size)]
         totals = [sum(self._lengths[i : i + self._each]) for i in range(0, len(rows), self._each)]
         self.mask_BM = torch.tensor(
             [[1] * total + [0] * (max(totals) - total) for total in totals], device=device

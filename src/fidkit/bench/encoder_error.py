@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from fidkit.bench.questions import Questions
-from fidkit.cost import parameters
 from fidkit.config import ReaderConfig
+from fidkit.cost import parameters
 from fidkit.engine.schedule.room import available_bytes
 
 PASSAGES = 8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -116,8 +116,8 @@ class HfFid(T5Fid):
 class HfFastest(HfFid):
     """FiD on T5 with the attention that is fastest on this machine and workload, in each stack."""
 
-    ENCODERS = ("sdpa", "eager")
-    DECODERS: tuple[str, ...] = ("sdpa", "eager")
+    ENCODERS: Sequence[str] = ("sdpa", "eager")
+    DECODERS: Sequence[str] = ("sdpa", "eager")
 
     def __init__(
         self, name: str, like: ReaderConfig, dtype: Precision, device: torch.device, model: Any = None
@@ -192,6 +192,11 @@ class HfCompiled(HfFastest):
         # On other devices `generate` compiles by itself what runs on static caches.
         on_cpu = self.device.type == "cpu"
         self.compiled: Callable[..., Any] = torch.compile(self.forward) if on_cpu else self.forward
+
+    def run_batch(self, batch: SubBatch) -> Tensor:
+        # Always with a mask: without one it would be compiled once more.
+        states: Tensor = self.encoder(input_ids=batch.ids, attention_mask=batch.mask).last_hidden_state
+        return states
 
     def warm_up(self, tokens: int) -> None:
         """Compile, and take the fastest of what is tried.

@@ -5,9 +5,12 @@ Its decoder is also that of the other peers in 8 bits: the libraries that encode
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import tempfile
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,22 +141,35 @@ class Decoder:
 def int8_session(path: Path) -> Any:
     """The graph of a file, its products with weights rounded to 8 bits, ready to run."""
     rounded = path.with_suffix(".int8.onnx")
-    quantize_dynamic(
-        path,
-        rounded,
-        op_types_to_quantize=["MatMul"],
-        per_channel=True,
-        # Without VNNI, sums of two products of 8 bits are cut off at 16: one bit less, and they fit.
-        reduce_range=not has_vnni(),
-        weight_type=QuantType.QInt8,
-        use_external_data_format=True,
-        extra_options={"MatMulConstBOnly": True},
-    )
+    with quietly():
+        quantize_dynamic(
+            path,
+            rounded,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            # Without VNNI, sums of two products of 8 bits are cut off at 16: one bit less, and they fit.
+            reduce_range=not has_vnni(),
+            weight_type=QuantType.QInt8,
+            use_external_data_format=True,
+            extra_options={"MatMulConstBOnly": True},
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(rounded), options, providers=["CPUExecutionProvider"])
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Without what libraries say while they convert: stdout is for results."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def has_vnni() -> bool:

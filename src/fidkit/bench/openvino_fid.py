@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
+from typing import Any
 
 import nncf
 import openvino
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fidkit.bench import t5_onnx
 from fidkit.bench.batches import SortedRows, SubBatch
-from fidkit.bench.onnxruntime_fid import Int8Fid, has_vnni
+from fidkit.bench.onnxruntime_fid import Int8Fid, has_vnni, quietly
 
 CALIBRATION = 16
 """Rows whose activations are looked at."""
@@ -27,17 +27,17 @@ class OpenVinoFid(Int8Fid):
     def make_encoder(self, folder: Path) -> None:
         t5_onnx.write_encoder(self.model, folder / "encoder.onnx")
         core = openvino.Core()
-        logging.getLogger("nncf").setLevel(logging.ERROR)
-        rounded = nncf.quantize(
-            core.read_model(folder / "encoder.onnx"),
-            nncf.Dataset(self._calibration()),
-            model_type=nncf.ModelType.TRANSFORMER,
-            subset_size=CALIBRATION,
-            advanced_parameters=nncf.AdvancedQuantizationParameters(
-                # Without VNNI, sums of two products of 8 bits are cut off at 16.
-                overflow_fix=nncf.OverflowFix.DISABLE if has_vnni() else nncf.OverflowFix.ENABLE
-            ),
-        )
+        with quietly():
+            rounded = nncf.quantize(
+                core.read_model(folder / "encoder.onnx"),
+                nncf.Dataset(self._calibration()),
+                model_type=nncf.ModelType.TRANSFORMER,
+                subset_size=CALIBRATION,
+                advanced_parameters=nncf.AdvancedQuantizationParameters(
+                    # Without VNNI, sums of two products of 8 bits are cut off at 16.
+                    overflow_fix=nncf.OverflowFix.DISABLE if has_vnni() else nncf.OverflowFix.ENABLE
+                ),
+            )
         settings = {
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "NUM_STREAMS": 1,
@@ -50,7 +50,7 @@ class OpenVinoFid(Int8Fid):
         # The request writes the next sub-batch's states where these are.
         return torch.from_numpy(self.request.infer(given, share_inputs=True)["states"])
 
-    def _calibration(self) -> list[dict[str, object]]:
+    def _calibration(self) -> list[dict[str, Any]]:
         rows = SortedRows(self.questions, 1, self.config.pad_token, self.device)
         every = max(1, len(rows.batches) // CALIBRATION)
         return [{"ids": b.ids.numpy(), "mask": b.mask.numpy()} for b in rows.batches[::every]][:CALIBRATION]

@@ -227,7 +227,7 @@ def _prepared(
     progress: Progress,
     allows: Callable[[float], bool],
 ) -> tuple[dict[str, float], dict[str, float | None]]:
-    """Milliseconds of each subject's first run, and its encoder's error, by name; those before time was up."""
+    """Milliseconds of each first run, and errors of encoders, by name; of subjects before time was up."""
     warm: dict[str, float] = {}
     errors: dict[str, float | None] = {}
     for subject in subjects:

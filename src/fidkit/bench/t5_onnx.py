@@ -1,10 +1,10 @@
-"""`transformers`' T5 as ONNX graphs: the encoder, the keys and values of its states, and a step of the decoder.
+"""`transformers`' T5 as ONNX graphs: the encoder, keys and values of its states, and a step of the decoder.
 
 Built by hand of few operators in the forms that ONNX Runtime and OpenVINO fuse: what exporters write changes
 with every release, and has no cache of keys and values of its own.
 
-Letters: R rows, S vectors of the longest, B questions, T tokens written before, M fused vectors, D width, H heads,
-h head width.
+Letters: R rows, S vectors of the longest, B questions, T tokens written before, M fused vectors, D width, H
+heads, h head width.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class T5Graph(Graph):
         return str(self("Mul", self("Div", x, root), scale))
 
     def heads_of(self, x: str, *, turned: bool = False) -> str:
-        """[R, S, H × h] as [R, H, S, h], or [R, H, h, S] for keys."""
+        """[R, S, H * h] as [R, H, S, h], or [R, H, h, S] for keys."""
         apart = self("Reshape", x, self.whole(0, 0, self.heads, self.head_width))
         return str(self("Transpose", apart, perm=[0, 2, 3, 1] if turned else [0, 2, 1, 3]))
 
@@ -173,12 +173,12 @@ def write_cross(model: Any, path: Path) -> None:
 
 
 def write_step(model: Any, path: Path, *, masked: bool) -> None:
-    """A token [B, 1] and all keys and values to the likeliest next token, and keys and values with this one's.
+    """A token [B, 1], keys and values to the likeliest next token, and keys and values with this one's.
 
     Args:
         model: a `T5ForConditionalGeneration` in float32.
         path: of the graph.
-        masked: whether some questions have fewer vectors than others; then `mask` [B, M] says which there are.
+        masked: whether some questions have fewer vectors than others; `mask` [B, M] then says which.
     """
     g = T5Graph(model)
     bias, hidden = _step_bias(g, model), _hidden(g, "mask") if masked else None

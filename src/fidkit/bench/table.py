@@ -45,7 +45,11 @@ def make_title(rows: Sequence[Record]) -> str:
 
 
 def make_notes(rows: Sequence[Record]) -> Iterator[str]:
-    """What the table doesn't say: subjects that took long to get ready, and the choices they made."""
+    """What the table doesn't say: errors of encoders, which subjects took long to get ready, and choices."""
+    known = [row for row in rows if row.get("encoder_error") is not None]
+    if known:
+        errors = ", ".join(f"{row['subject']} {row['encoder_error']:.2g}" for row in known)
+        yield f"encoder's error against float32: {errors}"
     for row in rows:
         if row["config"].get("compiled"):
             yield (
