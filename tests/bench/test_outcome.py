@@ -35,7 +35,7 @@ REQUEST = Request(
 FIELDS = {
     *("schema", "kind", "git", "command", "hardware", "versions", "subject", "preset", "config", "shapes"),
     *("dtype", "beams", "device", "native", "threads", "rounds", "warm_up_ms", "repeats", "faster_than"),
-    *("work", "predicted", "ceiling", "fraction", "memory_ms", *STAGES),
+    *("work", "encoder_error", "predicted", "ceiling", "fraction", "memory_ms", *STAGES),
 }
 
 
@@ -183,7 +183,7 @@ def test_peers_that_the_cost_model_does_not_know(measured: Measured) -> None:
     )
     (row,) = make_rows(only)
     assert row.keys() == FIELDS
-    assert [row[name] for name in ("work", "predicted", "ceiling", "fraction")] == [None] * 4
+    assert [row[name] for name in ("work", "encoder_error", "predicted", "ceiling", "fraction")] == [None] * 4
     _, lines = make_table([row], "hf")
     assert lines[0][5:] == ["–"] * 4
 

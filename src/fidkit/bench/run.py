@@ -168,8 +168,7 @@ def measure_subjects(
         peaks: the machine's, as measured before.
         probe: to measure them with again before each round.
         progress: advances with every run of a subject.
-        allows: whether what takes so many seconds may still begin; asked before each subject is made
-            ready (0 seconds) and before each round.
+        allows: whether what takes so many seconds may begin; asked before each subject (0) and round.
 
     Raises:
         KeyboardInterrupt: before the first round was complete.
