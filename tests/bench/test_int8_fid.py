@@ -76,7 +76,8 @@ def test_graphs_in_float32_are_transformers(like, asked, monkeypatch: pytest.Mon
     found = peer.decode(20)
     assert torch.equal(found, expected.decode(20))
     assert torch.equal(peer.decode(2), found[:, :2])
-    assert len(set(found.flatten().tolist())) > 2
+    # What a tied head of random weights reads is the token that was written last.
+    assert like.tied_head or len(set(found.flatten().tolist())) > 2
     assert peer.encoder_error() < 1e-5
 
 
