@@ -161,13 +161,14 @@ class HfFastest(HfFid):
 
 
 class HfCompiled(HfFastest):
-    """The same through `torch.compile`, its weights frozen into what is compiled.
+    """The same through `torch.compile`.
 
-    The encoder is compiled with sdpa attention, for any number of rows of any length. The decoder is tried
-    as it is, and with eager attention, static caches and a compiled forward pass.
+    The encoder is compiled with sdpa attention, for any number of rows of any length, and tried with weights
+    as they are and frozen into what is compiled. The decoder is tried as it is, and with eager attention,
+    static caches and a compiled forward pass.
     """
 
-    ENCODERS = ("compiled",)
+    ENCODERS = ("compiled", "frozen")
     DECODERS = ("sdpa", "eager", "compiled")
 
     def __init__(self, like: ReaderConfig, dtype: Precision, device: torch.device, model: Any = None) -> None:
@@ -175,19 +176,24 @@ class HfCompiled(HfFastest):
 
     @property
     def choices(self) -> dict[str, Any]:
-        return super().choices | {"attention": "sdpa", "compiled": True}
+        return super().choices | {"attention": "sdpa", "compiled": True, "encoder": self.way}
 
     def needs(self, workload: Workload) -> Needs:
         needs = super().needs(workload)
         return Needs(2 * needs.weights, needs.working)  # what is frozen is a copy
 
     def use_encoder(self, way: str) -> None:
-        self.way = way
+        self.way, self.encoder = way, self.encoders[way]
         self.model.encoder.set_attn_implementation("sdpa")
 
     def prepare(self, questions: Questions) -> None:
         super().prepare(questions)
-        self.encoder = torch.compile(self.model.encoder, dynamic=True, options={"freezing": True})
+        encoder = self.model.encoder
+        self.encoders: dict[str, Callable[..., Any]] = {
+            "compiled": torch.compile(encoder, dynamic=True),
+            "frozen": torch.compile(encoder, dynamic=True, options={"freezing": True}),
+        }
+        self.use_encoder(self.way)
         self.forward: Callable[..., Any] = self.model.forward
         # On other devices `generate` compiles by itself what runs on static caches.
         on_cpu = self.device.type == "cpu"

@@ -24,7 +24,7 @@ from fidkit.config import ReaderConfig
 from fidkit.engine.runner import Precision
 
 FEED_FORWARD = {"t5": "relu", "t5-v1.1": "gated-gelu"}
-SIZES = {"cpu": (2, 8), "cuda": (8, 40)}
+SIZES = {"cpu": (1, 2, 8), "cuda": (8, 40)}
 """Rows of a sub-batch that are tried, by device: a CPU wants its caches to hold one, a GPU much at a time."""
 
 LONG_MS = 5000
