@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fidkit.bench.hf_fid import pad_rows, plain_fid, random_t5
+from fidkit.bench.batches import pad_rows
 from fidkit.bench.measure import rotated, summary
 from fidkit.bench.questions import Questions, Tokens, synthetic
 from fidkit.bench.subjects import building
+from fidkit.bench.t5_fid import plain_fid, random_t5
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, collate
 from fidkit.cost import Workload, total_flops, training_activations, training_state_bytes

@@ -83,7 +83,7 @@ def test_passages_in_memory_are_not_encoded_again(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Reader, "encode_passages", refuse)
     assert written(subject).shape == (2, TOKENS)
-    assert subject.stored.store.codec.dtype is torch.bfloat16
+    assert subject.stored.store.codec.kind == "bfloat16"
     assert subject.memory_ms is not None
     assert prepared(PRESETS["tiny-fid"]).memory_ms is None
 

@@ -88,7 +88,7 @@ def test_a_person_reads_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert "1 threads" in machine
     assert header.split()[:7] == ["subject", "stage", "ms", "min", "max", "x", "tiny-fid"]
-    assert header.split()[7:] == ["predicted", "ceiling", "of", "ceiling"]
+    assert header.split()[7:] == ["predicted", "ceiling", "of", "ceiling", "error"]
     assert [line.split()[0] for line in lines[::4]] == ["tiny-fid", "tiny-lumen"]
     assert len(lines) == 8
     assert torch.get_num_threads() == 1
@@ -102,6 +102,36 @@ def test_peers_stand_beside(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[0]["faster_than"].keys() == {"hf", "hf-eager"}
     assert run([*TINY, "--vs", "hf-eager"]) == 0
     assert "x hf-eager" in capsys.readouterr().out
+
+
+def test_the_fastest_peer_of_each_part_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("transformers")
+    assert run([*TINY, "--vs", "hf,hf-eager", "--best", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    rows = {row["subject"]: row for row in record["rows"]}
+    for part, stage in (("encoder", "encoder_ms"), ("decoder", "decoder_ms"), ("whole", "total_ms")):
+        best = record["best"][part]
+        assert best["ms"] == min(rows[name][stage]["median"] for name in ("hf", "hf-eager"))
+        assert best["ms"] == rows[best["subject"]][stage]["median"]
+        assert best["faster"] == {"tiny-fid": rows["tiny-fid"]["faster_than"][best["subject"]][stage]}
+    assert run([*TINY, "--vs", "hf", "--best"]) == 0
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    assert [line.split(":")[0] for line in lines] == [
+        "fastest peer, encoder", "fastest peer, decoder", "fastest peer, whole",
+    ]  # fmt: skip
+
+
+def test_peers_in_8_bits_stand_beside(capsys: pytest.CaptureFixture[str]) -> None:
+    for package in ("transformers", "onnx", "onnxruntime", "openvino", "nncf", "ctranslate2"):
+        pytest.importorskip(package)
+    names = ["openvino-int8", "onnxruntime-int8", "ctranslate2-int8"]
+    assert run([*TINY, "--vs", ",".join(names), "--json"]) == 0
+    out, err = capsys.readouterr()
+    rows = json.loads(out)["rows"]
+    assert [row["subject"] for row in rows[1:]] == names
+    assert all(row["dtype"] == "int8" and 0 < row["encoder_error"] < 0.2 for row in rows[1:])
+    assert "Warning" not in err
+    assert "WARNING" not in err
 
 
 def test_real_passages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,8 +175,9 @@ def test_an_interruption_prints_what_there_is(
     [
         (["fid-bse"], "no preset 'fid-bse'; known: fid-base, fid-large,"),
         (["tiny-fid", "tiny-fid"], "the preset tiny-fid is given twice"),
-        (["tiny-fid", "--vs", "hff"], "no peer 'hff'; known peers: hf, hf-eager, hf-compile, decoder-only"),
+        (["tiny-fid", "--vs", "hff"], "no peer 'hff'; known peers: hf, hf-eager, hf-compile, openvino-int8,"),
         (["tiny-fid", "--vs", "hf,hf"], "the peer hf is given twice"),
+        (["tiny-fid", "--best"], "--best names a peer; name some with --vs"),
         (["tiny-fid", "--precision", "fp16"], "no precision 'fp16'; known: float32, bfloat16, int8"),
         (["tiny-fid", "--rounds", "0"], "--rounds is 0; expected 1 or more"),
         (["tiny-fid", "--batch", "-1"], "--batch is -1; expected 1 or more"),
@@ -190,6 +221,19 @@ def test_the_extra_that_is_missing_is_named(
     err = capsys.readouterr().err
     assert "hf needs transformers" in err
     assert "pip install 'fidkit[encoders]'" in err
+
+
+def test_packages_that_are_missing_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def find(name: str) -> bool | None:
+        return None if name in ("openvino", "nncf") else True
+
+    monkeypatch.setattr("importlib.util.find_spec", find)
+    assert run(["bench", "tiny-fid", "--vs", "onnxruntime-int8,openvino-int8"]) == 2
+    err = capsys.readouterr().err
+    assert "openvino-int8 needs openvino, nncf, which" in err
+    assert "pip install 'fidkit[peers]'" in err
 
 
 @pytest.mark.parametrize("option", ["--out", "--profile"])

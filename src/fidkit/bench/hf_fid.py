@@ -1,28 +1,23 @@
-"""FiD on `transformers`' T5, as a user would write it.
-
-Rows of question and passage are padded to the longest and encoded together with a mask; the states of a
-question's rows stand side by side; `generate` decodes greedily with its cache. T5 takes one width for both
-stacks, and its `generate` no decoder deeper than the encoder, so that the peer is always plain FiD.
-"""
+"""FiD on `transformers`' T5, as a competent user would write it."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fidkit.bench.questions import Questions, Tokens
-from fidkit.bench.subjects import DTYPES, Facts, Needs, Subject, at_precision, building
+from fidkit.bench.batches import SubBatch
+from fidkit.bench.questions import Questions
+from fidkit.bench.subjects import Facts, Needs, at_precision
+from fidkit.bench.t5_fid import SIZES, T5Fid, t5_sizes
 from fidkit.config import ReaderConfig
 from fidkit.cost import Workload, batch_bytes
 from fidkit.cost.workload import live_rows
 from fidkit.engine.precision import Precision
 from fidkit.errors import FidkitError
 
-FEED_FORWARD = {"t5": "relu", "t5-v1.1": "gated-gelu"}
 # Copies of attention scores that stand in memory at once, at most: eager keeps scores, bias and weights; sdpa
 # writes mask and bias out.
 _SCORE_COPIES = {"eager": 4, "sdpa": 1}
@@ -30,8 +25,8 @@ TRIES = 3
 """Of each way to decode, before the fastest is chosen."""
 
 
-class HfFid(Subject):
-    """FiD on T5.
+class HfFid(T5Fid):
+    """FiD on T5 with one kind of attention; `generate` decodes with its cache.
 
     Args:
         name: of the subject.
@@ -51,9 +46,8 @@ class HfFid(Subject):
         attention: str = "sdpa",
         model: Any = None,
     ) -> None:
-        self.name, self.dtype, self.device, self.attention = name, dtype, device, attention
-        self.config = plain_fid(like)
-        self.model = model
+        super().__init__(name, like, dtype, device, model)
+        self.attention = attention
 
     @property
     def facts(self) -> Facts:
@@ -62,31 +56,45 @@ class HfFid(Subject):
             dtype=self.dtype,
             config={
                 "model": "T5ForConditionalGeneration",
-                "attention": self.attention,
+                **self.choices,
                 **t5_sizes(self.config),
             },
             reader=self.config,
         )
 
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What a row says of how it runs."""
+        return {
+            "attention": self.attention,
+            "sub_batch": self.size,
+            "encoder_tried_ms": self.encoder_tried_ms,
+        }
+
+    @property
+    def hungriest(self) -> str:
+        """Of the kinds of attention that run, what needs most memory."""
+        return self.attention
+
     def needs(self, workload: Workload) -> Needs:
         padded = at_precision(workload, self.dtype).replace(padded=True)
         memory = batch_bytes(self.config, padded)
         scores = live_rows(padded).pairs * self.config.encoder.heads * padded.value_bytes
-        return Needs(memory.weights, memory.total - memory.weights + _SCORE_COPIES[self.attention] * scores)
+        at_once = min(1.0, SIZES[self.device.type][-1] / (workload.questions * workload.passages))
+        reading = at_once * (memory.reading + _SCORE_COPIES[self.hungriest] * scores)
+        return Needs(memory.weights, memory.total - memory.weights - memory.reading + int(reading))
 
     def prepare(self, questions: Questions) -> None:
-        if self.model is None:
-            self.model = random_t5(self.config, DTYPES[self.dtype], self.device, self.attention)
+        super().prepare(questions)
         # No end of sequence: everybody writes the same number of tokens.
         self.model.generation_config.eos_token_id = None
-        self.ids, self.mask = pad_rows(questions.rows, self.config.pad_token, self.device)
-        self.questions = len(questions.questions)
+        self.model.set_attn_implementation(self.attention)
         self.encoder: Callable[..., Any] = self.model.encoder
 
-    def encode(self) -> None:
-        states = self.encoder(input_ids=self.ids, attention_mask=self.mask).last_hidden_state
-        self.states_BMD = states.reshape(self.questions, -1, states.shape[-1])
-        self.mask_BM = self.mask.reshape(self.questions, -1)
+    def run_batch(self, batch: SubBatch) -> Tensor:
+        mask = batch.mask if batch.padded else None
+        states: Tensor = self.encoder(input_ids=batch.ids, attention_mask=mask).last_hidden_state
+        return states
 
     def decode(self, tokens: int) -> Tensor:
         return self._generate(tokens)
@@ -95,8 +103,8 @@ class HfFid(Subject):
         from transformers.modeling_outputs import BaseModelOutput
 
         ids: Tensor = self.model.generate(
-            encoder_outputs=BaseModelOutput(last_hidden_state=self.states_BMD),
-            attention_mask=self.mask_BM,
+            encoder_outputs=BaseModelOutput(last_hidden_state=self.fused_BMD),
+            attention_mask=self.rows.mask_BM,
             max_new_tokens=tokens,
             do_sample=False,
             num_beams=1,
@@ -105,127 +113,115 @@ class HfFid(Subject):
         return ids[:, 1:]  # without the token that starts the decoder
 
 
-class HfCompiled(HfFid):
-    """The same through `torch.compile`, with the decoder that is fastest on this machine and workload.
+class HfFastest(HfFid):
+    """FiD on T5 with the attention that is fastest on this machine and workload, in each stack."""
 
-    The encoder is compiled with sdpa attention. For the decoder three ways are tried while preparing: sdpa
-    and eager attention as they are, and eager attention with static caches and a compiled forward pass.
-    """
+    ENCODERS: Sequence[str] = ("sdpa", "eager")
+    DECODERS: Sequence[str] = ("sdpa", "eager")
 
-    WAYS = ("sdpa", "eager", "compiled")
-
-    def __init__(self, like: ReaderConfig, dtype: Precision, device: torch.device, model: Any = None) -> None:
-        super().__init__("hf-compile", like, dtype, device, model=model)
-        self.way = ""
-        self.tried_ms: dict[str, float] = {}
+    def __init__(
+        self, name: str, like: ReaderConfig, dtype: Precision, device: torch.device, model: Any = None
+    ) -> None:
+        super().__init__(name, like, dtype, device, model=model)
+        self.decoder_way = self.DECODERS[0]
+        self.decoder_tried_ms: dict[str, float] = {}
 
     @property
-    def facts(self) -> Facts:
-        facts = super().facts
-        facts.config.update(compiled=True, decoder=self.way, decoder_tried_ms=self.tried_ms)
-        return facts
+    def choices(self) -> dict[str, Any]:
+        chosen = {"attention": self.way, "decoder": self.decoder_way}
+        return super().choices | chosen | {"decoder_tried_ms": self.decoder_tried_ms}
+
+    def use_encoder(self, way: str) -> None:
+        super().use_encoder(way)
+        self.model.encoder.set_attn_implementation(way)
+
+    def use_decoder(self, way: str) -> None:
+        """Decode from now on in one of `DECODERS`."""
+        self.decoder_way = way
+        # All of the model, since `generate` makes masks in its form; then the encoder again.
+        self.model.set_attn_implementation("sdpa" if way == "sdpa" else "eager")
+        self.use_encoder(self.way)
+
+    def choose_decoder(self, tokens: int) -> None:
+        """Take the way to decode that writes `tokens` tokens soonest."""
+        for way in self.DECODERS:
+            self.use_decoder(way)
+            self.decode(tokens)
+            self.decoder_tried_ms[way] = min(self.took(lambda: self.decode(tokens)) for _ in range(TRIES))
+        self.use_decoder(min(self.decoder_tried_ms, key=lambda way: self.decoder_tried_ms[way]))
+
+    def warm_up(self, tokens: int) -> None:
+        self.choose_encoder()
+        self.encode()
+        self.choose_decoder(tokens)
+
+    @property
+    def hungriest(self) -> str:
+        return "eager"
+
+
+class HfCompiled(HfFastest):
+    """The same through `torch.compile`.
+
+    The encoder is compiled with sdpa attention, for any number of rows of any length, and tried with weights
+    as they are and frozen into what is compiled. The decoder is tried as it is, and with eager attention,
+    static caches and a compiled forward pass.
+    """
+
+    ENCODERS = ("compiled", "frozen")
+    DECODERS = ("sdpa", "eager", "compiled")
+
+    def __init__(self, like: ReaderConfig, dtype: Precision, device: torch.device, model: Any = None) -> None:
+        super().__init__("hf-compile", like, dtype, device, model)
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        return super().choices | {"attention": "sdpa", "compiled": True, "encoder": self.way}
+
+    def needs(self, workload: Workload) -> Needs:
+        needs = super().needs(workload)
+        return Needs(2 * needs.weights, needs.working)  # what is frozen is a copy
+
+    def use_encoder(self, way: str) -> None:
+        self.way, self.encoder = way, self.encoders[way]
+        self.model.encoder.set_attn_implementation("sdpa")
 
     def prepare(self, questions: Questions) -> None:
         super().prepare(questions)
-        self.encoder = torch.compile(self.model.encoder)
+        encoder = self.model.encoder
+        self.encoders: dict[str, Callable[..., Any]] = {
+            "compiled": torch.compile(encoder, dynamic=True),
+            "frozen": torch.compile(encoder, dynamic=True, options={"freezing": True}),
+        }
+        self.use_encoder(self.way)
         self.forward: Callable[..., Any] = self.model.forward
         # On other devices `generate` compiles by itself what runs on static caches.
         on_cpu = self.device.type == "cpu"
         self.compiled: Callable[..., Any] = torch.compile(self.forward) if on_cpu else self.forward
 
+    def run_batch(self, batch: SubBatch) -> Tensor:
+        # Always with a mask: without one it would be compiled once more.
+        states: Tensor = self.encoder(input_ids=batch.ids, attention_mask=batch.mask).last_hidden_state
+        return states
+
     def warm_up(self, tokens: int) -> None:
-        """Compile, and take the decoder that writes `tokens` tokens soonest.
+        """Compile, and take the fastest of what is tried.
 
         Raises:
             FidkitError: there is no working compiler.
         """
         try:
-            self.encode()
-            for way in self.WAYS:
-                self.use(way)
-                self.decode(tokens)
-                self.tried_ms[way] = min(self._took(tokens) for _ in range(TRIES))
+            super().warm_up(tokens)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = str(error).strip().splitlines()[0]
             raise FidkitError(
                 f"hf-compile: torch.compile failed: {reason}; install a C++ compiler, or leave hf-compile out"
             ) from error
-        self.use(min(self.tried_ms, key=lambda way: self.tried_ms[way]))
 
-    def use(self, way: str) -> None:
-        """Decode from now on in one of `WAYS`."""
-        self.way = way
-        # All of the model, since `generate` makes masks in its form; then the encoder again.
-        self.model.set_attn_implementation("sdpa" if way == "sdpa" else "eager")
-        self.model.encoder.set_attn_implementation("sdpa")
+    def use_decoder(self, way: str) -> None:
+        super().use_decoder(way)
         self.model.forward = self.compiled if way == "compiled" else self.forward
 
     def decode(self, tokens: int) -> Tensor:
-        return self._generate(
-            tokens, **({"cache_implementation": "static"} if self.way == "compiled" else {})
-        )
-
-    def _took(self, tokens: int) -> float:
-        began = time.perf_counter()
-        self.decode(tokens).tolist()  # waits for the device
-        return 1000 * (time.perf_counter() - began)
-
-
-def plain_fid(like: ReaderConfig) -> ReaderConfig:
-    """FiD with the encoder of `like` and a decoder of the same size."""
-    return ReaderConfig(
-        encoder=like.encoder,
-        decoder=like.encoder,
-        vocabulary_size=like.vocabulary_size,
-        tied_head=like.tied_head,
-        relative_buckets=like.relative_buckets,
-        relative_max_distance=like.relative_max_distance,
-        pad_token=like.pad_token,
-        end_token=like.end_token,
-    )
-
-
-def t5_sizes(config: ReaderConfig) -> dict[str, Any]:
-    """`T5Config`'s words for a plain FiD reader."""
-    stack = config.encoder
-    return {
-        "vocab_size": config.vocabulary_size,
-        "d_model": stack.width,
-        "d_kv": stack.head_width,
-        "d_ff": stack.feed_forward,
-        "num_layers": stack.layers,
-        "num_decoder_layers": stack.layers,
-        "num_heads": stack.heads,
-        "relative_attention_num_buckets": config.relative_buckets,
-        "relative_attention_max_distance": config.relative_max_distance,
-        "feed_forward_proj": FEED_FORWARD[config.encoder.family],
-        "tie_word_embeddings": config.tied_head,
-    }
-
-
-def random_t5(config: ReaderConfig, dtype: torch.dtype, device: torch.device, attention: str) -> Any:
-    """A `T5ForConditionalGeneration` in eval mode with random weights."""
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    tokens: dict[str, Any] = {
-        "pad_token_id": config.pad_token,
-        "eos_token_id": config.end_token,
-        "decoder_start_token_id": config.pad_token,
-    }
-    sizes = T5Config(**t5_sizes(config), **tokens)
-    sizes._attn_implementation = attention
-    with building(dtype, device):
-        model = T5ForConditionalGeneration(sizes).eval()
-        if not config.tied_head:
-            # transformers 5 ties every head that it makes itself, also where T5 v1.1 has its own.
-            head = torch.randn(config.vocabulary_size, config.encoder.width) * config.encoder.width**-0.5
-            model.lm_head.weight = nn.Parameter(head)
-    return model
-
-
-def pad_rows(rows: Sequence[Tokens], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids and mask [R, S] of rows, padded on the right to the longest."""
-    width = max(map(len, rows))
-    ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=device)
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
-    return ids, mask
+        static = {"cache_implementation": "static"} if self.decoder_way == "compiled" else {}
+        return self._generate(tokens, **static)

@@ -45,6 +45,7 @@ def _row(subject: Subject, measured: Measured) -> dict[str, Any]:
         threads=torch.get_num_threads(),
         rounds=len(rounds),
         warm_up_ms=measured.warm_up_ms[subject.name],
+        encoder_error=measured.encoder_errors.get(subject.name),
         repeats=repeats,
         **times,
         faster_than={

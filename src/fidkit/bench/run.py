@@ -83,6 +83,7 @@ class Measured:
         hardware: the machine's ceilings, the best of all measurements.
         machines: the same as measured before each subject of each round, by its name.
         interrupted: somebody pressed Ctrl-C.
+        encoder_errors: see `Subject.encoder_error`, by name.
     """
 
     subjects: Sequence[Subject]
@@ -94,6 +95,7 @@ class Measured:
     hardware: Hardware
     machines: Sequence[Mapping[str, Hardware]]
     interrupted: bool = False
+    encoder_errors: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def make_subjects(request: Request) -> list[Subject]:
@@ -166,14 +168,13 @@ def measure_subjects(
         peaks: the machine's, as measured before.
         probe: to measure them with again before each round.
         progress: advances with every run of a subject.
-        allows: whether what takes so many seconds may still begin; asked before each subject is made
-            ready (0 seconds) and before each round.
+        allows: whether what takes so many seconds may begin; asked before each subject (0) and round.
 
     Raises:
         KeyboardInterrupt: before the first round was complete.
     """
     clock = Clock(device)
-    warm = _prepared(subjects, questions, output_tokens, clock, progress, allows)
+    warm, errors = _prepared(subjects, questions, output_tokens, clock, progress, allows)
     rounds *= len(warm) == len(subjects)  # a round is of all subjects or of none
     done: list[tuple[Mapping[str, Hardware], Round]] = []
     expected_s, interrupted = sum(warm.values()) / 1000, False
@@ -200,6 +201,7 @@ def measure_subjects(
         hardware=_best(peaks, [machines for machines, _ in done]),
         machines=[machines for machines, _ in done],
         interrupted=interrupted,
+        encoder_errors=errors,
     )
 
 
@@ -223,17 +225,20 @@ def _prepared(
     clock: Clock,
     progress: Progress,
     allows: Callable[[float], bool],
-) -> dict[str, float]:
-    """Milliseconds of each subject's first run, by name; those before time was up."""
+) -> tuple[dict[str, float], dict[str, float | None]]:
+    """Milliseconds of each first run, and errors of encoders, by name; of subjects before time was up."""
     warm: dict[str, float] = {}
+    errors: dict[str, float | None] = {}
     for subject in subjects:
         if not allows(0):
             break
         progress.describe(f"preparing {subject.name}")
         subject.prepare(questions)
         warm[subject.name] = warm_up(subject, output_tokens, clock)
+        with torch.inference_mode():
+            errors[subject.name] = subject.encoder_error()
         progress.advance()
-    return warm
+    return warm, errors
 
 
 def _measure(

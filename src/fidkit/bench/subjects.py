@@ -5,6 +5,7 @@ Peers on `transformers` are in `fidkit.bench.peers`.
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fidkit.bench.encoder_error import fits_float32, relative_error, sample
 from fidkit.bench.questions import Questions
 from fidkit.config import ReaderConfig
 from fidkit.context import Batch, Context, collate
@@ -102,6 +104,13 @@ class Subject(ABC):
     def decode(self, tokens: int) -> Tensor:
         """Write so many tokens [B, T] from what was encoded last; an end of sequence stops nothing."""
 
+    def encoder_error(self) -> float | None:
+        """Of its fused states against the same weights in float32, relative; once it is warm.
+
+        None where nobody knows.
+        """
+        return None
+
     def warm_up(self, tokens: int) -> None:
         """Do all once that rounds will do again and again."""
         self.encode()
@@ -167,6 +176,7 @@ class Ours(Subject):
 
     def prepare(self, questions: Questions) -> None:
         self.runner = Runner(self.weights.reader, self.precision, plain=self.plain)
+        self.questions = questions
         pad = self.config.pad_token
         self.batch: Batch = collate(questions.questions, questions.passages, pad_token=pad).to(self.device)
         self.stored = StoredMemory(self.runner, self.batch) if self.config.memory_layers else None
@@ -192,6 +202,19 @@ class Ours(Subject):
             last_B = self.runner.step(last_B, cache).argmax(-1)
             written.append(last_B)
         return torch.stack(written, 1)
+
+    def encoder_error(self) -> float | None:
+        if not fits_float32(self.config, self.device):
+            return None
+        few, pad = sample(self.questions), self.config.pad_token
+        batch = collate(few.questions, few.passages, pad_token=pad).to(self.device)
+        found, reader = self.runner.read(batch), self.weights.reader
+        if self.weights.dtype != torch.float32:
+            reader = copy.deepcopy(reader).float()
+        expected = reader.read(batch)
+        if not torch.equal(found.passage_BM, expected.passage_BM):  # others were left behind
+            return None
+        return relative_error(found.states_BMD, expected.states_BMD)
 
     @property
     def device(self) -> torch.device:

@@ -19,6 +19,7 @@ def make_table(rows: Sequence[Record], against: str) -> tuple[list[str], list[li
         against: the subject that others are compared with.
     """
     header = ["subject", "stage", "ms", "min", "max", f"x {against}", "predicted", "ceiling", "of ceiling"]
+    header.append("error")
     lines = []
     for row in rows:
         name = row["subject"]
@@ -69,7 +70,13 @@ def _cells(row: Record, stage: str, against: str) -> list[str]:
         _of(row["predicted"], stage, milliseconds),
         _of(row["ceiling"], stage, milliseconds),
         _of(row["fraction"], stage, lambda share: f"{share:.0%}"),
+        _error(row) if stage == "encoder_ms" else "",
     ]
+
+
+def _error(row: Record) -> str:
+    error = row.get("encoder_error")  # rows of earlier versions have none
+    return NOTHING if error is None else f"{error:.2g}"
 
 
 def _of(values: Mapping[str, float | None] | None, name: str, show: Callable[[float], str]) -> str:

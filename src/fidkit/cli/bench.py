@@ -28,7 +28,10 @@ PresetsOption = Annotated[list[str], typer.Argument(metavar="PRESET...", help="P
 Vs = Annotated[
     str,
     typer.Option(
-        "--vs", metavar="PEERS", help="hf, hf-eager, hf-compile, decoder-only; separated by commas."
+        "--vs",
+        metavar="PEERS",
+        help="hf, hf-eager, hf-compile, openvino-int8, onnxruntime-int8, ctranslate2-int8, decoder-only; "
+        "separated by commas.",
     ),
 ]
 Precision = Annotated[
@@ -64,6 +67,7 @@ CorpusOption = Annotated[
 QuestionsOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="... for the first questions of this file.")
 ]
+Best = Annotated[bool, typer.Option("--best", help="Name the fastest peer of each part.")]
 Profile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write a trace of one round of the presets.")
 ]
@@ -84,6 +88,7 @@ def bench(
     threads: Threads = None,
     device: DeviceName = "auto",
     plain: Plain = False,
+    best: Best = False,
     corpus: CorpusOption = None,
     questions: QuestionsOption = None,
     profile: Profile = None,
@@ -99,6 +104,8 @@ def bench(
     )
     _check_writable(profile, out)
     _check_names(presets, precisions, peers)
+    if best and not peers:
+        raise UsageError("--best names a peer; name some with --vs")
 
     import torch
 
@@ -121,12 +128,15 @@ def bench(
         profile=profile,
     )
     read = _questions(request, corpus, questions, batch, passages, passage_tokens, question_tokens)
-    _run(request, read, threads, out, as_json)
+    _run(request, read, threads, out, as_json, best)
 
 
-def _run(request: Request, read: Questions, threads: int | None, out: Path | None, as_json: bool) -> None:
+def _run(
+    request: Request, read: Questions, threads: int | None, out: Path | None, as_json: bool, best: bool
+) -> None:
     import torch
 
+    from fidkit.bench.best import fastest_peers
     from fidkit.bench.outcome import make_rows
     from fidkit.bench.rows import append
     from fidkit.bench.run import measure
@@ -137,10 +147,11 @@ def _run(request: Request, read: Questions, threads: int | None, out: Path | Non
     with progress("measuring", request.runs) as bar:
         measured = measure(request, read, bar)
     rows = make_rows(measured)
+    fastest = fastest_peers(rows) if best else None
     if as_json:
-        print(json.dumps({"rows": rows}))
+        print(json.dumps({"rows": rows} if fastest is None else {"rows": rows, "best": fastest}))
     else:
-        _show(rows, (*request.peers, *request.presets)[0])
+        _show(rows, (*request.peers, *request.presets)[0], fastest)
     if out is not None:
         for row in rows:
             append(out, row)
@@ -236,10 +247,11 @@ def _check_writable(*paths: Path | None) -> None:
             path.unlink()
 
 
-def _show(rows: list[dict[str, Any]], against: str) -> None:
+def _show(rows: list[dict[str, Any]], against: str, fastest: dict[str, dict[str, Any]] | None) -> None:
+    from fidkit.bench.best import make_best_notes
     from fidkit.bench.table import make_notes, make_table, make_title
 
     print(make_title(rows))
     print_table(*make_table(rows, against), text=(0, 1))
-    for note in make_notes(rows):
+    for note in (*make_notes(rows), *make_best_notes(fastest or {})):
         print(note)
