@@ -20,6 +20,9 @@ RMS_EPSILON = 1e-6
 LAYER_EPSILON = 1e-12
 """Of BERT's norms."""
 
+OUTLIERS = ("t5",)
+"""Kernels of the families whose feed-forwards have outliers inside: a few activations that others vanish beside."""
+
 _MATRICES = {
     "query_key_value": ("attention.query", "attention.key", "attention.value"),
     "out": ("attention.out",),
@@ -42,8 +45,8 @@ Norm = tuple[np.ndarray, np.ndarray | None]
 class EncoderStack:
     """Encoder layers, laid out for the kernels once; a later change of their weights is not seen.
 
-    Matrices are multiplied in 8 bits where all of these layers' are. Activations that T5's layers have inside
-    their feed-forwards have outliers: they keep 16 bits where others have 8.
+    Matrices are multiplied in 8 bits where all of these layers' are. What is inside T5's feed-forwards keeps 16 bits
+    where other activations have 8 (`OUTLIERS`).
 
     Args:
         kernels: the compiled kernels.
@@ -72,7 +75,7 @@ class EncoderStack:
         if any(w.scale is None for of in as_read for w in of.values()):
             self.activations = 32
             as_read = [{name: Weight(w.floats()) for name, w in of.items()} for of in as_read]
-        self._wide = self.activations == 8 and stack.blocks.kernels == "t5"
+        self._wide = self.activations == 8 and stack.blocks.kernels in OUTLIERS
         self._alive: list[object] = []
         made = [self._layer(matrices, of) for matrices, of in zip(as_read, layers, strict=True)]
         self._layers = (EncoderLayer * len(made))(*made)
