@@ -20,9 +20,9 @@ from fidkit.nn.rows import Rows
 class NativeEncoder:
     """Runs encoder layers over ragged rows; a `fidkit.nn.encoder.Run`.
 
-    Float32 goes through all layers in one call, and so does what is rounded to 8 bits; bfloat16 goes product by
-    product (`Layerwise`). Rows whose sides don't see each other, and layers of a family that these kernels don't
-    suit, are left to the plain layers.
+    Float32 goes through all layers in one call, and so does what is rounded to 8 bits; bfloat16 goes product
+    by product (`Layerwise`). Rows whose sides don't see each other, and layers of a family that these kernels
+    don't suit, are left to the plain layers.
 
     Args:
         kernels: the compiled kernels.

@@ -21,7 +21,7 @@ LAYER_EPSILON = 1e-12
 """Of BERT's norms."""
 
 OUTLIERS = ("t5",)
-"""Kernels of the families whose feed-forwards have outliers inside: a few activations that others vanish beside."""
+"""Kernels of families with outliers inside their feed-forwards: a few activations that others vanish beside."""
 
 _MATRICES = {
     "query_key_value": ("attention.query", "attention.key", "attention.value"),
@@ -45,8 +45,8 @@ Norm = tuple[np.ndarray, np.ndarray | None]
 class EncoderStack:
     """Encoder layers, laid out for the kernels once; a later change of their weights is not seen.
 
-    Matrices are multiplied in 8 bits where all of these layers' are. What is inside T5's feed-forwards keeps 16 bits
-    where other activations have 8 (`OUTLIERS`).
+    Matrices are multiplied in 8 bits where all of these layers' are. What is inside feed-forwards of families
+    with `OUTLIERS` keeps 16 bits where other activations have 8.
 
     Args:
         kernels: the compiled kernels.

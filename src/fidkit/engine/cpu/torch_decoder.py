@@ -72,7 +72,7 @@ class _SameWords:
 
 
 class _Half(NativeDecoder):
-    """In bfloat16, with keys and values projected by the CPU's matrix library, or by our kernels in 8 bits."""
+    """In bfloat16; keys and values are projected by the CPU's matrix library, or by our kernels in 8 bits."""
 
     dtype = "bfloat16"
 

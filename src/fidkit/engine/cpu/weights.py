@@ -15,7 +15,7 @@ Rounding = Literal["never", "lossless", "always"]
 """Which matrices are kept in 8 bits, with a scale a row: those that lose nothing were stored so before."""
 
 ACTIVATIONS: dict[Rounding, Bits] = {"never": 32, "lossless": 16, "always": 8}
-"""What meets matrices of 8 bits in products of many vectors: integers that lose next to nothing, or fast ones."""
+"""Of vectors that meet matrices of 8 bits, many at a time: integers that lose next to nothing, or fast ones."""
 
 Weights = Mapping[str, Weight]
 """Parameters of a reader by name."""
@@ -54,8 +54,8 @@ class LaidOut:
     """A matrix [E, D] as `products.h` reads it.
 
     Attributes:
-        values: [vectors of rows, slots of columns, lanes, elements of a slot], float32 or int8; uint8, with 128
-            added, for activations of 8 bits.
+        values: [vectors of rows, slots of columns, lanes, elements of a slot], float32 or int8; uint8, with
+            128 added, for activations of 8 bits.
         scale: [E], filled up, of integers only.
         bias: [E], filled up, or None.
         shape: E and D.
@@ -70,7 +70,7 @@ class LaidOut:
 
     @classmethod
     def of(cls, matrix: Weight, bias: np.ndarray | None, lanes: int, activations: Bits) -> LaidOut:
-        """Lay a matrix out: one of int8 for integer `activations`, one of float32 for others, whatever they are."""
+        """Lay a matrix out: of int8 for `activations` of as many bits, of float32 for floats."""
         E, D = matrix.shape
         if matrix.scale is None:
             activations = 32
