@@ -12,13 +12,14 @@ Precision = Literal["auto", "as-is", "float32", "bfloat16", "int8"]
 
 `auto`: bfloat16 where the device multiplies it in hardware, else float32. `as-is`: what the weights are.
 A matrix that was stored in 8 bits is multiplied as such where products are float32. `int8`: as `auto`, with
-the matrices that every step of the decoder reads rounded to 8 bits, and those of float32 products, too.
+the matrices that every step of the decoder reads rounded to 8 bits; on a CPU with native kernels so are those
+of encoders and of the context's keys and values, and the vectors that they are multiplied with.
 """
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 ROUNDING: dict[Precision, Rounding] = {"auto": "lossless", "int8": "always"}
-"""Of float32 matrices on a CPU; in the others nothing is rounded."""
+"""Of matrices on a CPU: under `auto` of float32 ones; in the others nothing is rounded."""
 
 
 def check_precision(precision: str) -> None:

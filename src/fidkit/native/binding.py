@@ -7,7 +7,7 @@ import logging
 import os
 from ctypes import POINTER, Structure, c_float, c_int, c_int64, c_void_p
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,8 +19,13 @@ log = logging.getLogger(__name__)
 LANES = 16
 """Numbers in the widest vector. Sizes that are multiples of it suit the vectors of any CPU."""
 
-_VERSION = 4
+_VERSION = 5
 TYPES = {"float32": 0, "bfloat16": 1, "int8": 2}
+
+Bits = Literal[8, 16, 32]
+"""Of activations in products: as floats (32), or as integers that meet weights of 8 bits."""
+
+_MODES: dict[Bits, int] = {32: 0, 16: 1, 8: 2}
 
 Array = Any
 """A NumPy array, whose bfloat16 is uint16, or a tensor."""
@@ -103,6 +108,7 @@ class Encoder(Structure):
         *((name, c_void_p) for name in ("bias", "final_norm", "final_shift")),
         *((name, c_float) for name in ("epsilon", "scale")),
         ("norms_behind", c_int64),
+        ("wide", c_int64),
     ]
 
 
@@ -144,6 +150,11 @@ class Kernels:
     def lanes(self) -> int:
         """Numbers in a vector here, and keys in a block of the packed caches: 4, 8 or 16."""
         return int(self._library.fidkit_lanes())
+
+    @property
+    def most_of_8_bits(self) -> int:
+        """What the largest activation of a vector becomes where they have 8 bits: 127 or less."""
+        return int(self._library.fidkit_most_of_8_bits())
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """New memory that holds anything, in large pages where the system has them."""
@@ -193,24 +204,25 @@ class Kernels:
         self._library.fidkit_gated_gelu(type_of(gate), *_at(gate, inner, inner), _size(gate), threads())
         return inner
 
-    def product(self, x_XD: Array, weight: Packed, *, rounded: bool) -> Array:
+    def product(self, x_XD: Array, weight: Packed, activations: Bits) -> Array:
         """[X, D] -> [X, E], float32: `x` times a weight that was laid out, plus its bias.
 
         Args:
             x_XD: vectors may lie apart.
-            weight: [E, D], of int8 if `rounded`, else of float32.
-            rounded: activations become integers of 13 bits or more then, each vector with a unit of its own.
+            weight: [E, D], laid out for `activations`.
+            activations: each vector has a unit of its own where these are integers. Those of 16 bits keep 13
+                of them or more, as many as sums have room for.
         """
         out = _new(x_XD, (len(x_XD), weight.rows))
         at, apart = _apart(x_XD[:, None])
         self._library.fidkit_product(
-            int(rounded), at, apart, len(x_XD), ctypes.byref(weight), address(out), threads()
+            _MODES[activations], at, apart, len(x_XD), ctypes.byref(weight), address(out), threads()
         )
         return out
 
-    def encode(self, encoder: Encoder, *, rounded: bool) -> None:
-        """Run layers over rows, in place; weights are int8 if `rounded`, else float32."""
-        self._library.fidkit_encode(int(rounded), ctypes.byref(encoder), threads())
+    def encode(self, encoder: Encoder, activations: Bits) -> None:
+        """Run layers over rows, in place; weights are laid out for `activations`."""
+        self._library.fidkit_encode(_MODES[activations], ctypes.byref(encoder), threads())
 
     def pack_context(
         self, keys: Array, values: Array, to_keys: Array, to_values: Array, first: int = 0

@@ -29,6 +29,7 @@ struct Encoder {
   const float *final_norm, *final_shift;  // null for none
   float epsilon, scale;                   // of norms; of scores
   int64_t norms_behind;                   // each behind its sub-layer, with mean and shift; else before, by RMS
+  int64_t wide;  // where activations have 8 bits: those of feed_forward_out have 16, and its weight no offset
 };
 }
 
@@ -99,12 +100,22 @@ inline void layer_norm(float* x, const float* weight, const float* shift, float 
 }
 
 // x = f(x), element by element; x has room for whole vectors.
-template <class Function>
-void apply(float* x, int64_t size, Function function) {
-  for (int64_t i = 0; i < size; i += LANES) store(x + i, function(load<Floats>(x + i)));
+template <class T, class Function>
+void apply(T* x, int64_t size, Function function) {
+  for (int64_t i = 0; i < size; i += LANES) store_floats(x + i, function(load_floats(x + i)));
 }
 
-// T are the slots of products: float, or int16_t for weights of 8 bits.
+// What attention reads and writes. Where activations have 8 bits elsewhere, bfloat16 loses nothing that shows.
+template <class T>
+struct Attended {
+#ifdef __AVX512BF16__
+  using Type = std::conditional_t<std::is_same_v<T, int8_t>, bfloat16, float>;
+#else
+  using Type = float;
+#endif
+};
+
+// T are the slots of products: float, or int16_t or int8_t for weights of 8 bits.
 template <class T>
 class EncoderRun {
  public:
@@ -113,7 +124,7 @@ class EncoderRun {
 
   void operator()() {
     // Not initialised: each thread is the first to touch what it writes, and nothing is read before.
-    std::unique_ptr<float[]> made(new float[vectors * 3 * inside]), mixed(new float[vectors * inside]);
+    std::unique_ptr<A[]> made(new A[vectors * 3 * inside]), mixed(new A[vectors * inside]);
     const int64_t size = block_of(vectors, threads), blocks = (vectors + size - 1) / size;
 #pragma omp parallel num_threads(threads)
     {
@@ -127,7 +138,7 @@ class EncoderRun {
           else normalise_last(first, count);
         }
         if (number == e.layers) break;
-        const RowAttention<float> attention{made.get(), made.get() + inside, made.get() + 2 * inside, 3 * inside,
+        const RowAttention<A> attention{made.get(), made.get() + inside, made.get() + 2 * inside, 3 * inside,
                                         mixed.get(), inside, e.starts, e.heads, e.head,
                                         e.bias, e.reach};
 #pragma omp for schedule(dynamic, 1)
@@ -137,9 +148,12 @@ class EncoderRun {
   }
 
  private:
+  using A = typename Attended<T>::Type;
+
   // What a thread writes and reads again before others see it.
   struct Space {
     Left<T> left;
+    Left<int16_t> wide;
     std::vector<float, Aligned<float>> normed, inner, gate;
   };
 
@@ -156,16 +170,16 @@ class EncoderRun {
     space.left.take(from, e.width, count, e.width);
   }
 
-  void before_attention(const EncoderLayer& layer, float* made, int64_t first, int64_t count,
+  void before_attention(const EncoderLayer& layer, A* made, int64_t first, int64_t count,
                         Space& space) const {
     take(layer.attention_norm, first, count, space);
-    float* out = made + first * 3 * inside;
+    A* out = made + first * 3 * inside;
     multiply(space.left, count, layer.query_key_value, out, 3 * inside, false);
     for (int64_t m = 0; e.scale != 1 && m < count; ++m)
       apply(out + m * 3 * inside, inside, [&](Floats query) { return query * e.scale; });
   }
 
-  void behind_attention(const EncoderLayer& layer, const float* mixed, int64_t first, int64_t count,
+  void behind_attention(const EncoderLayer& layer, const A* mixed, int64_t first, int64_t count,
                         Space& space) const {
     space.left.take(mixed + first * inside, inside, count, inside);
     multiply(space.left, count, layer.out, states(first), e.width, true);
@@ -184,8 +198,11 @@ class EncoderRun {
     } else {
       apply(inner, size, [](Floats x) { return larger(x, Floats{}); });
     }
-    space.left.take(inner, e.feed_forward, count, e.feed_forward);
-    multiply(space.left, count, layer.feed_forward_out, states(first), e.width, true);
+    const auto back = [&](auto& left) {
+      left.take(inner, e.feed_forward, count, e.feed_forward);
+      multiply(left, count, layer.feed_forward_out, states(first), e.width, true);
+    };
+    e.wide ? back(space.wide) : back(space.left);
     normalise(layer.feed_forward_norm, layer.feed_forward_shift, first, count);
   }
 

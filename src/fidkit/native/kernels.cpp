@@ -14,7 +14,7 @@
 // `type` below: see `Type`.
 extern "C" {
 
-int fidkit_version() { return 4; }
+int fidkit_version() { return 5; }
 
 int fidkit_lanes() { return LANES; }
 
@@ -26,6 +26,9 @@ int fidkit_has_bfloat16() {
   return 0;
 #endif
 }
+
+// What the largest activation of 8 bits becomes: 127, or less where sums of two products saturate at 16 bits.
+int fidkit_most_of_8_bits() { return Slots<int8_t>::MOST; }
 
 // Asks for large pages, before memory is first used: there are fewer of them to be handed out and to be found.
 // What the system makes of it changes no result.
@@ -71,15 +74,16 @@ void fidkit_gated_gelu(int type, const void* gate, const void* inner, void* out,
                size, threads);
 }
 
-// Of weights of 8 bits if `rounded`, else of float32.
-void fidkit_product(int rounded, const float* x, int64_t stride, int64_t count, const Packed* weight, float* out,
+// `mode` of the next two: see `Mode`.
+void fidkit_product(int mode, const float* x, int64_t stride, int64_t count, const Packed* weight, float* out,
                     int threads) {
-  rounded ? product<int16_t>(x, stride, count, *weight, out, threads)
-          : product<float>(x, stride, count, *weight, out, threads);
+  const auto of = [&](auto slot) { product<decltype(slot)>(x, stride, count, *weight, out, threads); };
+  mode == FLOATS ? of(float{}) : mode == INT16_ACTIVATIONS ? of(int16_t{}) : of(int8_t{});
 }
 
-void fidkit_encode(int rounded, const Encoder* encoder, int threads) {
-  rounded ? EncoderRun<int16_t>(*encoder, threads)() : EncoderRun<float>(*encoder, threads)();
+void fidkit_encode(int mode, const Encoder* encoder, int threads) {
+  const auto of = [&](auto slot) { EncoderRun<decltype(slot)>(*encoder, threads)(); };
+  mode == FLOATS ? of(float{}) : mode == INT16_ACTIVATIONS ? of(int16_t{}) : of(int8_t{});
 }
 
 void fidkit_pack_context(int type, const void* keys, const void* values, int64_t stride, int64_t count,

@@ -1,7 +1,7 @@
 // Vectors of numbers, and the one loop that all products share.
 //
 // All operands are arrays of 32-bit slots: a slot is one float, or two neighbouring bfloat16 or 16-bit integers
-// along the dimension that is summed over. A vector holds LANES slots, and `Slots<T>::multiply` adds products
+// along the dimension that is summed over, or four of 8 bits. A vector holds LANES slots, and `Slots<T>::multiply` adds products
 // slot by slot, so all types share every loop. Vectors are GCC's, and as wide as the CPU's registers: compilers
 // split wider ones by way of memory.
 
@@ -23,6 +23,9 @@
 #endif
 #ifdef __SSE2__
 #include <immintrin.h>
+#endif
+#ifdef __ARM_NEON
+#include <arm_neon.h>
 #endif
 
 // Loops over registers: an array of sums lives in registers only if every loop over it is unrolled.
@@ -110,6 +113,11 @@ inline void store_floats(bfloat16* to, Floats x) {
 #endif
 }
 
+inline void store_integers(int16_t* to, Ints x) { store(to, __builtin_convertvector(x, Shorts)); }
+inline void store_integers(int8_t* to, Ints x) {  // step by step, as above
+  store(to, __builtin_convertvector(__builtin_convertvector(x, Shorts), Bytes));
+}
+
 inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
 
 // exp(x) as 2^n * polynomial(r), for x up to 88; below -87 as at -87. Relative error below 2e-7.
@@ -173,6 +181,8 @@ struct Slots<bfloat16> {
 template <>
 struct Slots<int16_t> {
   static constexpr int64_t DEPTH = 2;
+  static constexpr int32_t MOST = 32767, OFFSET = 0;  // the largest activation; what is added to weights
+  static constexpr int64_t LARGEST = 127;             // of weights
   using Sum = Ints;
   using Packed = uint16_t;
   static Words loaded(const Packed* from) {
@@ -199,6 +209,61 @@ struct Slots<int16_t> {
     return sum + ((Ints)a >> 16) * ((Ints)b >> 16);
 #endif
   }
+};
+
+// Weights of 8 bits and activations of 8, four to a slot. Instructions for it multiply unsigned bytes with signed
+// ones, so weights are stored with 128 added, and OFFSET times the sum of the activations comes off in the end:
+// that is known once for a vector of activations, whatever it meets.
+template <>
+struct Slots<int8_t> {
+  static constexpr int64_t DEPTH = 4;
+  static constexpr int64_t LARGEST = 255;  // of weights as they are multiplied
+  using Sum = Ints;
+  using Packed = uint32_t;
+#if defined(__ARM_FEATURE_DOTPROD) && defined(__aarch64__)
+  static constexpr int32_t MOST = 127, OFFSET = 0;  // both signed
+  static Words loaded(const Packed* from) { return load<Words>(from) ^ 0x80808080u; }
+  static Ints multiply(Ints sum, Words a, Words b) {
+    return (Ints)vdotq_s32((int32x4_t)sum, (int8x16_t)a, (int8x16_t)b);
+  }
+#else
+  static Words loaded(const Packed* from) { return load<Words>(from); }
+// As assembly, because g++ 12 keeps the sums of the intrinsic in memory when there are many.
+#if defined(__AVX512VNNI__)
+  static constexpr int32_t MOST = 127, OFFSET = 128;
+  static Ints multiply(Ints sum, Words a, Words b) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(b), "v"(a));
+    return sum;
+  }
+#elif defined(__AVXVNNI__)
+  static constexpr int32_t MOST = 127, OFFSET = 128;
+  static Ints multiply(Ints sum, Words a, Words b) {
+    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(b), "x"(a));
+    return sum;
+  }
+// Sums of two products saturate at 16 bits here: 2 * 255 * 64 is the most that they hold.
+#elif defined(__AVX512BW__)
+  static constexpr int32_t MOST = 64, OFFSET = 128;
+  static Ints multiply(Ints sum, Words a, Words b) {
+    const __m512i pairs = _mm512_maddubs_epi16((__m512i)b, (__m512i)a);
+    return sum + (Ints)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
+  }
+#elif defined(__AVX2__)
+  static constexpr int32_t MOST = 64, OFFSET = 128;
+  static Ints multiply(Ints sum, Words a, Words b) {
+    const __m256i pairs = _mm256_maddubs_epi16((__m256i)b, (__m256i)a);
+    return sum + (Ints)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  }
+#else
+  static constexpr int32_t MOST = 127, OFFSET = 128;
+  static Ints multiply(Ints sum, Words a, Words b) {  // bytes of even places, then of odd ones
+    typedef int16_t Pairs __attribute__((vector_size(WIDTH)));
+    const Pairs even = (Pairs)a << 8 >> 8, odd = (Pairs)a >> 8;
+    sum = Slots<int16_t>::multiply(sum, (Words)even, b & 0x00ff00ffu);
+    return Slots<int16_t>::multiply(sum, (Words)odd, b >> 8 & 0x00ff00ffu);
+  }
+#endif
+#endif
 };
 
 // Lane i of the result is lane place(i) of a and b, those of b behind those of a.

@@ -14,6 +14,7 @@ from fidkit import native
 from fidkit.checkpoint import to_int8
 from fidkit.engine.cpu.products import Products, has_bfloat16_products, packs
 from fidkit.engine.cpu.tensors import matrix_of
+from fidkit.engine.cpu.weights import Rounding
 from fidkit.native import Kernels
 from oracles import quick
 
@@ -44,35 +45,21 @@ def test_equal_plain_products(kernels, dtype, near: float, bias: bool, counts, i
             torch.testing.assert_close(products(x, linear).float(), wanted, rtol=near, atol=near)
 
 
+@pytest.mark.parametrize(("rounding", "bits"), [("lossless", 12), ("always", 6)])
 @quick
 @given(count=st.integers(1, 30), inputs=st.integers(1, 70), outputs=st.integers(1, 40), size=st.floats(-6, 6))
-def test_rounded_weights_multiply_as_they_are_rounded(kernels, count, inputs, outputs, size: float) -> None:
-    """Activations keep 13 bits and more: what differs from float32 is the weight's rounding, no more."""
+def test_rounded_weights_multiply_as_they_are_rounded(
+    kernels, rounding: Rounding, bits: int, count, inputs, outputs, size: float
+) -> None:
+    """What differs from float32 is the weight's rounding, and that of activations to so many bits."""
     linear = nn.Linear(inputs, outputs)
     x = 10**size * torch.randn(count, inputs)
-    rounded, scale = to_int8(linear.weight)
     with torch.no_grad():
-        wanted = F.linear(x, rounded * scale[:, None], linear.bias)
-        found = Products(kernels, rounding="always")(x, linear)
+        rounded, scale = to_int8(linear.weight)
+        linear.weight.copy_(rounded * scale[:, None])
+        wanted, found = linear(x), Products(kernels, rounding=rounding)(x, linear)
         large = x.abs().amax(1, keepdim=True) * linear.weight.abs().sum(1)
-    assert ((found - wanted).abs() <= large / 2**12 + 1e-6).all()
-
-
-def test_sums_of_rounded_products_never_overflow(kernels) -> None:
-    """The worst case: all weights and activations at their largest."""
-    for inputs in (1, 2, 1000, 5120, 20000):
-        linear = nn.Linear(inputs, 3, bias=False)
-        nn.init.constant_(linear.weight, -1.0)
-        found = Products(kernels, rounding="always")(torch.ones(7, inputs), linear)
-        torch.testing.assert_close(found, torch.full((7, 3), -float(inputs)), rtol=1e-3, atol=0)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_no_number_stays_none(kernels, value: float) -> None:
-    x = torch.ones(8, 33)
-    x[2, 32] = x[5, 0] = value
-    made = Products(kernels, rounding="always")(x, nn.Linear(33, 4))
-    assert made.isnan().any(1).tolist() == [row in (2, 5) for row in range(8)]
+    assert ((found - wanted).abs() <= large / 2**bits + 1e-6).all()
 
 
 def test_lossless_rounds_what_was_stored_in_8_bits_alone(kernels) -> None:
@@ -86,7 +73,7 @@ def test_lossless_rounds_what_was_stored_in_8_bits_alone(kernels) -> None:
     assert matrix_of(trained, "lossless").scale is None
     assert matrix_of(stored.weight.bfloat16(), "lossless").scale is None  # which has rounded it once more
     products = Products(kernels, rounding="lossless")
-    assert [products.laid_out((linear,)).rounded for linear in (fresh, stored)] == [False, True]
+    assert [products.laid_out((linear,)).activations for linear in (fresh, stored)] == [32, 16]
 
 
 @quick

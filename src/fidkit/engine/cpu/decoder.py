@@ -17,7 +17,7 @@ from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Context, Sight
 from fidkit.engine.cpu.positions import bias_of_past
 from fidkit.engine.cpu.stack import RMS_EPSILON, layers_of
-from fidkit.engine.cpu.weights import LaidOut, Rounding, Weights, joined, rounded, within
+from fidkit.engine.cpu.weights import ACTIVATIONS, LaidOut, Rounding, Weights, joined, rounded, within
 from fidkit.engine.cpu.words import Words
 from fidkit.errors import FidkitError, UsageError
 from fidkit.native import LANES, TYPES, Array, Kernels, Layer, Linear, Step, address
@@ -275,7 +275,7 @@ class NativeDecoder:
     def _project(self, place: int, states_XD: Any) -> Array:
         """Keys, then values, [X, 2 G h], of a layer with cross-attention."""
         weight: LaidOut = self._keys_values[place]
-        return self.kernels.product(states_XD, weight.packed(), rounded=weight.rounded)
+        return weight(self.kernels, states_XD)
 
     def _laid_out(self, layers: list[Weights]) -> list[Any]:
         """What `_project` multiplies with, a layer each."""
@@ -284,7 +284,7 @@ class NativeDecoder:
             both = joined(
                 [self._rounded(layer[f"cross_attention.{name}.weight"]) for name in ("key", "value")]
             )
-            made.append(LaidOut.of(both, None, self.kernels.lanes))
+            made.append(LaidOut.of(both, None, self.kernels.lanes, ACTIVATIONS[self.rounding]))
         return made
 
     def _rounded(self, weight: Weight) -> Weight:

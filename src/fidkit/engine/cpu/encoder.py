@@ -20,13 +20,14 @@ from fidkit.nn.rows import Rows
 class NativeEncoder:
     """Runs encoder layers over ragged rows; a `fidkit.nn.encoder.Run`.
 
-    Float32 goes through all layers in one call, bfloat16 product by product (`Layerwise`). Rows whose sides
-    don't see each other, and layers of a family that these kernels don't suit, are left to the plain layers.
+    Float32 goes through all layers in one call, and so does what is rounded to 8 bits; bfloat16 goes product
+    by product (`Layerwise`). Rows whose sides don't see each other, and layers of a family that these kernels
+    don't suit, are left to the plain layers.
 
     Args:
         kernels: the compiled kernels.
         own: see `Products`.
-        rounding: of float32 matrices; layers that are run together are rounded together.
+        rounding: of matrices; layers that are run together are rounded together.
     """
 
     def __init__(self, kernels: Kernels, *, own: bool = False, rounding: Rounding = "never") -> None:
@@ -42,9 +43,10 @@ class NativeEncoder:
         if layers.kernels is None or not layers.layers or not len(x_XD) or rows.sides is not None:
             self.products.give_back(layers)
             return layers(x_XD, rows, norm)
-        if x_XD.dtype == torch.float32:
-            states_XD = x_XD.detach().numpy().copy()
-            return torch.from_numpy(self._stack(layers)(states_XD, rows.starts.numpy(), _vectors(norm)))
+        if x_XD.dtype == torch.float32 or self.rounding == "always":
+            states_XD = x_XD.detach().to(torch.float32, copy=True).numpy()
+            made = self._stack(layers)(states_XD, rows.starts.numpy(), _vectors(norm))
+            return torch.from_numpy(made).to(x_XD.dtype)
         out = torch.empty_like(x_XD)
         for first, end, starts in chunks(rows.starts.numpy()):
             begins = torch.from_numpy(starts)
@@ -72,5 +74,5 @@ def _vectors(norm: nn.Module | None) -> Norm | None:
     if norm is None or isinstance(norm, nn.Identity):
         return None
     assert isinstance(norm, RMSNorm | LayerNorm)
-    bias = norm.bias.detach().numpy() if isinstance(norm, LayerNorm) else None
-    return norm.weight.detach().numpy(), bias
+    bias = norm.bias.detach().float().numpy() if isinstance(norm, LayerNorm) else None
+    return norm.weight.detach().float().numpy(), bias

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fidkit.engine.cpu.tensors import matrix_of
-from fidkit.engine.cpu.weights import LaidOut, Rounding, rounded
+from fidkit.engine.cpu.weights import ACTIVATIONS, LaidOut, Rounding, rounded
 from fidkit.native import Kernels
 
 # How many vectors oneDNN's layout is chosen for; it was measured to be as good for 256 to 4096 of them.
@@ -39,8 +39,7 @@ class Products:
     def __call__(self, x_XD: Tensor, *linears: nn.Linear, gelu: bool = False) -> Tensor:
         """[X, D] -> [X, E]; of several linears side by side, in one product. Then GELU, in its exact form."""
         if x_XD.dtype == torch.float32:
-            weight = self.laid_out(linears)
-            made = self.kernels.product(x_XD, weight.packed(), rounded=weight.rounded)
+            made = self.laid_out(linears)(self.kernels, x_XD)
             return F.gelu(made) if gelu else made
         if not packs(x_XD.device, x_XD.dtype):
             made = torch.cat([linear(x_XD) for linear in linears], 1) if linears[1:] else linears[0](x_XD)
@@ -59,7 +58,8 @@ class Products:
         if weight is None:
             matrix = rounded(matrix_of(_joined(linears), self.rounding), self.rounding)
             bias = _biases(linears)
-            weight = LaidOut.of(matrix, None if bias is None else bias.numpy(), self.kernels.lanes)
+            as_read = None if bias is None else bias.float().numpy()
+            weight = LaidOut.of(matrix, as_read, self.kernels.lanes, ACTIVATIONS[self.rounding])
             self._laid_out[linears] = weight
         return weight
 

@@ -20,7 +20,7 @@ from fidkit.config import ReaderConfig, StackConfig
 from fidkit.context import Batch, Context, Sight
 from fidkit.engine.cpu.decoder import NativeCache, NativeDecoder
 from fidkit.engine.cpu.stack import LAYER_EPSILON, RMS_EPSILON, EncoderStack, layers_of
-from fidkit.engine.cpu.weights import LaidOut, Rounding, Weights, rounded, within
+from fidkit.engine.cpu.weights import ACTIVATIONS, LaidOut, Rounding, Weights, rounded, within
 from fidkit.engine.cpu.words import StoredWords
 from fidkit.engine.fingerprint import fingerprint_of
 from fidkit.engine.precision import ROUNDING, Precision
@@ -82,7 +82,7 @@ class NativeReader:
         self._projection: LaidOut | None = None
         if config.projects_memory:
             matrix = rounded(weights["memory_projection.weight"], rounding)
-            self._projection = LaidOut.of(matrix, None, kernels.lanes)
+            self._projection = LaidOut.of(matrix, None, kernels.lanes, ACTIVATIONS[rounding])
         self._reranker = within(weights, "reranker.")
         self._words = StoredWords(config, weights)
         self._decoder = NativeDecoder(config, weights, self._words, kernels, rounding)
@@ -146,9 +146,7 @@ class NativeReader:
         if question_XD is None:
             question_XD = self.encode_questions(batch)
         if self._projection is not None:
-            memory_XD = self.kernels.product(
-                memory_XD, self._projection.packed(), rounded=self._projection.rounded
-            )
+            memory_XD = self._projection(self.kernels, memory_XD)
         questions, passages = Layout(batch.question_lengths), Layout(batch.passage_lengths)
         ids, asked_X2 = None, None
         if config.token_skip:

@@ -9,8 +9,8 @@ import numpy as np
 from fidkit.checkpoint.stored import Weight
 from fidkit.config import StackConfig
 from fidkit.engine.cpu.positions import bias_by_distance
-from fidkit.engine.cpu.weights import LaidOut, Rounding, Weights, joined, rounded
-from fidkit.native import Encoder, EncoderLayer, Kernels, address
+from fidkit.engine.cpu.weights import ACTIVATIONS, LaidOut, Rounding, Weights, joined, rounded
+from fidkit.native import Bits, Encoder, EncoderLayer, Kernels, address
 
 # Vectors that go through all layers together: memory for their activations is that of a chunk, not of 40
 # passages.
@@ -19,6 +19,9 @@ RMS_EPSILON = 1e-6
 """Of T5's norms."""
 LAYER_EPSILON = 1e-12
 """Of BERT's norms."""
+
+OUTLIERS = ("t5",)
+"""Kernels of families with outliers inside their feed-forwards: a few activations that others vanish beside."""
 
 _MATRICES = {
     "query_key_value": ("attention.query", "attention.key", "attention.value"),
@@ -42,7 +45,8 @@ Norm = tuple[np.ndarray, np.ndarray | None]
 class EncoderStack:
     """Encoder layers, laid out for the kernels once; a later change of their weights is not seen.
 
-    Matrices are multiplied in 8 bits where all of these layers' are.
+    Matrices are multiplied in 8 bits where all of these layers' are. What is inside feed-forwards of families
+    with `OUTLIERS` keeps 16 bits where other activations have 8.
 
     Args:
         kernels: the compiled kernels.
@@ -67,9 +71,11 @@ class EncoderStack:
         as_read = [
             {name: rounded(w, rounding) for name, w in of.items() if len(w.shape) == 2} for of in layers
         ]
-        self.rounded = all(w.scale is not None for of in as_read for w in of.values())
-        if not self.rounded:
+        self.activations: Bits = ACTIVATIONS[rounding]
+        if any(w.scale is None for of in as_read for w in of.values()):
+            self.activations = 32
             as_read = [{name: Weight(w.floats()) for name, w in of.items()} for of in as_read]
+        self._wide = self.activations == 8 and stack.blocks.kernels in OUTLIERS
         self._alive: list[object] = []
         made = [self._layer(matrices, of) for matrices, of in zip(as_read, layers, strict=True)]
         self._layers = (EncoderLayer * len(made))(*made)
@@ -114,8 +120,9 @@ class EncoderStack:
                     epsilon=LAYER_EPSILON if behind else RMS_EPSILON,
                     scale=stack.head_width**-0.5 if family.scaled else 1.0,
                     norms_behind=behind,
+                    wide=self._wide,
                 ),
-                rounded=self.rounded,
+                self.activations,
             )
         return states_XD
 
@@ -127,7 +134,8 @@ class EncoderStack:
             biases = [layer[f"{part}.bias"] for part in parts if f"{part}.bias" in layer]
             bias = joined(biases).floats() if biases else None
             weight = joined([matrices[f"{part}.weight"] for part in parts])
-            laid_out = LaidOut.of(weight, bias, self.kernels.lanes)
+            wide = self._wide and name == "feed_forward_out"
+            laid_out = LaidOut.of(weight, bias, self.kernels.lanes, 16 if wide else self.activations)
             self._alive.append(laid_out)
             setattr(made, name, laid_out.packed())
         for name, parameter in _VECTORS.items():

@@ -72,7 +72,7 @@ class _SameWords:
 
 
 class _Half(NativeDecoder):
-    """In bfloat16, with keys and values projected by the CPU's matrix library."""
+    """In bfloat16; keys and values are projected by the CPU's matrix library, or by our kernels in 8 bits."""
 
     dtype = "bfloat16"
 
@@ -88,9 +88,12 @@ class _Half(NativeDecoder):
         super().__init__(reader.config, weights, words, kernels, rounding)
 
     def _laid_out(self, layers: list[Weights]) -> list[Any]:
-        return self._linears
+        return super()._laid_out(layers) if self.rounding == "always" else self._linears
 
     def _project(self, place: int, states_XD: Any) -> Tensor:
+        if self.rounding == "always":
+            made: Tensor = super()._project(place, states_XD.float())
+            return made.bfloat16()
         return self._products(states_XD, *self._linears[place])
 
 

@@ -9,11 +9,13 @@ from typing import Literal
 import numpy as np
 
 from fidkit.checkpoint.stored import Weight
-from fidkit.native import Packed, address
+from fidkit.native import Array, Bits, Kernels, Packed, address
 
 Rounding = Literal["never", "lossless", "always"]
 """Which matrices are kept in 8 bits, with a scale a row: those that lose nothing were stored so before."""
 
+ACTIVATIONS: dict[Rounding, Bits] = {"never": 32, "lossless": 16, "always": 8}
+"""Of vectors that meet matrices of 8 bits, many at a time: integers that lose next to nothing, or fast ones."""
 
 Weights = Mapping[str, Weight]
 """Parameters of a reader by name."""
@@ -52,31 +54,38 @@ class LaidOut:
     """A matrix [E, D] as `products.h` reads it.
 
     Attributes:
-        values: [vectors of rows, slots of columns, lanes, elements of a slot], float32 or int8.
-        scale: [E], filled up, of int8 only.
+        values: [vectors of rows, slots of columns, lanes, elements of a slot], float32 or int8; uint8, with
+            128 added, for activations of 8 bits.
+        scale: [E], filled up, of integers only.
         bias: [E], filled up, or None.
         shape: E and D.
+        activations: that it is laid out for.
     """
 
     values: np.ndarray
     scale: np.ndarray | None
     bias: np.ndarray | None
     shape: tuple[int, int]
+    activations: Bits
 
     @classmethod
-    def of(cls, matrix: Weight, bias: np.ndarray | None, lanes: int) -> LaidOut:
-        """Lay a matrix of float32 or int8 out."""
+    def of(cls, matrix: Weight, bias: np.ndarray | None, lanes: int, activations: Bits) -> LaidOut:
+        """Lay a matrix out: of int8 for `activations` of as many bits, of float32 for floats."""
         E, D = matrix.shape
-        depth = 1 if matrix.scale is None else 2
+        if matrix.scale is None:
+            activations = 32
+        depth = 32 // activations
         filled = np.pad(matrix.values, ((0, -E % lanes), (0, -D % depth)))
+        if activations == 8:
+            filled = filled.view(np.uint8) ^ np.uint8(128)
         slots = filled.reshape(-1, lanes, filled.shape[1] // depth, depth).swapaxes(1, 2)
         scale, bias = (None if x is None else np.pad(x, (0, -E % lanes)) for x in (matrix.scale, bias))
-        return cls(np.ascontiguousarray(slots), scale, bias, (E, D))
-
-    @property
-    def rounded(self) -> bool:
-        return self.scale is not None
+        return cls(np.ascontiguousarray(slots), scale, bias, (E, D), activations)
 
     def packed(self) -> Packed:
         """What kernels read; it holds while this does."""
         return Packed(*(address(x) for x in (self.values, self.scale, self.bias)), *self.shape)
+
+    def __call__(self, kernels: Kernels, x_XD: Array) -> Array:
+        """[X, D] -> [X, E], float32: `x` times the matrix, plus its bias."""
+        return kernels.product(x_XD, self.packed(), self.activations)
