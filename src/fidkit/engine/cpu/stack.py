@@ -21,7 +21,7 @@ LAYER_EPSILON = 1e-12
 """Of BERT's norms."""
 
 OUTLIERS = ("t5",)
-"""Kernels of families with outliers inside their feed-forwards: a few activations that others vanish beside."""
+"""Kernels of families with outliers inside their feed-forwards, which other activations vanish beside."""
 
 _MATRICES = {
     "query_key_value": ("attention.query", "attention.key", "attention.value"),
