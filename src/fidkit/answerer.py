@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, overload
 
-from fidkit import native
-from fidkit.checkpoint.files import locate, open_directory
 from fidkit.devices import choose_device, has_torch, on_cpu
 from fidkit.engine.answering import Stream, answer_batch, tokenizer_of
 from fidkit.engine.asked import (
@@ -23,15 +19,11 @@ from fidkit.engine.asked import (
     check_count,
     check_tests,
 )
-from fidkit.engine.cpu.reader import NativeReader, suits
-from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.opening import made_ready
 from fidkit.engine.precision import Precision, check_precision
-from fidkit.engine.ready import Ready
-from fidkit.engine.recall import memory_of
 from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
-from fidkit.errors import WITH_TORCH, FidkitError, UsageError
-from fidkit.memory import MemoryStore
+from fidkit.errors import UsageError
 from fidkit.passages import BuildProgress, Passages, TokenCache
 from fidkit.passages.opening import Source, open_sources
 from fidkit.passages.scripts import is_without_spaces, why_nothing
@@ -92,7 +84,7 @@ class Answerer:
         self._state, self._reading = threading.Condition(), threading.Lock()
         self._under_way: list[int] = []
         self._closed = False
-        self.runner, self._memory = _made_ready(reader, corpus if stored else None, device, precision)
+        self.runner, self._memory = made_ready(reader, corpus if stored else None, device, precision)
         self._cache = None
         if corpus is not None:
             self._cache = TokenCache(corpus.derived, tokenizer_of(self.runner).fingerprint)
@@ -328,69 +320,6 @@ class Answerer:
                 "asked or closed from within a stream of the same answerer, which would wait for itself; do "
                 "it when the answer is there"
             )
-
-
-def _made_ready(
-    given: Reader | Source, corpus: Passages | None, device: str | torch.device, precision: Precision
-) -> tuple[Ready, MemoryStore | None]:
-    """A reader made ready, and its memory of a corpus, if it is stored there."""
-    check_precision(precision)
-    if isinstance(given, str | os.PathLike):
-        ready = _native(given, device, precision)
-        if ready is not None:
-            return ready, None if corpus is None else memory_of(
-                corpus, ready.config, ready.memory_fingerprint, str(given)
-            )
-    return _with_torch(given, corpus, device, precision)
-
-
-def _native(given: Source, device: str | torch.device, precision: Precision) -> NativeReader | None:
-    """A reader that needs no PyTorch; None where it needs it."""
-    if precision == "bfloat16" or not on_cpu(device):
-        return None
-    directory = open_directory(locate(given if isinstance(given, str) else Path(given)))
-    config = directory.config
-    kernels = native.kernels() if suits(config) else None
-    if kernels is None:
-        return None
-    if kernels.has_bfloat16 and precision in ("auto", "int8") and not directory.is_rounded:
-        return None
-    return NativeReader.from_pretrained(directory, kernels, precision)
-
-
-def _with_torch(
-    given: Reader | Source, corpus: Passages | None, device: str | torch.device, precision: Precision
-) -> tuple[Ready, MemoryStore | None]:
-    try:
-        from fidkit.engine.runner import Runner, loading_type, moved
-        from fidkit.reader import Reader
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise FidkitError(
-            f"reader {given} on {device} in precision {precision} needs PyTorch, which is not installed; "
-            f"{WITH_TORCH}"
-        ) from error
-
-    chosen = choose_device(device)
-    name = "READER"
-    if isinstance(given, Reader):
-        made = given
-        # Whoever put it on a GPU chose which.
-        if not (device == "auto" and given.embedding.weight.is_cuda):
-            made = moved(given, chosen)
-    elif isinstance(given, str | os.PathLike):
-        name = str(given)
-        where = given if isinstance(given, str) else Path(given)
-        made = Reader.from_pretrained(where, loading_type(precision, chosen)).to(chosen)
-    else:
-        raise UsageError(
-            f"the reader is {given!r}; expected a Reader, a directory, or a name such as 'pocket'"
-        )
-    memory = None
-    if corpus is not None:
-        memory = memory_of(corpus, made.config, lambda: memory_fingerprint(made), name)
-    return Runner(made, precision, own=made is not given), memory
 
 
 def _searched(answer: Answer, milliseconds: float, notes: tuple[str, ...]) -> Answer:

@@ -18,7 +18,7 @@ from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
     from fidkit.engine.precision import Precision
-    from fidkit.engine.runner import Runner
+    from fidkit.engine.ready import Ready
     from fidkit.evaluate.contexts import ContextKind
     from fidkit.evaluate.evaluate import Report, Result
     from fidkit.memory import MemoryStore
@@ -129,41 +129,27 @@ def _run(
 ) -> tuple[Report, str]:
     """The report, and the precision that `auto` or another name came to."""
     from fidkit.cli.progress import progress
-    from fidkit.devices import choose_device
-    from fidkit.engine.fingerprint import memory_fingerprint
+    from fidkit.engine.opening import made_ready
     from fidkit.engine.precision import check_precision
-    from fidkit.engine.recall import memory_of
-    from fidkit.engine.runner import Runner, loading_type
     from fidkit.evaluate import evaluate as judge
     from fidkit.evaluate.contexts import passages_for
     from fidkit.passages import Corpus
     from fidkit.questions.files import read_questions
-    from fidkit.reader import Reader
 
-    on = choose_device(device)
     check_precision(precision)
     questions = list(itertools.islice(read_questions(data), limit))
     with ExitStack() as stack:
         opened = stack.enter_context(Corpus.open(corpus)) if corpus else None
-        source = Reader.from_pretrained(name, loading_type(precision, on)).to(on)
-        memory = None
-        if opened and stored:
-            memory = memory_of(opened, source.config, lambda: memory_fingerprint(source), name)
-        runner = Runner(source, precision, own=True)
+        runner, memory = made_ready(name, opened if stored else None, device, precision)
         bar = stack.enter_context(progress(f"evaluating on {data.name}", len(questions)))
         read = passages_for(questions, kind, n, opened)
         return judge(
             answered(runner, read, decoding, memory, bar), predictions=out, scores=scores
-        ), _computed(runner)
-
-
-def _computed(runner: Runner) -> str:
-    """What a runner computes with: `float32`, `bfloat16` or `int8`."""
-    return "int8" if runner.int8 else str(runner.reader.embedding.weight.dtype).removeprefix("torch.")
+        ), runner.computes
 
 
 def answered(
-    runner: Runner,
+    runner: Ready,
     read: Iterator[tuple[Question, list[Passage]]],
     decoding: Decoding,
     memory: MemoryStore | None,

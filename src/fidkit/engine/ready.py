@@ -32,6 +32,11 @@ class Ready(Protocol):
     def device(self) -> Any: ...
 
     @property
+    def computes(self) -> str:
+        """What it computes with: `float32`, `bfloat16` or `int8`."""
+        ...
+
+    @property
     def memory_type(self) -> Any:
         """What memory is wanted in: a type of tensors, or the word `float32` for NumPy's arrays."""
         ...

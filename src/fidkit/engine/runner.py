@@ -97,6 +97,11 @@ class Runner:
         return self.reader.calibration
 
     @property
+    def computes(self) -> str:
+        """What it computes with: `float32`, `bfloat16` or `int8`."""
+        return "int8" if self.int8 else str(self.memory_type).removeprefix("torch.")
+
+    @property
     def memory_type(self) -> torch.dtype:
         """What memory is wanted in."""
         return self.reader.embedding.weight.dtype

@@ -108,6 +108,11 @@ class NativeReader:
     device = None
     """Nothing has to be moved anywhere."""
 
+    @property
+    def computes(self) -> str:
+        """What it computes with: `float32`, or `int8`."""
+        return "int8" if self.rounding == "always" else "float32"
+
     memory_type: Literal["float32"] = "float32"
     """Of NumPy's arrays."""
 

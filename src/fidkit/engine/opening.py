@@ -1,0 +1,103 @@
+"""Readers made ready by name: without PyTorch where that suits, else with it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fidkit import native
+from fidkit.checkpoint.files import locate, open_directory
+from fidkit.devices import choose_device, on_cpu
+from fidkit.engine.cpu.reader import NativeReader, suits
+from fidkit.engine.fingerprint import memory_fingerprint
+from fidkit.engine.precision import Precision, check_precision
+from fidkit.engine.ready import Ready
+from fidkit.engine.recall import memory_of
+from fidkit.errors import WITH_TORCH, FidkitError, UsageError
+from fidkit.memory import MemoryStore
+from fidkit.passages import Passages
+
+if TYPE_CHECKING:
+    import torch
+
+    from fidkit.reader import Reader
+
+Source = str | os.PathLike[str]
+"""A directory, a bundled name, or one on the hub."""
+
+
+def made_ready(
+    given: Reader | Source, corpus: Passages | None, device: str | torch.device, precision: Precision
+) -> tuple[Ready, MemoryStore | None]:
+    """A reader made ready, and its memory of a corpus, if it is stored there.
+
+    Args:
+        given: a reader, which is left as it is, or what `Reader.from_pretrained` takes.
+        corpus: whose memory is asked for; None leaves it out.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        precision: what is computed with.
+
+    Raises:
+        UsageError: no such device or precision, or no reader.
+        CheckpointError: no such reader, or a damaged one.
+        FidkitError: it needs PyTorch, which isn't installed.
+        MemoryStoreError: the memory that is stored is of another reader.
+    """
+    check_precision(precision)
+    if isinstance(given, str | os.PathLike):
+        ready = _native(given, device, precision)
+        if ready is not None:
+            return ready, None if corpus is None else memory_of(
+                corpus, ready.config, ready.memory_fingerprint, str(given)
+            )
+    return _with_torch(given, corpus, device, precision)
+
+
+def _native(given: Source, device: str | torch.device, precision: Precision) -> NativeReader | None:
+    """A reader that needs no PyTorch; None where it needs it."""
+    if precision == "bfloat16" or not on_cpu(device):
+        return None
+    directory = open_directory(locate(given if isinstance(given, str) else Path(given)))
+    config = directory.config
+    kernels = native.kernels() if suits(config) else None
+    if kernels is None:
+        return None
+    if kernels.has_bfloat16 and precision in ("auto", "int8") and not directory.is_rounded:
+        return None
+    return NativeReader.from_pretrained(directory, kernels, precision)
+
+
+def _with_torch(
+    given: Reader | Source, corpus: Passages | None, device: str | torch.device, precision: Precision
+) -> tuple[Ready, MemoryStore | None]:
+    try:
+        from fidkit.engine.runner import Runner, loading_type, moved
+        from fidkit.reader import Reader
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise FidkitError(
+            f"reader {given} on {device} in precision {precision} needs PyTorch, which is not installed; "
+            f"{WITH_TORCH}"
+        ) from error
+
+    chosen = choose_device(device)
+    name = "READER"
+    if isinstance(given, Reader):
+        made = given
+        # Whoever put it on a GPU chose which.
+        if not (device == "auto" and given.embedding.weight.is_cuda):
+            made = moved(given, chosen)
+    elif isinstance(given, str | os.PathLike):
+        name = str(given)
+        where = given if isinstance(given, str) else Path(given)
+        made = Reader.from_pretrained(where, loading_type(precision, chosen)).to(chosen)
+    else:
+        raise UsageError(
+            f"the reader is {given!r}; expected a Reader, a directory, or a name such as 'pocket'"
+        )
+    memory = None
+    if corpus is not None:
+        memory = memory_of(corpus, made.config, lambda: memory_fingerprint(made), name)
+    return Runner(made, precision, own=made is not given), memory
