@@ -1,6 +1,7 @@
 """`fidkit ask`: one JSON object on stdout, everything else on stderr, errors in one line."""
 
 import inspect
+import io
 import json
 import os
 import re
@@ -317,3 +318,56 @@ def test_a_first_index_that_another_process_makes_is_waited_for(
     assert said == [1]
     assert len(json.loads(out)["evidence"]) == 2
     assert "note: another process is indexing these documents; waiting" in err
+
+
+# Many questions
+
+
+def test_without_a_question_each_line_is_one(
+    reader: str, docs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    open_reader = Answerer.open.__func__
+    monkeypatch.setattr(
+        Answerer, "open", classmethod(lambda *given, **more: opened.append(1) or open_reader(*given, **more))
+    )
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{QUESTION}\n\n  \nand coffee?\n"))
+    assert run(["ask", "--in", str(docs), "--reader", reader, "--json"]) == 0
+    out, err = capsys.readouterr()
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["question"] for record in records] == [QUESTION, "and coffee?"]
+    assert all(len(record["evidence"]) for record in records)
+    assert len(opened) == 1
+    assert err.count("picture.txt") + err.count("left out") == 1  # said once
+    assert "question: " not in err  # nobody types
+
+
+def test_a_question_that_fails_is_said_and_the_next_one_answered(
+    reader: str, docs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Answerer.answer
+
+    def fail_once(self, question, *given, **more):
+        if question == "fail":
+            raise UsageError("no such thing")
+        return answer(self, question, *given, **more)
+
+    monkeypatch.setattr(Answerer, "answer", fail_once)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"fail\n{QUESTION}\n"))
+    assert run(["ask", "--in", str(docs), "--reader", reader, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "error: no such thing" in err
+    assert json.loads(out)["question"] == QUESTION
+
+
+def test_at_a_terminal_it_asks_and_an_empty_line_ends(
+    reader: str, docs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal(f"{QUESTION}\n\nnever asked\n"))
+    assert run(["ask", "--in", str(docs), "--reader", reader]) == 0
+    _, err = capsys.readouterr()
+    assert err.count("question: ") == 2

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -15,9 +16,10 @@ from fidkit.cli.corpus import reported_progress
 from fidkit.cli.decoding import DeviceName, PrecisionName, takes_decoding
 from fidkit.engine.asked import is_blank
 from fidkit.engine.generation.decoding import Decoding
-from fidkit.errors import UsageError
+from fidkit.errors import FidkitError, UsageError
 
 if TYPE_CHECKING:
+    from fidkit.answerer import Answerer
     from fidkit.engine.precision import Precision
     from fidkit.types import Answer, Evidence, Without
 
@@ -31,7 +33,12 @@ MARKS = ("»", "«")
 
 @takes_decoding
 def ask(
-    question: Annotated[str, typer.Argument(help="In plain words.", show_default=False)],
+    question: Annotated[
+        str | None,
+        typer.Argument(
+            help="In plain words; without one, questions are read one a line.", show_default=False
+        ),
+    ] = None,
     sources: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,8 +63,11 @@ def ask(
     *,
     decoding: Decoding,
 ) -> None:
-    """Answer a question from documents; the first use indexes them, later uses reuse that."""
-    if is_blank(question):
+    """Answer a question from documents; the first use indexes them, later uses reuse that.
+
+    Without a question, questions are read one a line, and reader and documents stay open between them.
+    """
+    if question is not None and is_blank(question):
         raise UsageError('the question is empty; expected some words, such as fidkit ask "who wrote it?"')
     if passages < 1:
         raise UsageError(f"--passages is {passages}; expected 1 or more")
@@ -66,29 +76,70 @@ def ask(
     _start_light()
     from fidkit.answerer import Answerer
 
-    # Where the locale is no UTF-8, an argument in UTF-8 arrives as halves of characters.
-    question = os.fsencode(question).decode("utf-8", "replace")
-    printed = _Printed() if stream else None
+    shown = _Shown(
+        passages, reader, decoding, tests=_SHOWN if test_evidence else 0, stream=stream, as_json=as_json
+    )
     with (
         reported_progress() as tell,
         Answerer.open(
             sources or None, reader, device, cast("Precision", precision), stored=stored, progress=tell
         ) as qa,
     ):
-        tests = _SHOWN if test_evidence else 0
-        answer = qa.answer(question, passages, stream=printed, decoding=decoding, test_evidence=tests)
+        if question is not None:
+            # Where the locale is no UTF-8, an argument in UTF-8 arrives as halves of characters.
+            shown.answer(qa, os.fsencode(question).decode("utf-8", "replace"))
+            return
+        for line in _lines():
+            try:
+                shown.answer(qa, line)
+            except FidkitError as error:  # the next question may do better
+                print(f"error: {error}", file=sys.stderr)
+
+
+@dataclass
+class _Shown:
+    """Answers questions and prints the answers; what is to be said of the documents, once."""
+
+    passages: int
+    reader: str
+    decoding: Decoding
+    tests: int
+    stream: bool
+    as_json: bool
+    noted: bool = False
+
+    def answer(self, qa: Answerer, question: str) -> None:
+        """Ask, and print."""
+        printed = _Printed() if self.stream else None
+        answer = qa.answer(
+            question, self.passages, stream=printed, decoding=self.decoding, test_evidence=self.tests
+        )
         calibrated = qa.runner.calibration is not None
-        raw = () if calibrated else (RAW,)
-        answer = replace(answer, notes=(*qa.notes, *answer.notes, *raw))
-    for note in answer.notes:
-        print(f"note: {note}", file=sys.stderr)
-    if as_json:
-        print(json.dumps(to_json(question, answer, reader)))
-        return
-    _show_answer(answer, printed or _Printed(), calibrated=calibrated)
-    for other in answer.alternatives:
-        print(f"\nor: {other.text or '(no answer)'}  (score {other.score:.2f})", end="")
-    _show_evidence(answer, reader)
+        said = (*qa.notes, *answer.notes, *(() if calibrated else (RAW,)))
+        answer = replace(answer, notes=answer.notes if self.noted else said)
+        self.noted = True
+        for note in answer.notes:
+            print(f"note: {note}", file=sys.stderr)
+        if self.as_json:
+            print(json.dumps(to_json(question, answer, self.reader)), flush=True)
+            return
+        _show_answer(answer, printed or _Printed(), calibrated=calibrated)
+        for other in answer.alternatives:
+            print(f"\nor: {other.text or '(no answer)'}  (score {other.score:.2f})", end="")
+        _show_evidence(answer, self.reader)
+
+
+def _lines() -> Iterator[str]:
+    """Questions, one a line, until the end of the input or, at a terminal, an empty line."""
+    typed = sys.stdin.isatty()
+    while True:
+        if typed:
+            print("\nquestion: ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line or (typed and is_blank(line)):
+            return
+        if not is_blank(line):
+            yield line.strip()
 
 
 def _start_light() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fidkit import native
 from fidkit.checkpoint.files import locate, open_directory
-from fidkit.devices import choose_device, on_cpu
+from fidkit.devices import choose_device, has_torch, on_cpu
 from fidkit.engine.cpu.reader import NativeReader, suits
 from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.precision import Precision, check_precision
@@ -45,42 +45,50 @@ def made_ready(
         MemoryStoreError: the memory that is stored is of another reader.
     """
     check_precision(precision)
+    why = "a Reader is one of PyTorch's modules"
     if isinstance(given, str | os.PathLike):
-        ready = _native(given, device, precision)
-        if ready is not None:
-            return ready, None if corpus is None else memory_of(
-                corpus, ready.config, ready.memory_fingerprint, str(given)
-            )
-    return _with_torch(given, corpus, device, precision)
+        found = _native(given, device, precision)
+        if isinstance(found, NativeReader):
+            memory = None
+            if corpus is not None:
+                memory = memory_of(corpus, found.config, found.memory_fingerprint, str(given))
+            return found, memory
+        why = found
+    return _with_torch(given, corpus, device, precision, why)
 
 
-def _native(given: Source, device: str | torch.device, precision: Precision) -> NativeReader | None:
-    """A reader that needs no PyTorch; None where it needs it."""
-    if precision == "bfloat16" or not on_cpu(device):
-        return None
+def _native(given: Source, device: str | torch.device, precision: Precision) -> NativeReader | str:
+    """A reader that needs no PyTorch, or why it needs it."""
+    if precision == "bfloat16":
+        return "bfloat16 is computed with PyTorch"
+    if not on_cpu(device):
+        return f"device {device} is used through PyTorch"
     directory = open_directory(locate(given if isinstance(given, str) else Path(given)))
-    config = directory.config
-    kernels = native.kernels() if suits(config) else None
+    if not suits(directory.config):
+        return f"{given} has layers that no kernel suits"
+    kernels = native.kernels()
     if kernels is None:
-        return None
-    if kernels.has_bfloat16 and precision in ("auto", "int8") and not directory.is_rounded:
-        return None
+        return "there are no native kernels (`fidkit doctor` says why; a C++ compiler such as g++ makes them)"
+    if kernels.has_bfloat16 and precision in ("auto", "int8") and not directory.is_rounded and has_torch():
+        return "bfloat16 is computed with PyTorch"
     return NativeReader.from_pretrained(directory, kernels, precision)
 
 
 def _with_torch(
-    given: Reader | Source, corpus: Passages | None, device: str | torch.device, precision: Precision
+    given: Reader | Source,
+    corpus: Passages | None,
+    device: str | torch.device,
+    precision: Precision,
+    why: str,
 ) -> tuple[Ready, MemoryStore | None]:
+    """A runner of PyTorch's reader; `why` it is needed."""
     try:
         from fidkit.engine.runner import Runner, loading_type, moved
         from fidkit.reader import Reader
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise FidkitError(
-            f"reader {given} on {device} in precision {precision} needs PyTorch, which is not installed; "
-            f"{WITH_TORCH}"
-        ) from error
+        raise FidkitError(f"{why}, and this needs PyTorch, which is not installed; {WITH_TORCH}") from error
 
     chosen = choose_device(device)
     name = "READER"

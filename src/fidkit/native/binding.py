@@ -258,7 +258,7 @@ def kernels() -> Kernels | None:
     try:
         return Kernels(library())
     except (BuildError, OSError) as error:
-        log.warning("native kernels are off, answers take longer: %s", error)
+        log.warning("native kernels are off, PyTorch has to do all the work: %s", error)
         return None
 
 

@@ -305,6 +305,14 @@ def test_beams_samples_and_tested_evidence_need_none_either(documents: Path) -> 
 def test_what_needs_it_says_how_to_get_it(documents: Path, more: tuple[str, str]) -> None:
     done = run_blocked("ask", "When does it open?", "--in", str(documents), *more)
     assert done.returncode == 1
-    assert "needs PyTorch" in done.stderr
+    assert "this needs PyTorch, which is not installed" in done.stderr
     assert "pip install 'fidkit[torch]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_without_a_compiler_either_it_says_what_there_is_to_do(documents: Path, monkeypatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    done = run_blocked("ask", "When does it open?", "--in", str(documents))
+    assert done.returncode == 1
+    assert "no C++ compiler (no-such-compiler)" in done.stderr
+    assert "a C++ compiler such as g++ makes them), and this needs PyTorch" in done.stderr
