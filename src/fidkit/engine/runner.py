@@ -43,8 +43,8 @@ class Runner:
             last context's keys and values is kept for the next.
         precision: of weights and activations. Anything but `as-is` may cost a copy of the weights.
         plain: leave native kernels, compiled functions and CUDA graphs out, where there are any.
-        own: nobody else uses the reader. It is then not left as it is: matrices that are kept in another
-            layout are kept in that one alone, and the encoders can't run without the runner.
+        own: nobody else uses the reader. It is then not left as it is: bfloat16 matrices that are kept in
+            another layout are kept in that one alone, and the encoders can't run without the runner.
 
     Raises:
         UsageError: no such precision.
