@@ -172,11 +172,11 @@ def test_rows_of_8_bits_are_the_same_in_any_company(built: Kernels, family: str)
 
 @torch.no_grad()
 def test_feed_forwards_with_outliers_keep_them(built: Kernels) -> None:
-    """One activation that is a hundred times the others costs these all their bits, were there 8 alone."""
+    """One activation that is thirty times the others costs these most of their bits, were there 8 alone."""
     layers = layers_of("t5")
     for layer in layers.layers:
-        layer.feed_forward.inner.weight[7] *= 300.0
-        layer.feed_forward.out.weight[:, 7] /= 300.0
+        layer.feed_forward.inner.weight[7] *= 30.0
+        layer.feed_forward.out.weight[:, 7] /= 30.0
     rows, x = Rows(torch.tensor([50])), torch.randn(50, 75)
     exact, found = layers(x, rows), NativeEncoder(built, rounding="always")(layers, x, rows)
     assert (found - exact).norm() < 0.03 * 127 / built.most_of_8_bits * exact.norm()

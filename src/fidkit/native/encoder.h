@@ -105,9 +105,10 @@ void apply(T* x, int64_t size, Function function) {
   for (int64_t i = 0; i < size; i += LANES) store_floats(x + i, function(load_floats(x + i)));
 }
 
-// What attention reads and writes. Where activations have 8 bits elsewhere, bfloat16 loses nothing that shows.
+// What attention reads and writes, and what a feed-forward has inside. Where activations have 8 bits in the end,
+// bfloat16 loses nothing that shows.
 template <class T>
-struct Attended {
+struct Between {
 #ifdef __AVX512BF16__
   using Type = std::conditional_t<std::is_same_v<T, int8_t>, bfloat16, float>;
 #else
@@ -148,13 +149,14 @@ class EncoderRun {
   }
 
  private:
-  using A = typename Attended<T>::Type;
+  using A = typename Between<T>::Type;
 
   // What a thread writes and reads again before others see it.
   struct Space {
     Left<T> left;
     Left<int16_t> wide;
-    std::vector<float, Aligned<float>> normed, inner, gate;
+    std::vector<float, Aligned<float>> normed;
+    std::vector<A, Aligned<A>> inner;
   };
 
   float* states(int64_t first) const { return e.states + first * e.width; }
@@ -174,7 +176,7 @@ class EncoderRun {
                         Space& space) const {
     take(layer.attention_norm, first, count, space);
     A* out = made + first * 3 * inside;
-    multiply(space.left, count, layer.query_key_value, out, 3 * inside, false);
+    multiply(space.left, count, layer.query_key_value, out, 3 * inside, PUT);
     for (int64_t m = 0; e.scale != 1 && m < count; ++m)
       apply(out + m * 3 * inside, inside, [&](Floats query) { return query * e.scale; });
   }
@@ -182,25 +184,24 @@ class EncoderRun {
   void behind_attention(const EncoderLayer& layer, const A* mixed, int64_t first, int64_t count,
                         Space& space) const {
     space.left.take(mixed + first * inside, inside, count, inside);
-    multiply(space.left, count, layer.out, states(first), e.width, true);
+    multiply(space.left, count, layer.out, states(first), e.width, ADD);
     normalise(layer.attention_norm, layer.attention_shift, first, count);
     take(layer.feed_forward_norm, first, count, space);
-    const int64_t size = count * e.feed_forward;
-    float* inner = scratch(space.inner, size + LANES);
-    multiply(space.left, count, layer.inner, inner, e.feed_forward, false);
+    A* inner = scratch(space.inner, count * e.feed_forward);
+    const auto make = [&](const Packed& weight, auto then) {
+      multiply(space.left, count, weight, inner, e.feed_forward, then);
+    };
     if (layer.gate.weight) {
-      float* gate = scratch(space.gate, size + LANES);
-      multiply(space.left, count, layer.gate, gate, e.feed_forward, false);
-      for (int64_t i = 0; i < size; i += LANES)
-        store(inner + i, load<Floats>(inner + i) * gelu<float>(load<Floats>(gate + i)));
+      make(layer.gate, [](Floats x, Floats) { return gelu<A>(x); });
+      make(layer.inner, [](Floats x, Floats gate) { return gate * x; });
     } else if (e.norms_behind) {
-      apply(inner, size, exact_gelu);
+      make(layer.inner, [](Floats x, Floats) { return exact_gelu(x); });
     } else {
-      apply(inner, size, [](Floats x) { return larger(x, Floats{}); });
+      make(layer.inner, [](Floats x, Floats) { return larger(x, Floats{}); });
     }
     const auto back = [&](auto& left) {
       left.take(inner, e.feed_forward, count, e.feed_forward);
-      multiply(left, count, layer.feed_forward_out, states(first), e.width, true);
+      multiply(left, count, layer.feed_forward_out, states(first), e.width, ADD);
     };
     e.wide ? back(space.wide) : back(space.left);
     normalise(layer.feed_forward_norm, layer.feed_forward_shift, first, count);

@@ -97,9 +97,14 @@ struct Left {
   }
 };
 
-// out[m * row + n] (+)= the sum over k of left[m][k] * weight[n][k], plus the bias.
-template <class T, class Out>
-void multiply(const Left<T>& left, int64_t count, const Packed& a, Out* out, int64_t row, bool add) {
+// What becomes of a product: it takes the place of what was there, or is added to it.
+constexpr auto PUT = [](Floats product, Floats) { return product; };
+constexpr auto ADD = [](Floats product, Floats there) { return there + product; };
+
+// out[m * row + n] = what `then` makes of the sum over k of left[m][k] * weight[n][k], plus the bias, and of what is
+// there.
+template <class T, class Out, class Then>
+void multiply(const Left<T>& left, int64_t count, const Packed& a, Out* out, int64_t row, Then then) {
   using Slot = typename Slots<T>::Packed;
   using Sum = typename Slots<T>::Sum;
   const int64_t slots = slots_of<T>(a.columns);
@@ -117,8 +122,11 @@ void multiply(const Left<T>& left, int64_t count, const Packed& a, Out* out, int
           if constexpr (!std::is_same_v<T, float>) value *= left.units[m + q] * load<Floats>(a.scale + n);
           if (a.bias) value += load<Floats>(a.bias + n);
           Out* to = out + (m + q) * row + n;
-          if (here == LANES) return store_floats(to, add ? load_floats(to) + value : value);
-          for (int64_t i = 0; i < here; ++i) narrow(add ? widen(to[i]) + value[i] : value[i], to + i);
+          if (here == LANES) return store_floats(to, then(value, load_floats(to)));
+          Floats there{};
+          for (int64_t i = 0; i < here; ++i) there[i] = widen(to[i]);
+          value = then(value, there);
+          for (int64_t i = 0; i < here; ++i) narrow(value[i], to + i);
         });
   };
   in_parts((a.rows + LANES - 1) / LANES, [&](int64_t first, auto V) {
@@ -144,7 +152,7 @@ void product(const float* x, int64_t stride, int64_t count, const Packed& a, flo
     for (int64_t m = 0; m < count; m += block) {
       const int64_t here = std::min(block, count - m);
       left.take(x + m * stride, stride, here, a.columns);
-      multiply(left, here, a, out + m * a.rows, a.rows, false);
+      multiply(left, here, a, out + m * a.rows, a.rows, PUT);
     }
   }
 }
