@@ -169,11 +169,13 @@ class LaidOut {
   naive::Matrix meant;
 
   LaidOut() = default;
-  LaidOut(Random& random, int64_t rows, int64_t columns, bool rounded, bool biased, double gain = 1) {
+  LaidOut(Random& random, int64_t rows, int64_t columns, int mode, bool biased, double gain = 1) {
+    const bool rounded = mode != FLOATS;
+    const int offset = mode == INT8_ACTIVATIONS ? 128 : 0;
     meant.rows = rows, meant.columns = columns;
-    const int64_t depth = rounded ? 2 : 1, up = rounded_up(rows, LANES), slots = (columns + depth - 1) / depth;
+    const int64_t depth = mode == INT8_ACTIVATIONS ? 4 : rounded ? 2 : 1, up = rounded_up(rows, LANES), slots = (columns + depth - 1) / depth;
     weight = Exact<char>(up * slots * depth * (rounded ? 1 : 4));
-    std::memset(weight.get(), 0, weight.size());
+    std::memset(weight.get(), offset, weight.size());
     if (rounded) scale = Exact<float>(up);
     if (biased) bias = Exact<float>(up);
     for (int64_t n = 0; n < up; ++n) {
@@ -183,8 +185,8 @@ class LaidOut {
       for (int64_t k = 0; n < rows && k < columns; ++k) {
         const int64_t at = ((n / LANES * slots + k / depth) * LANES + n % LANES) * depth + k % depth;
         if (rounded) {
-          const int8_t number = static_cast<int8_t>(random.between(-127, 127));
-          std::memcpy(weight.get() + at, &number, 1);
+          const int number = static_cast<int>(random.between(-127, 127));
+          weight[at] = static_cast<char>(number + offset);
           meant.values.push_back(static_cast<double>(number) * scale[n]);
         } else {
           const float number = static_cast<float>(random.normal() * gain / std::sqrt(columns));
@@ -264,6 +266,10 @@ int64_t groups_of(Random& random, int64_t heads) {
   return groups;
 }
 
+double of_mode(int mode, double floats, double wide, double narrow) {
+  return mode == FLOATS ? floats : mode == INT16_ACTIVATIONS ? wide : narrow * 127 / Slots<int8_t>::MOST;
+}
+
 int threads_of(Random& random) { return static_cast<int>(random.between(1, callers > 1 ? 3 : 8)); }
 
 // --- An encoder ---
@@ -276,7 +282,8 @@ struct EncoderWeights {
   };
 
   int64_t width, heads, head, feed_forward, reach;
-  bool integers, gated, behind;
+  int mode;
+  bool wide, gated, behind;
   float epsilon, scale;
   Exact<float> bias, final_norm, final_shift;
   std::vector<OneLayer> layers;
@@ -288,7 +295,8 @@ struct EncoderWeights {
         head(head_width(random)),
         feed_forward(random.size(130)),
         reach(random.size(70)),
-        integers(random.once_in(2)),
+        mode(static_cast<int>(random.between(FLOATS, INT8_ACTIVATIONS))),
+        wide(mode == INT8_ACTIVATIONS && random.once_in(2)),
         gated(random.once_in(2)),
         behind(random.once_in(2)),
         epsilon(epsilon_of(width)),
@@ -312,11 +320,11 @@ struct EncoderWeights {
     const int64_t inside = heads * head;
     // Scores of about 1, so that many keys count.
     const double gain = scale == 1 ? 1 / std::sqrt(std::sqrt(head)) : 1;
-    layer.query_key_value = LaidOut(random, 3 * inside, width, integers, biased, gain);
-    layer.out = LaidOut(random, width, inside, integers, biased);
-    layer.inner = LaidOut(random, feed_forward, width, integers, biased);
-    layer.feed_forward_out = LaidOut(random, width, feed_forward, integers, biased);
-    if (gated) layer.gate = LaidOut(random, feed_forward, width, integers, biased);
+    layer.query_key_value = LaidOut(random, 3 * inside, width, mode, biased, gain);
+    layer.out = LaidOut(random, width, inside, mode, biased);
+    layer.inner = LaidOut(random, feed_forward, width, mode, biased);
+    layer.feed_forward_out = LaidOut(random, width, feed_forward, wide ? INT16_ACTIVATIONS : mode, biased);
+    if (gated) layer.gate = LaidOut(random, feed_forward, width, mode, biased);
     for (int i = 0; i < 2; ++i) {
       layer.norms[i] = norm(random, width);
       if (behind) layer.shifts[i] = drawn<float>(random, width);
@@ -346,8 +354,9 @@ void call_encoder(const EncoderWeights& weights, Random& random) {
   const Encoder encoder{states.get(), starts.get(), rows, weights.width, weights.heads, weights.head,
                         weights.feed_forward, weights.reach, static_cast<int64_t>(weights.layers.size()),
                         weights.pointers.data(), or_null(weights.bias), or_null(weights.final_norm),
-                        or_null(weights.final_shift), weights.epsilon, weights.scale, weights.behind};
-  fidkit_encode(weights.integers, &encoder, threads_of(random));
+                        or_null(weights.final_shift), weights.epsilon, weights.scale, weights.behind,
+                        weights.wide};
+  fidkit_encode(weights.mode, &encoder, threads_of(random));
 
   std::vector<const naive::EncoderLayer*> layers;
   for (const auto& layer : weights.layers) layers.push_back(&layer.meant);
@@ -356,7 +365,8 @@ void call_encoder(const EncoderWeights& weights, Random& random) {
                  weights.epsilon, weights.scale, weights.gated, weights.behind}
       .run(wanted);
   // Activations are rounded, too, where weights are integers.
-  compare(weights.integers ? "encoder, int8" : "encoder", states.get(), wanted, weights.integers ? 3e-3 : 3e-5);
+  const char* names[] = {"encoder", "encoder, int8", "encoder, int8 by int8"};
+  compare(names[weights.mode], states.get(), wanted, of_mode(weights.mode, 3e-5, 3e-3, 0.3));
 }
 
 // --- What an encoder in bfloat16 is made of ---
@@ -422,17 +432,18 @@ void call_gated_gelu(Random& random) {
 void call_product(Random& random) {
   const int64_t count = random.size(110), columns = random.size(130), rows = random.size(130);
   const int64_t spare = random.once_in(2) ? 0 : random.between(1, 9), stride = columns + spare;
-  const bool integers = random.once_in(2);
-  const LaidOut weight(random, rows, columns, integers, random.once_in(2));
+  const int mode = static_cast<int>(random.between(FLOATS, INT8_ACTIVATIONS));
+  const LaidOut weight(random, rows, columns, mode, random.once_in(2));
   const Exact<float> x = drawn<float>(random, count * stride - spare), out(count * rows);
   const Packed packed = weight.packed();
-  fidkit_product(integers, x.get(), stride, count, &packed, out.get(), threads_of(random));
+  fidkit_product(mode, x.get(), stride, count, &packed, out.get(), threads_of(random));
   naive::Numbers wanted;
   for (int64_t m = 0; m < count; ++m) {
     const naive::Numbers of(x.get() + m * stride, x.get() + m * stride + columns);
     for (const double made : weight.meant.times(of.data())) wanted.push_back(made);
   }
-  compare("product", out.get(), wanted, integers ? 3e-4 : 3e-5);
+  const char* names[] = {"product", "product, int8", "product, int8 by int8"};
+  compare(names[mode], out.get(), wanted, of_mode(mode, 3e-5, 3e-4, 0.1));
 }
 
 template <class T>
