@@ -1,10 +1,12 @@
 """The rule of devices: the same names everywhere, and one clear line for what isn't there."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from fidkit import devices
 from fidkit.cli.app import run
 from fidkit.devices import choose_device
 from fidkit.errors import UsageError
@@ -57,3 +59,19 @@ def test_every_verb_has_the_rule(command: str, tmp_path, capsys: pytest.CaptureF
     given = [part.format(**places) for part in command.split()]
     assert run([*given, "--device", "tpu"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: the device is 'tpu'; expected auto")
+
+
+@pytest.mark.parametrize(("installed", "driver"), [(True, True), (True, False), (False, True)])
+def test_pytorch_is_asked_only_where_it_and_a_driver_are(
+    installed: bool, driver: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "driver").touch()
+    gpus(monkeypatch, 1)
+    monkeypatch.setattr(devices, "_DRIVERS", (tmp_path / ("driver" if driver else "none"),))
+    monkeypatch.setattr(devices, "has_torch", lambda: installed)
+    assert not devices.on_cpu("auto")  # it is imported, and sees a GPU
+    modules = {name: module for name, module in sys.modules.items() if name != "torch"}
+    monkeypatch.setattr(devices.sys, "modules", modules)
+    assert devices.on_cpu("auto") is not (installed and driver)
+    assert devices.on_cpu("cpu")
+    assert not devices.on_cpu("cuda")

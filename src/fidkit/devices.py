@@ -22,14 +22,15 @@ _CUDA = re.compile(r"cuda(?::(\d{1,4}))?", re.ASCII)
 
 
 def on_cpu(name: str | torch.device = "auto") -> bool:
-    """Whether that is the CPU, as far as it can be told without PyTorch: `auto` is where no driver is."""
+    """Whether that is the CPU; PyTorch is asked only where it is installed and a driver for GPUs is, too."""
     text = str(name)
     if text != "auto":
         return text == "cpu"
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        return not torch.cuda.is_available()
-    return not any(path.exists() for path in _DRIVERS)
+    if "torch" not in sys.modules and not (has_torch() and any(path.exists() for path in _DRIVERS)):
+        return True
+    import torch
+
+    return not torch.cuda.is_available()
 
 
 def has_torch() -> bool:
