@@ -22,6 +22,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     "tested-evidence": (summaries.tested_evidence, "tested-evidence.jsonl"),
     "speed-real": (summaries.speed, "bench-real.jsonl"),
     "speed-full": (summaries.speed, "bench-full.jsonl"),
+    "speed-int8": (summaries.speed, "bench-int8.jsonl"),
     "training-speed": (summaries.training_speed, "training-speed.jsonl"),
     **lumen.TABLES,
     **repairs.TABLES,

@@ -18,6 +18,9 @@ SUBJECTS = {
     "hf": "FiD on transformers, as it comes",
     "hf-eager": "the same, eager attention",
     "hf-compile": "the same, compiled",
+    "openvino-int8": "encoder on OpenVINO, decoder on ONNX Runtime, 8 bits",
+    "onnxruntime-int8": "both on ONNX Runtime, 8 bits",
+    "ctranslate2-int8": "encoder on CTranslate2, decoder on ONNX Runtime, 8 bits",
     "decoder-only": "decoder-only model of 0.5B, one prompt",
 }
 TRAINED = {
