@@ -35,7 +35,10 @@ def on_cpu(name: str | torch.device = "auto") -> bool:
 
 def has_torch() -> bool:
     """Whether PyTorch is installed."""
-    return "torch" in sys.modules or find_spec("torch") is not None
+    try:
+        return "torch" in sys.modules or find_spec("torch") is not None
+    except ImportError:  # somebody keeps it away
+        return False
 
 
 def choose_device(name: str | torch.device = "auto") -> torch.device:
