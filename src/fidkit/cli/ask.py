@@ -67,12 +67,7 @@ def ask(
 
     Without a question, questions are read one a line, and reader and documents stay open between them.
     """
-    if question is not None and is_blank(question):
-        raise UsageError('the question is empty; expected some words, such as fidkit ask "who wrote it?"')
-    if passages < 1:
-        raise UsageError(f"--passages is {passages}; expected 1 or more")
-    if stream and as_json:
-        raise UsageError("--stream and --json exclude each other; give one of them")
+    _check(question, passages, stream=stream, as_json=as_json)
     _start_light()
     from fidkit.answerer import Answerer
 
@@ -94,6 +89,16 @@ def ask(
                 shown.answer(qa, line)
             except FidkitError as error:  # the next question may do better
                 print(f"error: {error}", file=sys.stderr)
+
+
+def _check(question: str | None, passages: int, *, stream: bool, as_json: bool) -> None:
+    """What is wrong with the call is said before anything is opened."""
+    if question is not None and is_blank(question):
+        raise UsageError('the question is empty; expected some words, such as fidkit ask "who wrote it?"')
+    if passages < 1:
+        raise UsageError(f"--passages is {passages}; expected 1 or more")
+    if stream and as_json:
+        raise UsageError("--stream and --json exclude each other; give one of them")
 
 
 @dataclass
