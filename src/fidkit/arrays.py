@@ -115,13 +115,8 @@ def typed(x: Array, dtype: str) -> Array:
     return x.astype(dtype, copy=False) if torch is None else x.to(getattr(torch, dtype))
 
 
-def exp(x: Array) -> Array:
-    """E to the power of each."""
-    return np.exp(x) if _torch(x) is None else x.exp()
-
-
 def expm1(x: Array) -> Array:
-    """E to the power of each, less 1."""
+    """The exponential of each, less 1."""
     return np.expm1(x) if _torch(x) is None else x.expm1()
 
 
@@ -161,10 +156,9 @@ def largest(x: Array, k: int) -> tuple[Array, Array]:
         found = x.topk(k, -1)
         return found.values, found.indices
     # Sorting a vocabulary takes longer than a step of a small decoder.
-    few = (
-        np.argpartition(-x, k - 1, -1)[..., :k] if k < x.shape[-1] else np.broadcast_to(np.arange(k), x.shape)
-    )
-    few = np.sort(few, -1)
+    few = np.broadcast_to(np.arange(x.shape[-1]), x.shape)
+    if k < x.shape[-1]:
+        few = np.sort(np.argpartition(-x, k - 1, -1)[..., :k], -1)
     order = np.argsort(-np.take_along_axis(x, few, -1), -1, kind="stable")
     places = np.take_along_axis(few, order, -1)
     return np.take_along_axis(x, places, -1), places

@@ -80,6 +80,24 @@ def number_in_group(group: Array) -> Array:
     return arrays.arange(len(group), group) - arrays.firsts(group)
 
 
+def best_in_group(scores_R: Array, group_R: Array, keep: int) -> Array:
+    """[R], True for the `keep` best of each group; of equal ones, the first. Groups stand together."""
+    order = arrays.descending(scores_R)
+    order = order[arrays.grouped(group_R[order])]
+    rank_R = arrays.copied(order)
+    rank_R[order] = number_in_group(group_R)
+    return rank_R < keep
+
+
+def lay_out(scores_R: Array, question_R: Array, questions: int) -> Array:
+    """[B, N] from [R]: one row a question, -inf where it has fewer passages than another."""
+    passage_R = number_in_group(question_R)
+    width = int(passage_R.max()) + 1 if len(passage_R) else 0
+    scores_BN = arrays.full((questions, width), float("-inf"), scores_R)
+    scores_BN[question_R, passage_R] = scores_R
+    return scores_BN
+
+
 def join(
     question_XD: Array,
     questions: Layout,

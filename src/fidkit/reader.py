@@ -17,16 +17,17 @@ from torch import Tensor, nn
 
 from fidkit import assets, checkpoint
 from fidkit.calibration import Calibration
+from fidkit.checkpoint.shapes import require_decoder
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Batch, Context, Sight
-from fidkit.errors import CheckpointError, UsageError
-from fidkit.fusion import Joined, fuse, join, with_the_one_before
+from fidkit.errors import UsageError
+from fidkit.fusion import Joined, fuse, join, lay_out, with_the_one_before
 from fidkit.nn.blocks import TargetEmbedding, blocks
 from fidkit.nn.cache import DecoderCache
 from fidkit.nn.decoder import Decoder, LayerProbe
 from fidkit.nn.encoder import EncoderLayers, LiveEncoder, MemoryEncoder, Run
 from fidkit.nn.initialise import initialise
-from fidkit.nn.rerank import Reranker, lay_out
+from fidkit.nn.rerank import Reranker
 from fidkit.nn.rows import Rows
 from fidkit.nn.undrawn import undrawn
 from fidkit.preset import named
@@ -312,12 +313,7 @@ class Reader(nn.Module):
         """
         kind = None if dtype is None else checkpoint.type_of(dtype)
         saved = checkpoint.read(checkpoint.locate(path_or_name))
-        names = saved.tensors.keys()
-        if "embedding.weight" in names and not any(name.startswith("decoder.") for name in names):
-            raise CheckpointError(
-                f"{path_or_name}: an encoder without a decoder, which makes vectors for search and reads "
-                f"nothing; give a reader, such as {assets.READER}"
-            )
+        require_decoder(saved.tensors.keys(), path_or_name)
         reader = cls.without_weights(saved.config, saved.tokenizer)
         reader.calibration = saved.calibration
         checkpoint.assign(reader, saved.tensors, saved.where, kind, alone=saved.alone)

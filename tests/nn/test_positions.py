@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from fidkit.nn.positions import HIDDEN, RelativeBias, causal_bias, key_mask_bias, relative_buckets
+from fidkit.distances import relative_buckets
+from fidkit.nn.positions import HIDDEN, RelativeBias, causal_bias, key_mask_bias
 from naive_t5 import naive_bucket
 
 SIZES = [(32, 128), (32, 256), (16, 64), (8, 32), (4, 16), (12, 20)]

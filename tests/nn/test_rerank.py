@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fidkit.config import RerankConfig
-from fidkit.nn.rerank import Reranker, lay_out
+from fidkit.fusion import lay_out
+from fidkit.nn.rerank import Reranker
 from fidkit.nn.rows import Rows
 
 SCORES = torch.tensor([1.0, 3.0, 2.0, 5.0, 4.0])

@@ -99,9 +99,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         names = file.keys()  # opening has looked at sizes and places of all
         if not names:
             return {}
-        with path.open("rb") as opened:
-            size = int.from_bytes(opened.read(8), "little")
-            header = json.loads(opened.read(size))
+        with path.open("rb") as raw:
+            size = int.from_bytes(raw.read(8), "little")
+            header = json.loads(raw.read(size))
         mapped = np.memmap(path, np.uint8, "c")[8 + size :].view(np.ndarray)
         return {name: _array(mapped, header[name]) for name in names}
 
@@ -109,10 +109,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _array(mapped: np.ndarray, entry: Mapping[str, Any]) -> np.ndarray:
-    kind = _TYPES.get(entry["dtype"], np.uint8)
-    begin, end = entry["data_offsets"]
-    if entry["dtype"] not in _TYPES:
+    kind = _TYPES.get(entry["dtype"])
+    if kind is None:
         raise ValueError(f"it has numbers of the type {entry['dtype']}, expected one of {', '.join(_TYPES)}")
+    begin, end = entry["data_offsets"]
     array: np.ndarray = mapped[begin:end].view(kind).reshape(entry["shape"])
     return array
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 
+from fidkit import assets
 from fidkit.arrays import Array
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.errors import CheckpointError
@@ -132,3 +134,29 @@ def compare(
         more = [f"and {len(problems) - 5} more"] if len(problems) > 5 else []
         shown = "; ".join(sorted(problems)[:5] + more)
         raise CheckpointError(f"{where} does not fit {source}: {shown}; {remedy}")
+
+
+def refuse_broken(broken: Collection[str], where: str) -> None:
+    """Refuse weights that aren't finite, by their names.
+
+    Raises:
+        CheckpointError: there are such.
+    """
+    if broken:
+        raise CheckpointError(
+            f"{where}: not all weights are finite numbers: {', '.join(sorted(broken)[:5])}; take an earlier "
+            "checkpoint, or download the reader again"
+        )
+
+
+def require_decoder(names: Collection[str], where: str | Path) -> None:
+    """Refuse an encoder alone.
+
+    Raises:
+        CheckpointError: these are the names of its parameters.
+    """
+    if "embedding.weight" in names and not any(name.startswith("decoder.") for name in names):
+        raise CheckpointError(
+            f"{where}: an encoder without a decoder, which makes vectors for search and reads "
+            f"nothing; give a reader, such as {assets.READER}"
+        )

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fidkit import assets
 from fidkit.checkpoint.files import SCALE, Directory, read_arrays
-from fidkit.checkpoint.shapes import compare, shapes_of
+from fidkit.checkpoint.shapes import compare, refuse_broken, require_decoder, shapes_of
 from fidkit.checkpoint.shared import FILE as SHARED
 from fidkit.errors import CheckpointError
 
@@ -58,20 +57,11 @@ def stored_weights(directory: Directory) -> dict[str, Weight]:
     if directory.shared is not None:
         there = read_arrays(directory.shared.weights)
         arrays = {**directory.shared.take(there, path.with_name(SHARED)), **own}
-    if "embedding.weight" in arrays and not any(name.startswith("decoder.") for name in arrays):
-        raise CheckpointError(
-            f"{path.parent}: an encoder without a decoder, which makes vectors for search and reads nothing; "
-            f"give a reader, such as {assets.READER}"
-        )
+    require_decoder(arrays, path.parent)
     weights = _with_scales(arrays, str(path))
     shapes = {name: weight.values for name, weight in weights.items()}
     compare(shapes_of(directory.config), shapes, str(path), "save or convert the reader again")
-    broken = [name for name, weight in weights.items() if not _is_finite(weight)]
-    if broken:
-        raise CheckpointError(
-            f"{path}: not all weights are finite numbers: {', '.join(sorted(broken)[:5])}; take an earlier "
-            "checkpoint, or download the reader again"
-        )
+    refuse_broken([name for name, weight in weights.items() if not _is_finite(weight)], str(path))
     return weights
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from fidkit.checkpoint.shapes import compare
+from fidkit.checkpoint.shapes import compare, refuse_broken
 from fidkit.errors import CheckpointError
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -53,7 +53,7 @@ def assign(
                 broken.append(name)
             converted = nn.Parameter(tensor.to(dtype), requires_grad=parameter.requires_grad)
             setattr(module, leaf, converted)
-    _refuse_broken(broken, where)
+    refuse_broken(broken, where)
 
 
 @torch.no_grad()
@@ -96,15 +96,7 @@ def require_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     Raises:
         CheckpointError: names the tensors.
     """
-    _refuse_broken([name for name, tensor in tensors.items() if not is_finite(tensor)], where)
-
-
-def _refuse_broken(broken: list[str], where: str) -> None:
-    if broken:
-        raise CheckpointError(
-            f"{where}: not all weights are finite numbers: {', '.join(sorted(broken)[:5])}; take an earlier "
-            "checkpoint, or download the reader again"
-        )
+    refuse_broken([name for name, tensor in tensors.items() if not is_finite(tensor)], where)
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -17,14 +17,12 @@ from fidkit.engine.recall import memory_of
 from fidkit.errors import WITH_TORCH, FidkitError, UsageError
 from fidkit.memory import MemoryStore
 from fidkit.passages import Passages
+from fidkit.passages.opening import Source
 
 if TYPE_CHECKING:
     import torch
 
     from fidkit.reader import Reader
-
-Source = str | os.PathLike[str]
-"""A directory, a bundled name, or one on the hub."""
 
 
 def made_ready(

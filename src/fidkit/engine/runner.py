@@ -176,10 +176,8 @@ class Runner:
     @torch.no_grad()
     def look(self, ids_BT: Tensor, context: Context) -> Sight:
         """What it makes of answers as it wrote them, and where it looks meanwhile."""
-        if hasattr(self._decoder, "look"):
-            sight: Sight = self._decoder.look(ids_BT, context)
-            return sight
-        return self.reader.look(ids_BT, context)
+        source = self._decoder if isinstance(self._decoder, TorchDecoder) else self.reader
+        return source.look(ids_BT, context)
 
 
 def moved(reader: Reader, device: torch.device) -> Reader:

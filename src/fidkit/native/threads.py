@@ -5,24 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-_chosen: int | None = None
-
 
 def threads() -> int:
-    """PyTorch's number, where it is there; else what was chosen, or one a core that this process may use."""
+    """PyTorch's number, where it is there; else one a core that this process may use."""
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):
         return int(torch.get_num_threads())
-    return _chosen or default()
-
-
-def choose(number: int) -> None:
-    """Take so many threads from now on, here and in PyTorch, where it is there."""
-    global _chosen
-    _chosen = number
-    torch = sys.modules.get("torch")
-    if torch is not None and hasattr(torch, "set_num_threads"):
-        torch.set_num_threads(number)
+    return default()
 
 
 def default() -> int:

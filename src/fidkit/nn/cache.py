@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from fidkit.config import ReaderConfig
-from fidkit.errors import FidkitError, UsageError
 from fidkit.nn.attention import KeysValues
+from fidkit.written import Written, no_room
 
 
-class DecoderCache:
+class DecoderCache(Written):
     """Static self-attention caches, written one position a step, and write-once cross-attention caches.
 
     W answers to a question are written side by side: beams, or samples. Their rows stand together, so that
@@ -44,7 +44,8 @@ class DecoderCache:
         beams: int = 1,
         own: KeysValues | None = None,
     ) -> None:
-        self.beams, self.length, self.max_tokens = beams, 0, max_tokens
+        super().__init__(max_tokens)
+        self.beams = beams
         if own is None:
             stack = config.decoder
             rows = cross_bias.shape[0] * beams
@@ -53,19 +54,6 @@ class DecoderCache:
         self.self_keys, self.self_values = own
         self.cross = cross
         self.cross_bias = cross_bias
-
-    def next_position(self) -> int:
-        """The position that the step about to come writes.
-
-        Raises:
-            UsageError: all positions are written.
-        """
-        if self.length >= self.max_tokens:
-            raise UsageError(
-                f"the decoder's cache was made for {self.max_tokens} tokens and all are written; "
-                f"start it with max_tokens={self.length + 1} or more"
-            )
-        return self.length
 
     def appender(self, layer: int) -> Callable[[KeysValues], KeysValues]:
         """A function that stores one position's keys and values of `layer` and returns all so far."""
@@ -97,9 +85,4 @@ def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
     try:
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
     except RuntimeError as error:  # also what PyTorch raises when a CPU or a device is out of memory
-        layers, rows, heads, tokens, width = shape
-        gigabytes = 2 * layers * rows * heads * tokens * width * like.element_size() / 1e9
-        raise FidkitError(
-            f"no room for the self-attention caches of {rows} rows (questions x beams) with {tokens} tokens "
-            f"each, {gigabytes:.1f} GB; take fewer questions at a time, fewer beams or fewer tokens"
-        ) from error
+        raise no_room(shape, like.element_size()) from error

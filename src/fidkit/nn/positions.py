@@ -2,38 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-
-def relative_buckets(distance: Tensor, *, bidirectional: bool, buckets: int, max_distance: int) -> Tensor:
-    """Bucket of each signed distance `key position - query position`.
-
-    Near distances have a bucket each, far ones share buckets that widen logarithmically up to
-    `max_distance`. Unidirectional attention spends all buckets on the past.
-
-    Args:
-        distance: integers of any shape.
-        bidirectional: half of the buckets are for keys after the query.
-        buckets: rows of the bias table.
-        max_distance: everything from here on shares the last bucket.
-
-    Returns:
-        Integers in [0, buckets), same shape.
-    """
-    offset = torch.zeros_like(distance)
-    if bidirectional:
-        buckets //= 2
-        offset = (distance > 0).long() * buckets
-        distance = distance.abs()
-    else:
-        distance = (-distance).clamp(min=0)
-    exact = buckets // 2
-    scale = (buckets - exact) / math.log(max_distance / exact)
-    far = exact + (torch.log(distance.clamp(min=1).float() / exact) * scale).long()
-    return offset + torch.where(distance < exact, distance, far.clamp(max=buckets - 1))
+from fidkit.distances import relative_buckets
 
 
 class PositionTable(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fidkit.config import RerankConfig
-from fidkit.fusion import number_in_group
+from fidkit.fusion import best_in_group
 from fidkit.nn.layers import RMSNorm
 from fidkit.nn.rows import Rows
 
@@ -41,15 +41,4 @@ class Reranker(nn.Module):
 
     def choose(self, scores_R: Tensor, question_R: Tensor) -> Tensor:
         """[R], True for the best passages of each question; of equal ones, the first."""
-        order = scores_R.argsort(descending=True, stable=True)
-        order = order[question_R[order].argsort(stable=True)]
-        rank_R = torch.empty_like(order)
-        rank_R[order] = number_in_group(question_R)
-        return rank_R < self.config.keep
-
-
-def lay_out(scores_R: Tensor, question_R: Tensor, questions: int) -> Tensor:
-    """[B, N] from [R]: one row a question, -inf where it has fewer passages than another."""
-    passage_R = number_in_group(question_R)
-    width = int(passage_R.max()) + 1 if len(passage_R) else 0
-    return scores_R.new_full((questions, width), -torch.inf).index_put((question_R, passage_R), scores_R)
+        return best_in_group(scores_R, question_R, self.config.keep)

@@ -19,8 +19,8 @@ from fidkit.engine.cpu.positions import bias_of_past
 from fidkit.engine.cpu.stack import RMS_EPSILON, layers_of
 from fidkit.engine.cpu.weights import ACTIVATIONS, LaidOut, Rounding, Weights, joined, rounded, within
 from fidkit.engine.cpu.words import Words
-from fidkit.errors import FidkitError, UsageError
 from fidkit.native import LANES, TYPES, Array, Kernels, Layer, Linear, Step, address
+from fidkit.written import Written, no_room
 
 # Context vectors whose keys and values are projected and laid out while they are in the cache.
 CHUNK = 2048
@@ -43,7 +43,7 @@ class Crossed:
     layers: ctypes.Array[Layer]
 
 
-class NativeCache:
+class NativeCache(Written):
     """Self-attention caches, written one position a step, and the keys and values of a context.
 
     Attributes:
@@ -58,7 +58,8 @@ class NativeCache:
     def __init__(
         self, config: ReaderConfig, crossed: Crossed, self_bias: np.ndarray, max_tokens: int, beams: int
     ) -> None:
-        self.beams, self.length, self.max_tokens = beams, 0, max_tokens
+        super().__init__(max_tokens)
+        self.beams = beams
         self.crossed, self.self_bias = crossed, self_bias
         stack, rows = config.decoder, beams * len(crossed.lengths)
         shape = (stack.layers, rows, config.kv_heads[0], max_tokens, stack.head_width)
@@ -66,25 +67,7 @@ class NativeCache:
         try:
             self.self_keys, self.self_values = np.zeros(shape, dtype), np.zeros(shape, dtype)
         except MemoryError as error:
-            gigabytes = 2 * math.prod(shape) * dtype.itemsize / 1e9
-            raise FidkitError(
-                f"no room for the self-attention caches of {rows} rows (questions x beams) with {max_tokens} "
-                f"tokens each, {gigabytes:.1f} GB; take fewer questions at a time, fewer beams or fewer "
-                "tokens"
-            ) from error
-
-    def next_position(self) -> int:
-        """The position that the step about to come writes.
-
-        Raises:
-            UsageError: all positions are written.
-        """
-        if self.length >= self.max_tokens:
-            raise UsageError(
-                f"the decoder's cache was made for {self.max_tokens} tokens and all are written; "
-                f"start it with max_tokens={self.length + 1} or more"
-            )
-        return self.length
+            raise no_room(shape, dtype.itemsize) from error
 
     def select(self, rows_N: Array) -> None:
         """Let row i go on from what row `rows_N[i]` has written; both are rows of the same question."""

@@ -24,7 +24,7 @@ from fidkit.engine.cpu.weights import ACTIVATIONS, LaidOut, Rounding, Weights, r
 from fidkit.engine.cpu.words import StoredWords
 from fidkit.engine.fingerprint import fingerprint_of
 from fidkit.engine.precision import ROUNDING, Precision
-from fidkit.fusion import Joined, fuse, join, number_in_group, with_the_one_before
+from fidkit.fusion import Joined, best_in_group, fuse, join, lay_out, with_the_one_before
 from fidkit.rows import Layout
 from fidkit.tokens import Tokenizer
 
@@ -175,7 +175,7 @@ class NativeReader:
             context = replace(context, states_BMD=np.concatenate([context.states_BMD, beside], -1))
         if scores_R is None:
             return context
-        scores_BN = _lay_out(scores_R, batch.question_of_passage, len(batch.question_lengths))
+        scores_BN = lay_out(scores_R, batch.question_of_passage, len(batch.question_lengths))
         return replace(context, scores_BN=scores_BN)
 
     def _read_live(self, joined: Joined[Layout]) -> tuple[Joined[Layout], np.ndarray | None]:
@@ -188,7 +188,7 @@ class NativeReader:
                 states_XD = first(states_XD, joined.rows.starts)
             joined = replace(joined, states_XD=states_XD)
             scores_R = self._scores(joined)
-            joined = joined.select(_best(scores_R, joined.question_R, self.config.rerank.keep))
+            joined = joined.select(best_in_group(scores_R, joined.question_R, self.config.rerank.keep))
             states_XD = np.ascontiguousarray(joined.states_XD)
         if last is None:
             return replace(joined, states_XD=self._normed(states_XD)), scores_R
@@ -290,21 +290,3 @@ def _layer_normed(x_XD: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.
     x_XD *= weight
     x_XD += bias
     return x_XD
-
-
-def _best(scores_R: np.ndarray, question_R: np.ndarray, keep: int) -> np.ndarray:
-    """[R], True for the best passages of each question; of equal ones, the first."""
-    order = np.argsort(-scores_R, kind="stable")
-    order = order[np.argsort(question_R[order], kind="stable")]
-    rank_R = np.empty_like(order)
-    rank_R[order] = number_in_group(question_R)
-    chosen: np.ndarray = rank_R < keep
-    return chosen
-
-
-def _lay_out(scores_R: np.ndarray, question_R: np.ndarray, questions: int) -> np.ndarray:
-    """[B, N] from [R]: one row a question, -inf where it has fewer passages than another."""
-    passage_R = number_in_group(question_R)
-    scores_BN = np.full((questions, int(passage_R.max(initial=-1)) + 1), -np.inf, np.float32)
-    scores_BN[question_R, passage_R] = scores_R
-    return scores_BN

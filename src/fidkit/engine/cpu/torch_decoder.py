@@ -98,5 +98,6 @@ class _Half(NativeDecoder):
 
 
 def _parameters(reader: Reader) -> list[tuple[str, Tensor]]:
-    """Of decoder and head."""
-    return [(name, p) for name, p in reader.named_parameters() if name.startswith(("decoder.", "head."))]
+    """Of decoder and head; words come from PyTorch's embedding."""
+    named = [(name, p) for name, p in reader.named_parameters() if name.startswith(("decoder.", "head."))]
+    return [(name, p) for name, p in named if not name.startswith("decoder.embedding.")]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fidkit.context import IGNORED, Batch
-from fidkit.nn.rerank import lay_out
+from fidkit.fusion import lay_out
 from fidkit.reader import Reader
 
 
