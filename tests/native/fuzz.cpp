@@ -283,7 +283,7 @@ struct EncoderWeights {
 
   int64_t width, heads, head, feed_forward, reach;
   int mode;
-  bool wide, gated, behind;
+  bool gated, behind;
   float epsilon, scale;
   Exact<float> bias, final_norm, final_shift;
   std::vector<OneLayer> layers;
@@ -293,10 +293,10 @@ struct EncoderWeights {
       : width(random.size(96)),
         heads(random.between(1, 4)),
         head(head_width(random)),
-        feed_forward(random.size(130)),
+        // Sometimes of several groups of columns that have units of their own.
+        feed_forward(random.once_in(6) ? random.between(GROUP - 9, 3 * GROUP) : random.size(130)),
         reach(random.size(70)),
         mode(static_cast<int>(random.between(FLOATS, INT8_ACTIVATIONS))),
-        wide(mode == INT8_ACTIVATIONS && random.once_in(2)),
         gated(random.once_in(2)),
         behind(random.once_in(2)),
         epsilon(epsilon_of(width)),
@@ -323,7 +323,7 @@ struct EncoderWeights {
     layer.query_key_value = LaidOut(random, 3 * inside, width, mode, biased, gain);
     layer.out = LaidOut(random, width, inside, mode, biased);
     layer.inner = LaidOut(random, feed_forward, width, mode, biased);
-    layer.feed_forward_out = LaidOut(random, width, feed_forward, wide ? INT16_ACTIVATIONS : mode, biased);
+    layer.feed_forward_out = LaidOut(random, width, feed_forward, mode, biased);
     if (gated) layer.gate = LaidOut(random, feed_forward, width, mode, biased);
     for (int i = 0; i < 2; ++i) {
       layer.norms[i] = norm(random, width);
@@ -354,8 +354,7 @@ void call_encoder(const EncoderWeights& weights, Random& random) {
   const Encoder encoder{states.get(), starts.get(), rows, weights.width, weights.heads, weights.head,
                         weights.feed_forward, weights.reach, static_cast<int64_t>(weights.layers.size()),
                         weights.pointers.data(), or_null(weights.bias), or_null(weights.final_norm),
-                        or_null(weights.final_shift), weights.epsilon, weights.scale, weights.behind,
-                        weights.wide};
+                        or_null(weights.final_shift), weights.epsilon, weights.scale, weights.behind};
   fidkit_encode(weights.mode, &encoder, threads_of(random));
 
   std::vector<const naive::EncoderLayer*> layers;
@@ -430,7 +429,8 @@ void call_gated_gelu(Random& random) {
 }
 
 void call_product(Random& random) {
-  const int64_t count = random.size(110), columns = random.size(130), rows = random.size(130);
+  const int64_t count = random.size(110), rows = random.size(130);
+  const int64_t columns = random.once_in(6) ? random.between(GROUP - 9, 3 * GROUP) : random.size(130);
   const int64_t spare = random.once_in(2) ? 0 : random.between(1, 9), stride = columns + spare;
   const int mode = static_cast<int>(random.between(FLOATS, INT8_ACTIVATIONS));
   const LaidOut weight(random, rows, columns, mode, random.once_in(2));

@@ -30,9 +30,14 @@ def built(request) -> Kernels:
     return kernels() if request.param == "native" else kernels_with(request.param)
 
 
-def most(built: Kernels, activations: Bits, columns: int) -> int:
-    """What the largest activation of a vector becomes."""
-    return built.most_of_8_bits if activations == 8 else min(32767, (2**31 - 1) // (127 * columns))
+def most(built: Kernels, activations: Bits) -> int:
+    """What the largest activation of a group becomes."""
+    return built.most_of_8_bits if activations == 8 else 32767
+
+
+def groups_of(columns: int) -> np.ndarray:
+    """Where groups of columns that share a unit begin."""
+    return np.arange(0, columns, 256)
 
 
 def weights(rng: np.random.Generator, rows: int, columns: int) -> Weight:
@@ -41,10 +46,8 @@ def weights(rng: np.random.Generator, rows: int, columns: int) -> Weight:
     return Weight(values, rng.uniform(0.01, 1, rows).astype(np.float32))
 
 
-def wanted(weight: Weight, bias: np.ndarray | None, integers: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """From the sums of integers, which are exact."""
-    sums = integers.astype(np.int64) @ weight.values.astype(np.int64).T
-    made: np.ndarray = sums * units[:, None].astype(np.float64) * weight.scale
+def wanted(weight: Weight, bias: np.ndarray | None, x: np.ndarray) -> np.ndarray:
+    made: np.ndarray = x @ weight.values.T.astype(np.float64) * weight.scale
     return made if bias is None else made + bias
 
 
@@ -52,7 +55,7 @@ def wanted(weight: Weight, bias: np.ndarray | None, integers: np.ndarray, units:
 @quick
 @given(
     count=st.integers(1, 20),
-    columns=st.one_of(st.integers(1, 70), st.sampled_from([127, 128, 768])),
+    columns=st.one_of(st.integers(1, 70), st.sampled_from([127, 128, 255, 256, 257, 700, 768])),
     rows=st.integers(1, 150),
     spare=st.integers(0, 3),
     biased=st.booleans(),
@@ -61,25 +64,27 @@ def wanted(weight: Weight, bias: np.ndarray | None, integers: np.ndarray, units:
 def test_sums_are_those_of_integers(
     built: Kernels, activations: Bits, count, columns: int, rows: int, spare: int, biased: bool, seed: int
 ) -> None:
-    """Activations that are integers times a power of two already: nothing is left to rounding."""
+    """Activations that are integers times a power of two of their group already: nothing is left to rounding."""
     rng = np.random.default_rng(seed)
     weight, bias = weights(rng, rows, columns), rng.normal(size=rows).astype(np.float32) if biased else None
-    largest = most(built, activations, columns)
+    largest = most(built, activations)
     integers = rng.integers(-largest, largest + 1, (count, columns))
-    integers[np.arange(count), rng.integers(0, columns, count)] = largest * rng.choice([-1, 1], count)
-    integers[rng.random(count) < 0.2] = 0
-    units = 2.0 ** rng.integers(-20, 20, count)
+    for first in groups_of(columns):
+        group = integers[:, first : first + 256]
+        group[np.arange(count), rng.integers(0, group.shape[1], count)] = largest * rng.choice([-1, 1], count)
+        group[rng.random(count) < 0.2] = 0
+    units = 2.0 ** rng.integers(-20, 20, (count, len(groups_of(columns))))
     x = np.full((count, columns + spare), 1e9, np.float32)  # vectors that lie apart
-    x[:, :columns] = integers * units[:, None]
+    x[:, :columns] = integers * units.repeat(256, 1)[:, :columns]
     found = LaidOut.of(weight, bias, built.lanes, activations)(built, x[:, :columns])
-    expected = wanted(weight, bias, integers, units)
+    expected = wanted(weight, bias, x[:, :columns].astype(np.float64))
     near = 1e-5 * np.abs(expected).max(1, keepdims=True)
     assert (np.abs(found - expected) <= np.maximum(near, 1e-30)).all()
 
 
 @ACTIVATIONS
 @quick
-@given(columns=st.integers(1, 300), size=st.floats(-6, 6), seed=st.integers(0, 2**32 - 1))
+@given(columns=st.integers(1, 600), size=st.floats(-6, 6), seed=st.integers(0, 2**32 - 1))
 def test_activations_are_at_most_half_a_unit_off(
     built: Kernels, activations: Bits, columns: int, size: float, seed: int
 ) -> None:
@@ -88,8 +93,11 @@ def test_activations_are_at_most_half_a_unit_off(
     x = (10**size * rng.normal(size=(7, columns))).astype(np.float32)
     found = LaidOut.of(weight, None, built.lanes, activations)(built, x)
     off = np.abs(found - x.astype(np.float64) @ weight.floats().T.astype(np.float64))
-    unit = np.abs(x).max(1, keepdims=True) / most(built, activations, columns)
-    assert (off <= 0.501 * unit * np.abs(weight.floats()).sum(1) + 1e-30).all()
+    peaks = np.maximum.reduceat(np.abs(x), groups_of(columns), 1)
+    sums = np.add.reduceat(np.abs(weight.floats()), groups_of(columns), 1)
+    # Half a unit, and what rounding of sums in float32 adds, which shows beside 16 bits.
+    allowed = 0.501 / most(built, activations) * peaks @ sums.T + 1e-6 * np.abs(x).max() * sums.sum(1)
+    assert (off <= allowed + 1e-30).all()
 
 
 @ACTIVATIONS
@@ -126,9 +134,9 @@ def test_what_is_no_number_stays_none_in_its_row(
     assert np.array_equal(np.delete(after, bad, 0), np.delete(before, bad, 0))
 
 
-def layers_of(family: str) -> EncoderLayers:
+def layers_of(family: str, feed_forward: int = 101) -> EncoderLayers:
     """Two, of sizes that fill neither vectors nor slots."""
-    stack = StackConfig(layers=2, width=75, heads=3, head_width=16, feed_forward=101, family=family)
+    stack = StackConfig(layers=2, width=75, heads=3, head_width=16, feed_forward=feed_forward, family=family)
     layers = EncoderLayers(ReaderConfig(encoder=stack, decoder=stack.replace(family="t5")), 2).eval()
     for name, parameter in layers.named_parameters():
         if parameter.ndim == 2 or name.endswith("bias"):
@@ -172,8 +180,8 @@ def test_rows_of_8_bits_are_the_same_in_any_company(built: Kernels, family: str)
 
 @torch.no_grad()
 def test_feed_forwards_with_outliers_keep_them(built: Kernels) -> None:
-    """One activation that is thirty times the others costs these most of their bits, were there 8 alone."""
-    layers = layers_of("t5")
+    """One activation that is thirty times the others costs most of their bits those alone that are near it."""
+    layers = layers_of("t5", 1001)
     for layer in layers.layers:
         layer.feed_forward.inner.weight[7] *= 30.0
         layer.feed_forward.out.weight[:, 7] /= 30.0

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 LANES = 16
 """Numbers in the widest vector. Sizes that are multiples of it suit the vectors of any CPU."""
 
-_VERSION = 5
+_VERSION = 6
 TYPES = {"float32": 0, "bfloat16": 1, "int8": 2}
 
 Bits = Literal[8, 16, 32]
@@ -108,7 +108,6 @@ class Encoder(Structure):
         *((name, c_void_p) for name in ("bias", "final_norm", "final_shift")),
         *((name, c_float) for name in ("epsilon", "scale")),
         ("norms_behind", c_int64),
-        ("wide", c_int64),
     ]
 
 
@@ -210,8 +209,7 @@ class Kernels:
         Args:
             x_XD: vectors may lie apart.
             weight: [E, D], laid out for `activations`.
-            activations: each vector has a unit of its own where these are integers. Those of 16 bits keep 13
-                of them or more, as many as sums have room for.
+            activations: each 256 columns of a vector have a unit of their own where these are integers.
         """
         out = _new(x_XD, (len(x_XD), weight.rows))
         at, apart = _apart(x_XD[:, None])

@@ -29,7 +29,6 @@ struct Encoder {
   const float *final_norm, *final_shift;  // null for none
   float epsilon, scale;                   // of norms; of scores
   int64_t norms_behind;                   // each behind its sub-layer, with mean and shift; else before, by RMS
-  int64_t wide;  // where activations have 8 bits: those of feed_forward_out have 16, and its weight no offset
 };
 }
 
@@ -154,7 +153,6 @@ class EncoderRun {
   // What a thread writes and reads again before others see it.
   struct Space {
     Left<T> left;
-    Left<int16_t> wide;
     std::vector<float, Aligned<float>> normed;
     std::vector<A, Aligned<A>> inner;
   };
@@ -199,11 +197,8 @@ class EncoderRun {
     } else {
       make(layer.inner, [](Floats x, Floats) { return larger(x, Floats{}); });
     }
-    const auto back = [&](auto& left) {
-      left.take(inner, e.feed_forward, count, e.feed_forward);
-      multiply(left, count, layer.feed_forward_out, states(first), e.width, ADD);
-    };
-    e.wide ? back(space.wide) : back(space.left);
+    space.left.take(inner, e.feed_forward, count, e.feed_forward);
+    multiply(space.left, count, layer.feed_forward_out, states(first), e.width, ADD);
     normalise(layer.feed_forward_norm, layer.feed_forward_shift, first, count);
   }
 

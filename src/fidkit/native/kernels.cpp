@@ -14,7 +14,7 @@
 // `type` below: see `Type`.
 extern "C" {
 
-int fidkit_version() { return 5; }
+int fidkit_version() { return 6; }
 
 int fidkit_lanes() { return LANES; }
 

@@ -4,10 +4,9 @@
 // slot of an activation, and a sum needs no step across a vector. It is filled up with 0 to whole vectors and
 // slots; what an activation has there may be anything, therefore.
 //
-// Weights of 8 bits meet activations of 16 or of 8, and each activation vector has a unit of its own. With 16 it is
-// as small as it can be while no sum overflows whatever the weights: 13 bits are left for 2,000 columns, and
-// answers stay what they were. With 8 a product is twice as fast on a CPU that has an instruction for it, a third
-// elsewhere, and some answers change.
+// Weights of 8 bits meet activations of 16 or of 8, which have a unit for every GROUP columns. With 16, no sum
+// overflows whatever the weights, and answers stay what they were. With 8 a product is twice as fast on a CPU that
+// has an instruction for it, a third elsewhere, and some answers change.
 
 #pragma once
 
@@ -35,14 +34,19 @@ inline int64_t slots_of(int64_t columns) {
   return (columns + Slots<T>::DEPTH - 1) / Slots<T>::DEPTH;
 }
 
+// Columns of an activation that share a unit. A few activations are much larger than the others, inside T5's
+// feed-forwards above all: what stands far from them keeps its bits.
+constexpr int64_t GROUP = 256;
+
 // Vectors of activations as slots of T, which is float, int16_t or int8_t.
 template <class T>
 struct Left {
   std::vector<uint32_t, Aligned<uint32_t>> space;
-  std::vector<float> units;      // of integers only, as is
+  std::vector<float> units;      // of integers only, as is: of each vector, of each of its groups
   std::vector<int32_t> offsets;  // what is too much in sums, because weights have an offset
+  std::vector<Floats, Aligned<Floats>> totals;  // of the products that are under way, VECTORS a vector
   const uint32_t* slots = nullptr;
-  int64_t row = 0;  // slots between a vector and the next
+  int64_t row = 0, groups = 1;  // slots between a vector and the next; units of one
 
   // Takes `count` vectors of `columns` numbers, `stride` apart. Floats are read where they are.
   template <class From>
@@ -52,18 +56,22 @@ struct Left {
       row = stride;
     } else {
       row = slots_of<T>(columns);
+      groups = (columns + GROUP - 1) / GROUP;
       slots = scratch(space, count * row);
-      scratch(units, count);
-      scratch(offsets, count);
+      scratch(units, count * groups);
+      scratch(offsets, count * groups);
       for (int64_t m = 0; m < count; ++m)
-        fill(x + m * stride, columns, reinterpret_cast<T*>(space.data() + m * row), &units[m], &offsets[m]);
+        for (int64_t g = 0; g < groups; ++g)
+          fill(x + m * stride + g * GROUP, std::min(GROUP, columns - g * GROUP),
+               reinterpret_cast<T*>(space.data() + m * row) + g * GROUP, &units[m * groups + g],
+               &offsets[m * groups + g]);
     }
   }
 
  private:
   template <class From>
   static void fill(const From* x, int64_t columns, T* to, float* unit, int32_t* offset) {
-    const float most = static_cast<float>(std::min<int64_t>(Slots<T>::MOST, INT32_MAX / (Slots<T>::LARGEST * columns)));
+    constexpr float MOST = Slots<T>::MOST;
     Floats largest{}, nothing{};
     float rest = 0;
     int64_t i = 0;
@@ -80,8 +88,8 @@ struct Left {
     }
     // A comparison with what is no number is false and leaves no trace in the peak; a difference does.
     const bool real = sum_of(nothing) + rest == 0;
-    *unit = real ? peak / most : std::numeric_limits<float>::quiet_NaN();
-    const float inverse = real && peak > 0 ? most / peak : 0;
+    *unit = real ? peak / MOST : std::numeric_limits<float>::quiet_NaN();
+    const float inverse = real && peak > 0 ? MOST / peak : 0;
     const Floats magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
     Ints sums{};
     int32_t sum = 0;
@@ -101,38 +109,66 @@ struct Left {
 constexpr auto PUT = [](Floats product, Floats) { return product; };
 constexpr auto ADD = [](Floats product, Floats there) { return there + product; };
 
+// totals[q][v] = (of the first group) or += the products of Q activations, from the m-th on, with V vectors of rows
+// of a weight, over the columns of group g; floats have one group. A function of its own, whatever becomes of the
+// totals: compilers keep sums in registers where there is little else to keep.
+template <class T, int Q, int V>
+__attribute__((noinline)) void add_products(const Left<T>& left, int64_t m, int64_t g,
+                                            const typename Slots<T>::Packed* weight, int64_t slots,
+                                            Floats* totals) {
+  using Sum = typename Slots<T>::Sum;
+  if constexpr (std::is_same_v<T, float>) {
+    tile<T, Q, V>(
+        left.slots + m * left.row, left.row, weight, LANES, slots * LANES, slots,
+        [](int, int) { return Sum{}; }, [&](int q, int v, Sum sum) { totals[q * VECTORS + v] = sum; });
+  } else {
+    constexpr int64_t STEP = GROUP / Slots<T>::DEPTH;
+    const float* units = &left.units[m * left.groups + g];
+    const int32_t* offsets = &left.offsets[m * left.groups + g];
+    const auto with = [&](auto then) {
+      tile<T, Q, V>(
+          left.slots + m * left.row + g * STEP, left.row, weight + g * STEP * LANES, LANES, slots * LANES,
+          std::min(STEP, slots - g * STEP), [&](int q, int) { return Sum{} - offsets[q * left.groups]; },
+          [&](int q, int v, Sum sum) {
+            then(totals[q * VECTORS + v], __builtin_convertvector(sum, Floats) * units[q * left.groups]);
+          });
+    };
+    if (g) with([](Floats& total, Floats product) { total += product; });
+    else with([](Floats& total, Floats product) { total = product; });
+  }
+}
+
 // out[m * row + n] = what `then` makes of the sum over k of left[m][k] * weight[n][k], plus the bias, and of what is
 // there.
 template <class T, class Out, class Then>
-void multiply(const Left<T>& left, int64_t count, const Packed& a, Out* out, int64_t row, Then then) {
+void multiply(Left<T>& left, int64_t count, const Packed& a, Out* out, int64_t row, Then then) {
   using Slot = typename Slots<T>::Packed;
-  using Sum = typename Slots<T>::Sum;
-  const int64_t slots = slots_of<T>(a.columns);
+  const int64_t slots = slots_of<T>(a.columns), groups = left.groups;
   const Slot* weight = static_cast<const Slot*>(a.weight);
-  const auto some = [&](int64_t first, auto V, int64_t m, auto Q) {
-    tile<T, Q, V>(
-        left.slots + m * left.row, left.row, weight + first * slots * LANES, LANES, slots * LANES, slots,
-        [&](int q, int) {
-          if constexpr (std::is_same_v<T, int8_t>) return Sum{} - left.offsets[m + q];
-          else return Sum{};
-        },
-        [&](int q, int v, Sum sum) {
-          const int64_t n = (first + v) * LANES, here = std::min(LANES, a.rows - n);
-          Floats value = __builtin_convertvector(sum, Floats);
-          if constexpr (!std::is_same_v<T, float>) value *= left.units[m + q] * load<Floats>(a.scale + n);
-          if (a.bias) value += load<Floats>(a.bias + n);
-          Out* to = out + (m + q) * row + n;
-          if (here == LANES) return store_floats(to, then(value, load_floats(to)));
-          Floats there{};
-          for (int64_t i = 0; i < here; ++i) there[i] = widen(to[i]);
-          value = then(value, there);
-          for (int64_t i = 0; i < here; ++i) narrow(value[i], to + i);
-        });
+  Floats* totals = scratch(left.totals, count * VECTORS);
+  const auto put = [&](Floats value, int64_t m, int64_t n) {
+    const int64_t here = std::min(LANES, a.rows - n);
+    if constexpr (!std::is_same_v<T, float>) value *= load<Floats>(a.scale + n);
+    if (a.bias) value += load<Floats>(a.bias + n);
+    Out* to = out + m * row + n;
+    if (here == LANES) return store_floats(to, then(value, load_floats(to)));
+    Floats there{};
+    for (int64_t i = 0; i < here; ++i) there[i] = widen(to[i]);
+    value = then(value, there);
+    for (int64_t i = 0; i < here; ++i) narrow(value[i], to + i);
   };
   in_parts((a.rows + LANES - 1) / LANES, [&](int64_t first, auto V) {
-    int64_t m = 0;
-    for (; m + QUERIES <= count; m += QUERIES) some(first, V, m, std::integral_constant<int, QUERIES>{});
-    for (; m < count; ++m) some(first, V, m, std::integral_constant<int, 1>{});
+    for (int64_t g = 0; g < groups; ++g) {
+      const auto some = [&](int64_t m, auto Q) {
+        add_products<T, Q, V>(left, m, g, weight + first * slots * LANES, slots, totals + m * VECTORS);
+        if (g + 1 < groups) return;
+        for (int q = 0; q < Q; ++q)
+          UNROLLED for (int v = 0; v < V; ++v) put(totals[(m + q) * VECTORS + v], m + q, (first + v) * LANES);
+      };
+      int64_t m = 0;
+      for (; m + QUERIES <= count; m += QUERIES) some(m, std::integral_constant<int, QUERIES>{});
+      for (; m < count; ++m) some(m, std::integral_constant<int, 1>{});
+    }
   });
 }
 

@@ -20,9 +20,6 @@ RMS_EPSILON = 1e-6
 LAYER_EPSILON = 1e-12
 """Of BERT's norms."""
 
-OUTLIERS = ("t5",)
-"""Kernels of families with outliers inside their feed-forwards, which other activations vanish beside."""
-
 _MATRICES = {
     "query_key_value": ("attention.query", "attention.key", "attention.value"),
     "out": ("attention.out",),
@@ -45,8 +42,7 @@ Norm = tuple[np.ndarray, np.ndarray | None]
 class EncoderStack:
     """Encoder layers, laid out for the kernels once; a later change of their weights is not seen.
 
-    Matrices are multiplied in 8 bits where all of these layers' are. What is inside feed-forwards of families
-    with `OUTLIERS` keeps 16 bits where other activations have 8.
+    Matrices are multiplied in 8 bits where all of these layers' are.
 
     Args:
         kernels: the compiled kernels.
@@ -75,7 +71,6 @@ class EncoderStack:
         if any(w.scale is None for of in as_read for w in of.values()):
             self.activations = 32
             as_read = [{name: Weight(w.floats()) for name, w in of.items()} for of in as_read]
-        self._wide = self.activations == 8 and stack.blocks.kernels in OUTLIERS
         self._alive: list[object] = []
         made = [self._layer(matrices, of) for matrices, of in zip(as_read, layers, strict=True)]
         self._layers = (EncoderLayer * len(made))(*made)
@@ -120,7 +115,6 @@ class EncoderStack:
                     epsilon=LAYER_EPSILON if behind else RMS_EPSILON,
                     scale=stack.head_width**-0.5 if family.scaled else 1.0,
                     norms_behind=behind,
-                    wide=self._wide,
                 ),
                 self.activations,
             )
@@ -134,8 +128,7 @@ class EncoderStack:
             biases = [layer[f"{part}.bias"] for part in parts if f"{part}.bias" in layer]
             bias = joined(biases).floats() if biases else None
             weight = joined([matrices[f"{part}.weight"] for part in parts])
-            wide = self._wide and name == "feed_forward_out"
-            laid_out = LaidOut.of(weight, bias, self.kernels.lanes, 16 if wide else self.activations)
+            laid_out = LaidOut.of(weight, bias, self.kernels.lanes, self.activations)
             self._alive.append(laid_out)
             setattr(made, name, laid_out.packed())
         for name, parameter in _VECTORS.items():
