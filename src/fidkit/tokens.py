@@ -251,7 +251,7 @@ def require_embeddings(backend: tokenizers.Tokenizer, embeddings: int, path: Pat
     """
     tokens = backend.get_vocab_size()
     largest = tokens - 1
-    if any(backend.id_to_token(number) is None for number in range(tokens)):  # some have larger numbers
+    if None in map(backend.id_to_token, range(tokens)):  # some have larger numbers
         largest = max(backend.get_vocab().values())
     if largest >= embeddings:
         what = f"has a token numbered {largest}" if tokens <= embeddings else f"{tokens} tokens"
