@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from fidkit import assets
-from fidkit.cli.app import app
+from fidkit.cli.app import application
 from fidkit.config import ReaderConfig
 from launched import command
 
@@ -33,7 +33,7 @@ COMMANDS = [
 @pytest.mark.parametrize("words", COMMANDS)
 def test_commands_parse(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    command, path = typer.main.get_command(app), ["fidkit"]
+    command, path = typer.main.get_command(application()), ["fidkit"]
     context = command.make_context("fidkit", list(words))
     while hasattr(command, "commands"):
         name, *words = words

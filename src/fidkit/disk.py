@@ -11,10 +11,12 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from fidkit.errors import FidkitError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _OTHERS_OF_THE_DISK = frozenset(
@@ -60,6 +62,8 @@ def held(
     Yields:
         Whether somebody else had to be waited for.
     """
+    from filelock import FileLock, Timeout  # those who only read need none
+
     # Not by thread: what a generator holds may be let go by another. Not by a mark in the file where the
     # system has no locks: nobody would take that back when the process dies.
     holder = FileLock(lock, mode=0o644, thread_local=False, fallback_to_soft=False)
@@ -78,6 +82,8 @@ def held(
 
 
 def _acquire(holder: FileLock, wait: float, waiting: Callable[[], None] | None) -> bool:
+    from filelock import Timeout
+
     try:
         holder.acquire(timeout=0)
         return False

@@ -74,7 +74,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         app = typer.Typer()
         app.callback()(lambda: None)
         app.command("fail")(_raises(error))
-        monkeypatch.setattr(cli, "app", app)
+        monkeypatch.setattr(cli, "application", lambda called: app)
 
     return install
 
@@ -134,3 +134,17 @@ def test_threads_that_wait_soon_give_their_core_up(
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     assert environment.get("GOMP_SPINCOUNT") == wanted
+
+
+def test_a_verb_needs_none_of_the_others() -> None:
+    """Each would cost the others its start-up: modules, options, and what these are made of."""
+    script = (
+        "import sys\n"
+        "from fidkit.cli.app import VERBS, run\n"
+        "run(['corpus', 'info', 'nowhere'])\n"
+        "print([verb for verb in VERBS if f'fidkit.cli.{verb}' in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "['corpus']\n"

@@ -12,7 +12,7 @@ from bench.toy import MACHINE
 from fidkit.bench import ceilings
 from fidkit.bench import run as running
 from fidkit.bench.rows import read
-from fidkit.cli.app import app, run
+from fidkit.cli.app import application, run
 from fidkit.engine import runner
 from fidkit.passages import Corpus
 from train.toy import write_rows, write_world
@@ -31,7 +31,7 @@ def _known_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_json_is_one_object_with_rows(tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
-    done = CliRunner().invoke(app, [*TINY, "tiny-fido", "--plain", "--json", "--out", str(out)])
+    done = CliRunner().invoke(application(), [*TINY, "tiny-fido", "--plain", "--json", "--out", str(out)])
     assert done.exit_code == 0, done.stderr
     record = json.loads(done.stdout)
     assert done.stdout == json.dumps(record) + "\n"

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from fidkit import FidkitError, __version__, assets
-from fidkit.cli import doctor
 from fidkit.cli.app import run
 
 
@@ -51,7 +50,7 @@ def test_what_is_missing_comes_with_the_command_that_mends_it(
         "neither-there>=2; extra == 'serve'",
         "pytest; extra == 'dev'",
     ]
-    monkeypatch.setattr(doctor.metadata, "requires", lambda _: requires)
+    monkeypatch.setattr("importlib.metadata.requires", lambda _: requires)
     assert run(["doctor", "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     assert not report["ok"]

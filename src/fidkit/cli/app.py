@@ -1,43 +1,53 @@
 """The `fidkit` command: its verbs, and how an error becomes one line and an exit code.
 
-Verbs import what they need when they run, so that `fidkit --help` costs neither torch nor time.
+Verbs import what they need when they run, so that `fidkit --help` costs neither torch nor time; and a verb
+that is called needs none of the others.
 """
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from fidkit import __version__
-from fidkit.cli import ask, bench, calibrate, convert, corpus, doctor, evaluate, memory, plan, train
 from fidkit.cli.say import safe_streams
 from fidkit.errors import WITH_TORCH, FidkitError
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
 DEBUG = "--debug"
 
-app = typer.Typer(
-    name="fidkit",
-    help="Read many passages to answer one question, fast.",
-    rich_markup_mode=None,  # plain help text; importing rich would double the time to it
-    pretty_exceptions_enable=False,
+VERBS = (
+    *("ask", "corpus", "memory", "train", "evaluate"),
+    *("calibrate", "convert", "plan", "bench", "doctor"),
 )
-app.command()(ask.ask)
-app.add_typer(corpus.app, name="corpus")
-app.add_typer(memory.app, name="memory")
-app.command()(train.train)
-app.command()(evaluate.evaluate)
-app.command()(calibrate.calibrate)
-app.command()(convert.convert)
-app.command()(plan.plan)
-app.command()(bench.bench)
-app.command()(doctor.doctor)
+"""As help lists them: a module of this package each, with a command of its name, or an `app` of several."""
+
+
+def application(called: str | None = None) -> typer.Typer:
+    """The verb that is called, or all of them."""
+    app = typer.Typer(
+        name="fidkit",
+        help="Read many passages to answer one question, fast.",
+        rich_markup_mode=None,  # plain help text; importing rich would double the time to it
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_options)
+    for name in [called] if called in VERBS else VERBS:
+        verb = import_module(f"fidkit.cli.{name}")
+        if hasattr(verb, "app"):
+            app.add_typer(verb.app, name=name)
+        else:
+            app.command()(getattr(verb, name))
+    return app
 
 
 def _show_version(wanted: bool) -> None:
@@ -46,7 +56,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
@@ -63,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _share_cores()
     given = list(sys.argv[1:] if arguments is None else arguments)
     rest = [argument for argument in given if argument != DEBUG]
+    # There is nothing to collect at the end, where Python would look at every object again and again.
+    atexit.register(gc.freeze)
     sys.exit(run(rest or ["--help"], debug=DEBUG in given))
 
 
@@ -85,7 +96,8 @@ def run(arguments: Sequence[str], *, debug: bool = False) -> int:
 
 def _run(arguments: Sequence[str], debug: bool) -> int:
     try:
-        code = typer.main.get_command(app).main(arguments, prog_name="fidkit", standalone_mode=False)
+        command = typer.main.get_command(application(arguments[0] if arguments else None))
+        code = command.main(arguments, prog_name="fidkit", standalone_mode=False)
         # Without standalone mode an early exit comes back as its code, a finished command as its result.
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):

@@ -7,7 +7,6 @@ import platform
 import re
 import shutil
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +56,8 @@ def examine() -> dict[str, Any]:
 
 def _requirements() -> tuple[list[str], dict[str, list[str]]]:
     """Packages of the core, and of each extra, as the installed metadata lists them."""
+    from importlib import metadata  # with what it imports, a tenth of the time to `fidkit --help`
+
     core: list[str] = []
     extras: dict[str, list[str]] = {}
     for line in metadata.requires("fidkit") or []:
@@ -72,6 +73,8 @@ def _requirements() -> tuple[list[str], dict[str, list[str]]]:
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fidkit.arrays import Array
 from fidkit.calibration import raw_confidence
@@ -24,11 +24,13 @@ from fidkit.engine.signals import of_words
 from fidkit.engine.tested import leave_out, tested
 from fidkit.engine.windows import windows
 from fidkit.errors import CheckpointError, UsageError
-from fidkit.memory import MemoryStore
 from fidkit.passages import TokenCache
 from fidkit.passages.token_cache import Tokenize, passage_key
 from fidkit.tokens import QuestionTokens, Tokenizer, is_well_formed
 from fidkit.types import Alternative, Answer, Passage, Without, distinct
+
+if TYPE_CHECKING:
+    from fidkit.memory import MemoryStore
 
 Stream = Callable[[str], None]
 """Sees an answer's text so far. Beam search and several samples are seen when all is written."""

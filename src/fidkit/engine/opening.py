@@ -15,13 +15,13 @@ from fidkit.engine.precision import Precision, check_precision
 from fidkit.engine.ready import Ready
 from fidkit.engine.recall import memory_of
 from fidkit.errors import WITH_TORCH, FidkitError, UsageError
-from fidkit.memory import MemoryStore
 from fidkit.passages import Passages
 from fidkit.passages.opening import Source
 
 if TYPE_CHECKING:
     import torch
 
+    from fidkit.memory import MemoryStore
     from fidkit.reader import Reader
 
 

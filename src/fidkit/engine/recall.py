@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,8 +13,11 @@ from fidkit.config import ReaderConfig
 from fidkit.context import pad
 from fidkit.engine.ready import Ready
 from fidkit.errors import MemoryStoreError
-from fidkit.memory import MemoryStore, has_memory
+from fidkit.memory import has_memory
 from fidkit.passages import Passages
+
+if TYPE_CHECKING:
+    from fidkit.memory import MemoryStore
 
 Tokenize = Callable[[list[int]], list[list[int]]]
 """Tokens of passages, by their number."""
@@ -128,4 +132,6 @@ def memory_of(
     """
     if not config.memory_layers or not has_memory(corpus.derived):
         return None
+    from fidkit.memory import MemoryStore  # most readers have none
+
     return MemoryStore.open(corpus.derived, fingerprint(), reader=name)

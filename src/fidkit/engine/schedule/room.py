@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from fidkit import arrays
 from fidkit.config import ReaderConfig
 from fidkit.context import Context
-from fidkit.cost.hardware import RESERVED_SHARE
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import UsageError
 
@@ -33,6 +32,8 @@ _SMALL = 250_000_000
 
 def available_bytes(device: torch.device | None = None) -> int:
     """Memory that is free on a GPU, or where there is none, less a reserve."""
+    from fidkit.cost.hardware import RESERVED_SHARE  # a package that answers seldom need
+
     free = _free_memory() if device is None or device.type != "cuda" else _free_on_gpu(device)
     return int(free * (1 - RESERVED_SHARE))
 
