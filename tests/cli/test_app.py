@@ -85,6 +85,12 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         (FidkitError("no such folder; make it"), 1, "error: no such folder; make it\n"),
         (UsageError("two\n  lines"), 2, "error: two lines\n"),
         (ZeroDivisionError("oh"), 1, "error: unexpected ZeroDivisionError: oh; run again with --debug\n"),
+        (
+            MemoryError("os error 12"),
+            1,
+            "error: there is no memory left (os error 12); close other programs, raise the limit of this "
+            "process (ulimit -v), or read fewer passages\n",
+        ),
         (KeyboardInterrupt(), 130, ""),
     ],
 )

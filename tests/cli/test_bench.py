@@ -183,6 +183,7 @@ def test_an_interruption_prints_what_there_is(
         (["tiny-fid", "--batch", "-1"], "--batch is -1; expected 1 or more"),
         (["tiny-fid", "--passages", "0"], "--passages is 0; expected 1 or more"),
         (["tiny-fid", "--threads", "0"], "--threads is 0; expected 1 or more"),
+        (["tiny-fid", "--threads", "10000"], "--threads is 10000; expected 1 to 1,023 threads"),
         (["tiny-fid", "--output-tokens", "0"], "--output-tokens is 0; expected 1 or more"),
         (["tiny-fid", "--passage-tokens", "0"], "--passage-tokens is 0; expected 1 or more"),
         (["tiny-fid", "--question-tokens", "0"], "--question-tokens is 0; expected 1 or more"),

@@ -239,3 +239,41 @@ def test_a_cache_without_its_compiler(little: Path, monkeypatch, caplog) -> None
     monkeypatch.setenv("CXX", "no-such-cache g++ -m64")
     assert binding.kernels() is None
     assert "no C++ compiler (no-such-cache g++ -m64); install g++, or set CXX" in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign"])
+def test_a_build_that_cannot_be_loaded_says_what_to_do(little: Path, caplog, damage: str) -> None:
+    built = build.library()
+    if damage == "cut":
+        built.write_bytes(built.read_bytes()[:100])
+    else:
+        little.write_text("int another_library;\n")
+        build.library().rename(built)
+        little.write_text('extern "C" int fidkit_version() { return 0; }\n')
+    assert binding.kernels() is None
+    assert f"{built} can't be loaded" in caplog.text
+    assert "delete it, and it is built again" in caplog.text
+    built.unlink()
+    assert build.library() == built
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"flags\t\t: fpu sse sse2 ssse3 avx", True),
+        (b"flags\t\t: fpu sse avx2 fma", False),
+        (b"Features\t: fp asimd asimddp", False),
+        (b"aarch64 ", False),
+    ],
+)
+def test_a_cpu_without_avx2_is_told_what_it_gets(
+    little: Path, monkeypatch, caplog, line: bytes, said: bool
+) -> None:
+    monkeypatch.setattr(build, "_cpu", lambda: line)
+    instead = "this CPU has no AVX2, so they take narrower vectors and several times as long"
+    assert (instead in build.state()) == said
+    with caplog.at_level(logging.INFO):
+        build.library()
+    assert (instead in caplog.text) == said
+    assert build.state().startswith("built (")
+    assert (instead in build.state()) == said

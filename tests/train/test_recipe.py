@@ -63,6 +63,8 @@ def test_changes_reach_nested_keys_and_items_of_lists(path: Path) -> None:
         ("stages.0.mix={ nothing = 1.0 }", "stage 1 mixes 'nothing', but the tasks are cloze, facts"),
         ("stages=[]", "stages: "),
         ("reader.start=somewhere", "either a preset (random weights) or a reader to start from"),
+        ("threads=0", "threads: "),
+        ("threads=10000", "threads: "),
         ("seed", "expected key=value"),
         ("stages=[{ steps = 2,", "--set stages=[{ steps = 2,: expected a value in TOML, but "),
         ("seed.x=1", "--set seed.x=1: 'x' leads nowhere"),

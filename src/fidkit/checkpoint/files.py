@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
-from collections.abc import Callable, Mapping
+import os
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,10 +61,41 @@ class Directory:
     weights: Path
 
     @property
+    def all_weights(self) -> list[Path]:
+        """The files with its weights: its own, and the one that it shares some of."""
+        return [self.weights] + ([self.shared.weights] if self.shared else [])
+
+    @property
     def is_rounded(self) -> bool:
         """Whether matrices are stored in 8 bits."""
-        paths = [self.weights] + ([self.shared.weights] if self.shared else [])
-        return any(opened(path, _has_scales) for path in paths)
+        return any(opened(path, _has_scales) for path in self.all_weights)
+
+
+class Mapped:
+    """Files whose weights are in use where they are, mapped.
+
+    A file that another one takes the place of, as fidkit and the hub's library do it, stays as it was. One
+    that is written to in place has other weights from then on, and one that is cut ends the process where
+    they were. So a reader asks before and after each use.
+    """
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._files = [(path, os.open(path, os.O_RDONLY)) for path in paths]
+        for _, file in self._files:
+            weakref.finalize(self, os.close, file)
+        self._before = self._state()
+
+    def check(self) -> None:
+        """Raises CheckpointError where one was written to since."""
+        for (path, _), before, now in zip(self._files, self._before, self._state(), strict=True):
+            if before != now:
+                raise CheckpointError(
+                    f"{path}: it was written to while a reader had it open; open the reader again, and put "
+                    "new weights in its place by renaming, as `fidkit` does"
+                )
+
+    def _state(self) -> list[tuple[int, int]]:
+        return [(found.st_size, found.st_mtime_ns) for found in (os.fstat(file) for _, file in self._files)]
 
 
 def open_directory(directory: Path) -> Directory:
@@ -89,7 +123,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """All tensors of a safetensors file, mapped: a page is read when it is first looked at.
 
     Bfloat16 is uint16 here. The mapping is private. Writing to an array changes memory, never the file; and
-    the file may be replaced or deleted, but not be written to in place, while one of its arrays is alive.
+    the file may be replaced or deleted, but not be written to in place, while one of its arrays is alive
+    (`Mapped` notices).
 
     Raises:
         CheckpointError: missing or damaged.
@@ -129,6 +164,8 @@ def opened(path: Path, get: Callable[[Any], T], framework: str = "np") -> T:
         with safe_open(path, framework=framework) as file:
             return get(file)
     except (OSError, SafetensorError, ValueError, TypeError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise MemoryError(f"{path} can't be mapped") from error
         raise CheckpointError(
             f"{path}: expected a safetensors file, but {error}; download or save it again"
         ) from error

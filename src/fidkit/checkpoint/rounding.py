@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fidkit.checkpoint.files import SCALE
-from fidkit.errors import CheckpointError
+from fidkit.checkpoint.shapes import scale_of
 
 _FEWEST = 4096
 """Smaller matrices are kept as they are."""
@@ -39,14 +39,9 @@ def restored(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     """
     found = dict(tensors)
     for name, tensor in tensors.items():
-        scale = tensors.get(name + SCALE)
-        if tensor.dtype != torch.int8 or scale is None:
-            continue
-        if tensor.ndim != 2 or scale.shape != tensor.shape[:1] or not scale.is_floating_point():
-            raise CheckpointError(
-                f"{where}: {name} is int8; expected a matrix, with floats that scale rows in {name}{SCALE}; "
-                "download or save the reader again"
-            )
-        found[name] = tensor.float() * scale.float()[:, None]
-        del found[name + SCALE]
+        # What has no scales at all was rounded by others, and is refused by those who make parameters of it.
+        scale = scale_of(name, tensors, where) if name + SCALE in tensors else None
+        if scale is not None:
+            found[name] = tensor.float() * scale.float()[:, None]
+            del found[name + SCALE]
     return found

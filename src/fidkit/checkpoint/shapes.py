@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fidkit import assets
 from fidkit.arrays import Array
+from fidkit.checkpoint.files import SCALE
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.errors import CheckpointError
 
@@ -134,6 +135,28 @@ def compare(
         more = [f"and {len(problems) - 5} more"] if len(problems) > 5 else []
         shown = "; ".join(sorted(problems)[:5] + more)
         raise CheckpointError(f"{where} does not fit {source}: {shown}; {remedy}")
+
+
+def scale_of(name: str, tensors: Mapping[str, Array], where: str) -> Array | None:
+    """[rows], what the rows of a matrix of 8 bits are multiplied by; None of all other tensors.
+
+    Raises:
+        CheckpointError: scales that aren't those of a matrix.
+    """
+    tensor, scale = tensors[name], tensors.get(name + SCALE)
+    if str(tensor.dtype).removeprefix("torch.") != "int8":
+        return None
+    if (
+        scale is None
+        or tensor.ndim != 2
+        or tuple(scale.shape) != tuple(tensor.shape[:1])
+        or "float" not in str(scale.dtype)
+    ):
+        raise CheckpointError(
+            f"{where}: {name} is int8; expected a matrix, with floats that scale rows in {name}{SCALE}; "
+            "download or save the reader again"
+        )
+    return scale
 
 
 def refuse_broken(broken: Collection[str], where: str) -> None:

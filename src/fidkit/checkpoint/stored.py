@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fidkit.checkpoint.files import SCALE, Directory, read_arrays
-from fidkit.checkpoint.shapes import compare, refuse_broken, require_decoder, shapes_of
+from fidkit.checkpoint.shapes import compare, refuse_broken, require_decoder, scale_of, shapes_of
 from fidkit.checkpoint.shared import FILE as SHARED
-from fidkit.errors import CheckpointError
+
+_MOST = 128
+"""Of what stands in a matrix of 8 bits, without its sign."""
 
 
 @dataclass(frozen=True)
@@ -66,23 +68,21 @@ def stored_weights(directory: Directory) -> dict[str, Weight]:
 
 
 def _with_scales(arrays: Mapping[str, np.ndarray], where: str) -> dict[str, Weight]:
-    found = {}
-    for name, values in arrays.items():
-        scale = arrays.get(name + SCALE)
-        if values.dtype != np.int8:
-            if not (name.endswith(SCALE) and name.removesuffix(SCALE) in arrays):
-                found[name] = Weight(values)
-            continue
-        if scale is None or values.ndim != 2 or scale.shape != values.shape[:1] or scale.dtype.kind != "f":
-            raise CheckpointError(
-                f"{where}: {name} is int8; expected a matrix, with floats that scale rows in {name}{SCALE}; "
-                "download or save the reader again"
-            )
-        found[name] = Weight(values, scale.astype(np.float32, copy=False))
-    return found
+    scales = {name: scale_of(name, arrays, where) for name in arrays}
+    used = {name + SCALE for name, scale in scales.items() if scale is not None}
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
+        return {
+            name: Weight(arrays[name], None if scale is None else scale.astype(np.float32, copy=False))
+            for name, scale in scales.items()
+            if name not in used
+        }
 
 
 def _is_finite(weight: Weight) -> bool:
-    """Whether all numbers are; of a matrix of 8 bits it is its scales that may not be."""
-    looked_at = Weight(weight.values).floats() if weight.scale is None else weight.scale
+    """Whether all numbers are; of a matrix of 8 bits its scales may not be, or take its numbers too far."""
+    with np.errstate(over="ignore"):
+        if weight.scale is None:
+            looked_at = Weight(weight.values).floats()
+        else:
+            looked_at = weight.scale * np.float32(_MOST)
     return bool(np.isfinite(looked_at.min(initial=0)) and np.isfinite(looked_at.max(initial=0)))

@@ -133,6 +133,11 @@ def _one_line(error: Exception) -> str:
         message = f"{error.format_message().rstrip('.')}; see `{help_command}`"
     elif isinstance(error, ModuleNotFoundError) and error.name == "torch":
         message = f"this needs PyTorch, which is not installed; {WITH_TORCH}"
+    elif isinstance(error, MemoryError):
+        message = (
+            f"there is no memory left ({error or 'it is full'}); close other programs, raise the limit of "
+            "this process (ulimit -v), or read fewer passages"
+        )
     else:
         message = f"unexpected {type(error).__name__}: {error}; run again with {DEBUG}"
     return "error: " + " ".join(message.split())

@@ -211,6 +211,10 @@ def _check_numbers(**given: int | None) -> None:
         if number is not None and number < 1:
             option = "--" + name.replace("_", "-")
             raise UsageError(f"{option} is {number}; expected 1 or more")
+    if given["threads"] is not None:
+        from fidkit.native.threads import checked
+
+        checked(given["threads"], "--threads")
 
 
 def _check_names(presets: list[str], precisions: list[str], peers: list[str]) -> None:

@@ -118,9 +118,14 @@ class Kernels:
     """
 
     def __init__(self, path: os.PathLike[str]) -> None:
-        self._library = ctypes.CDLL(os.fspath(path))
-        if self._library.fidkit_version() != _VERSION:
-            raise BuildError(f"{path} is of another version of fidkit; delete it")
+        threads()  # a number that can't be is refused before any work
+        try:
+            self._library = ctypes.CDLL(os.fspath(path))
+            version = self._library.fidkit_version()
+        except (OSError, AttributeError) as error:
+            raise BuildError(f"{path} can't be loaded ({error}); delete it, and it is built again") from error
+        if version != _VERSION:
+            raise BuildError(f"{path} is of another version of fidkit; delete it, and it is built again")
         declare = self._library
         pointers, sizes = c_void_p, c_int64
         declare.fidkit_ask_for_large_pages.argtypes = [pointers, sizes]
@@ -255,7 +260,7 @@ def kernels() -> Kernels | None:
         return None
     try:
         return Kernels(library())
-    except (BuildError, OSError) as error:
+    except BuildError as error:
         log.warning("native kernels are off, PyTorch has to do all the work: %s", error)
         return None
 

@@ -52,7 +52,7 @@ def library() -> Path:
     try:
         _claim(path.parent)
         if not _is_safe(path):
-            log.info("building the native kernels for this CPU, once; it takes some seconds")
+            log.info(f"building the native kernels for this CPU, once; it takes some seconds{_narrow()}")
             with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
                 made = Path(scratch) / path.name
                 _compile(compiler, made)
@@ -75,7 +75,8 @@ def state() -> str:
             _refuse_foreign(path.parent)
     except BuildError as error:
         return f"off: {error}"
-    return f"built ({path})" if _is_private(path.parent) and _is_safe(path) else "to be built at first use"
+    built = _is_private(path.parent) and _is_safe(path)
+    return (f"built ({path})" if built else "to be built at first use") + _narrow()
 
 
 def _path(compiler: Sequence[str]) -> Path:
@@ -185,6 +186,14 @@ def _fingerprint(compiler: Sequence[str]) -> str:
 
 def _flags() -> list[str]:
     return [*FLAGS, *_split("CXXFLAGS", os.environ.get("CXXFLAGS", ""))]
+
+
+def _narrow() -> str:
+    """What kernels take instead on an x86 CPU without AVX2, as the end of a sentence; nothing of others."""
+    name, _, flags = _cpu().partition(b":")
+    if name.strip() != b"flags" or b"avx2" in flags.split():
+        return ""
+    return "; this CPU has no AVX2, so they take narrower vectors and several times as long"
 
 
 def _cpu() -> bytes:

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from fidkit.config import Strict, parse
 from fidkit.cost.workload import OLD_DTYPES
 from fidkit.errors import ConfigError
+from fidkit.native.threads import MOST as MOST_THREADS
 from fidkit.train.specs import (
     EvaluationSpec,
     GuideSpec,
@@ -77,7 +78,7 @@ class Recipe(Strict):
     target_tokens: int = Field(default=24, ge=2)
     save_every: int = Field(default=500, ge=1)
     log_every: int = Field(default=50, ge=1)
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=MOST_THREADS)
     parallel: Literal["ddp", "fsdp"] = "ddp"
     checkpointing: list[Literal["encoder", "decoder"]] = []
     compile: bool = False

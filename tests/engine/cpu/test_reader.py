@@ -206,13 +206,16 @@ def test_weights_that_are_no_numbers_are_named(tmp_path: Path, name: str, value:
         stored_weights(open_directory(tmp_path))
 
 
-def test_scales_that_overflow_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [np.inf, np.nan, 3e36, -3e36, 1e300])
+def test_scales_that_overflow_are_named(tmp_path: Path, value: float) -> None:
+    """3e36 is a number of float32, but 127 times it is none."""
     from safetensors.numpy import load_file, save_file
 
     saved(tmp_path)
     tensors = load_file(tmp_path / WEIGHTS)
     name = next(name for name in tensors if name.endswith(".scale"))
-    tensors[name][0] = np.inf
+    tensors[name] = tensors[name].astype(np.float64)
+    tensors[name][0] = value
     save_file(tensors, tmp_path / WEIGHTS)
     (tmp_path / "tokenizer.json").unlink(missing_ok=True)
     with pytest.raises(CheckpointError, match=f"not all weights are finite.*{name.removesuffix('.scale')}"):

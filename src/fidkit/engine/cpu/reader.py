@@ -6,7 +6,8 @@ It computes what `fidkit.reader.Reader` does, which stays the definition, and ha
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
 
@@ -14,16 +15,17 @@ import numpy as np
 
 from fidkit import native
 from fidkit.calibration import Calibration
-from fidkit.checkpoint.files import Directory
+from fidkit.checkpoint.files import Directory, Mapped
 from fidkit.checkpoint.stored import stored_weights
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.context import Batch, Context, Sight
 from fidkit.engine.cpu.decoder import NativeCache, NativeDecoder
 from fidkit.engine.cpu.stack import LAYER_EPSILON, RMS_EPSILON, EncoderStack, layers_of
-from fidkit.engine.cpu.weights import ACTIVATIONS, LaidOut, Rounding, Weights, rounded, within
+from fidkit.engine.cpu.weights import ACTIVATIONS, LaidOut, Rounding, Weights, laid_out_bytes, rounded, within
 from fidkit.engine.cpu.words import StoredWords
 from fidkit.engine.fingerprint import fingerprint_of
 from fidkit.engine.precision import ROUNDING, Precision
+from fidkit.engine.schedule.room import check_weights, no_weights_room
 from fidkit.fusion import Joined, best_in_group, fuse, join, lay_out, with_the_one_before
 from fidkit.rows import Layout
 from fidkit.tokens import Tokenizer
@@ -54,6 +56,7 @@ class NativeReader:
         calibration: says how likely answers are right; None withholds none.
         kernels: the compiled kernels.
         rounding: of matrices to 8 bits.
+        mapped: the files that weights are in, where they are mapped.
     """
 
     def __init__(
@@ -64,7 +67,9 @@ class NativeReader:
         calibration: Calibration | None,
         kernels: native.Kernels,
         rounding: Rounding = "lossless",
+        mapped: Mapped | None = None,
     ) -> None:
+        self._mapped = mapped
         self.config, self.tokenizer, self.calibration = config, tokenizer, calibration
         self.kernels, self.rounding = kernels, rounding
         encoder, memory = config.encoder, config.memory_stack
@@ -100,10 +105,17 @@ class NativeReader:
 
         Raises:
             CheckpointError: tensors missing, superfluous or of another shape, or not finite.
+            UsageError: there is no room for what is laid out.
         """
-        weights, rounding = stored_weights(directory), ROUNDING.get(precision, "never")
-        config, tokenizer, calibration = directory.config, directory.tokenizer, directory.calibration
-        return cls(config, weights, tokenizer, calibration, kernels, rounding)
+        rounding, needed = ROUNDING.get(precision, "never"), 0
+        try:
+            mapped, weights = Mapped(directory.all_weights), stored_weights(directory)
+            needed = laid_out_bytes(weights, rounding)
+            check_weights(needed, directory.weights.parent)
+            config, tokenizer, calibration = directory.config, directory.tokenizer, directory.calibration
+            return cls(config, weights, tokenizer, calibration, kernels, rounding, mapped)
+        except MemoryError as error:
+            raise no_weights_room(needed, directory.weights.parent) from error
 
     device = None
     """Nothing has to be moved anywhere."""
@@ -121,9 +133,19 @@ class NativeReader:
         floats = ((name, weight.floats()) for name, weight in self._of_memory.items())
         return fingerprint_of(self.config, self.tokenizer, floats)
 
-    def at_work(self) -> AbstractContextManager[object]:
-        """Keys and values of a context are kept until it has been looked back at."""
-        return self._decoder.keeping()
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Keys and values of a context are kept until it has been looked back at.
+
+        Raises:
+            CheckpointError: the files that weights are mapped from were written to.
+        """
+        if self._mapped is not None:
+            self._mapped.check()
+        with self._decoder.keeping():
+            yield
+        if self._mapped is not None:
+            self._mapped.check()
 
     # Reading
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +18,9 @@ Rounding = Literal["never", "lossless", "always"]
 
 ACTIVATIONS: dict[Rounding, Bits] = {"never": 32, "lossless": 16, "always": 8}
 """Bits of activations where many vectors meet a matrix: 16 lose next to nothing, 8 are twice as fast."""
+
+_LAID_OUT = re.compile(r"encoder\.layers\.|cross_attention\.(key|value)\.|^memory_projection\.")
+"""In the names of matrices that many vectors meet at once."""
 
 Weights = Mapping[str, Weight]
 """Parameters of a reader by name."""
@@ -47,6 +52,16 @@ def joined(weights: Sequence[Weight]) -> Weight:
         scales = np.concatenate([weight.scale for weight in weights if weight.scale is not None])
         return Weight(np.concatenate([weight.values for weight in weights]), scales)
     return Weight(np.concatenate([weight.floats() for weight in weights]))
+
+
+def laid_out_bytes(weights: Weights, rounding: Rounding) -> int:
+    """Memory that matrices take which are laid out, about; a decoder's own are read where they are."""
+    total = 0
+    for name, weight in weights.items():
+        if len(weight.shape) == 2 and _LAID_OUT.search(name):
+            in_8_bits = rounding == "always" or (rounding == "lossless" and weight.scale is not None)
+            total += math.prod(weight.shape) * (1 if in_8_bits else 4)
+    return total
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,29 @@ def available_bytes(device: torch.device | None = None) -> int:
     return int(free * (1 - RESERVED_SHARE))
 
 
+def check_weights(needed: int, where: Path) -> None:
+    """Refuse weights that don't fit into memory as they are laid out for the kernels.
+
+    Args:
+        needed: bytes, besides those that stay where they are stored.
+        where: the reader's directory.
+
+    Raises:
+        UsageError: says how much is needed.
+    """
+    if needed > _SMALL and needed > available_bytes():
+        raise no_weights_room(needed, where)
+
+
+def no_weights_room(needed: int, where: Path) -> UsageError:
+    """What is said where a reader's weights have no room; of 0 bytes, that its files can't even be mapped."""
+    what = f"for its weights, which need {needed / 1e6:,.0f} MB besides its files" if needed else "to map it"
+    return UsageError(
+        f"{where}: there is no memory left {what}; close other programs, raise the limit of this process "
+        "(ulimit -v), or take a smaller reader"
+    )
+
+
 def check_room(config: ReaderConfig, context: Context, decoding: Decoding) -> None:
     """Refuse to write answers that don't fit into memory.
 
