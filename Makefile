@@ -4,7 +4,16 @@
 
 PYTHON ?= python3
 VENV := .venv
-PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+UV := $(shell command -v uv 2>/dev/null)
+ifeq ($(UV),)
+MAKE_VENV := $(PYTHON) -m venv
+# Compiling what is imported when it is imported takes a second; all that is installed took six.
+INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile
+else
+MAKE_VENV := $(UV) venv --quiet --seed --python $(PYTHON)
+INSTALL := $(UV) pip install --quiet --python $(VENV)/bin/python
+endif
+INSTALL += -c constraints.txt
 Q ?= How many encoder layers does the bundled reader have?
 export Q
 # Tests start processes; without compiled bytecode each of them compiles the package anew.
@@ -41,14 +50,14 @@ wheel: $(VENV)/.dev ## Build the wheel into dist/
 	$(VENV)/bin/hatchling build -t wheel
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(MAKE_VENV) $(VENV)
 
 $(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing fidkit into $(VENV) (once)" >&2
-	@$(PIP_INSTALL) -e .
+	@echo "Installing fidkit into $(VENV), and compiling its kernels meanwhile (once)" >&2
+	@PYTHONPATH=src $(PYTHON) src/fidkit/native/build.py & $(INSTALL) -e .; status=$$?; wait; exit $$status
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing fidkit and the developer tools into $(VENV) (once; torch is large)" >&2
-	@$(PIP_INSTALL) -e '.[dev]'
+	@$(INSTALL) -e '.[dev]'
 	@touch $@ $(VENV)/.core

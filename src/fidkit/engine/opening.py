@@ -44,26 +44,28 @@ def made_ready(
     """
     check_precision(precision)
     why = "a Reader is one of PyTorch's modules"
+    where = None
     if isinstance(given, str | os.PathLike):
-        found = _native(given, device, precision)
+        where = locate(given if isinstance(given, str) else Path(given))
+        found = _native(where, str(given), device, precision)
         if isinstance(found, NativeReader):
             memory = None
             if corpus is not None:
                 memory = memory_of(corpus, found.config, found.memory_fingerprint, str(given))
             return found, memory
         why = found
-    return _with_torch(given, corpus, device, precision, why)
+    return _with_torch(given, where, corpus, device, precision, why)
 
 
-def _native(given: Source, device: str | torch.device, precision: Precision) -> NativeReader | str:
+def _native(where: Path, name: str, device: str | torch.device, precision: Precision) -> NativeReader | str:
     """A reader that needs no PyTorch, or why it needs it."""
     if precision == "bfloat16":
         return "bfloat16 is computed with PyTorch"
     if not on_cpu(device):
         return f"device {device} is used through PyTorch"
-    directory = open_directory(locate(given if isinstance(given, str) else Path(given)))
+    directory = open_directory(where)
     if not suits(directory.config):
-        return f"{given} has layers that no kernel suits"
+        return f"{name} has layers that no kernel suits"
     kernels = native.kernels()
     if kernels is None:
         return "there are no native kernels (`fidkit doctor` says why; a C++ compiler such as g++ makes them)"
@@ -74,12 +76,13 @@ def _native(given: Source, device: str | torch.device, precision: Precision) -> 
 
 def _with_torch(
     given: Reader | Source,
+    where: Path | None,
     corpus: Passages | None,
     device: str | torch.device,
     precision: Precision,
     why: str,
 ) -> tuple[Ready, MemoryStore | None]:
-    """A runner of PyTorch's reader; `why` it is needed."""
+    """A runner of PyTorch's reader, which is `given` or in the directory `where`; `why` it is needed."""
     try:
         from fidkit.engine.runner import Runner, loading_type, moved
         from fidkit.reader import Reader
@@ -95,9 +98,8 @@ def _with_torch(
         # Whoever put it on a GPU chose which.
         if not (device == "auto" and given.embedding.weight.is_cuda):
             made = moved(given, chosen)
-    elif isinstance(given, str | os.PathLike):
+    elif where is not None:
         name = str(given)
-        where = given if isinstance(given, str) else Path(given)
         made = Reader.from_pretrained(where, loading_type(precision, chosen)).to(chosen)
     else:
         raise UsageError(
