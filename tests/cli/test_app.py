@@ -1,9 +1,11 @@
 """The frame around the verbs: start-up, error lines, exit codes."""
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import typer
@@ -154,3 +156,30 @@ def test_a_verb_needs_none_of_the_others() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == "['corpus']\n"
+
+
+def test_answering_from_what_is_indexed_imports_little(tmp_path: Path) -> None:
+    """Start-up is most of the time that a question to the bundled documents takes."""
+    document = tmp_path / "club.md"
+    document.write_text("# The rowing club\n\nThe boathouse opens at seven.\n")
+    os.utime(document, (1e9, 1e9))  # what was written just now is looked at again
+    unneeded = (
+        *HEAVY[:1],
+        "rich",
+        "filelock",
+        "huggingface_hub",
+        "fidkit.cost",
+        "fidkit.memory.store",
+        "regex",
+    )
+    script = (
+        "import sys\n"
+        "from fidkit.cli.app import run\n"
+        f"code = run(['ask', 'When does it open?', '--in', {str(tmp_path)!r}])\n"
+        f"print(*[name for name in {unneeded!r} if name in sys.modules], file=sys.stderr)\n"
+        "sys.exit(code)"
+    )
+    for _ in range(2):
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stderr.splitlines()[-1] == ""

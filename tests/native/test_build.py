@@ -1,6 +1,8 @@
 import logging
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -277,3 +279,18 @@ def test_a_cpu_without_avx2_is_told_what_it_gets(
     assert (instead in caplog.text) == said
     assert build.state().startswith("built (")
     assert (instead in build.state()) == said
+
+
+@pytest.mark.parametrize("body", ['while [ "$1" != -o ]; do shift; done; echo made > "$2"', "exit 1"])
+def test_made_without_any_package(tmp_path: Path, body: str) -> None:
+    """As `make` does it while packages are installed; where that fails, whoever needs kernels says so."""
+    env = {
+        "PYTHONPATH": str(Path(build.__file__).parents[2]),
+        "FIDKIT_HOME": str(tmp_path / "home"),
+        "CXX": compiler(tmp_path / "c++", f'[ "$1" = --version ] || {{ {body}; }}'),
+        "PATH": os.environ["PATH"],
+    }
+    done = subprocess.run([sys.executable, "-S", build.__file__], env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    made = [path.read_text() for path in (tmp_path / "home" / "native").iterdir()]
+    assert made == ([] if body == "exit 1" else ["made\n"])
