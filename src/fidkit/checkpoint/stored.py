@@ -36,7 +36,7 @@ class Weight:
         return self._floats(self.values, self.scale)
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
-        """[..., columns] float32 of a matrix."""
+        """[..., columns] float32 of a matrix, in memory of their own."""
         scale = None if self.scale is None else self.scale[numbers]
         return self._floats(self.values[numbers], scale)
 
@@ -45,7 +45,9 @@ class Weight:
         if values.dtype == np.uint16:
             return (values.astype(np.uint32) << 16).view(np.float32)
         floats = values.astype(np.float32, copy=False)
-        return floats if scale is None else floats * scale[..., None]
+        if scale is not None:
+            floats *= scale[..., None]  # of int8, so they are in memory of their own
+        return floats
 
 
 def stored_weights(directory: Directory) -> dict[str, Weight]:

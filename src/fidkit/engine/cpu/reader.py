@@ -287,9 +287,9 @@ class _Embedding:
         """[X, width] float32, in memory of their own."""
         vectors_XD = self.table.rows(ids_X)
         if not self.placed:
-            return np.array(vectors_XD, np.float32)
+            return vectors_XD
         table = self.positions[side]
-        vectors_XD = vectors_XD + table[np.minimum(self.first[side] + rows.position_X, len(table) - 1)]
+        vectors_XD += table[np.minimum(self.first[side] + rows.position_X, len(table) - 1)]
         return _layer_normed(vectors_XD, *self.norm)
 
 

@@ -63,8 +63,10 @@ class StoredWords:
         """[..., E] float32 of tokens [...], in memory of their own."""
         rows = self.table.rows(np.asarray(ids))
         if self.mean is None or self.shift is None:
-            return np.ascontiguousarray(rows)
-        return (rows - self.mean) * self.shift[ids][..., None]
+            return rows
+        rows -= self.mean
+        rows *= self.shift[ids][..., None]
+        return rows
 
 
 def _standardised(table_VE: np.ndarray) -> np.ndarray:
