@@ -8,7 +8,6 @@
 // was written. Where the kernels take memory of their own, the address sanitizer fills it alike.
 
 #include <atomic>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -757,6 +756,4 @@ int main(int count, char** words) {
               fidkit_lanes());
   for (const auto& [what, part] : furthest)
     std::printf("%s: at most %.0f %% of the tolerated error\n", what.c_str(), 100 * part);
-  // OpenMP's threads of a caller that has ended may not have given their spaces back, which would count as leaks.
-  std::this_thread::sleep_for(std::chrono::seconds(1));
 }

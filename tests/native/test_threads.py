@@ -1,11 +1,89 @@
+"""The threads that kernels share work among (threads.h): by themselves (threads.cpp), and from Python."""
+
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fidkit.errors import UsageError
-from fidkit.native import threads
+from fidkit.native import Encoder, Kernels, address, binding, build, kernels, threads
+from forked import forked
+from programs import RACES, compiler, run
+
+HERE = Path(__file__).parent
+KERNELS = build.SOURCE.parent
+ALONE = ["-std=c++17", "-O2", "-g1", "-pthread", f"-I{KERNELS}", "-Wall", "-Wextra", "-Werror"]
+
+
+@pytest.fixture
+def built() -> Kernels:
+    return kernels() or pytest.skip("no native kernels")
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("threads")
+    run(*compiler(["-O2"], folder), *ALONE, HERE / "threads.cpp", "-o", folder / "threads")
+    return folder / "threads"
+
+
+@pytest.mark.parametrize("what", ["stages", "failure", "fork", "idle", "shared", "absent"])
+def test_alone(program: Path, what: str) -> None:
+    run(program, what)
+
+
+def test_no_two_threads_race(tmp_path: Path) -> None:
+    cxx, program = compiler(RACES, tmp_path), tmp_path / "threads"
+    run(*cxx, *ALONE, *RACES, HERE / "threads.cpp", "-o", program)
+    for what in ("stages", "failure", "absent"):
+        run(program, what)
+
+
+def sums(built: Kernels) -> np.ndarray:
+    gate, inner = (np.linspace(-3, 3, 10_000, dtype=np.float32) for _ in range(2))
+    return built.gated_gelu(gate, inner)
+
+
+def test_a_child_has_threads_of_its_own(built: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binding, "threads", lambda: 2)
+    wanted = sums(built)
+
+    def work() -> None:
+        for _ in range(100):
+            np.testing.assert_array_equal(sums(built), wanted)
+
+    assert forked(work) == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 64])
+def test_any_number_of_threads_computes_the_same(
+    built: Kernels, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    wanted = sums(built)
+    monkeypatch.setattr(binding, "threads", lambda: count)
+    np.testing.assert_array_equal(sums(built), wanted)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_memory_that_runs_out_is_said(built: Kernels, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """A row whose heads would need terabytes."""
+    monkeypatch.setattr(binding, "threads", lambda: count)
+    states, starts = np.zeros((1, 16), np.float32), np.array([0, 1])
+    huge = Encoder(address(states), address(starts), 1, 16, 2**40, 16, 16, 1, 0)
+    with pytest.raises(MemoryError, match="no memory was left for the native kernels"):
+        built.encode(huge, 32)
+    assert np.isfinite(sums(built)).all()
+
+
+def test_a_failure_in_a_thread_is_said(built: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vector of which a thread can't keep a copy as integers."""
+    monkeypatch.setattr(binding, "threads", lambda: 2)
+    x, weight = np.zeros((2, 16), np.float32), binding.Packed(None, None, None, 16, 2**50)
+    with pytest.raises(MemoryError, match="read fewer passages"):
+        built.product(x, weight, 16)
 
 
 @pytest.mark.parametrize("said", ["0", "-1", "1024", "10000", "two", "1.5"])

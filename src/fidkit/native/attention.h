@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include "threads.h"
 #include "vectors.h"
 
 namespace {
@@ -174,9 +175,10 @@ struct RowAttention {
 
 template <class T>
 void row_attention(const RowAttention<T>& attention, int64_t rows, int threads) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (int64_t task = 0; task < rows * attention.heads; ++task)
-    attention(task / attention.heads, task % attention.heads);
+  with_threads(threads, [&](const Team& team) {
+    team.each(rows * attention.heads,
+              [&](int64_t task) { attention(task / attention.heads, task % attention.heads); });
+  });
 }
 
 }  // namespace

@@ -111,10 +111,17 @@ class Encoder(Structure):
     ]
 
 
+_KERNELS = (
+    "row_attention", "add_norm", "gated_gelu", "product", "encode", "pack_context", "decoder_step",
+)  # fmt: skip
+
+
 class Kernels:
     """The compiled kernels.
 
-    Arrays are contiguous unless said otherwise; `T` below is float32 or bfloat16.
+    Arrays are contiguous unless said otherwise; `T` below is float32 or bfloat16. Any number of threads may
+    call; the cores are shared (`native/threads.h`). A kernel that finds no memory for what it needs meanwhile
+    raises MemoryError.
     """
 
     def __init__(self, path: os.PathLike[str]) -> None:
@@ -144,6 +151,8 @@ class Kernels:
             c_int, *[pointers] * 2, *[sizes] * 5, *[pointers] * 2, c_int,
         ]  # fmt: skip
         declare.fidkit_decoder_step.argtypes = [c_int, POINTER(Step), c_int]
+        for kernel in _KERNELS:
+            getattr(declare, f"fidkit_{kernel}").errcheck = _refuse_no_room
 
     @property
     def has_bfloat16(self) -> bool:
@@ -263,6 +272,13 @@ def kernels() -> Kernels | None:
     except BuildError as error:
         log.warning("native kernels are off, PyTorch has to do all the work: %s", error)
         return None
+
+
+def _refuse_no_room(has_room: int, *_: object) -> None:
+    if not has_room:
+        raise MemoryError(
+            "no memory was left for the native kernels to work in; read fewer passages at once, or give more"
+        )
 
 
 def address(array: Array | None) -> int | None:

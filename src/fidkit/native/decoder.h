@@ -46,21 +46,6 @@ struct Step {
 
 namespace {
 
-struct Team {
-  int id, size;
-
-  // This thread's part of n items, whole groups of `grain`.
-  void share(int64_t n, int64_t grain, int64_t* begin, int64_t* end) const {
-    const int64_t groups = (n + grain - 1) / grain;
-    *begin = std::min(n, groups * id / size * grain);
-    *end = std::min(n, groups * (id + 1) / size * grain);
-  }
-
-  void wait() const {
-#pragma omp barrier
-  }
-};
-
 // Activations in both forms that weights want: float for float and int8 weights, bfloat16 for bfloat16.
 struct Activations {
   std::vector<float, Aligned<float>> floats;
@@ -211,11 +196,12 @@ struct Shared {
   }
 };
 
-// One thread's view of a step. Each thread normalises for itself: that is cheaper than waiting.
+// One thread's view of a step. Each thread normalises for itself: that is cheaper than waiting. It does so with
+// something of the stage in its hands, for only then are the states as they were when the stage began.
 template <class T>
 class ThreadView {
  public:
-  ThreadView(const Step& step, Shared<T>& shared, Team team) : s(step), all(shared), team(team) {
+  ThreadView(const Step& step, Shared<T>& shared, const Team& team) : s(step), all(shared), team(team) {
     normed.resize(s.rows * s.width);
     projected.resize(s.rows * s.heads * s.head);
   }
@@ -228,14 +214,23 @@ class ThreadView {
       if (layer.cross_query.weight) attend_to_context(layer, reading++);
       feed_forward(layer);
     }
-    normalise(s.final_norm);
-    int64_t begin, end;
-    team.share(s.head_linear.rows, 4, &begin, &end);
-    linear(s.head_linear, normed, s.rows, begin, end, {s.logits, s.head_linear.rows, false, s.head_scale});
-    if (s.head_mean) take_mean_off(begin, end);
+    share_normed(s.final_norm, s.head_linear.rows, 4, [&](int64_t begin, int64_t end) {
+      linear(s.head_linear, normed, s.rows, begin, end, {s.logits, s.head_linear.rows, false, s.head_scale});
+      if (s.head_mean) take_mean_off(begin, end);
+    });
   }
 
  private:
+  // A stage on the normalised states.
+  template <class F>
+  void share_normed(const float* norm, int64_t n, int64_t grain, const F& f) {
+    bool ready = false;
+    team.share(n, grain, [&](int64_t begin, int64_t end) {
+      if (!std::exchange(ready, true)) normalise(norm);
+      f(begin, end);
+    });
+  }
+
   void normalise(const float* weight) {
     for (int64_t m = 0; m < s.rows; ++m) {
       const float* x = s.states + m * s.width;
@@ -260,17 +255,19 @@ class ThreadView {
   }
 
   void attend_to_past(const Layer& layer, int64_t number) {
-    normalise(layer.self_norm);
     T* keys = static_cast<T*>(s.self_keys) + number * cache_size();
     T* values = static_cast<T*>(s.self_values) + number * cache_size();
-    project(layer.query, [&](int64_t m, int64_t n) { return query(m, n); });
-    project(layer.key, [&](int64_t m, int64_t n) { return cell(keys, m, n); });
-    project(layer.value, [&](int64_t m, int64_t n) { return cell(values, m, n); });
-    team.wait();
-    int64_t begin, end;
-    team.share(s.rows * s.heads, 1, &begin, &end);
-    for (int64_t task = begin; task < end; ++task) past_of_head(keys, values, task / s.heads, task % s.heads);
-    team.wait();
+    // Rows of all three, one behind the other.
+    const int64_t first_key = layer.query.rows, first_value = first_key + layer.key.rows;
+    share_normed(layer.self_norm, first_value + layer.value.rows, 4, [&](int64_t begin, int64_t end) {
+      project(layer.query, begin, end, [&](int64_t m, int64_t n) { return query(m, n); });
+      project(layer.key, begin - first_key, end - first_key, [&](int64_t m, int64_t n) { return cell(keys, m, n); });
+      project(layer.value, begin - first_value, end - first_value,
+              [&](int64_t m, int64_t n) { return cell(values, m, n); });
+    });
+    team.share(s.rows * s.heads, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) past_of_head(keys, values, task / s.heads, task % s.heads);
+    });
     add(layer.out, all.mixed);
   }
 
@@ -309,21 +306,17 @@ class ThreadView {
   }
 
   void attend_to_context(const Layer& layer, int64_t reading) {
-    normalise(layer.cross_norm);
-    project(layer.cross_query, [&](int64_t m, int64_t n) { return query(m, n); });
-    team.wait();
+    share_normed(layer.cross_norm, layer.cross_query.rows, 4, [&](int64_t begin, int64_t end) {
+      project(layer.cross_query, begin, end, [&](int64_t m, int64_t n) { return query(m, n); });
+    });
     const int64_t questions = s.rows / s.beams;
-    int64_t begin, end;
-    team.share(questions * s.cross_groups * all.chunks, 1, &begin, &end);
-    for (int64_t task = begin; task < end; ++task) chunk_of_context(layer, task);
-    team.wait();
-    team.share(s.rows * s.heads, 1, &begin, &end);
-    for (int64_t task = begin; task < end; ++task) merge_chunks(task);
-    if (s.looked) {
-      team.share(s.rows * all.chunks, 1, &begin, &end);
-      for (int64_t task = begin; task < end; ++task) note_weights(task / all.chunks, task % all.chunks, reading);
-    }
-    team.wait();
+    team.each(questions * s.cross_groups * all.chunks, [&](int64_t task) { chunk_of_context(layer, task); });
+    team.share(s.rows * s.heads, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) merge_chunks(task);
+    });
+    if (s.looked)
+      team.each(s.rows * all.chunks,
+                [&](int64_t task) { note_weights(task / all.chunks, task % all.chunks, reading); });
     add(layer.cross_out, all.mixed);
   }
 
@@ -392,18 +385,16 @@ class ThreadView {
   }
 
   void feed_forward(const Layer& layer) {
-    normalise(layer.feed_forward_norm);
-    int64_t begin, end;
-    team.share(s.feed_forward, LANES, &begin, &end);
-    linear(layer.inner, normed, s.rows, begin, end, {all.inner.data(), s.feed_forward});
-    if (layer.gate.weight) linear(layer.gate, normed, s.rows, begin, end, {all.gate.data(), s.feed_forward});
-    for (int64_t m = 0; m < s.rows; ++m)
-      for (int64_t n = begin; n < end; ++n) {
-        const int64_t at = m * s.feed_forward + n;
-        all.hidden.set(at, layer.gate.weight ? all.inner[at] : std::max(0.0f, all.inner[at]));
-      }
-    if (layer.gate.weight) multiply_by_gelu(begin, end);
-    team.wait();
+    share_normed(layer.feed_forward_norm, s.feed_forward, LANES, [&](int64_t begin, int64_t end) {
+      linear(layer.inner, normed, s.rows, begin, end, {all.inner.data(), s.feed_forward});
+      if (layer.gate.weight) linear(layer.gate, normed, s.rows, begin, end, {all.gate.data(), s.feed_forward});
+      for (int64_t m = 0; m < s.rows; ++m)
+        for (int64_t n = begin; n < end; ++n) {
+          const int64_t at = m * s.feed_forward + n;
+          all.hidden.set(at, layer.gate.weight ? all.inner[at] : std::max(0.0f, all.inner[at]));
+        }
+      if (layer.gate.weight) multiply_by_gelu(begin, end);
+    });
     add(layer.feed_forward_out, all.hidden);
   }
 
@@ -418,11 +409,11 @@ class ThreadView {
       }
   }
 
-  // Rows of `a` times the normalised states; element n of row m goes to place(m, n).
+  // Those of the rows [begin, end) that `a` has, times the normalised states; element n of row m goes to place(m, n).
   template <class Place>
-  void project(const Linear& a, Place place) {
-    int64_t begin, end;
-    team.share(a.rows, 4, &begin, &end);
+  void project(const Linear& a, int64_t begin, int64_t end, Place place) {
+    begin = std::max<int64_t>(begin, 0), end = std::min(end, a.rows);
+    if (begin >= end) return;
     linear(a, normed, s.rows, begin, end, {projected.data(), a.rows});
     for (int64_t m = 0; m < s.rows; ++m)
       for (int64_t n = begin; n < end; ++n) narrow(projected[m * a.rows + n], place(m, n));
@@ -430,15 +421,14 @@ class ThreadView {
 
   // states += a(x)
   void add(const Linear& a, const Activations& x) {
-    int64_t begin, end;
-    team.share(a.rows, 4, &begin, &end);
-    linear(a, x, s.rows, begin, end, {s.states, s.width, true});
-    team.wait();
+    team.share(a.rows, 4, [&](int64_t begin, int64_t end) {
+      linear(a, x, s.rows, begin, end, {s.states, s.width, true});
+    });
   }
 
   const Step& s;
   Shared<T>& all;
-  const Team team;
+  const Team& team;
   Activations normed;
   std::vector<float> projected, score_space;
   std::vector<uint32_t> weight_space;
@@ -447,15 +437,7 @@ class ThreadView {
 template <class T>
 void decoder_step(const Step& step, int threads) {
   Shared<T> shared(step);
-#pragma omp parallel num_threads(threads)
-  {
-#ifdef _OPENMP
-    const Team team{omp_get_thread_num(), omp_get_num_threads()};
-#else
-    const Team team{0, 1};
-#endif
-    ThreadView<T>(step, shared, team).run();
-  }
+  with_threads(threads, [&](const Team& team) { ThreadView<T>(step, shared, team).run(); });
 }
 
 // Keys or values [keys, groups * head] of one question -> packed, [groups, packed slots of `room` keys].
@@ -463,14 +445,14 @@ template <class T>
 void pack_context(const T* keys, const T* values, int64_t stride, int64_t count, int64_t groups, int64_t head,
                   int64_t room, uint32_t* packed_keys, uint32_t* packed_values, int threads) {
   const int64_t slots = packed_slots<T>(room, head), blocks = (count + CHUNK - 1) / CHUNK;
-#pragma omp parallel for schedule(static) collapse(2) num_threads(threads)
-  for (int64_t block = 0; block < blocks; ++block)
-    for (int64_t group = 0; group < groups; ++group) {
-      const int64_t first = block * CHUNK, here = std::min(CHUNK, count - first);
+  with_threads(threads, [&](const Team& team) {
+    team.each(blocks * groups, [&](int64_t task) {
+      const int64_t group = task % groups, first = task / groups * CHUNK, here = std::min(CHUNK, count - first);
       const int64_t from = first * stride + group * head, to = group * slots + packed_slots<T>(first, head);
       pack_keys(keys + from, stride, here, head, packed_keys + to);
       pack_values(values + from, stride, here, head, packed_values + to);
-    }
+    });
+  });
 }
 
 }  // namespace

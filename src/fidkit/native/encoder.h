@@ -62,20 +62,26 @@ inline void add_norm(float* x, const T* change, const float* weight, float epsil
 template <class T>
 void add_norm(float* states, const T* change, const float* weight, float epsilon, T* out, int64_t rows,
               int64_t width, int threads) {
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t row = 0; row < rows; ++row)
-    add_norm(states + row * width, change ? change + row * width : nullptr, weight, epsilon,
-             out ? out + row * width : nullptr, width);
+  with_threads(threads, [&](const Team& team) {
+    team.share(rows, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row)
+        add_norm(states + row * width, change ? change + row * width : nullptr, weight, epsilon,
+                 out ? out + row * width : nullptr, width);
+    });
+  });
 }
 
 // out = gelu(gate) * inner, element by element.
 template <class T>
 void gated_gelu(const T* gate, const T* inner, T* out, int64_t size, int threads) {
-  const int64_t whole = size / LANES;
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t i = 0; i < whole; ++i)
-    store_floats(out + i * LANES, gelu<T>(load_floats(gate + i * LANES)) * load_floats(inner + i * LANES));
-  for (int64_t i = whole * LANES; i < size; ++i)
+  const int64_t whole = size / LANES * LANES;
+  with_threads(threads, [&](const Team& team) {
+    team.share(whole, LANES, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; i += LANES)
+        store_floats(out + i, gelu<T>(load_floats(gate + i)) * load_floats(inner + i));
+    });
+  });
+  for (int64_t i = whole; i < size; ++i)
     narrow(gelu<T>(broadcast(widen(gate[i])))[0] * widen(inner[i]), out + i);
 }
 
@@ -126,25 +132,22 @@ class EncoderRun {
     // Not initialised: each thread is the first to touch what it writes, and nothing is read before.
     std::unique_ptr<A[]> made(new A[vectors * 3 * inside]), mixed(new A[vectors * inside]);
     const int64_t size = block_of(vectors, threads), blocks = (vectors + size - 1) / size;
-#pragma omp parallel num_threads(threads)
-    {
+    const RowAttention<A> attention{made.get(), made.get() + inside, made.get() + 2 * inside, 3 * inside,
+                                    mixed.get(), inside, e.starts, e.heads, e.head,
+                                    e.bias, e.reach};
+    with_threads(threads, [&](const Team& team) {
       Space space;
       for (int64_t number = 0; number <= e.layers; ++number) {
-#pragma omp for schedule(dynamic, 1)
-        for (int64_t block = 0; block < blocks; ++block) {
+        team.each(blocks, [&](int64_t block) {
           const int64_t first = block * size, count = std::min(size, vectors - first);
           if (number) behind_attention(e.layer[number - 1], mixed.get(), first, count, space);
           if (number < e.layers) before_attention(e.layer[number], made.get(), first, count, space);
           else normalise_last(first, count);
-        }
+        });
         if (number == e.layers) break;
-        const RowAttention<A> attention{made.get(), made.get() + inside, made.get() + 2 * inside, 3 * inside,
-                                        mixed.get(), inside, e.starts, e.heads, e.head,
-                                        e.bias, e.reach};
-#pragma omp for schedule(dynamic, 1)
-        for (int64_t task = 0; task < e.rows * e.heads; ++task) attention(task / e.heads, task % e.heads);
+        team.each(e.rows * e.heads, [&](int64_t task) { attention(task / e.heads, task % e.heads); });
       }
-    }
+    });
   }
 
  private:

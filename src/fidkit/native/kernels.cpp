@@ -11,7 +11,22 @@
 #include "decoder.h"
 #include "encoder.h"
 
-// `type` below: see `Type`.
+namespace {
+
+// Whether there was memory for all of it: no exception may cross into another language.
+template <class Body>
+int has_room(const Body& body) {
+  try {
+    body();
+    return 1;
+  } catch (...) {
+    return 0;
+  }
+}
+
+}  // namespace
+
+// `type` below: see `Type`. Kernels return 1, or 0 where memory ran out; what they write is then of no use.
 extern "C" {
 
 int fidkit_version() { return 6; }
@@ -43,63 +58,61 @@ void fidkit_ask_for_large_pages(void* memory, int64_t bytes) {
 #endif
 }
 
-void fidkit_row_attention(int type, const void* q, const void* k, const void* v, int64_t stride, void* out,
-                          int64_t out_stride, const int64_t* starts, int64_t rows, int64_t heads,
-                          int64_t head, const float* bias, int64_t reach, int threads) {
+int fidkit_row_attention(int type, const void* q, const void* k, const void* v, int64_t stride, void* out,
+                         int64_t out_stride, const int64_t* starts, int64_t rows, int64_t heads,
+                         int64_t head, const float* bias, int64_t reach, int threads) {
   const auto of = [&](auto element) {
     using T = decltype(element);
     const RowAttention<T> attention{static_cast<const T*>(q), static_cast<const T*>(k), static_cast<const T*>(v),
                                     stride, static_cast<T*>(out), out_stride, starts, heads, head, bias, reach};
     row_attention(attention, rows, threads);
   };
-  type == BFLOAT16 ? of(bfloat16{}) : of(float{});
+  return has_room([&] { type == BFLOAT16 ? of(bfloat16{}) : of(float{}); });
 }
 
-void fidkit_add_norm(int type, float* states, const void* change, const float* weight, float epsilon,
-                     void* out, int64_t rows, int64_t width, int threads) {
-  if (type == BFLOAT16)
-    add_norm(states, static_cast<const bfloat16*>(change), weight, epsilon, static_cast<bfloat16*>(out), rows,
-             width, threads);
-  else
-    add_norm(states, static_cast<const float*>(change), weight, epsilon, static_cast<float*>(out), rows,
-             width, threads);
+int fidkit_add_norm(int type, float* states, const void* change, const float* weight, float epsilon,
+                    void* out, int64_t rows, int64_t width, int threads) {
+  const auto of = [&](auto element) {
+    using T = decltype(element);
+    add_norm(states, static_cast<const T*>(change), weight, epsilon, static_cast<T*>(out), rows, width, threads);
+  };
+  return has_room([&] { type == BFLOAT16 ? of(bfloat16{}) : of(float{}); });
 }
 
-void fidkit_gated_gelu(int type, const void* gate, const void* inner, void* out, int64_t size, int threads) {
-  if (type == BFLOAT16)
-    gated_gelu(static_cast<const bfloat16*>(gate), static_cast<const bfloat16*>(inner),
-               static_cast<bfloat16*>(out), size, threads);
-  else
-    gated_gelu(static_cast<const float*>(gate), static_cast<const float*>(inner), static_cast<float*>(out),
-               size, threads);
+int fidkit_gated_gelu(int type, const void* gate, const void* inner, void* out, int64_t size, int threads) {
+  const auto of = [&](auto element) {
+    using T = decltype(element);
+    gated_gelu(static_cast<const T*>(gate), static_cast<const T*>(inner), static_cast<T*>(out), size, threads);
+  };
+  return has_room([&] { type == BFLOAT16 ? of(bfloat16{}) : of(float{}); });
 }
 
 // `mode` of the next two: see `Mode`.
-void fidkit_product(int mode, const float* x, int64_t stride, int64_t count, const Packed* weight, float* out,
-                    int threads) {
+int fidkit_product(int mode, const float* x, int64_t stride, int64_t count, const Packed* weight, float* out,
+                   int threads) {
   const auto of = [&](auto slot) { product<decltype(slot)>(x, stride, count, *weight, out, threads); };
-  mode == FLOATS ? of(float{}) : mode == INT16_ACTIVATIONS ? of(int16_t{}) : of(int8_t{});
+  return has_room([&] { mode == FLOATS ? of(float{}) : mode == INT16_ACTIVATIONS ? of(int16_t{}) : of(int8_t{}); });
 }
 
-void fidkit_encode(int mode, const Encoder* encoder, int threads) {
+int fidkit_encode(int mode, const Encoder* encoder, int threads) {
   const auto of = [&](auto slot) { EncoderRun<decltype(slot)>(*encoder, threads)(); };
-  mode == FLOATS ? of(float{}) : mode == INT16_ACTIVATIONS ? of(int16_t{}) : of(int8_t{});
+  return has_room([&] { mode == FLOATS ? of(float{}) : mode == INT16_ACTIVATIONS ? of(int16_t{}) : of(int8_t{}); });
 }
 
-void fidkit_pack_context(int type, const void* keys, const void* values, int64_t stride, int64_t count,
-                         int64_t groups, int64_t head, int64_t room, void* packed_keys, void* packed_values,
-                         int threads) {
-  auto* to_keys = static_cast<uint32_t*>(packed_keys);
-  auto* to_values = static_cast<uint32_t*>(packed_values);
-  if (type == BFLOAT16)
-    pack_context(static_cast<const bfloat16*>(keys), static_cast<const bfloat16*>(values), stride, count,
-                 groups, head, room, to_keys, to_values, threads);
-  else
-    pack_context(static_cast<const float*>(keys), static_cast<const float*>(values), stride, count, groups,
-                 head, room, to_keys, to_values, threads);
+int fidkit_pack_context(int type, const void* keys, const void* values, int64_t stride, int64_t count,
+                        int64_t groups, int64_t head, int64_t room, void* packed_keys, void* packed_values,
+                        int threads) {
+  const auto of = [&](auto element) {
+    using T = decltype(element);
+    pack_context(static_cast<const T*>(keys), static_cast<const T*>(values), stride, count, groups, head, room,
+                 static_cast<uint32_t*>(packed_keys), static_cast<uint32_t*>(packed_values), threads);
+  };
+  return has_room([&] { type == BFLOAT16 ? of(bfloat16{}) : of(float{}); });
 }
 
-void fidkit_decoder_step(int type, const Step* step, int threads) {
-  type == BFLOAT16 ? decoder_step<bfloat16>(*step, threads) : decoder_step<float>(*step, threads);
+int fidkit_decoder_step(int type, const Step* step, int threads) {
+  return has_room([&] {
+    type == BFLOAT16 ? decoder_step<bfloat16>(*step, threads) : decoder_step<float>(*step, threads);
+  });
 }
 }

@@ -10,6 +10,7 @@
 
 #pragma once
 
+#include "threads.h"
 #include "vectors.h"
 
 enum Type : int32_t { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2 };
@@ -181,16 +182,14 @@ inline int64_t block_of(int64_t count, int threads) {
 template <class T>
 void product(const float* x, int64_t stride, int64_t count, const Packed& a, float* out, int threads) {
   const int64_t block = block_of(count, threads);
-#pragma omp parallel num_threads(threads)
-  {
+  with_threads(threads, [&](const Team& team) {
     Left<T> left;
-#pragma omp for schedule(dynamic, 1)
-    for (int64_t m = 0; m < count; m += block) {
-      const int64_t here = std::min(block, count - m);
+    team.each((count + block - 1) / block, [&](int64_t number) {
+      const int64_t m = number * block, here = std::min(block, count - m);
       left.take(x + m * stride, stride, here, a.columns);
       multiply(left, here, a, out + m * a.rows, a.rows, PUT);
-    }
-  }
+    });
+  });
 }
 
 }  // namespace

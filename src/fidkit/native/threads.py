@@ -1,4 +1,7 @@
-"""How many threads a kernel takes."""
+"""How many threads a kernel takes at most.
+
+They are the kernels' own (`threads.h`); a call gets fewer while others are under way.
+"""
 
 from __future__ import annotations
 
