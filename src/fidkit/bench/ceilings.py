@@ -1,5 +1,6 @@
 """What this machine can do at most: the rate of matrix products and the bandwidth of its memory.
 
+On a CPU the products are those of our kernels, and PyTorch's in bfloat16: what readers are answered with.
 Ceilings are best times, not typical ones: a disturbed run is slower, none is faster than the machine. What
 kernels get of them (`Hardware.efficiency`) isn't measured here but taken over from the same class of machine.
 """
@@ -82,7 +83,10 @@ def measure(device: str | None = None, effort: Effort | None = None) -> Hardware
 
 
 def matrix_tflops(device: torch.device, effort: Effort) -> dict[str, float]:
-    """Best rate of a matrix product by dtype, in 10¹² operations a second; int8 where PyTorch has it."""
+    """Best rate of a matrix product by dtype, in 10¹² operations a second.
+
+    Of int8, 8 bits by 8: our kernels round activations as part of it; without them, where PyTorch has it.
+    """
     shapes = effort.shapes or (CUDA_SHAPES if device.type == "cuda" else CPU_SHAPES)
     rates = {}
     for name in effort.dtypes or (*DTYPES, "int8"):
@@ -125,26 +129,27 @@ def describe(device: torch.device) -> str:
 
 def _rate(name: str, shape: tuple[int, int, int], device: torch.device, seconds: float) -> float | None:
     rows, inputs, outputs = shape
-    if name == "int8":
-        x, w = (
-            torch.ones(size, dtype=torch.int8, device=device) for size in ((rows, inputs), (inputs, outputs))
-        )
-
-        def run() -> Tensor:
-            return torch._int_mm(x, w)
-    else:
-        x = torch.ones(rows, inputs, dtype=DTYPES[name], device=device)
-        linear = nn.Linear(inputs, outputs, bias=False, dtype=DTYPES[name], device=device)
-        kernels = native.kernels() if device.type == "cpu" else None
-        products = None if kernels is None else Products(kernels)
-
-        def run() -> Tensor:
-            return linear(x) if products is None else products(x, linear)
-
     try:
-        return 2 * rows * inputs * outputs / best_seconds(run, device, seconds) / 1e12
+        took = best_seconds(_product(name, shape, device), device, seconds)
     except (RuntimeError, NotImplementedError):  # this build of PyTorch has no such kernel here
         return None
+    return 2 * rows * inputs * outputs / took / 1e12
+
+
+def _product(name: str, shape: tuple[int, int, int], device: torch.device) -> Callable[[], object]:
+    rows, inputs, outputs = shape
+    kernels = native.kernels() if device.type == "cpu" else None
+    if name == "int8" and kernels is None:
+        sizes = (rows, inputs), (inputs, outputs)
+        integers, weight = (torch.ones(size, dtype=torch.int8, device=device) for size in sizes)
+        return lambda: torch._int_mm(integers, weight)
+    dtype = DTYPES.get(name, torch.float32)
+    x = torch.ones(rows, inputs, dtype=dtype, device=device)
+    linear = nn.Linear(inputs, outputs, bias=False, dtype=dtype, device=device)
+    if kernels is None:
+        return lambda: linear(x)
+    products = Products(kernels, rounding="always" if name == "int8" else "never")
+    return lambda: products(x, linear)
 
 
 def _streams(device: torch.device, size: int) -> Iterator[tuple[int, Callable[[], object]]]:

@@ -42,6 +42,7 @@ def _row(subject: Subject, measured: Measured) -> dict[str, Any]:
         beams=facts.beams,
         device=measured.device.type,
         native=facts.native,
+        in_half=facts.in_half,
         threads=torch.get_num_threads(),
         rounds=len(rounds),
         warm_up_ms=measured.warm_up_ms[subject.name],
@@ -82,7 +83,7 @@ def _beside(subject: Subject, measured: Measured, repeats: Mapping[str, Sequence
     if facts.reader is None:
         return {"work": None, "predicted": None, "ceiling": None, "fraction": None}
     workload = measured.questions.workload(measured.output_tokens).replace(beams=facts.beams)
-    workload = at_precision(workload, facts.dtype)
+    workload = at_precision(workload, facts.dtype, in_half=facts.in_half, native=facts.native)
     prediction = predict(facts.reader, workload, measured.hardware)
     usual = usually(machines or [measured.hardware])
     then = [_ceiling(predict(facts.reader, workload, machine)) for machine in machines]
@@ -125,8 +126,9 @@ def predicted_again(row: Mapping[str, Any]) -> dict[str, float] | None:
     ]
     shapes = row["shapes"]
     workload = Questions.of_shapes(shapes).workload(shapes["output_tokens"]).replace(beams=row["beams"])
-    config = ReaderConfig.model_validate(row["config"])
-    return _predicted(config, at_precision(workload, row["dtype"]), usually(machines))
+    in_half, native = row.get("in_half", True), row["native"]
+    workload = at_precision(workload, row["dtype"], in_half=in_half, native=native)
+    return _predicted(ReaderConfig.model_validate(row["config"]), workload, usually(machines))
 
 
 def _predicted(config: ReaderConfig, workload: Workload, machine: Hardware) -> dict[str, float]:

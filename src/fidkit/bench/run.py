@@ -45,7 +45,7 @@ class Request:
         device: `cpu` or `cuda`.
         profile: where a trace of one round of our own subjects goes.
         effort: to measure ceilings with, before and after the rounds.
-        probe: to measure them with before each round; None for the usual one, by the first precision.
+        probe: to measure them with before each round; None for the usual one, of what the precisions take.
     """
 
     presets: Sequence[str]
@@ -255,7 +255,7 @@ def _measure(
         rounds=request.rounds,
         device=request.device,
         peaks=peaks(),
-        probe=request.probe or probe_of(request.precisions[0]),
+        probe=request.probe or probe_of(request.precisions),
         progress=progress,
     )
     if measured.interrupted:  # what there is, at once
@@ -268,9 +268,10 @@ def _measure(
     return measured
 
 
-def probe_of(precision: Precision) -> Effort:
-    """What measures the machine for products in this precision, before each round."""
-    return dataclasses.replace(PROBE, dtypes=("float32" if precision == "float32" else "bfloat16",))
+def probe_of(precisions: Sequence[Precision]) -> Effort:
+    """What measures the machine for products in these precisions, before each round."""
+    dtypes = {"float32" if precision == "float32" else "bfloat16" for precision in precisions}
+    return dataclasses.replace(PROBE, dtypes=(*sorted(dtypes), *(["int8"] if "int8" in precisions else [])))
 
 
 def _probed(device: torch.device, probe: Effort, peaks: Hardware) -> Hardware:

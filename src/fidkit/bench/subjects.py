@@ -30,6 +30,7 @@ from fidkit.engine.precision import Precision
 from fidkit.engine.recall import Recall
 from fidkit.engine.runner import Runner, multiplies_bfloat16
 from fidkit.memory import MemoryStore, MemoryWriter, ShardWriter, make_codec, memory_meta
+from fidkit.native import kernels
 from fidkit.reader import Reader
 
 DTYPES: dict[str, torch.dtype] = {
@@ -59,6 +60,7 @@ class Facts:
         config: sizes and choices, as JSON.
         reader: what the cost model is asked about; None where it knows nothing of the kind.
         native: whether native kernels run.
+        in_half: whether what isn't in 8 bits is bfloat16; of `int8` only.
         beams: hypotheses that it follows; 1 is greedy.
     """
 
@@ -67,6 +69,7 @@ class Facts:
     config: dict[str, Any]
     reader: ReaderConfig | None = None
     native: bool = False
+    in_half: bool = True
     beams: int = 1
 
 
@@ -158,13 +161,14 @@ class Ours(Subject):
             config=self.config.model_dump(mode="json"),
             reader=self.config,
             native=self.runner.native,
+            in_half=self.runner.memory_type == torch.bfloat16,
         )
 
     def needs(self, workload: Workload) -> Needs:
-        in_half = multiplies_bfloat16(self.device)
-        work = at_precision(workload, self.precision, in_half=in_half)
+        in_half, native = multiplies_bfloat16(self.device), self._native
+        work = at_precision(workload, self.precision, in_half=in_half, native=native)
         dtype = torch.float32 if work.dtype == "float32" else torch.bfloat16
-        kept_twice = not self.plain and packs(self.device, dtype)
+        kept_twice = not self.plain and (packs(self.device, dtype) or work.encoder_matrices == "int8")
         memory = batch_bytes(self.config, work, packs=kept_twice)
         weights = memory.weights + memory.packed
         working = memory.total - weights
@@ -173,6 +177,11 @@ class Ours(Subject):
         rounded = self.precision == "int8"  # kept beside the weights that it was rounded from
         before = batch_bytes(self.config, work.replace(decoder_dtype=None)).weights if rounded else 0
         return Needs(weights + before, working)
+
+    @property
+    def _native(self) -> bool:
+        """Whether native kernels will run, as far as is known before there is a reader."""
+        return self.device.type == "cpu" and not self.plain and kernels() is not None
 
     def prepare(self, questions: Questions) -> None:
         self.runner = Runner(self.weights.reader, self.precision, plain=self.plain)
@@ -264,17 +273,21 @@ def building(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
             torch.set_default_dtype(before)
 
 
-def at_precision(workload: Workload, precision: Precision, *, in_half: bool = True) -> Workload:
+def at_precision(
+    workload: Workload, precision: Precision, *, in_half: bool = True, native: bool = False
+) -> Workload:
     """The workload in the cost model's words for a precision.
 
     Args:
         workload: in any.
         precision: of a runner.
         in_half: whether int8 has bfloat16 beside it, not float32; see `Runner`.
+        native: whether native kernels run, which have int8 encoders multiply 8 bits by 8.
     """
     in_full = precision == "float32" or (precision == "int8" and not in_half)
     changed: Workload = workload.replace(
         dtype="float32" if in_full else "bfloat16",
         decoder_dtype="int8" if precision == "int8" else None,
+        encoder_dtype="int8" if precision == "int8" and native else None,
     )
     return changed

@@ -51,6 +51,13 @@ DecoderDtype = Annotated[
     str | None,
     typer.Option(help="Of the decoder's weights: also int8.", show_default="as --dtype"),
 ]
+EncoderDtype = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the encoder's products: also int8, 8 bits by 8, as `--precision int8` has them on a CPU.",
+        show_default="as --dtype",
+    ),
+]
 CorpusPassages = Annotated[
     int | None,
     typer.Option(
@@ -78,6 +85,7 @@ def plan(
     beams: BeamsOption = 1,
     dtype: Dtype = "bfloat16",
     decoder_dtype: DecoderDtype = None,
+    encoder_dtype: EncoderDtype = None,
     corpus_passages: CorpusPassages = None,
     codec: Codec = "bf16",
     train: Train = False,
@@ -94,6 +102,11 @@ def plan(
         raise UsageError(
             f"--beams {beams}: a training step has no beams; leave it out or plan without --train"
         )
+    if train and encoder_dtype not in (None, dtype):
+        raise UsageError(
+            f"--encoder-dtype {encoder_dtype}: a training step multiplies in --dtype {dtype}; leave it out or "
+            "plan without --train"
+        )
     lengths = _lengths(passage_tokens, config.passage_tokens)
     count = len(lengths) if isinstance(lengths, tuple) else DEFAULT_PASSAGES
     workload = Workload(
@@ -105,6 +118,7 @@ def plan(
         beams=beams,
         dtype=dtype,
         decoder_dtype=decoder_dtype,
+        encoder_dtype=encoder_dtype,
         memory=codec,
     )
     planned = make_plan(
@@ -137,7 +151,8 @@ def _title(preset: str, planned: CostPlan) -> str:
     tokens = f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
     what = "a training step of " if planned.training else ""
     beams = f", {w.beams} beams" if w.beams > 1 else ""
-    dtype = w.dtype if w.decoder_dtype in (None, w.dtype) else f"{w.dtype}, decoder {w.decoder_dtype}"
+    others = {"encoder": w.encoder_matrices, "decoder": w.decoder_matrices}
+    dtype = ", ".join([w.dtype, *(f"{stack} {of}" for stack, of in others.items() if of != w.dtype)])
     machine = planned.prediction.hardware.name
     return (
         f"{preset} ({planned.parameters / 1e6:,.1f}M parameters) on {machine}: {what}"

@@ -10,6 +10,7 @@ move: its weights once, its inputs and outputs once, attention scores never.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -37,12 +38,20 @@ from fidkit.records import bytes_per_token
 ENCODER_STAGES = ("memory", "question", "live")
 DECODER_STAGES = ("projection", "decode", "head")
 STAGES = (*ENCODER_STAGES, *DECODER_STAGES, "backward")
-KINDS = ("linear", "encoder_attention", "decoder_weights", "decoder_attention", "shared_attention")
+KINDS = (
+    "linear",
+    "outlier_linear",
+    "encoder_attention",
+    "decoder_weights",
+    "decoder_attention",
+    "shared_attention",
+)
 """Kinds of work that hardware does with efficiencies of their own.
 
 | kind | what |
 |---|---|
 | linear | products with many rows: encoders, cross keys and values, all of training |
+| outlier_linear | those that keep more bits of activations where others keep 8: T5's feed-forward output |
 | encoder_attention | attention of many queries to many keys |
 | decoder_weights | a step's products, which stream weights |
 | decoder_attention | a step's attention where each cached head serves one query: matrix-vector products |
@@ -67,6 +76,7 @@ class Part:
         flops: floating-point operations.
         bytes: moved through memory.
         launches: kernels, at one a layer and step.
+        dtype: that is multiplied in; nothing else than a rate depends on it.
     """
 
     stage: str
@@ -75,6 +85,7 @@ class Part:
     flops: int
     bytes: int
     launches: int
+    dtype: str
 
 
 def list_parts(config: ReaderConfig, workload: Workload, *, training: bool = False) -> tuple[Part, ...]:
@@ -97,7 +108,7 @@ def reading_parts(config: ReaderConfig, workload: Workload) -> list[Part]:
     if workload.reads_store(config):
         size = bytes_per_token(config.memory_width, workload.memory)
         fetched = workload.questions * sum(workload.lengths) * size
-        parts = [Part("memory", "fetch", "fetch", 0, fetched, 1)]
+        parts = [Part("memory", "fetch", "fetch", 0, fetched, 1, workload.dtype)]
     else:
         parts = memory_parts(config, memory_rows(workload), workload)
     parts += encoder_parts("question", config, question_rows(workload), config.question_layers, workload)
@@ -115,13 +126,13 @@ def memory_parts(config: ReaderConfig, rows: RowCount, workload: Workload) -> li
 def _join_parts(config: ReaderConfig, workload: Workload) -> list[Part]:
     """Projecting memory of another width; scoring passages, which reads every vector and multiplies none."""
     size, width = workload.value_bytes, config.encoder.width
-    make = _Linears("live", "linear", memory_rows(workload).tokens, 1, size, workload.dtype)
+    make = _Linears("live", "linear", memory_rows(workload).tokens, 1, size, workload.dtype, workload.dtype)
     parts = []
     if matrices := memory_projection(config):
         parts.append(make(PROJECTION, matrices, config.memory_width + width, 1))
     if config.rerank:
         read = live_rows(workload).tokens * width * size
-        parts.append(Part("live", "scores", "elementwise", 0, read, 1))
+        parts.append(Part("live", "scores", "elementwise", 0, read, 1, workload.dtype))
     return parts
 
 
@@ -145,9 +156,9 @@ def encoder_parts(
     """
     if not layers:
         return []
-    stack, size = stack or config.encoder, workload.value_bytes
+    stack, size, dtype = stack or config.encoder, workload.value_bytes, workload.encoder_matrices
     family, inner = stack.blocks, stack.heads * stack.head_width
-    make = _Linears(stage, "linear", rows.tokens, 1, size, workload.dtype)
+    make = _Linears(stage, "linear", rows.tokens, 1, size, dtype, dtype)
     return [
         make(PROJECTIONS, family.self_matrices(stack, stack.heads), 2 * stack.width + 4 * inner, layers),
         Part(
@@ -157,8 +168,9 @@ def encoder_parts(
             layers * 4 * rows.pairs * inner,
             layers * rows.tokens * 4 * inner * size,  # queries, keys, values in; the mixture out
             layers,
+            workload.dtype,
         ),
-        make("feed-forward", family.feed_forward_matrices(stack), _feed_forward_moves(stack), layers),
+        *_feed_forward(make, stack, layers),
         make.elementwise(_elementwise(stack, norms=2), layers),
     ]
 
@@ -170,23 +182,24 @@ def decoder_parts(config: ReaderConfig, workload: Workload, *, training: bool = 
     context = workload.questions * context_vectors(config, workload)
     run = _run(workload, training)
     self_value, cross_value = (2 * heads * stack.head_width for heads in config.kv_heads)
-    dtype = workload.decoder_matrices
-    once = _Linears("projection", "linear", context, 1, size, workload.dtype)
+    once = _Linears(
+        "projection", "linear", context, 1, size, workload.encoder_matrices, workload.encoder_matrices
+    )
     kind = "linear" if training else "decoder_weights"
-    step = _Linears("decode", kind, run.tokens, run.passes, size, dtype)
+    step = _Linears("decode", kind, run.tokens, run.passes, size, workload.decoder_matrices, workload.dtype)
     everything = run.tokens * run.passes
     queries = everything * 2 * inner * size  # queries in, the mixture out
     self_moves = 2 * stack.width + 2 * inner + self_value
-    logits = _Linears("head", kind, run.tokens, run.passes, size, workload.head_dtype(config))(
-        "logits", [head_matrix(config)], stack.width, 1
-    )
+    logits = _Linears(
+        "head", kind, run.tokens, run.passes, size, workload.head_dtype(config), workload.dtype
+    )("logits", [head_matrix(config)], stack.width, 1)
     made = everything * config.vocabulary_size * LOGIT_BYTES
 
     def attention(name: str, layers: int, pairs: int, cached_bytes: int, sharing: int) -> Part:
         generating = "decoder_attention" if sharing == 1 else "shared_attention"
         kind = "encoder_attention" if training else generating
         flops, moved = layers * 4 * pairs * inner, layers * (cached_bytes + queries)
-        return Part("decode", name, kind, flops, moved, layers * run.passes)
+        return Part("decode", name, kind, flops, moved, layers * run.passes, workload.dtype)
 
     return [
         # The context is read once for all layers: their keys and values are one product.
@@ -245,27 +258,50 @@ def _run(workload: Workload, training: bool) -> _Run:
 
 @dataclass(frozen=True)
 class _Linears:
-    """Makes parts of matrix products and what stands between them."""
+    """Makes parts of matrix products and what stands between them.
+
+    Attributes:
+        stage, kind: of the parts.
+        tokens: of one pass.
+        passes: times that the weights are read.
+        value_bytes: of one activation.
+        weights: dtype of the matrices.
+        dtype: that is multiplied in: a step's weights are widened to its activations, which are few.
+    """
 
     stage: str
     kind: str
     tokens: int
     passes: int
     value_bytes: int
+    weights: str
     dtype: str
 
     def __call__(self, name: str, matrices: Sequence[Matrix], moved: int, layers: int) -> Part:
         """`moved`: values a token that go in and out in one layer."""
         times = layers * self.passes
         flops = times * 2 * self.tokens * sum(m.products for m in matrices)
-        weights = sum(matrix_bytes(m, self.dtype) for m in matrices)
+        weights = sum(matrix_bytes(m, self.weights) for m in matrices)
         moved_bytes = times * (weights + self.tokens * moved * self.value_bytes)
-        return Part(self.stage, name, self.kind, flops, moved_bytes, times)
+        return Part(self.stage, name, self.kind, flops, moved_bytes, times, self.dtype)
 
     def elementwise(self, moved: int, layers: int) -> Part:
         times = layers * self.passes
         moved_bytes = times * self.tokens * moved * self.value_bytes
-        return Part(self.stage, "norms and activations", "elementwise", 0, moved_bytes, times)
+        return Part(self.stage, "norms and activations", "elementwise", 0, moved_bytes, times, self.dtype)
+
+
+def _feed_forward(make: _Linears, stack: StackConfig, layers: int) -> list[Part]:
+    """One part, or two where activations have 8 bits and some don't: what T5 has inside holds outliers.
+
+    Which families `fidkit.engine.cpu.stack` has in mind as well; nothing else here knows.
+    """
+    name, matrices = "feed-forward", stack.blocks.feed_forward_matrices(stack)
+    if make.dtype != "int8" or stack.blocks.kernels != "t5":
+        return [make(name, matrices, _feed_forward_moves(stack), layers)]
+    half = stack.width + stack.feed_forward
+    finer = dataclasses.replace(make, kind="outlier_linear")
+    return [make(name, matrices[:-1], half, layers), finer(name, matrices[-1:], half, layers)]
 
 
 def _feed_forward_moves(stack: StackConfig) -> int:
@@ -279,7 +315,7 @@ def _elementwise(stack: StackConfig, norms: int) -> int:
 
 
 def _merge(part: Part, *, extra_bytes: int) -> Part:
-    return Part(part.stage, part.name, part.kind, part.flops, part.bytes + extra_bytes, part.launches)
+    return dataclasses.replace(part, bytes=part.bytes + extra_bytes)
 
 
 def _backward(config: ReaderConfig, forward: Sequence[Part]) -> tuple[Part, ...]:
@@ -303,8 +339,13 @@ def _backward(config: ReaderConfig, forward: Sequence[Part]) -> tuple[Part, ...]
 
     times = [(p, products(p)) for p in forward]
     return tuple(
-        Part(
-            "backward", f"{p.stage} {p.name}", p.kind, int(n * p.flops), int(n * p.bytes), int(n * p.launches)
+        dataclasses.replace(
+            p,
+            stage="backward",
+            name=f"{p.stage} {p.name}",
+            flops=int(n * p.flops),
+            bytes=int(n * p.bytes),
+            launches=int(n * p.launches),
         )
         for p, n in times
         if n and p.name != "scores"  # a loss of their own trains them, not the answer's

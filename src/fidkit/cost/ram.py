@@ -104,7 +104,9 @@ def _packed(config: ReaderConfig, workload: Workload) -> int:
     """Matrices that many vectors are multiplied with: of the encoders that run, of cross keys and values."""
     stages = stage_weights(config)
     used = ["question", "live", "projection"] + ["memory"] * (not workload.reads_store(config))
-    return sum(matrix_bytes(matrix, workload.dtype) for name in used for matrix in stages[name].matrices)
+    return sum(
+        matrix_bytes(matrix, workload.encoder_matrices) for name in used for matrix in stages[name].matrices
+    )
 
 
 def _reading(config: ReaderConfig, workload: Workload) -> int:

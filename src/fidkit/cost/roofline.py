@@ -139,9 +139,9 @@ def predict(
         training: a forward and backward pass over given targets instead of generating them.
 
     Raises:
-        UsageError: the hardware has no rate for the workload's dtype.
+        UsageError: the hardware has no rate for one of the workload's dtypes.
     """
-    timed = [_time(part, workload, hardware) for part in list_parts(config, workload, training=training)]
+    timed = [_time(part, hardware) for part in list_parts(config, workload, training=training)]
     steps = 1 if training else workload.output_tokens
     stages = []
     for stage in STAGES:
@@ -193,7 +193,7 @@ def build(
     tokens = passages * sum(lengths) // len(lengths)
     pairs = passages * sum(n * n for n in lengths) // len(lengths)
     work = memory_parts(config, RowCount(tokens, pairs), workload)
-    timed = [_time(part, workload, hardware) for part in work]
+    timed = [_time(part, hardware) for part in work]
     size = store_bytes(config, tokens, codec)
     writing = size / (hardware.store_gbs * 1e9)
     return Build(
@@ -205,7 +205,7 @@ def build(
     )
 
 
-def _time(part: Part, workload: Workload, hardware: Hardware) -> PartTime:
+def _time(part: Part, hardware: Hardware) -> PartTime:
     launching = part.launches * hardware.launch_us * 1e-6
     if part.kind == "fetch":
         seconds = part.bytes / (hardware.store_gbs * 1e9)
@@ -213,7 +213,7 @@ def _time(part: Part, workload: Workload, hardware: Hardware) -> PartTime:
     if part.kind == "elementwise":
         seconds = hardware.elementwise * part.bytes / hardware.bandwidth
         return PartTime(part, 0.0, seconds, TRAFFIC)
-    compute, traffic = part.flops / hardware.rate(workload.dtype), part.bytes / hardware.bandwidth
+    compute, traffic = part.flops / hardware.rate(part.dtype), part.bytes / hardware.bandwidth
     share = hardware.of_kind(part.kind)
     slower = {COMPUTE: compute / share.compute, TRAFFIC: traffic / share.traffic, OVERHEAD: launching}
     predicted = max(slower[COMPUTE], slower[TRAFFIC]) + launching

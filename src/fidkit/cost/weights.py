@@ -94,8 +94,7 @@ def parameters(config: ReaderConfig) -> int:
 def weight_bytes(config: ReaderConfig, workload: Workload) -> dict[str, int]:
     """Bytes of weights in memory, by stage: what every step reads in `decoder_dtype`, the rest in `dtype`.
 
-    Cross keys and values are projected once a question, a product of many rows: rounding their matrices
-    would save no time.
+    Matrices in `encoder_dtype` are laid out for products, beside these (`fidkit.cost.BatchBytes.packed`).
     """
     steps = workload.decoder_matrices
     return {

@@ -14,7 +14,7 @@ from fidkit.errors import UsageError
 from fidkit.records import CODECS
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
-"""Bytes of one weight. int8 is weight-only: activations and caches keep the workload's `dtype`."""
+"""Bytes of one weight. Caches keep the workload's `dtype` whatever weights are in."""
 ACTIVATION_DTYPES = ("float32", "bfloat16")
 OLD_DTYPES = {"bf16": "bfloat16"}
 """What dtypes were called before, in files that are still read, to what they are called."""
@@ -38,6 +38,8 @@ class Workload:
         decoder_dtype: of the matrices that every step reads (the decoder's, without those of cross keys and
             values; the head, unless that is the embedding table too): also `int8`, weight-only.
             None: `dtype`.
+        encoder_dtype: of the matrices that many vectors meet (encoders', and those of cross keys and values):
+            also `int8`, with activations of 8 bits, as on a CPU's native kernels. None: `dtype`.
         padded: rows are filled up to the longest, and their padding is computed on and cached, as common
             implementations of FiD do. Else rows are packed, as here.
         memory: where the memory of passages comes from in a reader with memory layers: `computed` now, or
@@ -55,6 +57,7 @@ class Workload:
     beams: int = 1
     dtype: str = "bfloat16"
     decoder_dtype: str | None = None
+    encoder_dtype: str | None = None
     padded: bool = False
     memory: str = "bf16"
 
@@ -70,6 +73,7 @@ class Workload:
             )
         one_of("dtype", self.dtype, ACTIVATION_DTYPES)
         one_of("decoder_dtype", self.decoder_matrices, tuple(DTYPE_BYTES))
+        one_of("encoder_dtype", self.encoder_matrices, tuple(DTYPE_BYTES))
         one_of("memory", self.memory, (COMPUTED, *CODECS))
 
     def replace(self, **changes: Any) -> Workload:
@@ -96,6 +100,11 @@ class Workload:
     def decoder_matrices(self) -> str:
         """Dtype of the matrices of the decoder's layers (never None)."""
         return self.decoder_dtype or self.dtype
+
+    @property
+    def encoder_matrices(self) -> str:
+        """Dtype of the matrices that many vectors meet, and of these products (never None)."""
+        return self.encoder_dtype or self.dtype
 
     def head_dtype(self, config: ReaderConfig) -> str:
         """Dtype of the matrix that makes logits."""
