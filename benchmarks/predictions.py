@@ -52,7 +52,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch and the kernels")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="*", choices=MEASUREMENTS, default=list(MEASUREMENTS))
-    parser.add_argument("--to", type=Path, default=rows.RESULTS / "predictions-int8.jsonl", help="rows go here")
+    parser.add_argument(
+        "--to", type=Path, default=rows.RESULTS / "predictions-int8.jsonl", help="rows go here"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for name in options.only:

@@ -61,7 +61,8 @@ KINDS = (
 KEYS_VALUES = "keys and values"
 PROJECTION = "memory projection"
 PROJECTIONS = "projections"
-LOGIT_BYTES = 4  # logits are float32 in any dtype
+FLOAT_BYTES = 4
+LOGIT_BYTES = FLOAT_BYTES  # logits are float32 in any dtype
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,7 @@ def decoder_parts(config: ReaderConfig, workload: Workload, *, training: bool = 
             once(KEYS_VALUES, context_matrices(config), cross_value, readers),
             extra_bytes=context * config.context_width * size,
         ),
+        *([] if training else [_laid_out(workload, context * cross_value * readers, readers)]),
         step("self projections", family.self_matrices(stack, config.kv_heads[0]), self_moves, stack.layers),
         attention(
             "self-attention",
@@ -289,6 +291,13 @@ class _Linears:
         times = layers * self.passes
         moved_bytes = times * self.tokens * moved * self.value_bytes
         return Part(self.stage, "norms and activations", "elementwise", 0, moved_bytes, times, self.dtype)
+
+
+def _laid_out(workload: Workload, values: int, layers: int) -> Part:
+    """Keys and values as steps read them, out of what the product made; products of 8 bits make float32."""
+    rounded = 2 * FLOAT_BYTES + workload.value_bytes if workload.encoder_matrices == "int8" else 0
+    moved = values * (2 * workload.value_bytes + rounded)
+    return Part("projection", "layout", "elementwise", 0, moved, layers, workload.dtype)
 
 
 def _feed_forward(make: _Linears, stack: StackConfig, layers: int) -> list[Part]:
