@@ -108,7 +108,6 @@ def plan(session: Session) -> list[Unit]:
     one, batch = session.size.workload, session.batch
     few = max(1, one.passages // 4)
     short = max(1, one.lengths[0] // 2)
-    eights = tuple(Entry(f"{s}-int8", s, precision="int8") for s in ("fid", "mq", "asym"))
     floats = tuple(Entry(f"{s}-float32", s, precision="float32") for s in ("fid", "mq"))
     return [
         _inference("few-passages", session, ("fid", "lsa", "mq"), passages=few),
@@ -122,7 +121,6 @@ def plan(session: Session) -> list[Unit]:
             output_tokens=2 * one.output_tokens,
         ),
         _inference("full", session, ("fid", "light", "lsa", "mq", "asym", "lumen")),
-        Inference("int8", eights, _batched(session)),
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import rows
 
-from render import beginnings, learning_curve, lumen, pictures, repairs, siblings, summaries
+from render import beginnings, learning_curve, lumen, pictures, predictions, repairs, siblings, summaries
 from render.paper import page, plots
 from render.paper.sections import sections
 
@@ -28,13 +28,14 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     **repairs.TABLES,
     **beginnings.TABLES,
     **siblings.TABLES,
+    **predictions.TABLES,
 }
 """How each marked table is made, and of which rows."""
 DOCS = ROOT / "docs"
 DOCUMENTS = (
     ROOT / "README.md",
     CARD,
-    *(DOCS / page for page in ("lumen.md", "upcycling.md", "checkpoints.md", "training.md")),
+    *(DOCS / page for page in ("lumen.md", "upcycling.md", "checkpoints.md", "training.md", "cost.md")),
 )
 PICTURES: dict[str, tuple[Callable[[list[dict[str, Any]]], pictures.Points], str]] = {
     **repairs.PICTURES,

@@ -17,6 +17,7 @@ from fidkit.bench.run import Measured, Request, better, make_subjects, measure, 
 from fidkit.bench.subjects import Facts
 from fidkit.bench.table import make_notes, make_table, make_title
 from fidkit.cost import Hardware, Workload, predict
+from fidkit.engine.runner import multiplies_bfloat16
 from fidkit.errors import FidkitError, UsageError
 from fidkit.preset import PRESETS
 
@@ -34,7 +35,18 @@ REQUEST = Request(
 )
 FIELDS = {
     *("schema", "kind", "git", "command", "hardware", "versions", "subject", "preset", "config", "shapes"),
-    *("dtype", "beams", "device", "native", "threads", "rounds", "warm_up_ms", "repeats", "faster_than"),
+    *(
+        "dtype",
+        "beams",
+        "device",
+        "native",
+        "in_half",
+        "threads",
+        "rounds",
+        "warm_up_ms",
+        "repeats",
+        "faster_than",
+    ),
     *("work", "encoder_error", "predicted", "ceiling", "fraction", "memory_ms", *STAGES),
 }
 
@@ -162,6 +174,25 @@ def test_precisions_side_by_side() -> None:
         ("tiny-fid", "bfloat16"), ("tiny-fid@int8", "int8"),
     ]  # fmt: skip
     assert rows[1]["work"]["step_bytes"] < rows[0]["work"]["step_bytes"]
+    for row in rows:
+        assert row["in_half"] == multiplies_bfloat16(CPU) or row["dtype"] == "bfloat16"
+        assert predicted_again(row) == pytest.approx(row["predicted"])
+
+
+@pytest.mark.parametrize("in_half", [True, False])
+def test_int8_is_predicted_at_its_rate_where_kernels_run(rows: list[dict], in_half: bool) -> None:
+    """Ten times the rate of 8 bits is no matter to a plain reader, which rounds and computes as before."""
+    row = json.loads(json.dumps(rows[0])) | {"dtype": "int8", "in_half": in_half}
+    rates = {"float32": 1e-4, "bfloat16": 2e-4, "int8": 4e-4}
+    row["hardware"]["rounds"] = [{"matrix_tflops": rates, "bandwidth_gbs": 1e3}]
+    faster = json.loads(json.dumps(row))
+    faster["hardware"]["rounds"][0]["matrix_tflops"]["int8"] *= 10
+    for native in (True, False):
+        before, after = (predicted_again(each | {"native": native})["encoder_ms"] for each in (row, faster))
+        assert (after < 0.9 * before) == native
+    slow = {**rates, "bfloat16": 1e-9}
+    row["hardware"]["rounds"][0]["matrix_tflops"] = slow
+    assert (predicted_again(row)["encoder_ms"] > 1000 * before) == in_half
 
 
 def test_peers_have_ceilings_where_the_cost_model_knows_them() -> None:

@@ -76,8 +76,8 @@ def test_the_usual_precision_is_what_the_device_multiplies(
     assert run(["bench", "tiny-fid"]) == 130
     assert run(["bench", "tiny-fid", "--precision", "int8,float32"]) == 130
     assert [request.precisions for request in seen] == [[precision], ["int8", "float32"]]
-    assert running.probe_of(seen[0].precisions[0]).dtypes == ("bfloat16" if there else "float32",)
-    assert running.probe_of(seen[1].precisions[0]).dtypes == ("bfloat16",)
+    assert running.probe_of(seen[0].precisions).dtypes == ("bfloat16" if there else "float32",)
+    assert running.probe_of(seen[1].precisions).dtypes == ("bfloat16", "float32", "int8")
 
 
 def test_a_person_reads_a_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,6 +114,17 @@ def test_int8_is_weight_only(capsys: pytest.CaptureFixture[str]) -> None:
     assert int8["predicted"]["decoder_ms"] < 0.6 * half["predicted"]["decoder_ms"]
 
 
+def test_encoders_in_8_bits(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("fid-base", "--hardware", "cpu-2core")
+    half, int8 = planned(capsys, *options), planned(capsys, *options, "--encoder-dtype", "int8")
+    assert int8["predicted"]["encoder_ms"] < 0.8 * half["predicted"]["encoder_ms"]
+    assert int8["step_ms"] == half["step_ms"]
+    assert run(["plan", *options, "--encoder-dtype", "int8", "--decoder-dtype", "int8"]) == 0
+    assert "bfloat16, encoder int8, decoder int8" in capsys.readouterr().out.splitlines()[0]
+    said = refused(capsys, "fid-base", "--train", "--encoder-dtype", "int8")
+    assert "a training step multiplies in --dtype bfloat16" in said
+
+
 def test_a_training_step(capsys: pytest.CaptureFixture[str]) -> None:
     found = planned(capsys, "fid-base", "--train", "--batch", "8")
     assert found["training"]

@@ -32,7 +32,25 @@ def test_a_missing_kernel_is_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(torch, "_int_mm", refuse)
+    monkeypatch.setattr(ceilings.native, "kernels", lambda: None)
     assert "int8" not in measure("cpu", HASTY).matrix_tflops
+
+
+def test_8_bits_are_multiplied_by_8_as_readers_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = ceilings.native.kernels()
+    if kernels is None:
+        pytest.skip("no native kernels")
+    seen = []
+    product = type(kernels).product
+
+    def watched(self, x, weight, activations):
+        seen.append((tuple(x.shape), weight.rows, activations))
+        return product(self, x, weight, activations)
+
+    monkeypatch.setattr(type(kernels), "product", watched)
+    shapes = ((32, 64, 48),)
+    assert ceilings.matrix_tflops(CPU, Effort(seconds=0.0, dtypes=("int8",), shapes=shapes))["int8"] > 0
+    assert set(seen) == {((32, 64), 48, 8)}
 
 
 def test_every_way_through_memory_moves_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from cost.points import PLAIN, batch_of, configs, few, workloads
@@ -113,6 +114,13 @@ def test_flops_are_those_that_torch_counts_anywhere_in_the_space(
     config: ReaderConfig, workload: Workload
 ) -> None:
     agrees(config, workload, most_padding=1 / 0.8**2)
+
+
+@few
+@given(configs(), workloads(), st.booleans())
+def test_rounding_changes_no_operations(config: ReaderConfig, workload: Workload, training: bool) -> None:
+    rounded = workload.replace(encoder_dtype="int8", decoder_dtype="int8")
+    assert exact_flops(config, rounded, training=training) == exact_flops(config, workload, training=training)
 
 
 def test_padding_costs_what_longer_passages_cost() -> None:

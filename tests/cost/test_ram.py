@@ -75,6 +75,10 @@ def test_a_machine_that_packs_matrices_needs_those_of_products_twice() -> None:
     encoder, cross = 12 * (4 * 768 * 768 + 3 * 768 * 2048), 12 * 2 * 768 * 768
     assert batch_bytes(fid, stored).packed == 0
     assert batch_bytes(fid, stored, packs=True).packed == 2 * (encoder + cross)
+    scales = 4 * 12 * (5 * 768 + 2 * 2048 + 2 * 768)
+    eight = stored.replace(encoder_dtype="int8")
+    assert batch_bytes(fid, eight, packs=True).packed == encoder + cross + scales
+    assert batch_bytes(fid, eight).total == batch_bytes(fid, stored).total
     assert batch_bytes(fid, stored, packs=True).total == batch_bytes(fid, stored).total + 2 * (
         encoder + cross
     )

@@ -1,5 +1,7 @@
 """Times: floors worked out by hand, the shapes of the paper's tables and figures, and properties."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 
@@ -12,6 +14,7 @@ from fidkit.preset import named
 
 # What an H200 reaches in large products and copies.
 REACHED = Hardware("reached", {"bfloat16": 790}, 4300, 141, 64, "test")
+EIGHT = dataclasses.replace(REACHED, matrix_tflops={"bfloat16": 790, "int8": 1580})
 XL = named("fido-base-xl")
 VARIANTS = {
     "fid-base": (named("fid-base"), 1),
@@ -171,6 +174,45 @@ def test_efficiencies_and_overheads_count_where_they_belong() -> None:
     assert decoding.bound == "overhead"
 
 
+def test_products_of_8_bits_run_at_their_rate_and_attention_does_not() -> None:
+    slow = Hardware("slow", {"bfloat16": 1.0, "int8": 2.0}, 1e9, 141, 64, "test")
+    fid = named("fid-base")
+    half, int8 = (predict(fid, Workload(encoder_dtype=dtype), slow) for dtype in (None, "int8"))
+    of = [{t.part.name: t.ceiling for t in found.stages[0].parts} for found in (half, int8)]
+    assert of[1]["projections"] == pytest.approx(of[0]["projections"] / 2)
+    assert of[1]["attention"] == of[0]["attention"] > 0
+    live, projection, decode, head = (
+        [found.stages[i].ceiling_ms for found in (half, int8)] for i in range(4)
+    )
+    assert projection[1] == pytest.approx(projection[0] / 2)
+    assert decode[0] == decode[1]
+    assert head[0] == head[1]
+    attention = 1000 * of[0]["attention"]
+    assert live[1] - attention == pytest.approx((live[0] - attention) / 2)
+
+
+@pytest.mark.parametrize(("family", "finer"), [("t5-v1.1", 1), ("t5", 1), ("bert", 0), ("umt5", 0)])
+def test_outliers_of_t5_cost_their_matrix_alone(family: str, finer: int) -> None:
+    """A third of a gated feed-forward, a half of another; in bfloat16 there is nothing to keep apart."""
+    fid = named("fid-base")
+    point = fid.replace(encoder=fid.encoder.replace(family=family), shared_embedding=False)
+    for dtype, expected in ((None, 0), ("int8", finer)):
+        stages = predict(point, Workload(encoder_dtype=dtype), EIGHT).stages
+        kinds = [t.part.kind for stage in stages for t in stage.parts]
+        assert kinds.count("outlier_linear") == expected
+    if finer:
+        machines = [
+            dataclasses.replace(EIGHT, efficiency={"outlier_linear": Efficiency(compute=share)})
+            for share in (1.0, 0.5)
+        ]
+        fast, slow = (
+            predict(point, Workload(encoder_dtype="int8"), machine).stages[0] for machine in machines
+        )
+        matrix = 2 * 40 * 256 * 12 * 768 * 2048 / 1580e12
+        assert slow.predicted_ms - fast.predicted_ms == pytest.approx(1000 * matrix)
+        assert slow.ceiling_ms == fast.ceiling_ms
+
+
 def test_one_question_is_bound_by_traffic_and_reading_by_arithmetic() -> None:
     bound = {s.stage: s.bound for s in predict(named("fid-base"), Workload(), HARDWARE["h200"]).stages}
     assert bound == {"live": "compute", "projection": "compute", "decode": "traffic", "head": "traffic"}
@@ -199,7 +241,7 @@ def test_training_has_kinds_of_work_of_its_own() -> None:
         {t.part.kind for s in predict(XL, Workload(), REACHED, training=train).stages for t in s.parts}
         for train in (False, True)
     )
-    assert generating == {*KINDS, "elementwise"} - {"decoder_attention"}
+    assert generating == {*KINDS, "elementwise"} - {"decoder_attention", "outlier_linear"}
     assert training == {"linear", "encoder_attention", "elementwise"}
     multi_head = predict(named("fid-base"), Workload(), REACHED).stages[2]
     assert {t.part.kind for t in multi_head.parts} == {"decoder_weights", "decoder_attention", "elementwise"}

@@ -101,12 +101,33 @@ def test_int8_halves_what_a_step_of_a_large_decoder_moves() -> None:
 
 def test_the_projection_reads_the_context_once_and_writes_the_cache() -> None:
     for name in ("fid-base", "fido-base-xl"):
-        (projection,) = [p for p in list_parts(named(name), Workload()) if p.stage == "projection"]
+        projection, layout = [p for p in list_parts(named(name), Workload()) if p.stage == "projection"]
         context = 40 * 256 * 768 * 2
         assert projection.bytes == pytest.approx(
             context + cross_cache_bytes(named(name), Workload()), rel=0.1
         )
         assert projection.bytes > context + cross_cache_bytes(named(name), Workload())
+
+        assert (layout.kind, layout.flops) == ("elementwise", 0)
+        assert layout.bytes == 2 * cross_cache_bytes(named(name), Workload())
+
+
+def test_an_encoder_in_8_bits_reads_half_the_weights() -> None:
+    """And a scale of 4 bytes an output; activations are moved in bfloat16 as before."""
+    half, int8 = (list_parts(named("fid-base"), Workload(encoder_dtype=d)) for d in (None, "int8"))
+    moved = [sum(p.bytes for p in parts if p.stage == "live") for parts in (half, int8)]
+    weights, outputs = 12 * (4 * 768 * 768 + 3 * 768 * 2048), 12 * (5 * 768 + 2 * 2048)
+    assert moved[0] - moved[1] == weights - 4 * outputs
+    steps = [sum(p.bytes for p in parts if p.stage in ("decode", "head")) for parts in (half, int8)]
+    assert steps[0] == steps[1]
+
+
+def test_keys_and_values_of_8_bits_are_floats_before_they_are_laid_out() -> None:
+    fid, workload = named("fid-base"), Workload(encoder_dtype="int8")
+    (layout,) = [p for p in list_parts(fid, workload) if p.name == "layout"]
+    values = cross_cache_bytes(fid, workload) // 2
+    assert layout.bytes == values * (4 + 4 + 2 + 2 + 2)
+    assert not [p for p in list_parts(fid, workload, training=True) if p.name == "layout"]
 
 
 def test_training_reads_weights_once() -> None:

@@ -19,6 +19,7 @@ from fidkit.preset import named
         ({"beams": 0}, "beams is 0"),
         ({"dtype": "int8"}, "dtype is 'int8'; choose one of float32, bfloat16"),
         ({"decoder_dtype": "int4"}, "decoder_dtype is 'int4'; choose one of float32, bfloat16, int8"),
+        ({"encoder_dtype": "int4"}, "encoder_dtype is 'int4'; choose one of float32, bfloat16, int8"),
         ({"memory": "zip"}, "memory is 'zip'; choose one of computed, float32, bf16, int8, pq"),
     ],
 )

@@ -104,8 +104,8 @@ def plan(
         )
     if train and encoder_dtype not in (None, dtype):
         raise UsageError(
-            f"--encoder-dtype {encoder_dtype}: a training step multiplies in --dtype {dtype}; leave it out or "
-            "plan without --train"
+            f"--encoder-dtype {encoder_dtype}: a training step multiplies in --dtype {dtype}; leave it out, "
+            "or plan without --train"
         )
     lengths = _lengths(passage_tokens, config.passage_tokens)
     count = len(lengths) if isinstance(lengths, tuple) else DEFAULT_PASSAGES
