@@ -1,4 +1,4 @@
-"""The cost model against rows that were measured: by `benchmarks/paper.py plan`, by `benchmarks/predictions.py`."""
+"""The cost model against measured rows: of `benchmarks/paper.py plan` and of `benchmarks/predictions.py`."""
 
 import json
 from pathlib import Path

@@ -213,6 +213,27 @@ def test_outliers_of_t5_cost_their_matrix_alone(family: str, finer: int) -> None
         assert slow.ceiling_ms == fast.ceiling_ms
 
 
+def test_weights_of_8_bits_are_widened_once_a_step() -> None:
+    """Whatever the rows; and not in the ceiling, nor where activations have 8 bits, too."""
+    slow = dataclasses.replace(EIGHT, bandwidth_gbs=1e9, widening=3.0)
+    point, both = named("fido-base-base"), {"encoder_dtype": "int8", "decoder_dtype": "int8"}
+    weights = 12 * (2 * 768 * 768 + 2 * 768 * 64 + 3 * 768 * 2048) + 2 * 2 * 768 * 768 + 768 * 32128
+    for questions in (1, 5):
+        workload = Workload(questions=questions, **both)
+        found, free = (
+            predict(point, workload, machine) for machine in (slow, dataclasses.replace(slow, widening=0.0))
+        )
+        longer = {
+            s.stage: s.predicted_ms - f.predicted_ms for s, f in zip(found.stages, free.stages, strict=True)
+        }
+        assert longer["decode"] + longer["head"] == pytest.approx(1000 * 32 * 3.0 * weights / 790e12)
+        assert longer["live"] == longer["projection"] == 0
+        assert found.ceiling == free.ceiling
+    wide = Workload(decoder_dtype="bfloat16")
+    free = dataclasses.replace(slow, widening=0.0)
+    assert predict(point, wide, slow).predicted == predict(point, wide, free).predicted
+
+
 def test_one_question_is_bound_by_traffic_and_reading_by_arithmetic() -> None:
     bound = {s.stage: s.bound for s in predict(named("fid-base"), Workload(), HARDWARE["h200"]).stages}
     assert bound == {"live": "compute", "projection": "compute", "decode": "traffic", "head": "traffic"}

@@ -76,6 +76,7 @@ def measure(device: str | None = None, effort: Effort | None = None) -> Hardware
         f"efficiencies and store taken over from {like.name}",
         efficiency=like.efficiency,
         elementwise=like.elementwise,
+        widening=like.widening,
         launch_us=like.launch_us,
         step_us=like.step_us,
         packs=packs(on, torch.float32),

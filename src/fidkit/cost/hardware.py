@@ -47,6 +47,7 @@ class Hardware:
         efficiency: by kind of work (`fidkit.cost.parts.KINDS`).
         elementwise: time of norms, residuals and activations, in multiples of moving their operands once
             at peak bandwidth; 0 when they are fused into other kernels.
+        widening: time to make a number of 8 bits one of more, in operations of the product that it goes into.
         launch_us: overhead of a kernel, in microseconds.
         step_us: overhead of a decoding step.
         packs: matrices that many vectors are multiplied with are kept a second time, in the layout of the
@@ -64,6 +65,7 @@ class Hardware:
     source: str
     efficiency: Mapping[str, Efficiency] = field(default_factory=dict)
     elementwise: float = 0.0
+    widening: float = 0.0
     launch_us: float = 0.0
     step_us: float = 0.0
     packs: bool = False
@@ -264,12 +266,14 @@ HARDWARE = {
                 "encoder_attention": Efficiency(compute=0.45, traffic=0.80),
                 # Streams nearly as fast as a plain sum; products of many decoding rows at 260 GFLOP/s.
                 "decoder_weights": Efficiency(compute=0.27, traffic=0.88),
-                # 0.85 there, 0.67 on a Zen 4.
-                "decoder_attention": Efficiency(compute=0.20, traffic=0.75),
+                # 0.85 of the bandwidth there, 0.67 on a Zen 4; one thread gets 17 of 220 GFLOP/s there.
+                "decoder_attention": Efficiency(compute=0.075, traffic=0.75),
                 "shared_attention": Efficiency(compute=0.30, traffic=0.85),
             },
             # Norms, residuals and activations, from caches rather than from memory.
             elementwise=1.2,
+            # One row meets 19 billion weights of 8 bits a second on one thread of a Zen 4.
+            widening=1.2,
             step_us=100,
             packs=True,
         ),

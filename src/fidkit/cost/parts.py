@@ -78,6 +78,7 @@ class Part:
         bytes: moved through memory.
         launches: kernels, at one a layer and step.
         dtype: that is multiplied in; nothing else than a rate depends on it.
+        widened: weights of 8 bits that become numbers of `dtype` on their way into the product.
     """
 
     stage: str
@@ -87,6 +88,7 @@ class Part:
     bytes: int
     launches: int
     dtype: str
+    widened: int = 0
 
 
 def list_parts(config: ReaderConfig, workload: Workload, *, training: bool = False) -> tuple[Part, ...]:
@@ -282,10 +284,11 @@ class _Linears:
     def __call__(self, name: str, matrices: Sequence[Matrix], moved: int, layers: int) -> Part:
         """`moved`: values a token that go in and out in one layer."""
         times = layers * self.passes
-        flops = times * 2 * self.tokens * sum(m.products for m in matrices)
+        multiplied = times * sum(m.products for m in matrices)
         weights = sum(matrix_bytes(m, self.weights) for m in matrices)
         moved_bytes = times * (weights + self.tokens * moved * self.value_bytes)
-        return Part(self.stage, name, self.kind, flops, moved_bytes, times, self.dtype)
+        flops, widened = 2 * self.tokens * multiplied, multiplied * (self.weights == "int8" != self.dtype)
+        return Part(self.stage, name, self.kind, flops, moved_bytes, times, self.dtype, widened)
 
     def elementwise(self, moved: int, layers: int) -> Part:
         times = layers * self.passes

@@ -214,8 +214,13 @@ def _time(part: Part, hardware: Hardware) -> PartTime:
         seconds = hardware.elementwise * part.bytes / hardware.bandwidth
         return PartTime(part, 0.0, seconds, TRAFFIC)
     compute, traffic = part.flops / hardware.rate(part.dtype), part.bytes / hardware.bandwidth
+    widening = hardware.widening * part.widened / hardware.rate(part.dtype)
     share = hardware.of_kind(part.kind)
-    slower = {COMPUTE: compute / share.compute, TRAFFIC: traffic / share.traffic, OVERHEAD: launching}
+    slower = {
+        COMPUTE: (compute + widening) / share.compute,
+        TRAFFIC: traffic / share.traffic,
+        OVERHEAD: launching,
+    }
     predicted = max(slower[COMPUTE], slower[TRAFFIC]) + launching
     return PartTime(part, max(compute, traffic), predicted, max(slower, key=lambda way: slower[way]))
 
