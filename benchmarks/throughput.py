@@ -3,9 +3,10 @@
     python benchmarks/throughput.py answers [--questions 16 64] [--precision int8] [--rounds 3]
     python benchmarks/throughput.py readers --preset pocket-fid --passages 20 [--peers openvino-int8 ...]
 
-`answers` asks the bundled reader about the bundled documents, from text to evidence: passages are found before.
-`readers` measures random weights from tokens to tokens, which peers can, too; peers are FiD of T5's blocks with
-the size of the preset's encoder. Each round runs all ways, beginning with another one. Rows go to
+`answers` asks the bundled reader about the bundled documents, from text to evidence: passages are
+found before.
+`readers` measures random weights from tokens to tokens, which peers can, too; peers are FiD of T5's
+blocks with the size of the preset's encoder. Each round runs all ways, beginning with another one. Rows go to
 benchmarks/results/throughput.jsonl; `python benchmarks/render.py` renders them into docs/bench.md.
 """
 

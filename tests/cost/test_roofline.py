@@ -191,28 +191,6 @@ def test_products_of_8_bits_run_at_their_rate_and_attention_does_not() -> None:
     assert live[1] - attention == pytest.approx((live[0] - attention) / 2)
 
 
-@pytest.mark.parametrize(("family", "finer"), [("t5-v1.1", 1), ("t5", 1), ("bert", 0), ("umt5", 0)])
-def test_outliers_of_t5_cost_their_matrix_alone(family: str, finer: int) -> None:
-    """A third of a gated feed-forward, a half of another; in bfloat16 there is nothing to keep apart."""
-    fid = named("fid-base")
-    point = fid.replace(encoder=fid.encoder.replace(family=family), shared_embedding=False)
-    for dtype, expected in ((None, 0), ("int8", finer)):
-        stages = predict(point, Workload(encoder_dtype=dtype), EIGHT).stages
-        kinds = [t.part.kind for stage in stages for t in stage.parts]
-        assert kinds.count("outlier_linear") == expected
-    if finer:
-        machines = [
-            dataclasses.replace(EIGHT, efficiency={"outlier_linear": Efficiency(compute=share)})
-            for share in (1.0, 0.5)
-        ]
-        fast, slow = (
-            predict(point, Workload(encoder_dtype="int8"), machine).stages[0] for machine in machines
-        )
-        matrix = 2 * 40 * 256 * 12 * 768 * 2048 / 1580e12
-        assert slow.predicted_ms - fast.predicted_ms == pytest.approx(1000 * matrix)
-        assert slow.ceiling_ms == fast.ceiling_ms
-
-
 def test_weights_of_8_bits_are_widened_once_a_step() -> None:
     """Whatever the rows; and not in the ceiling, nor where activations have 8 bits, too."""
     slow = dataclasses.replace(EIGHT, bandwidth_gbs=1e9, widening=3.0)
@@ -262,7 +240,7 @@ def test_training_has_kinds_of_work_of_its_own() -> None:
         {t.part.kind for s in predict(XL, Workload(), REACHED, training=train).stages for t in s.parts}
         for train in (False, True)
     )
-    assert generating == {*KINDS, "elementwise"} - {"decoder_attention", "outlier_linear"}
+    assert generating == {*KINDS, "elementwise"} - {"decoder_attention"}
     assert training == {"linear", "encoder_attention", "elementwise"}
     multi_head = predict(named("fid-base"), Workload(), REACHED).stages[2]
     assert {t.part.kind for t in multi_head.parts} == {"decoder_weights", "decoder_attention", "elementwise"}

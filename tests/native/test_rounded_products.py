@@ -64,7 +64,7 @@ def wanted(weight: Weight, bias: np.ndarray | None, x: np.ndarray) -> np.ndarray
 def test_sums_are_those_of_integers(
     built: Kernels, activations: Bits, count, columns: int, rows: int, spare: int, biased: bool, seed: int
 ) -> None:
-    """Activations that are integers times a power of two of their group already: nothing is left to rounding."""
+    """Activations that are integers times a power of two a group: nothing is left to rounding."""
     rng = np.random.default_rng(seed)
     weight, bias = weights(rng, rows, columns), rng.normal(size=rows).astype(np.float32) if biased else None
     largest = most(built, activations)
@@ -180,7 +180,7 @@ def test_rows_of_8_bits_are_the_same_in_any_company(built: Kernels, family: str)
 
 @torch.no_grad()
 def test_feed_forwards_with_outliers_keep_them(built: Kernels) -> None:
-    """One activation that is thirty times the others costs most of their bits those alone that are near it."""
+    """One activation that is thirty times the others costs bits of those alone that are near it."""
     layers = layers_of("t5", 1001)
     for layer in layers.layers:
         layer.feed_forward.inner.weight[7] *= 30.0

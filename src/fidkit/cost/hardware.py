@@ -260,8 +260,6 @@ HARDWARE = {
             efficiency={
                 # Products of a base encoder's layers: 900 of 970 GFLOP/s.
                 "linear": Efficiency(compute=0.93, traffic=0.80),
-                # Activations of 16 bits: 415 of 745 GFLOP/s that 8 bits get, on a Zen 4.
-                "outlier_linear": Efficiency(compute=0.56, traffic=0.80),
                 # 430 GFLOP/s, with the relative bias.
                 "encoder_attention": Efficiency(compute=0.45, traffic=0.80),
                 # Streams nearly as fast as a plain sum; products of many decoding rows at 260 GFLOP/s.

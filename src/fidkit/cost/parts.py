@@ -40,7 +40,6 @@ DECODER_STAGES = ("projection", "decode", "head")
 STAGES = (*ENCODER_STAGES, *DECODER_STAGES, "backward")
 KINDS = (
     "linear",
-    "outlier_linear",
     "encoder_attention",
     "decoder_weights",
     "decoder_attention",
@@ -51,7 +50,6 @@ KINDS = (
 | kind | what |
 |---|---|
 | linear | products with many rows: encoders, cross keys and values, all of training |
-| outlier_linear | those that keep more bits of activations where others keep 8: T5's feed-forward output |
 | encoder_attention | attention of many queries to many keys |
 | decoder_weights | a step's products, which stream weights |
 | decoder_attention | a step's attention where each cached head serves one query: matrix-vector products |
@@ -173,7 +171,7 @@ def encoder_parts(
             layers,
             workload.dtype,
         ),
-        *_feed_forward(make, stack, layers),
+        make("feed-forward", stack.blocks.feed_forward_matrices(stack), _feed_forward_moves(stack), layers),
         make.elementwise(_elementwise(stack, norms=2), layers),
     ]
 
@@ -301,19 +299,6 @@ def _laid_out(workload: Workload, values: int, layers: int) -> Part:
     rounded = 2 * FLOAT_BYTES + workload.value_bytes if workload.encoder_matrices == "int8" else 0
     moved = values * (2 * workload.value_bytes + rounded)
     return Part("projection", "layout", "elementwise", 0, moved, layers, workload.dtype)
-
-
-def _feed_forward(make: _Linears, stack: StackConfig, layers: int) -> list[Part]:
-    """One part, or two where activations have 8 bits and some don't: what T5 has inside holds outliers.
-
-    Which families `fidkit.engine.cpu.stack` has in mind as well; nothing else here knows.
-    """
-    name, matrices = "feed-forward", stack.blocks.feed_forward_matrices(stack)
-    if make.dtype != "int8" or stack.blocks.kernels != "t5":
-        return [make(name, matrices, _feed_forward_moves(stack), layers)]
-    half = stack.width + stack.feed_forward
-    finer = dataclasses.replace(make, kind="outlier_linear")
-    return [make(name, matrices[:-1], half, layers), finer(name, matrices[-1:], half, layers)]
 
 
 def _feed_forward_moves(stack: StackConfig) -> int:
