@@ -7,7 +7,7 @@
 found before.
 `readers` measures random weights from tokens to tokens, which peers can, too; peers are FiD of T5's
 blocks with the size of the preset's encoder. Each round runs all ways, beginning with another one. Rows go to
-benchmarks/results/throughput.jsonl; `python benchmarks/render.py` renders them into docs/bench.md.
+benchmarks/results/throughput.jsonl.
 """
 
 from __future__ import annotations

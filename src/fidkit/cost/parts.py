@@ -38,13 +38,7 @@ from fidkit.records import bytes_per_token
 ENCODER_STAGES = ("memory", "question", "live")
 DECODER_STAGES = ("projection", "decode", "head")
 STAGES = (*ENCODER_STAGES, *DECODER_STAGES, "backward")
-KINDS = (
-    "linear",
-    "encoder_attention",
-    "decoder_weights",
-    "decoder_attention",
-    "shared_attention",
-)
+KINDS = ("linear", "encoder_attention", "decoder_weights", "decoder_attention", "shared_attention")
 """Kinds of work that hardware does with efficiencies of their own.
 
 | kind | what |
@@ -171,7 +165,7 @@ def encoder_parts(
             layers,
             workload.dtype,
         ),
-        make("feed-forward", stack.blocks.feed_forward_matrices(stack), _feed_forward_moves(stack), layers),
+        make("feed-forward", family.feed_forward_matrices(stack), _feed_forward_moves(stack), layers),
         make.elementwise(_elementwise(stack, norms=2), layers),
     ]
 

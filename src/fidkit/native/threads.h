@@ -172,10 +172,10 @@ class Team {
 // The workers of this process.
 class Pool {
  public:
-  // A crew of at most `threads` with its workers, or null if there are none to be had.
+  // A crew of at most `threads`, itself at most MOST_THREADS, with its workers, or null if there are none to be had.
   Crew* take(int threads) {
     pthread_mutex_lock(&lock);
-    const int wanted = std::min(threads, MOST_THREADS) - 1 - working;
+    const int wanted = threads - 1 - working;
     ++working;
     Crew* crew = wanted > 0 ? idle_crew() : nullptr;
     for (int i = 0; crew && i < wanted; ++i) {

@@ -179,7 +179,6 @@ template <>
 struct Slots<int16_t> {
   static constexpr int64_t DEPTH = 2;
   static constexpr int32_t MOST = 32767, OFFSET = 0;  // the largest activation; what is added to weights
-  static constexpr int64_t LARGEST = 127;             // of weights
   using Sum = Ints;
   using Packed = uint16_t;
   static Words loaded(const Packed* from) {
@@ -214,7 +213,6 @@ struct Slots<int16_t> {
 template <>
 struct Slots<int8_t> {
   static constexpr int64_t DEPTH = 4;
-  static constexpr int64_t LARGEST = 255;  // of weights as they are multiplied
   using Sum = Ints;
   using Packed = uint32_t;
 #if defined(__ARM_FEATURE_DOTPROD) && defined(__aarch64__)
