@@ -1,11 +1,10 @@
 """Questions a second: many questions one by one, at once, from many callers; and FiD of other libraries.
 
     python benchmarks/throughput.py answers [--questions 16 64] [--precision int8] [--rounds 3]
-    python benchmarks/throughput.py readers --preset pocket-fid --passages 20 [--peers openvino-int8 ...]
+    python benchmarks/throughput.py readers --preset fido-base-base --passages 3 [--peers openvino-int8 ...]
 
-`answers` asks the bundled reader about the bundled documents, from text to evidence: passages are
-found before.
-`readers` measures random weights from tokens to tokens, which peers can, too; peers are FiD of T5's
+`answers` asks the bundled reader about the bundled documents, from text to evidence; passages are found
+before. `readers` measures random weights from tokens to tokens, which peers can, too; peers are FiD of T5's
 blocks with the size of the preset's encoder. Each round runs all ways, beginning with another one. Rows go to
 benchmarks/results/throughput.jsonl.
 """
@@ -57,7 +56,7 @@ def _add_answers(kind: argparse.ArgumentParser) -> None:
 
 
 def _add_readers(kind: argparse.ArgumentParser) -> None:
-    kind.add_argument("--preset", default="pocket-fid")
+    kind.add_argument("--preset", default="pocket", help="or a bundled reader, whose sizes are taken")
     kind.add_argument("--passages", type=int, default=PASSAGES)
     kind.add_argument("--passage-tokens", type=int, default=112)
     kind.add_argument("--question-tokens", type=int, default=16)
@@ -186,10 +185,9 @@ def readers(options: argparse.Namespace) -> Any:
     from fidkit.bench.questions import Questions, synthetic
     from fidkit.bench.subjects import DTYPES, Ours, SharedWeights
     from fidkit.cost import Workload
-    from fidkit.preset import named
 
     torch.set_num_threads(options.threads)
-    config, on = named(options.preset), torch.device("cpu")
+    config, on = _config(options.preset), torch.device("cpu")
     # T5's blocks of the same number of operations stand for BERT's, which T5 of transformers doesn't have.
     like = config.replace(
         encoder=config.encoder.replace(family="t5") if config.encoder.family == "bert" else config.encoder
@@ -217,6 +215,14 @@ def readers(options: argparse.Namespace) -> Any:
         ):
             subject_name, _, way = row["way"].partition(": ")
             yield row | {"subject": subject_name, "way": way, "peer": subject_name != options.preset}
+
+
+def _config(name: str) -> Any:
+    from fidkit import assets
+    from fidkit.config import ReaderConfig
+    from fidkit.preset import named
+
+    return ReaderConfig.load(assets.reader(name) / "config.json") if name in assets.READERS else named(name)
 
 
 def _readings(subject: Any, together: Any, alone: Sequence[Any], tokens: int) -> Ways:
