@@ -214,7 +214,12 @@ def readers(options: argparse.Namespace) -> Any:
             options, count, seconds, precision="int8", shapes=together.shapes(options.output_tokens)
         ):
             subject_name, _, way = row["way"].partition(": ")
-            yield row | {"subject": subject_name, "way": way, "peer": subject_name != options.preset}
+            yield row | {
+                "preset": options.preset,
+                "subject": subject_name,
+                "way": way,
+                "peer": subject_name != options.preset,
+            }
 
 
 def _config(name: str) -> Any:

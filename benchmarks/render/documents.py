@@ -10,7 +10,17 @@ from typing import Any
 
 import rows
 
-from render import beginnings, learning_curve, lumen, pictures, predictions, repairs, siblings, summaries
+from render import (
+    beginnings,
+    learning_curve,
+    lumen,
+    pictures,
+    predictions,
+    repairs,
+    siblings,
+    summaries,
+    throughput,
+)
 from render.paper import page, plots
 from render.paper.sections import sections
 
@@ -29,13 +39,17 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     **beginnings.TABLES,
     **siblings.TABLES,
     **predictions.TABLES,
+    **throughput.TABLES,
 }
 """How each marked table is made, and of which rows."""
 DOCS = ROOT / "docs"
 DOCUMENTS = (
     ROOT / "README.md",
     CARD,
-    *(DOCS / page for page in ("lumen.md", "upcycling.md", "checkpoints.md", "training.md", "cost.md")),
+    *(
+        DOCS / page
+        for page in ("lumen.md", "upcycling.md", "checkpoints.md", "training.md", "cost.md", "bench.md")
+    ),
 )
 PICTURES: dict[str, tuple[Callable[[list[dict[str, Any]]], pictures.Points], str]] = {
     **repairs.PICTURES,
