@@ -32,10 +32,11 @@ def _table(records: Rows) -> str:
     for name, way in dict.fromkeys((row["subject"], row["way"]) for row in records):
         found = [newest.get((name, way, count)) for count in counts]
         lines.append(line(subject(name), way, *(f"{row['a_second']:.2f}" if row else "" for row in found)))
-    last = records[-1]
+    last, rounds = records[-1], sorted({row["rounds"] for row in newest.values()})
+    counted = " to ".join(map(str, dict.fromkeys((rounds[0], rounds[-1]))))
     about = (
         f"{_read(last)}; {last['precision']}, {last['threads']} threads of {last['hardware']['cpu']}, "
-        f"medians of {last['rounds']} rounds. `{last['command']}`"
+        f"medians of {counted} rounds. `{last['command']}`"
     )
     return "\n".join([*lines, "", about])
 

@@ -13,11 +13,14 @@ def test_a_way_has_a_line_and_a_number_of_questions_a_column() -> None:
         ANSWERS | {"way": way, "questions": count, "a_second": rate}
         for way, count, rate in (("one", 16, 1.0), ("one", 64, 2.0), ("all", 16, 3.0), ("one", 16, 4.0))
     ]
+    rows[1]["rounds"] = 1
     head, _, one, together, _, about = throughput.answers([*rows, READERS]).splitlines()
     assert head == "|  | way | 16 questions, a second | 64 questions, a second |"
     assert one == "| `pocket` | one | 4.00 | 2.00 |"  # the newest of two
     assert together == "| `pocket` | all | 3.00 |  |"
-    assert about.startswith("20 passages of 450 characters on average; int8, 2 threads of a CPU")
+    assert about.startswith("20 passages of 450 characters on average; int8, 2 threads of a CPU, ")
+    assert "medians of 1 to 3 rounds" in about
+    assert "medians of 3 rounds" in throughput.readers([READERS | rows[0] | {"of": "readers"}])
 
 
 def test_each_preset_has_a_table_with_its_peers() -> None:
