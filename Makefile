@@ -1,6 +1,6 @@
 # Everything a developer types. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help ask test slow gpu lint fix wheel
+.PHONY: help ask test slow gpu lint fix wheel wheels
 
 PYTHON ?= python3
 VENV := .venv
@@ -48,6 +48,11 @@ fix: $(VENV)/.dev ## Mend what the style check can mend
 
 wheel: $(VENV)/.dev ## Build the wheel into dist/
 	$(VENV)/bin/hatchling build -t wheel
+
+wheels: $(VENV)/.dev ## Build wheels with compiled kernels for Linux into dist/
+	$(PIP_INSTALL) ziglang
+	FIDKIT_KERNELS=x86_64 $(VENV)/bin/hatchling build -t wheel
+	FIDKIT_KERNELS=aarch64 $(VENV)/bin/hatchling build -t wheel
 
 $(VENV)/bin/python:
 	@$(MAKE_VENV) $(VENV)

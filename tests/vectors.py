@@ -2,15 +2,30 @@
 
 import functools
 import platform
+import shlex
 
 import pytest
 import torch
 
 from fidkit.native import Kernels
 from fidkit.native.build import library
+from fidkit.native.targets import TARGETS, Target, of_this_machine
 
-NARROW = {"-march=x86-64": 4, "-march=x86-64-v3": 8}
+
+def flags_for(target: Target) -> str:
+    """Of g++ and clang++ for x86 CPUs; Zig has other names for the same."""
+    march, *more = target.cpu.replace("_", "-").split("+")
+    return shlex.join([f"-march={march}", *(f"-m{feature}" for feature in more)])
+
+
+NARROW = {"-march=x86-64-v2": 4, "-march=x86-64-v3": 8}
 """Compilers' flags, and the numbers that a vector has then."""
+
+OTHERS = [flags for target in TARGETS["x86_64"] if (flags := flags_for(target)) not in NARROW]
+"""Of the other kinds of CPU that wheels have kernels for."""
+
+EVERY_KIND = ["native", *NARROW, *(pytest.param(flags, marks=pytest.mark.slow) for flags in OTHERS)]
+"""For tests of each kernel; those that take no other vectors are slow, as their compiler is."""
 
 
 def builds() -> list[str]:
@@ -25,7 +40,11 @@ def _own_numbers() -> int:
 
 
 def kernels_with(flags: str) -> Kernels:
-    """Skips the test on CPUs that have no vectors of this width."""
+    """Skips the test on CPUs that can't run them."""
+    if flags in OTHERS:
+        if flags not in map(flags_for, of_this_machine()):
+            pytest.skip("no such CPU")
+        return _built(flags)
     if platform.machine() != "x86_64" or "AVX" not in torch.backends.cpu.get_cpu_capability():
         pytest.skip("no x86 CPU with AVX2")
     if flags not in builds():
@@ -38,5 +57,5 @@ def _built(flags: str) -> Kernels:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXXFLAGS", flags)
         kernels = Kernels(library())
-    assert kernels.lanes == NARROW[flags]
+    assert kernels.lanes == NARROW.get(flags, 16 if "v4" in flags else 8)
     return kernels

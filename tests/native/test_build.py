@@ -29,9 +29,9 @@ def compiler(path: Path, body: str) -> str:
 
 @pytest.fixture
 def little(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A source that compiles at once."""
+    """A source that compiles at once, in halves."""
     source = tmp_path / "kernels.cpp"
-    source.write_text('extern "C" int fidkit_version() { return 0; }\n')
+    source.write_text('#if FIDKIT_HALF == 0\nextern "C" int fidkit_version() { return 0; }\n#endif\n')
     monkeypatch.setattr(build, "SOURCE", source)
     return source
 

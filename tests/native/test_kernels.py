@@ -13,7 +13,7 @@ from fidkit.native import LANES, Kernels, kernels
 from fidkit.nn.attention import attend_rows
 from fidkit.nn.rows import Rows
 from oracles import quick
-from vectors import NARROW, kernels_with
+from vectors import EVERY_KIND, kernels_with
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 TYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -21,7 +21,7 @@ TYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 NEAR = {torch.float32: {"rtol": 1e-5, "atol": 1e-5}, torch.bfloat16: {"rtol": 1e-2, "atol": 1e-2}}
 
 
-@pytest.fixture(scope="module", params=["native", *NARROW])
+@pytest.fixture(scope="module", params=EVERY_KIND)
 def built(request) -> Kernels:
     return kernels() if request.param == "native" else kernels_with(request.param)
 

@@ -19,13 +19,13 @@ from fidkit.native import Bits, Kernels, kernels
 from fidkit.nn.encoder import EncoderLayers
 from fidkit.nn.rows import Rows
 from oracles import quick
-from vectors import NARROW, kernels_with
+from vectors import EVERY_KIND, kernels_with
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 ACTIVATIONS = pytest.mark.parametrize("activations", [16, 8])
 
 
-@pytest.fixture(scope="module", params=["native", *NARROW])
+@pytest.fixture(scope="module", params=EVERY_KIND)
 def built(request) -> Kernels:
     return kernels() if request.param == "native" else kernels_with(request.param)
 

@@ -10,6 +10,10 @@
 #include <string>
 #include <vector>
 
+using fidkit::Crew;
+using fidkit::Worker;
+using fidkit::pool;
+
 namespace {
 
 void expect(bool right, const char* what) {
@@ -23,10 +27,11 @@ void sleep_ns(int64_t ns) {
   nanosleep(&time, nullptr);
 }
 
-// Threads that have taken part in a call; each item takes as long as a worker takes to wake.
+// Threads that have taken part in a call, behind a stage for one alone; items take longer than a worker to wake.
 size_t threads_of_a_call(int threads, int64_t items = 40) {
   std::vector<pthread_t> by(static_cast<size_t>(items));
   with_threads(threads, [&](const Team& team) {
+    team.each(1, [](int64_t) { sleep_ns(3'000'000); });
     team.each(items, [&](int64_t i) { by[static_cast<size_t>(i)] = pthread_self(), sleep_ns(1'000'000); });
   });
   return std::set<pthread_t>(by.begin(), by.end()).size();

@@ -68,7 +68,7 @@ def _native(where: Path, name: str, device: str | torch.device, precision: Preci
         return f"{name} has layers that no kernel suits"
     kernels = native.kernels()
     if kernels is None:
-        return "there are no native kernels (`fidkit doctor` says why; a C++ compiler such as g++ makes them)"
+        return "there are no native kernels here (`fidkit doctor` says why)"
     if kernels.has_bfloat16 and precision in ("auto", "int8") and not directory.is_rounded and has_torch():
         return "bfloat16 is computed with PyTorch"
     return NativeReader.from_pretrained(directory, kernels, precision)

@@ -1,15 +1,19 @@
-"""Compiles the kernels for this CPU and keeps the result.
+"""The kernels as a library: those that came with the package, or compiled for this CPU and kept.
+
+A wheel may bring kernels (`fidkit.native.targets`). Where it has none for this CPU, or the environment asks
+for a compiler, they are compiled at first use: by the system's compiler, or the one of the package `ziglang`.
 
 `CXX` names another compiler, with arguments if need be (`CXX="ccache g++"`), and `CXXFLAGS` adds to its
 options, as usual: `CXXFLAGS=-march=x86-64-v3` builds for all CPUs with AVX2.
 
-A library is code that runs in this process. So it is loaded only from a directory that nobody else can write:
-the user's own, of mode 0700, or root's.
+A compiled library is code that runs in this process. So it is loaded only from a directory that nobody else
+can write: the user's own, of mode 0700, or root's.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import logging
 import os
 import platform
@@ -23,15 +27,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from fidkit.home import home
+from fidkit.native.targets import FLAGS, LIBRARY, SOURCE, feature_line, shipped
 from fidkit.paths import remove
 
 log = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).with_name("kernels.cpp")
 COMPILERS = ("c++", "g++", "clang++")
-# Faster than -O3 to compile and no slower to run: the loops that matter are written out as vectors.
-FLAGS = ("-std=c++17", "-O2", "-march=native", "-ffp-contract=fast", "-fno-math-errno")
-_LIBRARY = ("-fPIC", "-shared", "-pthread")
 _LONGEST_BUILD_S = 300
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -42,13 +43,15 @@ class BuildError(Exception):
 
 
 def library() -> Path:
-    """The compiled kernels, made now if they are not there yet.
+    """The compiled kernels: those of the package, or others, made now if they are not there yet.
 
     Two processes may build at once: each writes a file of its own and moves it into place.
 
     Raises:
         BuildError: there is no compiler, it fails, nothing can be written, or others could write there.
     """
+    if found := _shipped():
+        return found
     compiler = _compiler()
     path = _path(compiler)
     try:
@@ -71,6 +74,8 @@ def state() -> str:
     """In words: built, to be built, or why not. Builds nothing."""
     if os.environ.get("FIDKIT_NATIVE") == "0":
         return "left out (FIDKIT_NATIVE=0)"
+    if found := _shipped():
+        return f"of the package ({found})"
     try:
         path = _path(_compiler())
         if path.parent.exists():
@@ -79,6 +84,11 @@ def state() -> str:
         return f"off: {error}"
     built = _is_private(path.parent) and _is_safe(path)
     return (f"built ({path})" if built else "to be built at first use") + _narrow()
+
+
+def _shipped() -> Path | None:
+    """Those of the package, unless the environment asks for others."""
+    return None if {"CXX", "CXXFLAGS"} & os.environ.keys() else shipped()
 
 
 def _path(compiler: Sequence[str]) -> Path:
@@ -150,7 +160,21 @@ def _compiler() -> list[str]:
     for command in [given] if wanted else [[name] for name in COMPILERS]:
         if found := shutil.which(command[0]):
             return [found, *command[1:]]
-    raise BuildError(f"no C++ compiler ({wanted or ', '.join(COMPILERS)}); install g++, or set CXX")
+    if wanted:
+        raise BuildError(f"no C++ compiler ({wanted}); install g++, or set CXX")
+    if zig := _zig():
+        return [zig, "c++"]
+    raise BuildError(
+        f"no C++ compiler ({', '.join(COMPILERS)}); get one with: pip install 'fidkit[compiler]', or let "
+        "PyTorch do the work: pip install 'fidkit[torch]'"
+    )
+
+
+def _zig() -> str | None:
+    """The program of the package `ziglang`, where it is installed: a C++ compiler and what belongs to it."""
+    spec = importlib.util.find_spec("ziglang")
+    folders = (spec and spec.submodule_search_locations) or ()
+    return next((found for folder in folders if (found := shutil.which("zig", path=folder))), None)
 
 
 def _split(name: str, value: str) -> list[str]:
@@ -162,10 +186,28 @@ def _split(name: str, value: str) -> list[str]:
 
 
 def _compile(compiler: Sequence[str], to: Path) -> None:
-    command = [*compiler, *_flags(), str(SOURCE), "-o", str(to)]
+    """In two halves at once, which takes little more than half the time (kernels.cpp)."""
+    from concurrent.futures import ThreadPoolExecutor  # for once: not each start has to import it
+
+    def half(number: int) -> str:
+        made = str(to.with_suffix(f".{number}.o"))
+        _call(compiler, [f"-DFIDKIT_HALF={number}", "-c", str(SOURCE), "-o", made], to.parent)
+        return made
+
+    with ThreadPoolExecutor(2) as pool:
+        halves = list(pool.map(half, range(2)))
+    _call(compiler, [*halves, "-o", str(to)], to.parent)
+
+
+def _call(compiler: Sequence[str], arguments: Sequence[str], scratch: Path) -> None:
+    command = [*compiler, *_flags(), *arguments]
     called = shlex.join(compiler)
+    # Zig makes the standard library, too, and would keep it: nothing else is compiled here.
+    told = {"ZIG_GLOBAL_CACHE_DIR": str(scratch), "ZIG_LOCAL_CACHE_DIR": str(scratch)} | os.environ
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_BUILD_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_LONGEST_BUILD_S, check=False, env=told
+        )
     except subprocess.TimeoutExpired as error:
         raise BuildError(f"{called} took more than {_LONGEST_BUILD_S} s") from error
     if done.returncode:
@@ -187,7 +229,7 @@ def _fingerprint(compiler: Sequence[str]) -> str:
 
 
 def _flags() -> list[str]:
-    return [*FLAGS, *_LIBRARY, *_split("CXXFLAGS", os.environ.get("CXXFLAGS", ""))]
+    return [*FLAGS, "-march=native", *LIBRARY, *_split("CXXFLAGS", os.environ.get("CXXFLAGS", ""))]
 
 
 def _narrow() -> str:
@@ -200,11 +242,7 @@ def _narrow() -> str:
 
 def _cpu() -> bytes:
     """What `-march=native` looks at: the instruction sets of this CPU."""
-    try:
-        lines = Path("/proc/cpuinfo").read_bytes().splitlines()
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}".encode()
-    return b"".join(next(([line] for line in lines if line.startswith((b"flags", b"Features"))), []))
+    return feature_line() or f"{platform.machine()} {platform.processor()}".encode()
 
 
 if __name__ == "__main__":  # for `make`, while packages are installed; it needs none of them

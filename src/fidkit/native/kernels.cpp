@@ -2,6 +2,9 @@
 //
 // A plain C interface over packed arrays, so that any compiler builds it in seconds and ctypes calls it. Every
 // kernel has a counterpart in torch that it is tested against.
+//
+// A compiler takes about as long for products of integers as for all the rest: with FIDKIT_HALF of 1 they alone are
+// compiled, with 0 the rest, and without it all (fidkit.native.build).
 
 #ifdef __linux__
 #include <sys/mman.h>
@@ -26,6 +29,28 @@ int has_room(const Body& body) {
 
 }  // namespace
 
+extern "C" {
+int fidkit_integer_product(int mode, const float* x, int64_t stride, int64_t count, const Packed* weight, float* out,
+                           int threads);
+int fidkit_integer_encode(int mode, const Encoder* encoder, int threads);
+}
+
+#if !defined(FIDKIT_HALF) || FIDKIT_HALF == 1
+extern "C" {
+int fidkit_integer_product(int mode, const float* x, int64_t stride, int64_t count, const Packed* weight, float* out,
+                           int threads) {
+  const auto of = [&](auto slot) { product<decltype(slot)>(x, stride, count, *weight, out, threads); };
+  return has_room([&] { mode == INT16_ACTIVATIONS ? of(int16_t{}) : of(int8_t{}); });
+}
+
+int fidkit_integer_encode(int mode, const Encoder* encoder, int threads) {
+  const auto of = [&](auto slot) { EncoderRun<decltype(slot)>(*encoder, threads)(); };
+  return has_room([&] { mode == INT16_ACTIVATIONS ? of(int16_t{}) : of(int8_t{}); });
+}
+}
+#endif
+
+#if !defined(FIDKIT_HALF) || FIDKIT_HALF == 0
 // `type` below: see `Type`. Kernels return 1, or 0 where memory ran out; what they write is then of no use.
 extern "C" {
 
@@ -90,13 +115,13 @@ int fidkit_gated_gelu(int type, const void* gate, const void* inner, void* out, 
 // `mode` of the next two: see `Mode`.
 int fidkit_product(int mode, const float* x, int64_t stride, int64_t count, const Packed* weight, float* out,
                    int threads) {
-  const auto of = [&](auto slot) { product<decltype(slot)>(x, stride, count, *weight, out, threads); };
-  return has_room([&] { mode == FLOATS ? of(float{}) : mode == INT16_ACTIVATIONS ? of(int16_t{}) : of(int8_t{}); });
+  if (mode != FLOATS) return fidkit_integer_product(mode, x, stride, count, weight, out, threads);
+  return has_room([&] { product<float>(x, stride, count, *weight, out, threads); });
 }
 
 int fidkit_encode(int mode, const Encoder* encoder, int threads) {
-  const auto of = [&](auto slot) { EncoderRun<decltype(slot)>(*encoder, threads)(); };
-  return has_room([&] { mode == FLOATS ? of(float{}) : mode == INT16_ACTIVATIONS ? of(int16_t{}) : of(int8_t{}); });
+  if (mode != FLOATS) return fidkit_integer_encode(mode, encoder, threads);
+  return has_room([&] { EncoderRun<float>(*encoder, threads)(); });
 }
 
 int fidkit_pack_context(int type, const void* keys, const void* values, int64_t stride, int64_t count,
@@ -116,3 +141,4 @@ int fidkit_decoder_step(int type, const Step* step, int threads) {
   });
 }
 }
+#endif

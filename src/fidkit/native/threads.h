@@ -24,7 +24,8 @@
 #include <sched.h>
 #endif
 
-namespace {
+// Two halves of a library (kernels.cpp) have one set of workers; two libraries in a process don't.
+namespace fidkit __attribute__((visibility("hidden"))) {
 
 constexpr int MOST_THREADS = 1024;
 
@@ -240,7 +241,7 @@ class Pool {
 };
 
 // Constant from the start and never destroyed: threads may call while the process ends.
-Pool pool;
+inline Pool pool;
 
 inline void forget_workers() {
   pool = Pool();
@@ -327,4 +328,7 @@ void with_threads(int64_t threads, const Body& body) {
   if (failed) throw std::bad_alloc();
 }
 
-}  // namespace
+}  // namespace fidkit
+
+using fidkit::Team;
+using fidkit::with_threads;

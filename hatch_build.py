@@ -1,0 +1,78 @@
+"""Wheels with compiled kernels: `FIDKIT_KERNELS=x86_64 pip wheel --no-deps .`, or `aarch64`.
+
+Without `FIDKIT_KERNELS` a wheel is for any machine, and the kernels are compiled at first use. With it they
+are compiled here for several kinds of CPU, by the compiler of the package `ziglang`, which builds for either
+machine on any other. What it links is the system's C library alone, as old as manylinux_2_17 says.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+ASKED = "FIDKIT_KERNELS"
+GLIBC = (2, 17)
+EXPORTS = "exports.map"
+
+
+class KernelsHook(BuildHookInterface[Any]):
+    """Adds the kernels of one kind of machine to a wheel, if asked to."""
+
+    def dependencies(self) -> list[str]:
+        return ["ziglang>=0.14"] if os.environ.get(ASKED) else []
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        machine = os.environ.get(ASKED)
+        if not machine or version == "editable":
+            return
+        targets = _targets(Path(self.root))
+        if machine not in targets.TARGETS:
+            known = ", ".join(targets.TARGETS)
+            raise SystemExit(f"{ASKED} is {machine!r}; expected one of {known}, or nothing")
+        folder = Path(self.root) / "build" / "kernels" / machine
+        folder.mkdir(parents=True, exist_ok=True)
+        # Nothing else is to be seen from outside: a process may have another C++ library.
+        (folder / EXPORTS).write_text("{ global: fidkit_*; local: *; };\n")
+
+        def add(target: Any) -> None:
+            made = folder / target.library.name
+            _compile(targets, machine, target, made)
+            build_data["force_include"][str(made)] = f"fidkit/native/compiled/{made.name}"
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(add, targets.TARGETS[machine]))
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-manylinux_{GLIBC[0]}_{GLIBC[1]}_{machine}"
+
+
+def _targets(root: Path) -> ModuleType:
+    """`fidkit.native.targets`, of a package that can't be imported yet."""
+    spec = importlib.util.spec_from_file_location("targets", root / "src/fidkit/native/targets.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # as its records need to find it
+    spec.loader.exec_module(module)
+    return module
+
+
+def _compile(targets: ModuleType, machine: str, target: Any, to: Path) -> None:
+    command = [sys.executable, "-m", "ziglang", "c++", *targets.FLAGS, *targets.LIBRARY, "-s"]
+    command += ["-target", f"{machine}-linux-gnu.{GLIBC[0]}.{GLIBC[1]}", f"-mcpu={target.cpu}"]
+    command += [f"-Wl,--version-script={to.with_name(EXPORTS)}"]
+    # Kept beside what it makes: the standard library takes longer than the kernels, and is the same for all.
+    cache = str(to.parent.parent / "zig")
+    told = os.environ | {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
+    done = subprocess.run(
+        [*command, str(targets.SOURCE), "-o", str(to)], env=told, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"the kernels for {target.cpu} can't be compiled:\n{done.stderr}")
