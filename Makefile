@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 UV := $(shell command -v uv 2>/dev/null)
+CXX_FOUND := $(shell command -v c++ g++ clang++ 2>/dev/null)
 ifeq ($(UV),)
 MAKE_VENV := $(PYTHON) -m venv
 # Compiling what is imported when it is imported takes a second; all that is installed took six.
@@ -14,6 +15,8 @@ MAKE_VENV := $(UV) venv --quiet --seed --python $(PYTHON)
 INSTALL := $(UV) pip install --quiet --python $(VENV)/bin/python
 endif
 INSTALL += -c constraints.txt
+# Without a C++ compiler on the machine, one from the package index makes the kernels.
+COMPILER := $(if $(CXX_FOUND),,[compiler])
 Q ?= How many encoder layers does the bundled reader have?
 export Q
 # Tests start processes; without compiled bytecode each of them compiles the package anew.
@@ -50,7 +53,7 @@ wheel: $(VENV)/.dev ## Build the wheel into dist/
 	$(VENV)/bin/hatchling build -t wheel
 
 wheels: $(VENV)/.dev ## Build wheels with compiled kernels for Linux into dist/
-	$(PIP_INSTALL) ziglang
+	$(INSTALL) ziglang
 	FIDKIT_KERNELS=x86_64 $(VENV)/bin/hatchling build -t wheel
 	FIDKIT_KERNELS=aarch64 $(VENV)/bin/hatchling build -t wheel
 
@@ -59,7 +62,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing fidkit into $(VENV), and compiling its kernels meanwhile (once)" >&2
-	@PYTHONPATH=src $(PYTHON) src/fidkit/native/build.py & $(INSTALL) -e .; status=$$?; wait; exit $$status
+	@PYTHONPATH=src $(PYTHON) src/fidkit/native/build.py & $(INSTALL) -e '.$(COMPILER)'; status=$$?; wait; exit $$status
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python

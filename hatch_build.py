@@ -7,7 +7,6 @@ machine on any other. What it links is the system's C library alone, as old as m
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -33,7 +32,9 @@ class KernelsHook(BuildHookInterface[Any]):
         machine = os.environ.get(ASKED)
         if not machine or version == "editable":
             return
-        targets = _targets(Path(self.root))
+        sys.path.insert(0, str(Path(self.root) / "src"))
+        from fidkit.native import targets  # after src is on the path
+
         if machine not in targets.TARGETS:
             known = ", ".join(targets.TARGETS)
             raise SystemExit(f"{ASKED} is {machine!r}; expected one of {known}, or nothing")
@@ -51,17 +52,6 @@ class KernelsHook(BuildHookInterface[Any]):
             list(pool.map(add, targets.TARGETS[machine]))
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-manylinux_{GLIBC[0]}_{GLIBC[1]}_{machine}"
-
-
-def _targets(root: Path) -> ModuleType:
-    """`fidkit.native.targets`, of a package that can't be imported yet."""
-    spec = importlib.util.spec_from_file_location("targets", root / "src/fidkit/native/targets.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # as its records need to find it
-    spec.loader.exec_module(module)
-    return module
 
 
 def _compile(targets: ModuleType, machine: str, target: Any, to: Path) -> None:

@@ -21,6 +21,9 @@ def _unbuilt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     binding.kernels.cache_clear()
 
 
+LITTLE = '#if FIDKIT_HALF == 0\nextern "C" int fidkit_version() { return 0; }\n#endif\n'
+
+
 def compiler(path: Path, body: str) -> str:
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o755)
@@ -31,7 +34,7 @@ def compiler(path: Path, body: str) -> str:
 def little(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A source that compiles at once, in halves."""
     source = tmp_path / "kernels.cpp"
-    source.write_text('#if FIDKIT_HALF == 0\nextern "C" int fidkit_version() { return 0; }\n#endif\n')
+    source.write_text(LITTLE)
     monkeypatch.setattr(build, "SOURCE", source)
     return source
 
@@ -249,9 +252,9 @@ def test_a_build_that_cannot_be_loaded_says_what_to_do(little: Path, caplog, dam
     if damage == "cut":
         built.write_bytes(built.read_bytes()[:100])
     else:
-        little.write_text("int another_library;\n")
+        little.write_text(LITTLE.replace("fidkit_version", "another_library"))
         build.library().rename(built)
-        little.write_text('extern "C" int fidkit_version() { return 0; }\n')
+        little.write_text(LITTLE)
     assert binding.kernels() is None
     assert f"{built} can't be loaded" in caplog.text
     assert "delete it, and it is built again" in caplog.text

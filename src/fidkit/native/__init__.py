@@ -2,23 +2,32 @@
 
 `FIDKIT_NATIVE=0` leaves them out. Which of the two runs is the caller's choice, made once
 (`fidkit.engine.runner`); results agree to rounding.
+
+Names are imported when first used, because kernels are compiled before there are other packages (`make`, and
+wheels that bring them).
 """
 
-from fidkit.native.binding import (
-    LANES,
-    TYPES,
-    Array,
-    Bits,
-    Encoder,
-    EncoderLayer,
-    Kernels,
-    Layer,
-    Linear,
-    Packed,
-    Step,
-    address,
-    kernels,
-)
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fidkit.native.binding import (
+        LANES,
+        TYPES,
+        Array,
+        Bits,
+        Encoder,
+        EncoderLayer,
+        Kernels,
+        Layer,
+        Linear,
+        Packed,
+        Step,
+        address,
+        kernels,
+    )
 
 __all__ = [
     "LANES",
@@ -35,3 +44,9 @@ __all__ = [
     "address",
     "kernels",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module("fidkit.native.binding"), name)
+    raise AttributeError(f"module 'fidkit.native' has no attribute {name!r}")

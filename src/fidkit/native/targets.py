@@ -1,7 +1,7 @@
 """The kinds of CPU that kernels are compiled for ahead, and which of them a machine is.
 
-A wheel may bring kernels for several kinds; a machine takes the first of them that it can run. Nothing here
-imports the rest of fidkit, because wheels are built before it can be imported (`hatch_build.py`).
+A wheel may bring kernels for several kinds (`hatch_build.py`); a machine takes the first of them that it can
+run.
 """
 
 from __future__ import annotations

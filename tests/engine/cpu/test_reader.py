@@ -318,4 +318,4 @@ def test_without_a_compiler_either_it_says_what_there_is_to_do(documents: Path, 
     done = run_blocked("ask", "When does it open?", "--in", str(documents))
     assert done.returncode == 1
     assert "no C++ compiler (no-such-compiler)" in done.stderr
-    assert "a C++ compiler such as g++ makes them), and this needs PyTorch" in done.stderr
+    assert "no native kernels here (`fidkit doctor` says why), and this needs PyTorch" in done.stderr
