@@ -15,6 +15,7 @@ from render import (
     learning_curve,
     lumen,
     pictures,
+    precisions,
     predictions,
     repairs,
     siblings,
@@ -38,6 +39,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     **repairs.TABLES,
     **beginnings.TABLES,
     **siblings.TABLES,
+    **precisions.TABLES,
     **predictions.TABLES,
     **throughput.TABLES,
 }

@@ -159,7 +159,11 @@ def test_encoders_lose_as_little_as_their_activations_keep(built: Kernels, famil
     for rounding, of in (("always", layers), ("lossless", stored)):
         found = NativeEncoder(built, rounding=rounding)(of, x, rows)
         off[rounding] = float((found - exact).norm() / exact.norm())
-    assert off["lossless"] < off["always"] < 0.03 * 127 / built.most_of_8_bits
+    assert off["always"] < 0.03 * 127 / built.most_of_8_bits
+    if built.most_of_8_bits == 127:  # the same numbers, only that weights were rounded before
+        assert off["lossless"] == pytest.approx(off["always"], rel=0.05)
+    else:
+        assert off["lossless"] < off["always"]
 
 
 @pytest.mark.parametrize("family", ["t5-v1.1", "bert"])

@@ -50,6 +50,10 @@ def fuzz(tmp_path: Path, flags: str, calls: int) -> str:
     return "".join(run(program, str(1 + done), str(min(CALLS_A_PROCESS, calls - done))) for done in portions)
 
 
+def test_the_first_build_is_for_this_cpu() -> None:
+    assert "-march=native" in options(builds()[0])
+
+
 def test_some_calls(tmp_path: Path) -> None:
     """Of the narrowest vectors, and hardly optimised: most of the time is the compiler's."""
     print(fuzz(tmp_path, f"{builds()[-1]} -Og", 100))

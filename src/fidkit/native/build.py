@@ -27,12 +27,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from fidkit.home import home
-from fidkit.native.targets import FLAGS, LIBRARY, SOURCE, feature_line, shipped
+from fidkit.native import targets
+from fidkit.native.targets import LIBRARY, SOURCE, feature_line, shipped
 from fidkit.paths import remove
 
 log = logging.getLogger(__name__)
 
 COMPILERS = ("c++", "g++", "clang++")
+FLAGS = (*targets.FLAGS, "-march=native")
 _LONGEST_BUILD_S = 300
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -229,7 +231,7 @@ def _fingerprint(compiler: Sequence[str]) -> str:
 
 
 def _flags() -> list[str]:
-    return [*FLAGS, "-march=native", *LIBRARY, *_split("CXXFLAGS", os.environ.get("CXXFLAGS", ""))]
+    return [*FLAGS, *LIBRARY, *_split("CXXFLAGS", os.environ.get("CXXFLAGS", ""))]
 
 
 def _narrow() -> str:

@@ -6,7 +6,7 @@
 //
 // Weights of 8 bits meet activations of 16 or of 8, which have a unit for every GROUP columns. With 16, no sum
 // overflows whatever the weights, and answers stay what they were. With 8 a product is twice as fast on a CPU that
-// has an instruction for it, a third elsewhere, and some answers change.
+// has an instruction for it, a third elsewhere, and a few answers change.
 
 #pragma once
 

@@ -14,7 +14,7 @@ from fidkit import native
 from fidkit.checkpoint import to_int8
 from fidkit.engine.cpu.products import Products, has_bfloat16_products, packs
 from fidkit.engine.cpu.tensors import matrix_of
-from fidkit.engine.cpu.weights import Rounding
+from fidkit.engine.cpu.weights import Rounding, activation_bits
 from fidkit.native import Kernels
 from oracles import quick
 
@@ -45,11 +45,11 @@ def test_equal_plain_products(kernels, dtype, near: float, bias: bool, counts, i
             torch.testing.assert_close(products(x, linear).float(), wanted, rtol=near, atol=near)
 
 
-@pytest.mark.parametrize(("rounding", "bits"), [("lossless", 12), ("always", 6)])
+@pytest.mark.parametrize("rounding", ["lossless", "always"])
 @quick
 @given(count=st.integers(1, 30), inputs=st.integers(1, 70), outputs=st.integers(1, 40), size=st.floats(-6, 6))
 def test_rounded_weights_multiply_as_they_are_rounded(
-    kernels, rounding: Rounding, bits: int, count, inputs, outputs, size: float
+    kernels, rounding: Rounding, count, inputs, outputs, size: float
 ) -> None:
     """What differs from float32 is the weight's rounding, and that of activations to so many bits."""
     linear = nn.Linear(inputs, outputs)
@@ -59,6 +59,7 @@ def test_rounded_weights_multiply_as_they_are_rounded(
         linear.weight.copy_(rounded * scale[:, None])
         wanted, found = linear(x), Products(kernels, rounding=rounding)(x, linear)
         large = x.abs().amax(1, keepdim=True) * linear.weight.abs().sum(1)
+    bits = {8: 6, 16: 12}[activation_bits(rounding, kernels)]
     assert ((found - wanted).abs() <= large / 2**bits + 1e-6).all()
 
 
@@ -73,7 +74,17 @@ def test_lossless_rounds_what_was_stored_in_8_bits_alone(kernels) -> None:
     assert matrix_of(trained, "lossless").scale is None
     assert matrix_of(stored.weight.bfloat16(), "lossless").scale is None  # which has rounded it once more
     products = Products(kernels, rounding="lossless")
-    assert [products.laid_out((linear,)).activations for linear in (fresh, stored)] == [32, 16]
+    assert [products.laid_out((linear,)).activations for linear in (fresh, stored)] == [
+        32,
+        activation_bits("lossless", kernels),
+    ]
+
+
+@pytest.mark.parametrize(("most", "bits"), [(127, 8), (64, 16)])
+def test_activations_have_8_bits_where_8_are_all_there_and_fast(monkeypatch, most: int, bits: int) -> None:
+    monkeypatch.setattr(Kernels, "most_of_8_bits", most)
+    found = native.kernels()
+    assert [activation_bits(rounding, found) for rounding in ("never", "lossless", "always")] == [32, bits, 8]
 
 
 @quick

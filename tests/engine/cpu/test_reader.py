@@ -28,6 +28,7 @@ from fidkit.engine.evidence import look_back
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import generate
 from fidkit.errors import CheckpointError
+from fidkit.native import Kernels
 from fidkit.nn.positions import RelativeBias
 from fidkit.reader import Reader
 from oracles import batch_of, questions, quick, random_reader, small, stack
@@ -140,10 +141,16 @@ def test_a_stored_reader_is_read_as_it_was_rounded(tmp_path_factory, config, exa
     kernels = native.kernels()
     assert kernels is not None
     reader = Reader.from_pretrained(directory)
-    for precision in ("auto", "float32"):
-        made = NativeReader.from_pretrained(open_directory(directory), kernels, precision)
+    for precision, most in (("auto", 127), ("auto", 64), ("float32", 127)):
+        with pytest.MonkeyPatch.context() as patch:  # 64: CPUs where activations of 8 bits have fewer
+            patch.setattr(Kernels, "most_of_8_bits", most)
+            made = NativeReader.from_pretrained(open_directory(directory), kernels, precision)
         found, wanted = made.read(of_numpy(batch)), reader.read(batch)
-        np.testing.assert_allclose(found.states_BMD, wanted.states_BMD.detach(), rtol=1e-3, atol=1e-3)
+        states = wanted.states_BMD.detach().numpy()
+        if (precision, most) == ("auto", 127):
+            assert np.linalg.norm(found.states_BMD - states) <= 0.05 * np.linalg.norm(states) + 1e-3
+            continue
+        np.testing.assert_allclose(found.states_BMD, states, rtol=1e-3, atol=1e-3)
         logits = (source.step(ids, source.start(context, 1)) for source, ids, context in (
             (made, np.zeros(len(examples), int), found),
             (reader, torch.zeros(len(examples), dtype=torch.long), wanted),

@@ -17,7 +17,7 @@ from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Context, Sight
 from fidkit.engine.cpu.positions import bias_of_past
 from fidkit.engine.cpu.stack import RMS_EPSILON, layers_of
-from fidkit.engine.cpu.weights import ACTIVATIONS, LaidOut, Rounding, Weights, joined, rounded, within
+from fidkit.engine.cpu.weights import LaidOut, Rounding, Weights, activation_bits, joined, rounded, within
 from fidkit.engine.cpu.words import Words
 from fidkit.native import LANES, TYPES, Array, Kernels, Layer, Linear, Step, address
 from fidkit.written import Written, no_room
@@ -267,7 +267,9 @@ class NativeDecoder:
             both = joined(
                 [self._rounded(layer[f"cross_attention.{name}.weight"]) for name in ("key", "value")]
             )
-            made.append(LaidOut.of(both, None, self.kernels.lanes, ACTIVATIONS[self.rounding]))
+            made.append(
+                LaidOut.of(both, None, self.kernels.lanes, activation_bits(self.rounding, self.kernels))
+            )
         return made
 
     def _rounded(self, weight: Weight) -> Weight:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fidkit.engine.cpu.tensors import matrix_of
-from fidkit.engine.cpu.weights import ACTIVATIONS, LaidOut, Rounding, rounded
+from fidkit.engine.cpu.weights import LaidOut, Rounding, activation_bits, rounded
 from fidkit.native import Kernels
 
 # How many vectors oneDNN's layout is chosen for; it was measured to be as good for 256 to 4096 of them.
@@ -59,7 +59,9 @@ class Products:
             matrix = rounded(matrix_of(_joined(linears), self.rounding), self.rounding)
             bias = _biases(linears)
             as_read = None if bias is None else bias.float().numpy()
-            weight = LaidOut.of(matrix, as_read, self.kernels.lanes, ACTIVATIONS[self.rounding])
+            weight = LaidOut.of(
+                matrix, as_read, self.kernels.lanes, activation_bits(self.rounding, self.kernels)
+            )
             self._laid_out[linears] = weight
         return weight
 

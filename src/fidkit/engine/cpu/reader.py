@@ -21,7 +21,15 @@ from fidkit.config import ReaderConfig, StackConfig
 from fidkit.context import Batch, Context, Sight
 from fidkit.engine.cpu.decoder import NativeCache, NativeDecoder
 from fidkit.engine.cpu.stack import LAYER_EPSILON, RMS_EPSILON, EncoderStack, layers_of
-from fidkit.engine.cpu.weights import ACTIVATIONS, LaidOut, Rounding, Weights, laid_out_bytes, rounded, within
+from fidkit.engine.cpu.weights import (
+    LaidOut,
+    Rounding,
+    Weights,
+    activation_bits,
+    laid_out_bytes,
+    rounded,
+    within,
+)
 from fidkit.engine.cpu.words import StoredWords
 from fidkit.engine.fingerprint import fingerprint_of
 from fidkit.engine.precision import ROUNDING, Precision
@@ -87,7 +95,7 @@ class NativeReader:
         self._projection: LaidOut | None = None
         if config.projects_memory:
             matrix = rounded(weights["memory_projection.weight"], rounding)
-            self._projection = LaidOut.of(matrix, None, kernels.lanes, ACTIVATIONS[rounding])
+            self._projection = LaidOut.of(matrix, None, kernels.lanes, activation_bits(rounding, kernels))
         self._reranker = within(weights, "reranker.")
         self._words = StoredWords(config, weights)
         self._decoder = NativeDecoder(config, weights, self._words, kernels, rounding)

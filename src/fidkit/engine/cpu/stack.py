@@ -9,7 +9,7 @@ import numpy as np
 from fidkit.checkpoint.stored import Weight
 from fidkit.config import StackConfig
 from fidkit.engine.cpu.positions import bias_by_distance
-from fidkit.engine.cpu.weights import ACTIVATIONS, LaidOut, Rounding, Weights, joined, rounded
+from fidkit.engine.cpu.weights import LaidOut, Rounding, Weights, activation_bits, joined, rounded
 from fidkit.native import Bits, Encoder, EncoderLayer, Kernels, address
 
 # Vectors that go through all layers together: memory for their activations is that of a chunk, not of 40
@@ -67,7 +67,7 @@ class EncoderStack:
         as_read = [
             {name: rounded(w, rounding) for name, w in of.items() if len(w.shape) == 2} for of in layers
         ]
-        self.activations: Bits = ACTIVATIONS[rounding]
+        self.activations: Bits = activation_bits(rounding, kernels)
         if any(w.scale is None for of in as_read for w in of.values()):
             self.activations = 32
             as_read = [{name: Weight(w.floats()) for name, w in of.items()} for of in as_read]
