@@ -1,0 +1,263 @@
+"""Search by meaning: the passages whose vectors are most like the question's.
+
+Every binary code is compared with the question's (bits that differ), and the best of that are scored by their
+numbers of 8 bits against the question's own. The scan is exact and needs no build: at a sixth of a byte for
+each bit of a float32, what it reads of a million passages stays below 50 MB.
+
+Letters: Q questions, D numbers of a vector, W words of a code, n passages of a shard.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fidkit.passages.search.vectors import Shard, VectorEncoder, Vectors, signs
+
+Allowed = NDArray[np.bool_] | NDArray[np.int64]
+"""Rows that may be found: a mask by row number, whose end leaves the rest out, or row numbers, ascending."""
+
+_LEAST_CANDIDATES = 200
+_CANDIDATES_A_HIT = 8
+# Codes of so many passages, and what is made of them, stay in a core's cache.
+_BLOCK = 16_384
+_SCORED_AT_ONCE = 16_384
+_QUESTIONS_KEPT = 256
+_FAR = np.iinfo(np.uint16).max
+
+
+class Dense:
+    """A finished directory of vectors, opened for searching; safe to use from several threads.
+
+    Attributes:
+        name: of the directory.
+        vectors: what is in it.
+    """
+
+    def __init__(self, directory: Path, encoder: VectorEncoder) -> None:
+        """Open.
+
+        Args:
+            directory: as `VectorWriter` left it.
+            encoder: the one that it was made with, for questions.
+
+        Raises:
+            FileNotFoundError: there is no such directory; a build may have replaced it just now.
+            CorpusError: it is damaged, of a newer format, or of another encoder.
+        """
+        self.name, self.vectors = directory.name, Vectors(directory)
+        self.vectors.require(encoder)
+        self._encoder = encoder
+        self._lock = threading.Lock()
+        self._asked: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+
+    def search(self, question: str, k: int, allowed: Allowed | None = None) -> list[tuple[int, float]]:
+        """The k best (row, score), best first, equal scores by row; see `search_all`."""
+        return self.search_all([question], k, allowed)[0]
+
+    def search_all(
+        self, questions: Sequence[str], k: int, allowed: Allowed | None = None, candidates: int | None = None
+    ) -> list[list[tuple[int, float]]]:
+        """Of each question the k best (row, score), best first, equal scores by row.
+
+        The score is the product of both vectors, the cosine where an encoder's have length 1.
+
+        Args:
+            questions: any number.
+            k: hits of each.
+            allowed: rows that may be found; None for all.
+            candidates: how many of the scan are scored; None for 8 k and at least 200. With as many as there
+                are passages, hits are the best of all.
+
+        Raises:
+            CorpusError: a vector is damaged, or the encoder gave none.
+        """
+        most = max(_LEAST_CANDIDATES, _CANDIDATES_A_HIT * k) if candidates is None else max(candidates, k)
+        vectors_QD = self._of_questions(questions)
+        masks = [_mask(shard, allowed) for shard in self.vectors.shards]
+        places = self._candidates(vectors_QD, masks, most)
+        return [self._best(vector_D, of_one, k) for vector_D, of_one in zip(vectors_QD, places, strict=True)]
+
+    def score(self, question: str, rows: Sequence[int]) -> list[float | None]:
+        """Scores of passages by row, in this order; None for a row that isn't here.
+
+        Raises:
+            CorpusError: a vector is damaged, or the encoder gave none.
+        """
+        [vector_D] = self._of_questions([question])
+        wanted = np.array(rows, np.int64)
+        scores: list[float | None] = [None] * len(wanted)
+        for shard in self.vectors.shards:
+            known = shard.entries.rows
+            if not len(known) or not len(wanted):
+                continue
+            places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+            here = known[places] == wanted
+            if shard.live is not None:
+                here &= shard.live[places]
+            found = np.flatnonzero(here)
+            for at, score in zip(found.tolist(), _scores(shard, places[found], vector_D), strict=True):
+                scores[at] = float(score)
+        return scores
+
+    def __len__(self) -> int:
+        """Number of passages."""
+        return len(self.vectors)
+
+    def _of_questions(self, questions: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors [Q, D]; those asked for last are kept, since who wants more hits asks again."""
+        with self._lock:
+            known = {question: self._asked[question] for question in questions if question in self._asked}
+        missing = list(dict.fromkeys(question for question in questions if question not in known))
+        if missing:
+            known |= zip(missing, self._encoder.of_questions(missing), strict=True)
+        with self._lock:
+            for question in questions:
+                self._asked[question] = known[question]
+                self._asked.move_to_end(question)
+            while len(self._asked) > _QUESTIONS_KEPT:
+                self._asked.popitem(last=False)
+        if not questions:
+            return np.zeros((0, self.vectors.dimension), np.float32)
+        return np.stack([known[question] for question in questions])
+
+    def _candidates(
+        self, vectors_QD: NDArray[np.float32], masks: Sequence[NDArray[np.bool_] | None], most: int
+    ) -> list[list[NDArray[np.int64]]]:
+        """By question and shard, places of the `most` best by binary code, equal ones by row."""
+        shards = self.vectors.shards
+        live = [
+            np.arange(len(s.entries)) if m is None else np.flatnonzero(m)
+            for s, m in zip(shards, masks, strict=True)
+        ]
+        if sum(map(len, live)) <= most:  # all of them are
+            return [live] * len(vectors_QD)
+        found = [_Nearest(most) for _ in vectors_QD]
+        codes_WQ = signs(vectors_QD)
+        for number, (shard, mask) in enumerate(zip(shards, masks, strict=True)):
+            for at in range(0, len(shard.entries), _BLOCK):
+                scan(shard, number, at, codes_WQ, mask, found)
+        return [one.by_shard(len(shards)) for one in found]
+
+    def _best(
+        self, vector_D: NDArray[np.float32], places: Sequence[NDArray[np.int64]], k: int
+    ) -> list[tuple[int, float]]:
+        """The k best of some places of each shard."""
+        shards = self.vectors.shards
+        rows = np.concatenate(
+            [shard.entries.rows[at] for shard, at in zip(shards, places, strict=True)] or [[]]
+        )
+        scores = np.concatenate(
+            [_scores(shard, at, vector_D) for shard, at in zip(shards, places, strict=True)] or [[]]
+        )
+        order = np.lexsort((rows, -scores))[:k]
+        return [(int(rows[at]), float(scores[at])) for at in order]
+
+
+class _Nearest:
+    """The nearest passages of a question so far: by bits that differ, equal ones by row."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: list[NDArray[np.int64]] = []
+        self._count = 0
+        self.limit = int(_FAR) - 1
+        """Bits that may differ: passages with more are too far."""
+
+    def add(self, bits: NDArray[np.uint16], rows: NDArray[np.int64], shard: int, start: int) -> None:
+        """Offer the passages of a block, the first of which is at a place of a shard."""
+        near = np.flatnonzero(bits <= self.limit)
+        if len(near) > self._most:
+            of_near = bits[near]
+            near = near[of_near <= np.partition(of_near, self._most - 1)[self._most - 1]]
+        if len(near):
+            self._kept.append(np.stack([bits[near], rows[near], np.full(len(near), shard), near + start]))
+            self._count += len(near)
+        if self._count > 4 * self._most:
+            self._prune()
+
+    def by_shard(self, shards: int) -> list[NDArray[np.int64]]:
+        """Places of the nearest in each shard."""
+        self._prune()
+        [found] = self._kept or [np.zeros((4, 0), np.int64)]
+        return [np.sort(found[3, found[2] == number]) for number in range(shards)]
+
+    def _prune(self) -> None:
+        if not self._kept:
+            return
+        found = np.concatenate(self._kept, 1)
+        found = found[:, np.lexsort((found[1], found[0]))[: self._most]]
+        self._kept, self._count = [found], found.shape[1]
+        if self._count == self._most:
+            self.limit = int(found[0, -1])
+
+
+def scan(
+    shard: Shard,
+    number: int,
+    start: int,
+    codes_WQ: NDArray[np.uint64],
+    mask: NDArray[np.bool_] | None,
+    found: Sequence[_Nearest],
+) -> None:
+    """Compare the codes of a block of a shard with those of all questions.
+
+    Args:
+        shard: to be scanned.
+        number: of the shard.
+        start: where the block begins.
+        codes_WQ: of the questions.
+        mask: which of the shard count; None for all.
+        found: takes what is near, by question.
+    """
+    block_Wb = shard.entries.codes[:, start : start + _BLOCK]
+    rows = shard.entries.rows[start : start + _BLOCK]
+    left_out = None if mask is None else ~mask[start : start + _BLOCK]
+    if left_out is not None and left_out.all():
+        return
+    count = block_Wb.shape[1]
+    differ, ones, bits = np.empty(count, np.uint64), np.empty(count, np.uint8), np.empty(count, np.uint16)
+    for code_W, nearest in zip(codes_WQ.T, found, strict=True):
+        bits[:] = 0
+        for word_b, word in zip(block_Wb, code_W, strict=True):
+            np.bitwise_xor(word_b, word, out=differ)
+            np.bitwise_count(differ, out=ones)
+            np.add(bits, ones, out=bits)
+        if left_out is not None:
+            bits[left_out] = _FAR
+        nearest.add(bits, rows, number, start)
+
+
+def is_allowed(rows: NDArray[np.int64], allowed: Allowed) -> NDArray[np.bool_]:
+    """Which of some rows are allowed."""
+    if allowed.dtype == bool:
+        inside = (rows >= 0) & (rows < len(allowed))
+        found: NDArray[np.bool_] = inside & allowed[np.where(inside, rows, 0)] if len(allowed) else inside
+        return found
+    at = np.searchsorted(allowed, rows)
+    return (at < len(allowed)) & (np.take(allowed, at, mode="clip") == rows) if len(allowed) else at < 0
+
+
+def _mask(shard: Shard, allowed: Allowed | None) -> NDArray[np.bool_] | None:
+    """Which passages of a shard may be found; None for all."""
+    if allowed is None:
+        return shard.live
+    mask = is_allowed(shard.entries.rows, allowed)
+    return mask if shard.live is None else mask & shard.live
+
+
+def _scores(shard: Shard, places: NDArray[np.int64], vector_D: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Products with the vectors at some places of a shard, once these are known to be what was written."""
+    shard.require(places)
+    scores = np.empty(len(places), np.float32)
+    for at in range(0, len(places), _SCORED_AT_ONCE):
+        some = places[at : at + _SCORED_AT_ONCE]
+        # Summed in float64 and rounded once: equal vectors score the same wherever they stand.
+        products = shard.entries.vectors[some].astype(np.float64) @ vector_D.astype(np.float64)
+        scores[at : at + len(some)] = products * shard.entries.scales[some]
+    return scores
