@@ -25,7 +25,7 @@ Allowed = NDArray[np.bool_] | NDArray[np.int64]
 _LEAST_CANDIDATES = 200
 _CANDIDATES_A_HIT = 8
 # Codes of so many passages, and what is made of them, stay in a core's cache.
-_BLOCK = 16_384
+_BLOCK = 32_768
 _SCORED_AT_ONCE = 16_384
 _QUESTIONS_KEPT = 256
 _FAR = np.iinfo(np.uint16).max
@@ -148,15 +148,13 @@ class Dense:
         self, vector_D: NDArray[np.float32], places: Sequence[NDArray[np.int64]], k: int
     ) -> list[tuple[int, float]]:
         """The k best of some places of each shard."""
-        shards = self.vectors.shards
-        rows = np.concatenate(
-            [shard.entries.rows[at] for shard, at in zip(shards, places, strict=True)] or [[]]
-        )
-        scores = np.concatenate(
-            [_scores(shard, at, vector_D) for shard, at in zip(shards, places, strict=True)] or [[]]
-        )
-        order = np.lexsort((rows, -scores))[:k]
-        return [(int(rows[at]), float(scores[at])) for at in order]
+        rows, scores = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+        for shard, at in zip(self.vectors.shards, places, strict=True):
+            rows.append(shard.entries.rows[at])
+            scores.append(_scores(shard, at, vector_D))
+        all_rows, all_scores = np.concatenate(rows), np.concatenate(scores)
+        order = np.lexsort((all_rows, -all_scores))[:k]
+        return [(int(all_rows[at]), float(all_scores[at])) for at in order]
 
 
 class _Nearest:
@@ -235,12 +233,14 @@ def scan(
 
 def is_allowed(rows: NDArray[np.int64], allowed: Allowed) -> NDArray[np.bool_]:
     """Which of some rows are allowed."""
+    if not len(allowed):
+        return np.zeros(len(rows), bool)
     if allowed.dtype == bool:
         inside = (rows >= 0) & (rows < len(allowed))
-        found: NDArray[np.bool_] = inside & allowed[np.where(inside, rows, 0)] if len(allowed) else inside
-        return found
-    at = np.searchsorted(allowed, rows)
-    return (at < len(allowed)) & (np.take(allowed, at, mode="clip") == rows) if len(allowed) else at < 0
+        found: NDArray[np.bool_] = inside & np.take(allowed, rows, mode="clip")
+    else:
+        found = np.take(allowed, np.searchsorted(allowed, rows), mode="clip") == rows
+    return found
 
 
 def _mask(shard: Shard, allowed: Allowed | None) -> NDArray[np.bool_] | None:

@@ -158,14 +158,15 @@ def words(dimension: int) -> int:
 
 def joined(parts: Sequence[Entries]) -> Entries:
     """All of them as one, in the order of their rows."""
-    order = np.argsort(np.concatenate([part.rows for part in parts]), kind="stable")
     whole = Entries(
         np.concatenate([part.rows for part in parts]),
         np.concatenate([part.codes for part in parts], 1),
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("scales", "checks", "keys")),
+        np.concatenate([part.scales for part in parts]),
+        np.concatenate([part.checks for part in parts]),
+        np.concatenate([part.keys for part in parts]),
         np.concatenate([part.vectors for part in parts]),
     )
-    return whole.take(order)
+    return whole.take(np.argsort(whole.rows, kind="stable"))
 
 
 @dataclass(frozen=True)
@@ -353,7 +354,7 @@ def _listed(path: Path, removed: dict[str, NDArray[np.int64]], facts: dict[str, 
     )  # fmt: skip
     if not sound:
         raise damage(path, "it says what can't be")
-    return names
+    return [str(name) for name in names]
 
 
 def _check(facts: dict[str, str], removed: dict[str, NDArray[np.int64]]) -> str:
