@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fidkit.engine.embedder import Embedder
 from fidkit.errors import CorpusError
-from fidkit.passages.search import dense, vector_writer
+from fidkit.passages.search import dense, scan, vector_writer
 from fidkit.passages.search.dense import Dense
 from fidkit.passages.search.vector_writer import VectorWriter
 from fidkit.passages.search.vectors import VectorEncoder, Vectors
@@ -62,7 +62,7 @@ def brute(directory: Path, question: str, k: int, rows: set[int] | None = None) 
 
 @pytest.mark.parametrize("block", [1, 64, 100_000])
 def test_equals_brute_force_where_all_are_candidates(directory, block, monkeypatch):
-    monkeypatch.setattr(dense, "_BLOCK", block if block > 1 else 97)
+    monkeypatch.setattr(scan, "_BLOCK", block if block > 1 else 97)
     made = Dense(directory, encoder())
     assert (made.name, len(made)) == ("vectors-2", len(ROWS))
     for k in (1, 7, COUNT):
@@ -84,7 +84,7 @@ def test_the_scan_is_exact_and_so_are_filters(directory, most, block, rows):
     mask = np.zeros(COUNT - 50, bool)
     mask[[row for row in rows if row < len(mask)]] = True
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dense, "_BLOCK", block)
+        patch.setattr(scan, "_BLOCK", block)
         for allowed, inside in (
             (None, {*ROWS}),
             (np.array(sorted(rows)), rows),
