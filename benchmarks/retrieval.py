@@ -110,8 +110,9 @@ def recalls(
     """Percent by depth, over different passages as a corpus gives them."""
     sums = dict.fromkeys(depths, 0)
     for question in asked:
-        hits = retriever.search(question.question, 2 * max(depths))
-        texts = (f"{p.title} {p.text}" for p in distinct([passages[row] for row, _ in hits])[: max(depths)])
+        hits = [passages[row] for row, _ in retriever.search(question.question, 2 * max(depths))]
+        # Looked at one after the other, and no further than the first with an answer.
+        texts = (f"{passage.title} {passage.text}" for passage in distinct(hits)[: max(depths)])
         for depth, found in recall_at(depths, question.answers, texts).items():
             sums[depth] += found
     return {str(depth): 100 * count / len(asked) for depth, count in sums.items()}

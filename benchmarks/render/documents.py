@@ -17,6 +17,7 @@ from render import (
     pictures,
     predictions,
     repairs,
+    retrieval,
     siblings,
     summaries,
     throughput,
@@ -40,6 +41,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     **siblings.TABLES,
     **predictions.TABLES,
     **throughput.TABLES,
+    **retrieval.TABLES,
 }
 """How each marked table is made, and of which rows."""
 DOCS = ROOT / "docs"
@@ -48,7 +50,15 @@ DOCUMENTS = (
     CARD,
     *(
         DOCS / page
-        for page in ("lumen.md", "upcycling.md", "checkpoints.md", "training.md", "cost.md", "bench.md")
+        for page in (
+            "lumen.md",
+            "upcycling.md",
+            "checkpoints.md",
+            "training.md",
+            "cost.md",
+            "bench.md",
+            "corpus.md",
+        )
     ),
 )
 PICTURES: dict[str, tuple[Callable[[list[dict[str, Any]]], pictures.Points], str]] = {
