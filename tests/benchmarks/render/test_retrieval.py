@@ -45,7 +45,7 @@ def test_speed_and_bytes() -> None:
         "| the question encoded | 3.0 |  |",
         "| its vector searched for | 0.5 |  |",
     )
-    assert "41 passages a second; a passage takes 200 bytes in the lexical index and 480 as a vector" in about
+    assert "41 passages are encoded a second; one takes 200 bytes in the lexical index and 480 as" in about
 
 
 def test_scans_beside_faiss() -> None:
