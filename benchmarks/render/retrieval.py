@@ -62,9 +62,9 @@ def speed(records: Rows) -> str:
     lines.append(line("its vector searched for", f"{last['scan_ms']:.1f}", ""))
     sizes = {name: size / last["passages"] for name, size in last["bytes"].items()}
     about = (
-        f"40 of {last['passages']:,} passages, one question after the other, {last['threads']} threads of "
-        f"{last['hardware']['cpu']}. {last['encoded_a_second']:.0f} passages are encoded a second; one takes "
-        f"{sizes['lexical-1']:.0f} bytes in the lexical index and {sizes['vectors-1']:.0f} as a vector. "
+        f"40 of {last['passages']:,} passages, one question after the other, {last['hardware']['cpu']}, "
+        f"threads: {last['threads']}. {last['encoded_a_second']:.0f} passages are encoded a second; one "
+        f"takes {sizes['lexical-1']:.0f} bytes in the lexical index and {sizes['vectors-1']:.0f} as a vector. "
         f"`{last['command']}`"
     )
     return "\n".join([*lines, "", about])

@@ -1,6 +1,6 @@
 """The binary codes that are nearest to a question's, by comparing all: exact, and without a build.
 
-NumPy takes about twice as long as faiss (`IndexBinaryFlat`) on one thread, 6 ms a million codes of 384 bits,
+NumPy takes about twice as long as faiss (`IndexBinaryFlat`) on one thread, 7 ms a million codes of 384 bits,
 which is no reason for another package.
 
 Letters: Q questions, W words of a code, n codes.
