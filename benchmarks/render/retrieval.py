@@ -64,8 +64,8 @@ def speed(records: Rows) -> str:
     about = (
         f"40 of {last['passages']:,} passages, one question after the other, {last['hardware']['cpu']}, "
         f"threads: {last['threads']}. {last['encoded_a_second']:.0f} passages are encoded a second; one "
-        f"takes {sizes['lexical-1']:.0f} bytes in the lexical index and {sizes['vectors-1']:.0f} as a vector. "
-        f"`{last['command']}`"
+        f"takes {sizes['lexical-1']:.0f} bytes in the lexical index and {sizes['vectors-1']:.0f} as a vector."
+        f" `{last['command']}`"
     )
     return "\n".join([*lines, "", about])
 

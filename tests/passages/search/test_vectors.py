@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from fidkit.errors import CorpusError
 from fidkit.passages.search import vector_writer
 from fidkit.passages.search.vector_writer import VectorWriter
-from fidkit.passages.search.vectors import INDEX, VectorEncoder, Vectors
+from fidkit.passages.search.vectors import INDEX, VectorEncoder, Vectors, entries, write_shard
 from word_vectors import DIMENSION, WORDS, encoder, text
 
 
@@ -183,6 +183,15 @@ def test_what_a_build_left_is_used_by_the_next(tmp_path, monkeypatch):
     assert set(content(tmp_path / "v")) == set(range(1000, 1170))
     with pytest.raises(FileExistsError):
         VectorWriter(tmp_path / "v", encoder())
+
+
+def test_a_key_is_compared_whole(tmp_path):
+    content = entries([1], [b"a" * 16], np.ones((1, 8), np.float32))
+    known = vector_writer._Known([write_shard(tmp_path, "f", content)])
+    assert known.find([b"a" * 8 + b"b" * 8, b"b" * 8 + b"a" * 8]) == ([], [0, 1])
+    [(found, places)], missing = known.find([b"b" * 16, b"a" * 16])
+    assert (found.vectors == content.vectors).all()
+    assert (places.tolist(), missing) == ([1], [0])
 
 
 def flip(path: Path, at: int) -> None:
