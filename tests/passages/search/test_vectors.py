@@ -151,7 +151,7 @@ def test_a_kill_leaves_the_older_state_and_what_was_made(tmp_path, seed):
     assert process.stdout is not None
     process.stdout.readline()
     try:
-        process.wait(random.Random(seed).random() * 1.0)
+        process.wait(random.Random(seed).random() * 0.3)  # about what it takes
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
     process.wait()
