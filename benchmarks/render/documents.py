@@ -18,6 +18,7 @@ from render import (
     precisions,
     predictions,
     repairs,
+    retrieval,
     siblings,
     summaries,
     throughput,
@@ -42,6 +43,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     **precisions.TABLES,
     **predictions.TABLES,
     **throughput.TABLES,
+    **retrieval.TABLES,
 }
 """How each marked table is made, and of which rows."""
 DOCS = ROOT / "docs"
@@ -50,7 +52,15 @@ DOCUMENTS = (
     CARD,
     *(
         DOCS / page
-        for page in ("lumen.md", "upcycling.md", "checkpoints.md", "training.md", "cost.md", "bench.md")
+        for page in (
+            "lumen.md",
+            "upcycling.md",
+            "checkpoints.md",
+            "training.md",
+            "cost.md",
+            "bench.md",
+            "corpus.md",
+        )
     ),
 )
 PICTURES: dict[str, tuple[Callable[[list[dict[str, Any]]], pictures.Points], str]] = {

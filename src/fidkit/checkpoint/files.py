@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import weakref
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from fidkit import assets
+from fidkit import assets, mapped
 from fidkit.calibration import FILE as CALIBRATION
 from fidkit.calibration import Calibration
 from fidkit.checkpoint.shared import FILE as SHARED
@@ -120,36 +119,15 @@ def _has_scales(file: Any) -> bool:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All tensors of a safetensors file, mapped: a page is read when it is first looked at.
+    """All tensors of a safetensors file, mapped (`fidkit.mapped`); bfloat16 is uint16 here.
 
-    Bfloat16 is uint16 here. The mapping is private. Writing to an array changes memory, never the file; and
-    the file may be replaced or deleted, but not be written to in place, while one of its arrays is alive
-    (`Mapped` notices).
+    The file must not be written to in place while one of its arrays is alive (`Mapped` notices).
 
     Raises:
         CheckpointError: missing or damaged.
     """
-
-    def get(file: Any) -> dict[str, np.ndarray]:
-        names = file.keys()  # opening has looked at sizes and places of all
-        if not names:
-            return {}
-        with path.open("rb") as raw:
-            size = int.from_bytes(raw.read(8), "little")
-            header = json.loads(raw.read(size))
-        mapped = np.memmap(path, np.uint8, "c")[8 + size :].view(np.ndarray)
-        return {name: _array(mapped, header[name]) for name in names}
-
-    return opened(path, get)
-
-
-def _array(mapped: np.ndarray, entry: Mapping[str, Any]) -> np.ndarray:
-    kind = _TYPES.get(entry["dtype"])
-    if kind is None:
-        raise ValueError(f"it has numbers of the type {entry['dtype']}, expected one of {', '.join(_TYPES)}")
-    begin, end = entry["data_offsets"]
-    array: np.ndarray = mapped[begin:end].view(kind).reshape(entry["shape"])
-    return array
+    # Opening has looked at sizes and places of all.
+    return opened(path, lambda file: mapped.arrays(path, file.keys(), _TYPES))
 
 
 def opened(path: Path, get: Callable[[Any], T], framework: str = "np") -> T:

@@ -1,0 +1,98 @@
+"""Search by words, by meaning and by both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from render.summaries import NOTHING, line, rule
+
+Rows = list[dict[str, Any]]
+WORDS, MEANING, BOTH = "words", "meaning", "both, 0.5"
+
+
+def recall(records: Rows) -> str:
+    """Recall by set, a column a way and depth: the newest rows of each set."""
+    newest = {row["set"]: row for row in records if row["of"] == "recall"}
+    if not newest:
+        return NOTHING
+    last = next(reversed(newest.values()))
+    depths = list(last["recall"][WORDS])
+    ways = (WORDS, MEANING, BOTH)
+    lines = [line("", *(f"{_said(way)}, {depth}" for depth in depths for way in ways))]
+    lines.append(rule(1 + len(ways) * len(depths)))
+    for name, row in newest.items():
+        lines.append(line(name, *(f"{row['recall'][way][d]:.1f}" for d in depths for way in ways)))
+    about = (
+        f"Percent of {last['n']} questions of each set with an answer among the first k of "
+        f"{last['passages']:,} passages. `{last['command']}`"
+    )
+    return "\n".join([*lines, "", about])
+
+
+def mixes(records: Rows) -> str:
+    """Recall at 20 by way to mix, a line a set; and of a folder of documents, where it was measured."""
+    newest = {row["set"]: row for row in records if row["of"] == "recall"}
+    folders = [row for row in records if row["of"] == "folder"]
+    if not newest:
+        return NOTHING
+    ways = list(next(reversed(newest.values()))["recall"])
+    lines = [line("recall", *ways), rule(1 + len(ways))]
+    for name, row in newest.items():
+        lines.append(line(f"{name} at 20", *(f"{row['recall'][way]['20']:.1f}" for way in ways)))
+    for depth in folders[-1]["recall"][WORDS] if folders else ():
+        found = folders[-1]["recall"]
+        lines.append(line(f"a folder at {depth}", *(f"{found[way][depth]:.1f}" for way in ways)))
+    about = "The numbers are the weight of meaning; by rank is reciprocal rank fusion."
+    if folders:
+        last = folders[-1]
+        about += f" The folder is examples/own-folder: {last['n']} questions, {last['passages']} passages."
+    return "\n".join([*lines, "", about])
+
+
+def speed(records: Rows) -> str:
+    """Milliseconds of a search and of its parts, by the newest row."""
+    measured = [row for row in records if row["of"] == "speed"]
+    if not measured:
+        return NOTHING
+    last = measured[-1]
+    lines = [line("", "median, ms", "95 %, ms"), rule(3)]
+    for way, found in last["milliseconds"].items():
+        lines.append(line(f"by {_said(way)}", f"{found['median']:.1f}", f"{found['p95']:.1f}"))
+    lines.append(line("the question encoded", f"{last['question_ms']:.1f}", ""))
+    lines.append(line("its vector searched for", f"{last['scan_ms']:.1f}", ""))
+    sizes = {name: size / last["passages"] for name, size in last["bytes"].items()}
+    about = (
+        f"40 of {last['passages']:,} passages, one question after the other, {last['hardware']['cpu']}, "
+        f"threads: {last['threads']}. {last['encoded_a_second']:.0f} passages are encoded a second; one "
+        f"takes {sizes['lexical-1']:.0f} bytes in the lexical index and {sizes['vectors-1']:.0f} as a vector."
+        f" `{last['command']}`"
+    )
+    return "\n".join([*lines, "", about])
+
+
+def scans(records: Rows) -> str:
+    """The scan of binary codes beside faiss, the newest of each size."""
+    newest = {(row["passages"], row["questions"]): row for row in records if row["of"] == "scan"}
+    if not newest:
+        return NOTHING
+    lines = [line("codes", "questions at once", "here, ms a question", "faiss, ms a question"), rule(4)]
+    for (passages, questions), row in sorted(newest.items()):
+        lines.append(line(f"{passages:,}", str(questions), f"{row['ours_ms']:.2f}", f"{row['faiss_ms']:.2f}"))
+    last = next(reversed(newest.values()))
+    about = (
+        f"The nearest {last['found']:,} of codes of 384 bits, one thread of {last['hardware']['cpu']}; "
+        f"medians of 9. `{last['command']}`"
+    )
+    return "\n".join([*lines, "", about])
+
+
+def _said(way: str) -> str:
+    return "both" if way == BOTH else way
+
+
+TABLES = {
+    "retrieval-recall": (recall, "retrieval.jsonl"),
+    "retrieval-mixes": (mixes, "retrieval.jsonl"),
+    "retrieval-speed": (speed, "retrieval.jsonl"),
+    "retrieval-scans": (scans, "retrieval.jsonl"),
+}
