@@ -11,6 +11,8 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fidkit.passages.load.document import Document
+
 WORDS = 100
 TAIL_WORDS = 25
 LONGEST = WORDS + TAIL_WORDS - 1
@@ -47,6 +49,11 @@ class _Outline:
 
     sections: tuple[tuple[int, str], ...] = ()
     paragraphs: tuple[int, ...] = ()
+
+
+def cut(document: Document, words: int = WORDS, overlap: int = 0) -> Iterator[Piece]:
+    """Pieces of a document, with the heading that each stands under."""
+    return (cut_markdown if document.blocks else cut_text)(document.text)
 
 
 def cut_text(document: str) -> Iterator[Piece]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
+from fidkit.passages.load.document import Document
 from fidkit.passages.load.jsonl import read_jsonl
 from fidkit.passages.load.record import Row
 from fidkit.passages.load.text import read_markdown, read_text
@@ -27,12 +28,15 @@ class Loader:
 
     Attributes:
         kind: what such a file is.
-        read: its passages, from a binary stream and the file's name. Raises `UnreadableFile` where the
-            file isn't what its ending says.
+        read: its passages or documents, from a binary stream and the file's name. Raises `UnreadableFile`
+            where the file isn't what its ending says.
+        apart: it is read in a process of its own (`fidkit.passages.load.workers`), since what reads it may
+            crash, hang or take all memory: everything but plain text.
     """
 
     kind: Kind
-    read: Callable[[BinaryIO, str], Iterator[Row]]
+    read: Callable[[BinaryIO, str], Iterator[Row] | Iterator[Document]]
+    apart: bool = False
 
 
 LOADERS = {

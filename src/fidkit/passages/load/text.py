@@ -1,35 +1,33 @@
-"""Documents as text and Markdown, cut into passages."""
+"""Documents as text and Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import PurePath
+from collections.abc import Iterator
 from typing import BinaryIO
 
-from fidkit.passages.load.cutting import Piece, cut_markdown, cut_text, title_of
-from fidkit.passages.load.record import Row, UnreadableFile
+from fidkit.passages.load.cutting import title_of
+from fidkit.passages.load.document import Block, Document
+from fidkit.passages.load.record import UnreadableFile
 
 _REMEDY = "save it as text in UTF-8 or leave it out"
 
 
-def read_text(stream: BinaryIO, name: str) -> Iterator[Row]:
-    """Passages of a text, titled by the file's stem; ids are `name#1`, `name#2`, ...
+def read_text(stream: BinaryIO, name: str) -> Iterator[Document]:
+    """The text as one document, without a title.
 
     Offsets count characters of the file's bytes decoded as UTF-8. Line ends are not translated.
 
     Raises:
         UnreadableFile: binary, or not UTF-8.
     """
-    return _passages(_decoded(stream, name), name, _stem(name), cut_text)
+    yield Document("", _decoded(stream, name))
 
 
-def read_markdown(stream: BinaryIO, name: str) -> Iterator[Row]:
-    """Passages of Markdown, titled by the document's title and the section that they stand in.
-
-    Otherwise as `read_text`.
-    """
-    document = _decoded(stream, name)
-    return _passages(document, name, title_of(document) or _stem(name), cut_markdown)
+def read_markdown(stream: BinaryIO, name: str) -> Iterator[Document]:
+    """Markdown as one document with its title. Otherwise as `read_text`."""
+    text = _decoded(stream, name)
+    blocks = (Block(0, len(text)),) if text.strip() else ()
+    yield Document(title_of(text), text, blocks)
 
 
 def _decoded(stream: BinaryIO, name: str) -> str:
@@ -40,14 +38,3 @@ def _decoded(stream: BinaryIO, name: str) -> str:
     if "\0" in document:
         raise UnreadableFile(name, "binary, not text", _REMEDY)
     return document
-
-
-def _passages(document: str, name: str, title: str, cut: Callable[[str], Iterator[Piece]]) -> Iterator[Row]:
-    for number, piece in enumerate(cut(document), start=1):
-        full = f"{title}: {piece.section}" if piece.section not in ("", title) else title
-        yield Row(f"{name}#{number}", full, document[piece.start : piece.end], piece.start, piece.end)
-
-
-def _stem(name: str) -> str:
-    path = PurePath(name)
-    return path.with_suffix("").stem if path.suffix.lower() == ".gz" else path.stem
