@@ -1,4 +1,4 @@
-"""Reads documents and passages out of files: unpacks them, and leaves the rest to their ending's loader."""
+"""Reads passages out of files: unpacks them, leaves the rest to the loader of their ending, cuts documents."""
 
 from __future__ import annotations
 
@@ -6,59 +6,34 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import PurePath
 from typing import BinaryIO, cast
 
 from fidkit.passages.load.cutting import WORDS, cut
 from fidkit.passages.load.document import Document
+from fidkit.passages.load.outline import stem
 from fidkit.passages.load.record import Row, UnreadableFile
 from fidkit.passages.load.table import NAMED, PACKED, loader_of
 
-__all__ = ["Row", "UnreadableFile", "read_documents", "read_rows", "rows_of"]
+__all__ = ["Row", "UnreadableFile", "passages_of", "read_rows", "source_of", "unpacked"]
 
 
-def read_rows(raw: BinaryIO, name: str) -> Iterator[Row]:
+def read_rows(raw: BinaryIO, name: str, words: int = WORDS, overlap: int = 0) -> Iterator[Row]:
     """Passages of the file `name`, opened as `raw`, which stays open; `.gz` is unpacked on the way.
 
-    A file whose ending says nothing is read as text.
+    A file whose ending says nothing is read as text. Documents are cut into passages of about `words` words,
+    of which `overlap` at most are repeated from the passage before.
 
     Raises:
-        UnreadableFile: not what its ending says, or a broken archive; names the file, and the line if any.
+        UnreadableFile: not what its ending says, a broken archive, or of a kind that needs an extra which isn't
+            installed; names the file, and the line if any.
     """
-    if (loader_of(name) or NAMED).kind == "document":
-        for document in read_documents(raw, name):
-            yield from rows_of(document, name)
-        return
+    loader = loader_of(name) or NAMED
     with unpacked(raw, name) as stream:
-        yield from cast("Iterator[Row]", (loader_of(name) or NAMED).read(stream, name))
-
-
-def read_documents(raw: BinaryIO, name: str) -> Iterator[Document]:
-    """The documents of a file that isn't one of passages; otherwise as `read_rows`."""
-    with unpacked(raw, name) as stream:
-        yield from cast("Iterator[Document]", (loader_of(name) or NAMED).read(stream, name))
-
-
-def rows_of(document: Document, name: str) -> Iterator[Row]:
-    """Passages of a document, titled by its title, or its name's stem, and the heading that they stand under.
-
-    Ids are `name#1`, `name#2`, ...
-
-    Args:
-        document: whole.
-        name: of its file.
-    """
-    whole = source_of(name, document.member)
-    title = document.title or _stem(whole)
-    for number, piece in enumerate(cut(document, WORDS, 0), start=1):
-        full = f"{title}: {piece.section}" if piece.section not in ("", title) else title
-        text = document.text[piece.start : piece.end]
-        yield Row(f"{whole}#{number}", full, text, piece.start, piece.end)
-
-
-def source_of(name: str, member: str) -> str:
-    """What a document is called: by its file, and which of the file's documents it is."""
-    return f"{name}/{member}" if member else name
+        if loader.kind == "passages":
+            yield from loader.passages(stream, name)
+            return
+        for document in loader.documents(stream, name):
+            yield from passages_of(document, name, words, overlap)
 
 
 @contextmanager
@@ -76,6 +51,19 @@ def unpacked(raw: BinaryIO, name: str) -> Iterator[BinaryIO]:
         raise UnreadableFile(name, reason, "fetch or compress it again") from error
 
 
-def _stem(name: str) -> str:
-    path = PurePath(name)
-    return path.with_suffix("").stem if path.suffix.lower() == PACKED else path.stem
+def source_of(name: str, member: str) -> str:
+    """What a document is called: by its file, and which of the file's documents it is."""
+    return f"{name}/{member}" if member else name
+
+
+def passages_of(document: Document, name: str, words: int = WORDS, overlap: int = 0) -> Iterator[Row]:
+    """A document's passages, with ids `name#1`, `name#2`, or `name/member#1` for a member of a file.
+
+    They are titled by the document's title, or else its name, and the section that they stand in.
+    """
+    whole = source_of(name, document.member)
+    title = " ".join(document.title.split()) or stem(document.member or name)
+    for number, piece in enumerate(cut(document, words, overlap), start=1):
+        section = " ".join(piece.section.split())
+        full = f"{title}: {section}" if section not in ("", title) else title
+        yield Row(f"{whole}#{number}", full, document.text[piece.start : piece.end], piece.start, piece.end)

@@ -1,40 +1,28 @@
-"""Documents as text and Markdown."""
+"""Documents as plain text."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from fidkit.passages.load.cutting import title_of
-from fidkit.passages.load.document import Block, Document
-from fidkit.passages.load.record import UnreadableFile
+from fidkit.passages.load.charset import decode
+from fidkit.passages.load.document import Document
+from fidkit.passages.load.outline import Outline
 
-_REMEDY = "save it as text in UTF-8 or leave it out"
+_BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
 
 
 def read_text(stream: BinaryIO, name: str) -> Iterator[Document]:
-    """The text as one document, without a title.
-
-    Offsets count characters of the file's bytes decoded as UTF-8. Line ends are not translated.
+    """A text as it is, with paragraphs between blank lines; line ends are not translated.
 
     Raises:
-        UnreadableFile: binary, or not UTF-8.
+        UnreadableFile: binary, or in an encoding that can't be told.
     """
-    yield Document("", _decoded(stream, name))
-
-
-def read_markdown(stream: BinaryIO, name: str) -> Iterator[Document]:
-    """Markdown as one document with its title. Otherwise as `read_text`."""
-    text = _decoded(stream, name)
-    blocks = (Block(0, len(text)),) if text.strip() else ()
-    yield Document(title_of(text), text, blocks)
-
-
-def _decoded(stream: BinaryIO, name: str) -> str:
-    try:
-        document = stream.read().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UnreadableFile(name, "not UTF-8 text", _REMEDY) from error
-    if "\0" in document:
-        raise UnreadableFile(name, "binary, not text", _REMEDY)
-    return document
+    text = decode(stream.read(), name)
+    outline, start = Outline(text), 0
+    for blank in _BLANK_LINES.finditer(text):
+        outline.block(start, blank.start())
+        start = blank.end()
+    outline.block(start, len(text))
+    yield outline.document("")

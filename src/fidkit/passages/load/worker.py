@@ -13,16 +13,16 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from importlib import import_module
 from io import BufferedReader
 from typing import Any, BinaryIO
 
 from fidkit.passages.load.document import Document
 from fidkit.passages.load.packed import pack
 from fidkit.passages.load.record import UnreadableFile
-from fidkit.passages.load.rows import rows_of, unpacked
+from fidkit.passages.load.rows import passages_of, unpacked
+from fidkit.passages.load.table import NAMED, Loader, loader_of
 from fidkit.passages.load.wire import DOCUMENT, DONE, FAILED, FRAME, NOT_OPENED, READY
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
@@ -98,10 +98,12 @@ def _answer(job: dict[str, Any], out: BinaryIO, retires_at: int) -> bool:
 
 def _documents(raw: BinaryIO, job: dict[str, Any]) -> Iterator[Document]:
     _allow_seconds(job["seconds"])
-    module, _, function = job["loader"].partition(":")
-    read: Callable[[BinaryIO, str], Iterator[Document]] = getattr(import_module(module), function)
-    with unpacked(raw, job["name"]) as stream:
-        yield from read(stream, job["name"])
+    name, read = job["name"], job["loader"]
+    loader = loader_of(name) or NAMED
+    if loader.read != read:
+        loader = Loader("document", read)
+    with unpacked(raw, name) as stream:
+        yield from loader.documents(stream, name)
 
 
 def _send_document(out: BinaryIO, document: Document, job: dict[str, Any]) -> None:
@@ -109,7 +111,7 @@ def _send_document(out: BinaryIO, document: Document, job: dict[str, Any]) -> No
         packed = pack(document)
     except (ValueError, TypeError, AttributeError) as error:
         raise UnreadableFile(job["name"], f"its loader contradicts itself: {error}", "report it") from error
-    rows = [(row.title, row.start, row.end) for row in rows_of(document, job["name"])]
+    rows = [(row.title, row.start, row.end) for row in passages_of(document, job["name"])]
     said = {
         "member": packed.member, "title": packed.title, "facts": packed.facts, "notes": packed.notes,
         "passages": rows,
@@ -130,8 +132,6 @@ def _reason(error: BaseException) -> str:
     """What went wrong, in a line without the file's name."""
     if isinstance(error, UnreadableFile):
         return error.reason
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"needs {error.name}, which is not installed; run `pip install 'fidkit[documents]'`"
     if isinstance(error, RecursionError):
         return "nested too deep to be read"
     said = " ".join(str(error).split())[:200]

@@ -32,7 +32,6 @@ from fidkit.errors import CorpusError
 from fidkit.passages.load.packed import Packed, text_of
 from fidkit.passages.load.record import Row
 from fidkit.passages.load.rows import source_of
-from fidkit.passages.load.table import Loader
 from fidkit.passages.load.wire import DOCUMENT, DONE, FAILED, FRAME, NOT_OPENED, READY
 
 _CODE = (
@@ -70,11 +69,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A file to be read: where it is, its name in the corpus, and by what."""
+    """A file to be read: where it is, its name in the corpus, by what (`Loader.read`), and its bytes."""
 
     path: Path
     name: str
-    loader: Loader
+    loader: str
     size: int
 
 
@@ -174,7 +173,7 @@ class _Ended(Exception):
 
 
 class _Worker:
-    """A process and its two pipes. One thread asks it; any may end it. `over`: it is about to end by itself."""
+    """A process and its two pipes. One thread asks it; any may end it. `over`: it is about to end."""
 
     def __init__(self, limits: Limits) -> None:
         theirs, mine = os.pipe()
@@ -256,8 +255,7 @@ class _Worker:
             self._ask.close()
 
     def _say(self, job: Job, seconds: float) -> None:
-        loader = f"{job.loader.read.__module__}:{job.loader.read.__qualname__}"
-        asked = {"path": os.fspath(job.path), "name": job.name, "loader": loader, "seconds": seconds}
+        asked = {"path": os.fspath(job.path), "name": job.name, "loader": job.loader, "seconds": seconds}
         try:
             self._ask.write(json.dumps(asked).encode() + b"\n")
             self._ask.flush()
