@@ -53,9 +53,7 @@ _CALLED = re.compile(r"(?:[A-Za-z_][\w:<>,*&\[\]]*[ \t*&]+){1,5}(?P<name>[A-Za-z
 _SHELL = re.compile(r"(?P<name>[A-Za-z_][\w-]*)[ \t]*\(\)[ \t]*\{?")
 _PART = re.compile(r"\[{1,2}(?P<name>[^\[\]\n]{1,100})\]{1,2}[ \t]*(?:#.*)?$")
 _KEY = re.compile(r"(?P<name>[A-Za-z_][\w.-]*):(?:[ \t].*)?$")
-_STATEMENTS = re.compile(
-    r"(?:return|if|else|for|while|switch|case|throw|using|import|goto|new|delete|print)\b"
-)
+_STATEMENTS = re.compile(r"(?:return|if|else|for|while|switch|case|throw|using|import|goto|new|delete|print)\b")
 _C_LIKE = (".c", ".h", ".cc", ".cpp", ".cxx", ".hh", ".hpp", ".java", ".cs", ".dart", ".kt")
 _PATTERNS = {
     ".toml": (_PART,),

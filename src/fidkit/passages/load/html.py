@@ -14,9 +14,7 @@ from fidkit.passages.load.document import BlockKind, Document, Writer
 from fidkit.passages.load.html_parts import NEVER, beside, parsed, text_of
 from fidkit.passages.load.html_table import is_table_of_data, rows_of
 
-_DECLARED = re.compile(
-    rb"""<(?:meta|\?xml)[^>]*?(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
-)
+_DECLARED = re.compile(rb"""<(?:meta|\?xml)[^>]*?(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 _DECLARED_WITHIN = 4096
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _BLOCKS = _HEADINGS.keys() | set(
@@ -196,15 +194,11 @@ def _facts(root: Any) -> dict[str, str]:
         said.setdefault(key.strip().lower(), " ".join((meta.get("content") or "").split()))
     times = [time.get("datetime", "").strip() for time in root.iter("time")]
     dates = [said[name] for name in _DATES if name in said] + times
-    languages = [
-        root.get("lang") or root.get("{http://www.w3.org/XML/1998/namespace}lang") or root.get("xml:lang")
-    ]
+    languages = [root.get("lang") or root.get("{http://www.w3.org/XML/1998/namespace}lang") or root.get("xml:lang")]
     languages.append(said.get("content-language"))
     facts = {
         "author": next((said[name] for name in _AUTHORS if said.get(name) and "://" not in said[name]), ""),
         "date": next((date for date in dates if _DATE.match(date)), ""),
-        "language": next(
-            (tongue for tongue in languages if tongue and _LANGUAGE.match(tongue.strip())), ""
-        ).strip(),
+        "language": next((tongue for tongue in languages if tongue and _LANGUAGE.match(tongue.strip())), "").strip(),
     }
     return {name: value for name, value in facts.items() if value}

@@ -23,9 +23,7 @@ _NAMES = re.compile(
 )
 _NOTES = re.compile(r"note|admonition", re.IGNORECASE)
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
-_NOT_BY_NAME = frozenset(
-    ("html", "body", "main", "article", "h1", "h2", "h3", "h4", "h5", "h6", "p", "pre", "code")
-)
+_NOT_BY_NAME = frozenset(("html", "body", "main", "article", "h1", "h2", "h3", "h4", "h5", "h6", "p", "pre", "code"))
 # What holds so much of a page is its text, whatever it is called.
 _MOST_BY_NAME = 0.5
 # A menu without a name: many short links and next to nothing else.

@@ -114,11 +114,7 @@ def _joined(above: list[str], below: list[str]) -> list[str]:
 
 def _span(cell: Any, name: str, most: int) -> int:
     given = (cell.get(name) or "1").strip()
-    return (
-        min(int(given), most)
-        if given.isascii() and given.isdecimal() and 0 < len(given) < 6 and int(given)
-        else 1
-    )
+    return min(int(given), most) if given.isascii() and given.isdecimal() and 0 < len(given) < 6 and int(given) else 1
 
 
 def _plain(element: Any) -> str:

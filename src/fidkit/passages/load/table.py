@@ -134,4 +134,6 @@ def endings(kind: Kind) -> str:
 
 def described() -> str:
     """All that can be read, in words, for messages, help and documents."""
-    return f"documents ({endings('document')}) or passage files ({endings('passages')}), packed or not ({PACKED})"
+    return (
+        f"documents ({endings('document')}) or passage files ({endings('passages')}), packed or not ({PACKED})"
+    )
