@@ -26,7 +26,7 @@ from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
 from fidkit.errors import UsageError
 from fidkit.passages import BuildProgress, Passages, TokenCache
 from fidkit.passages.opening import Source, open_sources
-from fidkit.passages.scripts import is_without_spaces, why_nothing
+from fidkit.passages.protocol import NOTHING_FOUND
 from fidkit.types import Answer, Hit, Passage
 
 if TYPE_CHECKING:
@@ -268,10 +268,7 @@ class Answerer:
         start = time.perf_counter()
         hits = self.corpus.search(question, k)
         milliseconds = 1000 * (time.perf_counter() - start)
-        if hits and not is_without_spaces(question):
-            return hits, milliseconds, ()
-        said = why_nothing(question, self.corpus)
-        return hits, milliseconds, (said if hits else f"{said}; {GUESS}",)
+        return hits, milliseconds, () if hits else (f"{NOTHING_FOUND}; {GUESS}",)
 
     def _read(
         self,

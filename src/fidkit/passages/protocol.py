@@ -8,6 +8,9 @@ from typing import Protocol, runtime_checkable
 
 from fidkit.types import Hit, Passage
 
+NOTHING_FOUND = "no passage shares a word with the question"
+"""What to say when a search found nothing."""
+
 
 @runtime_checkable
 class Passages(Protocol):

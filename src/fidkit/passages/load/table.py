@@ -35,8 +35,8 @@ class Loader:
 
     Attributes:
         kind: what such a file is.
-        read: `module:function`, imported once there is such a file. Takes a binary stream and the file's name,
-            and gives the file's `Document`s, or its `Row`s if it is a passage file. Raises `UnreadableFile`
+        read: `module:function`, imported once there is such a file. Takes a binary stream and the file's
+            name, and gives the file's `Document`s, or its `Row`s if it is a passage file. Raises `UnreadableFile`
             where the file isn't what its ending says.
         extra: brings the packages that it needs; empty where it needs none.
     """
@@ -134,6 +134,5 @@ def endings(kind: Kind) -> str:
 
 def described() -> str:
     """All that can be read, in words, for messages, help and documents."""
-    return (
-        f"documents ({endings('document')}) or passage files ({endings('passages')}), packed or not ({PACKED})"
-    )
+    documents, passages = endings("document"), endings("passages")
+    return f"documents ({documents}) or passage files ({passages}), packed or not ({PACKED})"

@@ -114,9 +114,14 @@ def _is_current(directory: Path, roots: list[str], found: list[SourceFile]) -> b
         meta, files = catalogue.state()
     finally:
         catalogue.close()
-    plan = make_plan(found, files)
+    plan = make_plan(found, files, outdated=_is_outdated(meta))
     changed = plan.read or plan.remove or plan.moved or meta["sources"] != json.dumps(roots)
     return not changed and (directory / meta["lexical"] / "meta.json").exists()
+
+
+def _is_outdated(meta: dict[str, str]) -> bool:
+    """Whether an older version built the corpus, which cut and indexed in another way."""
+    return int(meta.get("format_version", FORMAT_VERSION)) < FORMAT_VERSION
 
 
 class _Build:
@@ -141,7 +146,7 @@ class _Build:
         old = self._meta.get("lexical")
         sweep(self._directory, keep=old)
         usable = old is not None and (self._directory / old / "meta.json").exists()
-        plan = make_plan(found, self._catalogue.files())
+        plan = make_plan(found, self._catalogue.files(), outdated=_is_outdated(self._meta))
         index = old
         if plan.read or plan.remove or not usable:
             index = self._rewrite(plan, old if usable else None)

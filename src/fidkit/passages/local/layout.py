@@ -24,7 +24,8 @@ from fidkit.errors import CorpusError
 from fidkit.home import home
 from fidkit.paths import remove
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Grows where documents are cut or indexed in another way: a build reads everything again then."""
 
 CATALOGUE = "catalogue.sqlite"
 TOKENS = "tokens.sqlite"
