@@ -222,7 +222,7 @@ class _Stretch:
         return next(islice(words, self._most, None), None) is None
 
     def _sentence_ends(self, words: list[_Word], low: int, high: int) -> list[int]:
-        """Where sentences, or lines of code, begin among the words `low` to `high`; none within whole rows."""
+        """Where sentences, or lines of code, begin among words `low` to `high`; none within whole rows."""
         starts = [word.start for word in words]
         found: list[int] = []
         for number in dict.fromkeys(word.block for word in words[low - 1 : high + 1]):

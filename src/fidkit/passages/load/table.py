@@ -36,8 +36,8 @@ class Loader:
     Attributes:
         kind: what such a file is.
         read: `module:function`, imported once there is such a file. Takes a binary stream and the file's
-            name, and gives the file's `Document`s, or its `Row`s if it is a passage file. Raises `UnreadableFile`
-            where the file isn't what its ending says.
+            name, and gives the file's `Document`s, or its `Row`s if it is a passage file. Raises
+            `UnreadableFile` where the file isn't what its ending says.
         extra: brings the packages that it needs; empty where it needs none.
     """
 

@@ -16,7 +16,10 @@ _RUN_WORD = 6
 _RUN = re.compile(r"\S+")
 # Marks stand with the word that they belong to, so that a passage neither begins nor ends without them.
 _OPENING = "([{\u00a1\u00bf\u2018\u201c\u3008\u300a\u300c\u300e\u3010\uff08"
-_CLOSING = ")]}.,:;!?\u104a\u104b\u17d4\u2019\u201d\u2025\u2026\u3001\u3002\u3009\u300b\u300d\u300f\u3011\uff01\uff09\uff0c\uff0e\uff1a\uff1b\uff1f"
+_CLOSING = (
+    ")]}.,:;!?\u104a\u104b\u17d4\u2019\u201d\u2025\u2026"
+    "\u3001\u3002\u3009\u300b\u300d\u300f\u3011\uff01\uff09\uff0c\uff0e\uff1a\uff1b\uff1f"
+)
 
 
 def words_of(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -19,16 +19,10 @@ _SYLLABLE = re.compile(f"[{SYLLABLES}]")
 _FIRST_HAN = "\u3400"
 # What makes a question of it says nothing about the answer, as with the words in English.
 _ASKING = (
-    ".join((
-     ,  ,  ,  ,  ,  ,  ,  ,  ,  ,  ,  ,
-     ,  ,  ,  ,  ,  ,  ,  ,  ,  "
-    ",  ,
-     ,  ,  ,  ,  ,  ,  ,  ,  ,  ,  ,
-     ,  ,  ,  ,  ,
-     ,  ,  ,  ,  ,  "
-    ",  ,  ,  ,  ,  ,  ,
-     ,  ,  ,  ,  ,
-     ,  ,  ,  ,"
+    "什么时候 什麼時候 为什么 為什麼 什么 什麼 怎么样 怎么 怎麼 哪里 哪裡 哪儿 哪个 哪個 哪 多少 谁 誰 吗 嗎 呢 "
+    "请问 請問 でしたか ましたか でしょうか ですか ますか どこ いつ なぜ どうして どの どれ どんな だれ いくつ "
+    "いくら 何 อะไร ใคร ที่ไหน เมื่อไหร่ เมื่อไร เมื่อใด ทำไม อย่างไร เท่าไร เท่าไหร่ กี่ ไหน "
+    "ဘယ် ဘာ တွေလဲ သလဲ လဲ ហេតុអ្វី អ្វី នរណា ប៉ុន្មាន ណា"
 )
 _NOT_SEARCHED = re.compile("|".join(unicodedata.normalize("NFKC", _ASKING).split()))
 
