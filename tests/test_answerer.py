@@ -23,7 +23,7 @@ from fidkit.engine.generation.generate import Generated, generate, greedy
 from fidkit.engine.runner import Runner
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.nn.attention import CrossAttention
-from fidkit.passages.scripts import NOTHING_FOUND
+from fidkit.passages.protocol import NOTHING_FOUND
 from fidkit.precompute import Options, build
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer

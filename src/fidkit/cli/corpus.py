@@ -70,15 +70,14 @@ def search(
 ) -> None:
     """Show the passages that match best."""
     from fidkit.passages import Corpus
-    from fidkit.passages.scripts import is_without_spaces, why_nothing
+    from fidkit.passages.protocol import NOTHING_FOUND
 
     with Corpus.open(directory) as corpus:
         began = time.perf_counter()
         hits = corpus.search(query, k)
         milliseconds = 1000 * (time.perf_counter() - began)
-        said = why_nothing(query, corpus) if not hits or is_without_spaces(query) else ""
-    if said:
-        print(f"note: {said}", file=sys.stderr)
+    if not hits:
+        print(f"note: {NOTHING_FOUND}", file=sys.stderr)
     if as_json:
         found = [_record(hit) for hit in hits]
         print(json.dumps({"query": query, "hits": found, "timings_ms": {"search": round(milliseconds, 3)}}))

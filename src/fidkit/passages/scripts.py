@@ -26,9 +26,9 @@ def _class_of(ranges: tuple[tuple[int, int], ...]) -> str:
 
 
 SYLLABLES = _class_of(_SYLLABLES)
-"""Thai, Lao, Burmese, Khmer, as what stands between brackets in a regular expression. Words are 3 to 6 long."""
+"""Thai, Lao, Burmese and Khmer, as it stands between brackets in a regular expression."""
 CHARACTERS = _class_of(_CHARACTERS)
-"""Chinese and Japanese in the same form. Words have 1 or 2 characters, more in kana."""
+"""Chinese and Japanese, in the same form."""
 UNSPACED = re.compile(f"[{SYLLABLES}{CHARACTERS}]")
 
 

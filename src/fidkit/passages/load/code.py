@@ -32,13 +32,14 @@ _MOST_IN_LONG_LINES = 0.5
 _SETTINGS = (".json", ".toml", ".yaml", ".yml")
 _MOST_SETTINGS_BYTES = 200_000
 
-_WORDS = "|".join(
-    "class def func function fn fun interface struct enum trait impl type module namespace object protocol "
-    "extension record sub message service package mod table view procedure union data defmodule".split()
+_WORDS = (
+    "class|def|func|function|fn|fun|interface|struct|enum|trait|impl|type|module|namespace|object|"
+    "protocol|extension|record|sub|message|service|package|mod|table|view|procedure|union|data|"
+    "defmodule"
 )
-_BEFORE = "|".join(
-    "export default public private protected internal static final abstract sealed async pub unsafe extern "
-    "inline open override data create replace temporary temp or partial virtual declare local".split()
+_BEFORE = (
+    "export|default|public|private|protected|internal|static|final|abstract|sealed|async|pub|unsafe|"
+    "extern|inline|open|override|data|create|replace|temporary|temp|or|partial|virtual|declare|local"
 )
 _DEFINITION = re.compile(
     rf"(?:(?:{_BEFORE})(?:\([^)]{{0,20}}\))?[ \t]+){{0,6}}(?:{_WORDS})\b[ \t]*"
@@ -53,7 +54,9 @@ _CALLED = re.compile(r"(?:[A-Za-z_][\w:<>,*&\[\]]*[ \t*&]+){1,5}(?P<name>[A-Za-z
 _SHELL = re.compile(r"(?P<name>[A-Za-z_][\w-]*)[ \t]*\(\)[ \t]*\{?")
 _PART = re.compile(r"\[{1,2}(?P<name>[^\[\]\n]{1,100})\]{1,2}[ \t]*(?:#.*)?$")
 _KEY = re.compile(r"(?P<name>[A-Za-z_][\w.-]*):(?:[ \t].*)?$")
-_STATEMENTS = re.compile(r"(?:return|if|else|for|while|switch|case|throw|using|import|goto|new|delete|print)\b")
+_STATEMENTS = re.compile(
+    r"(?:return|if|else|for|while|switch|case|throw|using|import|goto|new|delete|print)\b"
+)
 _C_LIKE = (".c", ".h", ".cc", ".cpp", ".cxx", ".hh", ".hpp", ".java", ".cs", ".dart", ".kt")
 _PATTERNS = {
     ".toml": (_PART,),
@@ -134,5 +137,5 @@ def _defined(line: str, ending: str) -> str:
     for pattern in patterns:
         match = pattern.match(line)
         if match and not _STATEMENTS.match(line):
-            return match.group("name").rstrip(":.")
+            return str(match.group("name")).rstrip(":.")
     return ""

@@ -168,7 +168,7 @@ class _Stretch:
             del ahead[:end]
 
     def repeated_from(self, before: list[_Word], start: int, overlap: int) -> int:
-        """Where a piece begins that repeats some words of the one before it; `start` where it repeats none."""
+        """Where a piece begins that repeats words of the one before it; `start` where it repeats none."""
         if self._begins_section(start):
             return start
         sections = [at for at in range(len(before)) if self._begins_section(before[at].start)]
@@ -222,7 +222,7 @@ class _Stretch:
         return next(islice(words, self._most, None), None) is None
 
     def _sentence_ends(self, words: list[_Word], low: int, high: int) -> list[int]:
-        """Where sentences begin, or lines of code, among the words `low` to `high`; none within whole rows."""
+        """Where sentences, or lines of code, begin among words `low` to `high`; none within whole rows."""
         starts = [word.start for word in words]
         found: list[int] = []
         for number in dict.fromkeys(word.block for word in words[low - 1 : high + 1]):

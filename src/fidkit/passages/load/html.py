@@ -14,14 +14,17 @@ from fidkit.passages.load.document import BlockKind, Document, Writer
 from fidkit.passages.load.html_parts import NEVER, beside, parsed, text_of
 from fidkit.passages.load.html_table import is_table_of_data, rows_of
 
-_DECLARED = re.compile(rb"""<(?:meta|\?xml)[^>]*?(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
+_DECLARED = re.compile(
+    rb"""<(?:meta|\?xml)[^>]*?(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE
+)
 _DECLARED_WITHIN = 4096
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
-_BLOCKS = _HEADINGS.keys() | set(
-    "address article aside blockquote body caption center dd details dir div dl dt fieldset figcaption "
-    "figure footer form header hgroup hr html legend li main menu nav ol p pre search section summary "
-    "table tbody td tfoot th thead tr ul".split()
-)
+_BLOCKS = _HEADINGS.keys() | {
+    "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details",
+    "dir", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "header",
+    "hgroup", "hr", "html", "legend", "li", "main", "menu", "nav", "ol", "p", "pre", "search",
+    "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
+}  # fmt: skip
 _LISTS = ("ul", "ol", "menu", "dir")
 _SPACES = re.compile(r"[ \t\n\r\f]+")
 _AROUND_BREAKS = re.compile(r" *\n *")
@@ -194,11 +197,15 @@ def _facts(root: Any) -> dict[str, str]:
         said.setdefault(key.strip().lower(), " ".join((meta.get("content") or "").split()))
     times = [time.get("datetime", "").strip() for time in root.iter("time")]
     dates = [said[name] for name in _DATES if name in said] + times
-    languages = [root.get("lang") or root.get("{http://www.w3.org/XML/1998/namespace}lang") or root.get("xml:lang")]
+    languages = [
+        root.get("lang") or root.get("{http://www.w3.org/XML/1998/namespace}lang") or root.get("xml:lang")
+    ]
     languages.append(said.get("content-language"))
     facts = {
         "author": next((said[name] for name in _AUTHORS if said.get(name) and "://" not in said[name]), ""),
         "date": next((date for date in dates if _DATE.match(date)), ""),
-        "language": next((tongue for tongue in languages if tongue and _LANGUAGE.match(tongue.strip())), "").strip(),
+        "language": next(
+            (tongue for tongue in languages if tongue and _LANGUAGE.match(tongue.strip())), ""
+        ).strip(),
     }
     return {name: value for name, value in facts.items() if value}

@@ -6,15 +6,17 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-NEVER = frozenset(
-    "script style noscript template svg canvas iframe object embed audio video select textarea button input "
-    "head link meta dialog map area datalist progress meter rt rp annotation".split()
-)
+NEVER = frozenset((
+    "script", "style", "noscript", "template", "svg", "canvas", "iframe", "object", "embed",
+    "audio", "video", "select", "textarea", "button", "input", "head", "link", "meta", "dialog",
+    "map", "area", "datalist", "progress", "meter", "rt", "rp", "annotation",
+))  # fmt: skip
 """Elements without text for a reader, or with a text that a page can be read without."""
 _BESIDE = frozenset(("nav", "aside", "footer", "menu", "search"))
-_ROLES = frozenset(
-    "navigation banner contentinfo search complementary menu menubar toolbar alert dialog".split()
-)
+_ROLES = frozenset((
+    "navigation", "banner", "contentinfo", "search", "complementary", "menu", "menubar", "toolbar",
+    "alert", "dialog",
+))  # fmt: skip
 _NAMES = re.compile(
     r"(?:^|[\s_-])(?:nav|navbar|navigation|menu|sidebar|breadcrumbs?|footer|cookies?|consent|banner|advert\w*|"
     r"ads?|promo|social|share|sharing|related|recommend\w*|newsletter|subscribe|comments?|pagination|pager|"
@@ -23,7 +25,9 @@ _NAMES = re.compile(
 )
 _NOTES = re.compile(r"note|admonition", re.IGNORECASE)
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
-_NOT_BY_NAME = frozenset(("html", "body", "main", "article", "h1", "h2", "h3", "h4", "h5", "h6", "p", "pre", "code"))
+_NOT_BY_NAME = frozenset(
+    ("html", "body", "main", "article", "h1", "h2", "h3", "h4", "h5", "h6", "p", "pre", "code")
+)
 # What holds so much of a page is its text, whatever it is called.
 _MOST_BY_NAME = 0.5
 # A menu without a name: many short links and next to nothing else.

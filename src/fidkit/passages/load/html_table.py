@@ -12,7 +12,10 @@ _WIDEST = 100
 _TALLEST = 1000
 _COLUMNS = 1000
 # Cells with parts such as these are places on a page, and the table a way to arrange them.
-_OF_PAGES = frozenset("table h1 h2 h3 h4 h5 h6 article section main nav form pre".split())
+_OF_PAGES = frozenset((
+    "table", "h1", "h2", "h3", "h4", "h5", "h6", "article", "section", "main", "nav", "form",
+    "pre",
+))  # fmt: skip
 _LONGEST_CELL = 2000
 
 
@@ -113,8 +116,9 @@ def _joined(above: list[str], below: list[str]) -> list[str]:
 
 
 def _span(cell: Any, name: str, most: int) -> int:
-    given = (cell.get(name) or "1").strip()
-    return min(int(given), most) if given.isascii() and given.isdecimal() and 0 < len(given) < 6 and int(given) else 1
+    given = str(cell.get(name) or "1").strip()
+    said = int(given) if given.isascii() and given.isdecimal() and len(given) < 6 else 1
+    return min(max(1, said), most)
 
 
 def _plain(element: Any) -> str:

@@ -19,7 +19,9 @@ _ROW = re.compile(r"[ \t]*\|.*\|[ \t]*$")
 _RULE_OF_TABLE = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-*:?[ \t]*)*\|?[ \t]*$")
 # Front matter: YAML or TOML above the text, which site generators and note-taking programs write.
 _FRONT_MATTER_ENDS = {"---": ("---", "..."), "+++": ("+++",)}
-_FACT = re.compile(r"(title|author|date|lang|language)[ \t]*[:=][ \t]*(\"[^\"]*\"|'[^']*'|[^#\n]*)", re.IGNORECASE)
+_FACT = re.compile(
+    r"(title|author|date|lang|language)[ \t]*[:=][ \t]*(\"[^\"]*\"|'[^']*'|[^#\n]*)", re.IGNORECASE
+)
 _FACTS = {"author": "author", "date": "date", "lang": "language", "language": "language"}
 # What begins a YAML value that goes on in further lines, or isn't text.
 _NO_PLAIN_VALUE = "|>[{&*!"

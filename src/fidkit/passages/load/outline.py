@@ -68,4 +68,3 @@ class Outline:
                 places.append(Place(begin, start, "heading", name))
             open_.append((start, level, label))
         return tuple(sorted(places, key=lambda place: (place.start, -place.end)))
-

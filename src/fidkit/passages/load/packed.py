@@ -21,6 +21,7 @@ from operator import sub
 from typing import Any, get_args
 
 from fidkit.passages.load.document import Block, BlockKind, Box, Document, Place, PlaceKind
+from fidkit.passages.load.record import UnreadableFile
 
 MOST_BYTES = 512 * 1024 * 1024
 """Of anything here once it is unpacked."""
@@ -54,13 +55,16 @@ class Packed:
     text: bytes
 
 
-def pack(document: Document) -> Packed:
-    """Pack a document.
+def pack(document: Document, name: str) -> Packed:
+    """Pack a document of the file `name`.
 
     Raises:
-        ValueError: it contradicts itself, which is a fault of its loader: says in what.
+        UnreadableFile: it contradicts itself, which is a fault of its loader: says in what.
     """
-    check(document)
+    try:
+        _check(document)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UnreadableFile(name, f"its loader contradicts itself: {error}", "report it") from error
     return Packed(
         document.member, document.title, dict(document.facts), tuple(document.notes),
         _packed_map(document), _packed_boxes(document.boxes), packed_text(document.text),
@@ -130,12 +134,8 @@ def boxes_in(packed: bytes, start: int, end: int) -> tuple[Box, ...]:
     return tuple(found)
 
 
-def check(document: Document) -> None:
-    """Refuse a document whose map doesn't fit its text.
-
-    Raises:
-        ValueError: says what is wrong.
-    """
+def _check(document: Document) -> None:
+    """Raise ValueError for a map that doesn't fit its text."""
     length, behind = len(document.text), 0
     for block in document.blocks:
         if not behind <= block.start < block.end <= length:

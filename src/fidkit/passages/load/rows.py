@@ -1,4 +1,4 @@
-"""Reads passages out of files: unpacks them, leaves the rest to the loader of their ending, cuts documents."""
+"""Reads passages out of files: unpacks, leaves the rest to the loader of the ending, cuts documents."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def read_rows(raw: BinaryIO, name: str, words: int = WORDS, overlap: int = 0) ->
     of which `overlap` at most are repeated from the passage before.
 
     Raises:
-        UnreadableFile: not what its ending says, a broken archive, or of a kind that needs an extra which isn't
-            installed; names the file, and the line if any.
+        UnreadableFile: not what its ending says, a broken archive, or of a kind whose extra isn't installed;
+            names the file, and the line if any.
     """
     loader = loader_of(name) or NAMED
     with unpacked(raw, name) as stream:

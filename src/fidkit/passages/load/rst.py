@@ -20,7 +20,7 @@ _COLUMNS = re.compile(r"\s*=+(?:\s+=+)+\s*$")
 
 
 def read_rst(stream: BinaryIO, name: str) -> Iterator[Document]:
-    """reStructuredText as it is: its headings, paragraphs, items, tables by row, and literal blocks.
+    """A text in reStructuredText as it is: headings, paragraphs, items, tables by row, literal blocks.
 
     The title is the first heading.
 

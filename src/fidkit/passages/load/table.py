@@ -35,9 +35,9 @@ class Loader:
 
     Attributes:
         kind: what such a file is.
-        read: `module:function`, imported once there is such a file. Takes a binary stream and the file's name,
-            and gives the file's `Document`s, or its `Row`s if it is a passage file. Raises `UnreadableFile`
-            where the file isn't what its ending says.
+        read: `module:function`, imported once there is such a file. Takes a binary stream and the file's
+            name, and gives the file's `Document`s, or its `Row`s if it is a passage file. Raises
+            `UnreadableFile` where the file isn't what its ending says.
         extra: brings the packages that it needs; empty where it needs none.
     """
 
@@ -97,6 +97,12 @@ def loader_of(name: str) -> Loader | None:
     return LOADERS.get(ending) or (_of_others().get(ending) if ending else None)
 
 
+def ending_of(name: str) -> str:
+    """The ending of a file's name in lower case, that of a packed one with it: `.txt.gz`; empty for none."""
+    plain = name.lower().removesuffix(PACKED)
+    return PurePath(plain).suffix + name.lower()[len(plain) :]
+
+
 @cache
 def _of_others() -> dict[str, Loader]:
     """Kinds that other packages bring."""
@@ -134,6 +140,5 @@ def endings(kind: Kind) -> str:
 
 def described() -> str:
     """All that can be read, in words, for messages, help and documents."""
-    return (
-        f"documents ({endings('document')}) or passage files ({endings('passages')}), packed or not ({PACKED})"
-    )
+    documents, passages = endings("document"), endings("passages")
+    return f"documents ({documents}) or passage files ({passages}), packed or not ({PACKED})"

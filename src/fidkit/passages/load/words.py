@@ -15,15 +15,18 @@ _LONG_RUN = 30
 _RUN_WORD = 6
 _RUN = re.compile(r"\S+")
 # Marks stand with the word that they belong to, so that a passage neither begins nor ends without them.
-_OPENING = "「『（《〈【“‘([{¿¡"
-_CLOSING = "。．！？…‥、，；：」』）》〉】”’.!?,;:)]}។၊။"
+_OPENING = "([{\u00a1\u00bf\u2018\u201c\u3008\u300a\u300c\u300e\u3010\uff08"
+_CLOSING = (
+    ")]}.,:;!?\u104a\u104b\u17d4\u2019\u201d\u2025\u2026"
+    "\u3001\u3002\u3009\u300b\u300d\u300f\u3011\uff01\uff09\uff0c\uff0e\uff1a\uff1b\uff1f"
+)
 
 
 def words_of(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """First and last character of every word of `text[start:end]`.
 
-    A word is what stands between white space. Of Chinese and Japanese two characters count as a word, of Thai,
-    Lao, Burmese and Khmer five letters; of anything else that goes on beyond 30 characters, six.
+    A word is what stands between white space. Of Chinese and Japanese two characters count as a word, of
+    Thai, Lao, Burmese and Khmer five letters; of anything else that goes on beyond 30 characters, six.
     """
     is_spaced = not UNSPACED.search(text, start, end)
     for run in _RUN.finditer(text, start, end):

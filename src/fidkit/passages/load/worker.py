@@ -107,10 +107,7 @@ def _documents(raw: BinaryIO, job: dict[str, Any]) -> Iterator[Document]:
 
 
 def _send_document(out: BinaryIO, document: Document, job: dict[str, Any]) -> None:
-    try:
-        packed = pack(document)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UnreadableFile(job["name"], f"its loader contradicts itself: {error}", "report it") from error
+    packed = pack(document, job["name"])
     rows = [(row.title, row.start, row.end) for row in passages_of(document, job["name"])]
     said = {
         "member": packed.member, "title": packed.title, "facts": packed.facts, "notes": packed.notes,

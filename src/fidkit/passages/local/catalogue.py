@@ -109,7 +109,8 @@ class FormerFormat(CorpusError):
 
     def __init__(self, directory: Path, version: int, sources: str) -> None:
         super().__init__(
-            f"{shown(directory)}: this corpus has format version {version}, this fidkit reads {FORMAT_VERSION}; "
+            f"{shown(directory)}: this corpus has format version {version}, this fidkit reads "
+            f"{FORMAT_VERSION}; "
             f"run `fidkit corpus build SOURCE --to {shown(directory)}`"
         )
         self.version, self.sources = version, sources
@@ -397,7 +398,7 @@ class Catalogue:
         )
 
     def forget_from(self, first_row: int, file: int) -> int:
-        """Take back the passages from this row on, and the documents of a file; how many passages there were."""
+        """Take back the passages from this row on, and a file's documents; how many passages there were."""
         self._sql.execute("DELETE FROM documents WHERE file = ?", (file,))
         return self._sql.execute("DELETE FROM passages WHERE row >= ?", (first_row,)).rowcount
 
@@ -409,9 +410,7 @@ class Catalogue:
         """Store a document, before its passages."""
         facts, notes = (json.dumps(value, ensure_ascii=False) for value in (packed.facts, packed.notes))
         record = (number, file, packed.member, packed.title, facts, notes, packed.map, packed.boxes)
-        self._sql.execute(
-            "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*record, packed.text)
-        )
+        self._sql.execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*record, packed.text))
 
     def add_passages(
         self, first_row: int, file: int, name: str, rows: Sequence[Row], document: int | None = None
