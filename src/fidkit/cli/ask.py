@@ -17,7 +17,6 @@ from fidkit.cli.decoding import DeviceName, PrecisionName, takes_decoding
 from fidkit.engine.asked import is_blank
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import FidkitError, UsageError
-from fidkit.passages.places import split, spoken
 
 if TYPE_CHECKING:
     from fidkit.answerer import Answerer
@@ -204,6 +203,8 @@ class _Printed:
 
 def _place(evidence: Evidence) -> str:
     """Where a passage stands: `contract.pdf, page 3, 1200-1300`, or its source where there are no pages."""
+    from fidkit.passages.places import split, spoken
+
     passage, said = evidence.passage, spoken(evidence.where)
     name, span = split(passage.source)
     if not said or span is None:

@@ -322,7 +322,7 @@ def test_a_newer_format_is_refused_by_readers_and_writers(corpus, docs, tmp_path
         sql.execute("UPDATE meta SET value = '99' WHERE key = 'format_version'")
     sql.close()
     for attempt in (lambda: Corpus.open(tmp_path / "c"), lambda: Corpus.build(docs, tmp_path / "c")):
-        with pytest.raises(CorpusError, match="format version 99, this fidkit reads up to 1; upgrade fidkit"):
+        with pytest.raises(CorpusError, match="format version 99, this fidkit reads up to 2; upgrade fidkit"):
             attempt()
 
 

@@ -140,6 +140,24 @@ def build(
             catalogue.close()
 
 
+def reindex(directory: Path) -> None:
+    """Write the index of a corpus anew, from its catalogue alone.
+
+    Raises:
+        CorpusBusyError: another process is building.
+        CorpusError: no corpus, or the disk is full. What was there before is whole.
+    """
+    with writer_lock(directory), explained_disk(directory):
+        catalogue = Catalogue.for_writing(directory)
+        try:
+            roots = json.loads(catalogue.meta()["sources"])
+            _Build(catalogue, directory, roots, None, Reading()).reindex()
+        finally:
+            catalogue.rollback()
+            sweep(directory, keep=catalogue.lexical())
+            catalogue.close()
+
+
 def _is_current(directory: Path, roots: list[str], found: list[SourceFile]) -> bool:
     """Whether there is nothing to do, found out without writing or keeping a writer out."""
     try:
@@ -182,6 +200,8 @@ class _Build:
         old = self._meta.get("lexical")
         sweep(self._directory, keep=old)
         usable = old is not None and (self._directory / old / "meta.json").exists() and again is None
+        if again is not None:
+            self._catalogue.remove_others()
         plan = make_plan(found, self._catalogue.files(), again or frozenset())
         index = old
         if plan.read or plan.remove or not usable:
@@ -193,6 +213,19 @@ class _Build:
             sweep(self._directory, keep=index)
         files_read = sum(file.kind != "skipped" for _, file in plan.read)
         return BuildReport(files_read, len(plan.remove), self._read_passages, time.monotonic() - began)
+
+    def reindex(self) -> None:
+        """Write an index of what the catalogue holds, and commit it."""
+        sweep(self._directory, keep=self._meta.get("lexical"))
+        self._writer = self._next_writer(None)
+        self._meta["removed_since_fresh"] = "0"
+        try:
+            self._writer.add(self._catalogue.rows())
+            self._finish_index()
+        except BaseException:
+            self._writer.abandon()
+            raise
+        self._commit(Plan(), self._writer.name, int(self._meta.get("unread", 0)))
 
     def say_kept(self) -> None:
         """What an interrupted build leaves to the next."""
@@ -357,16 +390,9 @@ class _Build:
 
     def _tell(self, stage: str, more: int = 0) -> None:
         if self._progress:
-            self._progress(
-                BuildProgress(
-                    stage,
-                    self._done_bytes,
-                    self._total_bytes,
-                    self._read_passages + more,
-                    self._done_files,
-                    self._total_files,
-                )  # fmt: skip
-            )
+            done, passages = self._done_bytes, self._read_passages + more
+            files = self._done_files, self._total_files
+            self._progress(BuildProgress(stage, done, self._total_bytes, passages, *files))
 
 
 def _replaced(plan: Plan) -> dict[str, FileRecord]:

@@ -372,6 +372,38 @@ class Catalogue:
         with self._whole_records():
             return [source_of(name, member) for name, member in self._sql.execute(query, (limit,))]
 
+    def documents_of(self, file: int) -> list[int]:
+        """Numbers of a file's documents."""
+        with self._whole_records():
+            query = "SELECT document FROM documents WHERE file = ? ORDER BY document"
+            return [number for (number,) in self._sql.execute(query, (file,))]
+
+    def rows_of(self, file: FileRecord) -> Iterator[tuple[Row, int | None]]:
+        """Passages of a file as they were read, each with the number of its document."""
+        last = file.first_row + file.passages - 1
+        with self._whole_records():
+            for *row, document in self._sql.execute(
+                "SELECT id, title, text, start, end, document FROM passages WHERE row BETWEEN ? AND ? ORDER BY row",
+                (file.first_row, last),
+            ):
+                yield Row(*row), document
+
+    def row_numbers(self) -> set[int]:
+        """Of all passages."""
+        with self._whole_records():
+            return {row for (row,) in self._sql.execute("SELECT row FROM passages")}
+
+    def require_whole(self) -> None:
+        """Have SQLite look at every page of its file.
+
+        Raises:
+            CorpusError: it is damaged.
+        """
+        with self._whole_records():
+            said = [str(line) for (line,) in self._sql.execute("PRAGMA integrity_check(3)")]
+        if said != ["ok"]:
+            raise _damaged(self.directory, "; ".join(said))
+
     def count(self, table: Literal["documents", "passages"]) -> int:
         """How many there are."""
         with self._whole_records():
@@ -389,6 +421,11 @@ class Catalogue:
         self._sql.execute("DELETE FROM passages WHERE row BETWEEN ? AND ?", (record.first_row, last))
         self._sql.execute("DELETE FROM documents WHERE file = ?", (record.file,))
         self._sql.execute("DELETE FROM files WHERE file = ?", (record.file,))
+
+    def remove_others(self) -> None:
+        """Forget passages and documents that belong to no file."""
+        for table in ("passages", "documents"):
+            self._sql.execute(f"DELETE FROM {table} WHERE file NOT IN (SELECT file FROM files)")
 
     def restat(self, record: FileRecord, found: SourceFile, mtime_ns: int, position: int) -> None:
         """Note where an unchanged file was found this time."""

@@ -88,6 +88,19 @@ class Lexical:
         ]
         return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:k]
 
+    def rows(self) -> list[int]:
+        """The row of every passage, in no order.
+
+        Raises:
+            CorpusError: the index isn't one of ours.
+        """
+        with _readable(self._directory):
+            found = self._searcher.search(
+                tantivy.Query.all_query(), limit=max(1, len(self)), count=False
+            ).hits
+            rows = self._searcher.fast_field_values("row", [address for _, address in found])
+        return [int(row) for row in rows if row is not None]
+
     def __len__(self) -> int:
         """Number of passages."""
         return int(self._searcher.num_docs)
