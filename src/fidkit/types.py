@@ -57,6 +57,13 @@ class Without:
         return {"answer": self.text, "score": self.score}
 
 
+def boxes_to_json(boxes: Sequence[Box]) -> list[dict[str, float]]:
+    """Boxes for those who mark them: page, counted from 1, and edges in points from its upper left corner."""
+    return [
+        {"page": b.page, "left": b.left, "top": b.top, "right": b.right, "bottom": b.bottom} for b in boxes
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """A passage that was read for an answer; `score` is its share of the answer (all shares sum to 1).
@@ -90,10 +97,7 @@ class Evidence:
         record = {"id": p.id, "title": p.title, "text": p.text, "score": self.score, "source": p.source}
         span = None if self.span is None else list(self.span)
         without = None if self.without is None else self.without.to_json()
-        boxes = [
-            {"page": b.page, "left": b.left, "top": b.top, "right": b.right, "bottom": b.bottom}
-            for b in self.boxes
-        ]
+        boxes = boxes_to_json(self.boxes)
         record |= {"span": span, "sentence": self.sentence, "without": without}
         return record | {"where": self.where, "boxes": boxes}
 

@@ -131,7 +131,7 @@ def check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the index with the passages, and texts with their sums; exit code 1 when something is damaged."""
+    """Compare the index with the passages, and texts with their sums; exit code 1 if something is damaged."""
     from fidkit.passages.local.check import check
 
     report = check(directory, repair=repair)
@@ -150,9 +150,8 @@ def check(
             "--repair`"
         )
     if not report.faults and not as_json:
-        print(
-            f"{directory}: {report.passages:,} passages of {report.documents:,} documents are as they were read"
-        )
+        held = f"{report.passages:,} passages of {report.documents:,} documents"
+        print(f"{directory}: {held} are as they were read")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from fidkit.errors import UsageError
+from fidkit.types import boxes_to_json
 
 if TYPE_CHECKING:
     from fidkit.passages.load.document import Block
@@ -179,10 +180,7 @@ def _record(document: StoredDocument, span: tuple[int, int] | None, where: Where
         "text": text[start:end],
         "after": text[end:high],
         "where": where.labels(),
-        "boxes": [
-            {"page": b.page, "left": b.left, "top": b.top, "right": b.right, "bottom": b.bottom}
-            for b in boxes
-        ],
+        "boxes": boxes_to_json(boxes),
     }
 
 

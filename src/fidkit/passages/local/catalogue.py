@@ -382,10 +382,9 @@ class Catalogue:
         """Passages of a file as they were read, each with the number of its document."""
         last = file.first_row + file.passages - 1
         with self._whole_records():
-            for *row, document in self._sql.execute(
-                "SELECT id, title, text, start, end, document FROM passages WHERE row BETWEEN ? AND ? ORDER BY row",
-                (file.first_row, last),
-            ):
+            columns = "SELECT id, title, text, start, end, document FROM passages"
+            which = f"{columns} WHERE row BETWEEN ? AND ? ORDER BY row"
+            for *row, document in self._sql.execute(which, (file.first_row, last)):
                 yield Row(*row), document
 
     def row_numbers(self) -> set[int]:

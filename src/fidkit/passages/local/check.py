@@ -155,8 +155,8 @@ def _mend(directory: Path, sources: list[str], damaged: set[int], report: CheckR
         done = build([real_path(source) for source in sources], directory, again=damaged)
     except CorpusError as error:
         raise CorpusError(
-            f"{shown(directory)}: damaged, and its sources can't be read again ({error}); bring them back, or "
-            f"delete it and run `fidkit corpus build SOURCE --to {shown(directory)}`"
+            f"{shown(directory)}: damaged, and its sources can't be read again ({error}); bring them back, "
+            f"or delete it and run `fidkit corpus build SOURCE --to {shown(directory)}`"
         ) from error
     report.mended.append(
         f"{done.files_read:,} files were read again, {done.files_removed:,} taken out, and the index was "
