@@ -23,10 +23,9 @@ _WITHOUT_WIDTH = frozenset([0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF])
 _HYPHENS = frozenset([0x02, 0xAD, 0xFFFE])
 # pdfium marks a hyphen that a line ends with by one of these, and begins no new line there.
 _AT_LINE_END = frozenset([0x02, 0xFFFE])
-_LIGATURES = {
-    ligature: unicodedata.normalize("NFKC", chr(ligature))
-    for ligature in [*range(0xFB00, 0xFB07), 0x132, 0x133]
-}
+# Ligatures as their letters, and the bullets of symbol fonts as such.
+_WRITTEN = {code: unicodedata.normalize("NFKC", chr(code)) for code in [*range(0xFB00, 0xFB07), 0x132, 0x133]}
+_WRITTEN |= {0xF0B7: "•", 0xF0A7: "▪", 0xF0A8: "□", 0xF0D8: "‣", 0xF0FC: "✓", 0xF0E0: "→", 0xF02D: "-"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +163,8 @@ class _Reading:
             return chr(code)
         if code in _HYPHENS:
             return HYPHEN
-        if code in _LIGATURES:
-            return _LIGATURES[code]
+        if code in _WRITTEN:
+            return _WRITTEN[code]
         if code < 0x20 or 0x7F <= code < 0xA0 or code > 0x10FFFF or code & 0xFFFE == 0xFFFE:
             self.unknown += 1
             return UNKNOWN

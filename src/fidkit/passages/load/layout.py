@@ -116,7 +116,7 @@ class Paragraph:
         strips = []
         end = words[0].right
         for word in words:
-            if word.left - end > (0.3 if len(self.lines) >= _ROWS else _CELLS) * word.size:
+            if word.left - end > (0.75 if len(self.lines) >= _ROWS else _CELLS) * word.size:
                 strips.append((end, word.left))
             end = max(end, word.right)
         return strips + [gap for line in self.lines for gap in line.gaps()]
@@ -294,9 +294,11 @@ class _Column:
 
     def __init__(self, lines: list[Line], body: float) -> None:
         self.body = body
-        self.left = Counter(round(line.left) for line in lines).most_common(1)[0][0]
-        self.right = max(line.right for line in lines)
-        self.width = self.right - min(line.left for line in lines)
+        self.turned = from_right([word for line in lines for word in line.words])
+        self.begin = Counter(round(self._begin(line)) for line in lines).most_common(1)[0][0]
+        # A single line may reach further than its column does.
+        self.end = sorted(map(self._end, lines))[int(0.85 * (len(lines) - 1) + 0.5)]
+        self.width = max(line.right for line in lines) - min(line.left for line in lines)
         pairs = [pair for pair in pairwise(lines) if self._are_rows(*pair)]
         self.rows = {line for pair in pairs for line in pair}
         gaps = [after.top - line.bottom for line, after in pairwise(lines)]
@@ -328,17 +330,24 @@ class _Column:
             return "\n" if self._are_rows(line, after) else ""
         if size > 1.12 * self.body:
             return " "
-        if from_right(after.words):
-            indented = abs(self.right - after.right) > 0.8 * size
-            short = line.left > self.right - 0.7 * self.width
-        else:
-            # Of a hanging indent, the first line stands out to the left of most others.
-            indented = abs(after.left - self.left) > 0.8 * size and abs(after.left - line.left) > 0.8 * size
-            short = line.right < self.right - 0.3 * self.width
+        begin, indent = self._begin(after), 0.8 * size
+        # Of a hanging indent, the first line begins before most others.
+        outside = begin < self._begin(line) - indent and begin < self.begin - indent
+        inside = begin > self._begin(line) + indent and begin > self.begin + indent
+        first = after.words[0]
+        fits = self.end - self._end(line) > first.right - first.left + 0.5 * size
         ended = line.words[-1].text.rstrip("\"'”’)]»").endswith(_ENDS)
-        if (indented and (ended or after.left < line.left)) or (short and ended):
+        if outside or (ended and (inside or fits)):
             return ""
-        return "\n" if short and not after.words[0].text[0].islower() else " "
+        on_purpose = fits and not first.text[0].islower() and not line.words[-1].text.endswith(HYPHEN)
+        return "\n" if on_purpose else " "
+
+    def _begin(self, line: Line) -> float:
+        """Where a line begins, in the direction of reading."""
+        return -line.right if self.turned else line.left
+
+    def _end(self, line: Line) -> float:
+        return -line.left if self.turned else line.right
 
 
 def _goes_on(line: Line, after: Line) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fidkit.passages.load.glyphs import Page
 from fidkit.passages.load.layout import Line, Word, lines_of
@@ -33,12 +33,14 @@ def repeated(pages: Sequence[Page], body: float) -> list[set[int]]:
         body: size of the font that most text is in.
     """
     found: list[set[int]] = [set() for _ in pages]
-    stands: dict[_Key, list[tuple[int, tuple[int, ...]]]] = defaultdict(list)
+    stands: dict[_Key, list[tuple[int, list[Word]]]] = defaultdict(list)
     for number, page in enumerate(pages):
-        for piece in _pieces(page):
-            place = number, tuple(word.at for word in piece)
-            for key in _keys(piece, number):
-                stands[(*key, Line(piece).size > 1.2 * body)].append(place)
+        for line in _edges(page):
+            for piece in _parted(line):
+                large = Line(piece).size > 1.2 * body
+                for key, counts in _keys(piece, number):
+                    # What stands beside a page number changes with the chapter.
+                    stands[(*key, large)].append((number, line.words if counts and not large else piece))
     fewest = min(_PAGES, max(2, len(pages)))
     for key, places in stands.items():
         numbers = sorted({number for number, _ in places})
@@ -47,23 +49,21 @@ def repeated(pages: Sequence[Page], body: float) -> list[set[int]]:
         )
         if often and (not key[-1] or 2 * len(numbers) >= len(pages)):
             for number, words in places:
-                found[number].update(words)
+                found[number].update(word.at for word in words)
     return found
 
 
-def _pieces(page: Page) -> list[list[Word]]:
-    """Stretches of words at the edges of a page; of what isn't upright, everywhere."""
+def _edges(page: Page) -> list[Line]:
+    """Lines at the edges of a page; of what isn't upright, everywhere."""
     edge = _EDGE * page.height
     upright = [
         word
         for word in page.words
         if not word.turn and (word.middle < edge or word.middle > page.height - edge)
     ]
-    turned = [word for word in page.words if word.turn]
-    pieces = [piece for line in lines_of(upright) for piece in _parted(line)]
-    for turn in sorted({word.turn for word in turned}):
-        pieces += [line.words for line in lines_of([word for word in turned if word.turn == turn])]
-    return pieces
+    turned = {word.turn for word in page.words if word.turn}
+    groups = [upright, *([word for word in page.words if word.turn == turn] for turn in sorted(turned))]
+    return [line for words in groups for line in lines_of(words)]
 
 
 def _parted(line: Line) -> list[list[Word]]:
@@ -77,13 +77,17 @@ def _parted(line: Line) -> list[list[Word]]:
     return [piece for piece in pieces if piece]
 
 
-def _keys(piece: list[Word], number: int) -> list[_Key]:
-    """What a piece may share with another page's: height, text, and each number or how it counts pages."""
+def _keys(piece: list[Word], number: int) -> Iterator[tuple[_Key, bool]]:
+    """What a piece may share with another page's: height, text, and each number or how it counts pages.
+
+    With each, whether a number counts pages there.
+    """
     text = " ".join(word.text for word in piece)
     figures = [int(figure) for figure in _NUMBER.findall(text)]
     place = piece[0].turn, round(piece[0].top / 3)
     if len(figures) > _MOST_NUMBERS:
-        return [(place, text)]
+        yield (place, text), False
+        return
     masked = _NUMBER.sub("#", text)
-    ways = itertools.product(*(((figure, False), (figure - number, True)) for figure in figures))
-    return [(place, masked, way) for way in ways]
+    for way in itertools.product(*(((figure, False), (figure - number, True)) for figure in figures)):
+        yield (place, masked, way), any(counts for _, counts in way)
