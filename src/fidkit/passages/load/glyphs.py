@@ -122,7 +122,7 @@ class _Reading:
         self._text: list[str] = []
         self._first = 0
         self._glued = False
-        self._box = (0.0, 0.0, 0.0, 0.0)
+        self._left = self._bottom = self._right = self._top = 0.0
 
     def read(self, count: int) -> None:
         """All characters of the page."""
@@ -139,28 +139,39 @@ class _Reading:
                 continue
             before = left, bottom, right, top
             left, bottom, right, top = rectangle.left, rectangle.bottom, rectangle.right, rectangle.top
-            if self._text:
-                if _is_elsewhere(before, left, bottom, right, top):
-                    self._end(glued=False)
-                elif _is_alone(code):
-                    self._end(glued=True)
-            if not self._text:
-                self._first, self._box = at, (left, bottom, right, top)
+            alone = code >= 0x0E00 and _is_alone(code)
+            # Most characters stand right behind the one before, in the same font.
+            if (
+                not self._text
+                or alone
+                or not (
+                    bottom == before[1]
+                    and top == before[3]
+                    and -1.0 < left - before[2] < 1.0
+                    and left > before[0]
+                )
+            ):
+                if self._text and (alone or _is_elsewhere(before, left, bottom, right, top)):
+                    self._end(glued=alone and not _is_elsewhere(before, left, bottom, right, top))
+                self._widen(at, left, bottom, right, top)
             else:
-                box = self._box
-                self._box = min(box[0], left), min(box[1], bottom), max(box[2], right), max(box[3], top)
-            self._text.append(self._named(code))
-            if code in _AT_LINE_END:
-                self._end(glued=False)
-            elif _is_alone(code):
-                self._end(glued=True)
+                self._right = right
+            self._text.append(chr(code) if 0x20 < code < 0x7F else self._named(code))
+            if alone or code in _AT_LINE_END:
+                self._end(glued=alone)
         self._end(glued=False)
+
+    def _widen(self, at: int, left: float, bottom: float, right: float, top: float) -> None:
+        """The word's rectangle takes in that of a character, or begins with it."""
+        if not self._text:
+            self._first = at
+            self._left, self._bottom, self._right, self._top = left, bottom, right, top
+        else:
+            self._left, self._bottom = min(self._left, left), min(self._bottom, bottom)
+            self._right, self._top = max(self._right, right), max(self._top, top)
 
     def _named(self, code: int) -> str:
         """A character; what is none, as fonts without names for their glyphs have it, is U+FFFD."""
-        self.count += 1
-        if 0x20 < code < 0x7F:
-            return chr(code)
         if code in _HYPHENS:
             return HYPHEN
         if code in _WRITTEN:
@@ -175,9 +186,8 @@ class _Reading:
     def _end(self, *, glued: bool) -> None:
         """The word ends here; what follows is `glued` to it or not."""
         if self._text:
-            text = _mended("".join(self._text))
-            if text:
-                self._add(text)
+            self.count += len(self._text)
+            self._add(_mended("".join(self._text)))
             self._text = []
             self._glued = glued
         elif not glued:
@@ -190,7 +200,9 @@ class _Reading:
         if raw.FPDFText_GetMatrix(self._textpage, self._first, ctypes.byref(matrix)):
             size = raw.FPDFText_GetFontSize(self._textpage, self._first) * math.hypot(matrix.c, matrix.d)
             turn = _turn(matrix.a, matrix.b, self._view.quarters)
-        box = left, top, right, bottom = self._view.rectangle(*self._box)
+        box = left, top, right, bottom = self._view.rectangle(
+            self._left, self._bottom, self._right, self._top
+        )
         if not all(map(math.isfinite, box)):
             return
         if turn == 1:

@@ -58,6 +58,7 @@ _CELLS = 1.4
 # Gutters are looked for at most at so many places, and among at most so many words at once.
 _PLACES = 600
 _MOST_WORDS = 6000
+_TRIALS = 12
 # Both sides of a gutter have at least so many lines.
 _FEWEST_LINES = 3
 # In so many rows of a table, no strip between words is free by chance.
@@ -187,36 +188,39 @@ def _gutter(words: list[Word]) -> tuple[list[Word], list[list[Word]], list[Word]
     size = median(word.size for word in words)
     words = sorted(words, key=lambda word: word.top)
     left, top, right, bottom = (
-        np.array([getattr(word, side) for word in words]) for side in ("left", "top", "right", "bottom")
+        np.array([getattr(word, side) for word in words], np.float32)
+        for side in ("left", "top", "right", "bottom")
     )
+    middle = (top + bottom) / 2
     width = _GUTTER * size
     if not np.isfinite(size) or size <= 0 or right.max() - left.min() < 8 * size:
         return None
-    count = min(_PLACES, int((right.max() - left.min()) / (size / 6)))
-    places = np.linspace(left.min(), right.max() - width, count)[:, None]
+    count = min(_PLACES, int((right.max() - left.min()) / (size / 4)))
+    places = np.linspace(left.min(), right.max() - width, count, dtype=np.float32)[:, None]
     # What reaches across each place, and the free height between those and at both ends.
     across = (left < places + width) & (right > places)
     lowest = np.maximum.accumulate(np.where(across, bottom, top.min()), axis=1)
     ends = np.concatenate([np.where(across, top, -np.inf), np.full((count, 1), bottom.max())], axis=1)
     begins = np.concatenate([np.full((count, 1), top.min()), lowest], axis=1)
-    heights = ends - begins
-    tallest = heights.max(axis=1)
+    bands = (ends - begins).argmax(axis=1)[:, None]
+    high, low = (np.take_along_axis(edge, bands, axis=1) for edge in (begins, ends))
+    inside = (middle >= high) & (middle <= low)
+    # At least so many words on both sides, or it is no more than a margin.
+    fewest = np.minimum((inside & (right <= places)).sum(axis=1), (inside & (left > places)).sum(axis=1))
+    height = np.where(fewest > _FEWEST_LINES, (low - high)[:, 0], 0.0)
     tried: set[tuple[float, float]] = set()
-    for place in np.argsort(-tallest, kind="stable"):
-        if tallest[place] < _FEWEST_LINES * size or len(tried) > 12:
+    for at in np.argsort(-height, kind="stable"):
+        band = float(high[at, 0]), float(low[at, 0])
+        if height[at] < _FEWEST_LINES * size or len(tried) > _TRIALS:
             break
-        band = int(heights[place].argmax())
-        high, low = float(begins[place, band]), float(ends[place, band])
-        middle = float(places[place, 0]) + width / 2
-        inside = [word for word in words if high <= word.middle <= low]
-        sides = [[word for word in inside if (word.left > middle) == after] for after in (False, True)]
-        if not all(len(side) > _FEWEST_LINES for side in sides):
+        if band in tried:
             continue
-        tried.add((high, low))
-        parts = _columns(sides[0], sides[1])
-        if parts:
-            above = [word for word in words if word.middle < high]
-            return above, parts, [word for word in words if word.middle > low]
+        tried.add(band)
+        within = [word for word, is_in in zip(words, inside[at], strict=True) if is_in]
+        sides = [[word for word in within if (word.left > places[at, 0]) == after] for after in (False, True)]
+        if parts := _columns(sides[0], sides[1]):
+            above = [word for word in words if word.middle < band[0]]
+            return above, parts, [word for word in words if word.middle > band[1]]
     return None
 
 

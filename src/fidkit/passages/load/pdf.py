@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import struct
 import zlib
@@ -42,6 +43,8 @@ _NO_NAME = re.compile(
 _DATE = re.compile(
     r"(?:D:)?(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(\d\d)(\d\d)?(?:(Z)|([+-])(\d\d)'?(\d\d)?)?)?)?)?"
 )
+
+_NOWHERE = logging.NullHandler()
 
 _MOST_PIXELS = 40_000_000
 _MARK = np.array([255, 226, 110], np.uint16)
@@ -85,6 +88,8 @@ def _opened(stream: BinaryIO, name: str) -> Iterator[tuple[PdfDocument, bool]]:
     """The PDF, and whether its end is missing."""
     import pypdfium2
 
+    # What it finds odd in an outline is of no use to anybody, and would go to the terminal.
+    logging.getLogger("pypdfium2").addHandler(_NOWHERE)
     content = stream.read()
     if not content.strip(b"\0 \r\n\t"):
         raise UnreadableFile(name, "empty, expected a PDF", "leave it out or get it again")
