@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from fidkit.passages.load.document import BlockKind, Box, Writer
-from fidkit.passages.load.glyphs import Page
+from fidkit.passages.load.glyphs import Page, is_unspaced
 from fidkit.passages.load.layout import HYPHEN, Paragraph, Word, in_order, lines_of, paragraphs
 
 _HEADING = 1.15
@@ -147,8 +147,4 @@ def _joined(word: Word, after: Word, end: str, style: Style | None) -> tuple[str
     if word.text.endswith(_HYPHENS) and len(word.text) > 1 and after.text[0].isalnum():
         return (word.text if style.keeps_hyphen(word.text, after.text) else word.text[:-1]), ""
     # A line of a script without spaces ends anywhere; what is glued has only the line's end between it.
-    return word.text, "" if _is_unspaced(word) and _is_unspaced(after) else end
-
-
-def _is_unspaced(word: Word) -> bool:
-    return len(word.text) == 1 and ord(word.text) >= 0x0E00 and not word.text.isspace()
+    return word.text, "" if is_unspaced(ord(word.text[-1])) and is_unspaced(ord(after.text[0])) else end

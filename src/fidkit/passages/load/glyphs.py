@@ -139,7 +139,7 @@ class _Reading:
                 continue
             before = left, bottom, right, top
             left, bottom, right, top = rectangle.left, rectangle.bottom, rectangle.right, rectangle.top
-            alone = code >= 0x0E00 and _is_alone(code)
+            alone = code >= 0x0E00 and is_unspaced(code)
             # Most characters stand right behind the one before, in the same font.
             if (
                 not self._text
@@ -241,7 +241,7 @@ def _is_elsewhere(
     )
 
 
-def _is_alone(code: int) -> bool:
+def is_unspaced(code: int) -> bool:
     """Whether a character is of a script without spaces, where each has a rectangle of its own."""
     return code >= 0x0E00 and (
         0x2E80 <= code <= 0x9FFF
