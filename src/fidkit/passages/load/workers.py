@@ -38,6 +38,8 @@ _CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from fidkit.passages.load.worker import serve; serve(*map(int, sys.argv[2:]))"
 )
+# There is a worker a processor, and what threads of libraries set aside counts as taken.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _START_SECONDS = 60
 _PIECE = 1 << 20
 _ATTEMPTS = 3
@@ -184,7 +186,7 @@ class _Worker:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _CODE, json.dumps(sys.path), *map(str, numbers)],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                pass_fds=(theirs, back),
+                pass_fds=(theirs, back), env=os.environ | _ONE_THREAD,
             )  # fmt: skip
         finally:
             os.close(theirs)
