@@ -92,12 +92,14 @@ def test_what_takes_too_long_is_ended(job, content, why):
     assert time.monotonic() - began < 15
 
 
-def test_processor_time_is_limited_by_the_system(one, job):
-    """Where nobody is there to end a worker by the clock."""
+def test_limits_are_kept_by_the_system(one, job):
+    """That of processor time counts where nobody is there to end a worker by the clock."""
     (read,) = one.read([job("who")])
-    pid = int(texts(read)[0])
-    (line,) = (x for x in Path(f"/proc/{pid}/limits").read_text().splitlines() if "Max cpu time" in x)
-    assert 20 <= int(line.split()[3]) <= 40
+    lines = Path(f"/proc/{int(texts(read)[0])}/limits").read_text().splitlines()
+    limits = {line[:26].strip(): line[26:].split()[0] for line in lines[1:]}
+    assert 20 <= int(limits["Max cpu time"]) <= 40
+    assert limits["Max address space"] == limits["Max data size"] == str(1 << 30)
+    assert (limits["Max core file size"], limits["Max file size"]) == ("0", str(1 << 30))
 
 
 def test_a_worker_is_used_again_and_replaced_only_when_it_ends(one, job):
