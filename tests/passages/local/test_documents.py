@@ -174,6 +174,7 @@ def test_changed_documents_stay_until_they_are_read_again(folder, tmp_path):
     assert corpus.search("Assam")
     fresh = Corpus.build(folder, tmp_path / "fresh")
     assert snapshot(corpus)[:3] == snapshot(fresh)[:3]
+    assert corpus.info().documents == fresh.info().documents
 
 
 def test_after_an_interruption_a_build_goes_on_where_it_was(folder, tmp_path):
@@ -294,6 +295,7 @@ def test_a_corpus_as_it_was_built_has_no_faults(folder, tmp_path):
         ("UPDATE documents SET boxes = x'00' WHERE title = 'Tea'", "tea.md", "a document is damaged"),
         ("DELETE FROM documents WHERE title = 'Tea'", "tea.md", "not in their document"),
         ("UPDATE meta SET value = '0' WHERE key = 'fingerprint'", "the catalogue", "fingerprint"),
+        ("UPDATE documents SET file = 77 WHERE title = 'Tea'", "the catalogue", "1 documents of no file"),
         (
             "INSERT INTO passages VALUES (99, 'x', '', 'y', 77, NULL, NULL, NULL)",
             "the catalogue",
@@ -322,9 +324,11 @@ def test_an_index_is_mended_without_the_sources(folder, tmp_path, how):
     if how == "gone":
         shutil.rmtree(index)
     elif how == "other rows":
-        Corpus.build(folder / "tea.md", tmp_path / "d").close()
+        other = Corpus.build(folder, tmp_path / "d")
+        (folder / "tea.md").write_text("# Tea\n\nanother")
+        other.refresh()
         shutil.rmtree(index)
-        shutil.copytree(tmp_path / "d" / "lexical-1", index)
+        shutil.copytree(tmp_path / "d" / "lexical-2", index)
     else:
         (index / "meta.json").write_text("{}")
     shutil.rmtree(folder)

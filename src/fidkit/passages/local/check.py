@@ -74,7 +74,7 @@ def check(directory: Path, *, repair: bool = False) -> CheckReport:
                 damaged |= {file.file} if reasons else set()
                 report.faults += [Fault(file.name, reason) for reason in reasons]
                 report.outdated += _of_source(file)
-            report.faults += _of_whole(catalogue, meta, report.passages, files)
+            report.faults += _of_whole(catalogue, meta, report, files)
             report.faults += _of_index(directory, str(meta["lexical"]), catalogue.row_numbers())
     finally:
         catalogue.close()
@@ -123,16 +123,20 @@ def _of_source(file: FileRecord) -> Iterator[Fault]:
 
 
 def _of_whole(
-    catalogue: Catalogue, meta: dict[str, str], passages: int, files: list[FileRecord]
+    catalogue: Catalogue, meta: dict[str, str], report: CheckReport, files: list[FileRecord]
 ) -> Iterator[Fault]:
     total = Sum()
     for file in files:
         total.join(file.sum)
     if total.digest().hex() != meta["fingerprint"]:
         yield Fault("the catalogue", "its fingerprint is not that of its files")
-    others = catalogue.count("passages") - passages
-    if others:
-        yield Fault("the catalogue", f"it holds {others:,} passages of no file")
+    seen: dict[Literal["passages", "documents"], int] = {
+        "passages": report.passages,
+        "documents": report.documents,
+    }
+    for table, known in seen.items():
+        if others := catalogue.count(table) - known:
+            yield Fault("the catalogue", f"it holds {others:,} {table} of no file")
 
 
 def _of_index(directory: Path, name: str, wanted: set[int]) -> Iterator[Fault]:
