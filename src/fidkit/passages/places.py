@@ -9,8 +9,8 @@ from fidkit.passages.load.document import Box, Place
 
 # Those with numbers can be said as a range.
 _COUNTED = ("page", "slide", "row", "cell")
-_SAID = ("page", "slide", "sheet", "row", "chapter", "part", "cell")
-"""In front of offsets; a heading stands in the title already."""
+_SAID = ("page", "slide", "sheet", "row", "part", "cell")
+"""In front of offsets; chapter and heading stand in the title already."""
 
 
 @dataclass(frozen=True, slots=True)
