@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from fidkit.errors import UsageError
+from fidkit.errors import CorpusError, UsageError
 from fidkit.types import boxes_to_json
 
 if TYPE_CHECKING:
@@ -53,7 +53,10 @@ def show(
     with reported_progress() as tell:
         corpus, name = _opened(source, sources, tell)
     with closing(corpus):
-        document, span = _found(corpus, name)
+        try:
+            document, span = _found(corpus, name)
+        except CorpusError as error:
+            raise CorpusError(f"{error}; `--in` says where else to look") from error
         start, end = span or (0, len(document.text))
         where = corpus.place(document.record.source, (start, end))
     if picture is not None:
@@ -100,7 +103,6 @@ def _found(corpus: Corpus, name: str) -> tuple[StoredDocument, tuple[int, int] |
         CorpusError: no such document.
         UsageError: characters that it doesn't have.
     """
-    from fidkit.errors import CorpusError
     from fidkit.passages.places import split
 
     span = None
