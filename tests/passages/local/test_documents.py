@@ -1,5 +1,6 @@
 """Documents in a corpus: what is kept of them, where they stand, and what becomes of those that go wrong."""
 
+import gzip
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from fidkit.passages.load.workers import Limits
 from fidkit.passages.local import build as building
 from fidkit.passages.local.check import check
 from fidkit.passages.local.layout import FORMAT_VERSION
+from fidkit.passages.opening import open_sources
 
 PAGES = "paged The rent is due in March.\fThe deposit is two months of rent.\fKeys are with Ada."
 
@@ -119,6 +121,15 @@ def test_texts_alone_start_no_worker(docs, tmp_path):
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_a_packed_text_is_read_apart_since_it_may_be_of_any_size(folder, tmp_path):
+    (folder / "bomb.txt.gz").write_bytes(gzip.compress(b"a " * 100_000_000, 1))
+    (folder / "small.txt.gz").write_bytes(gzip.compress(b"Chicory comes from France."))
+    building.build([folder], tmp_path / "c", limits=Limits(memory_bytes=400 << 20))
+    with Corpus.open(tmp_path / "c") as corpus:
+        assert corpus.info().skipped_files == [("bomb.txt.gz", "needs more than 419 MB of memory to be read")]
+        assert corpus.search("chicory")[0].passage.source == "small.txt.gz:0-26"
+
+
 def test_builds_in_any_order_of_results_are_the_same(folder, tmp_path):
     for number in range(12):
         (folder / f"n{number}.odd").write_text(f"noise number {number} comes from somewhere")
@@ -205,6 +216,10 @@ build.build([sys.argv[1]], __import__("pathlib").Path(sys.argv[2]), tell)
     assert "5 of 6 files were read and are kept; the same command goes on from there" in said
     with Corpus.open(tmp_path / "c") as corpus:
         assert (corpus.info().unread, len(corpus)) == (1, 6)
+    opened, (note,) = open_sources(tmp_path / "c")
+    opened.close()
+    assert note.startswith("1 files of this corpus aren't read yet")
+    with Corpus.open(tmp_path / "c") as corpus:
         assert corpus.search("deposit")
     (folder / "deep" / "slow.odd").write_text("noise it is quick now")
     again = Corpus.build(folder, tmp_path / "c")

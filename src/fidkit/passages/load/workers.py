@@ -154,7 +154,10 @@ class Workers:
             with self._lock:
                 if self._closed:
                     raise CorpusError("the build was interrupted; run it again")
-                worker = self._mine.worker = _Worker(self._limits)
+                try:
+                    worker = self._mine.worker = _Worker(self._limits)
+                except OSError as error:
+                    raise CorpusError(f"a process to read documents in can't be started ({error})") from error
                 self._running.add(worker)
             worker.begin()
         return worker

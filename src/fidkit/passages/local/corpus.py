@@ -167,7 +167,7 @@ class Corpus:
             CorpusBusyError: another process is building it, still after `wait`.
             CorpusError: a missing source, nothing to read, a full disk.
             DataError: a source that is a file isn't what its ending says, or has an id that comes twice. On
-                every error an earlier state stays intact.
+                every error the last state that was committed is whole.
         """
         if isinstance(sources, str | os.PathLike):
             sources = [sources]
@@ -347,6 +347,12 @@ class Corpus:
             skipped_files=skipped,
             notes=[(document.source, note) for document in noted for note in document.notes],
         )
+
+    @property
+    def unread(self) -> int:
+        """Files that an interrupted build left to the next."""
+        with self._lock:
+            return int(self._catalogue.meta().get("unread", 0))
 
     def __len__(self) -> int:
         with self._lock:

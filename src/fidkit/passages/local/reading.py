@@ -11,7 +11,7 @@ from fidkit.passages.load.packed import Packed, pack
 from fidkit.passages.load.record import Row, UnreadableFile
 from fidkit.passages.load.rows import passages_of, read_rows, unpacked
 from fidkit.passages.load.sources import SourceFile
-from fidkit.passages.load.table import NAMED, Loader, loader_of
+from fidkit.passages.load.table import NAMED, PACKED, Loader, loader_of
 
 if TYPE_CHECKING:
     from fidkit.passages.load.workers import Job, Limits, Read, Workers
@@ -112,4 +112,6 @@ class Reading:
 
 
 def _is_apart(file: SourceFile, loader: Loader) -> bool:
-    return file.kind == "document" and loader.read not in _READ_HERE
+    """Packed texts are: nobody knows how large they are."""
+    packed = file.name.lower().endswith(PACKED)
+    return file.kind == "document" and (packed or loader.read not in _READ_HERE)
