@@ -143,9 +143,6 @@ def test_no_piece_ends_with_a_heading():
     writer.block("Section", "heading", 2)
     writer.block(paragraph(60, 60))
     writer.block("Last", "heading", 2)
-    writer.block(paragraph(20))
-    assert [text.split()[0] for text in texts(writer.document())] == ["word", "Chapter"]
-    writer.block("Afterwards", "heading", 2)
     writer.block(paragraph(40))
     assert [text.split()[0] for text in texts(writer.document())] == ["word", "Chapter", "Last"]
 

@@ -92,17 +92,20 @@ def text_of(element: Any) -> str:
 
 def beside(root: Any) -> tuple[Any, set[Any]]:
     """The element that holds the text of a page, and the parts in it that stand beside the text."""
+    from lxml import etree
+
     counts = _counted(root)
     chosen = _main(root, counts)
     left_out: set[Any] = set()
     inside = 0  # how many articles are open
-    from lxml import etree
-
     walk = etree.iterwalk(chosen, events=("start", "end"))
     for event, element in walk:
         inside += (1 if event == "start" else -1) * (element.tag in ("article", "main"))
-        if event == "start" and element is not chosen and _is_beside(element, counts, chosen, inside > 0):
+        if event == "start" and element.tag in NEVER:
+            walk.skip_subtree()
+        elif event == "start" and element is not chosen and _is_beside(element, counts, chosen, inside > 0):
             left_out.add(element)
+            walk.skip_subtree()
     return chosen, left_out
 
 
@@ -139,11 +142,11 @@ def _letters(text: str | None) -> int:
 def _main(root: Any, counts: dict[Any, _Count]) -> Any:
     """The one element that says of itself that it holds the text; else all of the page."""
     mains = [e for e in root.iter() if e.tag == "main" or e.get("role") == "main"]
-    mains = [main for main in mains if counts[main].letters]
+    mains = [main for main in mains if main in counts and counts[main].letters]
     outer = [main for main in mains if not any(above in mains for above in main.iterancestors())]
     if len(outer) == 1:
         return outer[0]
-    articles = [article for article in root.iter("article") if counts[article].letters]
+    articles = [a for a in root.iter("article") if a in counts and counts[a].letters]
     if len(articles) == 1 and 2 * counts[articles[0]].letters > counts[root].letters:
         return articles[0]
     return root
