@@ -23,6 +23,10 @@ _NAMES = re.compile(
     r"toc|skip|headerlink|popup|modal|masthead|toolbar|editsection|noprint|hidden|sr-only)(?=$|[\s_-])",
     re.IGNORECASE,
 )
+# Of a page that is nested deeper than the parser goes, these tags alone are kept: no text is lost with others.
+_NOT_FLAT = re.compile(
+    r"</?(?!(?:p|h[1-6]|br|li|tr|td|th|title|script|style|head|body|html|meta)\b)[a-z][^<>]*>", re.IGNORECASE
+)
 _NOTES = re.compile(r"note|admonition", re.IGNORECASE)
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _NOT_BY_NAME = frozenset(
@@ -63,12 +67,17 @@ def parsed(text: str) -> Any:
     """
     from lxml import etree
 
-    # Deep trees are walked as well as others; without `huge_tree` they would end at a depth of 256.
-    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
-    try:
-        return etree.fromstring(text.replace("\0", "").encode(), parser)
-    except etree.XMLSyntaxError:
-        return None
+    text = text.replace("\0", "")
+    for part in (text, _NOT_FLAT.sub(" ", text)):
+        # Without `huge_tree` a tree would end at a depth of 256; with it, it ends at 2048.
+        parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
+        try:
+            root = etree.fromstring(part.encode(), parser)
+        except etree.XMLSyntaxError:
+            return None
+        if not any(error.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for error in parser.error_log):
+            break
+    return root
 
 
 def text_of(element: Any) -> str:
