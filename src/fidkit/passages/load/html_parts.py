@@ -23,7 +23,7 @@ _NAMES = re.compile(
     r"toc|skip|headerlink|popup|modal|masthead|toolbar|editsection|noprint|hidden|sr-only)(?=$|[\s_-])",
     re.IGNORECASE,
 )
-# Of a page that is nested deeper than the parser goes, these tags alone are kept: no text is lost with others.
+# Of a page that is nested deeper than the parser goes, only these tags are kept, and all of the text.
 _NOT_FLAT = re.compile(
     r"</?(?!(?:p|h[1-6]|br|li|tr|td|th|title|script|style|head|body|html|meta)\b)[a-z][^<>]*>", re.IGNORECASE
 )
