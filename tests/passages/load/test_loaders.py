@@ -302,11 +302,13 @@ def test_what_programs_write_is_left_out_with_a_reason(name, text, reason, tmp_p
         list(read_rows(io.BytesIO(packed), f"{name}.gz"))
 
 
-PAGE = """<!doctype html><html lang="en-GB"><head><title>Harbours | Site</title><meta name=author content="Ann Lee">
+PAGE = """<!doctype html><html lang="en-GB"><head><title>Harbours | Site</title>
+<meta name=author content="Ann Lee">
 <meta property="article:published_time" content="2026-03-04T05:06:07Z"><style>.x{}</style></head><body>
 <nav><ul><li><a href=/>Home</a></ul></nav><div class="cookie-banner">Cookies!</div>
 <main><h1>Harbours</h1><p>Two &amp; <b>more</b><br>here.</p><div class="hidden">unseen</div>
-<h2>Depths</h2><table><caption>All</caption><tr><th>Name<th>Depth<tr><td rowspan=2>North<td>12 m<tr><td>9 m</table>
+<h2>Depths</h2><table><caption>All</caption><tr><th>Name<th>Depth<tr><td rowspan=2>North<td>12 m
+<tr><td>9 m</table>
 <ol start=3><li>one<ul><li>inner</ul><li>two</ol><pre>a
   b</pre><table><tr><th>Born<td>1901<tr><th>Died<td>1980</table><aside class="footnote">A note.</aside>
 <script>no()</script></main><footer>Imprint</footer></body></html>"""
