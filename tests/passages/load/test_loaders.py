@@ -428,7 +428,8 @@ def test_another_package_brings_a_kind(tmp_path):
     for name in ("a.tiny", "b.bad", "c.none", "d.txt", "e.png"):
         (docs / name).write_text("desrever")
     code = (
-        "import sys\nfrom fidkit.passages import Corpus\nc = Corpus.build([sys.argv[1]+'/docs'], sys.argv[1]+'/c')\n"
+        "import sys\nfrom fidkit.passages import Corpus\n"
+        "c = Corpus.build([sys.argv[1]+'/docs'], sys.argv[1]+'/c')\n"
         "print([(p.id, p.title, p.text) for p in c])\nprint(dict(c.info().skipped_files))"
     )
     found, skipped = map(eval, run(code, tmp_path, path=site).splitlines())
