@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 
-from fidkit.passages.load.extras import READS_IT, is_complete
+from fidkit.passages.load.extras import READS_IT
 from fidkit.passages.load.record import UnreadableFile
 
 _REMEDY = "save it as text in UTF-8 or leave it out"
@@ -64,8 +64,7 @@ def _guessed(data: bytes, name: str) -> str:
     try:
         from charset_normalizer import from_bytes
     except ModuleNotFoundError as error:
-        reason = "not UTF-8 text" if is_complete() else f"not UTF-8 text; {READS_IT}"
-        raise UnreadableFile(name, reason, _REMEDY) from error
+        raise UnreadableFile(name, f"not UTF-8 text; {READS_IT}", _REMEDY) from error
     best = from_bytes(_telling(data)).best()
     text = None if best is None else _tried(data, best.encoding)
     if text is None:

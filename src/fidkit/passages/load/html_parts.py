@@ -23,6 +23,10 @@ _NAMES = re.compile(
     r"toc|skip|headerlink|popup|modal|masthead|toolbar|editsection|noprint|hidden|sr-only)(?=$|[\s_-])",
     re.IGNORECASE,
 )
+# Of a page that is nested deeper than the parser goes, only these tags are kept, and all of the text.
+_NOT_FLAT = re.compile(
+    r"</?(?!(?:p|h[1-6]|br|li|tr|td|th|title|script|style|head|body|html|meta)\b)[a-z][^<>]*>", re.IGNORECASE
+)
 _NOTES = re.compile(r"note|admonition", re.IGNORECASE)
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _NOT_BY_NAME = frozenset(
@@ -63,12 +67,17 @@ def parsed(text: str) -> Any:
     """
     from lxml import etree
 
-    # Deep trees are walked as well as others; without `huge_tree` they would end at a depth of 256.
-    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
-    try:
-        return etree.fromstring(text.replace("\0", "").encode(), parser)
-    except etree.XMLSyntaxError:
-        return None
+    text = text.replace("\0", "")
+    for part in (text, _NOT_FLAT.sub(" ", text)):
+        # Without `huge_tree` a tree would end at a depth of 256; with it, it ends at 2048.
+        parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
+        try:
+            root = etree.fromstring(part.encode(), parser)
+        except etree.XMLSyntaxError:
+            return None
+        if not any(error.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for error in parser.error_log):
+            break
+    return root
 
 
 def text_of(element: Any) -> str:
@@ -92,17 +101,20 @@ def text_of(element: Any) -> str:
 
 def beside(root: Any) -> tuple[Any, set[Any]]:
     """The element that holds the text of a page, and the parts in it that stand beside the text."""
+    from lxml import etree
+
     counts = _counted(root)
     chosen = _main(root, counts)
     left_out: set[Any] = set()
     inside = 0  # how many articles are open
-    from lxml import etree
-
     walk = etree.iterwalk(chosen, events=("start", "end"))
     for event, element in walk:
         inside += (1 if event == "start" else -1) * (element.tag in ("article", "main"))
-        if event == "start" and element is not chosen and _is_beside(element, counts, chosen, inside > 0):
+        if event == "start" and element.tag in NEVER:
+            walk.skip_subtree()
+        elif event == "start" and element is not chosen and _is_beside(element, counts, chosen, inside > 0):
             left_out.add(element)
+            walk.skip_subtree()
     return chosen, left_out
 
 
@@ -139,11 +151,11 @@ def _letters(text: str | None) -> int:
 def _main(root: Any, counts: dict[Any, _Count]) -> Any:
     """The one element that says of itself that it holds the text; else all of the page."""
     mains = [e for e in root.iter() if e.tag == "main" or e.get("role") == "main"]
-    mains = [main for main in mains if counts[main].letters]
+    mains = [main for main in mains if main in counts and counts[main].letters]
     outer = [main for main in mains if not any(above in mains for above in main.iterancestors())]
     if len(outer) == 1:
         return outer[0]
-    articles = [article for article in root.iter("article") if counts[article].letters]
+    articles = [a for a in root.iter("article") if a in counts and counts[a].letters]
     if len(articles) == 1 and 2 * counts[articles[0]].letters > counts[root].letters:
         return articles[0]
     return root
