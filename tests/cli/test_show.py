@@ -1,7 +1,6 @@
 """`fidkit show`: a passage in its surroundings, wherever its name is from."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -114,36 +113,48 @@ def test_what_is_not_there_is_said(docs, capsys, source, code, line):
     assert line in err
 
 
-def test_a_picture_is_made_of_the_page_as_it_was_read(docs, tmp_path, capsys, monkeypatch):
-    """By what reads PDF files; here one takes its place that says what it was asked for."""
-    asked = []
-    monkeypatch.setitem(
-        sys.modules,
-        "fidkit.passages.load.pdf",
-        type(sys)("pdf"),
-    )
-    sys.modules["fidkit.passages.load.pdf"].page_picture = lambda stream, *how: (
-        asked.append(how) or stream.read()
-    )
-    picture = tmp_path / "out.png"
-    said(capsys, "deep/lease.odd:31-38", "--in", docs, "--picture", picture)
-    assert picture.read_text() == PAGES
-    ((page, boxes, _),) = asked
-    assert (page, [(box.left, box.right) for box in boxes]) == (2, [(12.0, 22.0)])
-    for source, line in (
-        ("tea.md:2-5", "no page to make a picture of; expected characters of a PDF"),
-        ("deep/lease.odd", "no page to make a picture of"),
-    ):
-        assert run(["show", source, "--in", str(docs), "--picture", str(picture)]) == 2
-        assert line in capsys.readouterr().err
+@pytest.fixture
+def lease(docs, monkeypatch) -> Path:
+    """A PDF of two pages."""
+    canvas = pytest.importorskip("reportlab.pdfgen.canvas")
+    monkeypatch.setitem(table.LOADERS, ".pdf", Loader("document", "fidkit.passages.load.pdf:read_pdf"))
+    path = docs / "lease.pdf"
+    drawn = canvas.Canvas(str(path), pagesize=(300, 200))
+    for line in ("The rent is due in March.", "The deposit is two months of rent."):
+        drawn.drawString(20, 150, line)
+        drawn.showPage()
+    drawn.save()
+    return path
+
+
+def test_a_picture_has_the_passage_marked(docs, lease, tmp_path, capsys):
     Corpus.build(docs, tmp_path / "built").close()
-    (docs / "deep" / "lease.odd").write_text("paged another")
-    arguments = ["show", "deep/lease.odd:31-38", "--in", str(tmp_path / "built"), "--picture", str(picture)]
-    assert run(arguments) == 2
-    assert "was written to since deep/lease.odd was read from it" in capsys.readouterr().err
-    (docs / "deep" / "lease.odd").unlink()
-    assert run(arguments) == 2
+    text = Corpus.open(tmp_path / "built").document("lease.pdf").text
+    start = text.index("deposit")
+    arguments = [f"lease.pdf:{start}-{start + 7}", "--in", tmp_path / "built"]
+    pictures = []
+    for number, span in enumerate((f"{start}-{start + 7}", "0-3")):
+        picture = tmp_path / f"{number}.png"
+        said(capsys, f"lease.pdf:{span}", *arguments[1:], "--picture", picture)
+        pictures.append(picture.read_bytes())
+        assert pictures[-1].startswith(b"\x89PNG")
+    assert pictures[0] != pictures[1]
+    (box,) = json.loads(said(capsys, *arguments, "--json"))["boxes"]
+    # From the top of the page, on whose lower edge a PDF counts.
+    assert (box["page"], 38 < box["top"] < 50 < box["bottom"] < 56) == (2, True)
+    again = ["show", *map(str, arguments), "--picture", str(tmp_path / "again.png")]
+    lease.write_bytes(b"another")
+    assert run(again) == 2
+    assert "was written to since lease.pdf was read from it" in capsys.readouterr().err
+    lease.unlink()
+    assert run(again) == 2
     assert "can't be read (No such file or directory); a picture needs the file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("source", ["tea.md:2-5", "deep/lease.odd"])
+def test_a_picture_needs_characters_of_a_page(docs, tmp_path, capsys, source):
+    assert run(["show", source, "--in", str(docs), "--picture", str(tmp_path / "x.png")]) == 2
+    assert "no page to make a picture of; expected characters of a PDF, such as" in capsys.readouterr().err
 
 
 def test_long_surroundings_are_cut_between_words():

@@ -82,7 +82,6 @@ LOADERS = {
     ".html": Loader("document", f"{_HERE}.html:read_html", extra="documents"),
     ".htm": Loader("document", f"{_HERE}.html:read_html", extra="documents"),
     ".xhtml": Loader("document", f"{_HERE}.html:read_html", extra="documents"),
-    ".pdf": Loader("document", f"{_HERE}.pdf:read_pdf", extra="documents"),
     **dict.fromkeys(CODE, _CODE),
     ".jsonl": Loader("passages", f"{_HERE}.jsonl:read_jsonl"),
     ".tsv": Loader("passages", f"{_HERE}.tsv:read_tsv"),
