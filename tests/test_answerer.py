@@ -23,7 +23,7 @@ from fidkit.engine.generation.generate import Generated, generate, greedy
 from fidkit.engine.runner import Runner
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.nn.attention import CrossAttention
-from fidkit.passages.scripts import NOTHING_FOUND
+from fidkit.passages.protocol import NOTHING_FOUND
 from fidkit.precompute import Options, build
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer
@@ -587,22 +587,18 @@ def test_wrong_ways_to_open_say_what_is_right(corpus: Corpus, fid: Reader) -> No
 
 
 @pytest.mark.parametrize(
-    ("question", "text", "said"),
-    [
-        ("茶はどこから来ますか", "Tea comes from China.", "the question is in a script without spaces"),
-        (
-            "who drinks it?",
-            "茶来自中国。首先是一种药。",
-            "no passage .*; many of the passages are in",
-        ),
-        ("who drinks it?", "Tea comes from China.", "no passage shares a word with the question; the answer"),
-    ],
+    ("question", "text"), [("who drinks it?", "茶来自中国。"), ("咖啡在哪里？", "Tea comes from China.")]
 )
-def test_a_search_that_finds_nothing_says_the_true_reason(
-    fid: Reader, tmp_path: Path, question: str, text: str, said: str
-) -> None:
+def test_a_search_that_finds_nothing_says_so(fid: Reader, tmp_path: Path, question: str, text: str) -> None:
     (tmp_path / "a.txt").write_text(text)
     with Answerer.open(tmp_path / "a.txt", fid) as qa:
-        [note] = qa.answer(question, 2, 2).notes
-    assert re.match(said, note)
-    assert note.endswith(GUESS)
+        assert qa.answer(question, 2, 2).notes == (f"{NOTHING_FOUND}; {GUESS}",)
+
+
+def test_a_question_without_spaces_finds_its_passage(fid: Reader, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("茶来自中国。")
+    (tmp_path / "b.txt").write_text("咖啡来自埃塞俄比亚。")
+    with Answerer.open(tmp_path, fid) as qa:
+        answer = qa.answer("咖啡来自哪里？", 1, 2)
+    assert [evidence.passage.id for evidence in answer.evidence] == ["b.txt#1"]
+    assert answer.notes == ()

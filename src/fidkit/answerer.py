@@ -20,13 +20,14 @@ from fidkit.engine.asked import (
     check_tests,
 )
 from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.locating import placed
 from fidkit.engine.opening import made_ready
 from fidkit.engine.precision import Precision, check_precision
 from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
 from fidkit.errors import UsageError
 from fidkit.passages import BuildProgress, Passages, TokenCache
 from fidkit.passages.opening import Source, open_sources
-from fidkit.passages.scripts import is_without_spaces, why_nothing
+from fidkit.passages.protocol import NOTHING_FOUND
 from fidkit.types import Answer, Hit, Passage
 
 if TYPE_CHECKING:
@@ -191,7 +192,9 @@ class Answerer:
             found = [self._search(asked, k) for asked in questions]
             passages = [[hit.passage for hit in hits] for hits, _, _ in found]
             answers = self._read(questions, passages, how, stream, test_evidence)
-            answers = [_searched(a, ms, notes) for a, (_, ms, notes) in zip(answers, found, strict=True)]
+            answers = [
+                placed(_searched(a, ms, n), self.corpus) for a, (_, ms, n) in zip(answers, found, strict=True)
+            ]
         return answers[0] if isinstance(question, str) else answers
 
     @overload
@@ -268,10 +271,7 @@ class Answerer:
         start = time.perf_counter()
         hits = self.corpus.search(question, k)
         milliseconds = 1000 * (time.perf_counter() - start)
-        if hits and not is_without_spaces(question):
-            return hits, milliseconds, ()
-        said = why_nothing(question, self.corpus)
-        return hits, milliseconds, (said if hits else f"{said}; {GUESS}",)
+        return hits, milliseconds, () if hits else (f"{NOTHING_FOUND}; {GUESS}",)
 
     def _read(
         self,

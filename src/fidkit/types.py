@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from fidkit.passages.load.document import Box
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,13 @@ class Without:
         return {"answer": self.text, "score": self.score}
 
 
+def boxes_to_json(boxes: Sequence[Box]) -> list[dict[str, float]]:
+    """Boxes for those who mark them: page, counted from 1, and edges in points from its upper left corner."""
+    return [
+        {"page": b.page, "left": b.left, "top": b.top, "right": b.right, "bottom": b.bottom} for b in boxes
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """A passage that was read for an answer; `score` is its share of the answer (all shares sum to 1).
@@ -69,6 +79,8 @@ class Evidence:
         sentence: of the passage, around the answer; empty without a place.
         without: where evidence was tested, what would be without the passage; None where it wasn't, or where
             nothing else would be left to read.
+        where: in the document, by kind of place, the answer or else the passage stands: `{"page": "3"}`.
+        boxes: of the answer on its pages, one a line, where that is known.
     """
 
     passage: Passage
@@ -77,13 +89,17 @@ class Evidence:
     span: tuple[int, int] | None = None
     sentence: str = ""
     without: Without | None = None
+    where: dict[str, str] = field(default_factory=dict)
+    boxes: tuple[Box, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         p = self.passage
         record = {"id": p.id, "title": p.title, "text": p.text, "score": self.score, "source": p.source}
         span = None if self.span is None else list(self.span)
         without = None if self.without is None else self.without.to_json()
-        return record | {"span": span, "sentence": self.sentence, "without": without}
+        boxes = boxes_to_json(self.boxes)
+        record |= {"span": span, "sentence": self.sentence, "without": without}
+        return record | {"where": self.where, "boxes": boxes}
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def test_json_is_one_object_with_the_keys_of_the_contract(
     assert (record["question"], record["reader"]) == (QUESTION, reader)
     assert {e["source"].split(":")[0] for e in record["evidence"]} == {"tea.md", "coffee.txt"}
     assert all(
-        list(e) == ["id", "title", "text", "score", "source", "span", "sentence", "without"]
+        list(e) == ["id", "title", "text", "score", "source", "span", "sentence", "without", "where", "boxes"]
         for e in record["evidence"]
     )
     assert sum(e["score"] for e in record["evidence"]) == pytest.approx(1, abs=1e-5)

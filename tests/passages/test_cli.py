@@ -13,7 +13,7 @@ def run(*arguments: object):
 
 
 def test_build_search_info(docs, tmp_path):
-    (docs / "bad.txt").write_bytes(b"\xff")
+    (docs / "bad.txt").write_bytes(b"\xff\0")
     built = run("build", docs, "--to", tmp_path / "c")
     assert built.exit_code == 0
     assert "3 passages" in built.stdout

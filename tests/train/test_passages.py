@@ -110,12 +110,12 @@ def test_a_document_that_is_no_text_ends_no_training(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "good.txt").write_text("A text of some words.")
-    (folder / "bad.txt").write_bytes(b"caf\xe9")
+    (folder / "bad.txt").write_bytes(b"\xff\0")
     notes: list[str] = []
     opened = open_passages([folder], say=notes.append)
     assert opened is not None
     assert [p.text for p in opened] == ["A text of some words."]
-    assert "1 of 2 files were left out (not UTF-8 text: 1); `fidkit corpus info" in notes[-1]
+    assert "1 of 2 files were left out (binary, not text: 1); `fidkit corpus info" in notes[-1]
 
 
 def test_a_second_training_waits_for_the_first(tmp_path: Path) -> None:

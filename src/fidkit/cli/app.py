@@ -26,7 +26,7 @@ INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
 DEBUG = "--debug"
 
 VERBS = (
-    *("ask", "corpus", "memory", "train", "evaluate"),
+    *("ask", "show", "corpus", "memory", "train", "evaluate"),
     *("calibrate", "convert", "plan", "bench", "doctor"),
 )
 """As help lists them: a module of this package each, with a command of its name, or an `app` of several."""

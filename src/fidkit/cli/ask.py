@@ -201,6 +201,17 @@ class _Printed:
         self.text = text
 
 
+def _place(evidence: Evidence) -> str:
+    """Where a passage stands: `contract.pdf, page 3, 1200-1300`, or its source where there are no pages."""
+    from fidkit.passages.places import split, spoken
+
+    passage, said = evidence.passage, spoken(evidence.where)
+    name, span = split(passage.source)
+    if not said or span is None:
+        return passage.source or passage.id
+    return ", ".join((name, *said, f"{span[0]}-{span[1]}"))
+
+
 def _excerpt(evidence: Evidence) -> str:
     """The sentence with the answer, marked, or how the passage begins; cut to a few lines."""
     text, place = evidence.passage.text, evidence.place
@@ -233,7 +244,7 @@ def _show_evidence(answer: Answer, reader: str) -> None:
     print("\n")
     for evidence in answer.evidence[:_SHOWN]:
         passage = evidence.passage
-        title, source = (" ".join(text.split()) for text in (passage.title, passage.source or passage.id))
+        title, source = (" ".join(text.split()) for text in (passage.title, _place(evidence)))
         print(f"{evidence.score:4.0%}  {title}  [{source}]")
         print(f"      {_excerpt(evidence)}")
         if evidence.without is not None:

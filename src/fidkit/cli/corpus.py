@@ -1,4 +1,4 @@
-"""`fidkit corpus`: build, search and describe a corpus."""
+"""`fidkit corpus`: build, search, describe and check a corpus."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fidkit.cli.progress import progress
+from fidkit.cli.progress import clock, progress
+from fidkit.errors import FidkitError
 from fidkit.passages.load.table import described
 
 if TYPE_CHECKING:
     from fidkit.passages import BuildProgress, CorpusInfo
     from fidkit.types import Hit
 
-app = typer.Typer(help="Build, search and describe a corpus.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Build, search, describe and check a corpus.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Directory = Annotated[Path, typer.Argument(help="A corpus directory.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -70,15 +73,14 @@ def search(
 ) -> None:
     """Show the passages that match best."""
     from fidkit.passages import Corpus
-    from fidkit.passages.scripts import is_without_spaces, why_nothing
+    from fidkit.passages.protocol import NOTHING_FOUND
 
     with Corpus.open(directory) as corpus:
         began = time.perf_counter()
         hits = corpus.search(query, k)
         milliseconds = 1000 * (time.perf_counter() - began)
-        said = why_nothing(query, corpus) if not hits or is_without_spaces(query) else ""
-    if said:
-        print(f"note: {said}", file=sys.stderr)
+    if not hits:
+        print(f"note: {NOTHING_FOUND}", file=sys.stderr)
     if as_json:
         found = [_record(hit) for hit in hits]
         print(json.dumps({"query": query, "hits": found, "timings_ms": {"search": round(milliseconds, 3)}}))
@@ -100,14 +102,56 @@ def info(directory: Directory, as_json: AsJson = False) -> None:
         print(json.dumps(found.to_json()))
         return
     print(f"passages     {found.passages:,}")
-    print(f"files        {found.documents:,} documents, {found.passage_files:,} passage files")
+    print(f"files        {found.files:,}, {found.passage_files:,} of them passage files")
+    print(f"documents    {found.documents:,}")
+    for ending, kind in found.kinds.items():
+        size = f"{kind['bytes'] / 1e6:,.1f} MB"
+        print(
+            f"  {ending or '(no ending)':<10} {kind['files']:,} files, {size}, {kind['passages']:,} passages"
+        )
     print(f"skipped      {found.skipped:,} files")
-    print(f"on disk      {found.bytes_on_disk / 1e6:,.1f} MB")
+    if found.unread:
+        print(f"unread       {found.unread:,} files: a build was interrupted; run it again")
+    sizes = ", ".join(f"{name} {size / 1e6:,.1f}" for name, size in found.sizes.items())
+    print(f"on disk      {found.bytes_on_disk / 1e6:,.1f} MB ({sizes})")
     print(f"sources      {', '.join(found.sources)}")
     print(f"format       version {found.format_version}, generation {found.generation}")
     print(f"fingerprint  {found.fingerprint}")
     for name, reason in found.skipped_files:
         print(f"left out     {name}: {reason or 'empty'}")
+    for source, note in found.notes:
+        print(f"note         {source}: {note}")
+
+
+@app.command()
+def check(
+    directory: Directory,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Write the index anew, and read damaged files again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the index with the passages, and texts with their sums; exit code 1 if something is damaged."""
+    from fidkit.passages.local.check import check
+
+    report = check(directory, repair=repair)
+    if as_json:
+        print(json.dumps(report.to_json()))
+    else:
+        for fault in report.faults:
+            print(f"damaged   {fault.where}: {fault.reason}")
+        for fault in report.outdated:
+            print(f"outdated  {fault.where}: {fault.reason}")
+        for done in report.mended:
+            print(f"mended    {done}")
+    if report.faults and not report.mended:
+        raise FidkitError(
+            f"{directory}: {len(report.faults):,} parts are damaged; run `fidkit corpus check {directory} "
+            "--repair`"
+        )
+    if not report.faults and not as_json:
+        held = f"{report.passages:,} passages of {report.documents:,} documents"
+        print(f"{directory}: {held} are as they were read")
 
 
 @contextmanager
@@ -117,19 +161,26 @@ def reported_progress() -> Iterator[Callable[[BuildProgress], None]]:
     Nothing is shown when nothing is read, and an error before that stays the only line.
     """
     with ExitStack() as stack:
-        shown, passages = None, 0
+        shown, passages, began = None, 0, time.monotonic()
 
         def tell(state: BuildProgress) -> None:
             nonlocal shown, passages
             if shown is None:
                 shown = stack.enter_context(progress("reading passages"))
-            share = 100 * state.done_bytes / max(1, state.total_bytes)
-            reading = f"reading passages, {share:.0f} %"
-            shown.describe("writing the index" if state.stage == "index" else reading)
+            shown.describe("writing the index" if state.stage == "index" else _how_far(state, began))
             shown.advance(state.passages - passages)
             passages = state.passages
 
         yield tell
+
+
+def _how_far(state: BuildProgress, began: float) -> str:
+    """Files, and the time left, as the bytes go on as they did; nothing is said of the first moments."""
+    share = state.done_bytes / max(1, state.total_bytes)
+    took = time.monotonic() - began
+    left = f", {clock(took * (1 - share) / share)} left" if took > 1 and share > 0 else ""
+    files = f"{state.done_files:,} of {state.total_files:,} files"
+    return f"reading passages, {files}, {100 * share:.0f} %{left}"
 
 
 def _record(hit: Hit) -> dict[str, Any]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sentencex
 
 from fidkit.engine.phrases import is_word_bound, phrase
 from fidkit.engine.windows import begins_at
+from fidkit.passages import Passages
 from fidkit.tokens import Tokenizer
-from fidkit.types import Evidence, Passage
+from fidkit.types import Answer, Evidence, Passage
 
 _EMPHASIS = ("**", "__")
 """Marks of Markdown that open and close."""
@@ -65,6 +66,19 @@ def located(
     quoted = [e.passage.text[slice(*e.place)] for e in evidence if e.place is not None]
     text = quoted[0] if quoted else _first_that_has(answer, [p.title for p in passages], pieces)
     return Located(answer if text is None else text, tuple(evidence), text is not None)
+
+
+def placed(answer: Answer, corpus: Passages) -> Answer:
+    """An answer whose evidence says where in its documents it stands, as far as the corpus knows."""
+    evidence = []
+    for one in answer.evidence:
+        if begins_at(one.passage) is None:
+            evidence.append(one)
+            continue
+        where = corpus.place(one.passage.source, one.span)
+        boxes = where.boxes if one.span else ()
+        evidence.append(replace(one, where=where.labels(), boxes=boxes))
+    return replace(answer, evidence=tuple(evidence))
 
 
 def in_their_words(answer: str, passages: Sequence[Passage], *, pieces: bool = False) -> str | None:

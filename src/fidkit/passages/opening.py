@@ -22,6 +22,7 @@ Tell = Callable[[BuildProgress], None]
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://?", re.IGNORECASE)
 
 BEING_INDEXED = "another process is indexing these documents; this is answered from their state before"
+UNFINISHED = "{:,} files of this corpus aren't read yet: a build was interrupted; run it again to go on"
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ def open_sources(
         return _up_to_date([assets.documents()], progress)
     chosen = _listed(sources)
     if len(chosen) == 1 and is_corpus(Path(chosen[0]).expanduser()):
-        return Corpus.open(Path(chosen[0]).expanduser()), ()
+        corpus = Corpus.open(Path(chosen[0]).expanduser())
+        return corpus, (UNFINISHED.format(corpus.unread),) if corpus.unread else ()
     corpus, notes = _up_to_date(chosen, progress)
     # Of fidkit's own documents nobody wants to know, and who built a corpus was told then.
     said = corpus.info().left_out()

@@ -6,7 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from fidkit.passages.places import Where
 from fidkit.types import Hit, Passage
+
+NOTHING_FOUND = "no passage shares a word with the question"
+"""What to say when a search found nothing."""
 
 
 @runtime_checkable
@@ -49,6 +53,15 @@ class Passages(Protocol):
 
         Raises:
             CorpusError: there is no such passage.
+        """
+        ...
+
+    def place(self, source: str, span: tuple[int, int] | None = None) -> Where:
+        """Where characters of a document came from; nothing in it where that isn't known.
+
+        Args:
+            source: `Passage.source`, or what a document is called.
+            span: characters of the document; by default those that `source` ends with, or all of it.
         """
         ...
 

@@ -1,74 +1,235 @@
 import io
-import re
+import time
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fidkit.passages.load.cutting import TAIL_WORDS, WORDS, cut_markdown, cut_text, title_of
-from fidkit.passages.load.rows import UnreadableFile, read_rows
+from fidkit.errors import UsageError
+from fidkit.passages.load.cutting import cut, most
+from fidkit.passages.load.document import Block, Document, Place, Writer
+from fidkit.passages.load.rows import passages_of, read_rows
+from fidkit.passages.load.words import words_of
 
-words = st.text(st.characters(exclude_categories=["Cs", "Z", "Cc"]), min_size=1, max_size=12)
-texts = st.lists(
-    st.tuples(words, st.sampled_from([" ", "\n", "\n\n", "\r\n", "\t ", "\n# ", "\n```\n"])), max_size=400
+words = st.one_of(
+    st.sampled_from(
+        ["word", "Mr.", "end.", "Is?", "|", "茶来自中国。好吗？", "กาแฟมีถิ่นกำเนิดในเอธิโอเปีย", "x" * 70]
+    ),
+    st.text(st.characters(exclude_categories=["Cs", "Z", "Cc"]), min_size=1, max_size=12),
 )
-documents = texts.map(lambda parts: "".join(word + space for word, space in parts))
-cutters = pytest.mark.parametrize("cut", [cut_text, cut_markdown])
+kinds = st.sampled_from(["paragraph", "heading", "item", "row", "code", "repeated"])
+parts = st.tuples(kinds, st.integers(1, 3), st.lists(words, min_size=1, max_size=60))
 
 
-@cutters
-@given(document=documents)
-def test_pieces_hold_every_word_once_and_never_overlap(cut, document):
-    pieces = list(cut(document))
-    kept = "".join(document[piece.start : piece.end] for piece in pieces)
-    assert re.sub(r"\s", "", kept) == re.sub(r"\s", "", document)
-    assert all(before.end <= after.start for before, after in pairwise(pieces))
-    assert all(document[p.start : p.end].strip() == document[p.start : p.end] != "" for p in pieces)
+@st.composite
+def documents(draw: st.DrawFn) -> Document:
+    """Blocks of all kinds, sheets among them, and some white space between."""
+    writer = Writer()
+    for number, (kind, level, some) in enumerate(draw(st.lists(parts, max_size=12))):
+        if number % 4 == 1:
+            writer.begin("sheet", f"Sheet {number}")
+        writer.block(draw(st.sampled_from([" ", "\n", "  "])).join(some), kind, level)
+        if number % 4 == 3:
+            writer.end()
+    return writer.document("T")
 
 
-@cutters
-@given(document=documents)
-def test_pieces_are_neither_long_nor_scraps(cut, document):
-    counts = [len(document[piece.start : piece.end].split()) for piece in cut(document)]
-    assert all(count < WORDS + TAIL_WORDS for count in counts)
-    assert len(counts) < 2 or min(counts) >= TAIL_WORDS
+def counted(document: Document, start: int, end: int) -> int:
+    return len(list(words_of(document.text, start, end)))
+
+
+def block_words(document: Document, kinds: set[str]) -> list[tuple[int, int]]:
+    return [
+        word
+        for block in document.blocks
+        if block.kind in kinds
+        for word in words_of(document.text, block.start, block.end)
+    ]
+
+
+sizes = pytest.mark.parametrize(("size", "overlap"), [(100, 0), (20, 0), (20, 8), (5, 4), (1, 0)])
+
+
+@sizes
+@given(document=documents())
+def test_every_word_is_in_a_piece_and_nothing_repeated_is(size, overlap, document):
+    pieces = list(cut(document, size, overlap))
+    covered = {at for piece in pieces for at in range(piece.start, piece.end)}
+    said = block_words(document, {"paragraph", "heading", "item", "row", "code"})
+    assert all(covered.issuperset(range(*word)) for word in said)
+    assert not any(covered.intersection(range(*word)) for word in block_words(document, {"repeated"}))
+
+
+@sizes
+@given(document=documents())
+def test_pieces_are_slices_in_order_and_none_is_too_long(size, overlap, document):
+    pieces = list(cut(document, size, overlap))
+    assert pieces == list(cut(document, size, overlap))
+    for before, after in pairwise(pieces):
+        assert before.start < after.start
+        assert before.end < after.end
+        assert overlap or before.end <= after.start
+        assert counted(document, after.start, before.end) <= overlap
+    for piece in pieces:
+        text = document.text[piece.start : piece.end]
+        assert text == text.strip() != ""
+        assert counted(document, piece.start, piece.end) <= most(size) + overlap
+
+
+@given(document=documents(), size=st.sampled_from([100, 30]))
+def test_a_row_is_whole_unless_it_is_too_long_alone(document, size):
+    pieces = list(cut(document, size))
+    for block in document.blocks:
+        if block.kind == "row" and counted(document, block.start, block.end) <= most(size):
+            assert any(piece.start <= block.start and block.end <= piece.end for piece in pieces)
+
+
+@given(document=documents())
+def test_pieces_are_no_scraps_where_nothing_forces_them(document):
+    blocks = tuple(
+        replace(b, kind="paragraph") if b.kind in ("row", "repeated") else b for b in document.blocks
+    )
+    document = replace(document, blocks=blocks)
+    counts = [counted(document, piece.start, piece.end) for piece in cut(document)]
+    assert len(counts) < 2 or min(counts) >= 25
+
+
+def paragraph(*counts: int) -> str:
+    """Sentences of so many words."""
+    return " ".join(" ".join(["word"] * (count - 1) + ["End."]) for count in counts)
+
+
+def texts(document: Document, *options: int) -> list[str]:
+    return [document.text[piece.start : piece.end] for piece in cut(document, *options)]
 
 
 @pytest.mark.parametrize(
-    ("count", "expected"),
-    [(0, []), (1, [1]), (100, [100]), (124, [124]), (125, [100, 25]), (324, [100, 100, 124])],
+    ("sentences", "expected"),
+    [
+        ((1,), [1]),
+        ((100,), [100]),
+        ((124,), [124]),
+        ((40, 40, 45), [80, 45]),
+        ((60, 48, 60), [108, 60]),
+        ((90, 20, 90), [90, 110]),
+        ((30, 30, 400), [60, 100, 100, 100, 100]),
+        ((45, 400), [100, 100, 100, 100, 45]),
+    ],
 )
-def test_plain_text_is_cut_every_hundred_words(count, expected):
-    document = " ".join(f"w{n}" for n in range(count))
-    assert [len(document[p.start : p.end].split()) for p in cut_text(document)] == expected
+def test_a_piece_ends_with_the_sentence_nearest_to_a_hundred_words(sentences, expected):
+    document = Document("", paragraph(*sentences))
+    assert [len(text.split()) for text in texts(document)] == expected
 
 
-def test_no_paragraph_near_the_end_makes_a_piece_too_long():
-    """The last words would be a scrap, and with them the piece would have 140 words."""
-    words = [f"w{n}" for n in range(140)]
-    document = " ".join(words[:120]) + "\n\n" + " ".join(words[120:])
-    pieces = [document[p.start : p.end].split() for p in cut_markdown(document)]
-    assert [len(piece) for piece in pieces] == [100, 40]
+def test_blocks_go_before_sentences_and_sections_before_blocks():
+    writer = Writer()
+    for heading, counts in (("One", (30, 30, 30)), ("Two", (30, 25, 30, 30))):
+        writer.block(heading, "heading")
+        for count in counts:
+            writer.block(paragraph(count // 2, count - count // 2))
+    assert [len(text.split()) for text in texts(writer.document())] == [91, 86, 30]
+    long = Writer()
+    long.block(paragraph(*[10] * 6))
+    long.block(paragraph(*[10] * 10))
+    assert [len(text.split()) for text in texts(long.document())] == [60, 100]
 
 
-def test_markdown_is_cut_at_sections_then_paragraphs():
-    section = "\n\n".join(["word " * 29 + "end."] * 3)
-    document = f"# Guide\n\n{section}\n\n## Usage\n\n{section}\n\n{section}\n"
-    pieces = list(cut_markdown(document))
-    assert [piece.section for piece in pieces] == ["Guide", "Usage", "Usage"]
-    assert all(document[piece.start : piece.end].endswith("end.") for piece in pieces)
+def test_no_piece_ends_with_a_heading():
+    writer = Writer()
+    writer.block(paragraph(60))
+    writer.block("Chapter", "heading", 1)
+    writer.block("Section", "heading", 2)
+    writer.block(paragraph(60, 60))
+    writer.block("Last", "heading", 2)
+    writer.block(paragraph(40))
+    assert [text.split()[0] for text in texts(writer.document())] == ["word", "Chapter", "Last"]
 
 
-def test_a_comment_in_code_is_no_heading():
-    assert title_of("```sh\n# install\n```\n\n# **Real** #\n") == "Real"
-    assert title_of("~~~\n# no\n```\n# still no\n~~~\n") == ""
+def test_code_is_cut_between_lines():
+    writer = Writer()
+    writer.block("\n".join(f"value = {number} + 1" for number in range(60)), "code")
+    assert all(text.startswith("value") and text.endswith("1") for text in texts(writer.document()))
 
 
-def test_text_without_spaces_is_cut_too():
-    pieces = list(cut_text("茶" * 5000))
+def test_titles_are_of_the_nearest_heading_slide_or_sheet():
+    writer = Writer()
+    for number, heading in ((1, "First"), (2, "")):
+        writer.begin("slide", str(number))
+        writer.block(heading, "heading")
+        writer.block(paragraph(60))
+        writer.end()
+    writer.begin("sheet", "Sales")
+    writer.block(paragraph(60), "row")
+    document = writer.document("Deck")
+    assert [piece.section for piece in cut(document, 60)] == ["First", "", "Sales"]
+    titles = [row.title for row in passages_of(document, "d/deck.pptx", 60)]
+    assert titles == ["Deck: First", "Deck", "Deck: Sales"]
+
+
+def test_the_innermost_place_gives_the_title():
+    text = "A\n\n" + paragraph(60) + "\n\nB\n\n" + paragraph(60) + "\n\nC\n\n" + paragraph(60)
+    b, c = text.index("\nB\n") + 1, text.index("\nC\n") + 1
+    places = (
+        Place(0, c, "heading", "A"), Place(b, c, "heading", "B"), Place(c, len(text), "heading", "C"),
+        Place(0, len(text), "page", "1"),
+    )  # fmt: skip
+    assert [piece.section for piece in cut(Document("", text, places=places), 60)] == ["A", "B", "C"]
+
+
+def test_an_overlap_is_of_whole_sentences_and_leaves_a_section_alone():
+    document = Document("", paragraph(*[10] * 12))
+    assert [len(text.split()) for text in texts(document, 40, 15)] == [40, 50, 50]
+    assert [len(text.split()) for text in texts(document, 40, 9)] == [40, 40, 40]
+    writer = Writer()
+    for heading in ("One", "Two"):
+        writer.block(heading, "heading")
+        writer.block(paragraph(*[10] * 4))
+    assert [text.split()[0] for text in texts(writer.document(), 40, 15)] == ["One", "Two"]
+
+
+@pytest.mark.parametrize(("size", "overlap"), [(0, 0), (-5, 0), (10, 10), (10, -1)])
+def test_sizes_that_make_no_sense_are_refused(size, overlap):
+    with pytest.raises(UsageError, match="can't be; expected"):
+        list(cut(Document("", "a"), size, overlap))
+
+
+@pytest.mark.parametrize("text", ["茶" * 5000, "ก" * 5000, "x" * 5000, "茶来自中国。" * 800])
+def test_text_without_spaces_is_cut_too(text):
+    pieces = list(cut(Document("", text)))
     assert len(pieces) > 5
     assert max(piece.end - piece.start for piece in pieces) < 1000
+
+
+def test_what_has_no_spaces_ends_with_its_sentences():
+    chinese = "".join(f"这是第{'一二三四五六七八九'[n % 9]}句话，里面有很多字。" for n in range(60))
+    assert all(text.endswith("。") for text in texts(Document("", chinese)))
+    thai = [end for _, end in words_of("กำกั้" * 50, 0, 250)]
+    assert all(("กำกั้" * 50)[end : end + 1] not in "\u0e31\u0e49" for end in thai[:-1])
+
+
+def test_the_language_of_the_document_tells_its_abbreviations():
+    text = paragraph(58) + " Das ist z.B. " + paragraph(60, 40)
+    german = Document("", text, facts={"language": "de-AT"})
+    assert all(not piece.endswith("z.B.") for piece in texts(german, 61))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "word " * 200_000,
+        "x" * 1_000_000,
+        "." * 1_000_000,
+        "\n" * 1_000_000 + "a",
+        '"a ' * 300_000,
+        "(a. " * 200_000,
+    ],
+)
+def test_a_megabyte_of_anything_is_cut_in_seconds(text):
+    began = time.process_time()
+    assert list(cut(Document("", text, (Block(0, len(text)),)), 100, 20))
+    assert time.process_time() - began < 20
 
 
 def test_offsets_count_characters_of_the_file_as_it_is():
@@ -78,30 +239,9 @@ def test_offsets_count_characters_of_the_file_as_it_is():
     assert data.decode("utf-8")[row.start : row.end] == row.text
 
 
-def test_markdown_is_titled_by_document_and_section():
-    body = "word " * 90
-    rows = list(read_rows(io.BytesIO(f"# Guide\n\n{body}\n## Usage\n\n{body}".encode()), "g.md"))
-    assert [row.title for row in rows] == ["Guide", "Guide: Usage"]
-
-
-@pytest.mark.parametrize("data", [b"\xff\xfe\x00t", b"caf\xe9", b"PK\x00\x00"])
-def test_what_is_no_text_is_refused(data):
-    with pytest.raises(UnreadableFile):
-        list(read_rows(io.BytesIO(data), "x.txt"))
-
-
-@pytest.mark.parametrize(
-    ("front", "title"),
-    [
-        ("---\n# generated by hugo\ndate: 1\n---\n", "Real"),
-        ('\ufeff---\ntitle: "Of the matter"  # no\n---\n', "Of the matter"),
-        ("---\r\ntitle: Plain # comment\r\n...\r\n", "Plain"),
-        ("---\ntitle: >\n  folded\n---\n", "Real"),
-        ("+++\n# generated\ntitle = 'Toml'\n+++\n", "Toml"),
-        ("<!--\n# generated by sphinx\n-->\n", "Real"),
-        ("<!-- one line -->\n", "Real"),
-        ("---\n", "Real"),
-    ],
-)
-def test_a_generator_s_comment_is_no_title(front, title):
-    assert title_of(front + "\n# Real\n\nwords\n") == title
+def test_members_of_a_file_have_ids_and_titles_of_their_own():
+    rows = [
+        *passages_of(Document("", "one", member="in/a.txt"), "z.zip"),
+        *passages_of(Document("Z", "two"), "z.zip"),
+    ]
+    assert [(row.id, row.title) for row in rows] == [("z.zip/in/a.txt#1", "a"), ("z.zip#1", "Z")]

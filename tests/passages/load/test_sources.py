@@ -6,7 +6,7 @@ import pytest
 from fidkit.errors import CorpusError, UsageError
 from fidkit.passages import default_location
 from fidkit.passages.load.sources import discover
-from fidkit.passages.load.table import described
+from fidkit.passages.load.table import CODE, described
 
 
 def kinds(*sources: Path) -> dict[str, str]:
@@ -122,6 +122,7 @@ def test_names_of_any_bytes_are_told_apart(tmp_path):
 
 def test_help_and_documents_list_the_kinds_of_files():
     listed = described()
-    assert listed.startswith("documents (.txt, .md or .markdown, in UTF-8)")
+    assert listed.startswith("documents (.txt, .md, .markdown, .rst, .html, .htm, .xhtml or source code)")
     page = Path(__file__).parents[3] / "docs" / "corpus.md"
     assert listed in page.read_text(encoding="utf-8")
+    assert f"{', '.join(CODE[:-1])} or {CODE[-1]}" in page.read_text(encoding="utf-8")

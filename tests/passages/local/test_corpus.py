@@ -127,19 +127,19 @@ def test_ids_must_be_unique(tmp_path, write_rows, docs):
 
 
 def test_files_that_are_no_text_are_counted(docs, tmp_path):
-    (docs / "latin.txt").write_bytes(b"caf\xe9")
+    (docs / "half.txt").write_bytes(b"\xff\xfet")
     (docs / "data.md").write_bytes(b"\x00\x01")
     info = Corpus.build(docs, tmp_path / "c").info()
-    assert info.skipped_files == [("data.md", "binary, not text"), ("latin.txt", "not UTF-8 text")]
+    assert info.skipped_files == [("data.md", "binary, not text"), ("half.txt", "binary, not text")]
     assert (info.passages, info.skipped, info.to_json()["skipped_files"][0]["file"]) == (3, 2, "data.md")
     assert Corpus.build(docs, tmp_path / "c").report.files_read == 0
 
 
 def test_only_files_without_text_is_an_error_and_keeps_the_old_state(corpus, docs):
     for path in docs.rglob("*.*"):
-        path.write_bytes(b"\xff\xfe")
+        path.write_bytes(b"\xff\xfet")
     with pytest.raises(
-        CorpusError, match=r"found nothing to read \(3 skipped, the first: coffee\.txt, not UTF-8"
+        CorpusError, match=r"found nothing to read \(3 skipped, the first: coffee\.txt, binary, not text"
     ):
         corpus.refresh()
     assert len(corpus) == len(corpus.search("comes from")) == 3
@@ -322,7 +322,7 @@ def test_a_newer_format_is_refused_by_readers_and_writers(corpus, docs, tmp_path
         sql.execute("UPDATE meta SET value = '99' WHERE key = 'format_version'")
     sql.close()
     for attempt in (lambda: Corpus.open(tmp_path / "c"), lambda: Corpus.build(docs, tmp_path / "c")):
-        with pytest.raises(CorpusError, match="format version 99, this fidkit reads up to 1; upgrade fidkit"):
+        with pytest.raises(CorpusError, match="format version 99, this fidkit reads up to 2; upgrade fidkit"):
             attempt()
 
 
@@ -392,8 +392,8 @@ def test_ids_of_other_passages_leave_a_file_of_a_folder_out(tmp_path, write_rows
 
 
 def test_a_named_document_that_is_no_text_is_an_error(tmp_path):
-    (tmp_path / "x.md").write_bytes(b"\xff")
-    with pytest.raises(DataError, match=r"x\.md: not UTF-8 text; save it as text in UTF-8"):
+    (tmp_path / "x.md").write_bytes(b"\xff\0")
+    with pytest.raises(DataError, match=r"x\.md: binary, not text; save it as text in UTF-8"):
         Corpus.build(tmp_path / "x.md", tmp_path / "c")
 
 

@@ -1,179 +1,249 @@
 """Cuts a document into passages of about 100 words; every passage is a slice of the document.
 
-Plain text is cut by counting words alone. Markdown prefers to end a passage where a section or a
-paragraph ends, as long as that makes neither a scrap nor a passage longer than plain text may get.
+A passage ends where a section does, or else a block (a paragraph, an item, a row of a table), as long as that
+makes neither a scrap nor a passage longer than it may get. Within a long block it ends with a sentence, and
+only in a sentence that has no end in sight behind any word.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+from fidkit.errors import UsageError
+from fidkit.passages.load.document import Block, Document
+from fidkit.passages.load.words import words_of
 
 WORDS = 100
-TAIL_WORDS = 25
-LONGEST = WORDS + TAIL_WORDS - 1
-SHORTEST_BY_PARAGRAPH = 50
 
-# Chinese or Japanese text has no spaces, a URL or a hash has none either: such a run would be one word
-# of any length. Beyond what words in spaced scripts reach, count six characters as a word.
-_LONG_RUN = 30
-_RUN_WORD = 6
-
-_BYTE_ORDER_MARK = "\ufeff"
-_HEADING = re.compile(r" {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*[ \t]*$")
-_FENCE = re.compile(r" {0,3}(```|~~~)")
-_COMMENT = re.compile(r" {0,3}<!--")
-# Front matter: YAML or TOML above the text, which site generators and note-taking programs write.
-_FRONT_MATTER_ENDS = {"---": ("---", "..."), "+++": ("+++",)}
-_TITLE = re.compile(r"title[ \t]*[:=][ \t]*(\"[^\"]*\"|'[^']*'|[^#\n]*)", re.IGNORECASE)
-# What begins a YAML value that goes on in further lines, or isn't text.
-_NO_PLAIN_VALUE = "|>[{&*!"
+# A section begins with these, and gives its name to passages unless it's a number.
+_SECTIONS = frozenset(("heading", "slide", "sheet", "chapter", "part"))
+# A heading that isn't a place reaches to the end of these.
+_HOLDERS = _SECTIONS - {"heading"}
+_LANGUAGE = re.compile(r"[a-z]{2,3}")
+_LINE_END = re.compile(r"\n\s*")
+# So many characters behind the words at hand show whether a sentence ends with the last of them.
+_BEYOND = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A passage to be: `document[start:end]`, in characters, and the heading it stands under."""
+    """A passage to be: `document.text[start:end]`, in characters, and the heading it stands under."""
 
     start: int
     end: int
     section: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Outline:
-    """Where Markdown may be cut, as word indices; `sections` are the headings themselves."""
+class _Word(NamedTuple):
+    """Characters of the text, and the number of the block in its stretch."""
 
-    sections: tuple[tuple[int, str], ...] = ()
-    paragraphs: tuple[int, ...] = ()
+    start: int
+    end: int
+    block: int
 
 
-def cut_text(document: str) -> Iterator[Piece]:
-    """Pieces of 100 words; a tail under 25 words joins the piece before it.
+def cut(document: Document, words: int = WORDS, overlap: int = 0) -> Iterator[Piece]:
+    """Pieces of about so many words, in order.
 
-    Pieces are in order, never overlap, begin and end with a word, and together hold every word.
+    Every word of every block is in a piece, but for blocks of kind `repeated`, of which no piece has a
+    character. A piece begins and ends with a word and has at most `most(words) + overlap` of them; what is
+    written without spaces counts some characters as a word (`words_of`). Less than a quarter of `words` has
+    only a piece between repeated blocks, or beside a row that fills one of its own. A row is cut only if it
+    has more than `most(words)` words. Without overlap, no two pieces share a word.
+
+    Args:
+        document: of any kind; text outside of its blocks counts as paragraphs.
+        words: of a piece, about.
+        overlap: so many words at most are repeated from the piece before, as whole sentences, rows or lines;
+            none where a section begins.
+
+    Raises:
+        UsageError: `words` below 1, or an overlap that is negative or not below `words`.
     """
-    words = _words(document)
-    for first, end in _cuts(len(words), _Outline()):
-        yield Piece(words[first][0], words[end - 1][1])
+    if words < 1:
+        raise UsageError(f"passages of {words} words can't be; expected 1 or more")
+    if not 0 <= overlap < words:
+        raise UsageError(f"an overlap of {overlap} words can't be; expected 0 to {words - 1}")
+    sections = _Sections(document)
+    for blocks in _stretches(document):
+        stretch = _Stretch(document, blocks, sections.starts, words)
+        before: list[_Word] = []
+        for piece in stretch.pieces():
+            start = piece[0].start
+            first = stretch.repeated_from(before, start, overlap) if overlap and before else start
+            yield Piece(first, piece[-1].end, sections.at(start))
+            before = piece
 
 
-def cut_markdown(document: str) -> Iterator[Piece]:
-    """Pieces of at most 124 words that end with a section or a paragraph where possible.
-
-    The same promises as `cut_text` hold.
-    """
-    words = _words(document)
-    outline = _outline(document, words)
-    starts = [word for word, _ in outline.sections]
-    for first, end in _cuts(len(words), outline):
-        section = bisect_left(starts, first + 1) - 1
-        heading = outline.sections[section][1] if section >= 0 else ""
-        yield Piece(words[first][0], words[end - 1][1], heading)
+def most(words: int) -> int:
+    """The most words of a piece of about `words`: what would be left behind as a scrap joins it."""
+    return max(words, words + _scrap(words) - 1)
 
 
-def title_of(document: str) -> str:
-    """The title in the front matter of Markdown, else its first heading; empty when there is neither."""
-    for line in _front_matter(document):
-        match = _TITLE.match(line)
-        title = match.group(1).strip().strip("'\"") if match else ""
-        if title and title[0] not in _NO_PLAIN_VALUE:
-            return title
-    return next((heading for _, heading in _headings(document)), "")
+def _scrap(words: int) -> int:
+    """Fewer words than this are no passage of their own."""
+    return words // 4
 
 
-def _words(document: str) -> list[tuple[int, int]]:
-    words: list[tuple[int, int]] = []
-    begin = len(_BYTE_ORDER_MARK) if document.startswith(_BYTE_ORDER_MARK) else 0
-    for match in re.compile(r"\S+").finditer(document, begin):
-        start, end = match.span()
-        if end - start <= _LONG_RUN:
-            words.append((start, end))
-        else:
-            words += [(at, min(at + _RUN_WORD, end)) for at in range(start, end, _RUN_WORD)]
-    return words
+class _Sections:
+    """Where sections begin, and what they are called. Asked from the start of a document to its end."""
+
+    def __init__(self, document: Document) -> None:
+        named = [(p.start, p.end, p.label) for p in document.places if p.kind in _SECTIONS]
+        known = {place.start for place in document.places if place.kind == "heading"}
+        named += _headings(document, known)
+        self.starts = sorted({start for start, _, _ in named})
+        self._ahead = sorted(named, key=lambda place: (-place[0], place[1]))
+        self._open: list[tuple[int, int, str]] = []
+
+    def at(self, character: int) -> str:
+        """The name of the innermost section around a character; empty where none has a name."""
+        while self._ahead and self._ahead[-1][0] <= character:
+            self._open.append(self._ahead.pop())
+        self._open = [place for place in self._open if place[1] > character]
+        names = (name.strip() for _, _, name in reversed(self._open))
+        return next((name for name in names if name and not name.isdecimal()), "")
 
 
-def _cuts(count: int, outline: _Outline) -> Iterator[tuple[int, int]]:
-    sections = [word for word, _ in outline.sections]
-    first = 0
-    while first < count:
-        latest = min(first + LONGEST, count - TAIL_WORDS)
-        end = (
-            _last_between(sections, first + TAIL_WORDS, latest)
-            or _last_between(outline.paragraphs, first + SHORTEST_BY_PARAGRAPH, latest)
-            or first + WORDS
-        )
-        if count - end < TAIL_WORDS:
-            end = count
-        yield first, end
-        first = end
+def _headings(document: Document, known: set[int]) -> Iterator[tuple[int, int, str]]:
+    """Headings that are no places, with what they hold: up to the next of their level or above."""
+    holders = [place for place in document.places if place.kind in _HOLDERS]
+    ends = sorted({end for place in holders for end in (place.start, place.end)} | {len(document.text)})
+    open_: list[Block] = []
+    last = Block(len(document.text), len(document.text), "heading", 0)
+    for block in (*document.blocks, last):
+        if block.kind != "heading" or block.start in known:
+            continue
+        while open_ and open_[-1].level >= block.level:
+            held = open_.pop()
+            end = min(block.start, ends[bisect_left(ends, held.end)])
+            yield held.start, end, " ".join(document.text[held.start : held.end].split())
+        open_.append(block)
 
 
-def _last_between(words: tuple[int, ...] | list[int], low: int, high: int) -> int | None:
-    at = bisect_left(words, high + 1) - 1
-    return words[at] if at >= 0 and words[at] >= low else None
+def _stretches(document: Document) -> Iterator[list[Block]]:
+    """Blocks between repeated ones, with text that is in none as paragraphs."""
+    stretch: list[Block] = []
+    at, length = 0, len(document.text)
+    for block in (*document.blocks, Block(length, length, "repeated")):
+        if document.text[at : block.start].strip().strip("\ufeff"):
+            stretch.append(Block(at, block.start))
+        at = max(at, block.end)
+        if block.kind != "repeated":
+            stretch.append(block)
+        elif stretch:
+            yield stretch
+            stretch = []
 
 
-def _outline(document: str, words: list[tuple[int, int]]) -> _Outline:
-    starts = [start for start, _ in words]
-    sections = tuple((bisect_left(starts, at), heading) for at, heading in _headings(document))
-    paragraphs = tuple(bisect_left(starts, at) for at in _paragraphs(document))
-    return _Outline(sections, paragraphs)
+class _Stretch:
+    """Blocks with nothing between them but white space."""
 
+    def __init__(
+        self, document: Document, blocks: Sequence[Block], sections: Sequence[int], words: int
+    ) -> None:
+        self._text = document.text
+        self._blocks = blocks
+        self._sections = sections
+        self._words, self._scrap, self._most = words, _scrap(words), most(words)
+        language = _LANGUAGE.match(document.facts.get("language", "").lower())
+        self._language = language.group() if language else "en"
 
-def _headings(document: str) -> Iterator[tuple[int, str]]:
-    for at, line in _prose_lines(document):
-        match = _HEADING.match(line.lstrip(_BYTE_ORDER_MARK))
-        heading = match.group(1).strip("*_` ") if match else ""
-        if heading:
-            yield at, heading
+    def pieces(self) -> Iterator[list[_Word]]:
+        """The words of each piece. No more is looked at ahead than a piece and a scrap behind it."""
+        ahead: list[_Word] = []
+        more = self._all_words()
+        wanted = self._most + max(1, self._scrap)
+        while True:
+            ahead += islice(more, wanted - len(ahead))
+            if not ahead:
+                return
+            end = self._end(ahead)
+            yield ahead[:end]
+            del ahead[:end]
 
+    def repeated_from(self, before: list[_Word], start: int, overlap: int) -> int:
+        """Where a piece begins that repeats words of the one before it; `start` where it repeats none."""
+        if self._begins_section(start):
+            return start
+        sections = [at for at in range(len(before)) if self._begins_section(before[at].start)]
+        low = max(1, len(before) - overlap, sections[-1] if sections else 0)
+        ends = [at for at in range(low, len(before)) if self._is_block_end(before, at)]
+        ends += self._sentence_ends(before, low, len(before) - 1)
+        return before[min(ends)].start if ends else start
 
-def _paragraphs(document: str) -> Iterator[int]:
-    """Offsets of lines after a blank one, not within code."""
-    after_blank = False
-    for at, line in _prose_lines(document):
-        if after_blank and line.strip():
-            yield at
-        after_blank = not line.strip()
+    def _all_words(self) -> Iterator[_Word]:
+        for number, block in enumerate(self._blocks):
+            for start, end in words_of(self._text, block.start, block.end):
+                yield _Word(start, end, number)
 
+    def _end(self, words: list[_Word]) -> int:
+        """How many of the words ahead make a piece."""
+        count, half = len(words), max(1, self._words // 2)
+        latest = min(self._most, count - self._scrap)
+        ends = [at for at in range(max(1, self._scrap), latest + 1) if self._is_block_end(words, at)]
+        if sections := [at for at in ends if self._begins_section(words[at].start)]:
+            return sections[-1]
+        if ends and ends[-1] >= half:
+            return ends[-1]
+        if count <= self._most:
+            return count
+        if sentences := self._sentence_ends(words, half, latest):
+            return min(sentences, key=lambda at: abs(at - self._words))
+        return self._outside_rows(words, self._words)
 
-def _front_matter(document: str) -> list[str]:
-    """The lines of YAML or TOML that the document begins with, those around them included."""
-    lines = document.removeprefix(_BYTE_ORDER_MARK).splitlines()
-    ends = _FRONT_MATTER_ENDS.get(lines[0].rstrip(), ()) if lines else ()
-    last = next((at for at, line in enumerate(lines[1:], start=1) if line.rstrip() in ends), None)
-    return [] if last is None else lines[: last + 1]
+    def _is_block_end(self, words: list[_Word], at: int) -> bool:
+        """Whether a passage may end before this word because a block does; a heading wants its text."""
+        before = words[at - 1].block
+        return at < len(words) and words[at].block != before and self._blocks[before].kind != "heading"
 
+    def _begins_section(self, start: int) -> bool:
+        at = bisect_left(self._sections, start)
+        return at < len(self._sections) and self._sections[at] == start
 
-def _prose_lines(document: str) -> Iterator[tuple[int, str]]:
-    """Lines of the text proper with their offsets.
+    def _outside_rows(self, words: list[_Word], end: int) -> int:
+        """An end that is not within a row: before the row, or behind it where it comes first."""
+        row = words[end].block
+        if words[end - 1].block != row or not self._stays_whole(row):
+            return end
+        numbers = [word.block for word in words]
+        return bisect_left(numbers, row) or bisect_right(numbers, row)
 
-    `# comment` in a shell snippet, in front matter or in a comment of HTML is no heading.
-    """
-    above = len(_front_matter(document))
-    at, until = 0, ""
-    for number, line in enumerate(document.splitlines(keepends=True)):
-        if not until and number >= above:
-            yield at, line.rstrip("\r\n")
-            until = _opened(line)
-        elif until and _closes(line, until):
-            until = ""
-        at += len(line)
+    def _stays_whole(self, number: int) -> bool:
+        block = self._blocks[number]
+        if block.kind != "row":
+            return False
+        words = words_of(self._text, block.start, block.end)
+        return next(islice(words, self._most, None), None) is None
 
+    def _sentence_ends(self, words: list[_Word], low: int, high: int) -> list[int]:
+        """Where sentences, or lines of code, begin among words `low` to `high`; none within whole rows."""
+        starts = [word.start for word in words]
+        found: list[int] = []
+        for number in dict.fromkeys(word.block for word in words[low - 1 : high + 1]):
+            if self._stays_whole(number):
+                continue
+            block = self._blocks[number]
+            first, last = max(block.start, starts[0]), min(block.end, words[-1].end)
+            for at in self._sentences(block, first, last):
+                word = bisect_left(starts, at)
+                if low <= word <= high and words[word - 1].end <= at:
+                    found.append(word)
+        return found
 
-def _opened(line: str) -> str:
-    """What ends the code or the comment that goes on behind this line; empty where there is none."""
-    mark = _FENCE.match(line)
-    if mark:
-        return mark.group(1)
-    return "-->" if _COMMENT.match(line) and "-->" not in line else ""
+    def _sentences(self, block: Block, first: int, last: int) -> Iterator[int]:
+        """Characters behind the sentences, or lines of code, of a part of a block that begins with one."""
+        if block.kind == "code":
+            yield from (line.end() for line in _LINE_END.finditer(self._text, first, last))
+            return
+        import sentencex
 
-
-def _closes(line: str, until: str) -> bool:
-    if until == "-->":
-        return until in line
-    mark = _FENCE.match(line)
-    return mark is not None and mark.group(1) == until
+        part = self._text[first : min(block.end, last + _BEYOND)]
+        for boundary in sentencex.get_sentence_boundaries(self._language, part):
+            if boundary["end_index"] < len(part):
+                yield first + boundary["end_index"]

@@ -1,29 +1,69 @@
-"""Reads passages out of files: unpacks them, and leaves the rest to the loader of their ending."""
+"""Reads passages out of files: unpacks, leaves the rest to the loader of the ending, cuts documents."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO, cast
 
+from fidkit.passages.load.cutting import WORDS, cut
+from fidkit.passages.load.document import Document
+from fidkit.passages.load.outline import stem
 from fidkit.passages.load.record import Row, UnreadableFile
 from fidkit.passages.load.table import NAMED, PACKED, loader_of
 
-__all__ = ["Row", "UnreadableFile", "read_rows"]
+__all__ = ["Row", "UnreadableFile", "passages_of", "read_rows", "source_of", "unpacked"]
 
 
-def read_rows(raw: BinaryIO, name: str) -> Iterator[Row]:
+def read_rows(raw: BinaryIO, name: str, words: int = WORDS, overlap: int = 0) -> Iterator[Row]:
     """Passages of the file `name`, opened as `raw`, which stays open; `.gz` is unpacked on the way.
 
-    A file whose ending says nothing is read as text.
+    A file whose ending says nothing is read as text. Documents are cut into passages of about `words` words,
+    of which `overlap` at most are repeated from the passage before.
 
     Raises:
-        UnreadableFile: not what its ending says, or a broken archive; names the file, and the line if any.
+        UnreadableFile: not what its ending says, a broken archive, or of a kind whose extra isn't installed;
+            names the file, and the line if any.
+    """
+    loader = loader_of(name) or NAMED
+    with unpacked(raw, name) as stream:
+        if loader.kind == "passages":
+            yield from loader.passages(stream, name)
+            return
+        for document in loader.documents(stream, name):
+            yield from passages_of(document, name, words, overlap)
+
+
+@contextmanager
+def unpacked(raw: BinaryIO, name: str) -> Iterator[BinaryIO]:
+    """The stream that a loader of this name gets.
+
+    Raises:
+        UnreadableFile: in the block, for a broken archive.
     """
     stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if name.lower().endswith(PACKED) else raw
     try:
-        yield from (loader_of(name) or NAMED).read(stream, name)
+        yield stream
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         reason = f"expected a whole gzip file, but {error}"
         raise UnreadableFile(name, reason, "fetch or compress it again") from error
+
+
+def source_of(name: str, member: str) -> str:
+    """What a document is called: by its file, and which of the file's documents it is."""
+    return f"{name}/{member}" if member else name
+
+
+def passages_of(document: Document, name: str, words: int = WORDS, overlap: int = 0) -> Iterator[Row]:
+    """A document's passages, with ids `name#1`, `name#2`, or `name/member#1` for a member of a file.
+
+    They are titled by the document's title, or else its name, and the section that they stand in.
+    """
+    whole = source_of(name, document.member)
+    title = " ".join(document.title.split()) or stem(document.member or name)
+    for number, piece in enumerate(cut(document, words, overlap), start=1):
+        section = " ".join(piece.section.split())
+        full = f"{title}: {section}" if section not in ("", title) else title
+        yield Row(f"{whole}#{number}", full, document.text[piece.start : piece.end], piece.start, piece.end)

@@ -1,24 +1,32 @@
 """The kinds of files that passages are read from, by their endings, in this one place.
 
-A new kind of file is a file in this folder with a function that reads it, and a line in `LOADERS`.
+A new kind of file is a file in this folder with a function that reads it, and a line in `LOADERS`. Another
+package adds one as an entry point of the group `fidkit.loaders`: its name is the ending, and what it names is
+such a function.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import PurePath
+from typing import Any, BinaryIO, Literal
 
-from fidkit.passages.load.jsonl import read_jsonl
-from fidkit.passages.load.record import Row
-from fidkit.passages.load.text import read_markdown, read_text
-from fidkit.passages.load.tsv import read_tsv
+from fidkit.passages.load.code import ENDINGS as CODE
+from fidkit.passages.load.document import Document
+from fidkit.passages.load.extras import lacking
+from fidkit.passages.load.record import Row, UnreadableFile
 
 Kind = Literal["document", "passages"]
 """A document is cut into passages; a passage file holds passages that were cut before."""
 
 PACKED = ".gz"
 """May follow each ending."""
+GROUP = "fidkit.loaders"
+"""Of entry points, with which other packages add kinds of documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +35,56 @@ class Loader:
 
     Attributes:
         kind: what such a file is.
-        read: its passages, from a binary stream and the file's name. Raises `UnreadableFile` where the
-            file isn't what its ending says.
+        read: `module:function`, imported once there is such a file. Takes a binary stream and the file's
+            name, and gives the file's `Document`s, or its `Row`s if it is a passage file. Raises
+            `UnreadableFile` where the file isn't what its ending says.
+        extra: brings the packages that it needs; empty where it needs none.
     """
 
     kind: Kind
-    read: Callable[[BinaryIO, str], Iterator[Row]]
+    read: str
+    extra: str = ""
+
+    def documents(self, stream: BinaryIO, name: str) -> Iterator[Document]:
+        """The documents of a file.
+
+        Raises:
+            UnreadableFile: it isn't what its ending says, or the extra isn't installed.
+        """
+        try:
+            yield from self._function(name)(stream, name)
+        except ModuleNotFoundError as error:
+            if not self.extra:
+                raise
+            raise lacking(name, str(error.name)) from error
+
+    def passages(self, stream: BinaryIO, name: str) -> Iterator[Row]:
+        """The passages of a passage file.
+
+        Raises:
+            UnreadableFile: it isn't what its ending says.
+        """
+        yield from self._function(name)(stream, name)
+
+    def _function(self, name: str) -> Callable[[BinaryIO, str], Iterator[Any]]:
+        module, _, function = self.read.partition(":")
+        found: Callable[[BinaryIO, str], Iterator[Any]] = getattr(import_module(module), function)
+        return found
 
 
+_HERE = "fidkit.passages.load"
+_CODE = Loader("document", f"{_HERE}.code:read_code")
 LOADERS = {
-    ".txt": Loader("document", read_text),
-    ".md": Loader("document", read_markdown),
-    ".markdown": Loader("document", read_markdown),
-    ".jsonl": Loader("passages", read_jsonl),
-    ".tsv": Loader("passages", read_tsv),
+    ".txt": Loader("document", f"{_HERE}.text:read_text"),
+    ".md": Loader("document", f"{_HERE}.markdown:read_markdown"),
+    ".markdown": Loader("document", f"{_HERE}.markdown:read_markdown"),
+    ".rst": Loader("document", f"{_HERE}.rst:read_rst"),
+    ".html": Loader("document", f"{_HERE}.html:read_html", extra="documents"),
+    ".htm": Loader("document", f"{_HERE}.html:read_html", extra="documents"),
+    ".xhtml": Loader("document", f"{_HERE}.html:read_html", extra="documents"),
+    **dict.fromkeys(CODE, _CODE),
+    ".jsonl": Loader("passages", f"{_HERE}.jsonl:read_jsonl"),
+    ".tsv": Loader("passages", f"{_HERE}.tsv:read_tsv"),
 }
 
 NAMED = LOADERS[".txt"]
@@ -48,21 +92,53 @@ NAMED = LOADERS[".txt"]
 
 
 def loader_of(name: str) -> Loader | None:
-    """The loader for a file of this name; None where its ending isn't in the table."""
+    """The loader for a file of this name; None where neither the table nor another package has its ending."""
+    ending = PurePath(name.lower().removesuffix(PACKED)).suffix
+    return LOADERS.get(ending) or (_of_others().get(ending) if ending else None)
+
+
+def ending_of(name: str) -> str:
+    """The ending of a file's name in lower case, that of a packed one with it: `.txt.gz`; empty for none."""
     plain = name.lower().removesuffix(PACKED)
-    return next((loader for ending, loader in LOADERS.items() if plain.endswith(ending)), None)
+    return PurePath(plain).suffix + name.lower()[len(plain) :]
+
+
+@cache
+def _of_others() -> dict[str, Loader]:
+    """Kinds that other packages bring."""
+    return {
+        f".{entry.name.lower().lstrip('.')}": _Foreign("document", entry.value)
+        for entry in entry_points(group=GROUP)
+    }
+
+
+class _Foreign(Loader):
+    """A loader that another package brings: what it makes is looked at, and what it raises is told."""
+
+    def documents(self, stream: BinaryIO, name: str) -> Iterator[Document]:
+        """As `Loader.documents`; an error of any kind is one of the file."""
+        try:
+            for document in self._function(name)(stream, name):
+                if not isinstance(document, Document):
+                    raise TypeError(f"expected documents, got {type(document).__name__}")
+                yield document
+        except UnreadableFile:
+            raise
+        except Exception as error:
+            said = " ".join(str(error).split())[:200]
+            reason = f"its loader {self.read} failed with {type(error).__name__}: {said}"
+            raise UnreadableFile(name, reason, "mend or remove the package that brings it") from error
 
 
 def endings(kind: Kind) -> str:
-    """The endings of a kind, as a list in words: `.txt, .md or .markdown`."""
-    found = [ending for ending, loader in LOADERS.items() if loader.kind == kind]
+    """The endings of a kind, as a list in words: `.txt, .md or .markdown`; source code is one of them."""
+    found = [ending for ending, loader in LOADERS.items() if loader.kind == kind and loader is not _CODE]
+    found += ["source code"] if kind == "document" else []
     *most, last = found
     return f"{', '.join(most)} or {last}" if most else last
 
 
 def described() -> str:
     """All that can be read, in words, for messages, help and documents."""
-    return (
-        f"documents ({endings('document')}, in UTF-8) or passage files ({endings('passages')}), "
-        f"packed or not ({PACKED})"
-    )
+    documents, passages = endings("document"), endings("passages")
+    return f"documents ({documents}) or passage files ({passages}), packed or not ({PACKED})"

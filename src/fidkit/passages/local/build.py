@@ -1,26 +1,27 @@
 """Builds a corpus, or brings it up to date, reading only files that changed.
 
 A file is unchanged when its path, size and time are, or else when its hash is. Everything happens
-beside the state that readers see, which is replaced by one commit at the end (see `layout`).
+beside the state that readers see, which is replaced by one commit (see `layout`). What takes long is
+committed now and then: each time a whole state, of files as they were before or as they are now.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from fidkit.disk import shown
 from fidkit.errors import CorpusError
-from fidkit.passages.load.rows import UnreadableFile, read_rows
+from fidkit.passages.load.record import UnreadableFile
 from fidkit.passages.load.sources import SourceFile, discover, nothing_usable
 from fidkit.passages.local.catalogue import Catalogue, FileRecord, Sum
 from fidkit.passages.local.layout import (
@@ -34,21 +35,41 @@ from fidkit.passages.local.layout import (
     writer_lock,
 )
 from fidkit.passages.local.plan import Plan, make_plan, trusted_time
+from fidkit.passages.local.reading import FileReading, Reading
 from fidkit.passages.search.lexical import LexicalWriter
+
+if TYPE_CHECKING:
+    from fidkit.passages.load.workers import Limits
 
 _BATCH = 2000
 # tantivy counts removed passages in its statistics until segments merge: past this share, write afresh.
 _PATCHED_SHARE = 0.2
 
 
+_COMMIT_SECONDS = 10.0
+# The more files there are, the longer a commit takes: so many times that passes before the next.
+_COMMIT_SHARE = 10
+
+_log = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True, slots=True)
 class BuildProgress:
-    """How far a build is: bytes of changed source files read, of all there are, and passages so far."""
+    """How far a build is.
+
+    Attributes:
+        stage: `read` or `index`.
+        done_bytes, total_bytes: of the source files that have to be read.
+        passages: read so far.
+        done_files, total_files: that have to be read.
+    """
 
     stage: str
     done_bytes: int
     total_bytes: int
     passages: int
+    done_files: int = 0
+    total_files: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,36 +92,69 @@ def build(
     *,
     wait: float = 0.0,
     waiting: Callable[[], None] | None = None,
+    limits: Limits | None = None,
+    again: Container[int] | None = None,
 ) -> BuildReport:
     """Make `directory` the corpus of exactly these sources.
+
+    What was committed while it ran stays when it is interrupted or fails, and is not read again.
+
+    Args:
+        sources: folders, documents and passage files.
+        directory: of the corpus.
+        progress: called now and then while files are read.
+        wait: seconds to wait for another process that builds.
+        waiting: called once when such a wait begins.
+        limits: of what reading a file may take, where it is read apart.
+        again: numbers of files to be read again although they didn't change, with an index written anew.
 
     Raises:
         UsageError: no sources.
         CorpusBusyError: another process is building, still after `wait` seconds.
         CorpusError: a source is missing or holds nothing to read, the disk is full, or the directory
-            can't become a corpus. What was there before is intact.
-        DataError: a source that is a file isn't what its ending says, or has an id that comes twice. What
-            was there before is intact.
+            can't become a corpus.
+        DataError: a source that is a file isn't what its ending says, or has an id that comes twice.
     """
     began = time.monotonic()
     roots = [stored_path(os.path.realpath(Path(source).expanduser())) for source in sources]
     found = discover(map(real_path, roots))
-    if _is_current(directory, roots, found):
+    if again is None and _is_current(directory, roots, found):
         return BuildReport(0, 0, 0, time.monotonic() - began)
     prepare(directory)
     with writer_lock(directory, wait, waiting) as waited, explained_disk(directory):
         if waited:  # the sources may have changed meanwhile
             found = discover(map(real_path, roots))
         catalogue = Catalogue.for_writing(directory)
+        building = _Build(catalogue, directory, roots, progress, Reading(limits))
         try:
-            return _Build(catalogue, directory, roots, progress).run(found, began)
+            return building.run(found, began, again)
         except BaseException:
+            building.say_kept()
             # Ask what was committed: an interruption may have come after that.
             with suppress(sqlite3.Error):
                 catalogue.rollback()
                 sweep(directory, keep=catalogue.lexical())
             raise
         finally:
+            building.reading.close()
+            catalogue.close()
+
+
+def reindex(directory: Path) -> None:
+    """Write the index of a corpus anew, from its catalogue alone.
+
+    Raises:
+        CorpusBusyError: another process is building.
+        CorpusError: no corpus, or the disk is full. What was there before is whole.
+    """
+    with writer_lock(directory), explained_disk(directory):
+        catalogue = Catalogue.for_writing(directory)
+        try:
+            roots = json.loads(catalogue.meta()["sources"])
+            _Build(catalogue, directory, roots, None, Reading()).reindex()
+        finally:
+            catalogue.rollback()
+            sweep(directory, keep=catalogue.lexical())
             catalogue.close()
 
 
@@ -116,6 +170,7 @@ def _is_current(directory: Path, roots: list[str], found: list[SourceFile]) -> b
         catalogue.close()
     plan = make_plan(found, files)
     changed = plan.read or plan.remove or plan.moved or meta["sources"] != json.dumps(roots)
+    changed = changed or meta.get("unread", "0") != "0"
     return not changed and (directory / meta["lexical"] / "meta.json").exists()
 
 
@@ -126,7 +181,9 @@ class _Build:
         directory: Path,
         roots: list[str],
         progress: Callable[[BuildProgress], None] | None,
+        reading: Reading,
     ) -> None:
+        self.reading = reading
         self._catalogue = catalogue
         self._directory = directory
         self._roots = roots
@@ -134,107 +191,169 @@ class _Build:
         self._meta = catalogue.meta()
         self._next_row = int(self._meta.get("next_row", 1))
         self._next_file = int(self._meta.get("next_file", 1))
+        self._next_document = int(self._meta.get("next_document", 1))
         self._read_passages = self._taken_back = 0
         self._done_bytes = self._total_bytes = 0
+        self._done_files = self._total_files = self._kept_files = 0
 
-    def run(self, found: list[SourceFile], began: float) -> BuildReport:
+    def run(self, found: list[SourceFile], began: float, again: Container[int] | None) -> BuildReport:
         old = self._meta.get("lexical")
         sweep(self._directory, keep=old)
-        usable = old is not None and (self._directory / old / "meta.json").exists()
-        plan = make_plan(found, self._catalogue.files())
+        usable = old is not None and (self._directory / old / "meta.json").exists() and again is None
+        if again is not None:
+            self._catalogue.remove_others()
+        plan = make_plan(found, self._catalogue.files(), again or frozenset())
         index = old
         if plan.read or plan.remove or not usable:
             index = self._rewrite(plan, old if usable else None)
-        if index != old or plan.moved or self._meta.get("sources") != json.dumps(self._roots):
+        meta = {"sources": json.dumps(self._roots), "unread": "0"}
+        if index != old or plan.moved or meta.items() - self._meta.items():
             with explained_disk(self._directory, plan.bytes_to_read):
                 self._commit(plan, str(index))
             sweep(self._directory, keep=index)
         files_read = sum(file.kind != "skipped" for _, file in plan.read)
         return BuildReport(files_read, len(plan.remove), self._read_passages, time.monotonic() - began)
 
+    def reindex(self) -> None:
+        """Write an index of what the catalogue holds, and commit it."""
+        sweep(self._directory, keep=self._meta.get("lexical"))
+        self._writer = self._next_writer(None)
+        self._meta["removed_since_fresh"] = "0"
+        try:
+            self._writer.add(self._catalogue.rows())
+            self._finish_index()
+        except BaseException:
+            self._writer.abandon()
+            raise
+        self._commit(Plan(), self._writer.name, int(self._meta.get("unread", 0)))
+
+    def say_kept(self) -> None:
+        """What an interrupted build leaves to the next."""
+        if self._kept_files:
+            _log.info(
+                "%s of %s files were read and are kept; the same command goes on from there",
+                f"{self._kept_files:,}", f"{self._total_files:,}",
+            )  # fmt: skip
+
     def _rewrite(self, plan: Plan, old: str | None) -> str:
         """Change the passages in the open transaction and write the index that goes with them."""
-        self._total_bytes = plan.bytes_to_read
-        generation = int(self._meta.get("generation", 0)) + 1
+        self._total_bytes, self._total_files = plan.bytes_to_read, len(plan.read)
         patched = int(self._meta.get("removed_since_fresh", 0)) + sum(
             record.passages for record in plan.remove
         )
         kept = sum(record.passages for _, _, record in plan.keep)
         base = old if old is not None and patched <= _PATCHED_SHARE * kept else None
-        directory = self._directory / f"{LEXICAL}{generation}"
-        writer = LexicalWriter(directory, self._directory / base if base else None)
+        replaced = _replaced(plan) if base else {}
+        self._writer = self._next_writer(base)
+        self._meta["removed_since_fresh"] = str(patched if base else 0)
         try:
             for record in plan.remove:
-                self._catalogue.remove(record)
-                if base:
-                    writer.remove_file(record.file)
+                if record.name not in replaced:
+                    self._catalogue.remove(record)
+                    if base:
+                        self._writer.remove_file(record.file)
             if not base:
-                writer.add(self._catalogue.rows())
+                self._writer.add(self._catalogue.rows())
             with explained_disk(self._directory, plan.bytes_to_read):
-                self._read_all(plan.read, writer)
+                self._read_all(plan, replaced)
                 self._refuse_empty(kept)
                 self._tell("index")
-                writer.finish()
+                self._finish_index()
         except BaseException:
-            writer.abandon()
+            self._writer.abandon()
             raise
-        removed = (patched if base else 0) + self._taken_back
-        self._meta.update(generation=str(generation), removed_since_fresh=str(removed))
-        return directory.name
+        return self._writer.name
 
-    def _read_all(self, files: list[tuple[int, SourceFile]], writer: LexicalWriter) -> None:
-        for position, file in files:
+    def _next_writer(self, base: str | None) -> LexicalWriter:
+        """For the next generation of the index."""
+        generation = int(self._meta.get("generation", 0)) + 1
+        self._meta["generation"] = str(generation)
+        return LexicalWriter(
+            self._directory / f"{LEXICAL}{generation}", self._directory / base if base else None
+        )
+
+    def _finish_index(self) -> None:
+        self._writer.finish()
+        removed = int(self._meta["removed_since_fresh"]) + self._taken_back
+        self._meta["removed_since_fresh"], self._taken_back = str(removed), 0
+
+    def _read_all(self, plan: Plan, replaced: dict[str, FileRecord]) -> None:
+        """Read files and commit now and then; what was read last isn't committed yet."""
+        due = time.monotonic() + _COMMIT_SECONDS
+        for (position, file), reading in self.reading.read(plan.read):
             before = self._done_bytes
+            if (former := replaced.get(file.name)) is not None:
+                self._catalogue.remove(former)
+                self._writer.remove_file(former.file)
             record = self._skipped(position, file)
             if file.kind != "skipped":
-                record = self._read(position, file, writer)
+                record = self._read(position, file, reading)
             self._catalogue.add_file(record)
             self._next_file += 1
             self._read_passages += record.passages
             self._done_bytes = before + file.size
+            self._done_files += 1
             self._tell("read")
+            if time.monotonic() >= due and self._read_passages and self._done_files < self._total_files:
+                began = time.monotonic()
+                self._commit_so_far(plan)
+                took = time.monotonic() - began
+                due = time.monotonic() + max(_COMMIT_SECONDS, _COMMIT_SHARE * took)
 
-    def _read(self, position: int, file: SourceFile, writer: LexicalWriter) -> FileRecord:
+    def _commit_so_far(self, plan: Plan) -> None:
+        """Make what was read visible, and go on in the next generation."""
+        self._finish_index()
+        self._commit(plan, self._writer.name, self._total_files - self._done_files)
+        self._kept_files = self._done_files
+        sweep(self._directory, keep=self._writer.name)
+        self._catalogue.begin()
+        self._writer = self._next_writer(self._writer.name)
+
+    def _read(self, position: int, file: SourceFile, reading: FileReading) -> FileRecord:
         first, number = self._next_row, self._next_file
         try:
-            with file.path.open("rb") as raw:
-                # Hashed before it is read: a write in between makes the next build read it again.
-                sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
-                raw.seek(0)
-                try:
-                    total = self._read_rows(raw, file, writer)
-                except UnreadableFile as error:
-                    if file.named:
-                        raise
-                    self._take_back(first, writer)
-                    return self._skipped(position, file, error.reason, sha256)
+            try:
+                total = self._store(file, reading)
+            except UnreadableFile as error:
+                if file.named:
+                    raise
+                self._take_back(first)
+                return self._skipped(position, file, error.reason, reading.sha256)
         except OSError as error:
             raise CorpusError(
                 f"{shown(file.path)}: can't be read ({error.strerror or error}); check the file and run the "
-                "build again, the corpus is as it was before"
+                "build again, what was committed before is whole"
             ) from error
         return FileRecord(
             number, file.name, shown(file.path), file.kind, "", file.size,
-            trusted_time(file), sha256, position, first, self._next_row - first, total.digest(),
+            trusted_time(file), reading.sha256, position, first, self._next_row - first, total.digest(),
         )  # fmt: skip
 
-    def _read_rows(self, raw: BinaryIO, file: SourceFile, writer: LexicalWriter) -> Sum:
+    def _store(self, file: SourceFile, reading: FileReading) -> Sum:
         total, first, number, before = Sum(), self._next_row, self._next_file, self._done_bytes
-        rows = read_rows(raw, file.name)
-        while batch := list(islice(rows, _BATCH)):
-            self._catalogue.add_passages(self._next_row, number, file.name, batch)
-            writer.add((self._next_row + at, number, row.title, row.text) for at, row in enumerate(batch))
-            for row in batch:
-                total.add(row)
-            self._next_row += len(batch)
-            self._done_bytes = before + raw.tell()
-            self._tell("read", self._next_row - first)
+        for packed, passages in reading.parts():
+            document = None
+            if packed is not None:
+                document = self._next_document
+                self._next_document += 1
+                self._catalogue.add_document(document, number, packed)
+            rows = iter(passages)
+            while batch := list(islice(rows, _BATCH)):
+                self._catalogue.add_passages(self._next_row, number, file.name, batch, document)
+                self._writer.add(
+                    (self._next_row + at, number, row.title, row.text) for at, row in enumerate(batch)
+                )
+                for row in batch:
+                    total.add(row)
+                self._next_row += len(batch)
+                self._done_bytes = before + reading.done_bytes()
+                self._tell("read", self._next_row - first)
         return total
 
-    def _take_back(self, first_row: int, writer: LexicalWriter) -> None:
+    def _take_back(self, first_row: int) -> None:
         """Forget what was read of a file that turned out, further down, to be none for this corpus."""
-        self._taken_back += self._catalogue.forget_from(first_row)
-        writer.remove_file(self._next_file)
+        self._taken_back += self._catalogue.forget_from(first_row, self._next_file)
+        self._writer.remove_file(self._next_file)
         self._next_row = first_row
 
     def _skipped(self, position: int, file: SourceFile, note: str = "", sha256: str = "") -> FileRecord:
@@ -248,7 +367,8 @@ class _Build:
             notes = [(record.name, record.note or "empty") for record in self._catalogue.files()]
             raise CorpusError(nothing_usable(map(real_path, self._roots), notes))
 
-    def _commit(self, plan: Plan, index: str) -> None:
+    def _commit(self, plan: Plan, index: str, unread: int = 0) -> None:
+        """Name the index and all that is known of the corpus; `unread` files are still to be read."""
         for position, file, record in plan.keep:
             self._catalogue.restat(record, file, trusted_time(file), position)
         files = self._catalogue.files()
@@ -263,11 +383,23 @@ class _Build:
             "fingerprint": total.digest().hex(),
             "next_row": str(self._next_row),
             "next_file": str(self._next_file),
+            "next_document": str(self._next_document),
+            "unread": str(unread),
         }
         self._catalogue.commit(self._meta)
 
     def _tell(self, stage: str, more: int = 0) -> None:
         if self._progress:
-            self._progress(
-                BuildProgress(stage, self._done_bytes, self._total_bytes, self._read_passages + more)
-            )
+            done, passages = self._done_bytes, self._read_passages + more
+            files = self._done_files, self._total_files
+            self._progress(BuildProgress(stage, done, self._total_bytes, passages, *files))
+
+
+def _replaced(plan: Plan) -> dict[str, FileRecord]:
+    """Documents that will be read again, by name: each stays until it is.
+
+    Their ids are made of their names. Those of passage files may move from one file to another.
+    """
+    read = {file.name for _, file in plan.read if file.kind == "document"}
+    former = [record for record in plan.remove if record.kind == "document"]
+    return {record.name: record for record in former if record.name in read}

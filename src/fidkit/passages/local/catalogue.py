@@ -1,7 +1,9 @@
-"""The catalogue of a corpus: passages, files and the name of the current index, in SQLite (WAL).
+"""The catalogue of a corpus: passages, documents, files and the name of the current index, in SQLite (WAL).
 
 Rows are numbered once and never reused; the passages of a file stand in one run of rows, in order.
-A file that is read again gets a new number and new rows, so a number always means one content.
+A file that is read again gets a new number and new rows, so a number always means one content. So does a
+document. Its text is kept although the file may have it too: what evidence points at has to be there when the
+file is gone, changed or packed in another, and costs a third of the text.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from fidkit.database import is_damage, open_to_read, open_to_write
 from fidkit.disk import shown
 from fidkit.errors import CorpusError
+from fidkit.passages.load.packed import Packed
 from fidkit.passages.load.record import TAKEN, Row, UnreadableFile
+from fidkit.passages.load.rows import source_of
 from fidkit.passages.load.sources import SourceFile
 from fidkit.passages.local.layout import CATALOGUE, FORMAT_VERSION, LEXICAL
 from fidkit.paths import is_plain_name, is_whole_number
@@ -32,15 +36,32 @@ _TABLES = (
         sum BLOB NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS passages (
         row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, title TEXT NOT NULL, text TEXT NOT NULL,
+        file INTEGER NOT NULL, document INTEGER, start INTEGER, end INTEGER)""",
+    # What is long stands last: SQLite reads a row from its beginning.
+    """CREATE TABLE IF NOT EXISTS documents (
+        document INTEGER PRIMARY KEY, file INTEGER NOT NULL, member TEXT NOT NULL, title TEXT NOT NULL,
+        facts TEXT NOT NULL, notes TEXT NOT NULL, map BLOB NOT NULL, boxes BLOB NOT NULL,
+        text BLOB NOT NULL, UNIQUE (file, member))""",
+)
+# Of format 1, which had no documents.
+_FORMER = (
+    """CREATE TABLE IF NOT EXISTS passages (
+        row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, title TEXT NOT NULL, text TEXT NOT NULL,
         file INTEGER NOT NULL, start INTEGER, end INTEGER)""",
 )
-_COLUMNS = "SELECT p.row, p.id, p.title, p.text, f.name, p.start, p.end"
-_PASSAGES = f"{_COLUMNS} FROM passages p JOIN files f USING (file)"
+_COLUMNS = "SELECT p.row, p.id, p.title, p.text, f.name, d.member, p.start, p.end"
+_PASSAGES = f"{_COLUMNS} FROM passages p JOIN files f USING (file) LEFT JOIN documents d USING (document)"
 # CROSS JOIN fixes the order of the loops: otherwise all passages might be sorted before the first returns.
-_ALL_PASSAGES = f"""{_COLUMNS} FROM files f CROSS JOIN passages p
+_ALL_PASSAGES = f"""{_COLUMNS} FROM files f CROSS JOIN passages p LEFT JOIN documents d USING (document)
     WHERE p.row BETWEEN f.first_row AND f.first_row + f.passages - 1 ORDER BY f.position, p.row"""
+_DOCUMENTS = """SELECT d.document, f.name, d.member, d.title, d.facts, d.notes, f.path, f.sha256
+    FROM documents d JOIN files f USING (file)"""
 _SUM_BYTES = 16
-_NUMBERS = ("generation", "passages", "next_row", "next_file", "removed_since_fresh")
+_FRESH = 1 << 40  # as many removed passages as have an index written anew
+_NUMBERS = (
+    *("generation", "passages", "next_row", "next_file", "next_document"),
+    *("removed_since_fresh", "unread"),
+)
 _NEEDED = {"sources", "passages", "fingerprint", "generation"}
 _DIGITS = 18  # of a number that SQLite holds
 _MOST_PARAMETERS = 500
@@ -61,6 +82,38 @@ class FileRecord(NamedTuple):
     first_row: int
     passages: int
     sum: bytes
+
+
+class DocumentRecord(NamedTuple):
+    """A document without what is long.
+
+    Attributes:
+        document: its number.
+        source: what it is called, and `member` the part of it within its file.
+        title, facts, notes: as of `fidkit.passages.load.document.Document`.
+        path, sha256: of its file, as it was read.
+    """
+
+    document: int
+    source: str
+    member: str
+    title: str
+    facts: dict[str, str]
+    notes: tuple[str, ...]
+    path: str
+    sha256: str
+
+
+class FormerFormat(CorpusError):
+    """A corpus of an older format, to be built again from its `sources`."""
+
+    def __init__(self, directory: Path, version: int, sources: str) -> None:
+        super().__init__(
+            f"{shown(directory)}: this corpus has format version {version}, this fidkit reads "
+            f"{FORMAT_VERSION}; "
+            f"run `fidkit corpus build SOURCE --to {shown(directory)}`"
+        )
+        self.version, self.sources = version, sources
 
 
 class Sum:
@@ -92,6 +145,7 @@ class Catalogue:
         """Open a complete corpus.
 
         Raises:
+            FormerFormat: of an older format.
             CorpusError: no corpus, never completed, of a newer format, or damaged.
         """
         if not (directory / CATALOGUE).exists():
@@ -101,15 +155,18 @@ class Catalogue:
                 f"`fidkit corpus build SOURCE --to {shown(directory)}`"
             )
         try:
-            catalogue = cls(open_to_read(directory / CATALOGUE, _TABLES), directory)
+            catalogue = cls(open_to_read(directory / CATALOGUE, _TABLES + _FORMER), directory)
         except sqlite3.DatabaseError as error:
             raise _damaged(directory, error) from error
         try:
-            if catalogue.lexical() is None:
+            meta = catalogue.meta()
+            if "lexical" not in meta:
                 raise CorpusError(
                     f"{shown(directory)}: this corpus was never completed; "
                     f"run `fidkit corpus build SOURCE --to {shown(directory)}`"
                 )
+            if (version := _version(meta)) < FORMAT_VERSION:
+                raise FormerFormat(directory, version, meta["sources"])
         except BaseException:
             catalogue.close()
             raise
@@ -124,15 +181,15 @@ class Catalogue:
         """
         try:
             # Durable: after a power cut the catalogue must not name an index that was swept already.
-            connection = open_to_write(directory / CATALOGUE, _TABLES)
+            connection = open_to_write(directory / CATALOGUE, _TABLES + _FORMER)
         except sqlite3.DatabaseError as error:
             if is_damage(error):
                 raise _damaged(directory, error) from error
             raise
         catalogue = cls(connection, directory)
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            catalogue.meta()
+            catalogue.begin()
+            catalogue._leave_former_format()
             for table in _TABLES:
                 connection.execute(table)
         except sqlite3.DatabaseError as error:
@@ -144,6 +201,15 @@ class Catalogue:
             connection.close()
             raise
         return catalogue
+
+    def _leave_former_format(self) -> None:
+        """Forget all that an older format holds, in the open transaction: it is read again."""
+        meta = self.meta()
+        if meta and _version(meta) < FORMAT_VERSION:
+            for table in ("files", "passages", "documents"):
+                self._sql.execute(f"DROP TABLE IF EXISTS {table}")
+            facts = [("removed_since_fresh", str(_FRESH)), ("format_version", str(FORMAT_VERSION))]
+            self._sql.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts)
 
     def close(self) -> None:
         self._sql.close()
@@ -164,7 +230,7 @@ class Catalogue:
             if is_damage(error):
                 raise _damaged(self.directory, error) from error
             raise
-        version = _whole(meta, "format_version", FORMAT_VERSION)
+        version = _version(meta)
         if version < 0 or any(_whole(meta, name, 0) < 0 for name in _NUMBERS):
             raise _damaged(self.directory, "impossible numbers")
         if meta and not meta.keys() >= _NEEDED and "lexical" in meta:
@@ -258,18 +324,107 @@ class Catalogue:
                     yield self._passage(record)
 
     def _passage(self, record: tuple[Any, ...]) -> tuple[int, Passage]:
-        row, key, title, text, name, start, end = record
-        if not all(isinstance(part, str) for part in (key, title, text, name)):
+        row, key, title, text, name, member, start, end = record
+        if not all(isinstance(part, str) for part in (key, title, text, name, member or "")):
             raise _damaged(self.directory, f"passage {row!r:.99} is no text")
-        return row, Passage(key, title, text, name if start is None else f"{name}:{start}-{end}")
+        source = source_of(name, member or "")
+        return row, Passage(key, title, text, source if start is None else f"{source}:{start}-{end}")
+
+    def document(self, source: str) -> DocumentRecord | None:
+        """The document that is called so; None where there is none."""
+        name, member = source, ""
+        while True:
+            for found in self._documents("WHERE f.name = ? AND d.member = ?", (name, member)):
+                return found
+            name, slash, more = name.rpartition("/")
+            if not slash:
+                return None
+            member = f"{more}/{member}" if member else more
+
+    def documents_with_notes(self) -> list[DocumentRecord]:
+        """Those of which a person has to know something, in the order of the sources."""
+        return list(self._documents("WHERE d.notes != '[]' ORDER BY f.position, d.document", ()))
+
+    def _documents(self, which: str, parameters: Sequence[Any]) -> Iterator[DocumentRecord]:
+        with self._whole_records():
+            for number, name, member, title, facts, notes, path, sha256 in self._sql.execute(
+                f"{_DOCUMENTS} {which}", parameters
+            ):
+                try:
+                    known, said = dict(json.loads(facts)), tuple(map(str, json.loads(notes)))
+                except (ValueError, TypeError, RecursionError) as error:
+                    raise _damaged(self.directory, f"facts of a document: {error}") from error
+                yield DocumentRecord(
+                    number, source_of(name, member), member, title, known, said, path, sha256
+                )
+
+    def blob(self, document: int, column: Literal["map", "boxes", "text"]) -> bytes:
+        """What is long of a document, packed; empty where there is no such document."""
+        with self._whole_records():
+            found = self._sql.execute(
+                f"SELECT {column} FROM documents WHERE document = ?", (document,)
+            ).fetchone()
+        return bytes(found[0]) if found and isinstance(found[0], bytes) else b""
+
+    def sources(self, limit: int) -> list[str]:
+        """What the first documents are called."""
+        query = "SELECT f.name, d.member FROM documents d JOIN files f USING (file) LIMIT ?"
+        with self._whole_records():
+            return [source_of(name, member) for name, member in self._sql.execute(query, (limit,))]
+
+    def documents_of(self, file: int) -> list[int]:
+        """Numbers of a file's documents."""
+        with self._whole_records():
+            query = "SELECT document FROM documents WHERE file = ? ORDER BY document"
+            return [number for (number,) in self._sql.execute(query, (file,))]
+
+    def rows_of(self, file: FileRecord) -> Iterator[tuple[Row, int | None]]:
+        """Passages of a file as they were read, each with the number of its document."""
+        last = file.first_row + file.passages - 1
+        with self._whole_records():
+            columns = "SELECT id, title, text, start, end, document FROM passages"
+            which = f"{columns} WHERE row BETWEEN ? AND ? ORDER BY row"
+            for *row, document in self._sql.execute(which, (file.first_row, last)):
+                yield Row(*row), document
+
+    def row_numbers(self) -> set[int]:
+        """Of all passages."""
+        with self._whole_records():
+            return {row for (row,) in self._sql.execute("SELECT row FROM passages")}
+
+    def require_whole(self) -> None:
+        """Have SQLite look at every page of its file.
+
+        Raises:
+            CorpusError: it is damaged.
+        """
+        with self._whole_records():
+            said = [str(line) for (line,) in self._sql.execute("PRAGMA integrity_check(3)")]
+        if said != ["ok"]:
+            raise _damaged(self.directory, "; ".join(said))
+
+    def count(self, table: Literal["documents", "passages"]) -> int:
+        """How many there are."""
+        with self._whole_records():
+            return int(self._sql.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
 
     # Writing
+
+    def begin(self) -> None:
+        """Open a transaction. Only with the writer's lock."""
+        self._sql.execute("BEGIN IMMEDIATE")
 
     def remove(self, record: FileRecord) -> None:
         """Forget a file and its passages."""
         last = record.first_row + record.passages - 1
         self._sql.execute("DELETE FROM passages WHERE row BETWEEN ? AND ?", (record.first_row, last))
+        self._sql.execute("DELETE FROM documents WHERE file = ?", (record.file,))
         self._sql.execute("DELETE FROM files WHERE file = ?", (record.file,))
+
+    def remove_others(self) -> None:
+        """Forget passages and documents that belong to no file."""
+        for table in ("passages", "documents"):
+            self._sql.execute(f"DELETE FROM {table} WHERE file NOT IN (SELECT file FROM files)")
 
     def restat(self, record: FileRecord, found: SourceFile, mtime_ns: int, position: int) -> None:
         """Note where an unchanged file was found this time."""
@@ -278,26 +433,42 @@ class Catalogue:
             (shown(found.path), found.size, mtime_ns, position, record.file),
         )
 
-    def forget_from(self, first_row: int) -> int:
-        """Take back the passages from this row on; how many there were."""
+    def forget_from(self, first_row: int, file: int) -> int:
+        """Take back the passages from this row on, and a file's documents; how many passages there were."""
+        self._sql.execute("DELETE FROM documents WHERE file = ?", (file,))
         return self._sql.execute("DELETE FROM passages WHERE row >= ?", (first_row,)).rowcount
 
     def add_file(self, record: FileRecord) -> None:
         """Note a file, after its passages."""
         self._sql.execute(f"INSERT INTO files VALUES ({','.join('?' * len(record))})", record)
 
-    def add_passages(self, first_row: int, file: int, name: str, rows: Sequence[Row]) -> None:
+    def add_document(self, number: int, file: int, packed: Packed) -> None:
+        """Store a document, before its passages."""
+        facts, notes = (json.dumps(value, ensure_ascii=False) for value in (packed.facts, packed.notes))
+        record = (number, file, packed.member, packed.title, facts, notes, packed.map, packed.boxes)
+        self._sql.execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*record, packed.text))
+
+    def add_passages(
+        self, first_row: int, file: int, name: str, rows: Sequence[Row], document: int | None = None
+    ) -> None:
         """Store passages as rows `first_row`, `first_row + 1`, ...
+
+        Args:
+            first_row: the number of the first.
+            file: the number of their file, and `name` its name.
+            name: for the error.
+            rows: the passages.
+            document: the number of the document that they were cut from, if any.
 
         Raises:
             UnreadableFile: an id is taken already; some of the rows may stand there.
         """
         records = [
-            (first_row + at, row.id, row.title, row.text, file, row.start, row.end)
+            (first_row + at, row.id, row.title, row.text, file, document, row.start, row.end)
             for at, row in enumerate(rows)
         ]
         try:
-            self._sql.executemany("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)", records)
+            self._sql.executemany("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?, ?)", records)
         except sqlite3.IntegrityError as error:
             raise self._duplicate(first_row, name, rows) from error
 
@@ -327,6 +498,10 @@ class Catalogue:
         """Forget what was not committed."""
         if self._sql.in_transaction:
             self._sql.execute("ROLLBACK")
+
+
+def _version(meta: dict[str, str]) -> int:
+    return _whole(meta, "format_version", FORMAT_VERSION)
 
 
 def _whole(meta: dict[str, str], name: str, default: int) -> int:

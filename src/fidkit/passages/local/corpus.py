@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import operator
 import os
 import threading
@@ -16,11 +17,21 @@ from types import TracebackType
 from typing import Any, Self
 
 from fidkit.disk import shown
-from fidkit.errors import CorpusError, UsageError
+from fidkit.errors import CorpusError, FidkitError, UsageError
+from fidkit.passages.load.document import Block
+from fidkit.passages.load.packed import blocks_of, boxes_in, joined_in_lines, places_in, text_of
 from fidkit.passages.load.sources import ANOTHER_CORPUS, HIDDEN
+from fidkit.passages.load.table import ending_of
 from fidkit.passages.local.build import BuildProgress, BuildReport, build
-from fidkit.passages.local.catalogue import Catalogue
-from fidkit.passages.local.layout import FORMAT_VERSION, bytes_on_disk, real_path
+from fidkit.passages.local.catalogue import Catalogue, DocumentRecord, FileRecord, FormerFormat
+from fidkit.passages.local.layout import (
+    FORMAT_VERSION,
+    CorpusBusyError,
+    bytes_on_disk,
+    real_path,
+    sizes_on_disk,
+)
+from fidkit.passages.places import Where, split
 from fidkit.passages.protocol import Retriever
 from fidkit.passages.search.lexical import Lexical
 from fidkit.types import Hit, Passage
@@ -31,6 +42,10 @@ _PAUSE_SECONDS = 0.05
 # Equal passages fill places of a search: so many times as many are asked for until enough differ.
 _WIDER = 4
 _REASONS_SHOWN = 3
+_ALL = 1 << 60  # beyond the end of any document
+_COMPARED = 10_000  # names with one that isn't there
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +55,14 @@ class CorpusInfo:
     Attributes:
         path: the corpus directory.
         passages: number of passages.
-        documents, passage_files: files they come from.
+        files: that were read, and `passage_files` those of them that hold passages cut before.
+        documents: that passages were cut from; an archive or a mail holds several.
+        kinds: by the ending of files: how many `files`, `bytes` and `passages`.
+        unread: files that an interrupted build left to the next.
+        notes: what a person has to know of documents, as (source, note).
         skipped: what of the sources was not read; `skipped_files` gives (name, reason) of each. A folder
             that was passed over is one, its name ends in "/".
-        bytes_on_disk: catalogue, index and caches together.
+        bytes_on_disk: catalogue, index and caches together; `sizes` has the bytes of each.
         sources: absolute paths it was built from.
         format_version, generation: of the files; the generation grows with every change of passages.
         fingerprint: of ids, titles, texts and offsets of all passages, whatever their order.
@@ -51,19 +70,25 @@ class CorpusInfo:
 
     path: str
     passages: int
+    files: int
     documents: int
     passage_files: int
+    unread: int
     skipped: int
     bytes_on_disk: int
+    sizes: dict[str, int]
     sources: list[str]
     format_version: int
     generation: int
     fingerprint: str
+    kinds: dict[str, dict[str, int]]
     skipped_files: list[tuple[str, str]]
+    notes: list[tuple[str, str]]
 
     def to_json(self) -> dict[str, Any]:
         record = asdict(self)
         record["skipped_files"] = [{"file": name, "reason": reason} for name, reason in self.skipped_files]
+        record["notes"] = [{"source": source, "note": note} for source, note in self.notes]
         return record
 
     def left_out(self) -> str:
@@ -80,7 +105,7 @@ class CorpusInfo:
         told = [f"{reason}: {count:,}" for reason, count in most]
         if len(reasons) > len(most):
             told.append(f"other reasons: {reasons.total() - sum(count for _, count in most):,}")
-        all_files = self.documents + self.passage_files + reasons.total()
+        all_files = self.files + reasons.total()
         return (
             f"{reasons.total():,} of {all_files:,} files were left out ({'; '.join(told)}); "
             f"`fidkit corpus info {self.path}` lists them"
@@ -99,7 +124,7 @@ class Corpus:
         self.path = Path(directory)
         self.report: BuildReport | None = None
         self._lock = threading.Lock()
-        self._catalogue = Catalogue.for_reading(self.path)
+        self._catalogue = _opened(self.path)
         self._retriever: Lexical | None = None
 
     @classmethod
@@ -107,7 +132,8 @@ class Corpus:
         """Open a corpus that was built before.
 
         Raises:
-            CorpusError: no corpus, never completed, damaged, or of a newer format.
+            CorpusError: no corpus, never completed, damaged, of a newer format, or of an older one whose
+                sources are gone; else that is built again from its sources.
         """
         return cls(directory)
 
@@ -141,7 +167,7 @@ class Corpus:
             CorpusBusyError: another process is building it, still after `wait`.
             CorpusError: a missing source, nothing to read, a full disk.
             DataError: a source that is a file isn't what its ending says, or has an id that comes twice. On
-                every error an earlier state stays intact.
+                every error the last state that was committed is whole.
         """
         if isinstance(sources, str | os.PathLike):
             sources = [sources]
@@ -233,24 +259,100 @@ class Corpus:
             )
         return [found[key] for key in keys]
 
+    def place(self, source: str, span: tuple[int, int] | None = None) -> Where:
+        """Where characters of a document came from: pages, slides, sheets, headings, and boxes to be marked.
+
+        Args:
+            source: what a document is called, or `Passage.source`.
+            span: characters of the document; by default those that `source` ends with, or all of it.
+
+        Returns:
+            Nothing in it where there is no such document, as for passages of passage files.
+        """
+        name, (start, end) = source, span or (0, _ALL)
+        with self._lock:
+            document = self._catalogue.document(name)
+            if document is None:
+                name, behind = split(source)
+                start, end = span or behind or (0, _ALL)
+                document = self._catalogue.document(name)
+            if document is None:
+                return Where()
+            packed = [self._catalogue.blob(document.document, column) for column in ("map", "boxes")]
+        try:
+            places = places_in(packed[0], start, end) if packed[0] else ()
+            boxes = tuple(joined_in_lines(boxes_in(packed[1], start, end)))
+        except ValueError as error:
+            raise self._damaged_document(name, error) from error
+        return Where(start, end, places, boxes)
+
+    def document(self, source: str) -> StoredDocument:
+        """A document as it was read.
+
+        Args:
+            source: what it is called: `notes.md`, or `archive.zip/notes.md`.
+
+        Raises:
+            CorpusError: there is none; says which are called alike.
+        """
+        with self._lock:
+            found = self._catalogue.document(source)
+            if found is None:
+                raise CorpusError(self._no_document(source))
+            packed_map, text = (self._catalogue.blob(found.document, column) for column in ("map", "text"))
+        try:
+            return StoredDocument(found, text_of(text), blocks_of(packed_map))
+        except ValueError as error:
+            raise self._damaged_document(source, error) from error
+
+    def _no_document(self, source: str) -> str:
+        from difflib import get_close_matches
+
+        known = self._catalogue.sources(_COMPARED)
+        tail = source.rsplit("/", 1)[-1].casefold()
+        alike = [name for name in known if name.rsplit("/", 1)[-1].casefold() == tail]
+        alike = alike or get_close_matches(source, known, 3, 0.5)
+        expected = ", ".join(alike[:3] or known[:3])
+        said = f"did you mean {expected}?" if alike else f"expected one such as {expected}"
+        return f"{shown(self.path)}: no document is called {source!r}; {said if known else 'there are none'}"
+
+    def _damaged_document(self, source: str, error: ValueError) -> CorpusError:
+        return CorpusError(
+            f"{shown(self.path)}: what is kept of {source} is damaged ({error}); run "
+            f"`fidkit corpus check {shown(self.path)} --repair`"
+        )
+
     def info(self) -> CorpusInfo:
         """What the corpus holds now."""
-        with self._lock:
-            meta, files = self._catalogue.state()
+        with self._lock, self._catalogue.one_state():
+            meta, files = self._catalogue.meta(), self._catalogue.files()
+            documents = self._catalogue.count("documents")
+            noted = self._catalogue.documents_with_notes()
         skipped = [(file.name, file.note) for file in files if file.kind == "skipped"]
         return CorpusInfo(
             path=shown(self.path),
             passages=int(meta["passages"]),
-            documents=sum(file.kind == "document" for file in files),
+            files=sum(file.kind != "skipped" for file in files),
+            documents=documents,
+            unread=int(meta.get("unread", 0)),
             passage_files=sum(file.kind == "passages" for file in files),
             skipped=len(skipped),
             bytes_on_disk=bytes_on_disk(self.path),
+            sizes=sizes_on_disk(self.path),
             sources=[shown(source) for source in self._sources(meta)],
             format_version=int(meta.get("format_version", FORMAT_VERSION)),
             generation=int(meta["generation"]),
             fingerprint=meta["fingerprint"],
+            kinds=_kinds(files),
             skipped_files=skipped,
+            notes=[(document.source, note) for document in noted for note in document.notes],
         )
+
+    @property
+    def unread(self) -> int:
+        """Files that an interrupted build left to the next."""
+        with self._lock:
+            return int(self._catalogue.meta().get("unread", 0))
 
     def __len__(self) -> int:
         with self._lock:
@@ -312,6 +414,45 @@ class Corpus:
             f"{shown(self.path)}: the index that the catalogue names is missing; "
             "run `fidkit corpus build` on it again"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document as a corpus keeps it: what is known of it, its text, and its blocks."""
+
+    record: DocumentRecord
+    text: str
+    blocks: tuple[Block, ...]
+
+
+def _opened(directory: Path) -> Catalogue:
+    """The catalogue; one of an older format is built again from its sources."""
+    try:
+        return Catalogue.for_reading(directory)
+    except FormerFormat as former:
+        _log.info(
+            "%s has format version %s and is built again from its sources, in version %s",
+            shown(directory), former.version, FORMAT_VERSION,
+        )  # fmt: skip
+        try:
+            build([real_path(source) for source in json.loads(former.sources)], directory)
+        except CorpusBusyError:
+            raise
+        except (FidkitError, ValueError, TypeError) as error:
+            raise CorpusError(f"{former}; it can't be built again as it is: {error}") from error
+        return Catalogue.for_reading(directory)
+
+
+def _kinds(files: Iterable[FileRecord]) -> dict[str, dict[str, int]]:
+    """Counts by the ending of files that were read, the most files first."""
+    found: dict[str, dict[str, int]] = {}
+    for file in files:
+        if file.kind != "skipped":
+            kind = found.setdefault(ending_of(file.name), {"files": 0, "bytes": 0, "passages": 0})
+            kind["files"] += 1
+            kind["bytes"] += file.size
+            kind["passages"] += file.passages
+    return dict(sorted(found.items(), key=lambda kind: -kind[1]["files"]))
 
 
 def _whole(k: int) -> int:

@@ -1,6 +1,6 @@
 """What a corpus directory holds, and who may write to it.
 
-    catalogue.sqlite    passages, files and the name of the current lexical index: the one authority
+    catalogue.sqlite    passages, documents, files, the name of the current index: the one authority
     lexical-<n>/        a tantivy index, immutable once the catalogue names it
     tokens.sqlite       cache of token ids; may be deleted at any time
     memory/             LUMEN's memory of the passages (`fidkit.memory`); no build of the corpus touches it
@@ -9,6 +9,8 @@
 A build works on the next `lexical-<n>` and in one open transaction of the catalogue. The commit of
 that transaction, which also names the new index, is the single moment in which the corpus changes:
 before it everything new is invisible and swept by the next build, after it nothing is missing.
+A long build commits now and then, after a whole file: then the catalogue says how many files are still
+to be read, and a build that was interrupted goes on from there.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from fidkit.errors import CorpusError
 from fidkit.home import home
 from fidkit.paths import remove
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Grows where documents are cut or indexed in another way: a build reads everything again then."""
 
 CATALOGUE = "catalogue.sqlite"
 TOKENS = "tokens.sqlite"
@@ -137,15 +140,27 @@ def explained_disk(directory: Path, source_bytes: int = 0) -> AbstractContextMan
     """
     needed = source_bytes * _NEEDED_PER_SOURCE_BYTE
     estimate = f"about {needed / 1e6:,.0f} MB are needed" if needed else ""
-    return explained(directory, CorpusError, "corpus", after="it is as it was before", needed=estimate)
+    return explained(
+        directory, CorpusError, "corpus", after="what was committed before is whole", needed=estimate
+    )
 
 
 def bytes_on_disk(directory: Path) -> int:
     """Size of everything in the corpus directory."""
-    total = 0
+    return sum(sizes_on_disk(directory).values())
+
+
+def sizes_on_disk(directory: Path) -> dict[str, int]:
+    """Bytes of the catalogue, the index, the token cache and the memory, as far as there are any."""
+    kinds = ((CATALOGUE, "catalogue"), (LEXICAL, "index"), (TOKENS, "tokens"), (MEMORY, "memory"))
+    sizes: dict[str, int] = {}
     for entry in directory.rglob("*"):
+        first = entry.relative_to(directory).parts[0]
+        kind = next((kind for name, kind in kinds if first.startswith(name)), "other")
         try:
-            total += entry.stat().st_size if entry.is_file() else 0
+            size = entry.stat().st_size if entry.is_file() else 0
         except FileNotFoundError:  # swept by a build meanwhile
             continue
-    return total
+        if size:
+            sizes[kind] = sizes.get(kind, 0) + size
+    return sizes

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from fidkit.disk import shown
+from fidkit.passages.load.extras import may_be_read_now
 from fidkit.passages.load.record import TAKEN
 from fidkit.passages.load.sources import SourceFile
 from fidkit.passages.local.catalogue import FileRecord
@@ -39,13 +41,15 @@ class Plan:
         return sum(file.size for _, file in self.read)
 
 
-def make_plan(found: list[SourceFile], records: list[FileRecord]) -> Plan:
-    """Compare the files found with those indexed."""
+def make_plan(
+    found: list[SourceFile], records: list[FileRecord], again: Container[int] = frozenset()
+) -> Plan:
+    """Compare the files found with those indexed; those whose numbers are in `again` are read again."""
     plan = Plan()
     indexed = {record.name: record for record in records}
     for position, file in enumerate(found):
         record = indexed.pop(file.name, None)
-        if record and _unchanged(file, record):
+        if record and record.file not in again and _unchanged(file, record):
             plan.keep.append((position, file, record))
             continue
         plan.read.append((position, file))
@@ -80,6 +84,8 @@ def _unchanged(file: SourceFile, record: FileRecord) -> bool:
     # A file that turned out to be none of its kind was read once too, which its hash shows. One that is
     # named is read again: then it is an error.
     was_refused = record.kind == "skipped" and record.sha256 != "" and not file.named
+    if was_refused and may_be_read_now(record.note):
+        return False
     if record.kind != file.kind and not was_refused:
         return False
     return _same_stat(file, record) or (file.size == record.size and _hash(file) == record.sha256)

@@ -1,9 +1,10 @@
 """BM25 over titles and texts, by tantivy. It knows row numbers only; texts are the catalogue's.
 
 Title and text are one field, cut at everything that is no letter or digit, lowercased, stemmed as
-English. Questions are analysed the same way and become an OR of terms: no query language, so `:`,
-`"` or `(` in a question mean nothing. The words that make a question of it are left out: they are
-rare enough in passages to weigh much, and say nothing about the answer.
+English. What is written without spaces between words is a second field, of pieces that overlap (`grams`).
+Questions are analysed the same way and become an OR of terms: no query language, so `:`, `"` or `(` in a
+question mean nothing. The words that make a question of it are left out: they are rare enough in passages
+to weigh much, and say nothing about the answer.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tantivy
 from fidkit.disk import WriteError
 from fidkit.errors import CorpusError, is_panic
 from fidkit.passages.local.layout import sync_directory
+from fidkit.passages.search.grams import asked_of, grams_of, parted
 from fidkit.paths import foreign_entry, is_plain_name
 
 _ANALYSER = "fidkit_english"
@@ -58,7 +60,10 @@ class Lexical:
         self.name, self._directory = directory.name, directory
         self._elsewhere: TemporaryDirectory[str] | None = None
         with _readable(directory):
-            self._searcher = self._open(directory)
+            index = self._open(directory)
+            # An index of an older version has words alone, until its corpus is built again.
+            self._has_grams = index.schema == _SCHEMA
+            self._searcher = index.searcher()
 
     def search(self, question: str, k: int) -> list[tuple[int, float]]:
         """The k best (row, BM25 score), best first, equal scores by row; fewer when fewer match.
@@ -68,10 +73,9 @@ class Lexical:
         """
         # A command line in another encoding may hand over half characters, which tantivy refuses.
         question = question.encode("utf-8", "replace").decode("utf-8")
-        terms = dict.fromkeys(_FOR_QUESTIONS.analyze(question)) or dict.fromkeys(_FOR_TEXTS.analyze(question))
         clauses = [
-            (tantivy.Occur.Should, tantivy.Query.term_query(_SCHEMA, "body", term, index_option="freq"))
-            for term in terms
+            (tantivy.Occur.Should, tantivy.Query.term_query(_SCHEMA, field, term, index_option="freq"))
+            for field, term in self._terms(question)
         ]
         query = tantivy.Query.boolean_query(clauses)
         # tantivy sets a place aside for each hit that is asked for, and ends the process without the room.
@@ -84,20 +88,40 @@ class Lexical:
         ]
         return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:k]
 
+    def rows(self) -> list[int]:
+        """The row of every passage, in no order.
+
+        Raises:
+            CorpusError: the index isn't one of ours.
+        """
+        with _readable(self._directory):
+            found = self._searcher.search(
+                tantivy.Query.all_query(), limit=max(1, len(self)), count=False
+            ).hits
+            rows = self._searcher.fast_field_values("row", [address for _, address in found])
+        return [int(row) for row in rows if row is not None]
+
     def __len__(self) -> int:
         """Number of passages."""
         return int(self._searcher.num_docs)
 
-    def _open(self, directory: Path) -> tantivy.Searcher:
+    def _terms(self, question: str) -> dict[tuple[str, str], None]:
+        """What of a question is searched for, and in which field."""
+        words, runs = parted(question)
+        grams = asked_of(runs) if self._has_grams else []
+        terms = _FOR_QUESTIONS.analyze(words) or ([] if grams else _FOR_TEXTS.analyze(words))
+        return dict.fromkeys([*(("body", term) for term in terms), *(("grams", gram) for gram in grams)])
+
+    def _open(self, directory: Path) -> tantivy.Index:
         try:
-            return _searcher(directory)
+            return _opened(directory)
         except ValueError as error:
             if "Lockfile" not in str(error):
                 raise
         # tantivy writes a lock file to open an index. In a read-only directory, open links to its files.
         self._elsewhere = TemporaryDirectory(prefix="fidkit-")
         _link(directory, Path(self._elsewhere.name), os.symlink)
-        return _searcher(Path(self._elsewhere.name))
+        return _opened(Path(self._elsewhere.name))
 
 
 class LexicalWriter:
@@ -107,7 +131,7 @@ class LexicalWriter:
     """
 
     def __init__(self, directory: Path, base: Path | None = None) -> None:
-        self._directory = directory
+        self.name, self._directory = directory.name, directory
         directory.mkdir()
         if base is not None:
             require_plain(base)
@@ -122,7 +146,9 @@ class LexicalWriter:
             WriteError: as everywhere here, the index can't be written.
         """
         for row, file, title, text in rows:
-            document = tantivy.Document(row=row, file=file, body=f"{title}\n{text}")
+            body, runs = parted(f"{title}\n{text}")
+            grams = {"grams": " ".join(gram for run in runs for gram in grams_of(run))} if runs else {}
+            document = tantivy.Document(row=row, file=file, body=body, **grams)
             with _explained():
                 self._writer.add_document(document)
 
@@ -193,6 +219,8 @@ def _schema() -> tantivy.Schema:
     builder.add_text_field("body", tokenizer_name=_ANALYSER, index_option="freq")
     builder.add_integer_field("row", fast=True)
     builder.add_integer_field("file", indexed=True)
+    # Behind the others, so that these are the same fields in an index of an older version.
+    builder.add_text_field("grams", tokenizer_name="whitespace", index_option="freq")
     return builder.build()
 
 
@@ -217,12 +245,12 @@ def _index(directory: Path) -> tantivy.Index:
     return index
 
 
-def _searcher(directory: Path) -> tantivy.Searcher:
+def _opened(directory: Path) -> tantivy.Index:
     with _spelled(directory) as path:
         index = tantivy.Index.open(path)
     # The catalogue says when to change over; tantivy need not watch the directory.
     index.config_reader(reload_policy="manual")
-    return index.searcher()
+    return index
 
 
 @contextmanager

@@ -1,0 +1,360 @@
+"""Files read in processes of their own, so that what crashes, hangs or takes all memory harms nothing else.
+
+A worker (`fidkit.passages.load.worker`) reads one file at a time, within limits on time and memory, and is
+replaced when it ends. Whatever it sends is taken for what a stranger sends: JSON and compressed bytes, never
+pickles, checked before they are used and no larger than a limit. (A worker that a file has taken over may
+still do whatever this user may.)
+
+It dies with this process: the system kills it on Linux; elsewhere it sees the end of its pipe, or uses up its
+processor time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fidkit.errors import CorpusError
+from fidkit.passages.load.packed import Packed, text_of
+from fidkit.passages.load.record import Row
+from fidkit.passages.load.rows import source_of
+from fidkit.passages.load.wire import DOCUMENT, DONE, FAILED, FRAME, NOT_OPENED, READY
+
+_CODE = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from fidkit.passages.load.worker import serve; serve(*map(int, sys.argv[2:]))"
+)
+# There is a worker a processor, and what threads of libraries set aside counts as taken.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+_START_SECONDS = 60
+_PIECE = 1 << 20
+_ATTEMPTS = 3
+_AHEAD = 2
+"""Files a worker that are read, or being read, before they are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What reading a file may take.
+
+    Attributes:
+        seconds, seconds_per_mb: for a document, and more by the size of its file; as much processor time.
+        memory_bytes: address space of a worker.
+        result_bytes: of all documents of a file, compressed.
+        characters: of all documents of a file.
+        documents: in a file.
+        whole: a file of several documents may take so many times what one may.
+    """
+
+    seconds: float = 60.0
+    seconds_per_mb: float = 1.0
+    memory_bytes: int = 2 << 30
+    result_bytes: int = 128 << 20
+    characters: int = 256 << 20
+    documents: int = 100_000
+    whole: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A file to be read: where it is, its name in the corpus, by what (`Loader.read`), and its bytes."""
+
+    path: Path
+    name: str
+    loader: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What came of a file.
+
+    Attributes:
+        documents: with their passages.
+        reason: why there are none; empty where the file was read.
+        sha256: of the file as it was read; empty where another attempt may do better although it is the same.
+        not_opened: the file itself can't be opened, for this reason.
+    """
+
+    documents: tuple[tuple[Packed, tuple[Row, ...]], ...] = ()
+    reason: str = ""
+    sha256: str = ""
+    not_opened: str = ""
+
+
+class Workers:
+    """A worker a processor, started when they are needed; close them at the end."""
+
+    def __init__(self, limits: Limits | None = None, count: int | None = None) -> None:
+        self._limits = limits or Limits()
+        self._count = count or os.cpu_count() or 1
+        self._threads = ThreadPoolExecutor(self._count, thread_name_prefix="fidkit-load")
+        self._mine = threading.local()
+        self._running: set[_Worker] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def read(self, jobs: Iterable[Job]) -> Iterator[Read]:
+        """What is in each file, in their order; some are read ahead.
+
+        Raises:
+            CorpusError: no worker can be started at all.
+        """
+        ahead: deque[Future[Read]] = deque()
+        for job in jobs:
+            ahead.append(self._threads.submit(self._read, job))
+            if len(ahead) > _AHEAD * self._count:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+    def close(self) -> None:
+        """End all workers, whatever they are at."""
+        with self._lock:
+            self._closed = True
+            running = list(self._running)
+        for worker in running:
+            worker.end()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _read(self, job: Job) -> Read:
+        """In a thread of the pool, which has a worker of its own."""
+        for _ in range(_ATTEMPTS):
+            worker = self._worker()
+            try:
+                found = worker.read(job, self._limits)
+            except _Ended as end:
+                self._retire(worker)
+                return Read(reason=end.reason, sha256=_hash(job.path))
+            if worker.over:
+                self._retire(worker)
+            if found.sha256 or found.reason or found.not_opened:
+                return found
+        return Read(reason="changed again and again while it was read")
+
+    def _worker(self) -> _Worker:
+        worker: _Worker | None = getattr(self._mine, "worker", None)
+        if worker is None or worker.process.poll() is not None:
+            if worker is not None:
+                self._retire(worker)
+            with self._lock:
+                if self._closed:
+                    raise CorpusError("the build was interrupted; run it again")
+                try:
+                    worker = self._mine.worker = _Worker(self._limits)
+                except OSError as error:
+                    raise CorpusError(f"a process to read documents in can't be started ({error})") from error
+                self._running.add(worker)
+            worker.begin()
+        return worker
+
+    def _retire(self, worker: _Worker) -> None:
+        worker.end()
+        with self._lock:
+            self._running.discard(worker)
+        self._mine.worker = None
+
+
+class _Ended(Exception):
+    """A worker can't go on."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _Worker:
+    """A process and its two pipes. One thread asks it; any may end it. `over`: it is about to end."""
+
+    def __init__(self, limits: Limits) -> None:
+        theirs, mine = os.pipe()
+        self._answers, back = os.pipe()
+        self._ask = os.fdopen(mine, "wb")
+        numbers = (theirs, back, os.getpid(), limits.memory_bytes)
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _CODE, json.dumps(sys.path), *map(str, numbers)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                pass_fds=(theirs, back), env=os.environ | _ONE_THREAD,
+            )  # fmt: skip
+        finally:
+            os.close(theirs)
+            os.close(back)
+        self._ending = threading.Lock()
+        self.over = False
+        self._poll = select.poll()
+        self._poll.register(self._answers, select.POLLIN)
+
+    def begin(self) -> None:
+        """Wait until it is there, which is due to this machine and no file.
+
+        Raises:
+            CorpusError: it isn't.
+        """
+        try:
+            kind, *_ = self._frame(time.monotonic() + _START_SECONDS, FRAME.size)
+        except (_Ended, TimeoutError) as error:
+            raise CorpusError(
+                f"a process to read documents in can't be started ({error or 'it takes long'}); check that "
+                f"`{sys.executable} -c 'import fidkit.passages.load.worker'` works"
+            ) from error
+        if kind != READY:
+            raise CorpusError(f"a process to read documents in says {kind!r}; expected a worker of fidkit")
+
+    def read(self, job: Job, limits: Limits) -> Read:
+        """Have a file read.
+
+        Raises:
+            _Ended: this worker ended on it, or had to be ended.
+        """
+        seconds = limits.seconds + limits.seconds_per_mb * job.size / 1e6
+        self._say(job, seconds)
+        last = time.monotonic() + limits.whole * seconds
+        documents: list[tuple[Packed, tuple[Row, ...]]] = []
+        room, characters, members = limits.result_bytes, limits.characters, dict[str, int]()
+        while True:
+            try:
+                kind, said, parts, size = self._frame(min(last, time.monotonic() + seconds), room)
+            except TimeoutError:
+                raise _Ended(f"took longer than {seconds:,.0f} s to read") from None
+            if kind == DOCUMENT:
+                room -= FRAME.size + size
+                if len(documents) == limits.documents:
+                    raise _Ended(f"holds more than {limits.documents:,} documents")
+                document, length = _document(said, parts, job.name, members)
+                characters -= length
+                if characters < 0:
+                    raise _Ended(f"holds more than {limits.characters:,} characters")
+                documents.append(document)
+                continue
+            self.over = bool(said.get("over"))
+            if kind == DONE:
+                return Read(tuple(documents), sha256=_text(said, "sha256"))
+            elif kind == FAILED:
+                return _failed(said, job, limits)
+            elif kind == NOT_OPENED:
+                return Read(not_opened=_text(said, "reason"))
+            else:
+                raise _Ended(f"its loader sent {kind!r}")
+
+    def end(self) -> None:
+        """End the process at once. May be called again, and by another thread."""
+        with suppress(OSError):
+            self.process.kill()
+        self.process.wait()
+        with self._ending, suppress(OSError):
+            self._ask.close()
+
+    def _say(self, job: Job, seconds: float) -> None:
+        asked = {"path": os.fspath(job.path), "name": job.name, "loader": job.loader, "seconds": seconds}
+        try:
+            self._ask.write(json.dumps(asked).encode() + b"\n")
+            self._ask.flush()
+        except (OSError, ValueError) as error:
+            raise _Ended("the process that should read it had ended") from error
+
+    def _frame(self, deadline: float, room: int) -> tuple[bytes, dict[str, Any], list[bytes], int]:
+        """The next frame: its letter, its JSON, the parts behind that, and the size of all.
+
+        Raises:
+            TimeoutError: it isn't there in time.
+            _Ended: the process ended, or sends what is none, or too much.
+        """
+        kind, *lengths = FRAME.unpack(self._bytes(FRAME.size, deadline))
+        if sum(lengths) > room:
+            raise _Ended("holds more than a document may")
+        head, *parts = (self._bytes(length, deadline) for length in lengths)
+        try:
+            said = json.loads(head)
+            if not isinstance(said, dict):
+                raise TypeError(type(said))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise _Ended("its loader sent what is no JSON") from error
+        return kind, said, parts, sum(lengths)
+
+    def _bytes(self, count: int, deadline: float) -> bytes:
+        found = bytearray()
+        while len(found) < count:
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._poll.poll(1000 * left):
+                raise TimeoutError
+            piece = os.read(self._answers, min(_PIECE, count - len(found)))
+            if not piece:
+                raise _Ended(_why(self.process.wait()))
+            found += piece
+        return bytes(found)
+
+    def __del__(self) -> None:
+        with suppress(OSError, AttributeError):
+            os.close(self._answers)
+
+
+def _why(code: int) -> str:
+    """What ended a process."""
+    if code == -signal.SIGXCPU:
+        return "took too much processor time to read"
+    if code == -signal.SIGKILL:
+        return "the process that read it was killed, perhaps for want of memory"
+    if code < 0:
+        with suppress(ValueError):
+            return f"its loader crashed ({signal.Signals(-code).name})"
+    return f"its loader ended the process (exit code {code})"
+
+
+def _failed(said: dict[str, Any], job: Job, limits: Limits) -> Read:
+    if said.get("memory"):
+        reason = f"needs more than {limits.memory_bytes / 1e6:,.0f} MB of memory to be read"
+        return Read(reason=reason, sha256=_hash(job.path))
+    # What is missing may be installed later, while the file stays as it is.
+    return Read(reason=_text(said, "reason"), sha256="" if said.get("missing") else _hash(job.path))
+
+
+def _document(
+    said: dict[str, Any], parts: list[bytes], name: str, members: dict[str, int]
+) -> tuple[tuple[Packed, tuple[Row, ...]], int]:
+    """A document with its passages, if it can be one, and its length; members of one name are numbered."""
+    try:
+        member, facts, notes = _text(said, "member"), said["facts"], said["notes"]
+        members[member] = times = members.get(member, 0) + 1
+        if times > 1:
+            member = f"{member} ({times})"
+        packed = Packed(
+            member, _text(said, "title"),
+            {str(key): str(value) for key, value in facts.items()}, tuple(map(str, notes)), *parts,
+        )  # fmt: skip
+        text, whole = text_of(packed.text), source_of(name, member)
+        rows = []
+        for number, (title, start, end) in enumerate(said["passages"], start=1):
+            if not 0 <= start < end <= len(text):
+                raise ValueError(f"{start} to {end} of {len(text)} characters")
+            rows.append(Row(f"{whole}#{number}", str(title), text[start:end], start, end))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _Ended(f"its loader sent what is no document ({error})") from error
+    return (packed, tuple(rows)), len(text)
+
+
+def _text(said: dict[str, Any], key: str) -> str:
+    value = said.get(key, "")
+    return value if isinstance(value, str) else ""
+
+
+def _hash(path: Path) -> str:
+    try:
+        with path.open("rb") as raw:
+            return hashlib.file_digest(raw, "sha256").hexdigest()
+    except OSError:
+        return ""

@@ -1,0 +1,168 @@
+"""Whether a corpus is what it was when it was built, and what mends one that isn't."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from fidkit.disk import shown
+from fidkit.errors import CorpusError
+from fidkit.passages.load.packed import blocks_of, boxes_in, places_in, text_of
+from fidkit.passages.local.build import build, reindex
+from fidkit.passages.local.catalogue import Catalogue, FileRecord, Sum
+from fidkit.passages.local.layout import real_path
+from fidkit.passages.search.lexical import Lexical
+
+_INDEX = "the index"
+
+
+class Fault(NamedTuple):
+    """What is not as it was: a file's part of the catalogue, or the index."""
+
+    where: str
+    reason: str
+
+
+@dataclass(slots=True)
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        passages, documents: that were looked at.
+        faults: what is damaged; `mended` says what was done about it.
+        outdated: files that are gone or were written since, which the next build looks at.
+    """
+
+    passages: int = 0
+    documents: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    outdated: list[Fault] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "passages": self.passages,
+            "documents": self.documents,
+            "faults": [fault._asdict() for fault in self.faults],
+            "outdated": [fault._asdict() for fault in self.outdated],
+            "mended": self.mended,
+        }
+
+
+def check(directory: Path, *, repair: bool = False) -> CheckReport:
+    """Compare everything that a corpus keeps twice; the index with the passages, texts with their sums.
+
+    Args:
+        directory: of the corpus.
+        repair: write the index anew, and read files again whose part of the catalogue is damaged, which also
+            brings the corpus up to date with its sources.
+
+    Raises:
+        CorpusError: no corpus, or one that can't be mended: says what to do.
+    """
+    catalogue = Catalogue.for_reading(directory)
+    report, damaged = CheckReport(), set[int]()
+    try:
+        with catalogue.one_state():
+            meta, files = catalogue.meta(), catalogue.files()
+            catalogue.require_whole()
+            for file in files:
+                reasons = list(_of_file(catalogue, file, report))
+                damaged |= {file.file} if reasons else set()
+                report.faults += [Fault(file.name, reason) for reason in reasons]
+                report.outdated += _of_source(file)
+            report.faults += _of_whole(catalogue, meta, report, files)
+            report.faults += _of_index(directory, str(meta["lexical"]), catalogue.row_numbers())
+    finally:
+        catalogue.close()
+    if repair and report.faults:
+        _mend(directory, json.loads(meta["sources"]), damaged, report)
+    return report
+
+
+def _of_file(catalogue: Catalogue, file: FileRecord, report: CheckReport) -> Iterator[str]:
+    total, count, texts = Sum(), 0, dict[int, str | None]()
+    documents = catalogue.documents_of(file.file)
+    report.documents += len(documents)
+    for number in documents:
+        try:
+            texts[number] = text_of(catalogue.blob(number, "text"))
+            blocks_of(catalogue.blob(number, "map"))
+            places_in(catalogue.blob(number, "map"), 0, 1 << 60)
+            boxes_in(catalogue.blob(number, "boxes"), 0, 1 << 60)
+        except ValueError as error:
+            texts[number] = None
+            yield f"what is kept of a document is damaged ({error})"
+    torn = 0
+    for row, document in catalogue.rows_of(file):
+        total.add(row)
+        count += 1
+        text = texts.get(document) if document is not None else None
+        torn += text is not None and text[row.start : row.end] != row.text
+        torn += document is not None and document not in texts
+    report.passages += count
+    if torn:
+        yield f"{torn:,} passages are not in their document"
+    if count != file.passages or total.digest() != file.sum:
+        yield f"its {count:,} passages are not the {file.passages:,} that were read"
+
+
+def _of_source(file: FileRecord) -> Iterator[Fault]:
+    if file.kind == "skipped":
+        return
+    try:
+        found = Path(real_path(file.path)).stat()
+    except OSError as error:
+        yield Fault(file.name, error.strerror or "it can't be looked at")
+        return
+    if file.mtime_ns and (found.st_size, found.st_mtime_ns) != (file.size, file.mtime_ns):
+        yield Fault(file.name, "written to since it was read")
+
+
+def _of_whole(
+    catalogue: Catalogue, meta: dict[str, str], report: CheckReport, files: list[FileRecord]
+) -> Iterator[Fault]:
+    total = Sum()
+    for file in files:
+        total.join(file.sum)
+    if total.digest().hex() != meta["fingerprint"]:
+        yield Fault("the catalogue", "its fingerprint is not that of its files")
+    seen: dict[Literal["passages", "documents"], int] = {
+        "passages": report.passages,
+        "documents": report.documents,
+    }
+    for table, known in seen.items():
+        if others := catalogue.count(table) - known:
+            yield Fault("the catalogue", f"it holds {others:,} {table} of no file")
+
+
+def _of_index(directory: Path, name: str, wanted: set[int]) -> Iterator[Fault]:
+    try:
+        found = Lexical(directory / name).rows()
+    except (FileNotFoundError, CorpusError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        yield Fault(_INDEX, "it is missing" if missing else str(error))
+        return
+    if len(found) != len(wanted) or set(found) != wanted:
+        yield Fault(_INDEX, f"it has {len(found):,} passages, the catalogue {len(wanted):,}, or others")
+
+
+def _mend(directory: Path, sources: list[str], damaged: set[int], report: CheckReport) -> None:
+    if all(fault.where == _INDEX for fault in report.faults):
+        reindex(directory)
+        report.mended.append("the index was written anew from the catalogue")
+        return
+    try:
+        done = build([real_path(source) for source in sources], directory, again=damaged)
+    except CorpusError as error:
+        raise CorpusError(
+            f"{shown(directory)}: damaged, and its sources can't be read again ({error}); bring them back, "
+            f"or delete it and run `fidkit corpus build SOURCE --to {shown(directory)}`"
+        ) from error
+    report.mended.append(
+        f"{done.files_read:,} files were read again, {done.files_removed:,} taken out, and the index was "
+        "written anew"
+    )
