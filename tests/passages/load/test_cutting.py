@@ -147,6 +147,13 @@ def test_no_piece_ends_with_a_heading():
     assert [text.split()[0] for text in texts(writer.document())] == ["word", "Chapter", "Last"]
 
 
+def test_a_row_that_does_not_fit_begins_the_next_piece():
+    writer = Writer()
+    for count in (40, 110, 20, 300):
+        writer.block(" ".join(["cell"] * count), "row")
+    assert [len(text.split()) for text in texts(writer.document())] == [40, 110, 100, 100, 120]
+
+
 def test_code_is_cut_between_lines():
     writer = Writer()
     writer.block("\n".join(f"value = {number} + 1" for number in range(60)), "code")
