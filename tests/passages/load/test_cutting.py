@@ -147,6 +147,13 @@ def test_no_piece_ends_with_a_heading():
     assert [text.split()[0] for text in texts(writer.document())] == ["word", "Chapter", "Last"]
 
 
+def test_a_row_that_does_not_fit_begins_the_next_piece():
+    writer = Writer()
+    for count in (40, 110, 20, 300):
+        writer.block(" ".join(["cell"] * count), "row")
+    assert [len(text.split()) for text in texts(writer.document())] == [40, 110, 100, 100, 120]
+
+
 def test_code_is_cut_between_lines():
     writer = Writer()
     writer.block("\n".join(f"value = {number} + 1" for number in range(60)), "code")
@@ -205,8 +212,11 @@ def test_text_without_spaces_is_cut_too(text):
 def test_what_has_no_spaces_ends_with_its_sentences():
     chinese = "".join(f"这是第{'一二三四五六七八九'[n % 9]}句话，里面有很多字。" for n in range(60))
     assert all(text.endswith("。") for text in texts(Document("", chinese)))
-    thai = [end for _, end in words_of("กำกั้" * 50, 0, 250)]
-    assert all(("กำกั้" * 50)[end : end + 1] not in "\u0e31\u0e49" for end in thai[:-1])
+    thai = "กั้น" * 50
+    ends = [end for _, end in words_of(thai, 0, len(thai))]
+    assert len(ends) > 20
+    assert all(thai[end] not in "\u0e31\u0e49" for end in ends[:-1])
+    assert list(words_of("茶来自中国。", 0, 6)) == [(0, 2), (2, 4), (4, 6)]
 
 
 def test_the_language_of_the_document_tells_its_abbreviations():

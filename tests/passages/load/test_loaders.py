@@ -85,6 +85,7 @@ def test_a_declared_encoding_counts_where_the_bytes_do_not_tell():
     page = '<html><head><meta charset="iso-8859-7"></head><body><p>Καλημέρα</p></body></html>'
     assert read("x.html", page.encode("iso-8859-7")).text.strip() == "Καλημέρα"
     assert read("x.html", page.encode()).text.strip() == "Καλημέρα"
+    assert decode(b"\xe4", "x", "cp437") == "Σ"
 
 
 MARKDOWN = """---
@@ -148,6 +149,7 @@ def test_markdown():
 def test_a_comment_in_code_is_no_heading():
     assert read("x.md", "```sh\n# install\n```\n\n# **Real** #\n").title == "Real"
     assert read("x.md", "~~~\n# no\n```\n# still no\n~~~\n").title == ""
+    assert read("x.md", "```\n```sh\n# no\n```\n# Yes\n").title == "Yes"
     assert read("x.md", "````\n```\n# no\n````\n# Yes\n").title == "Yes"
 
 
@@ -245,6 +247,11 @@ def one(a):
 class Two:
     def inner(self): ...
 '''
+
+
+def test_a_line_above_a_heading_makes_it_another_level():
+    document = read("x.rst", "===\nTop\n===\n\nPart\n====\n\nend\n")
+    assert [block.level for block in document.blocks] == [1, 2, 1]
 
 
 def test_code_has_blocks_by_definition():
@@ -353,6 +360,7 @@ SOUP = "Soup of the day with bread. " * 9
             "<div class=menu><p>" + SOUP + "</p></div>",
             ("Soup of the day with bread. " * 9).strip(),
         ),
+        (f"<div class=menu><p>{SOUP}</p></div><p>Open daily.", f"{SOUP}Open daily."),
         ("<table><tr><td><h2>Head</h2><td><p>cell</table>", "Head cell"),
         ("<p>a &#0; &#xD800; c</p>", None),
     ],

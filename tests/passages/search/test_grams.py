@@ -59,7 +59,7 @@ def test_questions_find_their_passages(tmp_path):
 
 def test_words_and_runs_are_parted():
     assert parted("plain naïve text") == ("plain naïve text", [])
-    assert parted("iPhone手机 costs 5元") == ("iPhone  costs 5 ", ["手机", "元"])
+    assert parted("iPhone手机 costs 5元") == ("iPhone 手机  costs 5 元 ", ["手机", "元"])
 
 
 @pytest.mark.parametrize(

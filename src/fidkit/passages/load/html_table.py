@@ -59,7 +59,8 @@ def _rows(table: Any) -> Iterator[list[Any]]:
 
 def _heads(table: Any, rows: list[list[Any]]) -> int:
     """How many rows name the columns: those of `thead`, or else first rows of `th` alone."""
-    said = sum(row.getparent() is not None and row.getparent().tag == "thead" for row in table.iter("tr"))
+    parents = [row.getparent() for row in table.iter("tr")]
+    said = sum(1 for parent in parents if parent is not None and parent.tag == "thead")
     if said:
         return said
     heads = 0

@@ -28,10 +28,10 @@ _NOT_SEARCHED = re.compile("|".join(unicodedata.normalize("NFKC", _ASKING).split
 
 
 def parted(text: str) -> tuple[str, list[str]]:
-    """A text without what is written without spaces, and the runs of that."""
+    """A text with spaces around what is written without, and the runs of that."""
     if text.isascii() or not UNSPACED.search(text):
         return text, []
-    return _RUN.sub(" ", text), _RUN.findall(text)
+    return _RUN.sub(r" \g<0> ", text), _RUN.findall(text)
 
 
 def grams_of(run: str) -> list[str]:

@@ -108,6 +108,9 @@ class Lexical:
     def _terms(self, question: str) -> dict[tuple[str, str], None]:
         """What of a question is searched for, and in which field."""
         words, runs = parted(question)
+        # In the other field a run stands whole, or cut where its script has marks: nothing is found by it.
+        for run in runs if self._has_grams else ():
+            words = words.replace(f" {run} ", " ", 1)
         grams = asked_of(runs) if self._has_grams else []
         terms = _FOR_QUESTIONS.analyze(words) or ([] if grams else _FOR_TEXTS.analyze(words))
         return dict.fromkeys([*(("body", term) for term in terms), *(("grams", gram) for gram in grams)])
