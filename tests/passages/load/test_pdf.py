@@ -292,6 +292,21 @@ def test_cells_of_several_lines_are_read_cell_by_cell():
     assert read(pages_of(draw)).text.split() == [word for pair in cells for cell in pair for word in cell]
 
 
+def test_columns_below_a_table_whose_cells_end_at_the_same_gutter():
+    rows = [(f"Row {at} and more", prose(at, 7)) for at in range(5)]
+    left, right = prose(60, 120), prose(70, 120)
+
+    def draw(page):
+        for at, (name, cell) in enumerate(rows):
+            page.drawString(50, 780 - 60 * at, name)
+            written(page, filled(cell, 150), x=330, y=780 - 60 * at)
+        written(page, filled(left), y=460)
+        written(page, filled(right), x=305, y=460)
+
+    wanted = [word for name, cell in rows for word in [*name.split(), *cell]]
+    assert read(pages_of(draw)).text.split() == [*wanted, *left, *right]
+
+
 def test_a_loosely_filled_line_is_no_row_of_a_table():
     def draw(page):
         """Lines stretched to 230 points, two of them of few words."""
@@ -411,7 +426,8 @@ def test_characters_that_a_font_does_not_name_are_said():
     broken = raw_pdf(
         b"BT /F 12 Tf 50 700 Td <0102030405060708> Tj ET",
         font=b"<</Type/Font/Subtype/Type3/FontBBox[0 0 9 9]/FontMatrix[.1 0 0 .1 0 0]/CharProcs<<>>"
-        b"/FirstChar 1/LastChar 8/Widths[9 9 9 9 9 9 9 9]/Encoding<</Differences[1/q1 /q2 /q3 /q4 /q5 /q6 /q7 /q8]>>>>",
+        b"/FirstChar 1/LastChar 8/Widths[9 9 9 9 9 9 9 9]"
+        b"/Encoding<</Differences[1/q1 /q2 /q3 /q4 /q5 /q6 /q7 /q8]>>>>",
     )
     document = read(broken)
     assert "page 1 has a font without names of characters; its text may be wrong" in document.notes

@@ -244,12 +244,13 @@ def _columns(left: list[Word], right: list[Word]) -> list[list[Word]]:
             runs.append([])
         runs[-1].append(word)
     prose = all(_is_prose(side) for side in lines)
-    if len(runs) - 1 <= _FEW_CHANGES:
+    changes = len(runs) - 1
+    if changes <= _FEW_CHANGES:
         return sides if prose or not _in_rows(*lines) else []
-    if not prose:
-        return []
-    # Fewer changes than lines: cells of several lines, drawn one after the other.
-    return sides if len(runs) > 1.2 * fewest else runs
+    # Far fewer changes than lines: whole cells or stretches of columns were drawn one after the other.
+    if changes < (1.2 if prose else 0.5) * fewest:
+        return runs
+    return sides if prose else []
 
 
 def _in_rows(left: list[Line], right: list[Line]) -> bool:
