@@ -164,6 +164,13 @@ def test_a_word_parted_by_a_line_is_whole_and_has_two_rectangles():
     assert parts == ["infor", "mation"]
 
 
+def test_hyphens_of_narrow_lines_and_of_words_that_are_whole_elsewhere():
+    lines = ["in-", "formation and some-", "thing: some like something, a thing"]
+    assert read(pages_of(lambda page: written(page, lines))).text.startswith(
+        "information and something: some like"
+    )
+
+
 def test_text_turned_to_its_side_is_read_and_stands_where_it_is_drawn():
     def draw(page):
         written(page, filled(prose(1, 60)))
@@ -188,10 +195,11 @@ def test_scripts_without_spaces_have_a_rectangle_a_character_and_no_space_at_a_l
     def draw(page):
         page.setFont("STSong-Light", 12)
         written(page, ["图书馆每天早上九点", "开门，晚上六点关门。"])
+        written(page, ["room7图书"], y=300)
 
     document = read(pages_of(draw))
-    assert document.text.strip() == "图书馆每天早上九点开门，晚上六点关门。"
-    assert len(document.boxes) == 19
+    assert document.text.strip() == "图书馆每天早上九点开门，晚上六点关门。\n\nroom7图书"
+    assert len(document.boxes) == 19 + 3
     assert document.boxes[1].left == pytest.approx(62, abs=0.5)
 
 
@@ -273,7 +281,7 @@ def test_tables_are_read_row_by_row(by_column):
     def draw(page):
         cells = [(at, column) for at in range(len(rows)) for column in range(3)]
         for at, column in sorted(cells, key=lambda cell: cell[::-1]) if by_column else cells:
-            page.drawString((60, 180, 330)[column], 700 - at * 14, rows[at][column])
+            page.drawString((60, 139, 330)[column], 700 - at * 14, rows[at][column])
 
     document = read(pages_of(draw))
     assert kinds(document) == [("paragraph", "\n".join("\t".join(row) for row in rows))]
@@ -340,6 +348,41 @@ def test_paragraphs_by_gap_by_indent_and_by_short_line():
     assert kinds(read(pages_of(draw))) == [("paragraph", " ".join(words)) for words in (first, second, third)]
 
 
+@pytest.mark.parametrize(("gap", "indent", "last"), [(10, 0, "full"), (0, 20, "full"), (0, 0, "short")])
+def test_each_sign_of_a_new_paragraph_is_enough(gap, indent, last):
+    full = "a line that is as wide as its whole column."
+    first = ["a line that is as wide as its whole columns", full if last == "full" else "and ends."]
+
+    def draw(page):
+        written(page, first * 2)
+        page.drawString(50 + indent, 700 - 4 * 13 - gap, "Another one")
+        written(page, ["a line that is as wide as its whole columns"] * 2, y=700 - 5 * 13 - gap)
+
+    assert [text.split()[0] for _, text in kinds(read(pages_of(draw)))][-1] == "Another"
+
+
+def test_right_to_left():
+    from reportlab.pdfbase import pdfmetrics
+    from reportlab.pdfbase.ttfonts import TTFont
+
+    font = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
+    if not font.exists():
+        pytest.skip("no font with Hebrew letters")
+    pdfmetrics.registerFont(TTFont("DejaVu", str(font)))
+    words = ["שלום", "לכולם", "fidkit", "2024", "ספר", "קצר"]
+
+    def draw(page):
+        page.setFont("DejaVu", 12)
+        shown = ["שלום"[::-1], "לכולם"[::-1], "fidkit 2024", "ספר"[::-1], "קצר"[::-1]]
+        x = 500
+        for word in shown:
+            x -= page.stringWidth(word, "DejaVu", 12)
+            page.drawString(x, 700, word)
+            x -= 5
+
+    assert read(pages_of(draw)).text.split() == words
+
+
 def test_headings_have_levels_by_their_size_and_lists_have_items():
     def draw(page):
         for y, size, text in ((760, 20, "The whole"), (700, 14, "A part of it")):
@@ -383,6 +426,20 @@ def test_what_pages_repeat_is_marked_and_stays_in_the_text():
         assert head == f"{'Report of 2024' if number % 2 else f'Chapter {number // 2}'} {number + 7}"
         assert foot == f"page {number + 1} of 6"
         assert " ".join(body).split() == bodies[number]
+
+
+@pytest.mark.parametrize(("pages", "size"), [((0, 7, 14), 10), ((3, 4, 5), 24)])
+def test_what_some_pages_begin_with_is_not_repeated(pages, size):
+    def page_with(number):
+        def draw(page):
+            page.setFont("Helvetica", size)
+            page.drawString(50, 790, "Exercises" if number in pages else "".join(prose(number, 1)))
+            page.setFont("Helvetica", SIZE)
+            written(page, filled(prose(number, 60)), y=740)
+
+        return draw
+
+    assert "repeated" not in {kind for kind, _ in kinds(read(pages_of(*map(page_with, range(15)))))}
 
 
 def test_rows_that_merely_have_numbers_are_not_repeated():
