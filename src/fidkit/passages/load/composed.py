@@ -9,14 +9,13 @@ from itertools import pairwise
 
 from fidkit.passages.load.document import BlockKind, Box, Writer
 from fidkit.passages.load.glyphs import Page, is_unspaced
-from fidkit.passages.load.layout import HYPHEN, Paragraph, Word, in_order, lines_of, paragraphs
+from fidkit.passages.load.layout import HYPHEN, HYPHENS, Paragraph, Word, in_order, lines_of, paragraphs
 
 _HEADING = 1.15
 """A heading's letters are larger than those of most text by this factor at least."""
 _LONGEST_HEADING = 200
 _HEADING_LINES = 4
 _LEVELS = 6
-_HYPHENS = (HYPHEN, "-", "\N{HYPHEN}")
 _END = re.compile(r"[^\W\d_]+(?=.$)")
 _BEGIN = re.compile(r"[^\W\d_]+")
 _APART = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
@@ -35,7 +34,7 @@ class Style:
         for page in pages:
             for word in page.words:
                 sizes[round(word.size, 1)] += len(word.text)
-                if not word.text.endswith(_HYPHENS):
+                if not word.text.endswith(HYPHENS):
                     self.words.update(_APART.findall(word.text.lower()))
         half = sum(sizes.values()) / 2
         self.body = 0.0
@@ -144,7 +143,7 @@ def _joined(word: Word, after: Word, end: str, style: Style | None) -> tuple[str
     """The last word of a line as it is written, and what stands between it and the next line."""
     if style is None or end != " ":
         return word.text, end
-    if word.text.endswith(_HYPHENS) and len(word.text) > 1 and after.text[0].isalnum():
+    if word.text.endswith(HYPHENS) and len(word.text) > 1 and after.text[0].isalnum():
         return (word.text if style.keeps_hyphen(word.text, after.text) else word.text[:-1]), ""
     # A line of a script without spaces ends anywhere; what is glued has only the line's end between it.
     return word.text, "" if is_unspaced(ord(word.text[-1])) and is_unspaced(ord(after.text[0])) else end

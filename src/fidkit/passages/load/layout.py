@@ -6,6 +6,7 @@ Distances are in points, from the upper left corner of the page; `y` grows downw
 
 from __future__ import annotations
 
+import operator
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,8 @@ class Word:
 
 
 HYPHEN = "\N{SOFT HYPHEN}"
+HYPHENS = (HYPHEN, "-", "\N{HYPHEN}")
+"""What a word ends with that may go on in the next line."""
 
 # A gutter is at least so wide, in sizes of the font; a gap that parts the cells of a row is wider.
 _GUTTER = 0.65
@@ -63,6 +66,8 @@ _TRIALS = 12
 _FEWEST_LINES = 3
 # In so many rows of a table, no strip between words is free by chance.
 _ROWS = 4
+# Lines of a column of prose are at least so long, in sizes of the font: about twenty letters.
+_NARROW = 9
 # Columns that were drawn one after the other change sides so seldom: a column, its neighbour, footnotes.
 _FEW_CHANGES = 3
 _DEEPEST = 40
@@ -239,12 +244,13 @@ def _columns(left: list[Word], right: list[Word]) -> list[list[Word]]:
             runs.append([])
         runs[-1].append(word)
     prose = all(_is_prose(side) for side in lines)
-    if len(runs) - 1 <= _FEW_CHANGES:
+    changes = len(runs) - 1
+    if changes <= _FEW_CHANGES:
         return sides if prose or not _in_rows(*lines) else []
-    if not prose:
-        return []
-    # Fewer changes than lines: cells of several lines, drawn one after the other.
-    return sides if len(runs) > 1.2 * fewest else runs
+    # Far fewer changes than lines: whole cells or stretches of columns were drawn one after the other.
+    if changes < (1.2 if prose else 0.5) * fewest:
+        return runs
+    return sides if prose else []
 
 
 def _in_rows(left: list[Line], right: list[Line]) -> bool:
@@ -259,9 +265,13 @@ def _in_rows(left: list[Line], right: list[Line]) -> bool:
 
 def _is_prose(lines: list[Line]) -> bool:
     """Whether most lines are full and go on in the next, as they don't in a table."""
-    width = max(line.right for line in lines) - min(line.left for line in lines)
-    full = sum(line.right - line.left > 0.75 * width for line in lines)
-    if median(len(line.words) for line in lines) < 3 or 2 * full < len(lines):
+    if median(line.right - line.left for line in lines) < _NARROW * lines[0].size:
+        return False
+    end = max(line.right for line in lines) - min(line.left for line in lines)
+    # A line is full where the next word would have been too much.
+    room = [end - (line.right - line.left) for line in lines]
+    words = [line.words[0].right - line.words[0].left for line in lines[1:]]
+    if sum(map(operator.lt, room, words)) < 0.6 * len(words):
         return False
     first = [line.words[0].text[0] for line in lines]
     cased = [letter for letter in first if letter.lower() != letter.upper() or letter.isdigit()]
@@ -343,8 +353,8 @@ class _Column:
         ended = line.words[-1].text.rstrip("\"'”’)]»").endswith(_ENDS)
         if outside or (ended and (inside or fits)):
             return ""
-        on_purpose = fits and not first.text[0].islower() and not line.words[-1].text.endswith(HYPHEN)
-        return "\n" if on_purpose else " "
+        goes_on = first.text[0].islower() or line.words[-1].text.endswith(HYPHENS)
+        return "\n" if fits and not goes_on else " "
 
     def _begin(self, line: Line) -> float:
         """Where a line begins, in the direction of reading."""

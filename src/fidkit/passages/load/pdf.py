@@ -67,6 +67,8 @@ def read_pdf(stream: BinaryIO, name: str) -> Iterator[Document]:
         pages = list(_pages(pdf, name, notes))
         style = Style(pages)
         edges = repeated(pages, style.body)
+        if not any(page.words or page.drawn for page in pages):
+            notes.append("it has no text, and nothing else is drawn on its pages")
         writer = Writer()
         begins = []
         for at, page in enumerate(pages):
