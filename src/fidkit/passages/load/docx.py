@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from fidkit.passages.load.document import Document, Writer
 from fidkit.passages.load.grid import write_table
-from fidkit.passages.load.package import Package, core_facts, reading
-from fidkit.passages.load.prose import Sections, flat, sound
+from fidkit.passages.load.package import Package, core_facts, parsed, reading
+from fidkit.passages.load.prose import Sections, flat, sound, titled
 
 if TYPE_CHECKING:
     from lxml import etree
@@ -25,8 +25,8 @@ _STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/wordprocessingml/main")
 _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 # Elements whose text isn't the document's: deleted or moved away, the code of fields, comments' marks, and
 # the picture of a text box for programs that can't draw it (`Choice` holds it as well).
-_PASSED = {"del", "moveFrom", "delText", "instrText", "delInstrText", "Fallback", "pPr", "rPr", "tblPr", "trPr",
-           "tcPr", "sdtPr", "sectPr", "rt", "fldData"}  # fmt: skip
+_PASSED = {"del", "moveFrom", "delText", "instrText", "delInstrText", "Fallback", "pPr", "rPr", "tblPr",
+           "trPr", "tcPr", "sdtPr", "sectPr", "rt", "fldData"}  # fmt: skip
 _SIGNS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "\u2011", "ptab": "\t"}
 
 
@@ -70,16 +70,10 @@ class _Reading:
         self._sections.end()
         self._repeated("footer")
         title, facts = core_facts(self._package)
-        first = next((block for block in self._writer.blocks if block.kind == "heading"), None)
         made = self._writer.document(title or self._title, facts=facts, notes=self._remarks(root))
-        if not made.title and first is not None:
-            made = Document(made.text[first.start : first.end], made.text, made.blocks, made.places,
-                            facts=made.facts, notes=made.notes)  # fmt: skip
-        return made
+        return titled(made)
 
     def _xml(self, member: str) -> etree._Element:
-        from fidkit.passages.load.package import parsed
-
         return parsed(_STRICT.sub(_W[1:-1].encode(), self._package.read(member)))
 
     def _part(self, kind: str) -> etree._Element | None:
@@ -91,7 +85,9 @@ class _Reading:
         seen = set()
         for type_, target in self._related.values():
             if type_ == kind and target in self._package.names:
-                text = "\n".join(filter(str.strip, (self._text(node) for node in self._xml(target).iter(f"{_W}p"))))
+                text = "\n".join(
+                    filter(str.strip, (self._text(node) for node in self._xml(target).iter(f"{_W}p")))
+                )
                 if text not in seen:
                     seen.add(text)
                     self._writer.block(text, "repeated")
@@ -203,7 +199,7 @@ class _Reading:
 
 
 class _Style:
-    """What a style of paragraphs says: its name, its level as a heading (0 for none), and whether of items."""
+    """What a style of paragraphs says: its name, its level as a heading (0 for none), and if of items."""
 
     def __init__(self, name: str = "", level: int = 0, item: bool = False) -> None:
         self.name, self.level, self.item = name, level, item
@@ -211,7 +207,11 @@ class _Style:
 
 def _styles(root: etree._Element | None) -> dict[str, _Style]:
     """Styles by their ids; what one doesn't say, it has of the one that it is based on."""
-    nodes = {} if root is None else {node.get(f"{_W}styleId", ""): node for node in root.iterchildren(f"{_W}style")}
+    nodes = (
+        {}
+        if root is None
+        else {node.get(f"{_W}styleId", ""): node for node in root.iterchildren(f"{_W}style")}
+    )
     found = {}
     for id_, node in nodes.items():
         style, seen = _Style(_value(node.find(f"{_W}name"))), set[str]()

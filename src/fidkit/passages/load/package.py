@@ -55,15 +55,31 @@ class Allowance:
             raise TooLarge(f"it unpacks to more than {self.limit // MB} MB")
 
 
-def unpacked(stream: Any, allowance: Allowance, most: int = MOST) -> bytes:
-    """All bytes of a packed stream, counted while they come.
+class Counted:
+    """A packed stream whose bytes are taken from an allowance."""
+
+    def __init__(self, stream: Any, allowance: Allowance) -> None:
+        self._stream, self._allowance = stream, allowance
+
+    def read(self, size: int = _CHUNK) -> bytes:
+        """Some bytes; none at the end.
+
+        Raises:
+            TooLarge: more than allowed.
+        """
+        part: bytes = self._stream.read(size)
+        self._allowance.spend(len(part))
+        return part
+
+
+def unpacked(stream: Counted, most: int = MOST) -> bytes:
+    """All bytes of a packed stream.
 
     Raises:
         TooLarge: more than allowed, or more than `most`.
     """
     parts, length = [], 0
-    while part := stream.read(_CHUNK):
-        allowance.spend(len(part))
+    while part := stream.read():
         length += len(part)
         if length > most:
             raise TooLarge(f"a part of it unpacks to more than {most // MB} MB")
@@ -125,12 +141,16 @@ def refuse_compound(stream: BinaryIO, name: str, what: str, sibling: str) -> Non
     if head == _OLE:
         rest = stream.read()
         if _ENCRYPTED in rest:
-            raise UnreadableFile(name, f"expected {what} that is open, but it needs a password", WITHOUT_PASSWORD)
+            raise UnreadableFile(
+                name, f"expected {what} that is open, but it needs a password", WITHOUT_PASSWORD
+            )
         reason = f"expected {what}, got a file of an older kind (as {sibling} is)"
         raise UnreadableFile(name, reason, "save it in today's format or leave it out")
     stream.seek(0)
     if head[:2] != b"PK":
-        raise UnreadableFile(name, f"expected {what}, got {_kind(head)}", "give it the right ending or leave it out")
+        raise UnreadableFile(
+            name, f"expected {what}, got {_kind(head)}", "give it the right ending or leave it out"
+        )
 
 
 def _kind(head: bytes) -> str:
@@ -168,10 +188,20 @@ class Package:
             UnreadableFile: there is none of this name.
             TooLarge: more than allowed.
         """
+        with self.opened(member) as stream:
+            return unpacked(stream, most)
+
+    @contextmanager
+    def opened(self, member: str) -> Iterator[Counted]:
+        """A member as a stream of bytes that are counted.
+
+        Raises:
+            UnreadableFile: there is none of this name.
+        """
         if member not in self.names:
             raise UnreadableFile(self.name, f"expected {self.what}, but {member} is missing in it", ANEW)
         with self._zip.open(member) as stream:
-            return unpacked(stream, self.allowance, most)
+            yield Counted(stream, self.allowance)
 
     def xml(self, member: str) -> etree._Element:
         """A member as a tree."""
@@ -182,7 +212,7 @@ class Package:
         return self.xml(member) if member in self.names else None
 
     def related(self, member: str) -> dict[str, tuple[str, str]]:
-        """What a part of an Office Open XML file refers to: by id, the last word of its type, and its name."""
+        """What a part of an Office Open XML file refers to: by id, the last word of its type, and name."""
         folder, _, file = member.rpartition("/")
         root = self.maybe(f"{folder}/_rels/{file}.rels" if folder else f"_rels/{file}.rels")
         found = {}
@@ -217,7 +247,11 @@ def core_facts(package: Package) -> tuple[str, dict[str, str]]:
     """Title, and author, date and language, that an Office Open XML file says of itself."""
     parts = [target for kind, target in package.related("").values() if kind == "core-properties"]
     root = package.maybe(parts[0] if parts else None)
-    said = {} if root is None else {_local(node): " ".join((node.text or "").split()) for node in root.iterchildren("*")}
+    said = (
+        {}
+        if root is None
+        else {_local(node): " ".join((node.text or "").split()) for node in root.iterchildren("*")}
+    )
     title = said.get("title", "")
     facts = {
         "author": said.get("creator", ""),
@@ -232,4 +266,9 @@ def _local(node: etree._Element) -> str:
 
 
 # What programs and libraries write where a person wrote no title.
-_NO_TITLES = {"Word Document", "PowerPoint Presentation", "PowerPoint-Präsentation", "Présentation PowerPoint"}
+_NO_TITLES = {
+    "Word Document",
+    "PowerPoint Presentation",
+    "PowerPoint-Präsentation",
+    "Présentation PowerPoint",
+}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from fidkit.passages.load.document import BlockKind, Document, Writer
 from fidkit.passages.load.grid import write_table
 from fidkit.passages.load.package import Package, core_facts, reading
-from fidkit.passages.load.prose import flat, sound
+from fidkit.passages.load.prose import flat, sound, titled
 
 if TYPE_CHECKING:
     from lxml import etree
@@ -79,12 +79,7 @@ class _Reading:
             self._remarks.append(f"hidden slides are read like the others: {', '.join(self._hidden)}")
         if self._comments:
             self._remarks.append("comments are left out")
-        made = self._writer.document(title, facts=facts, notes=tuple(self._remarks))
-        first = next((block for block in made.blocks if block.kind == "heading"), None)
-        if title or first is None:
-            return made
-        return Document(made.text[first.start : first.end], made.text, made.blocks, made.places,
-                        facts=made.facts, notes=made.notes)  # fmt: skip
+        return titled(self._writer.document(title, facts=facts, notes=tuple(self._remarks)))
 
     def _slide(self, member: str, number: int) -> None:
         root, related = self._package.xml(member), self._package.related(member)
@@ -103,18 +98,22 @@ class _Reading:
         self._speaker(related)
 
     def _parents(self, related: dict[str, tuple[str, str]]) -> list[etree._Element]:
-        """Placeholders of the slide's layout, and of the layout's master: they say where those of slides lie."""
+        """Placeholders of the slide's layout, and of its master: they say where those of slides lie."""
         layout = next((target for kind, target in related.values() if kind == "slideLayout"), "")
         if layout not in self._layouts:
             found: list[etree._Element] = []
-            over = [target for kind, target in self._package.related(layout).values() if kind == "slideMaster"]
+            over = [
+                target for kind, target in self._package.related(layout).values() if kind == "slideMaster"
+            ]
             for part in (layout, *over):
                 root = self._package.maybe(part)
                 found += () if root is None else root.iterfind("{*}cSld/{*}spTree/{*}sp")
             self._layouts[layout] = found
         return self._layouts[layout]
 
-    def _shape(self, shape: _Shape, related: dict[str, tuple[str, str]], parents: list[etree._Element]) -> None:
+    def _shape(
+        self, shape: _Shape, related: dict[str, tuple[str, str]], parents: list[etree._Element]
+    ) -> None:
         tag = _local(shape.node)
         if tag == "grpSp":
             for inner in _in_reading_order(list(_shapes(shape.node, parents))):
@@ -143,9 +142,17 @@ class _Reading:
             headed = properties is not None and properties.get("firstRow") in ("1", "true")
             write_table(self._writer, _rows(table), headed or None)
         for node in frame.iter("*"):
-            if _local(node) == "chart" and (root := self._package.maybe(related.get(node.get(f"{_R}id", ""), ("", ""))[1])) is not None:
+            if (
+                _local(node) == "chart"
+                and (root := self._package.maybe(related.get(node.get(f"{_R}id", ""), ("", ""))[1]))
+                is not None
+            ):
                 self._chart(root)
-            if _local(node) == "relIds" and (root := self._package.maybe(related.get(node.get(f"{_R}dm", ""), ("", ""))[1])) is not None:
+            if (
+                _local(node) == "relIds"
+                and (root := self._package.maybe(related.get(node.get(f"{_R}dm", ""), ("", ""))[1]))
+                is not None
+            ):
                 for paragraph in root.iter(f"{_A}p"):
                     self._writer.block(_text(paragraph), "item")
 
@@ -167,7 +174,9 @@ class _Reading:
 
     def _speaker(self, related: dict[str, tuple[str, str]]) -> None:
         """What the speaker wrote below the slide."""
-        page = self._package.maybe(next((part for kind, part in related.values() if kind == "notesSlide"), None))
+        page = self._package.maybe(
+            next((part for kind, part in related.values() if kind == "notesSlide"), None)
+        )
         for shape in () if page is None else page.iterfind("{*}cSld/{*}spTree/{*}sp"):
             holder = shape.find("{*}nvSpPr/{*}nvPr/{*}ph")
             if holder is not None and holder.get("type") == "body":
@@ -201,7 +210,11 @@ def _shapes(tree: etree._Element, parents: list[etree._Element]) -> Iterator[_Sh
 
 def _place(node: etree._Element) -> tuple[int, int, int] | None:
     frame = next(
-        (found for path in ("{*}spPr/{*}xfrm", "{*}grpSpPr/{*}xfrm", "{*}xfrm") if (found := node.find(path)) is not None),
+        (
+            found
+            for path in ("{*}spPr/{*}xfrm", "{*}grpSpPr/{*}xfrm", "{*}xfrm")
+            if (found := node.find(path)) is not None
+        ),
         None,
     )
     if frame is None:
@@ -221,7 +234,11 @@ def _inherited(holder: etree._Element | None, parents: list[etree._Element]) -> 
         other = parent.find("{*}nvSpPr/{*}nvPr/{*}ph")
         if other is None:
             continue
-        same = other.get("idx") == holder.get("idx") if holder.get("idx") else other.get("type") == holder.get("type")
+        same = (
+            other.get("idx") == holder.get("idx")
+            if holder.get("idx")
+            else other.get("type") == holder.get("type")
+        )
         if same and (place := _place(parent)):
             return place
     return None

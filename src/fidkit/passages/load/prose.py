@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
-from fidkit.passages.load.document import PlaceKind, Writer
+from fidkit.passages.load.document import Document, PlaceKind, Writer
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # NUL ends a string in many a database; the others are the control characters that no text has.
@@ -50,3 +51,11 @@ class Sections:
         while self._levels:
             self._levels.pop()
             self._writer.end()
+
+
+def titled(document: Document) -> Document:
+    """The document, with its first heading as title where it has none of its own."""
+    first = next((block for block in document.blocks if block.kind == "heading"), None)
+    if document.title or first is None:
+        return document
+    return replace(document, title=flat(document.text[first.start : first.end]))
