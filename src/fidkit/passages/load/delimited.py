@@ -68,7 +68,11 @@ def _dialect(text: str) -> tuple[str, bool]:
 
 def _well_quoted(text: str, delimiter: str) -> bool:
     try:
-        return all(cell.count("\n") < _CELL_LINES for row in csv.reader(io.StringIO(text, ""), delimiter=delimiter) for cell in row)
+        return all(
+            cell.count("\n") < _CELL_LINES
+            for row in csv.reader(io.StringIO(text, ""), delimiter=delimiter)
+            for cell in row
+        )
     except csv.Error:
         return False
 

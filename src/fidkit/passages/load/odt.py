@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 _WHAT = "an OpenDocument text"
 _MOST_ROWS, _MOST_CELLS = 1000, 1000
-_PASSED = {f"{TEXT}tracked-changes", f"{OFFICE}annotation", f"{TEXT}note", f"{OFFICE}forms", f"{TEXT}sequence-decls"}
+_PASSED = {
+    f"{TEXT}tracked-changes",
+    f"{OFFICE}annotation",
+    f"{TEXT}note",
+    f"{OFFICE}forms",
+    f"{TEXT}sequence-decls",
+}
 
 
 def read_odt(stream: BinaryIO, name: str) -> Iterator[Document]:
@@ -65,7 +71,9 @@ class _Reading:
         while done < len(self._marks):
             note, mark = list(self._marks.items())[done]
             done += 1
-            texts = [flat(paragraph_text(node, self._marks)) for node in _paragraphs(note.find(f"{TEXT}note-body"))]
+            texts = [
+                flat(paragraph_text(node, self._marks)) for node in _paragraphs(note.find(f"{TEXT}note-body"))
+            ]
             self._writer.block(f"[{mark}] " + " ".join(filter(None, texts)))
         self._sections.end()
         self._repeated("footer")
@@ -76,7 +84,9 @@ class _Reading:
         """Headers or footers of pages, each once."""
         root = self._package.maybe("styles.xml")
         seen = set()
-        for node in () if root is None else root.iter(f"{STYLE}{kind}", f"{STYLE}{kind}-first", f"{STYLE}{kind}-left"):
+        for node in (
+            () if root is None else root.iter(f"{STYLE}{kind}", f"{STYLE}{kind}-first", f"{STYLE}{kind}-left")
+        ):
             text = "\n".join(filter(str.strip, (paragraph_text(part) for part in _paragraphs(node))))
             if text not in seen:
                 seen.add(text)
@@ -86,7 +96,9 @@ class _Reading:
         for node in parent.iterchildren("*"):
             if node.tag == f"{TEXT}h":
                 level = node.get(f"{TEXT}outline-level", "1")
-                self._sections.heading(paragraph_text(node, self._marks), int(level) if level.isdecimal() else 1)
+                self._sections.heading(
+                    paragraph_text(node, self._marks), int(level) if level.isdecimal() else 1
+                )
                 self._boxes(node, titles)
             elif node.tag == f"{TEXT}p":
                 text = paragraph_text(node, self._marks)

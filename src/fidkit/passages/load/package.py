@@ -6,6 +6,7 @@ XML is parsed without entities, external files and network.
 
 from __future__ import annotations
 
+import io
 import posixpath
 import zipfile
 import zlib
@@ -44,6 +45,11 @@ class Allowance:
         self.limit = min(MOST, max(LEAST, RATIO * packed))
         self.left = self.limit
 
+    @classmethod
+    def of(cls, stream: BinaryIO) -> Allowance:
+        """What may be unpacked out of a file; of a member of another file, what is left of that one's."""
+        return stream.allowance if isinstance(stream, Member) else cls(size_of(stream))
+
     def spend(self, count: int) -> None:
         """Take some bytes of it.
 
@@ -53,6 +59,19 @@ class Allowance:
         self.left -= count
         if self.left < 0:
             raise TooLarge(f"it unpacks to more than {self.limit // MB} MB")
+
+
+class Member(io.BytesIO):
+    """A file that was unpacked out of another one.
+
+    Attributes:
+        allowance: shared by all that lie in the outermost file.
+        depth: how many files it lies in.
+    """
+
+    def __init__(self, data: bytes, allowance: Allowance, depth: int) -> None:
+        super().__init__(data)
+        self.allowance, self.depth = allowance, depth
 
 
 class Counted:
@@ -176,7 +195,7 @@ class Package:
             UnreadableFile: not a ZIP archive; says what it is instead.
         """
         self.name, self.what = name, what
-        self.allowance = Allowance(size_of(stream))
+        self.allowance = Allowance.of(stream)
         refuse_compound(stream, name, what, sibling)
         self._zip = zipfile.ZipFile(stream)
         self.names = set(self._zip.namelist())

@@ -15,7 +15,7 @@ from fidkit.passages.load.prose import flat, sound
 if TYPE_CHECKING:
     from lxml import etree
 
-_PASSED = {"head", "script", "style", "template", "noscript", "svg", "math-annotation", "rt", "rp", "object", "iframe"}
+_PASSED = {"head", "script", "style", "template", "noscript", "svg", "rt", "rp", "object", "iframe"}
 _BLOCKS = {"address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl", "dt",
            "fieldset", "figcaption", "figure", "footer", "form", "header", "hr", "html", "li", "main", "nav", "ol", "p",
            "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"}  # fmt: skip
@@ -95,14 +95,16 @@ class _Walk:
         self._parts: list[str] = []
         self._open: list[str] = []  # elements that say what kind of block a text is
         self._tables: list[_Table] = []
+        self._later: list[str] = []
 
     def start(self, tag: str, node: etree._Element) -> None:
         if tag in _BLOCKS or _level(tag):
             self.flush()
-        if not self._tables:
-            for name in (node.get("id"), node.get("name") if tag == "a" else None):
-                if name:
-                    self._mark(name)
+        for name in filter(None, (node.get("id"), node.get("name") if tag == "a" else None)):
+            if self._tables or "".join(self._parts).strip():
+                self._later.append(name)
+            else:
+                self._at(name)
         if tag in ("pre", "li") or _level(tag):
             self._open.append(tag)
         elif tag == "table":
@@ -136,8 +138,15 @@ class _Walk:
             self._parts.append(text)
 
     def flush(self) -> None:
-        """Writes what has come together."""
+        """Writes what has come together; ids within it begin with what comes next."""
         text, self._parts = "".join(self._parts), []
+        self._block(text)
+        if not self._tables:
+            names, self._later = self._later, []
+            for name in names:
+                self._at(name)
+
+    def _block(self, text: str) -> None:
         if "pre" in self._open and not self._tables:
             self._writer.block(sound(text.strip("\n")), "code")
             return
@@ -147,11 +156,9 @@ class _Walk:
         elif level := next((_level(tag) for tag in self._open if _level(tag)), 0):
             self._writer.block(flat(text), "heading", level)
         else:
-            self._writer.block(text, "item" if "li" in self._open and self._kind == "paragraph" else self._kind)
-
-    def _mark(self, name: str) -> None:
-        if not "".join(self._parts).strip():
-            self._at(name)
+            self._writer.block(
+                text, "item" if "li" in self._open and self._kind == "paragraph" else self._kind
+            )
 
 
 class _Table:
@@ -160,7 +167,9 @@ class _Table:
     def __init__(self) -> None:
         self.rows: list[list[str]] = []
         self._headed = False
-        self._lasting: dict[int, tuple[int, int]] = {}  # by column: the row where its text stands, and the last one
+        self._lasting: dict[
+            int, tuple[int, int]
+        ] = {}  # by column: the row where its text stands, and the last one
         self._at = 0
         self._before = ""
 
