@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from typing import BinaryIO
 
 from fidkit.passages.load.document import Document
@@ -16,9 +18,10 @@ _UTF8 = 0x800
 
 
 def read_archive(stream: BinaryIO, name: str, reader_of: ReaderOf = nothing) -> Iterator[Document]:
-    """Documents of an archive, each with its path in it as `member`, and one without text for its notes, if any.
+    """Documents of an archive, each with its path in it as `member`.
 
-    Hidden files, and those that macOS adds, are passed over. Archives in archives are read, four deep.
+    What was left out is in the notes of a document without `member` and text, which comes last. Hidden
+    files, and those that macOS adds, are passed over. Archives in archives are read, four deep.
 
     Args:
         stream: seekable.
@@ -30,7 +33,6 @@ def read_archive(stream: BinaryIO, name: str, reader_of: ReaderOf = nothing) -> 
     """
     with reading(name, _WHAT):
         archive = zipfile.ZipFile(stream)
-        stream.seek(0)
     members = Members(stream, reader_of)
     hidden = 0
     for info in archive.infolist():
@@ -44,7 +46,7 @@ def read_archive(stream: BinaryIO, name: str, reader_of: ReaderOf = nothing) -> 
         elif info.flag_bits & _ENCRYPTED:
             members.fault(path, "it needs a password")
         else:
-            yield from members.documents(path, read, lambda info=info: _data(archive, info, members))
+            yield from members.documents(path, read, partial(_data, archive, info, members))
     notes = members.notes("files")
     if hidden:
         notes += (f"{hidden} hidden {'file is' if hidden == 1 else 'files are'} passed over",)
@@ -62,8 +64,6 @@ def _path(info: zipfile.ZipInfo) -> str:
     path = info.filename
     if not info.flag_bits & _UTF8 and not path.isascii():
         # Many a program writes UTF-8 without saying so.
-        try:
+        with suppress(UnicodeError):
             path = path.encode("cp437").decode("utf-8")
-        except UnicodeError:
-            pass
     return "/".join(part for part in path.replace("\\", "/").split("/") if part not in ("", ".", ".."))

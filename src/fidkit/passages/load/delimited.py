@@ -67,20 +67,21 @@ def _dialect(text: str) -> tuple[str, bool]:
 
 
 def _well_quoted(text: str, delimiter: str) -> bool:
+    """Whether each quote that opens a cell is closed, and that not far away."""
+    last: list[str] = []
     try:
-        return all(
-            cell.count("\n") < _CELL_LINES
-            for row in csv.reader(io.StringIO(text, ""), delimiter=delimiter)
-            for cell in row
-        )
+        for row in csv.reader(io.StringIO(text, ""), delimiter=delimiter):
+            if any(cell.count("\n") > _CELL_LINES for cell in row):
+                return False
+            last = row or last
     except csv.Error:
         return False
+    return not last or "\n" not in last[-1] or text.rstrip().endswith('"')
 
 
 def _parsed(text: str, delimiter: str, quoting: bool) -> Iterator[list[str]]:
-    style = csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE
     try:
-        yield from csv.reader(io.StringIO(text, ""), delimiter=delimiter, quoting=style)
+        yield from csv.reader(io.StringIO(text, ""), delimiter=delimiter, quoting=0 if quoting else 3)
     except csv.Error:
         return
 

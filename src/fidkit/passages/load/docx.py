@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from fidkit.passages.load.document import Document, Writer
+from fidkit.passages.load.document import BlockKind, Document, Writer
 from fidkit.passages.load.grid import write_table
 from fidkit.passages.load.package import Package, core_facts, parsed, reading
 from fidkit.passages.load.prose import Sections, flat, sound, titled
@@ -27,6 +27,7 @@ _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 # the picture of a text box for programs that can't draw it (`Choice` holds it as well).
 _PASSED = {"del", "moveFrom", "delText", "instrText", "delInstrText", "Fallback", "pPr", "rPr", "tblPr",
            "trPr", "tcPr", "sdtPr", "sectPr", "rt", "fldData"}  # fmt: skip
+_CODE = {"source code", "html preformatted", "code", "preformatted text"}
 _SIGNS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "\u2011", "ptab": "\t"}
 
 
@@ -66,8 +67,8 @@ class _Reading:
         body = root.find(f"{_W}body")
         for block in _blocks(body if body is not None else root):
             self._block(block)
-        self._footnotes()
         self._sections.end()
+        self._footnotes()
         self._repeated("footer")
         title, facts = core_facts(self._package)
         made = self._writer.document(title or self._title, facts=facts, notes=self._remarks(root))
@@ -107,7 +108,8 @@ class _Reading:
         else:
             numbered = _value(node.find(f"{_W}pPr/{_W}numPr/{_W}numId"))
             item = numbered != "0" if numbered else style.item
-            self._writer.block(text, "item" if item else "paragraph")
+            kind: BlockKind = "code" if style.name.lower() in _CODE else "item" if item else "paragraph"
+            self._writer.block(text, kind)
         for box in boxes:
             for block in _blocks(box):
                 self._block(block)

@@ -48,13 +48,15 @@ class Sheet:
 
 def row_text(header: Sequence[str], cells: Sequence[str]) -> str:
     """A row on one line; cells without a text are passed over, and those without a header stand alone."""
-    parts = []
+    text = ""
     for at, cell in enumerate(cells):
         value = flat(cell)
         if value:
             head = header[at].rstrip(" :") if at < len(header) else ""
-            parts.append(f"{head}: {value}" if head else value)
-    return sound(" | ".join(parts))
+            # A cell that ends with a colon names the next one, where no header does.
+            between = "" if not text else " " if text.endswith(":") and not header else " | "
+            text += between + (f"{head}: {value}" if head else value)
+    return sound(text)
 
 
 def is_value(text: str) -> bool:

@@ -6,8 +6,10 @@ import email
 import email.header
 import email.utils
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from email.errors import HeaderParseError
 from email.message import Message
+from functools import partial
 from typing import BinaryIO
 
 from fidkit.passages.load.document import Document, Writer
@@ -93,9 +95,7 @@ def _is_text(part: Message) -> bool:
 
 
 def _text(part: Message) -> str:
-    data = part.get_payload(decode=True)
-    if not isinstance(data, bytes):
-        return ""
+    data = _bytes(part)
     charset = part.get_content_charset("")
     for name in (charset, "utf-8"):
         try:
@@ -118,7 +118,7 @@ def _write(writer: Writer, part: Message) -> None:
 
 
 def _unflowed(text: str) -> str:
-    """Lines that were broken for the width of a screen, joined; a space at the end of one says so (RFC 3676)."""
+    """Lines that were broken for a screen's width, joined; a space at their end says so (RFC 3676)."""
     parts = []
     for line in text.split("\n"):
         soft = line.endswith(" ") and line != "-- " and not line.startswith(">")
@@ -137,16 +137,18 @@ def _attachment(part: Message, members: Members, number: int) -> Iterator[Docume
         )
         if not member.lower().endswith(".eml"):
             member += ".eml"
-        data = message.as_bytes
+        data: Callable[[], bytes] = message.as_bytes
     else:
         member = _file_name(part) or f"part {number}{_ENDINGS.get(kind, '')}"
-
-        def data() -> bytes:
-            payload = part.get_payload(decode=True)
-            return payload if isinstance(payload, bytes) else b""
+        data = partial(_bytes, part)
 
     if (read := members.reader_of(member)) is not None:
         yield from members.documents(member, read, data)
+
+
+def _bytes(part: Message) -> bytes:
+    payload = part.get_payload(decode=True)
+    return payload if isinstance(payload, bytes) else b""
 
 
 def _file_name(part: Message) -> str:
@@ -164,7 +166,7 @@ def _decoded(value: str) -> str:
     value = value[:_LONGEST_HEADER]
     try:
         return sound(str(email.header.make_header(email.header.decode_header(value))))
-    except (LookupError, ValueError, email.header.HeaderParseError):
+    except (LookupError, ValueError, HeaderParseError):
         return sound(value)
 
 

@@ -6,10 +6,10 @@ import gzip
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from fidkit.passages.load.document import Document
-from fidkit.passages.load.package import Allowance, Counted, Member, reading, said, unpacked
+from fidkit.passages.load.package import Allowance, Counted, Member, reading, unpacked
 from fidkit.passages.load.record import UnreadableFile
 
 DEEPEST = 4

@@ -47,7 +47,7 @@ def _document(notebook: Any) -> Document:
             output = sound(_ANSI.sub("", "\n".join(_outputs(cell)))).strip("\n")
             if len(output) > OUTPUT_CHARACTERS:
                 notes.append(
-                    f"cell {number} printed {len(output):,} characters; the first {OUTPUT_CHARACTERS:,} are read"
+                    f"cell {number} printed {len(output)} characters; the first {OUTPUT_CHARACTERS} are read"
                 )
             writer.block(output[:OUTPUT_CHARACTERS], "code")
         elif cell.get("cell_type") == "heading":  # of the third version of the format
@@ -65,7 +65,9 @@ def _cells(notebook: Any) -> list[dict[str, Any]]:
     if not isinstance(notebook, dict):
         raise ValueError(f"it holds no object but a {type(notebook).__name__}")
     sheets = notebook.get("worksheets")
-    lists = [notebook.get("cells")] if "cells" in notebook else [sheet.get("cells") for sheet in sheets or ()]
+    lists: list[Any] = (
+        [notebook.get("cells")] if "cells" in notebook else [sheet.get("cells") for sheet in sheets or ()]
+    )
     if not lists or not all(isinstance(cells, list) for cells in lists):
         raise ValueError("it has no cells")
     return [cell for cells in lists for cell in cells if isinstance(cell, dict)]

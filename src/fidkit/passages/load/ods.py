@@ -49,7 +49,7 @@ def _sheets(package: Package, notes: list[str]) -> Iterator[Sheet]:
     from lxml import etree
 
     with package.opened(_CONTENT) as content:
-        tags = (f"{TABLE}table", f"{TABLE}table-row", f"{TABLE}table-properties",
+        tags = (f"{TABLE}table", f"{TABLE}table-row", f"{STYLE}table-properties",
                 f"{STYLE}style")  # fmt: skip
         events = etree.iterparse(content, ("start", "end"), tag=tags, resolve_entities=False, no_network=True,
                                  load_dtd=False, huge_tree=False, remove_comments=True)  # fmt: skip

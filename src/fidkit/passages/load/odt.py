@@ -66,6 +66,7 @@ class _Reading:
                              if node.get(f"{STYLE}parent-style-name") == "Title")}  # fmt: skip
         for body in root.iterfind(f"{OFFICE}body/{OFFICE}text"):
             self._blocks(body, titles)
+        self._sections.end()
         # A note may hold the mark of another one: there are more on the way.
         done = 0
         while done < len(self._marks):
@@ -75,7 +76,6 @@ class _Reading:
                 flat(paragraph_text(node, self._marks)) for node in _paragraphs(note.find(f"{TEXT}note-body"))
             ]
             self._writer.block(f"[{mark}] " + " ".join(filter(None, texts)))
-        self._sections.end()
         self._repeated("footer")
         title, facts = meta_facts(self._package)
         return titled(self._writer.document(title or self._title, facts=facts, notes=_remarks(root)))
@@ -173,6 +173,9 @@ def _remarks(root: etree._Element) -> tuple[str, ...]:
     found = []
     if any(True for _ in root.iter(f"{TEXT}deletion")):
         found.append("text that was deleted while changes were tracked is left out")
+    objects = sum(1 for _ in root.iter(f"{DRAW}object"))
+    if objects:
+        found.append(f"{objects} embedded {'object is' if objects == 1 else 'objects are'} left out, such as a formula")
     count = sum(1 for _ in root.iter(f"{OFFICE}annotation"))
     if count:
         found.append(f"{count} {'comment is' if count == 1 else 'comments are'} left out")

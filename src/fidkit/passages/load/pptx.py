@@ -271,10 +271,18 @@ def _rows(table: etree._Element) -> list[list[str]]:
 
 
 def _text(paragraph: etree._Element) -> str:
-    parts = []
-    for node in paragraph.iter(f"{_A}t", f"{_A}br", f"{_A}tab", "{*}AlternateContent"):
-        parts.append({f"{_A}br": "\n", f"{_A}tab": "\t"}.get(node.tag, node.text or ""))
+    parts: list[str] = []
+    _collect(paragraph, parts)
     return sound("".join(parts))
+
+
+def _collect(node: etree._Element, parts: list[str]) -> None:
+    for child in node.iterchildren("*"):
+        tag = _local(child)
+        if tag in ("t", "br", "tab"):
+            parts.append({"br": "\n", "tab": "\t"}.get(tag, child.text or ""))
+        elif tag not in ("Fallback", "pPr", "rPr", "endParaRPr"):
+            _collect(child, parts)
 
 
 def _local(node: etree._Element) -> str:

@@ -1,9 +1,9 @@
-"""Rich text (RTF). striprtf decodes it; what it would leave out is taken out before and put where it belongs."""
+"""Rich text (RTF). striprtf decodes it; what it would leave out is taken out before."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from fidkit.passages.load.document import Document, Writer
@@ -17,7 +17,12 @@ _LARGEST = 50 * MB
 """Without its pictures."""
 
 # Characters for private use, which mark in the decoded text what isn't text.
-_HEADING, _ITEM, _CELL, _ROW, _OURS = "\ue000", "\ue009", "\ue00a", "\ue00b", re.compile("[\ue000-\ue00b]")
+_HEADING, _ITEM, _TABLE, _CELL, _ROW = "\ue000", "\ue009", "\ue00a", "\ue00b", "\ue00c"
+_OURS = re.compile("[\ue000-\ue00c]")
+_OUTLINE = re.compile(r"\\outlinelevel([0-8])(?![0-9])")
+_STYLE = re.compile(r"\{\\s([0-9]{1,5})")
+_NAMED = re.compile(r" (?:Title|heading ([1-9]));", re.IGNORECASE)
+_LISTED = re.compile(r"(?:[•◦▪·-]|[0-9]{1,4}[.)])\t")
 _BINARY = re.compile(rb"\\bin([0-9]{1,9}) ?")
 _HEX = re.compile(rb"(?:[0-9a-fA-F]{64,}[\r\n]*){2,}")
 _PAGE = re.compile(r"\\ansicpg([0-9]{1,5})")
@@ -58,11 +63,11 @@ def _document(data: bytes) -> Document:
     for kind, group in lifted:
         if kind.startswith("header"):
             writer.block(_plain(prolog + group + "}"), "repeated")
-    _write(writer, sections, _decoded(_marked(text)))
+    _write(writer, sections, _decoded(_marked(text, _levels(text))))
+    sections.end()
     notes = [group for kind, group in lifted if kind == "footnote"]
     for number, group in enumerate(notes, start=1):
         writer.block(f"[{number}] {flat(_plain(prolog + group + '}'))}")
-    sections.end()
     for kind, group in lifted:
         if kind.startswith("footer"):
             writer.block(_plain(prolog + group + "}"), "repeated")
@@ -117,20 +122,38 @@ def _lift(text: str) -> tuple[str, list[tuple[str, str]]]:
     return "".join([*parts, text[at:]]), found
 
 
-def _marked(text: str) -> str:
+def _marked(text: str, levels: dict[str, int]) -> str:
     """With marks of our own where headings, items and cells are."""
-    text = re.sub(
-        r"(?<!\\)\\outlinelevel([0-8])(?![0-9]) ?", lambda match: f"{{}}{chr(0xE000 + int(match[1]))}", text
-    )
-    text = re.sub(r"(?<!\\)\\listtext(?![a-z]) ?", lambda _: f"\\listtext {_ITEM}", text)
-    text = re.sub(r"(?<!\\)\\(?:nest)?cell(?![a-z0-9]) ?", lambda _: f"{{}}{_CELL}", text)
-    return re.sub(r"(?<!\\)\\(?:nest)?row(?![a-z0-9]) ?", lambda _: f"{{}}{_ROW}\\par ", text)
+
+    def heading(match: re.Match[str]) -> str:
+        level = int(match[1]) if match[1] else levels.get(match[2])
+        return match[0] if level is None else f"{match[0]}{{}}{chr(ord(_HEADING) + level)}"
+
+    text = re.sub(r"(?<!\\)\\(?:outlinelevel([0-8])|s([0-9]{1,5}))(?![0-9]) ?", heading, text)
+    for word, mark in (("listtext", _ITEM), ("intbl", _TABLE), ("(?:nest)?cell", _CELL), ("(?:nest)?row", _ROW)):
+        after = "\\par " if mark == _ROW else ""
+        text = re.sub(rf"(?<!\\)\\({word})(?![a-z0-9]) ?", lambda match, put=f"{{}}{mark}{after}": put, text)
+    return text
+
+
+def _levels(text: str) -> dict[str, int]:
+    """Styles of headings, by their numbers: their levels, counted from 0."""
+    sheet = _group(text, text.find("{\\stylesheet"))
+    found = {}
+    for entry in re.findall(r"\{\\s[0-9][^{}]*", sheet):
+        number, level, named = _STYLE.match(entry), _OUTLINE.search(entry), _NAMED.search(entry)
+        if number and level:
+            found[number[1]] = int(level[1])
+        elif number and named:
+            found[number[1]] = int(named[1] or 1) - 1
+    return found
 
 
 def _decoded(text: str) -> str:
     from striprtf.striprtf import rtf_to_text
 
-    return sound(rtf_to_text(text, errors="replace"))
+    decode: Callable[..., str] = rtf_to_text
+    return sound(decode(text, errors="replace"))
 
 
 def _plain(text: str) -> str:
@@ -139,31 +162,34 @@ def _plain(text: str) -> str:
 
 def _write(writer: Writer, sections: Sections, text: str) -> None:
     rows: list[list[str]] = []
-    cells = ""
+    cells: list[str] = []
     for line in text.split("\n"):
-        # A cell may have several paragraphs: what isn't closed goes on in the next line.
-        if _CELL in line or (cells and rows):
-            cells += ("; " if cells.strip(_CELL + " ") and not cells.endswith(_CELL) else "") + line
+        if any(mark in line for mark in (_TABLE, _CELL, _ROW)):
+            # A cell may have several paragraphs: each is a line, and the mark follows the last one.
+            cells.append(line.replace(_CELL, f"{_CELL} ") if _CELL in line else f"{line}; ")
             if _ROW in line:
-                *found, _ = cells.partition(_ROW)[0].split(_CELL)
-                rows.append([flat(_OURS.sub(" ", cell)) for cell in found])
-                cells = ""
-            continue
-        if rows and _OURS.sub("", line).strip():
+                rows.append(_cells("".join(cells).partition(_ROW)[0]))
+                cells = []
+        elif _OURS.sub("", line).strip():
             write_table(writer, rows)
             rows = []
-        _paragraph(writer, sections, line)
+            _paragraph(writer, sections, line)
     if cells:
-        rows.append([flat(_OURS.sub(" ", cell)) for cell in cells.split(_CELL)])
+        rows.append(_cells("".join(cells) + _CELL))
     write_table(writer, rows)
+
+
+def _cells(row: str) -> list[str]:
+    *cells, _ = row.split(_CELL)
+    return [flat(_OURS.sub("", cell)).strip("; ") for cell in cells]
 
 
 def _paragraph(writer: Writer, sections: Sections, line: str) -> None:
     plain = _OURS.sub("", line)
-    level = next((ord(mark) - 0xE000 + 1 for mark in line if _HEADING <= mark < _ITEM), 0)
+    level = next((ord(mark) - ord(_HEADING) + 1 for mark in line if _HEADING <= mark < _ITEM), 0)
     if level:
         sections.heading(plain, level)
-    elif _ITEM in line:
+    elif _ITEM in line or _LISTED.match(plain):
         writer.block(flat(plain), "item")
     else:
         writer.block(plain.strip())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import html
+import html.entities
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -15,10 +15,46 @@ from fidkit.passages.load.prose import flat, sound
 if TYPE_CHECKING:
     from lxml import etree
 
-_PASSED = {"head", "script", "style", "template", "noscript", "svg", "rt", "rp", "object", "iframe"}
-_BLOCKS = {"address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl", "dt",
-           "fieldset", "figcaption", "figure", "footer", "form", "header", "hr", "html", "li", "main", "nav", "ol", "p",
-           "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"}  # fmt: skip
+_PASSED = {"head", "script", "style", "template", "noscript", "svg", "rt", "rp", "object", "iframe", "annotation", "annotation-xml"}
+_BLOCKS = {
+    "address",
+    "article",
+    "aside",
+    "blockquote",
+    "body",
+    "caption",
+    "center",
+    "dd",
+    "details",
+    "div",
+    "dl",
+    "dt",
+    "fieldset",
+    "figcaption",
+    "figure",
+    "footer",
+    "form",
+    "header",
+    "hr",
+    "html",
+    "li",
+    "main",
+    "nav",
+    "ol",
+    "p",
+    "pre",
+    "section",
+    "summary",
+    "table",
+    "tbody",
+    "td",
+    "tfoot",
+    "th",
+    "thead",
+    "tr",
+    "ul",
+}
+_TYPE = "{http://www.idpf.org/2007/ops}type"
 _ENTITY = re.compile(rb"&([A-Za-z][A-Za-z0-9]*);")
 _OF_XML = {b"amp", b"lt", b"gt", b"quot", b"apos"}
 _MOST_SPAN = 1000
@@ -74,13 +110,13 @@ def write_html(writer: Writer, root: etree._Element, at: Callable[[str], None] =
             continue
         tag = node.tag.rpartition("}")[2].lower()
         if event == "start" and skipped is None:
-            if tag in _PASSED:
+            if tag in _PASSED or _note(node, "backlink"):
                 skipped = node
             else:
                 walk.start(tag, node)
         elif event == "end" and (skipped is None or skipped is node):
             if skipped is None:
-                walk.end(tag)
+                walk.end(tag, node)
             skipped = None
             if node is not root:
                 walk.text(node.tail)
@@ -113,13 +149,15 @@ class _Walk:
             self._tables[-1].row()
         elif tag in ("td", "th") and self._tables:
             self._tables[-1].cell(tag == "th", _span(node, "colspan"), _span(node, "rowspan"))
+        elif _note(node, "noteref"):
+            self._parts.append("[")
         elif tag == "br":
             self._parts.append("\n" if "pre" in self._open else "\x1e")
         elif tag == "img" and (node.get("alt") or "").strip():
             self._parts.append(f" {node.get('alt')} ")
         self.text(node.text)
 
-    def end(self, tag: str) -> None:
+    def end(self, tag: str, node: etree._Element) -> None:
         if tag in _BLOCKS or _level(tag):
             self.flush()
         if tag == "table" and self._tables:
@@ -129,6 +167,8 @@ class _Walk:
                 self._tables[-1].add("; ".join(" ".join(filter(None, row)) for row in done.rows))
             else:
                 done.write(self._writer)
+        elif _note(node, "noteref"):
+            self._parts.append("]")
         elif tag in self._open:
             # The last of its name: elements are closed in the order in which they were opened.
             del self._open[len(self._open) - 1 - self._open[::-1].index(tag)]
@@ -212,6 +252,11 @@ class _Table:
 def _span(node: etree._Element, attribute: str) -> int:
     value = (node.get(attribute) or "1").strip()
     return min(max(int(value), 1), _MOST_SPAN) if value.isdecimal() and len(value) < 10 else 1
+
+
+def _note(node: etree._Element, role: str) -> bool:
+    """Whether an element is the mark of a footnote, or leads back from one."""
+    return f"doc-{role}" in (node.get("role") or "") or role in (node.get(_TYPE) or "")
 
 
 def _level(tag: str) -> int:
