@@ -175,7 +175,9 @@ def _remarks(root: etree._Element) -> tuple[str, ...]:
         found.append("text that was deleted while changes were tracked is left out")
     objects = sum(1 for _ in root.iter(f"{DRAW}object"))
     if objects:
-        found.append(f"{objects} embedded {'object is' if objects == 1 else 'objects are'} left out, such as a formula")
+        found.append(
+            f"{objects} embedded {'object is' if objects == 1 else 'objects are'} left out, such as a formula"
+        )
     count = sum(1 for _ in root.iter(f"{OFFICE}annotation"))
     if count:
         found.append(f"{count} {'comment is' if count == 1 else 'comments are'} left out")

@@ -27,7 +27,7 @@ LARGEST_XML = 100 * MB
 """Bytes of one XML file in a package; its tree takes about ten times as much memory."""
 
 _CHUNK = 1 << 20
-_OLE = bytes.fromhex("d0cf11e0a1b11ae1")
+OLE = bytes.fromhex("d0cf11e0a1b11ae1")
 # Names of streams in a compound file are UTF-16.
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 WITHOUT_PASSWORD = "save it without a password or leave it out"
@@ -138,17 +138,15 @@ def said(error: BaseException) -> str:
 
 
 def size_of(stream: BinaryIO) -> int:
-    """Bytes of a stream, which stands at its beginning afterwards."""
-    size = stream.seek(0, 2)
-    stream.seek(0)
-    return size
+    """Bytes of a stream, which stands at its end afterwards."""
+    return stream.seek(0, 2)
 
 
 def refuse_compound(stream: BinaryIO, name: str, what: str, sibling: str) -> None:
     """Says of a compound file, which ZIP isn't, what it is: encrypted, or of an old program.
 
     Args:
-        stream: stands at its beginning before and afterwards.
+        stream: seekable; stands at its beginning afterwards.
         name: of the file.
         what: was expected.
         sibling: the format of old programs, such as `.doc`.
@@ -156,8 +154,9 @@ def refuse_compound(stream: BinaryIO, name: str, what: str, sibling: str) -> Non
     Raises:
         UnreadableFile: it is one.
     """
+    stream.seek(0)
     head = stream.read(8)
-    if head == _OLE:
+    if head == OLE:
         rest = stream.read()
         if _ENCRYPTED in rest:
             raise UnreadableFile(

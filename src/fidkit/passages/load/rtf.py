@@ -130,7 +130,12 @@ def _marked(text: str, levels: dict[str, int]) -> str:
         return match[0] if level is None else f"{match[0]}{{}}{chr(ord(_HEADING) + level)}"
 
     text = re.sub(r"(?<!\\)\\(?:outlinelevel([0-8])|s([0-9]{1,5}))(?![0-9]) ?", heading, text)
-    for word, mark in (("listtext", _ITEM), ("intbl", _TABLE), ("(?:nest)?cell", _CELL), ("(?:nest)?row", _ROW)):
+    for word, mark in (
+        ("listtext", _ITEM),
+        ("intbl", _TABLE),
+        ("(?:nest)?cell", _CELL),
+        ("(?:nest)?row", _ROW),
+    ):
         after = "\\par " if mark == _ROW else ""
         text = re.sub(rf"(?<!\\)\\({word})(?![a-z0-9]) ?", lambda match, put=f"{{}}{mark}{after}": put, text)
     return text

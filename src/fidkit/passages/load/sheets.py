@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import re
+import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fidkit.passages.load.document import Document
 from fidkit.passages.load.grid import GridRow, Sheet, number_text, write_workbook
-from fidkit.passages.load.package import MB, WITHOUT_PASSWORD, Package, core_facts, reading
+from fidkit.passages.load.package import ANEW, MB, OLE, WITHOUT_PASSWORD, Package, core_facts, reading
 from fidkit.passages.load.record import UnreadableFile
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def _looked_through(stream: BinaryIO, name: str) -> tuple[str, dict[str, str], l
 
     The library makes a grid of all cells between the first and the last one, and unpacks what there is.
     """
-    if stream.read(2) != b"PK":
-        stream.seek(0)
+    if stream.read(2) == OLE[:2]:
+        _refuse_broken_compound(stream, name)
         return "", {}, []
     package = Package(stream, name, _WHAT, ".xls")
     title, facts = core_facts(package)
@@ -60,6 +61,21 @@ def _looked_through(stream: BinaryIO, name: str) -> tuple[str, dict[str, str], l
             faults += _measured(package, member)
     notes = [f"{faults} cells hold an error, such as a division by zero, and are left out"] if faults else []
     return title, facts, notes
+
+
+def _refuse_broken_compound(stream: BinaryIO, name: str) -> None:
+    """Looks at what a compound file says of the number of its parts.
+
+    The library takes as much memory as that says, and ends the process where there isn't as much. A count of
+    strings that is as wrong, further in, does so still: who reads files of strangers does it in a process apart.
+    """
+    size = stream.seek(0, 2)
+    stream.seek(0)
+    head = stream.read(76).ljust(76, b"\0")
+    sector, small = struct.unpack_from("<HH", head, 30)
+    counts = [struct.unpack_from("<I", head, at)[0] for at in (40, 44, 64, 72)]
+    if sector not in (9, 12) or small != 6 or any(count << sector > size for count in counts):
+        raise UnreadableFile(name, f"expected {_WHAT}, but its directory is broken", ANEW)
 
 
 def _measured(package: Package, member: str) -> int:

@@ -15,7 +15,20 @@ from fidkit.passages.load.prose import flat, sound
 if TYPE_CHECKING:
     from lxml import etree
 
-_PASSED = {"head", "script", "style", "template", "noscript", "svg", "rt", "rp", "object", "iframe", "annotation", "annotation-xml"}
+_PASSED = {
+    "head",
+    "script",
+    "style",
+    "template",
+    "noscript",
+    "svg",
+    "rt",
+    "rp",
+    "object",
+    "iframe",
+    "annotation",
+    "annotation-xml",
+}
 _BLOCKS = {
     "address",
     "article",
