@@ -53,7 +53,7 @@ def _decoded(data: bytes, name: str) -> str:
 def _dialect(text: str) -> tuple[str, bool]:
     """The delimiter, and whether quotes have the meaning that CSV gives them."""
     csv.field_size_limit(_CELL_CHARACTERS)
-    if text[:4].lower() == "sep=":  # what Excel writes and heeds
+    if _says(text):
         return text[4:5], True
     scores = {}
     for delimiter in _DELIMITERS:
@@ -64,6 +64,11 @@ def _dialect(text: str) -> tuple[str, bool]:
         scores[delimiter] = (rows / max(1, widths.total()) if width > 1 else 0.0, width)
     delimiter = max(_DELIMITERS, key=scores.__getitem__)
     return delimiter, _well_quoted(text, delimiter)
+
+
+def _says(text: str) -> bool:
+    """Whether the first line names the delimiter, which Excel writes and heeds."""
+    return text[:4].lower() == "sep=" and text[4:5] in tuple(_DELIMITERS) and text[5:6] in ("\r", "\n")
 
 
 def _well_quoted(text: str, delimiter: str) -> bool:
@@ -88,5 +93,5 @@ def _parsed(text: str, delimiter: str, quoting: bool) -> Iterator[list[str]]:
 
 def _rows(text: str, delimiter: str, quoting: bool) -> Iterator[GridRow]:
     for number, cells in enumerate(_parsed(text, delimiter, quoting), start=1):
-        if any(map(str.strip, cells)) and not (number == 1 and text[:4].lower() == "sep="):
+        if any(map(str.strip, cells)) and not (number == 1 and _says(text)):
             yield GridRow(number, [cell.strip() for cell in cells])

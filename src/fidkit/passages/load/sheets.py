@@ -67,7 +67,7 @@ def _refuse_broken_compound(stream: BinaryIO, name: str) -> None:
     """Looks at what a compound file says of the number of its parts.
 
     The library takes as much memory as that says, and ends the process where there isn't as much. A count of
-    strings that is as wrong, further in, does so still: who reads files of strangers does it in a process apart.
+    strings that is as wrong, further in, does so still: files of strangers are read in a process apart.
     """
     size = stream.seek(0, 2)
     stream.seek(0)
