@@ -132,7 +132,16 @@ def office(data: bytes, name: str, ending: str, folder: Path) -> bytes:
     source = folder / name
     source.write_bytes(data)
     home = f"-env:UserInstallation=file://{folder}/home"
-    command = ["soffice", "--headless", home, "--convert-to", ending, "--outdir", str(folder / "out"), str(source)]
+    command = [
+        "soffice",
+        "--headless",
+        home,
+        "--convert-to",
+        ending,
+        "--outdir",
+        str(folder / "out"),
+        str(source),
+    ]
     subprocess.run(command, capture_output=True, check=True, timeout=120)
     return (folder / "out" / source.with_suffix("." + ending.partition(":")[0]).name).read_bytes()
 

@@ -14,7 +14,12 @@ def test_the_delimiter_is_found(delimiter):
 
 def test_quotes_empty_lines_and_the_line_that_excel_writes():
     document = one(b'sep=;\nName;Age\nAda;36\n"Bob\nB";7\n\nCy;"a ""q"" b"\n', "a.csv")
-    assert texts(document) == ["Name | Age", "Name: Ada | Age: 36", "Name: Bob B | Age: 7", 'Name: Cy | Age: a "q" b']
+    assert texts(document) == [
+        "Name | Age",
+        "Name: Ada | Age: 36",
+        "Name: Bob B | Age: 7",
+        'Name: Cy | Age: a "q" b',
+    ]
     assert place(document, "row", "4") == "Name: Bob B | Age: 7"
     assert place(document, "row", "6") == 'Name: Cy | Age: a "q" b'
     assert {found.kind for found in document.places} == {"row"}

@@ -52,7 +52,10 @@ def test_a_heading_is_a_place_with_what_stands_under_it():
 def test_what_was_deleted_is_left_out_and_what_was_inserted_is_read():
     made = docx.Document()
     paragraph = made.add_paragraph("see ")
-    add(paragraph._p, '<w:ins {} w:id="1" w:author="x"><w:r><w:t xml:space="preserve">new </w:t></w:r></w:ins>')
+    add(
+        paragraph._p,
+        '<w:ins {} w:id="1" w:author="x"><w:r><w:t xml:space="preserve">new </w:t></w:r></w:ins>',
+    )
     add(paragraph._p, '<w:del {} w:id="2" w:author="x"><w:r><w:delText>old</w:delText></w:r></w:del>')
     add(paragraph._p, "<w:hyperlink {}><w:r><w:t>link</w:t></w:r></w:hyperlink>")
     made.add_comment(paragraph.runs[0], "a remark", "x")
@@ -67,7 +70,10 @@ def test_what_was_deleted_is_left_out_and_what_was_inserted_is_read():
 def test_boxes_controls_and_what_pages_repeat():
     made = docx.Document()
     made.add_paragraph("first")
-    for xml in (BOX, "<w:sdt {}><w:sdtContent><w:p><w:r><w:t>controlled</w:t></w:r></w:p></w:sdtContent></w:sdt>"):
+    for xml in (
+        BOX,
+        "<w:sdt {}><w:sdtContent><w:p><w:r><w:t>controlled</w:t></w:r></w:p></w:sdtContent></w:sdt>",
+    ):
         made.element.body.insert(-1, parse_xml(xml.format(nsdecls("w"))))
     made.sections[0].header.paragraphs[0].text = "at the top"
     made.sections[0].footer.paragraphs[0].text = "at the bottom"
