@@ -3,8 +3,8 @@ import io
 import zipfile
 
 import pytest
-from documents import packed, read, texts
 
+from documents import packed, read, texts
 from fidkit.passages.load.record import UnreadableFile
 
 TABLE = b"k,v\n1,2\n"

@@ -1,6 +1,6 @@
 import pytest
-from documents import one, place, texts
 
+from documents import one, place, texts
 from fidkit.passages.load.record import UnreadableFile
 
 

@@ -1,6 +1,6 @@
 import pytest
-from documents import blocks, one, packed, pandoc, place, texts, unpacked
 
+from documents import blocks, one, packed, pandoc, place, texts, unpacked
 from fidkit.passages.load.record import UnreadableFile
 
 CONTAINER = '<container><rootfiles><rootfile full-path="OEBPS/b.opf"/></rootfiles></container>'
@@ -14,7 +14,8 @@ def book(pages: dict[str, str], points: str = "", more: dict[str, str] | None = 
     root = (
         '<package xmlns:dc="http://purl.org/dc/elements/1.1/"><metadata><dc:title>B</dc:title><dc:creator>Ada'
         "</dc:creator><dc:creator>Bo</dc:creator><dc:language>de</dc:language><dc:date>1901</dc:date></metadata>"
-        f'<manifest>{manifest}<item id="ncx" href="toc.ncx"/></manifest><spine toc="ncx">{spine}</spine></package>'
+        f'<manifest>{manifest}<item id="ncx" href="toc.ncx"/></manifest>'
+        f'<spine toc="ncx">{spine}</spine></package>'
     )
     members = {f"OEBPS/{name}.xhtml": f"<html><body>{body}</body></html>" for name, body in pages.items()}
     ncx = f"<ncx><navMap>{points}</navMap></ncx>"
@@ -40,7 +41,8 @@ def test_a_book_as_pandoc_writes_it():
 
 def test_chapters_within_a_page_and_in_one_another():
     pages = {
-        "a": '<h1>One</h1><p>first &eacute;</p><p>before <a id="x"/>after</p><h2 id="two">Two</h2><p>second</p>',
+        "a": '<h1>One</h1><p>first &eacute;</p><p>before <a id="x"/>after</p><h2 id="two">Two</h2>'
+        "<p>second</p>",
         "b": "<p>goes on</p>",
         "c": "<h1>Three</h1>",
     }

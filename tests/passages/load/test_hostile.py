@@ -1,18 +1,30 @@
-"""Files that were made to do harm, or were harmed: an error for the person, or a document, in bounded time."""
+"""Files that were made to do harm, or were harmed: an error or a document, in bounded time."""
 
 import os
 import time
 
 import pytest
-from documents import READERS, broken, broken_within, outcome, packed, pandoc, read, texts, unpacked
-from test_mail import mail
-from test_pptx import deck
-from test_sheets import BOOK, CONTENT
 
+from documents import (
+    READERS,
+    broken,
+    broken_within,
+    mail,
+    outcome,
+    packed,
+    pandoc,
+    presentation,
+    read,
+    texts,
+    unpacked,
+    workbook,
+)
 from fidkit.passages.load.record import UnreadableFile
 
-__all__ = ["deck"]
-
+ODS = """<?xml version="1.0"?><o:document-content xmlns:o="urn:oasis:names:tc:opendocument:xmlns:office:1.0"
+xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0" xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0">
+<o:body><o:spreadsheet><table:table table:name="T"><table:table-row><table:table-cell o:value-type="string"><text:p>Aurora
+</text:p></table:table-cell></table:table-row></table:table></o:spreadsheet></o:body></o:document-content>"""
 MOST_S = 10
 LAUGHS = (
     """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "ha">{}<!ENTITY file SYSTEM "file:///etc/passwd">]>"""
@@ -23,19 +35,21 @@ ENTITIES = "".join(
 
 
 @pytest.fixture(scope="module")
-def files(deck) -> dict[str, bytes]:
+def files() -> dict[str, bytes]:
     message = mail(From="a@x.org")
     message.set_content("text")
     message.add_attachment("a,b\n1,2\n", subtype="csv", filename="t.csv")
-    ods = packed({"content.xml": CONTENT.format("<table:table-row/>" * 20)})
+    ods = packed({"content.xml": ODS})
     made = {name: pandoc(name) for name in ("docx", "odt", "epub", "rtf", "ipynb")}
     return {
-        **made, "pptx": deck, "xlsx": BOOK, "ods": ods, "eml": bytes(message), "csv": b"a,b\n1,2\n" * 20,
+        **made, "pptx": presentation(), "xlsx": workbook(("A", [["Ship", "Masts"], ["Aurora", 3]], []), ("Hidden", [["Ada", 1]], [])), "ods": ods, "eml": bytes(message), "csv": b"a,b\n1,2\n" * 20,
         "zip": packed({"a.docx": made["docx"], "b.eml": bytes(message)}),
     }  # fmt: skip
 
 
 KINDS = ["docx", "odt", "epub", "rtf", "ipynb", "pptx", "xlsx", "ods", "eml", "csv", "zip"]
+MAIN = {"docx": "word/document.xml", "odt": "content.xml", "ods": "content.xml", "xlsx": "xl/worksheets/sheet1.xml",
+        "epub": "META-INF/container.xml", "pptx": "ppt/presentation.xml"}  # fmt: skip
 PACKAGES = ["docx", "odt", "epub", "pptx", "xlsx", "ods"]
 
 
@@ -89,8 +103,7 @@ def test_entities_of_xml_are_neither_expanded_nor_fetched(files, kind):
 @pytest.mark.parametrize("kind", PACKAGES)
 def test_a_package_that_unpacks_to_a_gigabyte(files, kind):
     members = unpacked(files[kind])
-    main = {"docx": "word/document.xml", "odt": "content.xml", "ods": "content.xml", "epub": "META-INF/container.xml",
-            "pptx": "ppt/presentation.xml", "xlsx": "xl/worksheets/sheet1.xml"}[kind]  # fmt: skip
+    main = MAIN[kind]
     assert main in members
     members[main] = members[main].replace(b"?>", b"?>" + b" " * 150_000_000, 1)
     start = time.monotonic()

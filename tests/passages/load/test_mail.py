@@ -1,17 +1,7 @@
-from email.message import EmailMessage
-
 import pytest
-from documents import blocks, one, read, texts
 
+from documents import blocks, mail, one, read, texts
 from fidkit.passages.load.record import UnreadableFile
-
-
-def mail(subject: str = "Über Häfen", **headers: str) -> EmailMessage:
-    message = EmailMessage()
-    message["Subject"] = subject
-    for name, value in headers.items():
-        message[name] = value
-    return message
 
 
 def test_headers_text_and_quotes():
@@ -86,7 +76,8 @@ def test_lines_that_were_broken_for_the_screen_are_joined():
 
 @pytest.mark.parametrize("charset", ["latin-1", "unknown-8bit", "nonsense", "utf-8"])
 def test_charsets(charset):
-    raw = f"Subject: =?nonsense?q?=E9?= x\nDate: nonsense\nContent-Type: text/plain; charset={charset}\n\n".encode()
+    head = f"Subject: =?nonsense?q?=E9?= x\nDate: nonsense\nContent-Type: text/plain; charset={charset}\n\n"
+    raw = head.encode()
     assert texts(one(raw + "é".encode("utf-8" if charset == "utf-8" else "latin-1"), "a.eml")) == ["é"]
 
 

@@ -1,8 +1,8 @@
 import json
 
 import pytest
-from documents import blocks, one, pandoc, place
 
+from documents import blocks, one, pandoc, place
 from fidkit.passages.load.record import UnreadableFile
 
 

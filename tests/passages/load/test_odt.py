@@ -1,6 +1,6 @@
 import pytest
-from documents import blocks, one, packed, pandoc, place, texts
 
+from documents import blocks, one, packed, pandoc, place, texts
 from fidkit.passages.load.record import UnreadableFile
 
 NAMES = " ".join(

@@ -1,50 +1,14 @@
 import io
 
 import pytest
-from documents import blocks, office, one, place
 from pptx import Presentation
-from pptx.chart.data import CategoryChartData
-from pptx.enum.chart import XL_CHART_TYPE
-from pptx.util import Inches
 
-
-def box(shapes, text: str, left: float, top: float) -> None:
-    shapes.add_textbox(Inches(left), Inches(top), Inches(2), Inches(0.5)).text_frame.text = text
+from documents import blocks, office, one, place, presentation
 
 
 @pytest.fixture(scope="module")
 def deck() -> bytes:
-    made = Presentation()
-    made.core_properties.title, made.core_properties.author = "Ports", "Ada"
-    slide = made.slides.add_slide(made.slide_layouts[1])
-    box(slide.shapes, "right", 6, 5)
-    box(slide.shapes, "left", 1, 5.1)
-    title = slide.shapes.title
-    title.text, title.left, title.top, title.width, title.height = "First", 0, Inches(6), Inches(1), Inches(1)
-    slide.placeholders[1].text = "bullet a\nbullet b"
-    group = slide.shapes.add_group_shape()
-    box(group.shapes, "lower in a group", 1, 6.4)
-    box(group.shapes, "upper in a group", 1, 5.8)
-    slide.notes_slide.notes_text_frame.text = "say hello\nand bye"
-    slide = made.slides.add_slide(made.slide_layouts[5])
-    slide.shapes.title.text = "Numbers"
-    slide._element.set("show", "0")
-    table = slide.shapes.add_table(3, 2, Inches(1), Inches(2), Inches(4), Inches(2)).table
-    for at, row in enumerate([["Port", "Masts"], ["Kiel", "3"], ["", "4"]]):
-        for column, text in enumerate(row):
-            table.cell(at, column).text = text
-    table.cell(1, 0).merge(table.cell(2, 0))
-    data = CategoryChartData()
-    data.categories = ["2023", "2024"]
-    data.add_series("Kiel", (1.5, 2))
-    data.add_series("Ulm", (3, 4))
-    where = Inches(1), Inches(5), Inches(4), Inches(2)
-    chart = slide.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, *where, data).chart
-    chart.has_title = True
-    chart.chart_title.text_frame.text = "Growth"
-    stream = io.BytesIO()
-    made.save(stream)
-    return stream.getvalue()
+    return presentation()
 
 
 EXPECTED = [

@@ -1,8 +1,8 @@
 import time
 
 import pytest
-from documents import blocks, office, one, outcome, pandoc, place, texts
 
+from documents import blocks, office, one, outcome, pandoc, place, texts
 from fidkit.passages.load.record import UnreadableFile
 
 

@@ -3,8 +3,8 @@ import io
 
 import openpyxl
 import pytest
-from documents import READERS, office, one, outcome, packed, place, texts, unpacked
 
+from documents import READERS, office, one, outcome, packed, place, texts, unpacked, workbook
 from fidkit.passages.load.record import UnreadableFile
 from fidkit.passages.load.sheets import written
 
@@ -16,25 +16,8 @@ xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0"><office:body><office
 CELL = '<table:table-cell office:value-type="string" {}><text:p>{}</text:p></table:table-cell>'
 
 
-def saved(*sheets) -> bytes:
-    """A workbook of sheets, each a name, its rows and what is merged in it."""
-    book, stream = openpyxl.Workbook(), io.BytesIO()
-    book.remove(book.active)
-    for name, rows, merged in sheets:
-        sheet = book.create_sheet(name)
-        for number, row in enumerate(rows, start=1):
-            for column, value in enumerate(row, start=1):
-                sheet.cell(number, column, value)
-        for cells in merged:
-            sheet.merge_cells(cells)
-        if name == "Hidden":
-            sheet.sheet_state = "hidden"
-    book.save(stream)
-    return stream.getvalue()
-
-
 def rows_of(*rows, merged=()) -> list[str]:
-    return texts(one(saved(("A", rows, merged)), "a.xlsx"))
+    return texts(one(workbook(("A", rows, merged)), "a.xlsx"))
 
 
 SALES = [
@@ -52,7 +35,7 @@ WRITTEN = [
     "Region: North | City: Bremen | Units: 7 | Share: 0.00001",
     "Region: South | City: Ulm | Units: 8 | Share: 2024-05-01",
 ]
-BOOK = saved(("Sales", SALES, ["A1:D1", "A3:A4"]), ("Hidden", [["Name", "Age"], ["Ada", 36]], []))
+BOOK = workbook(("Sales", SALES, ["A1:D1", "A3:A4"]), ("Hidden", [["Name", "Age"], ["Ada", 36]], []))
 
 
 def check(data: bytes, name: str) -> None:
@@ -137,7 +120,7 @@ def test_cells_with_errors_are_counted():
 
 
 def test_a_cell_far_away_does_not_fill_the_memory():
-    data = saved(("A", [["a", "b"], [1, 2]], []))
+    data = workbook(("A", [["a", "b"], [1, 2]], []))
     book = unpacked(data)
     (name,) = [name for name in book if name.endswith("sheet1.xml")]
     far = book[name].replace(b'r="B2"', b'r="XFD1048576"')
