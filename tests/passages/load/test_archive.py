@@ -13,12 +13,12 @@ TABLE = b"k,v\n1,2\n"
 def test_files_are_documents_by_their_paths():
     data = packed({
         "a/b.csv": TABLE, "../../c.csv": TABLE, "/etc/d.csv": TABLE, "e.csv.gz": gzip.compress(TABLE),
-        "__MACOSX/f.csv": TABLE, ".hidden/g.csv": TABLE, "h.bin": b"x", "ü.csv": TABLE, "c.csv": TABLE,
+        "f\n.csv": TABLE, "__MACOSX/f.csv": TABLE, ".hidden/g.csv": TABLE, "h.bin": b"x", "ü.csv": TABLE, "c.csv": TABLE,
         "empty/": b"",
     })  # fmt: skip
     *documents, own = read(data, "a.zip")
     members = [document.member for document in documents]
-    assert members == ["a/b.csv", "c.csv", "etc/d.csv", "e.csv.gz", "ü.csv", "c (2).csv"]
+    assert members == ["a/b.csv", "c.csv", "etc/d.csv", "e.csv.gz", "f\ufffd.csv", "ü.csv", "c (2).csv"]
     assert all(texts(document) == ["k | v", "k: 1 | v: 2"] for document in documents)
     assert (own.member, own.text) == ("", "")
     assert own.notes == ("files of kinds that aren't read: h.bin", "2 hidden files are passed over")

@@ -22,9 +22,10 @@ from documents import (
 from fidkit.passages.load.record import UnreadableFile
 
 ODS = """<?xml version="1.0"?><o:document-content xmlns:o="urn:oasis:names:tc:opendocument:xmlns:office:1.0"
-xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0" xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0">
-<o:body><o:spreadsheet><table:table table:name="T"><table:table-row><table:table-cell o:value-type="string"><text:p>Aurora
-</text:p></table:table-cell></table:table-row></table:table></o:spreadsheet></o:body></o:document-content>"""
+xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0"
+xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0"><o:body><o:spreadsheet>
+<table:table table:name="T"><table:table-row><table:table-cell o:value-type="string"><text:p>Aurora</text:p></table:table-cell>
+</table:table-row></table:table></o:spreadsheet></o:body></o:document-content>"""
 MOST_S = 10
 LAUGHS = (
     """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "ha">{}<!ENTITY file SYSTEM "file:///etc/passwd">]>"""
@@ -39,17 +40,28 @@ def files() -> dict[str, bytes]:
     message = mail(From="a@x.org")
     message.set_content("text")
     message.add_attachment("a,b\n1,2\n", subtype="csv", filename="t.csv")
-    ods = packed({"content.xml": ODS})
     made = {name: pandoc(name) for name in ("docx", "odt", "epub", "rtf", "ipynb")}
+    ships = ("A", [["Ship", "Masts"], ["Aurora", 3]], [])
     return {
-        **made, "pptx": presentation(), "xlsx": workbook(("A", [["Ship", "Masts"], ["Aurora", 3]], []), ("Hidden", [["Ada", 1]], [])), "ods": ods, "eml": bytes(message), "csv": b"a,b\n1,2\n" * 20,
+        **made,
+        "pptx": presentation(),
+        "xlsx": workbook(ships, ("Hidden", [["Ada", 1]], [])),
+        "ods": packed({"content.xml": ODS}),
+        "eml": bytes(message),
+        "csv": b"a,b\n1,2\n" * 20,
         "zip": packed({"a.docx": made["docx"], "b.eml": bytes(message)}),
-    }  # fmt: skip
+    }
 
 
 KINDS = ["docx", "odt", "epub", "rtf", "ipynb", "pptx", "xlsx", "ods", "eml", "csv", "zip"]
-MAIN = {"docx": "word/document.xml", "odt": "content.xml", "ods": "content.xml", "xlsx": "xl/worksheets/sheet1.xml",
-        "epub": "META-INF/container.xml", "pptx": "ppt/presentation.xml"}  # fmt: skip
+MAIN = {
+    "docx": "word/document.xml",
+    "odt": "content.xml",
+    "ods": "content.xml",
+    "xlsx": "xl/worksheets/sheet1.xml",
+    "epub": "META-INF/container.xml",
+    "pptx": "ppt/presentation.xml",
+}
 PACKAGES = ["docx", "odt", "epub", "pptx", "xlsx", "ods"]
 
 
@@ -105,7 +117,7 @@ def test_a_package_that_unpacks_to_a_gigabyte(files, kind):
     members = unpacked(files[kind])
     main = MAIN[kind]
     assert main in members
-    members[main] = members[main].replace(b"?>", b"?>" + b" " * 150_000_000, 1)
+    members[main] = members[main] + b" " * 150_000_000
     start = time.monotonic()
     with pytest.raises(UnreadableFile, match=r"unpacks to more than 100 MB; split it or leave it out"):
         read(packed(members), f"a.{kind}")

@@ -66,4 +66,5 @@ def _path(info: zipfile.ZipInfo) -> str:
         # Many a program writes UTF-8 without saying so.
         with suppress(UnicodeError):
             path = path.encode("cp437").decode("utf-8")
+    path = "".join(character if character.isprintable() else "\ufffd" for character in path)
     return "/".join(part for part in path.replace("\\", "/").split("/") if part not in ("", ".", ".."))

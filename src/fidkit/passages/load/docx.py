@@ -63,9 +63,11 @@ class _Reading:
 
     def document(self) -> Document:
         root = self._xml(self._main)
-        self._repeated("header")
         body = root.find(f"{_W}body")
-        for block in _blocks(body if body is not None else root):
+        if body is None:
+            raise self._package.another()
+        self._repeated("header")
+        for block in _blocks(body):
             self._block(block)
         self._sections.end()
         self._footnotes()

@@ -74,12 +74,9 @@ def _parts(message: Message) -> Iterator[Message]:
     if message.get_content_type() == "multipart/alternative":
         found = [list(_parts(part)) for part in inner]
         texts = [parts for parts in found if any(map(_is_text, parts))]
-        plain = [
-            parts
-            for parts in texts
-            if parts[0].get_content_type() == "text/plain" and _text(parts[0]).strip()
-        ]
-        chosen = (plain or texts or found)[:1]
+        filled = [parts for parts in texts if any(_text(part).strip() for part in parts if _is_text(part))]
+        plain = [parts for parts in filled if parts[0].get_content_type() == "text/plain"]
+        chosen = (plain or filled or texts or found)[:1]
         yield from (part for parts in chosen for part in parts)
         # An invitation to a meeting, say, is an alternative to its description.
         yield from (part for parts in found if parts not in chosen for part in parts if not _is_text(part))

@@ -38,7 +38,7 @@ def read_ods(stream: BinaryIO, name: str) -> Iterator[Document]:
         UnreadableFile: it isn't one, is broken, or needs a password.
     """
     with reading(name, _WHAT):
-        package = opened(stream, name, _WHAT, ".sxc")
+        package = opened(stream, name, _WHAT, ".sxc", "spreadsheet")
         title, facts = meta_facts(package)
         notes: list[str] = []
         document = write_workbook(_sheets(package, notes), title, facts, notes)

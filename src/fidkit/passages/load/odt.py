@@ -45,7 +45,7 @@ def read_odt(stream: BinaryIO, name: str) -> Iterator[Document]:
         UnreadableFile: it isn't one, is broken, or needs a password.
     """
     with reading(name, _WHAT):
-        document = _Reading(opened(stream, name, _WHAT, ".sxw")).document()
+        document = _Reading(opened(stream, name, _WHAT, ".sxw", "text")).document()
     yield document
 
 
@@ -61,6 +61,8 @@ class _Reading:
 
     def document(self) -> Document:
         root = self._package.xml("content.xml")
+        if root.find(f"{OFFICE}body/{OFFICE}text") is None:
+            raise self._package.another()
         self._repeated("header")
         titles = {"Title", *(node.get(f"{STYLE}name", "") for node in root.iter(f"{STYLE}style")
                              if node.get(f"{STYLE}parent-style-name") == "Title")}  # fmt: skip

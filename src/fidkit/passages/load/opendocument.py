@@ -27,8 +27,15 @@ _APART = {
 _MOST_SPACES = 1000
 
 
-def opened(stream: BinaryIO, name: str, what: str, sibling: str) -> Package:
+def opened(stream: BinaryIO, name: str, what: str, sibling: str, kind: str) -> Package:
     """An OpenDocument file.
+
+    Args:
+        stream: seekable.
+        name: of the file.
+        what: it should be, with its article.
+        sibling: the ending of the format that the programs had before.
+        kind: the word for it in the file's type: `text` or `spreadsheet`.
 
     Raises:
         UnreadableFile: another file, or one that needs a password.
@@ -37,6 +44,8 @@ def opened(stream: BinaryIO, name: str, what: str, sibling: str) -> Package:
     manifest = package.maybe("META-INF/manifest.xml")
     if manifest is not None and any(True for _ in manifest.iter("{*}encryption-data")):
         raise UnreadableFile(name, f"expected {what} that is open, but it needs a password", WITHOUT_PASSWORD)
+    if "mimetype" in package.names and f"opendocument.{kind}".encode() not in package.read("mimetype"):
+        raise package.another()
     return package
 
 

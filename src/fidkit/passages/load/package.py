@@ -240,6 +240,11 @@ class Package:
                 found[node.get("Id", "")] = (node.get("Type", "").rpartition("/")[2], target)
         return found
 
+    def another(self) -> UnreadableFile:
+        """The error for a package that was made for something else."""
+        reason = f"expected {self.what}, got another kind of office file"
+        return UnreadableFile(self.name, reason, "give it the right ending or leave it out")
+
     def main(self, fallback: str) -> str:
         """The name of the part that an Office Open XML file is about."""
         parts = [target for kind, target in self.related("").values() if kind == "officeDocument"]

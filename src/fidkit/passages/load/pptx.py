@@ -65,6 +65,8 @@ class _Reading:
     def document(self) -> Document:
         related = self._package.related(self._main)
         root = self._package.xml(self._main)
+        if _local(root) != "presentation":
+            raise self._package.another()
         ids = [node.get(f"{_R}id", "") for node in root.iterfind("{*}sldIdLst/{*}sldId")]
         for number, id_ in enumerate(ids, start=1):
             member = related.get(id_, ("", ""))[1]
