@@ -13,8 +13,8 @@ TABLE = b"k,v\n1,2\n"
 def test_files_are_documents_by_their_paths():
     data = packed({
         "a/b.csv": TABLE, "../../c.csv": TABLE, "/etc/d.csv": TABLE, "e.csv.gz": gzip.compress(TABLE),
-        "f\n.csv": TABLE, "__MACOSX/f.csv": TABLE, ".hidden/g.csv": TABLE, "h.bin": b"x", "ü.csv": TABLE, "c.csv": TABLE,
-        "empty/": b"",
+        "f\n.csv": TABLE, "__MACOSX/f.csv": TABLE, ".hidden/g.csv": TABLE, "h.bin": b"x", "ü.csv": TABLE,
+        "c.csv": TABLE,        "empty/": b"",
     })  # fmt: skip
     *documents, own = read(data, "a.zip")
     members = [document.member for document in documents]

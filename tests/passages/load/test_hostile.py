@@ -24,7 +24,8 @@ from fidkit.passages.load.record import UnreadableFile
 ODS = """<?xml version="1.0"?><o:document-content xmlns:o="urn:oasis:names:tc:opendocument:xmlns:office:1.0"
 xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0"
 xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0"><o:body><o:spreadsheet>
-<table:table table:name="T"><table:table-row><table:table-cell o:value-type="string"><text:p>Aurora</text:p></table:table-cell>
+<table:table table:name="T"><table:table-row>
+<table:table-cell o:value-type="string"><text:p>Aurora</text:p></table:table-cell>
 </table:table-row></table:table></o:spreadsheet></o:body></o:document-content>"""
 MOST_S = 10
 LAUGHS = (
