@@ -136,8 +136,8 @@ def _marked(text: str, levels: dict[str, int]) -> str:
         ("(?:nest)?cell", _CELL),
         ("(?:nest)?row", _ROW),
     ):
-        after = "\\par " if mark == _ROW else ""
-        text = re.sub(rf"(?<!\\)\\({word})(?![a-z0-9]) ?", lambda match, put=f"{{}}{mark}{after}": put, text)
+        put = f"{{}}{mark}" + (r"\\par " if mark == _ROW else "")
+        text = re.sub(rf"(?<!\\)\\({word})(?![a-z0-9]) ?", put, text)
     return text
 
 
