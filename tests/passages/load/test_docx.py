@@ -11,7 +11,7 @@ from fidkit.passages.load.record import UnreadableFile
 BOX = """<w:p {} xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"
 xmlns:wps="http://schemas.microsoft.com/office/word/2010/wordprocessingShape"><w:r><w:t>anchor</w:t></w:r><w:r>
 <mc:AlternateContent><mc:Choice Requires="wps"><w:drawing><wps:txbx><w:txbxContent><w:p><w:r><w:t>boxed</w:t>
-</w:r></w:p></w:txbxContent></wps:txbx></w:drawing></mc:Choice><mc:Fallback><w:pict><w:txbxContent><w:p><w:r><w:t>boxed
+</w:r></w:p></w:txbxContent></wps:txbx></w:drawing></mc:Choice><mc:Fallback><w:t>stale</w:t><w:pict><w:txbxContent><w:p><w:r><w:t>boxed
 </w:t></w:r></w:p></w:txbxContent></w:pict></mc:Fallback></mc:AlternateContent></w:r></w:p>"""
 
 
@@ -57,6 +57,8 @@ def test_what_was_deleted_is_left_out_and_what_was_inserted_is_read():
         '<w:ins {} w:id="1" w:author="x"><w:r><w:t xml:space="preserve">new </w:t></w:r></w:ins>',
     )
     add(paragraph._p, '<w:del {} w:id="2" w:author="x"><w:r><w:delText>old</w:delText></w:r></w:del>')
+    for tag in ("del", "moveFrom"):
+        add(paragraph._p, f"<w:{tag} {{}}><w:r><w:t>gone</w:t></w:r></w:{tag}>")
     add(paragraph._p, "<w:hyperlink {}><w:r><w:t>link</w:t></w:r></w:hyperlink>")
     made.add_comment(paragraph.runs[0], "a remark", "x")
     document = one(saved(made), "a.docx")

@@ -57,6 +57,14 @@ def test_chapters_within_a_page_and_in_one_another():
     assert document.facts == {"author": "Ada, Bo", "date": "1901", "language": "de"}
 
 
+def test_a_chapter_holds_those_of_a_lower_level():
+    page = {"a": '<h1>One</h1><p>first</p><h2 id="two">Two</h2><p>second</p>', "b": "<h1>Three</h1>"}
+    points = point("I", "a.xhtml", point("I.1", "a.xhtml#two")) + point("II", "b.xhtml")
+    document = one(book(page, points), "a.epub")
+    assert place(document, "chapter", "I") == "One\n\nfirst\n\nTwo\n\nsecond"
+    assert place(document, "chapter", "I.1") == "Two\n\nsecond"
+
+
 def test_blocks_of_html():
     html = (
         "<div>loose <b>text</b><p>a<br/>b</p></div><ol><li><p>x</p></li><li>y</li></ol><pre>c\n  d</pre>"

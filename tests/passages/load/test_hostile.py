@@ -113,6 +113,20 @@ def test_entities_of_xml_are_neither_expanded_nor_fetched(files, kind):
         assert "root:" not in document.text
 
 
+@pytest.mark.parametrize("kind", ["docx", "odt", "ods"])
+def test_an_entity_is_no_text(files, kind):
+    members = unpacked(files[kind])
+    head, _, body = members[MAIN[kind]].partition(b"?>")
+    body = body.replace(b"Aurora", b"Aurora &a; &file;")
+    members[MAIN[kind]] = (
+        head + b'?><!DOCTYPE x [<!ENTITY a "sly"><!ENTITY file SYSTEM "file:///etc/passwd">]>' + body
+    )
+    (document,) = read(packed(members), f"a.{kind}")
+    assert "Aurora" in document.text
+    assert "sly" not in document.text
+    assert "root:" not in document.text
+
+
 @pytest.mark.parametrize("kind", PACKAGES)
 def test_a_package_that_unpacks_to_a_gigabyte(files, kind):
     members = unpacked(files[kind])
