@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import PurePath
 from typing import Any, BinaryIO, Literal
 
@@ -74,14 +73,31 @@ class Loader:
 
 _HERE = "fidkit.passages.load"
 _CODE = Loader("document", f"{_HERE}.code:read_code")
+# Those that may need packages of the extra.
+_DOCUMENTS = {
+    ".html": "html:read_html",
+    ".htm": "html:read_html",
+    ".xhtml": "html:read_html",
+    ".pdf": "pdf:read_pdf",
+    ".docx": "docx:read_docx",
+    ".pptx": "pptx:read_pptx",
+    ".xlsx": "sheets:read_workbook",
+    ".xls": "sheets:read_workbook",
+    ".ods": "ods:read_ods",
+    ".odt": "odt:read_odt",
+    ".rtf": "rtf:read_rtf",
+    ".epub": "epub:read_epub",
+    ".eml": "mail:read_mail",
+    ".ipynb": "notebook:read_notebook",
+    ".csv": "delimited:read_table",
+    ".zip": "archive:read_archive",
+}
 LOADERS = {
     ".txt": Loader("document", f"{_HERE}.text:read_text"),
     ".md": Loader("document", f"{_HERE}.markdown:read_markdown"),
     ".markdown": Loader("document", f"{_HERE}.markdown:read_markdown"),
     ".rst": Loader("document", f"{_HERE}.rst:read_rst"),
-    ".html": Loader("document", f"{_HERE}.html:read_html", extra="documents"),
-    ".htm": Loader("document", f"{_HERE}.html:read_html", extra="documents"),
-    ".xhtml": Loader("document", f"{_HERE}.html:read_html", extra="documents"),
+    **{ending: Loader("document", f"{_HERE}.{read}", extra="documents") for ending, read in _DOCUMENTS.items()},
     **dict.fromkeys(CODE, _CODE),
     ".jsonl": Loader("passages", f"{_HERE}.jsonl:read_jsonl"),
     ".tsv": Loader("passages", f"{_HERE}.tsv:read_tsv"),
@@ -106,6 +122,8 @@ def ending_of(name: str) -> str:
 @cache
 def _of_others() -> dict[str, Loader]:
     """Kinds that other packages bring."""
+    from importlib.metadata import entry_points  # takes a while, which most files need not
+
     return {
         f".{entry.name.lower().lstrip('.')}": _Foreign("document", entry.value)
         for entry in entry_points(group=GROUP)
