@@ -60,7 +60,7 @@ def test_a_bomb_is_named_and_what_is_allowed_is_shared():
     data = packed({"a.csv": TABLE, "b.csv": zeros, "c.zip": packed({"d.csv": zeros}), "e.csv": TABLE})
     first, *_, own = read(data, "a.zip")
     assert texts(first) == ["k | v", "k: 1 | v: 2"]
-    assert own.notes[0].startswith("b.csv can't be read: expected a table as text, got a binary file")
+    assert own.notes[0].startswith("b.csv can't be read: binary, not text")
     assert "e.csv can't be read: expected a whole file, but it unpacks to more than 100 MB" in own.notes
 
 

@@ -35,7 +35,7 @@ def test_encodings(encoding):
 
 
 def test_a_binary_file_is_refused():
-    with pytest.raises(UnreadableFile, match="got a binary file"):
+    with pytest.raises(UnreadableFile, match="binary, not text"):
         one(b"a,b\0\1\n", "a.csv")
 
 

@@ -377,8 +377,8 @@ def test_columns_that_a_page_claims_are_bounded():
     assert len(read("x.html", wide).text) < 10_000
 
 
-WITHOUT = "import sys\nsys.modules.update(dict.fromkeys(sys.argv[2].split(',')))\n"
 BUILD = """
+import sys
 from fidkit.passages import Corpus
 c = Corpus.build([sys.argv[1] + "/docs"], sys.argv[1] + "/c")
 print(c.info().left_out(), len(c), c.report.files_read, c.generation)
@@ -401,12 +401,23 @@ def test_the_extra_is_named_and_what_needed_it_is_read_once_it_is_there(tmp_path
     (docs / "a.txt").write_text("Plain words.")
     (docs / "b.html").write_text("<p>A page.</p>")
     (docs / "c.txt").write_bytes("Ein Käse, größer als schön, für Österreich.".encode("cp1252"))
-    without = run(WITHOUT + BUILD, tmp_path, "lxml,charset_normalizer")
+    # Packages that aren't there, for workers as well: they look where this process does.
+    missing = tmp_path / "missing"
+    missing.mkdir()
+    for name in ("lxml", "charset_normalizer"):
+        (missing / f"{name}.py").write_text(f"raise ModuleNotFoundError(name={name!r})\n")
+    without = run(BUILD, tmp_path, path=missing)
     assert "`pip install 'fidkit[documents]'` reads it: 1" in without
     assert without.split()[-3:] == ["1", "3", "1"]
-    assert run(WITHOUT + BUILD, tmp_path, "lxml,charset_normalizer").split()[-3:] == ["1", "0", "1"]
     if all(map(extras.find_spec, extras.MODULES)):
-        assert run(WITHOUT + BUILD, tmp_path, "-").split()[-3:] == ["3", "2", "2"]
+        assert run(BUILD, tmp_path).split()[-3:] == ["3", "2", "2"]
+
+
+def test_what_needs_the_extra_is_left_alone_while_it_is_missing(monkeypatch):
+    for there in (False, True):
+        monkeypatch.setattr(extras, "is_complete", lambda there=there: there)
+        assert extras.may_be_read_now(f"not UTF-8 text; {extras.READS_IT}") is there
+    assert not extras.may_be_read_now("binary, not text")
 
 
 def test_the_list_of_the_extra_is_that_of_the_package():

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from fidkit.errors import CorpusError, UsageError
-from fidkit.passages import default_location
+from fidkit.passages import Corpus, default_location
 from fidkit.passages.load.sources import discover
 from fidkit.passages.load.table import CODE, described
 
@@ -50,8 +50,20 @@ def test_what_describes_passage_files_is_no_document(docs, write_rows):
 def test_only_dpr_tables_are_passages(docs):
     (docs / "psgs.tsv").write_text("id\ttext\ttitle\n1\ta\tb\n")
     (docs / "deep" / "prices.tsv").write_text("item\tprice\n")
+    (docs / "deep" / "broken.tsv").write_text("id\ttext\ttitle\n1\ta\n")
     found = kinds(docs)
-    assert (found["psgs.tsv"], found["deep/prices.tsv"]) == ("passages", "skipped")
+    assert found["psgs.tsv"] == "passages"
+    assert found["deep/prices.tsv"] == "document"
+    assert found["deep/broken.tsv"] == "skipped"
+    [named] = discover([docs / "deep" / "prices.tsv"])
+    assert named.kind == "document"
+
+
+def test_a_table_of_something_else_is_searched_by_its_rows(docs, tmp_path):
+    (docs / "deep" / "prices.tsv").write_text("item\tprice\nteapot\t12 euros\n")
+    with Corpus.build(docs / "deep", tmp_path / "a.corpus") as corpus:
+        [hit] = corpus.search("teapot", 1)
+    assert hit.passage.text.splitlines()[-1] == "item: teapot | price: 12 euros"
 
 
 def test_names_are_unique(tmp_path):
@@ -122,7 +134,8 @@ def test_names_of_any_bytes_are_told_apart(tmp_path):
 
 def test_help_and_documents_list_the_kinds_of_files():
     listed = described()
-    assert listed.startswith("documents (.txt, .md, .markdown, .rst, .html, .htm, .xhtml or source code)")
+    assert listed.startswith("documents (.txt, .md, .markdown, .rst, .html, .htm, .xhtml, .pdf, .docx, ")
+    assert ".zip or source code) or passage files (.jsonl or .tsv), packed or not (.gz)" in listed
     page = Path(__file__).parents[3] / "docs" / "corpus.md"
     assert listed in page.read_text(encoding="utf-8")
     assert f"{', '.join(CODE[:-1])} or {CODE[-1]}" in page.read_text(encoding="utf-8")

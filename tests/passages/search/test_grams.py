@@ -83,7 +83,7 @@ def test_a_question_asks_for_no_single_characters_of_a_word():
     assert asked_of(["什么"]) == ["什么"]
 
 
-def test_a_corpus_of_the_version_before_is_searched_and_read_again(tmp_path, monkeypatch):
+def test_a_corpus_of_the_version_before_is_read_again(tmp_path, monkeypatch):
     """Its index knows no pieces, and its passages were cut otherwise."""
     (tmp_path / "a.txt").write_text("tea 茶来自中国。")
     builder = tantivy.SchemaBuilder()
@@ -97,11 +97,8 @@ def test_a_corpus_of_the_version_before_is_searched_and_read_again(tmp_path, mon
     with sqlite3.connect(tmp_path / "c" / "catalogue.sqlite") as sql:
         sql.execute("UPDATE meta SET value = '1' WHERE key = 'format_version'")
     sql.close()
-    with Corpus.open(tmp_path / "c") as old:
-        assert len(old.search("tea")) == 1
-        assert old.search("中国") == []
-    with Corpus.build(tmp_path / "a.txt", tmp_path / "c") as new:
-        assert (new.report.files_read, new.info().format_version, new.generation) == (1, 2, 2)
+    with Corpus.open(tmp_path / "c") as new:
+        assert (new.info().format_version, new.generation) == (2, 2)
         assert len(new.search("中国")) == len(new.search("tea")) == 1
     with Corpus.build(tmp_path / "a.txt", tmp_path / "c") as again:
         assert (again.report.files_read, again.generation) == (0, 2)

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import BinaryIO
 
+from fidkit.passages.load.charset import decode
 from fidkit.passages.load.document import Document, Writer
 from fidkit.passages.load.grid import GridRow, write_sheet
-from fidkit.passages.load.record import UnreadableFile
 
 _DELIMITERS = ",;\t|"
 _SAMPLE = 50
@@ -30,24 +30,12 @@ def read_table(stream: BinaryIO, name: str) -> Iterator[Document]:
     Raises:
         UnreadableFile: it is no text.
     """
-    text = _decoded(stream.read(), name)
-    if "\0" in text:
-        raise UnreadableFile(name, "expected a table as text, got a binary file", "leave it out")
+    text = decode(stream.read(), name).removeprefix("\ufeff")
     writer = Writer()
     delimiter, quoting = _dialect(text)
     left = write_sheet(writer, _rows(text, delimiter, quoting))
     notes = (f"the table is too long: rows from {left} on are left out",) if left else ()
     yield writer.document(notes=notes)
-
-
-def _decoded(data: bytes, name: str) -> str:
-    """Bytes as text: UTF-16 with its mark, else UTF-8, else as Windows writes Western texts."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
 
 
 def _dialect(text: str) -> tuple[str, bool]:

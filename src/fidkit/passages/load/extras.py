@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from fidkit.passages.load.record import UnreadableFile
 
 MODULES = (
-    "charset_normalizer", "docx", "lxml", "pptx", "pypdfium2", "python_calamine", "striprtf"
+    "charset_normalizer", "lxml", "pypdfium2", "python_calamine", "striprtf"
 )  # fmt: skip
 """What the extra `documents` brings, by the names that are imported."""
 

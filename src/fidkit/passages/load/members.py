@@ -28,7 +28,7 @@ _PACKED = ".gz"
 
 def reader_of(name: str) -> Read | None:
     """What a folder's documents of this name are read by; None for passage files and what nothing reads."""
-    loader = loader_of(name)
+    loader = loader_of(name, "document")
     return loader.documents if loader and loader.kind == "document" else None
 
 

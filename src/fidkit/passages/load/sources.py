@@ -23,6 +23,7 @@ from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.load.rows import UnreadableFile, read_rows
 from fidkit.passages.load.table import Kind as ReadKind
 from fidkit.passages.load.table import described, loader_of
+from fidkit.passages.load.tsv import OtherHeader
 from fidkit.passages.local.layout import is_corpus
 
 Kind = Literal[ReadKind, "skipped"]
@@ -104,7 +105,10 @@ def _files_of(root: Path) -> Iterator[SourceFile]:
         yield from _walk(root)
     elif root.is_file():
         loader = loader_of(root.name)
-        yield _stat(SourceFile(shown(root.name), root, loader.kind if loader else "document", named=True))
+        kind = loader.kind if loader else "document"
+        if kind == "passages" and _passages_or_not(root).kind == "document":
+            kind = "document"
+        yield _stat(SourceFile(shown(root.name), root, kind, named=True))
     else:
         raise CorpusError(
             f"{shown(root)}: no such file or folder; expected documents or passage files, check the path"
@@ -156,22 +160,26 @@ def _found(path: Path) -> SourceFile:
     loader = loader_of(path.name)
     if loader is None:
         return SourceFile(path.name, path, "skipped", note=OTHER)
-    problem = _problem(path) if loader.kind == "passages" and path.is_file() else ""
-    return SourceFile(path.name, path, "skipped" if problem else loader.kind, note=problem)
+    if loader.kind == "passages" and path.is_file():
+        return _passages_or_not(path)
+    return SourceFile(path.name, path, loader.kind)
 
 
-def _problem(path: Path) -> str:
-    """What keeps a passage file from being one, as far as its first row tells.
+def _passages_or_not(path: Path) -> SourceFile:
+    """A passage file, or what keeps it from being one, as far as its first row tells.
 
-    A log or a table of something else is no passage file, and the text beside it no description of it.
+    A log is none, and the text beside it no description of it. A table of something else is a document.
     """
     try:
         with path.open("rb") as raw:
-            return "" if list(islice(read_rows(raw, path.name), 1)) else "empty"
+            problem = "" if list(islice(read_rows(raw, path.name), 1)) else "empty"
+    except OtherHeader:
+        return SourceFile(path.name, path, "document")
     except UnreadableFile as error:
-        return error.reason
+        problem = error.reason
     except OSError as error:
-        return (error.strerror or "unreadable").lower()
+        problem = (error.strerror or "unreadable").lower()
+    return SourceFile(path.name, path, "skipped" if problem else "passages", note=problem)
 
 
 def _stat(file: SourceFile) -> SourceFile:

@@ -97,19 +97,29 @@ LOADERS = {
     ".md": Loader("document", f"{_HERE}.markdown:read_markdown"),
     ".markdown": Loader("document", f"{_HERE}.markdown:read_markdown"),
     ".rst": Loader("document", f"{_HERE}.rst:read_rst"),
-    **{ending: Loader("document", f"{_HERE}.{read}", extra="documents") for ending, read in _DOCUMENTS.items()},
+    **{end: Loader("document", f"{_HERE}.{read}", extra="documents") for end, read in _DOCUMENTS.items()},
     **dict.fromkeys(CODE, _CODE),
     ".jsonl": Loader("passages", f"{_HERE}.jsonl:read_jsonl"),
     ".tsv": Loader("passages", f"{_HERE}.tsv:read_tsv"),
 }
 
+_TABLES = {".tsv": LOADERS[".csv"]}
+"""Of endings of passage files, what reads those that hold something else."""
+
 NAMED = LOADERS[".txt"]
 """Reads a file of any other ending that is named as a source."""
 
 
-def loader_of(name: str) -> Loader | None:
-    """The loader for a file of this name; None where neither the table nor another package has its ending."""
+def loader_of(name: str, kind: Kind | None = None) -> Loader | None:
+    """The loader for a file of this name; None where neither the table nor another package has its ending.
+
+    Args:
+        name: of the file.
+        kind: what it turned out to be, where its ending says something else: a table without passages.
+    """
     ending = PurePath(name.lower().removesuffix(PACKED)).suffix
+    if kind == "document" and ending in _TABLES:
+        return _TABLES[ending]
     return LOADERS.get(ending) or (_of_others().get(ending) if ending else None)
 
 

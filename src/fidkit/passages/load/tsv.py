@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from fidkit.passages.load.record import Row, malformed, row_of
+from fidkit.passages.load.record import Row, UnreadableFile, malformed, row_of
 
 COLUMNS = ("id", "text", "title")
 _CELL_CHARACTERS = 10_000_000
@@ -20,17 +20,22 @@ _CELL_CHARACTERS = 10_000_000
 _MOST_LINES = 1000
 
 
+class OtherHeader(UnreadableFile):
+    """A table that names other columns than passages have."""
+
+
 def read_tsv(stream: BinaryIO, name: str) -> Iterator[Row]:
     """A passage for each row below a header that names id, text and title, in any order.
 
     Raises:
-        UnreadableFile: another header, or a row that is no passage; names the file and the line.
+        OtherHeader: the table is no passage file.
+        UnreadableFile: a row is no passage; names the file and the line.
     """
     lines = _Lines(stream, name)
     header = _quoted([lines.take() or ""]) or []
     if not set(COLUMNS) <= set(header):
         reason = f"expected the header id, text, title of DPR's psgs_w100.tsv, got {', '.join(header)[:80]!r}"
-        raise malformed(name, 1, reason, "add it or convert the file to JSONL")
+        raise OtherHeader(name, f", line 1: {reason}", "add it or convert the file to JSONL")
     while (line := lines.take()) is not None:
         if line:
             cells, number = _cells(line, lines, len(header)), lines.number

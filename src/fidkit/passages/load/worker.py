@@ -151,5 +151,9 @@ def _hash(raw: BufferedReader) -> str:
 
 
 def _peak_bytes() -> int:
+    """The most memory that this process has held."""
+    with suppress(OSError, ValueError, IndexError), open("/proc/self/status", encoding="ascii") as status:
+        return 1024 * int(next(line.split()[1] for line in status if line.startswith("VmHWM:")))
+    # Elsewhere than on Linux. There it would be the parent's, if that had held more when it started this one.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -87,7 +87,7 @@ class Reading:
         self, files: Sequence[tuple[int, SourceFile]]
     ) -> Iterator[tuple[tuple[int, SourceFile], FileReading]]:
         """Each file with its reading, whose parts have to be asked for before the next file."""
-        loaders = [loader_of(file.name) or NAMED for _, file in files]
+        loaders = [_loader_of(file) for _, file in files]
         jobs = [
             (file.path, file.name, loader.read, file.size)
             for (_, file), loader in zip(files, loaders, strict=True)
@@ -109,6 +109,10 @@ class Reading:
         self._workers = Workers(self._limits)
         made: Iterator[Job] = (Job(*job) for job in jobs)
         return self._workers.read(made)
+
+
+def _loader_of(file: SourceFile) -> Loader:
+    return loader_of(file.name, None if file.kind == "skipped" else file.kind) or NAMED
 
 
 def _is_apart(file: SourceFile, loader: Loader) -> bool:
