@@ -59,6 +59,15 @@ def test_a_header_that_changes_is_built_again(little: Path) -> None:
     assert build.library() != first
 
 
+def test_other_flags_and_another_cpu_have_builds_of_their_own(little: Path, monkeypatch) -> None:
+    """A home may be shared by machines, and code for one CPU ends a process on another."""
+    first = build.library()
+    monkeypatch.setenv("CXXFLAGS", "-DOTHER")
+    second = build.library()
+    monkeypatch.setattr(build, "_cpu", lambda: b"flags : fpu")
+    assert len({first, second, build.library()}) == 3
+
+
 def test_state(little: Path, monkeypatch) -> None:
     assert build.state() == "to be built at first use"
     build.library()

@@ -195,6 +195,15 @@ def test_keys_and_values_of_a_context_are_projected_once_while_it_is_worked_on(m
     assert len(projected) == 2 * once
 
 
+def test_a_larger_context_after_a_small_one_has_room() -> None:
+    reader = random_reader(small(encoder=stack(head_width=16), decoder=stack(2, head_width=16)))
+    made = without_torch(reader)
+    for passages in ([[8]], [[8, 9, 10]] * 20, [[8, 9]]):
+        batch = batch_of([([5, 6, 7], passages, [11])])
+        found = generate(made, made.read(of_numpy(batch)), DECODINGS[0]).ids_BT
+        assert found.tolist() == generate(reader, reader.read(batch), DECODINGS[0]).ids_BT.tolist()
+
+
 # Bad input
 
 
