@@ -44,7 +44,16 @@ def __getattr__(name: str) -> Any:
     if name == "presets":
         return importlib.import_module("fidkit.preset").PRESETS
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        try:
+            return getattr(importlib.import_module(_HOMES[name]), name)
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            from fidkit.errors import WITH_TORCH  # when it is needed: names have to come fast
+
+            raise ModuleNotFoundError(
+                f"fidkit.{name} needs PyTorch, which is not installed; {WITH_TORCH}", name="torch"
+            ) from error
     raise AttributeError(f"module 'fidkit' has no attribute {name!r}")
 
 

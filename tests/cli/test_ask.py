@@ -342,6 +342,14 @@ def test_without_a_question_each_line_is_one(
     assert "question: " not in err  # nobody types
 
 
+def test_an_input_that_is_closed_is_said(
+    reader: str, docs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert run(["ask", "--in", str(docs), "--reader", reader]) == 2
+    assert "error: there is no input to read questions from; give one, such as" in capsys.readouterr().err
+
+
 def test_a_question_that_fails_is_said_and_the_next_one_answered(
     reader: str, docs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

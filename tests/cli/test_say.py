@@ -90,3 +90,30 @@ def test_a_stream_that_is_no_file_will_do(monkeypatch: pytest.MonkeyPatch) -> No
     with safe_streams():
         print("\x1b")
     assert sys.stdout.getvalue() == "\\u001b\n"
+
+
+class Full(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("stream", [Full(), None])
+def test_results_that_go_nowhere_are_said_once(
+    docs: Path, stream: Full | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("where does tea come from?\nand coffee?\n"))
+    assert run(["ask", "--in", str(docs)]) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    why = "No space left on device" if stream else "it is closed"
+    assert said == [f"error: results can't be written to stdout ({why}); give them a place with room"]
+
+
+@pytest.mark.parametrize("stream", [Full(), None])
+def test_remarks_that_go_nowhere_lose_no_answer(
+    docs: Path, stream: Full | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert run(["ask", "where does tea come from?", "--in", str(docs)]) == 0
+    assert "China" in capsys.readouterr().out
+    assert run(["nonsense"]) == 2

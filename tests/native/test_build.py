@@ -59,6 +59,15 @@ def test_a_header_that_changes_is_built_again(little: Path) -> None:
     assert build.library() != first
 
 
+def test_other_flags_and_another_cpu_have_builds_of_their_own(little: Path, monkeypatch) -> None:
+    """A home may be shared by machines, and code for one CPU ends a process on another."""
+    first = build.library()
+    monkeypatch.setenv("CXXFLAGS", "-DOTHER")
+    second = build.library()
+    monkeypatch.setattr(build, "_cpu", lambda: b"flags : fpu")
+    assert len({first, second, build.library()}) == 3
+
+
 def test_state(little: Path, monkeypatch) -> None:
     assert build.state() == "to be built at first use"
     build.library()
@@ -83,9 +92,23 @@ def test_kernels_of_another_version(little: Path, caplog) -> None:
     assert "another version of fidkit" in caplog.text
 
 
+def test_kernels_that_lack_one(little: Path, caplog) -> None:
+    little.write_text(LITTLE.replace("return 0", f"return {binding._VERSION}"))
+    assert binding.kernels() is None
+    assert "another version of fidkit; delete it, and it is built again" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
-    [("exit 1", "failed"), ("echo 'x.cpp:1: error: no such thing' >&2; exit 1", "error: no such thing")],
+    [
+        ("exit 1", "failed"),
+        ("echo 'x.cpp:1: error: no such thing' >&2; exit 1", "error: no such thing"),
+        ("printf 'one\\ntwo' >&2; exit 1", "failed: one two"),
+        (
+            "printf 'ld: final link failed: No space left on device\\ncollect2: error: ld' >&2; exit 1",
+            "failed: ld: final link failed: No space left on device",
+        ),
+    ],
 )
 def test_a_compiler_that_fails(monkeypatch, tmp_path, caplog, body: str, said: str) -> None:
     monkeypatch.setenv("CXX", compiler(tmp_path / "broken", body))
@@ -108,6 +131,7 @@ def test_a_home_that_cannot_be_written(monkeypatch, tmp_path, caplog) -> None:
     monkeypatch.setenv("FIDKIT_HOME", str(tmp_path / "file"))
     assert binding.kernels() is None
     assert "can't write" in caplog.text
+    assert "(File exists); set FIDKIT_HOME to a directory that can be written" in caplog.text
 
 
 def test_left_out_on_request(monkeypatch, caplog) -> None:

@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 
 from fidkit import __version__
-from fidkit.cli.say import safe_streams
+from fidkit.cli.say import Unwritable, safe_streams
 from fidkit.errors import WITH_TORCH, FidkitError
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
@@ -126,7 +126,7 @@ class _OnStderr(logging.Handler):
 
 
 def _one_line(error: Exception) -> str:
-    if isinstance(error, FidkitError):
+    if isinstance(error, FidkitError | Unwritable):
         message = str(error)
     elif isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)

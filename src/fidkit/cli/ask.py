@@ -136,6 +136,10 @@ class _Shown:
 
 def _lines() -> Iterator[str]:
     """Questions, one a line, until the end of the input or, at a terminal, an empty line."""
+    if sys.stdin is None:  # closed
+        raise UsageError(
+            'there is no input to read questions from; give one, such as fidkit ask "who wrote it?"'
+        )
     typed = sys.stdin.isatty()
     while True:
         if typed:

@@ -7,6 +7,7 @@ command has to remember it.
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 import sys
@@ -35,7 +36,7 @@ def safe_streams() -> Iterator[None]:
         if isinstance(stream, io.TextIOWrapper):
             # An encoding without some character is no reason to lose an answer.
             stream.reconfigure(errors="backslashreplace")
-    out, err = _Plain(sys.stdout), _Plain(sys.stderr, moves=True)
+    out, err = _Plain(sys.stdout or _Closed()), _Plain(sys.stderr or _Closed(), remarks=True)
     with redirect_stdout(out), redirect_stderr(err):
         yield
 
@@ -45,22 +46,51 @@ def terminal(stream: Any) -> Any:
     return stream.stream if isinstance(stream, _Plain) else stream
 
 
+class Unwritable(Exception):
+    """Results can't be written; no other question does better."""
+
+
+class _Closed(io.TextIOBase):
+    """Stands for a stream that was closed before the process began."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, "it is closed")
+
+
 class _Plain:
     """A text stream through `plain`.
 
     Args:
         stream: where it goes.
-        moves: let what only moves the cursor pass, and a return at the beginning of a line.
+        remarks: for stderr: let what only moves the cursor pass, and a return at the beginning of a line; and
+            what can't be written is no reason to lose an answer.
     """
 
-    def __init__(self, stream: Any, *, moves: bool = False) -> None:
-        self.stream, self._moves = stream, moves
+    def __init__(self, stream: Any, *, remarks: bool = False) -> None:
+        self.stream, self._remarks = stream, remarks
 
     def write(self, text: str) -> int:
-        match = _MOVES.match(text) if self._moves else None
+        match = _MOVES.match(text) if self._remarks else None
         kept = match.end() if match else 0
-        self.stream.write(text[:kept] + plain(text[kept:]))
+        with self._to_be_written():
+            self.stream.write(text[:kept] + plain(text[kept:]))
         return len(text)
+
+    def flush(self) -> None:
+        with self._to_be_written():
+            self.stream.flush()
+
+    @contextmanager
+    def _to_be_written(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if not self._remarks:
+                raise Unwritable(
+                    f"results can't be written to stdout ({error.strerror}); give them a place with room"
+                ) from error
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:

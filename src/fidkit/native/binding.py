@@ -131,7 +131,8 @@ class Kernels:
             version = self._library.fidkit_version()
         except (OSError, AttributeError) as error:
             raise BuildError(f"{path} can't be loaded ({error}); delete it, and it is built again") from error
-        if version != _VERSION:
+        lacks = [name for name in _KERNELS if not hasattr(self._library, f"fidkit_{name}")]
+        if version != _VERSION or lacks:
             raise BuildError(f"{path} is of another version of fidkit; delete it, and it is built again")
         declare = self._library
         pointers, sizes = c_void_p, c_int64

@@ -68,7 +68,10 @@ def library() -> Path:
                     remove(path)
                 made.replace(path)
     except OSError as error:
-        raise BuildError(f"can't write {path}: {error}") from error
+        why = error.strerror or str(error)
+        raise BuildError(
+            f"can't write {path} ({why}); set FIDKIT_HOME to a directory that can be written"
+        ) from error
     return path
 
 
@@ -213,8 +216,15 @@ def _call(compiler: Sequence[str], arguments: Sequence[str], scratch: Path) -> N
     except subprocess.TimeoutExpired as error:
         raise BuildError(f"{called} took more than {_LONGEST_BUILD_S} s") from error
     if done.returncode:
-        said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
-        raise BuildError(f"{called} failed: {said or f'exit status {done.returncode}'}")
+        raise BuildError(f"{called} failed: {_why(done.stderr) or f'exit status {done.returncode}'}")
+
+
+def _why(said: str) -> str:
+    """The line of what a compiler says that tells most."""
+    # GCC says last that its linker failed, and the linker before why: no room, for one.
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("collect2:")]
+    telling = next((line for line in lines if "error" in line or "No space left" in line), "")
+    return telling or " ".join(lines)[:200]
 
 
 def _fingerprint(compiler: Sequence[str]) -> str:

@@ -195,6 +195,15 @@ def test_keys_and_values_of_a_context_are_projected_once_while_it_is_worked_on(m
     assert len(projected) == 2 * once
 
 
+def test_a_larger_context_after_a_small_one_has_room() -> None:
+    reader = random_reader(small(encoder=stack(head_width=16), decoder=stack(2, head_width=16)))
+    made = without_torch(reader)
+    for passages in ([[8]], [[8, 9, 10]] * 20, [[8, 9]]):
+        batch = batch_of([([5, 6, 7], passages, [11])])
+        found = generate(made, made.read(of_numpy(batch)), DECODINGS[0]).ids_BT
+        assert found.tolist() == generate(reader, reader.read(batch), DECODINGS[0]).ids_BT.tolist()
+
+
 # Bad input
 
 
@@ -227,6 +236,20 @@ def test_scales_that_overflow_are_named(tmp_path: Path, value: float) -> None:
     (tmp_path / "tokenizer.json").unlink(missing_ok=True)
     with pytest.raises(CheckpointError, match=f"not all weights are finite.*{name.removesuffix('.scale')}"):
         stored_weights(open_directory(tmp_path))
+
+
+@pytest.mark.parametrize("decoding", DECODINGS[:3])
+@pytest.mark.parametrize("native", [True, False])
+def test_numbers_that_overflow_on_the_way_are_no_answer(native: bool, decoding: Decoding) -> None:
+    """Weights may be finite, and what they make of a passage not."""
+    reader = random_reader(small(encoder=stack(head_width=16), decoder=stack(2, head_width=16)))
+    reader.live_encoder.norm.weight.data.fill_(3e38)
+    batch = batch_of([([5, 6, 7], [[8, 9], [10]], [11])])
+    made, batch = (without_torch(reader), of_numpy(batch)) if native else (reader, batch)
+    with np.errstate(all="ignore"), torch.no_grad():
+        context = made.read(batch)
+        with pytest.raises(CheckpointError, match="too large to be a number; take an earlier checkpoint"):
+            generate(made, context, decoding)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "folder", "gone", "shape", "missing", "more", "type"])
@@ -326,3 +349,10 @@ def test_without_a_compiler_either_it_says_what_there_is_to_do(documents: Path, 
     assert done.returncode == 1
     assert "no C++ compiler (no-such-compiler)" in done.stderr
     assert "no native kernels here (`fidkit doctor` says why), and this needs PyTorch" in done.stderr
+
+
+def test_names_that_need_it_say_so_too() -> None:
+    script = BLOCKED.partition("from fidkit.cli")[0] + "import fidkit; fidkit.Reader"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    said = "fidkit.Reader needs PyTorch, which is not installed; get it with: pip install 'fidkit[torch]'"
+    assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: {said}"

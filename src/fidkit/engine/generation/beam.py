@@ -20,7 +20,7 @@ from fidkit.arrays import Array
 from fidkit.context import IGNORED, Context
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.rules import Rules
-from fidkit.engine.generation.steps import C, Generated, Steps, time_to_look
+from fidkit.engine.generation.steps import C, Generated, Steps, next_log_probabilities, time_to_look
 
 _NONE = float("-inf")
 
@@ -78,7 +78,7 @@ def beam_search(source: Steps[C], context: Context, decoding: Decoding, rules: R
     running.scores_BW[:, 0] = 0  # all beams start alike, so only one of them counts
     over_B1 = arrays.full((B, 1), 0, like, "bool")
     for t in range(T):
-        log_probabilities_NV = arrays.log_softmax(source.step(last_N, cache))
+        log_probabilities_NV = next_log_probabilities(source, last_N, cache, t)
         extended, parent_BK = _extend(running, log_probabilities_NV, rules, t)
         ended_BK = rules.ended(_flat(extended.ids_BWT[..., : t + 1])).reshape(parent_BK.shape)
         factor = (t + 1) ** decoding.length_penalty

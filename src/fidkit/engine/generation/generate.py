@@ -9,7 +9,15 @@ from fidkit.engine.generation.beam import beam_search
 from fidkit.engine.generation.decoding import GREEDY, Decoding
 from fidkit.engine.generation.rules import Rules
 from fidkit.engine.generation.sampling import draw, noise
-from fidkit.engine.generation.steps import C, Cache, Generated, Steps, Watch, time_to_look
+from fidkit.engine.generation.steps import (
+    C,
+    Cache,
+    Generated,
+    Steps,
+    Watch,
+    next_log_probabilities,
+    time_to_look,
+)
 from fidkit.engine.schedule.room import check_room
 from fidkit.tokens import Tokenizer
 
@@ -34,6 +42,7 @@ def generate(
 
     Raises:
         UsageError: stop texts without a tokenizer, or answers that don't fit into memory.
+        CheckpointError: weights so large that what comes out are no numbers.
     """
     check_room(source.config, context, decoding)
     rules = Rules.of(source.config, context, decoding, tokenizer)
@@ -68,7 +77,7 @@ def _one_by_one(
     last_N = arrays.full((N,), source.config.pad_token, like, "int64")
     running_N = last_N == last_N
     for t in range(T):
-        log_probabilities_NV = arrays.log_softmax(source.step(last_N, cache))
+        log_probabilities_NV = next_log_probabilities(source, last_N, cache, t)
         allowed_NV = rules.withhold(log_probabilities_NV, ids_NT[:, :t])
         last_N = allowed_NV.argmax(-1) if uniform_NT is None else draw(allowed_NV, uniform_NT[:, t], decoding)
         ids_NT[:, t] = arrays.masked(last_N, ~running_N, IGNORED)

@@ -6,6 +6,7 @@ V vocabulary, T tokens of an answer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
@@ -14,6 +15,7 @@ from fidkit import arrays
 from fidkit.arrays import Array
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Context
+from fidkit.errors import CheckpointError
 
 Watch = Callable[[Array], None]
 """Sees one token [B] of each question's answer, `IGNORED` after its end."""
@@ -44,6 +46,21 @@ class Steps(Protocol[C]):
     def step(self, ids_N: Array, cache: C) -> Array:
         """Logits [N, V] (float32) of the token after `ids_N`; the first token is the padding token."""
         ...
+
+
+def next_log_probabilities(source: Steps[C], ids_N: Array, cache: C, position: int) -> Array:
+    """[N, V] of the token after `ids_N`, the one at `position`; the first are looked at.
+
+    Raises:
+        CheckpointError: they are no numbers. Weights may be finite and yet too large to be multiplied.
+    """
+    logits_NV = source.step(ids_N, cache)
+    if position == 0 and not math.isfinite(float(logits_NV.max())):
+        raise CheckpointError(
+            "what the reader makes of the question and its passages is too large to be a number; take an "
+            "earlier checkpoint, or download the reader again"
+        )
+    return arrays.log_softmax(logits_NV)
 
 
 @dataclass(frozen=True)
