@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fidkit import checkpoint, native
+from fidkit.checkpoint.pooling import FILE, Pooling
 from fidkit.config import ReaderConfig
 from fidkit.context import pad
 from fidkit.convert import files
 from fidkit.convert.foreign import read_hf
-from fidkit.checkpoint.pooling import FILE, Pooling
 from fidkit.convert.pooling import model_directory, read_pooling
 from fidkit.convert.reshape import Weights, join_encoder
 from fidkit.convert.vocabulary import read_vocabulary, require_fit

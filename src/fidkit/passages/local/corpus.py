@@ -258,8 +258,8 @@ class Corpus:
         Args:
             question: in plain words.
             k: passages, at most.
-            by: `words` (BM25), `meaning` or `both`; by default both where there are vectors and their encoder,
-                else words. Vectors that can't be used are warned of then.
+            by: `words` (BM25), `meaning` or `both`; by default both where there are vectors and their
+                encoder, else words. Vectors that can't be used are warned of then.
 
         Raises:
             UsageError: an empty question, k below 1, or another way to search.
@@ -286,7 +286,7 @@ class Corpus:
             return ""
         with self._lock:
             name = vectors_of(self._catalogue.meta())
-        if name is None or self._dense(name) is not None:
+        if name is None or self._dense(name, quiet=True) is not None:
             return ""
         _, fault = self._meaning or ("", "")
         return self._said(fault)
@@ -492,7 +492,7 @@ class Corpus:
                 self._words = Lexical(self.path / name)
             return self._words
 
-    def _dense(self, name: str | None, by: By | None = None) -> Dense | None:
+    def _dense(self, name: str | None, by: By | None = None, *, quiet: bool = False) -> Dense | None:
         """Search by meaning, where that can be; what is in the way is an error where it was asked for.
 
         Raises:
@@ -514,7 +514,7 @@ class Corpus:
                     self._meaning = name, CorpusError(f"{shown(self.path / name)}: the vectors are missing")
                 except CorpusError as error:
                     self._meaning = name, error
-                if isinstance(self._meaning[1], CorpusError) and by is None:
+                if isinstance(self._meaning[1], CorpusError) and by is None and not quiet:
                     _log.warning("%s", self._said(self._meaning[1]))
             found = self._meaning[1]
         if isinstance(found, Dense):

@@ -8,8 +8,8 @@
     writer.lock         held by the one process that builds
 
 A build works on the next `lexical-<n>` and in one open transaction of the catalogue. The commit of
-that transaction, which also names the new index and vectors, is the single moment in which the corpus changes:
-before it everything new is invisible and swept by the next build, after it nothing is missing.
+that transaction, which also names the new index and vectors, is the single moment in which the corpus
+changes: before it everything new is invisible and swept by the next build, after it nothing is missing.
 A long build commits now and then, after a whole file: then the catalogue says how many files are still
 to be read, and a build that was interrupted goes on from there.
 """

@@ -1,7 +1,7 @@
 """Which vectors a corpus has, and how a build makes them follow its passages.
 
-Rows are numbered once and never used again, so what has to be encoded or removed is what the catalogue and the
-vectors before don't have in common, however it came about.
+Rows are numbered once and never used again, so what has to be encoded or removed is what the catalogue and
+the vectors before don't have in common, however it came about.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fidkit.disk import shown
 from fidkit.errors import CorpusError, UsageError
+from fidkit.passages.local.amounts import MOST_UNASKED
 from fidkit.passages.local.catalogue import Catalogue, vectors_of
 from fidkit.passages.local.layout import VECTORS, WITHOUT_VECTORS, sweep
 from fidkit.passages.search.vectors import INDEX, VectorEncoder, Vectors
@@ -23,10 +24,6 @@ from fidkit.passages.search.vectors import INDEX, VectorEncoder, Vectors
 EncoderSource = Callable[[], VectorEncoder]
 """Gives an encoder when there is use for one."""
 
-MOST_UNASKED = 2000
-"""Passages of a corpus that gets vectors without being asked: some 10 seconds on two cores."""
-A_SECOND = 100
-"""Passages that a core of today encodes, about (MiniLM)."""
 _TOLD = 256
 
 _log = logging.getLogger(__name__)
@@ -41,16 +38,27 @@ class Wanted:
 
     def __post_init__(self) -> None:
         if self.vectors and self.encoder is None:
-            raise UsageError("vectors are wanted, but no encoder was given; give one, such as fidkit's minilm")
+            raise UsageError(
+                "vectors are wanted, but no encoder was given; give one, such as fidkit's minilm"
+            )
 
     def is_met(self, directory: Path, meta: dict[str, str]) -> bool:
         """Whether an unchanged corpus has what is wanted."""
         if not self._wants(meta, int(meta["passages"])):
             return self.encoder is None or meta.get("vectors", "") == self._nothing(meta)
-        return vectors_of(meta) is not None and self._usable(directory, meta) is not None
+        return (
+            vectors_of(meta) is not None
+            and self._usable(directory, meta, whole=bool(self.vectors)) is not None
+        )
 
     def name_after(
-        self, catalogue: Catalogue, meta: dict[str, str], directory: Path, tell: Callable[[], None], *, last: bool
+        self,
+        catalogue: Catalogue,
+        meta: dict[str, str],
+        directory: Path,
+        tell: Callable[[], None],
+        *,
+        last: bool,
     ) -> str:
         """Write the vectors of the generation that is about to be committed; what the catalogue names then.
 
@@ -69,12 +77,14 @@ class Wanted:
         if self.encoder is None or not wants:
             if has and self.encoder is None:
                 _log.warning(
-                    f"{shown(directory)}: its vectors are left out, since no encoder was given to bring them up "
-                    "to date; `fidkit corpus build` makes them again"
+                    f"{shown(directory)}: its vectors are left out, since no encoder was given to bring them "
+                    "up to date; `fidkit corpus build` makes them again"
                 )
             return self._nothing(meta)
-        self._write(catalogue, directory / f"{VECTORS}{meta['generation']}", self._usable(directory, meta), tell)
-        return f"{VECTORS}{meta['generation']}"
+        name = f"{VECTORS}{meta['generation']}"
+        before = self._usable(directory, meta, whole=bool(self.vectors) or last)
+        self._write(catalogue, directory / name, before, tell)
+        return name
 
     def _wants(self, meta: dict[str, str], passages: int | None) -> bool:
         """Whether there are to be vectors; of an unknown number of passages only where there are some."""
@@ -88,15 +98,15 @@ class Wanted:
         """What is named where there are none: that somebody wanted it so stays known."""
         return WITHOUT_VECTORS if self.vectors is False or meta.get("vectors") == WITHOUT_VECTORS else ""
 
-    def _usable(self, directory: Path, meta: dict[str, str]) -> Vectors | None:
-        """The vectors there are, where they are whole and of this encoder."""
+    def _usable(self, directory: Path, meta: dict[str, str], *, whole: bool) -> Vectors | None:
+        """The vectors there are, where they are of this encoder; `whole` looks at each of them."""
         assert self.encoder is not None
         if (name := vectors_of(meta)) is None:
             return None
         try:
             found = Vectors(directory / name)
             found.require(self.encoder())
-            for shard in found.shards if self.vectors else ():
+            for shard in found.shards if whole else ():
                 shard.require(shard.live_places())
         except (FileNotFoundError, CorpusError):
             return None
@@ -132,7 +142,9 @@ def keep_begun(directory: Path, meta: dict[str, str]) -> None:
         (directory / begun / INDEX).unlink(missing_ok=True)
 
 
-def _told(passages: Iterator[tuple[int, str, str]], tell: Callable[[], None]) -> Iterator[tuple[int, str, str]]:
+def _told(
+    passages: Iterator[tuple[int, str, str]], tell: Callable[[], None]
+) -> Iterator[tuple[int, str, str]]:
     for number, passage in enumerate(passages):
         if number % _TOLD == 0:
             tell()

@@ -194,7 +194,7 @@ class Hybrid:
 
 
 def explained(retriever: Retriever, question: str, k: int) -> list[Mixed]:
-    """What any retriever finds, as `Hybrid.explain` says it; one that searches in one way is all of the mix."""
+    """What any retriever finds, as `Hybrid.explain` says it; one way alone is all of the mix."""
     if isinstance(retriever, Hybrid):
         return retriever.explain(question, k)
     nothing = Part(None, None, 0.0)
