@@ -52,7 +52,8 @@ def open_sources(
         CorpusError, DataError: as `Corpus.build` and `Corpus.open` do.
     """
     if sources is None:
-        return _up_to_date([assets.documents()], progress, encoder)
+        # Few, and written in the words that they are asked for: an encoder would only take time to open.
+        return _up_to_date([assets.documents()], progress, None)
     chosen = _listed(sources)
     if len(chosen) == 1 and is_corpus(Path(chosen[0]).expanduser()):
         corpus = Corpus.open(Path(chosen[0]).expanduser(), encoder)
