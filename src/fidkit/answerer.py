@@ -21,6 +21,7 @@ from fidkit.engine.asked import (
 )
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.locating import placed
+from fidkit.engine.meaning import minilm
 from fidkit.engine.opening import made_ready
 from fidkit.engine.precision import Precision, check_precision
 from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
@@ -106,7 +107,8 @@ class Answerer:
     ) -> Self:
         """Open documents and a reader; closing the answerer closes what was opened here.
 
-        Folders and files are indexed on first use and brought up to date later, in `$FIDKIT_HOME`.
+        Folders and files are indexed on first use and brought up to date later, in `$FIDKIT_HOME`. They are
+        searched by words and, where there are vectors (`fidkit.passages.local.build`), by meaning.
 
         Args:
             documents: a folder, a file, a built corpus, or several folders and files; None takes fidkit's
@@ -126,7 +128,7 @@ class Answerer:
         if not on_cpu(device) and has_torch():
             choose_device(device)
         check_precision(precision)
-        corpus, notes = open_sources(documents, progress)
+        corpus, notes = open_sources(documents, progress, minilm)
         try:
             made = cls(reader, corpus, device, precision, stored=stored)
         except BaseException:

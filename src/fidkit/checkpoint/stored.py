@@ -11,6 +11,7 @@ from fidkit.checkpoint.files import SCALE, Directory, read_arrays
 from fidkit.checkpoint.shapes import compare, refuse_broken, require_decoder, scale_of, shapes_of
 from fidkit.checkpoint.shared import FILE as SHARED
 
+_ENCODER = ("embedding.", "live_encoder.")
 _MOST = 128
 """Of what stands in a matrix of 8 bits, without its sign."""
 
@@ -56,16 +57,37 @@ def stored_weights(directory: Directory) -> dict[str, Weight]:
     Raises:
         CheckpointError: lists what is missing, superfluous or of another shape, or not a finite number.
     """
+    weights = _weights(directory)
+    require_decoder(weights, directory.weights.parent)
+    return _checked(directory, weights, shapes_of(directory.config))
+
+
+def encoder_weights(directory: Directory) -> dict[str, Weight]:
+    """The parameters of its embedding and live layers alone, by name.
+
+    Raises:
+        CheckpointError: as `stored_weights` does.
+    """
+    weights = {name: w for name, w in _weights(directory).items() if name.startswith(_ENCODER)}
+    shapes = {name: s for name, s in shapes_of(directory.config).items() if name.startswith(_ENCODER)}
+    return _checked(directory, weights, shapes)
+
+
+def _weights(directory: Directory) -> dict[str, Weight]:
     path = directory.weights
     arrays = own = read_arrays(path)
     if directory.shared is not None:
         there = read_arrays(directory.shared.weights)
         arrays = {**directory.shared.take(there, path.with_name(SHARED)), **own}
-    require_decoder(arrays, path.parent)
-    weights = _with_scales(arrays, str(path))
-    shapes = {name: weight.values for name, weight in weights.items()}
-    compare(shapes_of(directory.config), shapes, str(path), "save or convert the reader again")
-    refuse_broken([name for name, weight in weights.items() if not _is_finite(weight)], str(path))
+    return _with_scales(arrays, str(path))
+
+
+def _checked(
+    directory: Directory, weights: dict[str, Weight], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Weight]:
+    path, found = str(directory.weights), {name: weight.values for name, weight in weights.items()}
+    compare(shapes, found, path, "save or convert the reader again")
+    refuse_broken([name for name, weight in weights.items() if not _is_finite(weight)], path)
     return weights
 
 

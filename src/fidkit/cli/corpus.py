@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from fidkit.cli.progress import clock, progress
 from fidkit.errors import FidkitError
 from fidkit.passages.load.table import described
+from fidkit.passages.local.amounts import A_SECOND, MOST_UNASKED
 
 if TYPE_CHECKING:
     from fidkit.passages import BuildProgress, CorpusInfo
-    from fidkit.types import Hit
+    from fidkit.passages.local.corpus import Explained
+    from fidkit.passages.search.hybrid import Part
 
 app = typer.Typer(
     help="Build, search, describe and check a corpus.", no_args_is_help=True, rich_markup_mode=None
@@ -29,6 +32,7 @@ Directory = Annotated[Path, typer.Argument(help="A corpus directory.", show_defa
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 _EXCERPT_CHARACTERS = 160
+_STAGES = {"index": "writing the index", "vectors": "encoding passages"}
 
 
 @app.command()
@@ -44,12 +48,25 @@ def build(
     to: Annotated[
         Path, typer.Option("--to", metavar="DIR", help="Where the corpus is kept.", show_default=False)
     ],
+    vectors: Annotated[
+        bool | None,
+        typer.Option(
+            "--vectors/--no-vectors",
+            help="Make vectors for search by meaning, or none. By default where there are some already, or "
+            f"at most {MOST_UNASKED:,} passages.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Build a corpus, or bring it up to date: only new and changed files are read."""
+    from fidkit.engine.meaning import minilm
     from fidkit.passages import Corpus
 
-    with reported_progress() as tell, Corpus.build(sources, to, tell) as corpus:
+    with (
+        reported_progress() as tell,
+        Corpus.build(sources, to, tell, encoder=minilm, vectors=vectors) as corpus,
+    ):
         info = corpus.info()
         report = corpus.report
     if report is None:  # `Corpus.build` always sets it
@@ -61,6 +78,13 @@ def build(
     counts = f"{report.files_read:,} files read, {report.files_removed:,} removed, {info.skipped:,} skipped"
     print(f"{info.path}: {size} ({counts})")
     _say_skipped(info)
+    if vectors is None and info.vectors is None and info.passages > MOST_UNASKED:
+        took = clock(info.passages / (A_SECOND * (os.cpu_count() or 1)))
+        print(
+            f"note: searched by words alone; --vectors adds search by meaning, in about {took} for so many "
+            "passages",
+            file=sys.stderr,
+        )
     print(f'next: fidkit ask "YOUR QUESTION" --in {info.path}', file=sys.stderr)
 
 
@@ -69,26 +93,38 @@ def search(
     directory: Directory,
     query: Annotated[str, typer.Argument(help="A question or some words.", show_default=False)],
     k: Annotated[int, typer.Option("-k", help="How many passages, at most.")] = 10,
+    by: Annotated[
+        Literal["words", "meaning", "both"] | None,
+        typer.Option(
+            help="What passages are found by; by default both where there are vectors.", show_default=False
+        ),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say which rank and score each has by words and by meaning.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the passages that match best."""
+    from fidkit.engine.meaning import minilm
     from fidkit.passages import Corpus
     from fidkit.passages.protocol import NOTHING_FOUND
 
-    with Corpus.open(directory) as corpus:
+    with Corpus.open(directory, minilm) as corpus:
         began = time.perf_counter()
-        hits = corpus.search(query, k)
+        hits = corpus.explain(query, k, by)
         milliseconds = 1000 * (time.perf_counter() - began)
     if not hits:
         print(f"note: {NOTHING_FOUND}", file=sys.stderr)
     if as_json:
-        found = [_record(hit) for hit in hits]
+        found = [_record(hit, explain=explain) for hit in hits]
         print(json.dumps({"query": query, "hits": found, "timings_ms": {"search": round(milliseconds, 3)}}))
         return
     for hit in hits:
-        passage = hit.passage
+        passage = hit.hit.passage
         excerpt = " ".join(passage.text.split())[:_EXCERPT_CHARACTERS]
-        print(f"{hit.score:7.2f}  {passage.id}  {passage.title}\n         {excerpt}")
+        print(f"{hit.hit.score:7.2f}  {passage.id}  {passage.title}\n         {excerpt}")
+        if explain:
+            print(f"         {_opinion('words', hit.words)}; {_opinion('meaning', hit.meaning)}")
 
 
 @app.command()
@@ -114,6 +150,7 @@ def info(directory: Directory, as_json: AsJson = False) -> None:
         print(f"unread       {found.unread:,} files: a build was interrupted; run it again")
     sizes = ", ".join(f"{name} {size / 1e6:,.1f}" for name, size in found.sizes.items())
     print(f"on disk      {found.bytes_on_disk / 1e6:,.1f} MB ({sizes})")
+    print(f"vectors      {_vectors(found)}")
     print(f"sources      {', '.join(found.sources)}")
     print(f"format       version {found.format_version}, generation {found.generation}")
     print(f"fingerprint  {found.fingerprint}")
@@ -132,9 +169,10 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Compare the index with the passages, and texts with their sums; exit code 1 if something is damaged."""
+    from fidkit.engine.meaning import minilm
     from fidkit.passages.local.check import check
 
-    report = check(directory, repair=repair)
+    report = check(directory, repair=repair, encoder=minilm)
     if as_json:
         print(json.dumps(report.to_json()))
     else:
@@ -167,7 +205,7 @@ def reported_progress() -> Iterator[Callable[[BuildProgress], None]]:
             nonlocal shown, passages
             if shown is None:
                 shown = stack.enter_context(progress("reading passages"))
-            shown.describe("writing the index" if state.stage == "index" else _how_far(state, began))
+            shown.describe(_STAGES.get(state.stage) or _how_far(state, began))
             shown.advance(state.passages - passages)
             passages = state.passages
 
@@ -183,8 +221,25 @@ def _how_far(state: BuildProgress, began: float) -> str:
     return f"reading passages, {files}, {100 * share:.0f} %{left}"
 
 
-def _record(hit: Hit) -> dict[str, Any]:
-    return asdict(hit.passage) | {"score": hit.score}
+def _record(found: Explained, *, explain: bool) -> dict[str, Any]:
+    record = asdict(found.hit.passage) | {"score": found.hit.score}
+    return record | ({"words": asdict(found.words), "meaning": asdict(found.meaning)} if explain else {})
+
+
+def _opinion(way: str, part: Part) -> str:
+    """What a way to search makes of a passage, for `--explain`."""
+    if part.score is None:
+        return f"by {way}: not found"
+    rank = "not among the first" if part.rank is None else f"rank {part.rank}"
+    return f"by {way}: {rank}, score {part.score:.3f}, counts {part.share:.2f}"
+
+
+def _vectors(info: CorpusInfo) -> str:
+    if info.vectors is None:
+        return info.vectors_fault or "none: searched by words"
+    size = info.sizes.get("vectors", 0) / 1e6
+    dimension, encoder = info.vectors["dimension"], info.vectors["encoder"]
+    return f"{info.vectors['passages']:,} of {encoder}, {dimension} numbers each, {size:,.1f} MB"
 
 
 def _say_skipped(info: CorpusInfo) -> None:

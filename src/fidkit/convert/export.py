@@ -14,10 +14,11 @@ import torch
 from safetensors.torch import save_file
 
 from fidkit import checkpoint
+from fidkit.checkpoint.pooling import Pooling
 from fidkit.config import ReaderConfig
 from fidkit.convert import bert, fid, files
 from fidkit.convert.notes import Notes
-from fidkit.convert.pooling import Pooling, write_modules
+from fidkit.convert.pooling import write_modules
 from fidkit.convert.reshape import Weights, join_encoder
 from fidkit.convert.t5 import EPSILON, FEED_FORWARD, UMT5, table
 from fidkit.errors import CheckpointError

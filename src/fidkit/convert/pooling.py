@@ -10,52 +10,21 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
-
 from fidkit import checkpoint
-from fidkit.config import MOST, Strict, parse
+from fidkit.checkpoint.pooling import FILE, VERSION, Pooling
+from fidkit.config import parse
 from fidkit.convert import files
 from fidkit.convert.files import read_json, read_list
 from fidkit.convert.notes import Notes
 from fidkit.errors import CheckpointError
 from fidkit.paths import is_plain_name
 
-FILE = "pooling.json"
-VERSION = 1
 MODULES = "modules.json"
 KNOWN = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
 WAYS: dict[str, Literal["mean", "cls"]] = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
 }
-
-
-class Pooling(Strict):
-    """From states to a vector.
-
-    Attributes:
-        way: the mean of all states, or that of the first token.
-        normalised: vectors have length 1.
-        tokens: longest text, with what stands in front of it and behind it.
-        lower_case: texts are made lower case before the tokenizer sees them.
-        prompts: what is put in front of a text, by name, such as `query`.
-        prompt: the name of the one that a text gets unless told otherwise; None is none.
-    """
-
-    way: Literal["mean", "cls"] = "mean"
-    normalised: bool = True
-    tokens: int = Field(ge=3, le=MOST)
-    lower_case: bool = False
-    prompts: dict[str, str] = Field(default_factory=dict)
-    prompt: str | None = None
-
-    @model_validator(mode="after")
-    def _known(self) -> Pooling:
-        if self.prompt is not None and self.prompt not in self.prompts:
-            raise ValueError(
-                f"prompt is {self.prompt!r}, expected one of {', '.join(self.prompts) or 'none'}"
-            )
-        return self
 
 
 def model_directory(directory: Path) -> Path:
@@ -80,13 +49,8 @@ def read_pooling(directory: Path, positions: int) -> tuple[Pooling, str | None]:
         CheckpointError: it has modules or a way that aren't run here; lists them.
         ConfigError: a `pooling.json` that can't be read.
     """
-    path = directory / FILE
-    if path.is_file():
-        record = read_json(path)
-        if record.pop("format_version", None) != VERSION:
-            raise CheckpointError(f"{path}: expected format_version {VERSION}; upgrade fidkit")
-        pooling: Pooling = parse(Pooling, record, str(path))
-        return pooling, None
+    if (directory / FILE).is_file():
+        return Pooling.load(directory / FILE), None
     modules = _modules(directory)
     if not modules:
         return Pooling(tokens=positions), (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +14,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fidkit import checkpoint, native
+from fidkit.checkpoint.pooling import FILE, Pooling
 from fidkit.config import ReaderConfig
 from fidkit.context import pad
 from fidkit.convert import files
 from fidkit.convert.foreign import read_hf
-from fidkit.convert.pooling import FILE, Pooling, model_directory, read_pooling
+from fidkit.convert.pooling import model_directory, read_pooling
 from fidkit.convert.reshape import Weights, join_encoder
 from fidkit.convert.vocabulary import read_vocabulary, require_fit
 from fidkit.devices import choose_device
 from fidkit.engine.cpu.encoder import NativeEncoder
-from fidkit.errors import CheckpointError, UsageError
+from fidkit.engine.pooled import BATCH_TOKENS, batches, rows_of
+from fidkit.errors import CheckpointError
 from fidkit.nn.blocks import blocks
 from fidkit.nn.encoder import EncoderLayers, LiveEncoder, Run
 from fidkit.nn.rows import Rows
 from fidkit.tokens import Tokenizer
-
-BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 
 _log = logging.getLogger(__name__)
 
@@ -110,14 +110,10 @@ class Embedder:
         Raises:
             UsageError: no such prompt; names those there are. Or a single text instead of several.
         """
-        if isinstance(texts, str):
-            raise UsageError("expected texts, got a single one; give [text]")
-        rows, cut = self._tokens(texts, prompt)
-        if cut:
-            limit = self.pooling.tokens
-            _log.warning(f"{cut} of {len(texts)} texts are longer than {limit} tokens; the rest wasn't read")
+        rows = rows_of(texts, prompt, self._tokenizer, self.pooling)
+        budget = BATCH_TOKENS["cuda" if self._device.type == "cuda" else "cpu"]
         vectors = np.empty((len(rows), self.width), np.float32)
-        for batch in self._batches(rows):
+        for batch in batches(rows, budget):
             vectors[batch] = self._encode([rows[number] for number in batch]).cpu().numpy()
         return vectors
 
@@ -131,33 +127,6 @@ class Embedder:
             digest.update(name.encode())
             digest.update(p.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()
-
-    def _tokens(self, texts: Sequence[str], prompt: str | None) -> tuple[list[list[int]], int]:
-        """Rows of tokens, and how many texts were cut."""
-        pooling, config = self.pooling, self._tokenizer.config
-        name = pooling.prompt if prompt is None else prompt
-        if name is not None and name not in pooling.prompts:
-            known = ", ".join(pooling.prompts) or "this model has none"
-            raise UsageError(f"the prompt is {name!r}; expected one of its own ({known}), or None")
-        front = "" if name is None else pooling.prompts[name]
-        whole = [(front + text).strip() for text in texts]
-        limit, cut, rows = pooling.tokens - 2, 0, []
-        for ids in self._tokenizer.encode_all([t.lower() if pooling.lower_case else t for t in whole]):
-            cut += len(ids) > limit
-            rows.append([config.start_token or 0, *ids[:limit], config.end_token])
-        return rows, cut
-
-    def _batches(self, rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-        """Numbers of rows that are read together: of nearly one length, as many as suit the device."""
-        budget = BATCH_TOKENS["cuda" if self._device.type == "cuda" else "cpu"]
-        batch: list[int] = []
-        for number in sorted(range(len(rows)), key=lambda n: -len(rows[n])):
-            if batch and (len(batch) + 1) * len(rows[batch[0]]) > budget:
-                yield batch
-                batch = []
-            batch.append(number)
-        if batch:
-            yield batch
 
     @torch.no_grad()
     def _encode(self, texts: Sequence[Sequence[int]]) -> Tensor:

@@ -15,6 +15,7 @@ from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.local.build import BuildProgress
 from fidkit.passages.local.corpus import Corpus
 from fidkit.passages.local.layout import CorpusBusyError, default_location, is_corpus
+from fidkit.passages.local.vectors import EncoderSource
 
 Source = str | os.PathLike[str]
 Tell = Callable[[BuildProgress], None]
@@ -28,7 +29,9 @@ _log = logging.getLogger(__name__)
 
 
 def open_sources(
-    sources: Source | Iterable[Source] | None, progress: Tell | None = None
+    sources: Source | Iterable[Source] | None,
+    progress: Tell | None = None,
+    encoder: EncoderSource | None = None,
 ) -> tuple[Corpus, tuple[str, ...]]:
     """The corpus of the sources: as it is if built, else in the cache, brought up to date.
 
@@ -39,6 +42,7 @@ def open_sources(
         sources: a folder, a file, a built corpus, or several folders and files; None takes fidkit's own
             documents.
         progress: called now and then while files are read.
+        encoder: gives what makes vectors; without one there is search by words alone.
 
     Returns:
         The corpus, and what the person should know about it.
@@ -48,12 +52,15 @@ def open_sources(
         CorpusError, DataError: as `Corpus.build` and `Corpus.open` do.
     """
     if sources is None:
-        return _up_to_date([assets.documents()], progress)
+        # Few, and written in the words that they are asked for: an encoder would only take time to open.
+        return _up_to_date([assets.documents()], progress, None)
     chosen = _listed(sources)
     if len(chosen) == 1 and is_corpus(Path(chosen[0]).expanduser()):
-        corpus = Corpus.open(Path(chosen[0]).expanduser())
-        return corpus, (UNFINISHED.format(corpus.unread),) if corpus.unread else ()
-    corpus, notes = _up_to_date(chosen, progress)
+        corpus = Corpus.open(Path(chosen[0]).expanduser(), encoder)
+        fault = corpus.vectors_fault()
+        notes: tuple[str, ...] = (UNFINISHED.format(corpus.unread),) if corpus.unread else ()
+        return corpus, (*notes, fault) if fault else notes
+    corpus, notes = _up_to_date(chosen, progress, encoder)
     # Of fidkit's own documents nobody wants to know, and who built a corpus was told then.
     said = corpus.info().left_out()
     return corpus, (*notes, said) if said else notes
@@ -79,24 +86,27 @@ def _listed(sources: Any) -> list[Source]:
     return chosen
 
 
-def _up_to_date(sources: list[Source], progress: Tell | None) -> tuple[Corpus, tuple[str, ...]]:
+def _up_to_date(
+    sources: list[Source], progress: Tell | None, encoder: EncoderSource | None
+) -> tuple[Corpus, tuple[str, ...]]:
     where = default_location(sources)
     try:
-        return Corpus.build(sources, where, progress), ()
+        return Corpus.build(sources, where, progress, encoder=encoder), ()
     except CorpusBusyError:
-        earlier = _last_state(where)
+        earlier = _last_state(where, encoder)
         if earlier is not None:
             return earlier, (BEING_INDEXED,)
-        return Corpus.build(sources, where, progress, wait=math.inf, waiting=_say_waiting), ()
+        corpus = Corpus.build(sources, where, progress, wait=math.inf, waiting=_say_waiting, encoder=encoder)
+        return corpus, ()
 
 
 def _say_waiting() -> None:
     _log.info("another process is indexing these documents; waiting until it is done")
 
 
-def _last_state(directory: Path) -> Corpus | None:
+def _last_state(directory: Path, encoder: EncoderSource | None) -> Corpus | None:
     """The corpus as it was completed last; None if it never was."""
     try:
-        return Corpus.open(directory)
+        return Corpus.open(directory, encoder)
     except CorpusError:
         return None

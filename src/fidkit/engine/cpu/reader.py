@@ -20,7 +20,8 @@ from fidkit.checkpoint.stored import stored_weights
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.context import Batch, Context, Sight
 from fidkit.engine.cpu.decoder import NativeCache, NativeDecoder
-from fidkit.engine.cpu.stack import LAYER_EPSILON, RMS_EPSILON, EncoderStack, layers_of
+from fidkit.engine.cpu.embedding import Embedding
+from fidkit.engine.cpu.stack import RMS_EPSILON, EncoderStack, layers_of
 from fidkit.engine.cpu.weights import (
     LaidOut,
     Rounding,
@@ -37,8 +38,6 @@ from fidkit.engine.schedule.room import check_weights, no_weights_room
 from fidkit.fusion import Joined, best_in_group, fuse, join, lay_out, with_the_one_before
 from fidkit.rows import Layout
 from fidkit.tokens import Tokenizer
-
-Side = Literal["question", "passage"]
 
 
 def suits(config: ReaderConfig) -> bool:
@@ -81,11 +80,11 @@ class NativeReader:
         self.config, self.tokenizer, self.calibration = config, tokenizer, calibration
         self.kernels, self.rounding = kernels, rounding
         encoder, memory = config.encoder, config.memory_stack
-        self._embedding = _Embedding(config, encoder, within(weights, "embedding."))
+        self._embedding = Embedding(config, encoder, within(weights, "embedding."))
         self._memory_embedding = self._embedding
         if config.memory_layers:
             own = within(weights, "memory_encoder.embedding.")
-            self._memory_embedding = _Embedding(config, memory, own)
+            self._memory_embedding = Embedding(config, memory, own)
         self._of_memory = within(weights, "memory_encoder.")
         self._memory = self._stack(memory, config.memory_layers, within(weights, "memory_encoder.encoder."))
         self._question = self._stack(encoder, config.question_layers, within(weights, "question_encoder."))
@@ -277,30 +276,6 @@ class NativeReader:
         return first, last
 
 
-class _Embedding:
-    """Vectors of tokens, with what their family adds to them."""
-
-    def __init__(self, config: ReaderConfig, stack: StackConfig, weights: Weights) -> None:
-        self.table = weights["weight"]
-        self.placed = stack.blocks.learned_positions
-        if self.placed:
-            self.first = {"question": 0, "passage": config.passage_position}
-            types = weights["types.weight"].floats()
-            # What a position and a type add is known before any text.
-            positions = weights["positions.weight"].floats()
-            self.positions = {"question": positions + types[0], "passage": positions + types[1]}
-            self.norm = weights["norm.weight"].floats(), weights["norm.bias"].floats()
-
-    def __call__(self, ids_X: np.ndarray, rows: Layout, side: Side) -> np.ndarray:
-        """[X, width] float32, in memory of their own."""
-        vectors_XD = self.table.rows(ids_X)
-        if not self.placed:
-            return vectors_XD
-        table = self.positions[side]
-        vectors_XD += table[np.minimum(self.first[side] + rows.position_X, len(table) - 1)]
-        return _layer_normed(vectors_XD, *self.norm)
-
-
 def _norm_of(weights: Weights) -> tuple[np.ndarray, np.ndarray | None] | None:
     """A final norm, T5's; BERT has none."""
     return (np.ascontiguousarray(weights["weight"].floats()), None) if "weight" in weights else None
@@ -310,13 +285,3 @@ def _rms_normed(x_XD: np.ndarray, weight: np.ndarray) -> np.ndarray:
     squares_X1 = np.einsum("xd,xd->x", x_XD, x_XD)[:, None] / np.float32(x_XD.shape[1])
     normed: np.ndarray = x_XD / np.sqrt(squares_X1 + np.float32(RMS_EPSILON)) * weight
     return normed
-
-
-def _layer_normed(x_XD: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """In the memory of `x_XD`."""
-    x_XD -= x_XD.mean(1, keepdims=True)
-    squares_X1 = np.einsum("xd,xd->x", x_XD, x_XD)[:, None] / np.float32(x_XD.shape[1])
-    x_XD /= np.sqrt(squares_X1 + np.float32(LAYER_EPSILON))
-    x_XD *= weight
-    x_XD += bias
-    return x_XD

@@ -36,6 +36,7 @@ from fidkit.passages.local.layout import (
 )
 from fidkit.passages.local.plan import Plan, make_plan, trusted_time
 from fidkit.passages.local.reading import FileReading, Reading
+from fidkit.passages.local.vectors import EncoderSource, Wanted, keep_begun
 from fidkit.passages.search.lexical import LexicalWriter
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class BuildProgress:
     """How far a build is.
 
     Attributes:
-        stage: `read` or `index`.
+        stage: `read`, `index` or `vectors`.
         done_bytes, total_bytes: of the source files that have to be read.
         passages: read so far.
         done_files, total_files: that have to be read.
@@ -94,6 +95,8 @@ def build(
     waiting: Callable[[], None] | None = None,
     limits: Limits | None = None,
     again: Container[int] | None = None,
+    encoder: EncoderSource | None = None,
+    vectors: bool | None = None,
 ) -> BuildReport:
     """Make `directory` the corpus of exactly these sources.
 
@@ -107,9 +110,13 @@ def build(
         waiting: called once when such a wait begins.
         limits: of what reading a file may take, where it is read apart.
         again: numbers of files to be read again although they didn't change, with an index written anew.
+        encoder: gives what makes vectors, asked when there is use for it; None makes none, and takes those
+            away that no longer fit.
+        vectors: make them whatever it takes, or have none. By default a corpus that has vectors keeps them
+            up to date, and one of at most `MOST_UNASKED` passages gets them.
 
     Raises:
-        UsageError: no sources.
+        UsageError: no sources, or vectors without an encoder.
         CorpusBusyError: another process is building, still after `wait` seconds.
         CorpusError: a source is missing or holds nothing to read, the disk is full, or the directory
             can't become a corpus.
@@ -117,15 +124,16 @@ def build(
     """
     began = time.monotonic()
     roots = [stored_path(os.path.realpath(Path(source).expanduser())) for source in sources]
+    wanted = Wanted(encoder, vectors)
     found = discover(map(real_path, roots))
-    if again is None and _is_current(directory, roots, found):
+    if again is None and _is_current(directory, roots, found, wanted):
         return BuildReport(0, 0, 0, time.monotonic() - began)
     prepare(directory)
     with writer_lock(directory, wait, waiting) as waited, explained_disk(directory):
         if waited:  # the sources may have changed meanwhile
             found = discover(map(real_path, roots))
         catalogue = Catalogue.for_writing(directory)
-        building = _Build(catalogue, directory, roots, progress, Reading(limits))
+        building = _Build(catalogue, directory, roots, progress, Reading(limits), wanted)
         try:
             return building.run(found, began, again)
         except BaseException:
@@ -133,15 +141,19 @@ def build(
             # Ask what was committed: an interruption may have come after that.
             with suppress(sqlite3.Error):
                 catalogue.rollback()
-                sweep(directory, keep=catalogue.lexical())
+                keep_begun(directory, catalogue.meta())
             raise
         finally:
             building.reading.close()
             catalogue.close()
 
 
-def reindex(directory: Path) -> None:
-    """Write the index of a corpus anew, from its catalogue alone.
+def reindex(directory: Path, encoder: EncoderSource | None = None) -> None:
+    """Write the index of a corpus anew, and its vectors if it has any, from its catalogue alone.
+
+    Args:
+        directory: of the corpus.
+        encoder: of its vectors; without one they are left out.
 
     Raises:
         CorpusBusyError: another process is building.
@@ -151,14 +163,14 @@ def reindex(directory: Path) -> None:
         catalogue = Catalogue.for_writing(directory)
         try:
             roots = json.loads(catalogue.meta()["sources"])
-            _Build(catalogue, directory, roots, None, Reading()).reindex()
+            _Build(catalogue, directory, roots, None, Reading(), Wanted(encoder)).reindex()
         finally:
             catalogue.rollback()
-            sweep(directory, keep=catalogue.lexical())
+            keep_begun(directory, catalogue.meta())
             catalogue.close()
 
 
-def _is_current(directory: Path, roots: list[str], found: list[SourceFile]) -> bool:
+def _is_current(directory: Path, roots: list[str], found: list[SourceFile], wanted: Wanted) -> bool:
     """Whether there is nothing to do, found out without writing or keeping a writer out."""
     try:
         catalogue = Catalogue.for_reading(directory)
@@ -171,7 +183,8 @@ def _is_current(directory: Path, roots: list[str], found: list[SourceFile]) -> b
     plan = make_plan(found, files)
     changed = plan.read or plan.remove or plan.moved or meta["sources"] != json.dumps(roots)
     changed = changed or meta.get("unread", "0") != "0"
-    return not changed and (directory / meta["lexical"] / "meta.json").exists()
+    whole = (directory / meta["lexical"] / "meta.json").exists()
+    return not changed and whole and wanted.is_met(directory, meta)
 
 
 class _Build:
@@ -182,8 +195,9 @@ class _Build:
         roots: list[str],
         progress: Callable[[BuildProgress], None] | None,
         reading: Reading,
+        wanted: Wanted,
     ) -> None:
-        self.reading = reading
+        self.reading, self._wanted = reading, wanted
         self._catalogue = catalogue
         self._directory = directory
         self._roots = roots
@@ -198,7 +212,7 @@ class _Build:
 
     def run(self, found: list[SourceFile], began: float, again: Container[int] | None) -> BuildReport:
         old = self._meta.get("lexical")
-        sweep(self._directory, keep=old)
+        keep_begun(self._directory, self._meta)
         usable = old is not None and (self._directory / old / "meta.json").exists() and again is None
         if again is not None:
             self._catalogue.remove_others()
@@ -206,22 +220,35 @@ class _Build:
         index = old
         if plan.read or plan.remove or not usable:
             index = self._rewrite(plan, old if usable else None)
+        elif not self._wanted.is_met(self._directory, self._meta):
+            index = self._only_vectors(str(old))
         meta = {"sources": json.dumps(self._roots), "unread": "0"}
         if index != old or plan.moved or meta.items() - self._meta.items():
             with explained_disk(self._directory, plan.bytes_to_read):
                 self._commit(plan, str(index))
-            sweep(self._directory, keep=index)
+            sweep(self._directory, keep=self._catalogue.names())
         files_read = sum(file.kind != "skipped" for _, file in plan.read)
         return BuildReport(files_read, len(plan.remove), self._read_passages, time.monotonic() - began)
 
+    def _only_vectors(self, old: str) -> str:
+        """Make or leave out vectors, beside words that stay as they are under a new name."""
+        self._writer = self._next_writer(old)
+        try:
+            with explained_disk(self._directory):
+                self._finish_index(last=True)
+        except BaseException:
+            self._writer.abandon()
+            raise
+        return self._writer.name
+
     def reindex(self) -> None:
         """Write an index of what the catalogue holds, and commit it."""
-        sweep(self._directory, keep=self._meta.get("lexical"))
+        keep_begun(self._directory, self._meta)
         self._writer = self._next_writer(None)
         self._meta["removed_since_fresh"] = "0"
         try:
             self._writer.add(self._catalogue.rows())
-            self._finish_index()
+            self._finish_index(last=True)
         except BaseException:
             self._writer.abandon()
             raise
@@ -258,7 +285,7 @@ class _Build:
                 self._read_all(plan, replaced)
                 self._refuse_empty(kept)
                 self._tell("index")
-                self._finish_index()
+                self._finish_index(last=True)
         except BaseException:
             self._writer.abandon()
             raise
@@ -272,8 +299,12 @@ class _Build:
             self._directory / f"{LEXICAL}{generation}", self._directory / base if base else None
         )
 
-    def _finish_index(self) -> None:
+    def _finish_index(self, *, last: bool = False) -> None:
+        """Write out words, and vectors of the same passages; `last` if there is no more to read."""
         self._writer.finish()
+        self._meta["vectors"] = self._wanted.name_after(
+            self._catalogue, self._meta, self._directory, lambda: self._tell("vectors"), last=last
+        )
         removed = int(self._meta["removed_since_fresh"]) + self._taken_back
         self._meta["removed_since_fresh"], self._taken_back = str(removed), 0
 
@@ -305,7 +336,7 @@ class _Build:
         self._finish_index()
         self._commit(plan, self._writer.name, self._total_files - self._done_files)
         self._kept_files = self._done_files
-        sweep(self._directory, keep=self._writer.name)
+        sweep(self._directory, keep=self._catalogue.names())
         self._catalogue.begin()
         self._writer = self._next_writer(self._writer.name)
 

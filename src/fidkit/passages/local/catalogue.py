@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -23,7 +23,13 @@ from fidkit.passages.load.packed import Packed
 from fidkit.passages.load.record import TAKEN, Row, UnreadableFile
 from fidkit.passages.load.rows import source_of
 from fidkit.passages.load.sources import SourceFile
-from fidkit.passages.local.layout import CATALOGUE, FORMAT_VERSION, LEXICAL
+from fidkit.passages.local.layout import (
+    CATALOGUE,
+    FORMAT_VERSION,
+    LEXICAL,
+    VECTORS,
+    WITHOUT_VECTORS,
+)
 from fidkit.paths import is_plain_name, is_whole_number
 from fidkit.types import Passage
 
@@ -235,10 +241,12 @@ class Catalogue:
             raise _damaged(self.directory, "impossible numbers")
         if meta and not meta.keys() >= _NEEDED and "lexical" in meta:
             raise _damaged(self.directory, "facts are missing")
-        if not is_plain_name(meta.get("lexical", LEXICAL)) or not meta.get("lexical", LEXICAL).startswith(
-            LEXICAL
-        ):
-            raise _damaged(self.directory, f"its index can't be called {meta['lexical']!r:.99}")
+        for key, begins in (("lexical", LEXICAL), ("vectors", VECTORS)):
+            name = meta.get(key, begins)
+            if key == "vectors" and name in ("", WITHOUT_VECTORS):
+                continue
+            if not is_plain_name(name) or not name.startswith(begins):
+                raise _damaged(self.directory, f"its index can't be called {name!r:.99}")
         if version > FORMAT_VERSION:
             raise CorpusError(
                 f"{shown(self.directory)}: this corpus has format version {version}, this fidkit reads up to "
@@ -249,6 +257,11 @@ class Catalogue:
     def lexical(self) -> str | None:
         """Directory name of the index that belongs to this state; None before the first commit."""
         return self.meta().get("lexical")
+
+    def names(self) -> tuple[str, ...]:
+        """Directory names of the index and, if there are any, the vectors that belong to this state."""
+        meta = self.meta()
+        return tuple(name for name in (meta.get("lexical"), vectors_of(meta)) if name)
 
     def files(self) -> list[FileRecord]:
         """Files in the order of the sources, those that were skipped included."""
@@ -282,11 +295,16 @@ class Catalogue:
         with self.one_state():
             return self.meta(), self.files()
 
-    def passages_if(self, lexical: str, rows: Sequence[int]) -> list[Passage] | None:
-        """Passages of the rows in the given order; None when `lexical` is no longer the current index."""
+    def passages_if(self, name: str, rows: Sequence[int]) -> list[Passage] | None:
+        """Passages of the rows in the given order; None when a retriever's name is of an earlier state.
+
+        Args:
+            name: of the index, of the vectors, or of both (`fidkit.passages.search.hybrid.Hybrid.name`).
+            rows: their numbers.
+        """
         self._sql.execute("BEGIN")
         try:
-            if self.lexical() != lexical:
+            if not set(name.split("+")) <= set(self.names()):
                 return None
             found = {row: passage for row, passage in self._select("p.row", rows)}
         finally:
@@ -298,6 +316,14 @@ class Catalogue:
     def by_id(self, ids: Sequence[str]) -> dict[str, Passage]:
         """The passages with these ids, as far as there are any."""
         return {passage.id: passage for _, passage in self._select("p.id", ids)}
+
+    def texts(self, rows: Iterable[int]) -> Iterator[tuple[int, str, str]]:
+        """(row, title, text) of these rows, in their order."""
+        with self._whole_records():
+            for row in rows:
+                query = "SELECT title, text FROM passages WHERE row = ?"
+                for title, text in self._sql.execute(query, (row,)):
+                    yield row, str(title), str(text)
 
     def rows(self) -> Iterator[tuple[int, int, str, str]]:
         """(row, file, title, text) of everything, in the order of reading."""
@@ -498,6 +524,12 @@ class Catalogue:
         """Forget what was not committed."""
         if self._sql.in_transaction:
             self._sql.execute("ROLLBACK")
+
+
+def vectors_of(meta: dict[str, str]) -> str | None:
+    """Directory name of the vectors, if the state has any."""
+    name = meta.get("vectors", "")
+    return None if name in ("", WITHOUT_VECTORS) else name
 
 
 def _version(meta: dict[str, str]) -> int:

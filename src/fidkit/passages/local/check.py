@@ -12,11 +12,14 @@ from fidkit.disk import shown
 from fidkit.errors import CorpusError
 from fidkit.passages.load.packed import blocks_of, boxes_in, places_in, text_of
 from fidkit.passages.local.build import build, reindex
-from fidkit.passages.local.catalogue import Catalogue, FileRecord, Sum
+from fidkit.passages.local.catalogue import Catalogue, FileRecord, Sum, vectors_of
 from fidkit.passages.local.layout import real_path
+from fidkit.passages.local.vectors import EncoderSource, rows_of
 from fidkit.passages.search.lexical import Lexical
+from fidkit.passages.search.vectors import Vectors
 
 _INDEX = "the index"
+_VECTORS = "the vectors"
 
 
 class Fault(NamedTuple):
@@ -52,13 +55,14 @@ class CheckReport:
         }
 
 
-def check(directory: Path, *, repair: bool = False) -> CheckReport:
+def check(directory: Path, *, repair: bool = False, encoder: EncoderSource | None = None) -> CheckReport:
     """Compare everything that a corpus keeps twice; the index with the passages, texts with their sums.
 
     Args:
         directory: of the corpus.
         repair: write the index anew, and read files again whose part of the catalogue is damaged, which also
             brings the corpus up to date with its sources.
+        encoder: gives what makes vectors, to mend them with.
 
     Raises:
         CorpusError: no corpus, or one that can't be mended: says what to do.
@@ -75,11 +79,13 @@ def check(directory: Path, *, repair: bool = False) -> CheckReport:
                 report.faults += [Fault(file.name, reason) for reason in reasons]
                 report.outdated += _of_source(file)
             report.faults += _of_whole(catalogue, meta, report, files)
-            report.faults += _of_index(directory, str(meta["lexical"]), catalogue.row_numbers())
+            rows = catalogue.row_numbers()
+            report.faults += _of_index(directory, str(meta["lexical"]), rows)
+            report.faults += _of_vectors(directory, vectors_of(meta), rows)
     finally:
         catalogue.close()
     if repair and report.faults:
-        _mend(directory, json.loads(meta["sources"]), damaged, report)
+        _mend(directory, json.loads(meta["sources"]), damaged, report, encoder)
     return report
 
 
@@ -150,13 +156,35 @@ def _of_index(directory: Path, name: str, wanted: set[int]) -> Iterator[Fault]:
         yield Fault(_INDEX, f"it has {len(found):,} passages, the catalogue {len(wanted):,}, or others")
 
 
-def _mend(directory: Path, sources: list[str], damaged: set[int], report: CheckReport) -> None:
-    if all(fault.where == _INDEX for fault in report.faults):
-        reindex(directory)
-        report.mended.append("the index was written anew from the catalogue")
+def _of_vectors(directory: Path, name: str | None, wanted: set[int]) -> Iterator[Fault]:
+    if name is None:
         return
     try:
-        done = build([real_path(source) for source in sources], directory, again=damaged)
+        found = Vectors(directory / name)
+        for shard in found.shards:
+            shard.require(shard.live_places())
+    except (FileNotFoundError, CorpusError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        yield Fault(_VECTORS, "they are missing" if missing else str(error))
+        return
+    rows = rows_of(found).tolist()
+    if len(rows) != len(wanted) or set(rows) != wanted:
+        yield Fault(_VECTORS, f"there are {len(rows):,}, of {len(wanted):,} passages, or of others")
+
+
+def _mend(
+    directory: Path,
+    sources: list[str],
+    damaged: set[int],
+    report: CheckReport,
+    encoder: EncoderSource | None,
+) -> None:
+    if all(fault.where in (_INDEX, _VECTORS) for fault in report.faults):
+        reindex(directory, encoder)
+        report.mended.append("the index was written anew from the catalogue, with vectors if there are any")
+        return
+    try:
+        done = build([real_path(source) for source in sources], directory, again=damaged, encoder=encoder)
     except CorpusError as error:
         raise CorpusError(
             f"{shown(directory)}: damaged, and its sources can't be read again ({error}); bring them back, "

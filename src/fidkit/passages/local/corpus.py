@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 from fidkit.disk import shown
 from fidkit.errors import CorpusError, FidkitError, UsageError
@@ -23,7 +23,13 @@ from fidkit.passages.load.packed import blocks_of, boxes_in, joined_in_lines, pl
 from fidkit.passages.load.sources import ANOTHER_CORPUS, HIDDEN
 from fidkit.passages.load.table import ending_of
 from fidkit.passages.local.build import BuildProgress, BuildReport, build
-from fidkit.passages.local.catalogue import Catalogue, DocumentRecord, FileRecord, FormerFormat
+from fidkit.passages.local.catalogue import (
+    Catalogue,
+    DocumentRecord,
+    FileRecord,
+    FormerFormat,
+    vectors_of,
+)
 from fidkit.passages.local.layout import (
     FORMAT_VERSION,
     CorpusBusyError,
@@ -31,9 +37,13 @@ from fidkit.passages.local.layout import (
     real_path,
     sizes_on_disk,
 )
+from fidkit.passages.local.vectors import EncoderSource
 from fidkit.passages.places import Where, split
 from fidkit.passages.protocol import Retriever
+from fidkit.passages.search.dense import Dense
+from fidkit.passages.search.hybrid import Hybrid, Mixed, Part, explained
 from fidkit.passages.search.lexical import Lexical
+from fidkit.passages.search.vectors import Vectors
 from fidkit.types import Hit, Passage
 
 # A build replaces the index under a reader at most once each time it commits, seconds apart at best.
@@ -44,6 +54,9 @@ _WIDER = 4
 _REASONS_SHOWN = 3
 _ALL = 1 << 60  # beyond the end of any document
 _COMPARED = 10_000  # names with one that isn't there
+
+By = Literal["words", "meaning", "both"]
+"""What passages are found by."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +76,8 @@ class CorpusInfo:
         skipped: what of the sources was not read; `skipped_files` gives (name, reason) of each. A folder
             that was passed over is one, its name ends in "/".
         bytes_on_disk: catalogue, index and caches together; `sizes` has the bytes of each.
+        vectors: encoder, dimension and number of the vectors; None where there are none, or none that can be
+            read, which `vectors_fault` says.
         sources: absolute paths it was built from.
         format_version, generation: of the files; the generation grows with every change of passages.
         fingerprint: of ids, titles, texts and offsets of all passages, whatever their order.
@@ -77,6 +92,8 @@ class CorpusInfo:
     skipped: int
     bytes_on_disk: int
     sizes: dict[str, int]
+    vectors: dict[str, Any] | None
+    vectors_fault: str
     sources: list[str]
     format_version: int
     generation: int
@@ -112,6 +129,20 @@ class CorpusInfo:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A hit, and why it was found.
+
+    Attributes:
+        hit: with the score that it was ranked by.
+        words, meaning: rank and score by either; nothing where it wasn't searched for so.
+    """
+
+    hit: Hit
+    words: Part
+    meaning: Part
+
+
 class Corpus:
     """Passages and their index, opened for reading. Safe to use from several threads, not across a fork.
 
@@ -119,23 +150,30 @@ class Corpus:
     `fidkit.passages.protocol.Passages`, in a directory.
     """
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
+    def __init__(self, directory: str | os.PathLike[str], encoder: EncoderSource | None = None) -> None:
         """The same as `open`."""
         self.path = Path(directory)
         self.report: BuildReport | None = None
         self._lock = threading.Lock()
         self._catalogue = _opened(self.path)
-        self._retriever: Lexical | None = None
+        self._encoder = encoder
+        self._words: Lexical | None = None
+        self._meaning: tuple[str, Dense | CorpusError] | None = None
 
     @classmethod
-    def open(cls, directory: str | os.PathLike[str]) -> Corpus:
+    def open(cls, directory: str | os.PathLike[str], encoder: EncoderSource | None = None) -> Corpus:
         """Open a corpus that was built before.
+
+        Args:
+            directory: of the corpus.
+            encoder: gives what made its vectors, such as `fidkit.engine.meaning.minilm`; without one it is
+                searched by words.
 
         Raises:
             CorpusError: no corpus, never completed, damaged, of a newer format, or of an older one whose
                 sources are gone; else that is built again from its sources.
         """
-        return cls(directory)
+        return cls(directory, encoder)
 
     @classmethod
     def build(
@@ -146,6 +184,8 @@ class Corpus:
         *,
         wait: float = 0.0,
         waiting: Callable[[], None] | None = None,
+        encoder: EncoderSource | None = None,
+        vectors: bool | None = None,
     ) -> Corpus:
         """Build the corpus `to` from files and folders, or bring it up to date, and open it.
 
@@ -161,9 +201,13 @@ class Corpus:
             wait: seconds to wait where another process is building this corpus; `math.inf` for as long as
                 it takes.
             waiting: called once when such a wait begins.
+            encoder: gives what makes vectors, such as `fidkit.engine.meaning.minilm`; without one there are
+                none.
+            vectors: make them whatever it takes, or have none. By default a corpus that has vectors keeps
+                them up to date, and one of at most 2,000 passages gets them.
 
         Raises:
-            UsageError: no sources.
+            UsageError: no sources, or vectors without an encoder.
             CorpusBusyError: another process is building it, still after `wait`.
             CorpusError: a missing source, nothing to read, a full disk.
             DataError: a source that is a file isn't what its ending says, or has an id that comes twice. On
@@ -171,8 +215,10 @@ class Corpus:
         """
         if isinstance(sources, str | os.PathLike):
             sources = [sources]
-        report = build(sources, Path(to), progress, wait=wait, waiting=waiting)
-        corpus = cls(to)
+        report = build(
+            sources, Path(to), progress, wait=wait, waiting=waiting, encoder=encoder, vectors=vectors
+        )
+        corpus = cls(to, encoder)
         corpus.report = report
         return corpus
 
@@ -184,7 +230,7 @@ class Corpus:
         """
         with self._lock:
             sources = json.loads(self._catalogue.meta()["sources"])
-        self.report = build(map(real_path, sources), self.path, progress)
+        self.report = build(map(real_path, sources), self.path, progress, encoder=self._encoder)
         return self.report
 
     @property
@@ -204,42 +250,68 @@ class Corpus:
         """Where what is made of the passages is kept: the corpus' own directory."""
         return self.path
 
-    def search(self, question: str, k: int = 40) -> list[Hit]:
-        """The k passages that match best by BM25, best first; fewer when fewer share a word with it.
+    def search(self, question: str, k: int = 40, by: By | None = None) -> list[Hit]:
+        """The k passages that match best, best first; by words fewer when fewer share a word with it.
 
         Of passages with the same title and text the first counts; `get` has the others.
 
+        Args:
+            question: in plain words.
+            k: passages, at most.
+            by: `words` (BM25), `meaning` or `both`; by default both where there are vectors and their
+                encoder, else words. Vectors that can't be used are warned of then.
+
         Raises:
-            UsageError: an empty question, or k below 1.
+            UsageError: an empty question, k below 1, or another way to search.
+            CorpusError: meaning is asked for, and there are no vectors that can be used.
         """
+        return [found.hit for found in self.explain(question, k, by)]
+
+    def explain(self, question: str, k: int = 40, by: By | None = None) -> list[Explained]:
+        """What `search` finds, with ranks and scores by words and by meaning."""
         if not question.strip():
             raise UsageError("the question is empty; expected some words to search for")
+        if by is not None and by not in get_args(By):
+            raise UsageError(f"by is {by!r}; expected one of {', '.join(get_args(By))}, or None")
         k = _whole(k)
         for _ in range(_ATTEMPTS):
-            hits = self._different(self._current_retriever(), question, k)
-            if hits is not None:
-                return hits
+            found = self._different(self._current_retriever(by), question, k)
+            if found is not None:
+                return found
         raise self._restless()
 
-    def _different(self, retriever: Retriever, question: str, k: int) -> list[Hit] | None:
+    def vectors_fault(self) -> str:
+        """Why this corpus is searched by words although it has vectors; empty where it isn't."""
+        if self._encoder is None:
+            return ""
+        with self._lock:
+            name = vectors_of(self._catalogue.meta())
+        if name is None or self._dense(name, quiet=True) is not None:
+            return ""
+        _, fault = self._meaning or ("", "")
+        return self._said(fault)
+
+    def _different(self, retriever: Retriever, question: str, k: int) -> list[Explained] | None:
         """The k best that differ; None when the retriever is no longer that of the current state."""
         known: dict[int, Passage] = {}
         wanted = k
         while True:
-            found = retriever.search(question, wanted)
-            new = [row for row, _ in found if row not in known]
+            found = explained(retriever, question, wanted)
+            new = [one.row for one in found if one.row not in known]
             with self._lock:
                 passages = self._catalogue.passages_if(retriever.name, new)
             if passages is None:
                 return None
             known |= zip(new, passages, strict=True)
             # By content itself, which is what `passage_key` hashes.
-            hits: dict[tuple[str, str], Hit] = {}
-            for row, score in found:
-                passage = known[row]
-                hits.setdefault((passage.title, passage.text), Hit(passage, score))
-            if len(hits) >= k or len(found) < wanted:
-                return list(hits.values())[:k]
+            different: dict[tuple[str, str], Mixed] = {}
+            for one in found:
+                different.setdefault((known[one.row].title, known[one.row].text), one)
+            if len(different) >= k or len(found) < wanted:
+                return [
+                    Explained(Hit(known[one.row], one.score), one.words, one.meaning)
+                    for one in list(different.values())[:k]
+                ]
             wanted *= _WIDER
 
     def get(self, ids: Iterable[str | int]) -> list[Passage]:
@@ -329,6 +401,7 @@ class Corpus:
             documents = self._catalogue.count("documents")
             noted = self._catalogue.documents_with_notes()
         skipped = [(file.name, file.note) for file in files if file.kind == "skipped"]
+        vectors, fault = self._about_vectors(vectors_of(meta))
         return CorpusInfo(
             path=shown(self.path),
             passages=int(meta["passages"]),
@@ -339,6 +412,8 @@ class Corpus:
             skipped=len(skipped),
             bytes_on_disk=bytes_on_disk(self.path),
             sizes=sizes_on_disk(self.path),
+            vectors=vectors,
+            vectors_fault=fault,
             sources=[shown(source) for source in self._sources(meta)],
             format_version=int(meta.get("format_version", FORMAT_VERSION)),
             generation=int(meta["generation"]),
@@ -347,6 +422,17 @@ class Corpus:
             skipped_files=skipped,
             notes=[(document.source, note) for document in noted for note in document.notes],
         )
+
+    def _about_vectors(self, name: str | None) -> tuple[dict[str, Any] | None, str]:
+        """Facts of the vectors, and why they can't be read."""
+        if name is None:
+            return None, ""
+        try:
+            found = Vectors(self.path / name)
+        except (FileNotFoundError, CorpusError) as error:
+            missing = isinstance(error, FileNotFoundError)
+            return None, self._said("its vectors are missing" if missing else error)
+        return {"encoder": found.encoder, "dimension": found.dimension, "passages": len(found)}, ""
 
     @property
     def unread(self) -> int:
@@ -371,7 +457,7 @@ class Corpus:
         """Let go of all files. The corpus can't be used afterwards."""
         with self._lock:
             self._catalogue.close()
-            self._retriever = None
+            self._words = self._meaning = None
 
     def __enter__(self) -> Self:
         return self
@@ -384,20 +470,65 @@ class Corpus:
     def __repr__(self) -> str:
         return f"Corpus({str(self.path)!r})"
 
-    def _current_retriever(self) -> Retriever:
+    def _current_retriever(self, by: By | None) -> Retriever:
         for attempt in range(_ATTEMPTS):
             with self._lock:
-                name = str(self._catalogue.lexical())
-                if self._retriever and self._retriever.name == name:
-                    return self._retriever
-                try:
-                    self._retriever = Lexical(self.path / name)
-                    return self._retriever
-                except FileNotFoundError:  # replaced since its name was read: ask for the new name
-                    if attempt == _ATTEMPTS - 1:
-                        raise self._restless() from None
+                lexical, *others = self._catalogue.names()
+            try:
+                meaning = None if by == "words" else self._dense(others[0] if others else None, by)
+                if by == "meaning" and meaning is not None:
+                    return meaning
+                words = self._lexical(lexical)
+                return words if meaning is None else Hybrid(words, meaning)
+            except FileNotFoundError:  # replaced since its name was read: ask for the new name
+                if attempt == _ATTEMPTS - 1:
+                    raise self._restless() from None
             time.sleep(_PAUSE_SECONDS)
         raise self._restless()
+
+    def _lexical(self, name: str) -> Lexical:
+        with self._lock:
+            if self._words is None or self._words.name != name:
+                self._words = Lexical(self.path / name)
+            return self._words
+
+    def _dense(self, name: str | None, by: By | None = None, *, quiet: bool = False) -> Dense | None:
+        """Search by meaning, where that can be; what is in the way is an error where it was asked for.
+
+        Raises:
+            CorpusError: meaning is asked for `by` name, and there are no vectors that can be used.
+            FileNotFoundError: they were replaced just now.
+        """
+        if name is None or self._encoder is None:
+            if by is None:
+                return None
+            what = "it has no vectors" if name is None else "no encoder was given for its vectors"
+            raise CorpusError(self._said(f"{shown(self.path)}: can't be searched by meaning: {what}"))
+        with self._lock:
+            if self._meaning is None or self._meaning[0] != name:
+                try:
+                    self._meaning = name, Dense(self.path / name, self._encoder())
+                except FileNotFoundError:
+                    if vectors_of(self._catalogue.meta()) != name:
+                        raise
+                    self._meaning = name, CorpusError(f"{shown(self.path / name)}: the vectors are missing")
+                except CorpusError as error:
+                    self._meaning = name, error
+                if isinstance(self._meaning[1], CorpusError) and by is None and not quiet:
+                    _log.warning("%s", self._said(self._meaning[1]))
+            found = self._meaning[1]
+        if isinstance(found, Dense):
+            return found
+        if by is None:
+            return None
+        raise CorpusError(self._said(found))
+
+    def _said(self, fault: object) -> str:
+        """What is wrong with meaning, and what mends it."""
+        return (
+            f"{fault}; `fidkit corpus build SOURCE --to {shown(self.path)} --vectors` makes them, until then "
+            "search by words"
+        )
 
     def _sources(self, meta: dict[str, str]) -> list[str]:
         with suppress(ValueError, RecursionError):

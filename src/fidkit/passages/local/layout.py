@@ -2,13 +2,14 @@
 
     catalogue.sqlite    passages, documents, files, the name of the current index: the one authority
     lexical-<n>/        a tantivy index, immutable once the catalogue names it
+    vectors-<n>/        vectors of the same passages, if they have any; named and immutable alike
     tokens.sqlite       cache of token ids; may be deleted at any time
     memory/             LUMEN's memory of the passages (`fidkit.memory`); no build of the corpus touches it
     writer.lock         held by the one process that builds
 
 A build works on the next `lexical-<n>` and in one open transaction of the catalogue. The commit of
-that transaction, which also names the new index, is the single moment in which the corpus changes:
-before it everything new is invisible and swept by the next build, after it nothing is missing.
+that transaction, which also names the new index and vectors, is the single moment in which the corpus
+changes: before it everything new is invisible and swept by the next build, after it nothing is missing.
 A long build commits now and then, after a whole file: then the catalogue says how many files are still
 to be read, and a build that was interrupted goes on from there.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
@@ -33,6 +34,9 @@ CATALOGUE = "catalogue.sqlite"
 TOKENS = "tokens.sqlite"
 LOCK = "writer.lock"
 LEXICAL = "lexical-"
+VECTORS = "vectors-"
+WITHOUT_VECTORS = "none"
+"""What the catalogue names where somebody wanted no vectors."""
 MEMORY = "memory"
 
 # Packed sources: three times as many bytes of text, held as log, table and index.
@@ -91,7 +95,7 @@ def prepare(directory: Path) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name in (LOCK, MEMORY) or name.startswith((CATALOGUE, TOKENS, LEXICAL))
+    return name in (LOCK, MEMORY) or name.startswith((CATALOGUE, TOKENS, LEXICAL, VECTORS))
 
 
 def writer_lock(
@@ -115,10 +119,16 @@ def writer_lock(
     return held(directory / LOCK, CorpusError, busy, wait=wait, waiting=waiting, refused=CorpusBusyError)
 
 
-def sweep(directory: Path, keep: str | None) -> None:
-    """Delete the lexical indexes that the catalogue does not name. Only with the writer's lock."""
-    for entry in directory.glob(LEXICAL + "*"):
-        if entry.name != keep:
+def sweep(directory: Path, keep: Collection[str | None]) -> None:
+    """Delete the indexes and vectors that the catalogue does not name. Only with the writer's lock.
+
+    Args:
+        directory: of the corpus.
+        keep: the names of those that stay: what the catalogue names, and vectors that a build which was
+            ended had made, which the next uses again.
+    """
+    for entry in (*directory.glob(LEXICAL + "*"), *directory.glob(VECTORS + "*")):
+        if entry.name not in keep:
             # Gone at one moment: a reader that is about to open it finds all of it or nothing.
             gone = entry.with_suffix(".gone")
             with suppress(OSError):
@@ -151,8 +161,11 @@ def bytes_on_disk(directory: Path) -> int:
 
 
 def sizes_on_disk(directory: Path) -> dict[str, int]:
-    """Bytes of the catalogue, the index, the token cache and the memory, as far as there are any."""
-    kinds = ((CATALOGUE, "catalogue"), (LEXICAL, "index"), (TOKENS, "tokens"), (MEMORY, "memory"))
+    """Bytes of the catalogue, the index, vectors, the token cache and the memory, as far as there are any."""
+    kinds = (
+        *((CATALOGUE, "catalogue"), (LEXICAL, "index"), (VECTORS, "vectors")),
+        *((TOKENS, "tokens"), (MEMORY, "memory")),
+    )
     sizes: dict[str, int] = {}
     for entry in directory.rglob("*"):
         first = entry.relative_to(directory).parts[0]

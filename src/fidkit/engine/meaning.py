@@ -1,0 +1,70 @@
+"""The encoder for search by meaning that comes with fidkit, as a corpus takes it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fidkit import assets, native
+from fidkit.checkpoint.files import CONFIG, WEIGHTS
+from fidkit.checkpoint.pooling import FILE as POOLING
+from fidkit.checkpoint.shared import FILE as SHARED
+from fidkit.config import ReaderConfig
+from fidkit.devices import has_torch
+from fidkit.errors import WITH_TORCH, FidkitError
+from fidkit.passages.search.vectors import VectorEncoder
+
+if TYPE_CHECKING:
+    from fidkit.engine.cpu.embedder import NativeEmbedder
+    from fidkit.engine.embedder import Embedder
+
+ENCODER = assets.EMBEDDERS[0]
+_lock = threading.Lock()
+
+
+@cache
+def minilm() -> VectorEncoder:
+    """MiniLM, opened when the first text is to be encoded: a corpus may turn out to need none.
+
+    Raises:
+        CheckpointError, ConfigError: this installation's is damaged.
+    """
+    where = assets.reader(ENCODER)
+    width = ReaderConfig.load(where / CONFIG).encoder.width
+    digest = hashlib.sha256()
+    # Vocabulary and embedding are named there by their hashes.
+    for name in (CONFIG, POOLING, SHARED, WEIGHTS):
+        digest.update((where / name).read_bytes())
+    return VectorEncoder(ENCODER, digest.hexdigest(), width, _embed, _embed)
+
+
+def _embed(texts: Sequence[str]) -> NDArray[np.float32]:
+    return _embedder().embed(texts)
+
+
+def _embedder() -> NativeEmbedder | Embedder:
+    with _lock:
+        return _opened()
+
+
+@cache
+def _opened() -> NativeEmbedder | Embedder:
+    where = assets.reader(ENCODER)
+    if (kernels := native.kernels()) is not None:
+        from fidkit.engine.cpu.embedder import NativeEmbedder
+
+        return NativeEmbedder.open(where, kernels)
+    if not has_torch():
+        raise FidkitError(
+            "search by meaning needs native kernels, and there are none here (`fidkit doctor` says why), or "
+            f"PyTorch, which is not installed; {WITH_TORCH}"
+        )
+    from fidkit.engine.embedder import Embedder
+
+    return Embedder.open(where, "cpu")
