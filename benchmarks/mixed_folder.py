@@ -4,9 +4,9 @@
     python benchmarks/mixed_folder.py check FOLDER [--reader pocket]
 
 `make` writes some 300 files of 20 kinds with pandoc, LibreOffice, reportlab, python-docx, python-pptx and
-openpyxl, out of public-domain prose of DATA/pretrain and the project's own files, and FOLDER.truth.json beside
-them: 30 sentences, each of which stands in one place. Texts are the same for the same seed; files of LibreOffice
-and archives have the time of their making.
+openpyxl, out of public-domain prose of DATA/pretrain and the project's own files, and FOLDER.truth.json
+beside them: 30 sentences, each of which stands in one place. Texts are the same for the same seed; files of
+office programs have the time of their making.
 
 `check` builds a corpus, sees that every file is in it or left out with its reason, asks all questions, and
 compares where search and evidence say that a sentence stands with where it was put, to the character
@@ -24,7 +24,6 @@ import re
 import resource
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any

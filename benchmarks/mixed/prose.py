@@ -1,4 +1,4 @@
-"""What the documents of a mixed folder say: prose of books, and invented facts that stand in one place each."""
+"""What the documents of a mixed folder say: prose of books, and invented facts, each in one place."""
 
 from __future__ import annotations
 
