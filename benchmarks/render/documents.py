@@ -14,6 +14,7 @@ from render import (
     beginnings,
     learning_curve,
     lumen,
+    mixed,
     pictures,
     precisions,
     predictions,
@@ -44,6 +45,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     **predictions.TABLES,
     **throughput.TABLES,
     **retrieval.TABLES,
+    **mixed.TABLES,
 }
 """How each marked table is made, and of which rows."""
 DOCS = ROOT / "docs"

@@ -379,3 +379,13 @@ def test_at_a_terminal_it_asks_and_an_empty_line_ends(
     assert run(["ask", "--in", str(docs), "--reader", reader]) == 0
     _, err = capsys.readouterr()
     assert err.count("question: ") == 2
+
+
+def test_how_far_indexing_is_ends_before_the_answer(
+    reader: str, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["ask", QUESTION, "--in", str(docs), "--reader", reader]) == 0
+    said = capsys.readouterr().err.splitlines()
+    (indexed,) = [at for at, line in enumerate(said) if line.startswith("writing the index")]
+    (read,) = [at for at, line in enumerate(said) if "read in" in line]
+    assert indexed < read

@@ -179,7 +179,7 @@ def test_ask_says_the_page(docs, tmp_path, capsys):
     asked = ["ask", "what is the deposit?", "--in", str(docs), "--reader", str(tmp_path / "reader")]
     assert run(asked) == 0
     out = capsys.readouterr().out
-    assert "[deep/lease.odd, page 1-3, 0-81]" in out
+    assert "[deep/lease.odd, pages 1-3, 0-81]" in out
     assert run([*asked, "--json"]) == 0
     evidence = json.loads(capsys.readouterr().out)["evidence"]
     by_source = {e["source"].split(":")[0]: e for e in evidence}

@@ -35,7 +35,7 @@ def test_what_is_between_places_is_at_the_nearest():
 
 def test_a_person_is_told_all_but_the_heading():
     labels = {"heading": "x", "row": "7", "sheet": "Sales", "page": "3-4"}
-    assert spoken(labels) == ["page 3-4", "sheet Sales", "row 7"]
+    assert spoken(labels) == ["pages 3-4", "sheet Sales", "row 7"]
 
 
 @pytest.mark.parametrize(

@@ -74,12 +74,11 @@ def ask(
     shown = _Shown(
         passages, reader, decoding, tests=_SHOWN if test_evidence else 0, stream=stream, as_json=as_json
     )
-    with (
-        reported_progress() as tell,
-        Answerer.open(
+    with reported_progress() as tell:
+        opened = Answerer.open(
             sources or None, reader, device, cast("Precision", precision), stored=stored, progress=tell
-        ) as qa,
-    ):
+        )
+    with opened as qa:
         if question is not None:
             # Where the locale is no UTF-8, an argument in UTF-8 arrives as halves of characters.
             shown.answer(qa, os.fsencode(question).decode("utf-8", "replace"))

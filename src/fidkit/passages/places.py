@@ -51,8 +51,12 @@ def _innermost(places: Sequence[Place], character: int) -> Place:
 
 
 def spoken(labels: dict[str, str]) -> list[str]:
-    """Places for a person: `page 3`, `sheet Sales`."""
-    return [f"{kind} {labels[kind]}" for kind in _SAID if kind in labels]
+    """Places for a person: `page 3`, `rows 4-6`, `sheet Sales`."""
+    return [f"{kind}{_plural(kind, labels[kind])} {labels[kind]}" for kind in _SAID if kind in labels]
+
+
+def _plural(kind: str, label: str) -> str:
+    return "s" if kind in _COUNTED and "-" in label else ""
 
 
 def split(source: str) -> tuple[str, tuple[int, int] | None]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -379,6 +380,7 @@ def test_columns_that_a_page_claims_are_bounded():
 
 BUILD = """
 import sys
+from email.message import EmailMessage
 from fidkit.passages import Corpus
 c = Corpus.build([sys.argv[1] + "/docs"], sys.argv[1] + "/c")
 print(c.info().left_out(), len(c), c.report.files_read, c.generation)
@@ -401,16 +403,28 @@ def test_the_extra_is_named_and_what_needed_it_is_read_once_it_is_there(tmp_path
     (docs / "a.txt").write_text("Plain words.")
     (docs / "b.html").write_text("<p>A page.</p>")
     (docs / "c.txt").write_bytes("Ein Käse, größer als schön, für Österreich.".encode("cp1252"))
+    docx = io.BytesIO()
+    word = pytest.importorskip("docx").Document()
+    word.add_paragraph("A letter.")
+    word.save(docx)
+    (docs / "d.docx").write_bytes(docx.getvalue())
+    mail = EmailMessage()
+    mail["Subject"] = "Hello"
+    mail.set_content("A mail.")
+    mail.add_attachment("<p>Attached.</p>", subtype="html", filename="f.html")
+    (docs / "e.eml").write_bytes(bytes(mail))
     # Packages that aren't there, for workers as well: they look where this process does.
     missing = tmp_path / "missing"
     missing.mkdir()
     for name in ("lxml", "charset_normalizer"):
         (missing / f"{name}.py").write_text(f"raise ModuleNotFoundError(name={name!r})\n")
     without = run(BUILD, tmp_path, path=missing)
-    assert "`pip install 'fidkit[documents]'` reads it: 1" in without
-    assert without.split()[-3:] == ["1", "3", "1"]
+    assert "`pip install 'fidkit[documents]'` reads it: 2" in without  # the page and the letter
+    assert without.split()[-3:] == ["2", "5", "1"]
     if all(map(extras.find_spec, extras.MODULES)):
-        assert run(BUILD, tmp_path).split()[-3:] == ["3", "2", "2"]
+        # The mail again as well, for what is attached to it.
+        assert run(BUILD, tmp_path).split()[-3:] == ["6", "4", "2"]
+        assert run(BUILD, tmp_path).split()[-3:] == ["6", "0", "2"]
 
 
 def test_what_needs_the_extra_is_left_alone_while_it_is_missing(monkeypatch):

@@ -23,11 +23,16 @@ def is_complete() -> bool:
     return all(find_spec(module) for module in MODULES)
 
 
+def is_lacking(error: Exception) -> bool:
+    """Whether what failed is the import of a package of the extra."""
+    return isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in MODULES
+
+
 def lacking(name: str, module: str) -> UnreadableFile:
     """The error for a file whose kind needs a package that isn't installed."""
     return UnreadableFile(name, READS_IT, f"it needs {module}, which isn't installed")
 
 
 def may_be_read_now(reason: str) -> bool:
-    """Whether a file that was left out for want of the extra has to be looked at again."""
+    """Whether a file that was left out, or a part of it, for want of the extra has to be looked at again."""
     return reason.endswith(READS_IT) and is_complete()

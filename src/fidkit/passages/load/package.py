@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote
 
 from fidkit.errors import is_panic
+from fidkit.passages.load.extras import is_lacking
 from fidkit.passages.load.record import UnreadableFile
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def unpacked(stream: Counted, most: int = MOST) -> bytes:
 
 @contextmanager
 def reading(name: str, what: str) -> Iterator[None]:
-    """Turns whatever a broken file leads to into `UnreadableFile`.
+    """Turns whatever a broken file leads to into `UnreadableFile`; a package that is missing stays that.
 
     Args:
         name: of the file.
@@ -121,6 +122,8 @@ def reading(name: str, what: str) -> Iterator[None]:
     except TooLarge as error:
         raise UnreadableFile(name, f"expected {what}, but {error}", "split it or leave it out") from error
     except Exception as error:
+        if is_lacking(error):  # the file is as it should be
+            raise
         raise UnreadableFile(name, f"expected {what}, but {said(error)}", ANEW) from error
     except BaseException as error:
         if not is_panic(error):

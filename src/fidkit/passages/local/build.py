@@ -356,7 +356,7 @@ class _Build:
                 "build again, what was committed before is whole"
             ) from error
         return FileRecord(
-            number, file.name, shown(file.path), file.kind, "", file.size,
+            number, file.name, shown(file.path), file.kind, reading.lacking, file.size,
             trusted_time(file), reading.sha256, position, first, self._next_row - first, total.digest(),
         )  # fmt: skip
 

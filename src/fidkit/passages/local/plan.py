@@ -84,7 +84,7 @@ def _unchanged(file: SourceFile, record: FileRecord) -> bool:
     # A file that turned out to be none of its kind was read once too, which its hash shows. One that is
     # named is read again: then it is an error.
     was_refused = record.kind == "skipped" and record.sha256 != "" and not file.named
-    if was_refused and may_be_read_now(record.note):
+    if may_be_read_now(record.note):
         return False
     if record.kind != file.kind and not was_refused:
         return False

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from fidkit.passages.load.extras import READS_IT
 from fidkit.passages.load.packed import Packed, pack
 from fidkit.passages.load.record import Row, UnreadableFile
 from fidkit.passages.load.rows import passages_of, read_rows, unpacked
@@ -28,10 +29,15 @@ Part = tuple[Packed | None, Iterable[Row]]
 
 
 class FileReading:
-    """A file that is being read; `sha256` is of its bytes, once its parts are asked for."""
+    """A file that is being read.
+
+    Attributes:
+        sha256: of its bytes, once its parts are asked for.
+        lacking: what is said of a part of it that needs the extra, such as an attachment; empty for none.
+    """
 
     def __init__(self, file: SourceFile, loader: Loader, apart: Iterator[Read] | None) -> None:
-        self.sha256 = ""
+        self.sha256 = self.lacking = ""
         self._file, self._loader, self._apart = file, loader, apart
         self._at = 0
 
@@ -73,6 +79,8 @@ class FileReading:
             raise OSError(0, found.not_opened)
         if found.reason:
             raise UnreadableFile(self._file.name, found.reason, "mend it or leave it out")
+        notes = (note for packed, _ in found.documents for note in packed.notes)
+        self.lacking = next((note for note in notes if note.endswith(READS_IT)), "")
         yield from cast("Iterable[Part]", found.documents)
 
 
