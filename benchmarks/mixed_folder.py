@@ -89,11 +89,13 @@ def built(folder: Path, to: Path) -> tuple[dict[str, Any], list[str]]:
         assert report is not None
         read = {split(passage.source)[0] for passage in corpus}
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    reasons = {**dict(info.skipped_files), **_textless(info.notes, read)}
+    left_out = dict(info.skipped_files)
+    # Of a document without a passage, such as pictures of pages, a note says why.
+    reasons = {**dict(info.notes), **left_out}
     held = {name for name in names if any(f"{source}/".startswith(f"{name}/") for source in read)}
     silent = [name for name in names if name not in held and not reasons.get(name)]
     faults = [f"{name}: neither read nor left out with a reason" for name in silent]
-    faults += [f"{name}: read, and left out: {reasons[name]}" for name in sorted(held & reasons.keys())]
+    faults += [f"{name}: read, and left out: {left_out[name]}" for name in sorted(held & left_out.keys())]
     kinds = Counter(name.partition("/")[0] for name in names)
     record = {"files": len(names), "kinds": len(kinds), "files_read": len(held)}
     record |= {"left_out": Counter(reasons[name] for name in names if name not in held and name in reasons)}
@@ -101,11 +103,6 @@ def built(folder: Path, to: Path) -> tuple[dict[str, Any], list[str]]:
     record |= {"megabytes": sum((folder / name).stat().st_size for name in names) / 1e6}
     record |= dict(zip(("peak_bytes", "worker_peak_bytes"), peaks, strict=True))
     return record | {"bytes_on_disk": info.bytes_on_disk, "notes": len(info.notes)}, faults
-
-
-def _textless(notes: list[tuple[str, str]], read: set[str]) -> dict[str, str]:
-    """What is said of documents that have no passage, such as pictures of pages."""
-    return {source: note for source, note in notes if source not in read}
 
 
 def search(directory: Path, fact: Truth) -> tuple[str, int]:

@@ -383,3 +383,13 @@ def test_files_that_changed_since_are_said_and_are_no_damage(folder, tmp_path):
         ("tea.md", "written to since it was read"),
     }
     assert json.dumps(report.to_json())
+
+
+def test_a_folder_of_pictures_alone_says_so(tmp_path):
+    canvas = pytest.importorskip("reportlab.pdfgen.canvas")
+    (tmp_path / "scans").mkdir()
+    page = canvas.Canvas(str(tmp_path / "scans" / "a.pdf"))
+    page.rect(50, 50, 400, 600, fill=1)
+    page.save()
+    with pytest.raises(CorpusError, match=r"1 skipped, the first: a\.pdf, page 1 has no text; it may be a"):
+        Corpus.build([tmp_path / "scans"], tmp_path / "corpus")

@@ -395,7 +395,11 @@ class _Build:
 
     def _refuse_empty(self, kept: int) -> None:
         if kept + self._read_passages == 0:
-            notes = [(record.name, record.note or "empty") for record in self._catalogue.files()]
+            said = {found.source: found.notes[0] for found in self._catalogue.documents_with_notes()}
+            notes = [
+                (record.name, record.note or said.get(record.name, "empty"))
+                for record in self._catalogue.files()
+            ]
             raise CorpusError(nothing_usable(map(real_path, self._roots), notes))
 
     def _commit(self, plan: Plan, index: str, unread: int = 0) -> None:
