@@ -21,7 +21,7 @@ from fidkit.engine.asked import (
 )
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.locating import placed
-from fidkit.engine.meaning import minilm
+from fidkit.engine.meaning import runnable
 from fidkit.engine.opening import made_ready
 from fidkit.engine.precision import Precision, check_precision
 from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
@@ -128,7 +128,7 @@ class Answerer:
         if not on_cpu(device) and has_torch():
             choose_device(device)
         check_precision(precision)
-        corpus, notes = open_sources(documents, progress, minilm)
+        corpus, notes = open_sources(documents, progress, runnable())
         try:
             made = cls(reader, corpus, device, precision, stored=stored)
         except BaseException:

@@ -60,12 +60,13 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Build a corpus, or bring it up to date: only new and changed files are read."""
-    from fidkit.engine.meaning import minilm
+    from fidkit.engine.meaning import minilm, runnable
     from fidkit.passages import Corpus
 
+    encoder = minilm if vectors is not None else runnable()
     with (
         reported_progress() as tell,
-        Corpus.build(sources, to, tell, encoder=minilm, vectors=vectors) as corpus,
+        Corpus.build(sources, to, tell, encoder=encoder, vectors=vectors) as corpus,
     ):
         info = corpus.info()
         report = corpus.report

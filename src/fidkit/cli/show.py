@@ -69,13 +69,13 @@ def show(
 
 def _opened(source: str, sources: list[str] | None, tell: object) -> tuple[Corpus, str]:
     """The corpus that knows the source, and what the source is called there."""
-    from fidkit.engine.meaning import minilm
+    from fidkit.engine.meaning import runnable
     from fidkit.passages.local.layout import default_location, is_corpus
     from fidkit.passages.opening import open_sources
     from fidkit.passages.places import split
 
     def opened(documents: list[str] | None) -> Corpus:
-        corpus, notes = open_sources(documents, tell, minilm)  # type: ignore[arg-type]
+        corpus, notes = open_sources(documents, tell, runnable())  # type: ignore[arg-type]
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
         return corpus

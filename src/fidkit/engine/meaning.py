@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,11 @@ def minilm() -> VectorEncoder:
     for name in (CONFIG, POOLING, SHARED, WEIGHTS):
         digest.update((where / name).read_bytes())
     return VectorEncoder(ENCODER, digest.hexdigest(), width, _embed, _embed)
+
+
+def runnable() -> Callable[[], VectorEncoder] | None:
+    """`minilm` where it can be run, for those who take it if it is there."""
+    return minilm if has_torch() or native.kernels() is not None else None
 
 
 def _embed(texts: Sequence[str]) -> NDArray[np.float32]:

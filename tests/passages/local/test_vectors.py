@@ -228,3 +228,11 @@ def test_the_real_encoder_finds_what_says_the_same_in_other_words(tmp_path: Path
     with Corpus.build(tmp_path / "docs", tmp_path / "c", encoder=minilm) as corpus:
         assert corpus.search("doctor with cat", 1, "words") == []
         assert corpus.search("doctor with cat", 1)[0].passage.title.startswith("Pets")
+
+
+def test_passages_are_given_only_for_the_names_of_now(docs: Path, tmp_path: Path) -> None:
+    catalogue = made(docs, tmp_path / "c")._catalogue
+    for name in ("lexical-1", "vectors-1", "lexical-1+vectors-1"):
+        assert catalogue.passages_if(name, [1])
+    for name in ("lexical-0", "vectors-0", "lexical-1+vectors-0", "lexical-0+vectors-1"):
+        assert catalogue.passages_if(name, [1]) is None

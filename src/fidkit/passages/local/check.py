@@ -181,7 +181,10 @@ def _mend(
 ) -> None:
     if all(fault.where in (_INDEX, _VECTORS) for fault in report.faults):
         reindex(directory, encoder)
-        report.mended.append("the index was written anew from the catalogue, with vectors if there are any")
+        report.mended.append("the index was written anew from the catalogue")
+        if any(fault.where == _VECTORS for fault in report.faults):
+            made = encoder is not None
+            report.mended.append("vectors were made anew" if made else "vectors were left out: no encoder")
         return
     try:
         done = build([real_path(source) for source in sources], directory, again=damaged, encoder=encoder)

@@ -1,0 +1,58 @@
+"""`fidkit corpus` with vectors: built, left out, searched and explained."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fidkit.cli import corpus as command
+from fidkit.cli.app import run
+
+
+@pytest.fixture
+def built(tmp_path: Path, capsys) -> str:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("# Pets\n\nThe physician owns a small kitten.\n")
+    (tmp_path / "docs" / "b.md").write_text("# Streets\n\nThe road to the harbour is closed.\n")
+    assert run(["corpus", "build", str(tmp_path / "docs"), "--to", str(tmp_path / "c")]) == 0
+    capsys.readouterr()
+    return str(tmp_path / "c")
+
+
+def test_each_way_and_why(built: str, capsys) -> None:
+    assert run(["corpus", "search", built, "doctor with cat", "-k", "1", "--explain", "--json"]) == 0
+    [hit] = json.loads(capsys.readouterr().out)["hits"]
+    assert hit["title"].startswith("Pets")
+    assert hit["words"]["score"] is None
+    assert hit["meaning"]["rank"] == 1
+    assert run(["corpus", "search", built, "doctor with cat", "--by", "words", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["hits"] == []
+    assert "no passage shares a word" in err
+    assert run(["corpus", "search", built, "harbour cat", "--by", "meaning", "--explain"]) == 0
+    assert "by words: not found; by meaning: rank 1, score 0." in capsys.readouterr().out
+    assert run(["corpus", "info", built]) == 0
+    assert "vectors      2 of minilm, 384 numbers each" in capsys.readouterr().out
+
+
+def test_none_are_made_and_that_is_said(built: str, capsys, monkeypatch) -> None:
+    docs = str(Path(built).parent / "docs")
+    assert run(["corpus", "build", docs, "--to", built, "--no-vectors"]) == 0
+    assert run(["corpus", "search", built, "cat", "--by", "both"]) == 1
+    assert "has no vectors; `fidkit corpus build" in capsys.readouterr().err
+    assert run(["corpus", "info", built]) == 0
+    assert "vectors      none: searched by words" in capsys.readouterr().out
+    monkeypatch.setattr(command, "MOST_UNASKED", 1)
+    assert run(["corpus", "build", docs, "--to", built]) == 0
+    assert "--vectors adds search by meaning, in about" in capsys.readouterr().err
+
+
+def test_no_torch_is_imported(built: str) -> None:
+    code = (
+        "import sys; from fidkit import Corpus; from fidkit.engine.meaning import minilm\n"
+        "c = Corpus.open(sys.argv[1], minilm); c.search('cat', 1, 'meaning'); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, built], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
