@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fidkit.errors import CorpusError
+from fidkit.passages.places import Where
 from fidkit.types import Hit, Passage
 
 
@@ -41,6 +42,9 @@ class Collected:
             return [by_id[str(identity)] for identity in ids]
         except KeyError as error:
             raise CorpusError(f"no passage with id {error}") from error
+
+    def place(self, source: str, span: tuple[int, int] | None = None) -> Where:
+        return Where()
 
     def __iter__(self) -> Iterator[Passage]:
         return iter(self._passages)

@@ -591,7 +591,8 @@ def test_wrong_ways_to_open_say_what_is_right(corpus: Corpus, fid: Reader) -> No
 )
 def test_a_search_that_finds_nothing_says_so(fid: Reader, tmp_path: Path, question: str, text: str) -> None:
     (tmp_path / "a.txt").write_text(text)
-    with Answerer.open(tmp_path / "a.txt", fid) as qa:
+    by_words = Corpus.build(tmp_path / "a.txt", tmp_path / "a.corpus")  # by meaning something is always found
+    with by_words, Answerer(fid, by_words) as qa:
         assert qa.answer(question, 2, 2).notes == (f"{NOTHING_FOUND}; {GUESS}",)
 
 

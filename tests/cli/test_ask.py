@@ -390,6 +390,6 @@ def test_how_far_indexing_is_ends_before_the_answer(
 ) -> None:
     assert run(["ask", QUESTION, "--in", str(docs), "--reader", reader]) == 0
     said = capsys.readouterr().err.splitlines()
-    (indexed,) = [at for at, line in enumerate(said) if line.startswith("writing the index")]
+    (indexed,) = [at for at, line in enumerate(said) if line.startswith("encoding passages")]
     (read,) = [at for at, line in enumerate(said) if "read in" in line]
     assert indexed < read

@@ -30,7 +30,8 @@ def test_json_is_one_object(docs, tmp_path):
     found = json.loads(run("search", tmp_path / "c", "coffee", "--json").stdout)
     assert found["hits"][0]["id"] == "coffee.txt#1"
     assert set(found["hits"][0]) == {"id", "title", "text", "score", "source"}
-    assert json.loads(run("search", tmp_path / "c", "zebra", "--json").stdout)["hits"] == []
+    by_words = run("search", tmp_path / "c", "zebra", "--by", "words", "--json")
+    assert json.loads(by_words.stdout)["hits"] == []
     assert json.loads(run("info", tmp_path / "c", "--json").stdout)["fingerprint"] == built["fingerprint"]
 
 
