@@ -12,14 +12,6 @@ from fidkit.passages.load.document import Document
 from fidkit.passages.load.outline import Outline, lines_of
 from fidkit.passages.load.record import UnreadableFile
 
-ENDINGS = (
-    ".py", ".pyi", ".js", ".mjs", ".cjs", ".jsx", ".ts", ".tsx", ".vue", ".java", ".kt", ".scala",
-    ".swift", ".c", ".h", ".cc", ".cpp", ".cxx", ".hh", ".hpp", ".cs", ".go", ".rs", ".rb", ".php", ".pl",
-    ".lua", ".r", ".jl", ".hs", ".ex", ".exs", ".dart", ".sh", ".bash", ".zsh", ".ps1", ".sql", ".proto",
-    ".graphql", ".toml", ".yaml", ".yml", ".json",
-)  # fmt: skip
-"""Of languages that people write by hand. `.xml`, `.css`, `.log`, `.lock` and the like hold few answers."""
-
 _REMEDY = "name a file that people write, or save what it says as text"
 _LOCKS = ("package-lock.json", "npm-shrinkwrap.json", "pnpm-lock.yaml", "composer.lock", "packages.lock.json")
 _PACKED_NAME = re.compile(r"[.-](?:min|bundle)\.[a-z]+$", re.IGNORECASE)

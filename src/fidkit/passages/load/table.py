@@ -14,7 +14,6 @@ from importlib import import_module
 from pathlib import PurePath
 from typing import Any, BinaryIO, Literal
 
-from fidkit.passages.load.code import ENDINGS as CODE
 from fidkit.passages.load.document import Document
 from fidkit.passages.load.extras import lacking
 from fidkit.passages.load.record import Row, UnreadableFile
@@ -70,6 +69,14 @@ class Loader:
         found: Callable[[BinaryIO, str], Iterator[Any]] = getattr(import_module(module), function)
         return found
 
+
+CODE = (
+    ".py", ".pyi", ".js", ".mjs", ".cjs", ".jsx", ".ts", ".tsx", ".vue", ".java", ".kt", ".scala",
+    ".swift", ".c", ".h", ".cc", ".cpp", ".cxx", ".hh", ".hpp", ".cs", ".go", ".rs", ".rb", ".php", ".pl",
+    ".lua", ".r", ".jl", ".hs", ".ex", ".exs", ".dart", ".sh", ".bash", ".zsh", ".ps1", ".sql", ".proto",
+    ".graphql", ".toml", ".yaml", ".yml", ".json",
+)  # fmt: skip
+"""Of languages that people write by hand. `.xml`, `.css`, `.log`, `.lock` and the like hold few answers."""
 
 _HERE = "fidkit.passages.load"
 _CODE = Loader("document", f"{_HERE}.code:read_code")

@@ -13,9 +13,10 @@ from fidkit.passages.scripts import CHARACTERS, SYLLABLES, UNSPACED
 
 # Some languages may be written with marks of no width where words end.
 _NO_WIDTH = "\u200b\u200c\u200d"
-_RUN = re.compile(f"[{SYLLABLES}{CHARACTERS}][{SYLLABLES}{CHARACTERS}{_NO_WIDTH}]*")
-_OF_ONE_KIND = re.compile(f"[{CHARACTERS}]+|[{SYLLABLES}]+")
-_SYLLABLE = re.compile(f"[{SYLLABLES}]")
+# Patterns are compiled when one is looked for, which takes milliseconds: most questions have no use for them.
+_RUN = f"[{SYLLABLES}{CHARACTERS}][{SYLLABLES}{CHARACTERS}{_NO_WIDTH}]*"
+_OF_ONE_KIND = f"[{CHARACTERS}]+|[{SYLLABLES}]+"
+_SYLLABLE = f"[{SYLLABLES}]"
 _FIRST_HAN = "\u3400"
 # What makes a question of it says nothing about the answer, as with the words in English.
 _ASKING = (
@@ -24,14 +25,14 @@ _ASKING = (
     "いくつ いくら 何 อะไร ใคร ที่ไหน เมื่อไหร่ เมื่อไร เมื่อใด ทำไม อย่างไร เท่าไร เท่าไหร่ กี่ ไหน "
     "ဘယ် ဘာ တွေလဲ သလဲ လဲ ហេតុអ្វី អ្វី នរណា ប៉ុន្មាន ណា"
 )
-_NOT_SEARCHED = re.compile("|".join(unicodedata.normalize("NFKC", _ASKING).split()))
+_NOT_SEARCHED = "|".join(unicodedata.normalize("NFKC", _ASKING).split())
 
 
 def parted(text: str) -> tuple[str, list[str]]:
     """A text with spaces around what is written without, and the runs of that."""
     if text.isascii() or not UNSPACED.search(text):
         return text, []
-    return _RUN.sub(r" \g<0> ", text), _RUN.findall(text)
+    return re.sub(_RUN, r" \g<0> ", text), re.findall(_RUN, text)
 
 
 def grams_of(run: str) -> list[str]:
@@ -41,7 +42,7 @@ def grams_of(run: str) -> list[str]:
 
 def asked_of(runs: list[str]) -> list[str]:
     """The pieces of a question's runs; a Chinese character counts by itself where no other is beside it."""
-    said = [part for run in runs for part in _NOT_SEARCHED.split(_plain(run)) if part] or runs
+    said = [part for run in runs for part in re.split(_NOT_SEARCHED, _plain(run)) if part] or runs
     parts = [part for run in said for part in _parts(run)]
     return [gram for part in parts for gram in (*_pieces(part), *_alone(part, everywhere=False))]
 
@@ -53,11 +54,11 @@ def _plain(run: str) -> str:
 
 
 def _parts(run: str) -> list[str]:
-    return _OF_ONE_KIND.findall(_plain(run))
+    return re.findall(_OF_ONE_KIND, _plain(run))
 
 
 def _pieces(part: str) -> list[str]:
-    size = 3 if _SYLLABLE.match(part) else 2
+    size = 3 if re.match(_SYLLABLE, part) else 2
     return [part[at : at + size] for at in range(max(1, len(part) - size + 1))]
 
 
