@@ -38,11 +38,11 @@ from fidkit.evaluate.metrics import recall_at
 from fidkit.native.threads import threads
 from fidkit.passages.protocol import Retriever
 from fidkit.passages.search.dense import Dense
+from fidkit.passages.search.encoder import VectorEncoder
 from fidkit.passages.search.hybrid import Convex, Hybrid, Reciprocal
 from fidkit.passages.search.lexical import Lexical, LexicalWriter
 from fidkit.passages.search.scan import Codes, nearest_codes
 from fidkit.passages.search.vector_writer import VectorWriter
-from fidkit.passages.search.vectors import VectorEncoder
 from fidkit.questions.files import Question, read_questions
 from fidkit.types import Passage, distinct
 

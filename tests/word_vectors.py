@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from fidkit.passages.search.vectors import VectorEncoder
+from fidkit.passages.search.encoder import VectorEncoder
 
 DIMENSION = 100
 WORDS = [f"w{number}" for number in range(120)]

@@ -22,7 +22,7 @@ from fidkit.passages.local.amounts import A_SECOND, MOST_UNASKED
 if TYPE_CHECKING:
     from fidkit.passages import BuildProgress, CorpusInfo
     from fidkit.passages.local.corpus import Explained
-    from fidkit.passages.search.hybrid import Part
+    from fidkit.passages.search.ways import Part
 
 app = typer.Typer(
     help="Build, search, describe and check a corpus.", no_args_is_help=True, rich_markup_mode=None

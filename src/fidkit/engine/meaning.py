@@ -18,7 +18,7 @@ from fidkit.checkpoint.shared import FILE as SHARED
 from fidkit.config import ReaderConfig
 from fidkit.devices import has_torch
 from fidkit.errors import WITH_TORCH, FidkitError
-from fidkit.passages.search.vectors import VectorEncoder
+from fidkit.passages.search.encoder import VectorEncoder
 
 if TYPE_CHECKING:
     from fidkit.engine.cpu.embedder import NativeEmbedder

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fidkit.passages.local.build import BuildProgress, BuildReport
-    from fidkit.passages.local.corpus import Corpus, CorpusInfo
+    from fidkit.passages.local.corpus import Corpus
+    from fidkit.passages.local.info import CorpusInfo
     from fidkit.passages.local.layout import CorpusBusyError, default_location, is_corpus
     from fidkit.passages.protocol import Passages, Retriever
     from fidkit.passages.token_cache import TokenCache
@@ -19,7 +20,7 @@ _HOMES = {
     "BuildReport": "local.build",
     "Corpus": "local.corpus",
     "CorpusBusyError": "local.layout",
-    "CorpusInfo": "local.corpus",
+    "CorpusInfo": "local.info",
     "Passages": "protocol",
     "BuildProgress": "local.build",
     "Retriever": "protocol",

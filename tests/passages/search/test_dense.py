@@ -12,8 +12,9 @@ from fidkit.engine.embedder import Embedder
 from fidkit.errors import CorpusError
 from fidkit.passages.search import dense, scan, vector_writer
 from fidkit.passages.search.dense import Dense
+from fidkit.passages.search.encoder import VectorEncoder
 from fidkit.passages.search.vector_writer import VectorWriter
-from fidkit.passages.search.vectors import VectorEncoder, Vectors
+from fidkit.passages.search.vectors import Vectors
 from word_vectors import DIMENSION, encoder, text
 
 QUESTIONS = [text(number) for number in (3, 250, 999)] + ["w1 w2", "nothing"]

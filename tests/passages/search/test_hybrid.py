@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fidkit.passages.search.dense import Dense
-from fidkit.passages.search.hybrid import Convex, Hybrid, Part, Reciprocal, found_among
+from fidkit.passages.search.hybrid import Convex, Hybrid, Reciprocal, found_among
 from fidkit.passages.search.lexical import Lexical, LexicalWriter
 from fidkit.passages.search.vector_writer import VectorWriter
+from fidkit.passages.search.ways import Part
 from word_vectors import encoder, text
 
 COUNT = 600

@@ -18,8 +18,9 @@ from safetensors.numpy import load_file, save_file
 
 from fidkit.errors import CorpusError
 from fidkit.passages.search import vector_writer
+from fidkit.passages.search.encoder import VectorEncoder
 from fidkit.passages.search.vector_writer import VectorWriter
-from fidkit.passages.search.vectors import INDEX, VectorEncoder, Vectors, entries, write_shard
+from fidkit.passages.search.vectors import INDEX, Vectors, entries, write_shard
 from word_vectors import DIMENSION, WORDS, encoder, text
 
 

@@ -23,7 +23,7 @@ from fidkit.disk import shown
 from fidkit.errors import CorpusError
 from fidkit.passages.load.record import UnreadableFile
 from fidkit.passages.load.sources import SourceFile, discover, nothing_usable
-from fidkit.passages.local.catalogue import Catalogue, FileRecord, Sum
+from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.layout import (
     FORMAT_VERSION,
     LEXICAL,
@@ -36,6 +36,7 @@ from fidkit.passages.local.layout import (
 )
 from fidkit.passages.local.plan import Plan, make_plan, trusted_time
 from fidkit.passages.local.reading import FileReading, Reading
+from fidkit.passages.local.records import FileRecord, Sum
 from fidkit.passages.local.vectors import EncoderSource, Wanted, keep_begun
 from fidkit.passages.search.lexical import LexicalWriter
 

@@ -8,13 +8,12 @@ file is gone, changed or packed in another, and costs a third of the text.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from fidkit.database import is_damage, open_to_read, open_to_write
 from fidkit.disk import shown
@@ -30,6 +29,7 @@ from fidkit.passages.local.layout import (
     VECTORS,
     WITHOUT_VECTORS,
 )
+from fidkit.passages.local.records import DocumentRecord, FileRecord, is_possible
 from fidkit.paths import is_plain_name, is_whole_number
 from fidkit.types import Passage
 
@@ -62,7 +62,6 @@ _ALL_PASSAGES = f"""{_COLUMNS} FROM files f CROSS JOIN passages p LEFT JOIN docu
     WHERE p.row BETWEEN f.first_row AND f.first_row + f.passages - 1 ORDER BY f.position, p.row"""
 _DOCUMENTS = """SELECT d.document, f.name, d.member, d.title, d.facts, d.notes, f.path, f.sha256
     FROM documents d JOIN files f USING (file)"""
-_SUM_BYTES = 16
 _FRESH = 1 << 40  # as many removed passages as have an index written anew
 _NUMBERS = (
     *("generation", "passages", "next_row", "next_file", "next_document"),
@@ -71,43 +70,6 @@ _NUMBERS = (
 _NEEDED = {"sources", "passages", "fingerprint", "generation"}
 _DIGITS = 18  # of a number that SQLite holds
 _MOST_PARAMETERS = 500
-
-
-class FileRecord(NamedTuple):
-    """A file as indexed; `sum` adds up the fingerprints of its passages."""
-
-    file: int
-    name: str
-    path: str
-    kind: str
-    note: str
-    size: int
-    mtime_ns: int
-    sha256: str
-    position: int
-    first_row: int
-    passages: int
-    sum: bytes
-
-
-class DocumentRecord(NamedTuple):
-    """A document without what is long.
-
-    Attributes:
-        document: its number.
-        source: what it is called, and `member` the part of it within its file.
-        title, facts, notes: as of `fidkit.passages.load.document.Document`.
-        path, sha256: of its file, as it was read.
-    """
-
-    document: int
-    source: str
-    member: str
-    title: str
-    facts: dict[str, str]
-    notes: tuple[str, ...]
-    path: str
-    sha256: str
 
 
 class FormerFormat(CorpusError):
@@ -120,23 +82,6 @@ class FormerFormat(CorpusError):
             f"run `fidkit corpus build SOURCE --to {shown(directory)}`"
         )
         self.version, self.sources = version, sources
-
-
-class Sum:
-    """Fingerprint of a set of passages: hashes added modulo 2 ** 128, so order does not matter."""
-
-    def __init__(self) -> None:
-        self._value = 0
-
-    def add(self, row: Row) -> None:
-        content = json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        self.join(hashlib.blake2b(content, digest_size=_SUM_BYTES).digest())
-
-    def join(self, other: bytes) -> None:
-        self._value = (self._value + int.from_bytes(other, "little")) % (1 << 8 * _SUM_BYTES)
-
-    def digest(self) -> bytes:
-        return self._value.to_bytes(_SUM_BYTES, "little")
 
 
 class Catalogue:
@@ -268,7 +213,7 @@ class Catalogue:
         with self._whole_records():
             found = self._sql.execute("SELECT * FROM files ORDER BY position").fetchall()
         records = [FileRecord(*record) for record in found]
-        if not all(map(_is_possible, records)):
+        if not all(map(is_possible, records)):
             raise _damaged(self.directory, "impossible numbers of a file")
         return records
 
@@ -540,17 +485,6 @@ def _whole(meta: dict[str, str], name: str, default: int) -> int:
     """A whole number among the facts; -1 for what is none."""
     given = meta.get(name, str(default))
     return int(given) if given.isascii() and given.isdecimal() and len(given) <= _DIGITS else -1
-
-
-def _is_possible(record: FileRecord) -> bool:
-    numbers = (record.file, record.size, record.position, record.first_row, record.passages)
-    texts = (record.name, record.path, record.kind, record.note, record.sha256)
-    return (
-        all(map(is_whole_number, numbers))
-        and isinstance(record.mtime_ns, int)  # before 1970 it is negative
-        and isinstance(record.sum, bytes)
-        and all(isinstance(text, str) for text in texts)
-    )
 
 
 def _damaged(directory: Path, error: sqlite3.Error | str) -> CorpusError:

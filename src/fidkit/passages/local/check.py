@@ -12,8 +12,9 @@ from fidkit.disk import shown
 from fidkit.errors import CorpusError
 from fidkit.passages.load.packed import blocks_of, boxes_in, places_in, text_of
 from fidkit.passages.local.build import build, reindex
-from fidkit.passages.local.catalogue import Catalogue, FileRecord, Sum, vectors_of
+from fidkit.passages.local.catalogue import Catalogue, vectors_of
 from fidkit.passages.local.layout import real_path
+from fidkit.passages.local.records import FileRecord, Sum
 from fidkit.passages.local.vectors import EncoderSource, rows_of
 from fidkit.passages.search.lexical import Lexical
 from fidkit.passages.search.vectors import Vectors

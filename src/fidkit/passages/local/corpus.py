@@ -8,28 +8,20 @@ import operator
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from fidkit.disk import shown
 from fidkit.errors import CorpusError, FidkitError, UsageError
 from fidkit.passages.load.document import Block
 from fidkit.passages.load.packed import blocks_of, boxes_in, joined_in_lines, places_in, text_of
-from fidkit.passages.load.sources import ANOTHER_CORPUS, HIDDEN
-from fidkit.passages.load.table import ending_of
 from fidkit.passages.local.build import BuildProgress, BuildReport, build
-from fidkit.passages.local.catalogue import (
-    Catalogue,
-    DocumentRecord,
-    FileRecord,
-    FormerFormat,
-    vectors_of,
-)
+from fidkit.passages.local.catalogue import Catalogue, FormerFormat, vectors_of
+from fidkit.passages.local.info import CorpusInfo, kinds_of
 from fidkit.passages.local.layout import (
     FORMAT_VERSION,
     CorpusBusyError,
@@ -37,21 +29,21 @@ from fidkit.passages.local.layout import (
     real_path,
     sizes_on_disk,
 )
+from fidkit.passages.local.records import DocumentRecord
 from fidkit.passages.local.vectors import EncoderSource
 from fidkit.passages.places import Where, split
-from fidkit.passages.protocol import Retriever
-from fidkit.passages.search.dense import Dense
-from fidkit.passages.search.hybrid import Hybrid, Mixed, Part, explained
 from fidkit.passages.search.lexical import Lexical
-from fidkit.passages.search.vectors import Vectors
+from fidkit.passages.search.ways import Alone, Explaining, Mixed, Part
 from fidkit.types import Hit, Passage
+
+if TYPE_CHECKING:
+    from fidkit.passages.search.dense import Dense
 
 # A build replaces the index under a reader at most once each time it commits, seconds apart at best.
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.05
 # Equal passages fill places of a search: so many times as many are asked for until enough differ.
 _WIDER = 4
-_REASONS_SHOWN = 3
 _ALL = 1 << 60  # beyond the end of any document
 _COMPARED = 10_000  # names with one that isn't there
 
@@ -59,74 +51,6 @@ By = Literal["words", "meaning", "both"]
 """What passages are found by."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class CorpusInfo:
-    """What a corpus holds.
-
-    Attributes:
-        path: the corpus directory.
-        passages: number of passages.
-        files: that were read, and `passage_files` those of them that hold passages cut before.
-        documents: that passages were cut from; an archive or a mail holds several.
-        kinds: by the ending of files: how many `files`, `bytes` and `passages`.
-        unread: files that an interrupted build left to the next.
-        notes: what a person has to know of documents, as (source, note).
-        skipped: what of the sources was not read; `skipped_files` gives (name, reason) of each. A folder
-            that was passed over is one, its name ends in "/".
-        bytes_on_disk: catalogue, index and caches together; `sizes` has the bytes of each.
-        vectors: encoder, dimension and number of the vectors; None where there are none, or none that can be
-            read, which `vectors_fault` says.
-        sources: absolute paths it was built from.
-        format_version, generation: of the files; the generation grows with every change of passages.
-        fingerprint: of ids, titles, texts and offsets of all passages, whatever their order.
-    """
-
-    path: str
-    passages: int
-    files: int
-    documents: int
-    passage_files: int
-    unread: int
-    skipped: int
-    bytes_on_disk: int
-    sizes: dict[str, int]
-    vectors: dict[str, Any] | None
-    vectors_fault: str
-    sources: list[str]
-    format_version: int
-    generation: int
-    fingerprint: str
-    kinds: dict[str, dict[str, int]]
-    skipped_files: list[tuple[str, str]]
-    notes: list[tuple[str, str]]
-
-    def to_json(self) -> dict[str, Any]:
-        record = asdict(self)
-        record["skipped_files"] = [{"file": name, "reason": reason} for name, reason in self.skipped_files]
-        record["notes"] = [{"source": source, "note": note} for source, note in self.notes]
-        return record
-
-    def left_out(self) -> str:
-        """One line that says how many files were not read, and why; empty where all were.
-
-        What is hidden, and corpora, nobody expects to be read: they are in `skipped_files` alone.
-        """
-        reasons = Counter(reason for _, reason in self.skipped_files)
-        for expected in (HIDDEN, ANOTHER_CORPUS):
-            del reasons[expected]
-        if not reasons:
-            return ""
-        most = reasons.most_common(_REASONS_SHOWN)
-        told = [f"{reason}: {count:,}" for reason, count in most]
-        if len(reasons) > len(most):
-            told.append(f"other reasons: {reasons.total() - sum(count for _, count in most):,}")
-        all_files = self.files + reasons.total()
-        return (
-            f"{reasons.total():,} of {all_files:,} files were left out ({'; '.join(told)}); "
-            f"`fidkit corpus info {self.path}` lists them"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +199,7 @@ class Corpus:
             raise UsageError(f"by is {by!r}; expected one of {', '.join(get_args(By))}, or None")
         k = _whole(k)
         for _ in range(_ATTEMPTS):
-            found = self._different(self._current_retriever(by), question, k)
+            found = self._different(self._current_search(by), question, k)
             if found is not None:
                 return found
         raise self._restless()
@@ -291,15 +215,15 @@ class Corpus:
         _, fault = self._meaning or ("", "")
         return self._said(fault)
 
-    def _different(self, retriever: Retriever, question: str, k: int) -> list[Explained] | None:
-        """The k best that differ; None when the retriever is no longer that of the current state."""
+    def _different(self, search: Explaining, question: str, k: int) -> list[Explained] | None:
+        """The k best that differ; None when the search is no longer that of the current state."""
         known: dict[int, Passage] = {}
         wanted = k
         while True:
-            found = explained(retriever, question, wanted)
+            found = search.explain(question, wanted)
             new = [one.row for one in found if one.row not in known]
             with self._lock:
-                passages = self._catalogue.passages_if(retriever.name, new)
+                passages = self._catalogue.passages_if(search.name, new)
             if passages is None:
                 return None
             known |= zip(new, passages, strict=True)
@@ -418,7 +342,7 @@ class Corpus:
             format_version=int(meta.get("format_version", FORMAT_VERSION)),
             generation=int(meta["generation"]),
             fingerprint=meta["fingerprint"],
-            kinds=_kinds(files),
+            kinds=kinds_of(files),
             skipped_files=skipped,
             notes=[(document.source, note) for document in noted for note in document.notes],
         )
@@ -427,6 +351,8 @@ class Corpus:
         """Facts of the vectors, and why they can't be read."""
         if name is None:
             return None, ""
+        from fidkit.passages.search.vectors import Vectors
+
         try:
             found = Vectors(self.path / name)
         except (FileNotFoundError, CorpusError) as error:
@@ -470,16 +396,20 @@ class Corpus:
     def __repr__(self) -> str:
         return f"Corpus({str(self.path)!r})"
 
-    def _current_retriever(self, by: By | None) -> Retriever:
+    def _current_search(self, by: By | None) -> Explaining:
         for attempt in range(_ATTEMPTS):
             with self._lock:
                 lexical, *others = self._catalogue.names()
             try:
                 meaning = None if by == "words" else self._dense(others[0] if others else None, by)
                 if by == "meaning" and meaning is not None:
-                    return meaning
+                    return Alone(meaning, "meaning")
                 words = self._lexical(lexical)
-                return words if meaning is None else Hybrid(words, meaning)
+                if meaning is None:
+                    return Alone(words, "words")
+                from fidkit.passages.search.hybrid import Hybrid
+
+                return Hybrid(words, meaning)
             except FileNotFoundError:  # replaced since its name was read: ask for the new name
                 if attempt == _ATTEMPTS - 1:
                     raise self._restless() from None
@@ -504,6 +434,8 @@ class Corpus:
                 return None
             what = "it has no vectors" if name is None else "no encoder was given for its vectors"
             raise CorpusError(self._said(f"{shown(self.path)}: can't be searched by meaning: {what}"))
+        from fidkit.passages.search.dense import Dense
+
         with self._lock:
             if self._meaning is None or self._meaning[0] != name:
                 try:
@@ -572,18 +504,6 @@ def _opened(directory: Path) -> Catalogue:
         except (FidkitError, ValueError, TypeError) as error:
             raise CorpusError(f"{former}; it can't be built again as it is: {error}") from error
         return Catalogue.for_reading(directory)
-
-
-def _kinds(files: Iterable[FileRecord]) -> dict[str, dict[str, int]]:
-    """Counts by the ending of files that were read, the most files first."""
-    found: dict[str, dict[str, int]] = {}
-    for file in files:
-        if file.kind != "skipped":
-            kind = found.setdefault(ending_of(file.name), {"files": 0, "bytes": 0, "passages": 0})
-            kind["files"] += 1
-            kind["bytes"] += file.size
-            kind["passages"] += file.passages
-    return dict(sorted(found.items(), key=lambda kind: -kind[1]["files"]))
 
 
 def _whole(k: int) -> int:

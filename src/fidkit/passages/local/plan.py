@@ -11,7 +11,7 @@ from fidkit.disk import shown
 from fidkit.passages.load.extras import may_be_read_now
 from fidkit.passages.load.record import TAKEN
 from fidkit.passages.load.sources import SourceFile
-from fidkit.passages.local.catalogue import FileRecord
+from fidkit.passages.local.records import FileRecord
 
 # A file written this recently may be written again without its time changing.
 _TRUST_AFTER_NS = 2_000_000_000

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,10 @@ from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.local.amounts import MOST_UNASKED
 from fidkit.passages.local.catalogue import Catalogue, vectors_of
 from fidkit.passages.local.layout import VECTORS, WITHOUT_VECTORS, sweep
-from fidkit.passages.search.vectors import INDEX, VectorEncoder, Vectors
+from fidkit.passages.search.encoder import VectorEncoder
+
+if TYPE_CHECKING:
+    from fidkit.passages.search.vectors import Vectors
 
 EncoderSource = Callable[[], VectorEncoder]
 """Gives an encoder when there is use for one."""
@@ -103,6 +107,8 @@ class Wanted:
         assert self.encoder is not None
         if (name := vectors_of(meta)) is None:
             return None
+        from fidkit.passages.search.vectors import Vectors
+
         try:
             found = Vectors(directory / name)
             found.require(self.encoder())
@@ -139,6 +145,8 @@ def keep_begun(directory: Path, meta: dict[str, str]) -> None:
     begun = f"{VECTORS}{int(meta.get('generation', 0)) + 1}"
     sweep(directory, keep=(meta.get("lexical"), vectors_of(meta), begun))
     if begun != vectors_of(meta):  # finished or not, no state names it
+        from fidkit.passages.search.vectors import INDEX
+
         (directory / begun / INDEX).unlink(missing_ok=True)
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fidkit.passages.search.encoder import VectorEncoder
 from fidkit.passages.search.scan import Codes, nearest_codes
-from fidkit.passages.search.vectors import Shard, VectorEncoder, Vectors, signs
+from fidkit.passages.search.vectors import Shard, Vectors, signs
 
 Allowed = NDArray[np.bool_] | NDArray[np.int64]
 """Rows that may be found: a mask by row number, whose end leaves the rest out, or row numbers, ascending."""

@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from fidkit.passages.protocol import Retriever
-from fidkit.passages.search.dense import Allowed, Dense, is_allowed
+from fidkit.passages.search.dense import Allowed, is_allowed
+from fidkit.passages.search.ways import Mixed, Part
 
 _LEAST_DEPTH = 100
 # Where most of what words find is filtered out: so many times as many are asked for until enough remain.
@@ -29,37 +30,6 @@ class Scorer(Retriever, Protocol):
     def score(self, question: str, rows: Sequence[int]) -> list[float | None]:
         """Scores of passages; None for what it doesn't have."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one of both makes of a passage.
-
-    Attributes:
-        rank: among what it found, from 1; None where the passage isn't among that.
-        score: its own; None where it gave none.
-        share: what the mix counts for it, before weights.
-    """
-
-    rank: int | None
-    score: float | None
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Mixed:
-    """A passage that a hybrid search found, and why.
-
-    Attributes:
-        row: of the passage.
-        score: of the mix.
-        words, meaning: what either makes of it.
-    """
-
-    row: int
-    score: float
-    words: Part
-    meaning: Part
 
 
 class Mix(Protocol):
@@ -191,19 +161,6 @@ class Hybrid:
         of_rows = [scores.get(row) for row in rows]
         shares = self._mix.shares(ranks, of_rows, full=len(found) >= depth)
         return [Part(*part) for part in zip(ranks, of_rows, shares, strict=True)]
-
-
-def explained(retriever: Retriever, question: str, k: int) -> list[Mixed]:
-    """What any retriever finds, as `Hybrid.explain` says it; one way alone is all of the mix."""
-    if isinstance(retriever, Hybrid):
-        return retriever.explain(question, k)
-    nothing = Part(None, None, 0.0)
-    made = []
-    for rank, (row, score) in enumerate(retriever.search(question, k), start=1):
-        part = Part(rank, score, score)
-        words, meaning = (nothing, part) if isinstance(retriever, Dense) else (part, nothing)
-        made.append(Mixed(row, score, words, meaning))
-    return made
 
 
 def found_among(retriever: Retriever, question: str, k: int, allowed: Allowed | None) -> Found:

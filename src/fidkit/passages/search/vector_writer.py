@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from fidkit.errors import CorpusError
 from fidkit.passages.local.layout import sync_directory
+from fidkit.passages.search.encoder import VectorEncoder
 from fidkit.passages.search.vectors import (
     INDEX,
     Entries,
     Shard,
-    VectorEncoder,
     Vectors,
     entries,
     is_shard_name,

@@ -25,7 +25,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from safetensors.numpy import save_file
 from fidkit import mapped
 from fidkit.disk import WriteError, permit, shown
 from fidkit.errors import CorpusError
+from fidkit.passages.search.encoder import VectorEncoder
 from fidkit.paths import foreign_entry
 
 FORMAT_VERSION = 1
@@ -50,50 +51,6 @@ _TYPES = {"I64": "<i8", "U64": "<u8", "F32": "<f4", "U32": "<u4", "I8": "i1", "U
 _SHARD_NAME = re.compile(r"shard-[0-9a-f]{32}\.safetensors")
 _DIGITS = 9  # of numbers that a file gives
 _LARGEST = 127
-
-
-@dataclass(frozen=True)
-class VectorEncoder:
-    """What makes vectors of texts, whoever runs it.
-
-    Attributes:
-        name: for people, such as `minilm`.
-        fingerprint: of everything that decides a vector: weights, vocabulary, pooling.
-        dimension: D, numbers of a vector.
-        passages: texts of passages to vectors, float32 [N, D].
-        questions: the same of questions; some encoders want other words in front of them.
-    """
-
-    name: str
-    fingerprint: str
-    dimension: int
-    passages: Callable[[Sequence[str]], NDArray[np.float32]]
-    questions: Callable[[Sequence[str]], NDArray[np.float32]]
-
-    def of_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors [N, D] of passages.
-
-        Raises:
-            CorpusError: the encoder gave something else.
-        """
-        return self._checked(self.passages(texts), len(texts))
-
-    def of_questions(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors [N, D] of questions.
-
-        Raises:
-            CorpusError: the encoder gave something else.
-        """
-        return self._checked(self.questions(texts), len(texts))
-
-    def _checked(self, made: Any, count: int) -> NDArray[np.float32]:
-        vectors = np.asarray(made, np.float32)
-        if vectors.shape != (count, self.dimension) or not np.isfinite(vectors).all():
-            raise CorpusError(
-                f"encoder {self.name!r}: expected {count} vectors of {self.dimension} finite numbers, got "
-                f"shape {vectors.shape}; check the encoder"
-            )
-        return vectors
 
 
 @dataclass(frozen=True)

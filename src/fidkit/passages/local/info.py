@@ -1,0 +1,94 @@
+"""What a corpus holds, as a record for people and programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fidkit.passages.load.sources import ANOTHER_CORPUS, HIDDEN
+from fidkit.passages.load.table import ending_of
+from fidkit.passages.local.records import FileRecord
+
+_REASONS_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusInfo:
+    """What a corpus holds.
+
+    Attributes:
+        path: the corpus directory.
+        passages: number of passages.
+        files: that were read, and `passage_files` those of them that hold passages cut before.
+        documents: that passages were cut from; an archive or a mail holds several.
+        kinds: by the ending of files: how many `files`, `bytes` and `passages`.
+        unread: files that an interrupted build left to the next.
+        notes: what a person has to know of documents, as (source, note).
+        skipped: what of the sources was not read; `skipped_files` gives (name, reason) of each. A folder
+            that was passed over is one, its name ends in "/".
+        bytes_on_disk: catalogue, index and caches together; `sizes` has the bytes of each.
+        vectors: encoder, dimension and number of the vectors; None where there are none, or none that can be
+            read, which `vectors_fault` says.
+        sources: absolute paths it was built from.
+        format_version, generation: of the files; the generation grows with every change of passages.
+        fingerprint: of ids, titles, texts and offsets of all passages, whatever their order.
+    """
+
+    path: str
+    passages: int
+    files: int
+    documents: int
+    passage_files: int
+    unread: int
+    skipped: int
+    bytes_on_disk: int
+    sizes: dict[str, int]
+    vectors: dict[str, Any] | None
+    vectors_fault: str
+    sources: list[str]
+    format_version: int
+    generation: int
+    fingerprint: str
+    kinds: dict[str, dict[str, int]]
+    skipped_files: list[tuple[str, str]]
+    notes: list[tuple[str, str]]
+
+    def to_json(self) -> dict[str, Any]:
+        record = asdict(self)
+        record["skipped_files"] = [{"file": name, "reason": reason} for name, reason in self.skipped_files]
+        record["notes"] = [{"source": source, "note": note} for source, note in self.notes]
+        return record
+
+    def left_out(self) -> str:
+        """One line that says how many files were not read, and why; empty where all were.
+
+        What is hidden, and corpora, nobody expects to be read: they are in `skipped_files` alone.
+        """
+        reasons = Counter(reason for _, reason in self.skipped_files)
+        for expected in (HIDDEN, ANOTHER_CORPUS):
+            del reasons[expected]
+        if not reasons:
+            return ""
+        most = reasons.most_common(_REASONS_SHOWN)
+        told = [f"{reason}: {count:,}" for reason, count in most]
+        if len(reasons) > len(most):
+            told.append(f"other reasons: {reasons.total() - sum(count for _, count in most):,}")
+        all_files = self.files + reasons.total()
+        return (
+            f"{reasons.total():,} of {all_files:,} files were left out ({'; '.join(told)}); "
+            f"`fidkit corpus info {self.path}` lists them"
+        )
+
+
+def kinds_of(files: Iterable[FileRecord]) -> dict[str, dict[str, int]]:
+    """Counts by the ending of files that were read, the most files first."""
+    found: dict[str, dict[str, int]] = {}
+    for file in files:
+        if file.kind != "skipped":
+            kind = found.setdefault(ending_of(file.name), {"files": 0, "bytes": 0, "passages": 0})
+            kind["files"] += 1
+            kind["bytes"] += file.size
+            kind["passages"] += file.passages
+    return dict(sorted(found.items(), key=lambda kind: -kind[1]["files"]))

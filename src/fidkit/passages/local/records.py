@@ -1,0 +1,78 @@
+"""What a catalogue knows of files and documents, and the fingerprint of their passages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import NamedTuple
+
+from fidkit.passages.load.record import Row
+from fidkit.paths import is_whole_number
+
+_SUM_BYTES = 16
+
+
+class FileRecord(NamedTuple):
+    """A file as indexed; `sum` adds up the fingerprints of its passages."""
+
+    file: int
+    name: str
+    path: str
+    kind: str
+    note: str
+    size: int
+    mtime_ns: int
+    sha256: str
+    position: int
+    first_row: int
+    passages: int
+    sum: bytes
+
+
+class DocumentRecord(NamedTuple):
+    """A document without what is long.
+
+    Attributes:
+        document: its number.
+        source: what it is called, and `member` the part of it within its file.
+        title, facts, notes: as of `fidkit.passages.load.document.Document`.
+        path, sha256: of its file, as it was read.
+    """
+
+    document: int
+    source: str
+    member: str
+    title: str
+    facts: dict[str, str]
+    notes: tuple[str, ...]
+    path: str
+    sha256: str
+
+
+class Sum:
+    """Fingerprint of a set of passages: hashes added modulo 2 ** 128, so order does not matter."""
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def add(self, row: Row) -> None:
+        content = json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        self.join(hashlib.blake2b(content, digest_size=_SUM_BYTES).digest())
+
+    def join(self, other: bytes) -> None:
+        self._value = (self._value + int.from_bytes(other, "little")) % (1 << 8 * _SUM_BYTES)
+
+    def digest(self) -> bytes:
+        return self._value.to_bytes(_SUM_BYTES, "little")
+
+
+def is_possible(record: FileRecord) -> bool:
+    """Whether a record that was read can be one that was written."""
+    numbers = (record.file, record.size, record.position, record.first_row, record.passages)
+    texts = (record.name, record.path, record.kind, record.note, record.sha256)
+    return (
+        all(map(is_whole_number, numbers))
+        and isinstance(record.mtime_ns, int)  # before 1970 it is negative
+        and isinstance(record.sum, bytes)
+        and all(isinstance(text, str) for text in texts)
+    )
