@@ -445,12 +445,49 @@ void call_product(Random& random) {
   compare(names[mode], out.get(), wanted, of_mode(mode, 3e-5, 3e-4, 0.1));
 }
 
+// Keys and values of all layers at once are what products make of the context, packed.
+template <class T>
+void call_project_context(Random& random) {
+  const int64_t groups = random.between(1, 3), head = 16 * random.between(1, 3), shared = groups * head;
+  const int64_t count = random.once_in(8) ? 0 : random.size(110), room = rounded_up(count, 16) + 16 * random.between(0, 2);
+  const int64_t columns = random.once_in(6) ? random.between(GROUP - 9, 2 * GROUP) : random.size(130);
+  const int64_t spare = random.once_in(2) ? 0 : random.between(1, 9), stride = columns + spare;
+  const int mode = static_cast<int>(random.between(std::is_same_v<T, float> ? FLOATS : INT16_ACTIVATIONS, INT8_ACTIVATIONS));
+  const Exact<float> states = drawn<float>(random, std::max<int64_t>(0, count * stride - spare));
+  std::vector<LaidOut> weights;
+  std::vector<Exact<T>> made, wanted;  // keys, then values of each layer
+  const int64_t layers = random.between(1, 3);
+  for (int64_t l = 0; l < layers; ++l) {
+    weights.emplace_back(random, 2 * shared, columns, mode, random.once_in(2));
+    const Packed packed = weights[l].packed();
+    const Exact<float> product(count * 2 * shared);
+    const Exact<T> rounded(product.size());
+    fidkit_product(mode, states.get(), stride, count, &packed, product.get(), threads_of(random));
+    for (int64_t i = 0; i < product.size(); ++i) narrow(product[i], &rounded[i]);
+    for (int part = 0; part < 2; ++part) made.emplace_back(groups * room * head), wanted.emplace_back(groups * room * head);
+    for (auto* of : {&made, &wanted})
+      for (int part = 0; part < 2; ++part) std::memset((*of)[2 * l + part].get(), 0, groups * room * head * sizeof(T));
+    fidkit_pack_context(type_of<T>(), rounded.get(), rounded.get() + shared, 2 * shared, count, groups, head, room,
+                        wanted[2 * l].get(), wanted[2 * l + 1].get(), threads_of(random));
+  }
+  std::vector<CrossLayer> of_layers;
+  for (int64_t l = 0; l < layers; ++l) of_layers.push_back({weights[l].packed(), made[2 * l].get(), made[2 * l + 1].get()});
+  const CrossContext context{states.get(), stride, count, groups, head, room, layers, of_layers.data()};
+  fidkit_project_context(mode, type_of<T>(), &context, threads_of(random));
+  for (size_t i = 0; i < made.size(); ++i) {
+    naive::Numbers numbers;
+    for (int64_t at = 0; at < wanted[i].size(); ++at) numbers.push_back(value(wanted[i][at]));
+    compare("keys and values of a context", made[i].get(), numbers, 1e-6);
+  }
+}
+
 template <class T>
 void call_piece(Random& random) {
-  switch (random.between(1, 4)) {
+  switch (random.between(1, 5)) {
     case 1: return call_row_attention<T>(random);
     case 2: return call_add_norm<T>(random);
     case 3: return call_gated_gelu<T>(random);
+    case 4: return call_project_context<T>(random);
     default: return call_product(random);
   }
 }

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fidkit.native import LANES, Kernels, kernels
+from fidkit.checkpoint.stored import Weight
+from fidkit.engine.cpu.weights import LaidOut, rounded
+from fidkit.native import LANES, Bits, Kernels, kernels
 from fidkit.nn.attention import attend_rows
 from fidkit.nn.rows import Rows
 from oracles import quick
@@ -92,6 +94,35 @@ def test_packed_context(built: Kernels, dtype, keys: int, groups: int, first: in
         assert torch.equal(found[:, first : first + keys], wanted.transpose(0, 1))
         assert not found[:, :first].any()
         assert not found[:, first + keys :].any()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "activations"),
+    [(torch.float32, 8), (torch.float32, 16), (torch.float32, 32), (torch.bfloat16, 8), (torch.bfloat16, 16)],
+)
+@quick
+@given(keys=st.integers(0, 120), groups=st.integers(1, 3), layers=st.integers(1, 3))
+def test_projected_context(
+    built: Kernels, dtype, activations: Bits, keys: int, groups: int, layers: int
+) -> None:
+    """What products and `pack_context` make one after the other, of all layers in one call."""
+    h, width, room = 16, 300, -(-keys // LANES) * LANES + LANES
+    states = torch.randn(keys, width)
+    weights, made, wanted = [], [], []
+    for _ in range(layers):
+        matrix = Weight(np.random.randn(2 * groups * h, width).astype(np.float32))
+        laid_out = LaidOut.of(
+            rounded(matrix, "never" if activations == 32 else "always"), None, built.lanes, activations
+        )
+        weights.append(laid_out)
+        product = laid_out(built, states.numpy())
+        both = torch.from_numpy(product).to(dtype).reshape(keys, 2, groups, h)
+        for of in (made, wanted):
+            of.append(tuple(torch.zeros(groups, room, h, dtype=dtype) for _ in range(2)))
+        built.pack_context(both[:, 0], both[:, 1], *wanted[-1])
+    built.project_context(states, [weight.packed() for weight in weights], activations, made)
+    for found, expected in zip(made, wanted, strict=True):
+        assert all(map(torch.equal, found, expected))
 
 
 def test_new_memory_has_its_shape(built: Kernels) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+from collections.abc import Sequence
 from ctypes import POINTER, Structure, c_float, c_int, c_int64, c_void_p
 from functools import cache
 from typing import Any, Literal
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 LANES = 16
 """Numbers in the widest vector. Sizes that are multiples of it suit the vectors of any CPU."""
 
-_VERSION = 6
+_VERSION = 7
 TYPES = {"float32": 0, "bfloat16": 1, "int8": 2}
 
 Bits = Literal[8, 16, 32]
@@ -111,8 +112,25 @@ class Encoder(Structure):
     ]
 
 
+class CrossLayer(Structure):
+    """A decoder layer that looks at a context, and where its keys and values go; see context.h."""
+
+    _fields_ = [("keys_values", Packed), *((name, c_void_p) for name in ("keys", "values"))]
+
+
+class CrossContext(Structure):
+    """A context, and the layers that look at it; see context.h."""
+
+    _fields_ = [
+        ("states", c_void_p),
+        *((name, c_int64) for name in ("stride", "count", "groups", "head", "room", "layers")),
+        ("layer", POINTER(CrossLayer)),
+    ]
+
+
 _KERNELS = (
-    "row_attention", "add_norm", "gated_gelu", "product", "encode", "pack_context", "decoder_step",
+    "row_attention", "add_norm", "gated_gelu", "product", "encode", "pack_context", "project_context",
+    "decoder_step",
 )  # fmt: skip
 
 
@@ -151,6 +169,7 @@ class Kernels:
         declare.fidkit_pack_context.argtypes = [
             c_int, *[pointers] * 2, *[sizes] * 5, *[pointers] * 2, c_int,
         ]  # fmt: skip
+        declare.fidkit_project_context.argtypes = [c_int, c_int, POINTER(CrossContext), c_int]
         declare.fidkit_decoder_step.argtypes = [c_int, POINTER(Step), c_int]
         for kernel in _KERNELS:
             getattr(declare, f"fidkit_{kernel}").errcheck = _refuse_no_room
@@ -257,6 +276,33 @@ class Kernels:
             type_of(keys), *_apart(keys, values), M, G, h, to_keys.shape[1],
             *(at + skipped for at in _at(to_keys, to_values)), threads(),
         )  # fmt: skip
+
+    def project_context(
+        self,
+        states_MD: Array,
+        weights: Sequence[Packed],
+        activations: Bits,
+        to: Sequence[tuple[Array, Array]],
+    ) -> None:
+        """Keys and values of a context in all layers that look, laid out as `decoder_step` reads them.
+
+        Args:
+            states_MD: float32, vectors may lie apart.
+            weights: of each layer, [2 G h, D], keys above values, laid out for `activations`.
+            activations: 32 for caches of float32 alone.
+            to: of each layer, keys and values [G, room, h] (T), room a multiple of `LANES` and at least M.
+        """
+        M = len(states_MD)
+        G, room, h = to[0][0].shape
+        assert room >= M
+        layers = (CrossLayer * len(to))(
+            *(CrossLayer(weight, *_at(*pair)) for weight, pair in zip(weights, to, strict=True))
+        )
+        at, apart = _apart(states_MD[:, None])
+        context = CrossContext(at, apart, M, G, h, room, len(to), layers)
+        self._library.fidkit_project_context(
+            _MODES[activations], type_of(to[0][0]), ctypes.byref(context), threads()
+        )
 
     def decoder_step(self, step: Step, dtype: str) -> None:
         """Run one position; caches are of `dtype`."""

@@ -11,6 +11,7 @@
 #endif
 
 #include "attention.h"
+#include "context.h"
 #include "decoder.h"
 #include "encoder.h"
 
@@ -33,6 +34,7 @@ extern "C" {
 int fidkit_integer_product(int mode, const float* x, int64_t stride, int64_t count, const Packed* weight, float* out,
                            int threads);
 int fidkit_integer_encode(int mode, const Encoder* encoder, int threads);
+int fidkit_integer_project_context(int mode, int type, const CrossContext* context, int threads);
 }
 
 #if !defined(FIDKIT_HALF) || FIDKIT_HALF == 1
@@ -47,6 +49,14 @@ int fidkit_integer_encode(int mode, const Encoder* encoder, int threads) {
   const auto of = [&](auto slot) { EncoderRun<decltype(slot)>(*encoder, threads)(); };
   return has_room([&] { mode == INT16_ACTIVATIONS ? of(int16_t{}) : of(int8_t{}); });
 }
+
+int fidkit_integer_project_context(int mode, int type, const CrossContext* context, int threads) {
+  const auto of = [&](auto slot) {
+    using T = decltype(slot);
+    type == BFLOAT16 ? project_context<T, bfloat16>(*context, threads) : project_context<T, float>(*context, threads);
+  };
+  return has_room([&] { mode == INT16_ACTIVATIONS ? of(int16_t{}) : of(int8_t{}); });
+}
 }
 #endif
 
@@ -54,7 +64,7 @@ int fidkit_integer_encode(int mode, const Encoder* encoder, int threads) {
 // `type` below: see `Type`. Kernels return 1, or 0 where memory ran out; what they write is then of no use.
 extern "C" {
 
-int fidkit_version() { return 6; }
+int fidkit_version() { return 7; }
 
 int fidkit_lanes() { return LANES; }
 
@@ -112,7 +122,7 @@ int fidkit_gated_gelu(int type, const void* gate, const void* inner, void* out, 
   return has_room([&] { type == BFLOAT16 ? of(bfloat16{}) : of(float{}); });
 }
 
-// `mode` of the next two: see `Mode`.
+// `mode` of the next ones: see `Mode`.
 int fidkit_product(int mode, const float* x, int64_t stride, int64_t count, const Packed* weight, float* out,
                    int threads) {
   if (mode != FLOATS) return fidkit_integer_product(mode, x, stride, count, weight, out, threads);
@@ -133,6 +143,12 @@ int fidkit_pack_context(int type, const void* keys, const void* values, int64_t 
                  static_cast<uint32_t*>(packed_keys), static_cast<uint32_t*>(packed_values), threads);
   };
   return has_room([&] { type == BFLOAT16 ? of(bfloat16{}) : of(float{}); });
+}
+
+// `type` is that of the caches; floats are multiplied for caches of floats alone.
+int fidkit_project_context(int mode, int type, const CrossContext* context, int threads) {
+  if (mode != FLOATS) return fidkit_integer_project_context(mode, type, context, threads);
+  return has_room([&] { project_context<float, float>(*context, threads); });
 }
 
 int fidkit_decoder_step(int type, const Step* step, int threads) {

@@ -22,9 +22,6 @@ from fidkit.engine.cpu.words import Words
 from fidkit.native import LANES, TYPES, Array, Kernels, Layer, Linear, Step, address
 from fidkit.written import Written, no_room
 
-# Context vectors whose keys and values are projected and laid out while they are in the cache.
-CHUNK = 2048
-
 
 @dataclass
 class Crossed:
@@ -222,9 +219,11 @@ class NativeDecoder:
         space = memory[: len(self._reading) * 2 * math.prod(shape)].reshape(-1, 2, *shape)
         packed = [(keys, values) for keys, values in space]
         layers = type(self._layers).from_buffer_copy(self._layers)
-        for place, (number, (keys, values)) in enumerate(zip(self._reading, packed, strict=True)):
-            self._pack(place, context, lengths, keys, values)
+        for number, (keys, values) in zip(self._reading, packed, strict=True):
             layers[number].cross_keys, layers[number].cross_values = address(keys), address(values)
+        for question, length in enumerate(lengths.tolist()):
+            of_question = [(keys[question], values[question]) for keys, values in packed]
+            self._fill(context.states_BMD[question, :length], of_question)
         crossed = Crossed(lengths, room, packed, layers)
         weakref.finalize(crossed, self._give_back, memory).atexit = False
         self._last = weakref.ref(context), weakref.ref(crossed)
@@ -245,23 +244,15 @@ class NativeDecoder:
     def _give_back(self, memory: np.ndarray) -> None:
         self._spare = memory
 
-    def _pack(
-        self, place: int, context: Context, lengths: np.ndarray, keys: np.ndarray, values: np.ndarray
-    ) -> None:
-        """Fill [B, G, room, h]; what is behind a context stays as it is, and is never read."""
-        for question, length in enumerate(lengths.tolist()):
-            for first in range(0, length, CHUNK):
-                states = context.states_BMD[question, first : min(first + CHUNK, length)]
-                made = self._project(place, states).reshape(len(states), 2, keys.shape[1], keys.shape[3])
-                self.kernels.pack_context(made[:, 0], made[:, 1], keys[question], values[question], first)
-
-    def _project(self, place: int, states_XD: Any) -> Array:
-        """Keys, then values, [X, 2 G h], of a layer with cross-attention."""
-        weight: LaidOut = self._keys_values[place]
-        return weight(self.kernels, states_XD)
+    def _fill(self, states_MD: Any, to: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Project keys and values of a context, to [G, room, h] of each layer; what is behind it stays."""
+        weights: list[LaidOut] = self._keys_values
+        if weights:
+            packed = [weight.packed() for weight in weights]
+            self.kernels.project_context(states_MD, packed, weights[0].activations, to)
 
     def _laid_out(self, layers: list[Weights]) -> list[Any]:
-        """What `_project` multiplies with, a layer each."""
+        """What `_fill` multiplies with, a layer each."""
         made = []
         for layer in layers:
             both = joined(

@@ -19,6 +19,9 @@ from fidkit.engine.cpu.words import Words
 from fidkit.native import Kernels
 from fidkit.reader import Reader
 
+# Context vectors whose keys and values are projected and laid out while they are in the cache.
+CHUNK = 2048
+
 
 class TorchDecoder:
     """Start and step of a reader's decoder, whose weights the kernels read where they are.
@@ -90,11 +93,16 @@ class _Half(NativeDecoder):
     def _laid_out(self, layers: list[Weights]) -> list[Any]:
         return super()._laid_out(layers) if self.rounding == "always" else self._linears
 
-    def _project(self, place: int, states_XD: Any) -> Tensor:
+    def _fill(self, states_MD: Any, to: list[tuple[np.ndarray, np.ndarray]]) -> None:
         if self.rounding == "always":
-            made: Tensor = super()._project(place, states_XD.float())
-            return made.bfloat16()
-        return self._products(states_XD, *self._linears[place])
+            super()._fill(states_MD.float(), to)
+            return
+        for linears, (keys, values) in zip(self._linears, to, strict=True):
+            groups, _, head = keys.shape
+            for first in range(0, len(states_MD), CHUNK):
+                made = self._products(states_MD[first : first + CHUNK], *linears)
+                made = made.reshape(len(made), 2, groups, head)
+                self.kernels.pack_context(made[:, 0], made[:, 1], keys, values, first)
 
 
 def _parameters(reader: Reader) -> list[tuple[str, Tensor]]:
