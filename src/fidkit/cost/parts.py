@@ -53,8 +53,7 @@ KINDS = ("linear", "encoder_attention", "decoder_weights", "decoder_attention", 
 KEYS_VALUES = "keys and values"
 PROJECTION = "memory projection"
 PROJECTIONS = "projections"
-FLOAT_BYTES = 4
-LOGIT_BYTES = FLOAT_BYTES  # logits are float32 in any dtype
+LOGIT_BYTES = 4  # logits are float32 in any dtype
 
 
 @dataclass(frozen=True)
@@ -176,6 +175,8 @@ def decoder_parts(config: ReaderConfig, workload: Workload, *, training: bool = 
     inner, readers = stack.heads * stack.head_width, sum(config.cross_layers)
     context = workload.questions * context_vectors(config, workload)
     run = _run(workload, training)
+    # Our own products put keys and values where steps read them; those of a matrix library are copied there.
+    copied = not training and workload.encoder_matrices == "bfloat16"
     self_value, cross_value = (2 * heads * stack.head_width for heads in config.kv_heads)
     once = _Linears(
         "projection", "linear", context, 1, size, workload.encoder_matrices, workload.encoder_matrices
@@ -202,7 +203,7 @@ def decoder_parts(config: ReaderConfig, workload: Workload, *, training: bool = 
             once(KEYS_VALUES, context_matrices(config), cross_value, readers),
             extra_bytes=context * config.context_width * size,
         ),
-        *([] if training else [_laid_out(workload, context * cross_value * readers, readers)]),
+        *([_laid_out(workload, context * cross_value * readers, readers)] if copied else []),
         step("self projections", family.self_matrices(stack, config.kv_heads[0]), self_moves, stack.layers),
         attention(
             "self-attention",
@@ -289,10 +290,10 @@ class _Linears:
 
 
 def _laid_out(workload: Workload, values: int, layers: int) -> Part:
-    """Keys and values as steps read them, out of what the product made; products of 8 bits make float32."""
-    rounded = 2 * FLOAT_BYTES + workload.value_bytes if workload.encoder_matrices == "int8" else 0
-    moved = values * (2 * workload.value_bytes + rounded)
-    return Part("projection", "layout", "elementwise", 0, moved, layers, workload.dtype)
+    """Keys and values as steps read them, out of what the product made."""
+    return Part(
+        "projection", "layout", "elementwise", 0, 2 * values * workload.value_bytes, layers, workload.dtype
+    )
 
 
 def _feed_forward_moves(stack: StackConfig) -> int:
