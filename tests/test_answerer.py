@@ -28,6 +28,7 @@ from fidkit.precompute import Options, build
 from fidkit.reader import Reader
 from fidkit.tokens import Tokenizer
 from fidkit.types import Answer, Hit
+from forked import forked
 
 SYSTEMS = ["tiny-fid", "tiny-fid-light", "tiny-fid-lsa", "tiny-fido", "tiny-memoryfid", "tiny-lumen"]
 SYSTEMS += ["tiny-lumen-deep"]
@@ -494,6 +495,26 @@ def test_closing_waits_for_answers_under_way(corpus: Corpus, fid: Reader) -> Non
         go_on.set()
         assert answer.result(30).text
         closed.result(30)
+
+
+def test_a_process_that_was_forked_while_an_answer_was_written_is_told_so(fid: Reader) -> None:
+    """It would wait for a thread that it doesn't have. A fork between answers does no harm."""
+    qa, quiet = Answerer(fid), Answerer(fid)
+
+    def ask() -> None:
+        with pytest.raises(UsageError, match="this process was forked while the answerer was answering"):
+            qa.read("who?", PASSAGES)
+        qa.close()
+        quiet.close()
+
+    codes: list[int] = []
+
+    def stream(_text: str) -> None:
+        codes.append(forked(ask))
+
+    qa.read("where does tea come from?", PASSAGES, 1, stream)
+    assert codes == [0]
+    assert qa.read("where does tea come from?", PASSAGES, 1).text
 
 
 def test_a_stream_that_asks_again_is_told_so_instead_of_waiting_for_ever(corpus: Corpus, fid: Reader) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -85,7 +87,9 @@ class Answerer:
         self._opened = ExitStack()
         self._state, self._reading = threading.Condition(), threading.Lock()
         self._under_way: list[int] = []
-        self._closed = False
+        self._closed = self._torn = False
+        of_child = weakref.WeakMethod(self._forked)
+        os.register_at_fork(after_in_child=lambda: (method := of_child()) and method())
         self.runner, self._memory = made_ready(reader, corpus if stored else None, device, precision)
         self._cache = None
         if corpus is not None:
@@ -308,6 +312,11 @@ class Answerer:
             self._refuse_nested()
             if self._closed:
                 raise UsageError("this answerer is closed; open another one, or ask inside its `with` block")
+            if self._torn:
+                raise UsageError(
+                    "this process was forked while the answerer was answering another question; open another "
+                    "one here, or fork while nothing is asked"
+                )
             self._under_way.append(threading.get_ident())
         try:
             yield
@@ -315,6 +324,12 @@ class Answerer:
             with self._state:
                 self._under_way.remove(threading.get_ident())
                 self._state.notify_all()
+
+    def _forked(self) -> None:
+        """In a child, no thread goes on with what was under way in its parent: nothing waits for that."""
+        self._torn = bool(self._under_way)
+        self._state, self._reading = threading.Condition(), threading.Lock()
+        self._under_way = []
 
     def _refuse_nested(self) -> None:
         if threading.get_ident() in self._under_way:

@@ -120,6 +120,42 @@ def test_a_compiler_that_fails(monkeypatch, tmp_path, caplog, body: str, said: s
     assert "native kernels are off" in record.getMessage()
 
 
+def test_the_state_says_why_the_last_build_failed(little: Path, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CXX", compiler(tmp_path / "bad", 'echo "x.h:1: error: no such header" >&2; exit 1'))
+    assert build.state().startswith("to be built")
+    with pytest.raises(build.BuildError, match="no such header"):
+        build.library()
+    assert build.state().startswith("off: ")
+    assert "error: no such header; they are built again at next use" in build.state()
+    monkeypatch.setattr(build, "_compile", lambda _, to: to.write_bytes(bytes(100)))
+    build.library()
+    assert build.state().startswith("built")
+    assert [path.suffix for path in (home() / "native").iterdir()] == [".so"]
+
+
+@pytest.mark.parametrize("left", [0, 10, 4096, -1])
+def test_a_library_that_was_cut_is_built_again(little: Path, left: int) -> None:
+    path = build.library()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:left])
+    assert build.state().startswith("to be built")
+    assert build.library().read_bytes() == whole
+    assert build.state().startswith("built")
+
+
+def test_what_killed_builds_left_goes_with_the_next(little: Path, monkeypatch) -> None:
+    path = build.library()
+    old, running = path.parent / "tmpold", path.parent / "tmprunning"
+    for directory in (old, running):
+        directory.mkdir()
+        (directory / "kernels.o").touch()
+    os.utime(old, (0, 0))
+    path.unlink()
+    build.library()
+    assert not old.exists()
+    assert running.exists()
+
+
 def test_no_compiler(monkeypatch, caplog) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert binding.kernels() is None
@@ -270,11 +306,11 @@ def test_a_cache_without_its_compiler(little: Path, monkeypatch, caplog) -> None
     assert "no C++ compiler (no-such-cache g++ -m64); install g++, or set CXX" in caplog.text
 
 
-@pytest.mark.parametrize("damage", ["cut", "foreign"])
+@pytest.mark.parametrize("damage", ["no library", "foreign"])
 def test_a_build_that_cannot_be_loaded_says_what_to_do(little: Path, caplog, damage: str) -> None:
     built = build.library()
-    if damage == "cut":
-        built.write_bytes(built.read_bytes()[:100])
+    if damage == "no library":
+        built.write_bytes(bytes(100))
     else:
         little.write_text(LITTLE.replace("fidkit_version", "another_library"))
         build.library().rename(built)
@@ -319,5 +355,5 @@ def test_made_without_any_package(tmp_path: Path, body: str) -> None:
     }
     done = subprocess.run([sys.executable, "-S", build.__file__], env=env, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    made = [path.read_text() for path in (tmp_path / "home" / "native").iterdir()]
+    made = [path.read_text() for path in (tmp_path / "home" / "native").glob("*.so")]
     assert made == ([] if body == "exit 1" else ["made\n"])

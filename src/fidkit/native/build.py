@@ -22,6 +22,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +37,10 @@ log = logging.getLogger(__name__)
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = (*targets.FLAGS, "-march=native")
 _LONGEST_BUILD_S = 300
+_FAILED = ".failed"  # beside a library that could not be built: why
+_ELF = b"\x7fELF\x02\x01"  # of 64 bits, little-endian
+# Where the header says where the table of sections begins, which is last, and how large it is.
+_ELF_SECTIONS = ((40, 48), (58, 60), (60, 62))
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -58,15 +63,21 @@ def library() -> Path:
     path = _path(compiler)
     try:
         _claim(path.parent)
-        if not _is_safe(path):
+        if not (_is_safe(path) and _is_whole(path)):
+            _leave_abandoned(path.parent)
             log.info(f"building the native kernels for this CPU, once; it takes some seconds{_narrow()}")
             with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
                 made = Path(scratch) / path.name
-                _compile(compiler, made)
+                try:
+                    _compile(compiler, made)
+                except BuildError as error:
+                    path.with_suffix(_FAILED).write_text(str(error), encoding="utf-8")
+                    raise
                 made.chmod(0o700)
                 if path.is_dir():
                     remove(path)
                 made.replace(path)
+                path.with_suffix(_FAILED).unlink(missing_ok=True)
     except OSError as error:
         why = error.strerror or str(error)
         raise BuildError(
@@ -87,8 +98,13 @@ def state() -> str:
             _refuse_foreign(path.parent)
     except BuildError as error:
         return f"off: {error}"
-    built = _is_private(path.parent) and _is_safe(path)
-    return (f"built ({path})" if built else "to be built at first use") + _narrow()
+    if _is_private(path.parent):
+        if _is_safe(path) and _is_whole(path):
+            return f"built ({path}){_narrow()}"
+        with suppress(OSError, ValueError):
+            failed = path.with_suffix(_FAILED).read_text(encoding="utf-8")
+            return f"off: {failed}; they are built again at next use"
+    return f"to be built at first use{_narrow()}"
 
 
 def _shipped() -> Path | None:
@@ -156,6 +172,25 @@ def _is_safe(library: Path) -> bool:
     return (
         stat.S_ISREG(found.st_mode) and found.st_uid in (0, os.getuid()) and not found.st_mode & _OTHERS_WRITE
     )
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether a library has the length that its header says: one that was cut would end the process."""
+    with library.open("rb") as file:
+        header = file.read(64)
+        length = os.fstat(file.fileno()).st_size
+    if len(header) < 64 or header[:6] != _ELF:
+        return length > 64  # another system's, which refuses what was cut by itself
+    sections, size, count = (int.from_bytes(header[at:to], "little") for at, to in _ELF_SECTIONS)
+    return length >= sections + size * count
+
+
+def _leave_abandoned(directory: Path) -> None:
+    """Remove what builds left that were killed; one that may still run is left alone."""
+    for entry in directory.glob(f"{tempfile.gettempprefix()}*"):
+        with suppress(OSError):
+            if time.time() - entry.stat().st_mtime > 2 * _LONGEST_BUILD_S:
+                remove(entry)
 
 
 def _compiler() -> list[str]:
