@@ -69,7 +69,7 @@ def _options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 fine, 1 failure, 2 wrong use, 130 interrupted."""
-    _share_cores()
+    share_cores()
     given = list(sys.argv[1:] if arguments is None else arguments)
     rest = [argument for argument in given if argument != DEBUG]
     # There is nothing to collect at the end, where Python would look at every object again and again.
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(run(rest or ["--help"], debug=DEBUG in given))
 
 
-def _share_cores() -> None:
+def share_cores() -> None:
     """Let PyTorch's threads that wait for one another give their core up after microseconds.
 
     Those of the kernels do so anyway. GNU's OpenMP, which PyTorch's are of, reads this when it is loaded.
