@@ -11,7 +11,7 @@ from fidkit.bench.rows import make_row as row
 from fidkit.bench.rows import read
 from fidkit.cli.app import share_cores
 
-# What is measured runs as the command line runs it. A benchmark imports this before PyTorch, which reads it then.
+# Benchmarks run as the command line does. They import this before PyTorch, which looks then.
 share_cores()
 
 RESULTS = Path(__file__).parent / "results"
