@@ -67,12 +67,17 @@ def _options(
     pass
 
 
+_OBJECTS_BETWEEN_COLLECTIONS = 50_000
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 fine, 1 failure, 2 wrong use, 130 interrupted."""
     share_cores()
     given = list(sys.argv[1:] if arguments is None else arguments)
     rest = [argument for argument in given if argument != DEBUG]
-    # There is nothing to collect at the end, where Python would look at every object again and again.
+    # Imports alone make so many objects that Python would look through all of them a dozen times.
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 20)
+    # There is nothing to collect at the end, where it would do so again and again.
     atexit.register(gc.freeze)
     sys.exit(run(rest or ["--help"], debug=DEBUG in given))
 
