@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fidkit.errors import CorpusError
+from fidkit.passages.filter import Filter
 from fidkit.passages.places import Where
 from fidkit.types import Hit, Passage
 
@@ -31,7 +32,8 @@ class Collected:
     def fingerprint(self) -> str:
         return hashlib.sha256(repr(self._passages).encode()).hexdigest()[:32]
 
-    def search(self, question: str, k: int = 40) -> list[Hit]:
+    def search(self, question: str, k: int = 40, *, where: Filter | None = None) -> list[Hit]:
+        assert where is None, "texts without documents can't be told apart"
         asked = set(question.lower().split())
         found = [Hit(p, float(len(asked & set(p.text.lower().split())))) for p in self._passages]
         return sorted((hit for hit in found if hit.score), key=lambda hit: -hit.score)[:k]

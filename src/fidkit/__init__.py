@@ -19,6 +19,7 @@ _HOMES = {
     "Embedder": "fidkit.engine.embedder",
     "Evidence": "fidkit.types",
     "FidkitError": "fidkit.errors",
+    "Filter": "fidkit.passages",
     "Hit": "fidkit.types",
     "Passage": "fidkit.types",
     "Reader": "fidkit.reader",
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from fidkit.engine.embedder import Embedder
     from fidkit.engine.generation.decoding import Decoding
     from fidkit.errors import FidkitError
-    from fidkit.passages import Corpus
+    from fidkit.passages import Corpus, Filter
     from fidkit.preset import PRESETS as presets
     from fidkit.reader import Reader
     from fidkit.types import Alternative, Answer, Evidence, Hit, Passage

@@ -28,7 +28,7 @@ from fidkit.engine.opening import made_ready
 from fidkit.engine.precision import Precision, check_precision
 from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
 from fidkit.errors import UsageError
-from fidkit.passages import BuildProgress, Passages, TokenCache
+from fidkit.passages import BuildProgress, Filter, Passages, TokenCache
 from fidkit.passages.opening import Source, open_sources
 from fidkit.passages.protocol import NOTHING_FOUND
 from fidkit.types import Answer, Hit, Passage
@@ -151,6 +151,7 @@ class Answerer:
         stream: Stream | None = None,
         decoding: Decoding | None = None,
         test_evidence: int = 0,
+        where: Filter | None = None,
     ) -> Answer: ...
     @overload
     def answer(
@@ -161,6 +162,7 @@ class Answerer:
         stream: None = None,
         decoding: Decoding | None = None,
         test_evidence: int = 0,
+        where: Filter | None = None,
     ) -> list[Answer]: ...
     def answer(
         self,
@@ -170,6 +172,7 @@ class Answerer:
         stream: Stream | None = None,
         decoding: Decoding | None = None,
         test_evidence: int = 0,
+        where: Filter | None = None,
     ) -> Answer | list[Answer]:
         """Find passages and answer from them: one question, or a list of them.
 
@@ -181,9 +184,11 @@ class Answerer:
             decoding: how answers are written, their length included.
             test_evidence: for so many passages, those with the largest shares: what the answer would be
                 without each (`Evidence.without`). Nothing is encoded again for it.
+            where: the documents that may be read; None for all.
 
         Raises:
             UsageError: an empty question, no passages asked for, no documents, or a closed answerer.
+            CorpusError: no document is left by `where`.
         """
         questions = asked_questions(question, streamed=stream is not None)
         check_count("k", k)
@@ -195,7 +200,7 @@ class Answerer:
             )
         how = asked_decoding(max_new_tokens, decoding)
         with self._use():
-            found = [self._search(asked, k) for asked in questions]
+            found = [self._search(asked, k, where) for asked in questions]
             passages = [[hit.passage for hit in hits] for hits, _, _ in found]
             answers = self._read(questions, passages, how, stream, test_evidence)
             answers = [
@@ -271,11 +276,13 @@ class Answerer:
     ) -> None:
         self.close()
 
-    def _search(self, question: str, k: int) -> tuple[list[Hit], float, tuple[str, ...]]:
+    def _search(
+        self, question: str, k: int, where: Filter | None
+    ) -> tuple[list[Hit], float, tuple[str, ...]]:
         """Hits, milliseconds, and notes."""
         assert self.corpus is not None
         start = time.perf_counter()
-        hits = self.corpus.search(question, k)
+        hits = self.corpus.search(question, k, where=where)
         milliseconds = 1000 * (time.perf_counter() - start)
         return hits, milliseconds, () if hits else (f"{NOTHING_FOUND}; {GUESS}",)
 

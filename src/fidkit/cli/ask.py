@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from fidkit import assets
-from fidkit.cli.corpus import reported_progress
+from fidkit.cli.corpus import Where, reported_progress
 from fidkit.cli.decoding import DeviceName, PrecisionName, takes_decoding
 from fidkit.engine.asked import is_blank
 from fidkit.engine.generation.decoding import Decoding
@@ -21,6 +21,7 @@ from fidkit.errors import FidkitError, UsageError
 if TYPE_CHECKING:
     from fidkit.answerer import Answerer
     from fidkit.engine.precision import Precision
+    from fidkit.passages import Filter
     from fidkit.types import Answer, Evidence, Without
 
 _SHOWN = 3
@@ -49,6 +50,7 @@ def ask(
     ] = None,
     reader: Annotated[str, typer.Option(help="Directory, bundled name, or hub name.")] = "pocket",
     passages: Annotated[int, typer.Option(help="How many passages to read, at most.")] = 20,
+    where: Where = None,
     stored: Annotated[
         bool,
         typer.Option("--memory/--no-memory", help="Use the memory that is stored with the corpus, if any."),
@@ -72,7 +74,13 @@ def ask(
     from fidkit.answerer import Answerer
 
     shown = _Shown(
-        passages, reader, decoding, tests=_SHOWN if test_evidence else 0, stream=stream, as_json=as_json
+        passages,
+        _filter(where),
+        reader,
+        decoding,
+        tests=_SHOWN if test_evidence else 0,
+        stream=stream,
+        as_json=as_json,
     )
     with reported_progress() as tell:
         opened = Answerer.open(
@@ -105,6 +113,7 @@ class _Shown:
     """Answers questions and prints the answers; what is to be said of the documents, once."""
 
     passages: int
+    where: Filter | None
     reader: str
     decoding: Decoding
     tests: int
@@ -116,8 +125,9 @@ class _Shown:
         """Ask, and print."""
         printed = _Printed() if self.stream else None
         answer = qa.answer(
-            question, self.passages, stream=printed, decoding=self.decoding, test_evidence=self.tests
-        )
+            question, self.passages, stream=printed, decoding=self.decoding, test_evidence=self.tests,
+            where=self.where,
+        )  # fmt: skip
         calibrated = qa.runner.calibration is not None
         said = (*qa.notes, *answer.notes, *(() if calibrated else (RAW,)))
         answer = replace(answer, notes=answer.notes if self.noted else said)
@@ -148,6 +158,14 @@ def _lines() -> Iterator[str]:
             return
         if not is_blank(line):
             yield line.strip()
+
+
+def _filter(where: list[str] | None) -> Filter | None:
+    if not where:
+        return None
+    from fidkit.passages import Filter
+
+    return Filter.parse(where)
 
 
 def _start_light() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fidkit.cli.progress import clock, progress
-from fidkit.errors import FidkitError
+from fidkit.errors import FidkitError, UsageError
 from fidkit.passages.load.table import described
 from fidkit.passages.local.amounts import A_SECOND, MOST_UNASKED
 
@@ -30,6 +30,16 @@ app = typer.Typer(
 
 Directory = Annotated[Path, typer.Argument(help="A corpus directory.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="NAME=VALUE",
+        help="Look in these documents alone; repeatable. source=contracts/*, kind=pdf, after=2024-01-31, "
+        "before=2025, or what documents say of themselves, such as author=*lovelace*.",
+        show_default=False,
+    ),
+]
 
 _EXCERPT_CHARACTERS = 160
 _STAGES = {"index": "writing the index", "vectors": "encoding passages"}
@@ -92,7 +102,10 @@ def build(
 @app.command()
 def search(
     directory: Directory,
-    query: Annotated[str, typer.Argument(help="A question or some words.", show_default=False)],
+    queries: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="QUERY...", help="Questions, or some words; each quoted.", show_default=False),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many passages, at most.")] = 10,
     by: Annotated[
         Literal["words", "meaning", "both"] | None,
@@ -100,32 +113,40 @@ def search(
             help="What passages are found by; by default both where there are vectors.", show_default=False
         ),
     ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="Questions from a file, one a line; - is stdin.", show_default=False),
+    ] = None,
+    where: Where = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say which rank and score each has by words and by meaning.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the passages that match best."""
+    """Show the passages that match best; of several queries, those of each."""
     from fidkit.engine.meaning import minilm
-    from fidkit.passages import Corpus
+    from fidkit.passages import Corpus, Filter
     from fidkit.passages.protocol import NOTHING_FOUND
 
+    asked = [*(queries or ()), *(_lines(file) if file else ())]
+    if not asked:
+        raise UsageError('there is nothing to search for; give a query, such as "who wrote it", or --file')
     with Corpus.open(directory, minilm) as corpus:
         began = time.perf_counter()
-        hits = corpus.explain(query, k, by)
+        found = corpus.explain_all(asked, k, by, where=Filter.parse(where or ()))
         milliseconds = 1000 * (time.perf_counter() - began)
-    if not hits:
-        print(f"note: {NOTHING_FOUND}", file=sys.stderr)
-    if as_json:
-        found = [_record(hit, explain=explain) for hit in hits]
-        print(json.dumps({"query": query, "hits": found, "timings_ms": {"search": round(milliseconds, 3)}}))
-        return
-    for hit in hits:
-        passage = hit.hit.passage
-        excerpt = " ".join(passage.text.split())[:_EXCERPT_CHARACTERS]
-        print(f"{hit.hit.score:7.2f}  {passage.id}  {passage.title}\n         {excerpt}")
-        if explain:
-            print(f"         {_opinion('words', hit.words)}; {_opinion('meaning', hit.meaning)}")
+    for query, hits in zip(asked, found, strict=True):
+        if not hits:
+            print(f"note: {NOTHING_FOUND}{f': {query}' if len(asked) > 1 else ''}", file=sys.stderr)
+        if as_json:
+            records = [_record(hit, explain=explain) for hit in hits]
+            timings = {"search": round(milliseconds / len(asked), 3)}
+            print(json.dumps({"query": query, "hits": records, "timings_ms": timings}))
+            continue
+        if len(asked) > 1:
+            print(f"{query}")
+        for hit in hits:
+            _show(hit, explain=explain)
 
 
 @app.command()
@@ -225,6 +246,34 @@ def _how_far(state: BuildProgress, began: float) -> str:
 def _record(found: Explained, *, explain: bool) -> dict[str, Any]:
     record = asdict(found.hit.passage) | {"score": found.hit.score}
     return record | ({"words": asdict(found.words), "meaning": asdict(found.meaning)} if explain else {})
+
+
+def _show(found: Explained, *, explain: bool) -> None:
+    """A hit, for a person."""
+    passage = found.hit.passage
+    excerpt = " ".join(passage.text.split())[:_EXCERPT_CHARACTERS]
+    print(f"{found.hit.score:7.2f}  {passage.id}  {passage.title}\n         {excerpt}")
+    if explain:
+        print(f"         {_opinion('words', found.words)}; {_opinion('meaning', found.meaning)}")
+
+
+def _lines(file: Path) -> list[str]:
+    """What stands in a file, but for empty lines."""
+    try:
+        if str(file) != "-":
+            text = file.read_text("utf-8")
+        elif sys.stdin is None:
+            raise UsageError("--file - reads from stdin, which is closed; give a file")
+        else:
+            text = sys.stdin.read()
+    except (OSError, UnicodeDecodeError) as error:
+        said = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise UsageError(
+            f"{file}: can't be read ({said}); expected a file of questions, one a line"
+        ) from error
+    if not (lines := [line.strip() for line in text.splitlines() if line.strip()]):
+        raise UsageError(f"{file}: holds no question; expected one a line")
+    return lines
 
 
 def _opinion(way: str, part: Part) -> str:

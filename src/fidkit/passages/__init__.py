@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fidkit.passages.filter import Filter
     from fidkit.passages.local.build import BuildProgress, BuildReport
     from fidkit.passages.local.corpus import Corpus
     from fidkit.passages.local.info import CorpusInfo
@@ -21,6 +22,7 @@ _HOMES = {
     "Corpus": "local.corpus",
     "CorpusBusyError": "local.layout",
     "CorpusInfo": "local.info",
+    "Filter": "filter",
     "Passages": "protocol",
     "BuildProgress": "local.build",
     "Retriever": "protocol",
@@ -35,6 +37,7 @@ __all__ = [
     "Corpus",
     "CorpusBusyError",
     "CorpusInfo",
+    "Filter",
     "Passages",
     "Retriever",
     "TokenCache",

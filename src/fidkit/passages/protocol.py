@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from fidkit.passages.filter import Filter
 from fidkit.passages.places import Where
 from fidkit.types import Hit, Passage
 
@@ -40,11 +41,17 @@ class Passages(Protocol):
         """
         ...
 
-    def search(self, question: str, k: int = 40) -> list[Hit]:
+    def search(self, question: str, k: int = 40, *, where: Filter | None = None) -> list[Hit]:
         """The k passages that match best, best first, no two of the same title and text.
+
+        Args:
+            question: in plain words.
+            k: passages, at most.
+            where: the documents whose passages may be found; None for all.
 
         Raises:
             UsageError: an empty question, or k below 1.
+            CorpusError: no document is left by `where`; says what there is.
         """
         ...
 

@@ -62,6 +62,9 @@ _ALL_PASSAGES = f"""{_COLUMNS} FROM files f CROSS JOIN passages p LEFT JOIN docu
     WHERE p.row BETWEEN f.first_row AND f.first_row + f.passages - 1 ORDER BY f.position, p.row"""
 _DOCUMENTS = """SELECT d.document, f.name, d.member, d.title, d.facts, d.notes, f.path, f.sha256
     FROM documents d JOIN files f USING (file)"""
+_IN_FILES = """SELECT f.file, f.name, f.path, f.mtime_ns, f.first_row, f.passages,
+        d.document, d.member, d.facts
+    FROM files f LEFT JOIN documents d USING (file) WHERE f.passages > 0 ORDER BY f.file, d.document"""
 _FRESH = 1 << 40  # as many removed passages as have an index written anew
 _NUMBERS = (
     *("generation", "passages", "next_row", "next_file", "next_document"),
@@ -328,6 +331,33 @@ class Catalogue:
                 yield DocumentRecord(
                     number, source_of(name, member), member, title, known, said, path, sha256
                 )
+
+    def documents_in_files(
+        self,
+    ) -> Iterator[tuple[int, str, str, int, int, int, int | None, str, dict[str, str]]]:
+        """Of each file with passages each document, or once None: number, name, path, time, first row and
+        passages of the file, number, member and facts of the document.
+        """
+        with self._whole_records():
+            for *file, document, member, facts in self._sql.execute(_IN_FILES):
+                try:
+                    known = {str(key): str(value) for key, value in json.loads(facts or "{}").items()}
+                except (ValueError, AttributeError, RecursionError) as error:
+                    raise _damaged(self.directory, f"facts of a document: {error}") from error
+                number, name, path, mtime_ns, first, passages = file
+                yield number, name, path, mtime_ns, first, passages, document, member or "", known
+
+    def spans_of_documents(self, first_row: int, last_row: int) -> dict[int | None, tuple[int, int]]:
+        """First and last row of each document that has some of these rows."""
+        query = """SELECT document, MIN(row), MAX(row) FROM passages WHERE row BETWEEN ? AND ?
+            GROUP BY document"""
+        with self._whole_records():
+            found = self._sql.execute(query, (first_row, last_row)).fetchall()
+        return {document: (first, last) for document, first, last in found}
+
+    def state_number(self) -> int:
+        """Another number once somebody else has committed something; means nothing to other connections."""
+        return int(self._sql.execute("PRAGMA data_version").fetchone()[0])
 
     def blob(self, document: int, column: Literal["map", "boxes", "text"]) -> bytes:
         """What is long of a document, packed; empty where there is no such document."""

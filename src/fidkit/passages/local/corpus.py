@@ -8,7 +8,7 @@ import operator
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +33,13 @@ from fidkit.passages.local.records import DocumentRecord
 from fidkit.passages.local.vectors import EncoderSource
 from fidkit.passages.places import Where, split
 from fidkit.passages.search.lexical import Lexical
-from fidkit.passages.search.ways import Alone, Explaining, Mixed, Part
+from fidkit.passages.search.ways import ByMeaning, ByWords, Explaining, Mixed, Part
 from fidkit.types import Hit, Passage
 
 if TYPE_CHECKING:
-    from fidkit.passages.search.dense import Dense
+    from fidkit.passages.filter import Filter
+    from fidkit.passages.local.matching import Matched, Matching
+    from fidkit.passages.search.dense import Allowed, Dense
 
 # A build replaces the index under a reader at most once each time it commits, seconds apart at best.
 _ATTEMPTS = 5
@@ -83,6 +85,7 @@ class Corpus:
         self._encoder = encoder
         self._words: Lexical | None = None
         self._meaning: tuple[str, Dense | CorpusError] | None = None
+        self._matching: Matching | None = None
 
     @classmethod
     def open(cls, directory: str | os.PathLike[str], encoder: EncoderSource | None = None) -> Corpus:
@@ -174,7 +177,9 @@ class Corpus:
         """Where what is made of the passages is kept: the corpus' own directory."""
         return self.path
 
-    def search(self, question: str, k: int = 40, by: By | None = None) -> list[Hit]:
+    def search(
+        self, question: str, k: int = 40, by: By | None = None, *, where: Filter | None = None
+    ) -> list[Hit]:
         """The k passages that match best, best first; by words fewer when fewer share a word with it.
 
         Of passages with the same title and text the first counts; `get` has the others.
@@ -184,22 +189,43 @@ class Corpus:
             k: passages, at most.
             by: `words` (BM25), `meaning` or `both`; by default both where there are vectors and their
                 encoder, else words. Vectors that can't be used are warned of then.
+            where: the documents whose passages may be found; None for all. What else is there changes no
+                score.
 
         Raises:
             UsageError: an empty question, k below 1, or another way to search.
-            CorpusError: meaning is asked for, and there are no vectors that can be used.
+            CorpusError: meaning is asked for, and there are no vectors that can be used; or no document is
+                left by `where`: says what there is.
         """
-        return [found.hit for found in self.explain(question, k, by)]
+        return [found.hit for found in self.explain(question, k, by, where=where)]
 
-    def explain(self, question: str, k: int = 40, by: By | None = None) -> list[Explained]:
+    def search_all(
+        self, questions: Sequence[str], k: int = 40, by: By | None = None, *, where: Filter | None = None
+    ) -> list[list[Hit]]:
+        """`search` for several questions, which is faster by meaning than one after the other."""
+        found = self.explain_all(questions, k, by, where=where)
+        return [[one.hit for one in of_one] for of_one in found]
+
+    def explain(
+        self, question: str, k: int = 40, by: By | None = None, *, where: Filter | None = None
+    ) -> list[Explained]:
         """What `search` finds, with ranks and scores by words and by meaning."""
-        if not question.strip():
-            raise UsageError("the question is empty; expected some words to search for")
+        return self.explain_all([question], k, by, where=where)[0]
+
+    def explain_all(
+        self, questions: Sequence[str], k: int = 40, by: By | None = None, *, where: Filter | None = None
+    ) -> list[list[Explained]]:
+        """`explain` for several questions, in the state of one moment."""
+        if isinstance(questions, str):
+            raise UsageError("the questions are one string; expected a list of them, or use `search`")
+        for question in questions:
+            if not question.strip():
+                raise UsageError("the question is empty; expected some words to search for")
         if by is not None and by not in get_args(By):
             raise UsageError(f"by is {by!r}; expected one of {', '.join(get_args(By))}, or None")
         k = _whole(k)
         for _ in range(_ATTEMPTS):
-            found = self._different(self._current_search(by), question, k)
+            found = self._different(*self._current_search(by, where), questions, k)
             if found is not None:
                 return found
         raise self._restless()
@@ -215,28 +241,28 @@ class Corpus:
         _, fault = self._meaning or ("", "")
         return self._said(fault)
 
-    def _different(self, search: Explaining, question: str, k: int) -> list[Explained] | None:
+    def _different(
+        self, search: Explaining, allowed: Allowed | None, questions: Sequence[str], k: int
+    ) -> list[list[Explained]] | None:
         """The k best that differ; None when the search is no longer that of the current state."""
         known: dict[int, Passage] = {}
-        wanted = k
-        while True:
-            found = search.explain(question, wanted)
-            new = [one.row for one in found if one.row not in known]
+        found: dict[int, list[Explained]] = {}
+        wanted, missing = k, list(range(len(questions)))
+        while missing:
+            mixed = search.explain_all([questions[number] for number in missing], wanted, allowed)
+            new = list(dict.fromkeys(one.row for of_one in mixed for one in of_one if one.row not in known))
             with self._lock:
                 passages = self._catalogue.passages_if(search.name, new)
             if passages is None:
                 return None
             known |= zip(new, passages, strict=True)
-            # By content itself, which is what `passage_key` hashes.
-            different: dict[tuple[str, str], Mixed] = {}
-            for one in found:
-                different.setdefault((known[one.row].title, known[one.row].text), one)
-            if len(different) >= k or len(found) < wanted:
-                return [
-                    Explained(Hit(known[one.row], one.score), one.words, one.meaning)
-                    for one in list(different.values())[:k]
-                ]
+            for number, of_one in zip(missing, mixed, strict=True):
+                different = _folded(of_one, known)
+                if len(different) >= k or len(of_one) < wanted:
+                    found[number] = different[:k]
+            missing = [number for number in missing if number not in found]
             wanted *= _WIDER
+        return [found[number] for number in range(len(questions))]
 
     def get(self, ids: Iterable[str | int]) -> list[Passage]:
         """The passages with these ids, in the order asked.
@@ -383,7 +409,7 @@ class Corpus:
         """Let go of all files. The corpus can't be used afterwards."""
         with self._lock:
             self._catalogue.close()
-            self._words = self._meaning = None
+            self._words = self._meaning = self._matching = None
 
     def __enter__(self) -> Self:
         return self
@@ -396,25 +422,43 @@ class Corpus:
     def __repr__(self) -> str:
         return f"Corpus({str(self.path)!r})"
 
-    def _current_search(self, by: By | None) -> Explaining:
+    def _current_search(self, by: By | None, where: Filter | None) -> tuple[Explaining, Allowed | None]:
+        """What to search in, and the rows that may be found; None for all.
+
+        Raises:
+            CorpusError: there are none, or the search can't be.
+        """
         for attempt in range(_ATTEMPTS):
-            with self._lock:
+            with self._lock, self._catalogue.one_state():
                 lexical, *others = self._catalogue.names()
+                matched = self._matched(where)
+            allowed = None if matched is None else matched.allowed
             try:
                 meaning = None if by == "words" else self._dense(others[0] if others else None, by)
                 if by == "meaning" and meaning is not None:
-                    return Alone(meaning, "meaning")
-                words = self._lexical(lexical)
+                    return ByMeaning(meaning), allowed
+                index = self._lexical(lexical)
+                words = index if matched is None else matched.of_words(index)
                 if meaning is None:
-                    return Alone(words, "words")
+                    return ByWords(words), allowed
                 from fidkit.passages.search.hybrid import Hybrid
 
-                return Hybrid(words, meaning)
+                return Hybrid(words, meaning), allowed
             except FileNotFoundError:  # replaced since its name was read: ask for the new name
                 if attempt == _ATTEMPTS - 1:
                     raise self._restless() from None
             time.sleep(_PAUSE_SECONDS)
         raise self._restless()
+
+    def _matched(self, where: Filter | None) -> Matched | None:
+        """With the lock, in a state of the catalogue."""
+        if where is None:
+            return None
+        if self._matching is None:
+            from fidkit.passages.local.matching import Matching  # most searches have no filter
+
+            self._matching = Matching()
+        return self._matching.matched(self._catalogue, where)
 
     def _lexical(self, name: str) -> Lexical:
         with self._lock:
@@ -486,6 +530,15 @@ class StoredDocument:
     record: DocumentRecord
     text: str
     blocks: tuple[Block, ...]
+
+
+def _folded(found: Sequence[Mixed], known: dict[int, Passage]) -> list[Explained]:
+    """Hits of which no two have the same title and text: the first of them counts."""
+    # By content itself, which is what `passage_key` hashes.
+    different: dict[tuple[str, str], Mixed] = {}
+    for one in found:
+        different.setdefault((known[one.row].title, known[one.row].text), one)
+    return [Explained(Hit(known[one.row], one.score), one.words, one.meaning) for one in different.values()]
 
 
 def _opened(directory: Path) -> Catalogue:

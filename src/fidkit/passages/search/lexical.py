@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -65,8 +65,13 @@ class Lexical:
             self._has_grams = index.schema == _SCHEMA
             self._searcher = index.searcher()
 
-    def search(self, question: str, k: int) -> list[tuple[int, float]]:
+    def search(self, question: str, k: int, among: tantivy.Query | None = None) -> list[tuple[int, float]]:
         """The k best (row, BM25 score), best first, equal scores by row; fewer when fewer match.
+
+        Args:
+            question: in plain words.
+            k: hits, at most.
+            among: what a hit has to match as well, without a part in its score.
 
         Raises:
             CorpusError: the index isn't one of ours.
@@ -78,6 +83,11 @@ class Lexical:
             for field, term in self._terms(question)
         ]
         query = tantivy.Query.boolean_query(clauses)
+        if among is not None:
+            must = tantivy.Occur.Must
+            query = tantivy.Query.boolean_query(
+                [(must, query), (must, tantivy.Query.const_score_query(among, 0.0))]
+            )
         # tantivy sets a place aside for each hit that is asked for, and ends the process without the room.
         limit = min(k, len(self)) + _SPARE
         with _readable(self._directory):
@@ -125,6 +135,26 @@ class Lexical:
         self._elsewhere = TemporaryDirectory(prefix="fidkit-")
         _link(directory, Path(self._elsewhere.name), os.symlink)
         return _opened(Path(self._elsewhere.name))
+
+
+class OfFiles:
+    """An index in which only passages of some files are found, scored as among all.
+
+    Attributes:
+        name: of the index.
+    """
+
+    def __init__(self, lexical: Lexical, files: Sequence[int]) -> None:
+        self.name, self._lexical = lexical.name, lexical
+        self._among = tantivy.Query.term_set_query(_SCHEMA, "file", list(files))
+
+    def search(self, question: str, k: int) -> list[tuple[int, float]]:
+        """See `Lexical.search`."""
+        return self._lexical.search(question, k, self._among)
+
+    def __len__(self) -> int:
+        """As many as may be found, at most."""
+        return len(self._lexical)
 
 
 class LexicalWriter:
