@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -14,6 +13,7 @@ import typer
 from fidkit import assets
 from fidkit.cli.corpus import Where, reported_progress
 from fidkit.cli.decoding import DeviceName, PrecisionName, takes_decoding
+from fidkit.cli.prompt import questions
 from fidkit.engine.asked import is_blank
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import FidkitError, UsageError
@@ -73,15 +73,8 @@ def ask(
     _start_light()
     from fidkit.answerer import Answerer
 
-    shown = _Shown(
-        passages,
-        _filter(where),
-        reader,
-        decoding,
-        tests=_SHOWN if test_evidence else 0,
-        stream=stream,
-        as_json=as_json,
-    )
+    tests = _SHOWN if test_evidence else 0
+    shown = _Shown(passages, _filter(where), reader, decoding, tests, stream, as_json)
     with reported_progress() as tell:
         opened = Answerer.open(
             sources or None, reader, device, cast("Precision", precision), stored=stored, progress=tell
@@ -91,7 +84,7 @@ def ask(
             # Where the locale is no UTF-8, an argument in UTF-8 arrives as halves of characters.
             shown.answer(qa, os.fsencode(question).decode("utf-8", "replace"))
             return
-        for line in _lines():
+        for line in questions():
             try:
                 shown.answer(qa, line)
             except FidkitError as error:  # the next question may do better
@@ -141,23 +134,6 @@ class _Shown:
         for other in answer.alternatives:
             print(f"\nor: {other.text or '(no answer)'}  (score {other.score:.2f})", end="")
         _show_evidence(answer, self.reader)
-
-
-def _lines() -> Iterator[str]:
-    """Questions, one a line, until the end of the input or, at a terminal, an empty line."""
-    if sys.stdin is None:  # closed
-        raise UsageError(
-            'there is no input to read questions from; give one, such as fidkit ask "who wrote it?"'
-        )
-    typed = sys.stdin.isatty()
-    while True:
-        if typed:
-            print("\nquestion: ", end="", file=sys.stderr, flush=True)
-        line = sys.stdin.readline()
-        if not line or (typed and is_blank(line)):
-            return
-        if not is_blank(line):
-            yield line.strip()
 
 
 def _filter(where: list[str] | None) -> Filter | None:

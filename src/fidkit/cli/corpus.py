@@ -131,9 +131,10 @@ def search(
     asked = [*(queries or ()), *(_lines(file) if file else ())]
     if not asked:
         raise UsageError('there is nothing to search for; give a query, such as "who wrote it", or --file')
+    chosen = Filter.parse(where or ())
     with Corpus.open(directory, minilm) as corpus:
         began = time.perf_counter()
-        found = corpus.explain_all(asked, k, by, where=Filter.parse(where or ()))
+        found = corpus.explain_all(asked, k, by, where=chosen)
         milliseconds = 1000 * (time.perf_counter() - began)
     for query, hits in zip(asked, found, strict=True):
         if not hits:
@@ -268,9 +269,7 @@ def _lines(file: Path) -> list[str]:
             text = sys.stdin.read()
     except (OSError, UnicodeDecodeError) as error:
         said = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise UsageError(
-            f"{file}: can't be read ({said}); expected a file of questions, one a line"
-        ) from error
+        raise UsageError(f"{file}: can't be read ({said}); expected questions, one a line") from error
     if not (lines := [line.strip() for line in text.splitlines() if line.strip()]):
         raise UsageError(f"{file}: holds no question; expected one a line")
     return lines

@@ -63,7 +63,7 @@ class Filter:
         facts = tuple(self.facts.items()) if isinstance(self.facts, Mapping) else tuple(self.facts)
         facts = tuple((name.strip().casefold(), pattern) for name, pattern in facts)
         kinds = tuple(f".{kind.lower().lstrip('.')}" for kind in _many(self.kind))
-        values = {"source": _many(self.source), "kind": kinds, "facts": facts}
+        values: dict[str, object] = {"source": _many(self.source), "kind": kinds, "facts": facts}
         for name in ("after", "before"):
             given = getattr(self, name)
             values[name] = day_of(given)
@@ -91,8 +91,8 @@ class Filter:
             name = name.casefold()
             if not equals or not name or not value:
                 raise UsageError(
-                    f"{condition!r} is no condition; expected NAME=VALUE with the name {', '.join(_KEYS)}, or "
-                    "what documents say of themselves, such as author"
+                    f"{condition!r} is no condition; expected NAME=VALUE with the name {', '.join(_KEYS)} "
+                    "or what documents say of themselves, such as author"
                 )
             if name in _KEYS:
                 given[name] = (*given.get(name, ()), value)

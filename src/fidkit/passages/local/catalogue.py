@@ -29,7 +29,7 @@ from fidkit.passages.local.layout import (
     VECTORS,
     WITHOUT_VECTORS,
 )
-from fidkit.passages.local.records import DocumentRecord, FileRecord, is_possible
+from fidkit.passages.local.records import DocumentRecord, FileRecord, InFile, is_possible
 from fidkit.paths import is_plain_name, is_whole_number
 from fidkit.types import Passage
 
@@ -332,20 +332,17 @@ class Catalogue:
                     number, source_of(name, member), member, title, known, said, path, sha256
                 )
 
-    def documents_in_files(
-        self,
-    ) -> Iterator[tuple[int, str, str, int, int, int, int | None, str, dict[str, str]]]:
-        """Of each file with passages each document, or once None: number, name, path, time, first row and
-        passages of the file, number, member and facts of the document.
-        """
+    def documents_in_files(self) -> Iterator[InFile]:
+        """The documents of each file with passages, by number; once None for a passage file."""
         with self._whole_records():
             for *file, document, member, facts in self._sql.execute(_IN_FILES):
                 try:
-                    known = {str(key): str(value) for key, value in json.loads(facts or "{}").items()}
+                    known = {
+                        str(key).casefold(): str(value) for key, value in json.loads(facts or "{}").items()
+                    }
                 except (ValueError, AttributeError, RecursionError) as error:
                     raise _damaged(self.directory, f"facts of a document: {error}") from error
-                number, name, path, mtime_ns, first, passages = file
-                yield number, name, path, mtime_ns, first, passages, document, member or "", known
+                yield InFile(*file, document, member or "", known)
 
     def spans_of_documents(self, first_row: int, last_row: int) -> dict[int | None, tuple[int, int]]:
         """First and last row of each document that has some of these rows."""

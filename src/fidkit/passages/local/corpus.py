@@ -32,8 +32,9 @@ from fidkit.passages.local.layout import (
 from fidkit.passages.local.records import DocumentRecord
 from fidkit.passages.local.vectors import EncoderSource
 from fidkit.passages.places import Where, split
+from fidkit.passages.search.alone import ByMeaning, ByWords
 from fidkit.passages.search.lexical import Lexical
-from fidkit.passages.search.ways import ByMeaning, ByWords, Explaining, Mixed, Part
+from fidkit.passages.search.ways import Explaining, Mixed, Part
 from fidkit.types import Hit, Passage
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -99,26 +99,26 @@ def _matched(catalogue: Catalogue, runs: Sequence[_Run], where: Filter) -> Match
 
 
 def _runs(catalogue: Catalogue) -> Iterator[_Run]:
-    for number, members in groupby(catalogue.documents_in_files(), itemgetter(0)):
-        of_file = list(members)
-        _, name, path, mtime_ns, first, passages, *_ = of_file[0]
-        spans = {of_file[0][6]: (first, first + passages - 1)}
-        if len(of_file) > 1:
-            spans = catalogue.spans_of_documents(first, first + passages - 1)
-        changed = ""
-        for *_, document, member, facts in of_file:
-            if document not in spans:  # without a passage
-                continue
-            day = day_of(facts.get("date", ""))
-            if not day:
-                day = changed = changed or _changed(mtime_ns, path)
-            known = {key.casefold(): value for key, value in facts.items()}
-            yield _Run(Described(source_of(name, member), name, day, known), number, *spans[document])
+    for _, members in groupby(catalogue.documents_in_files(), attrgetter("file")):
+        documents = list(members)
+        file = documents[0]
+        last = file.first_row + file.passages - 1
+        spans = {file.document: (file.first_row, last)}
+        if len(documents) > 1:
+            spans = catalogue.spans_of_documents(file.first_row, last)
+        changed = _changed(file.mtime_ns, file.path)
+        for document in documents:
+            if document.document in spans:  # it has a passage
+                source = source_of(document.name, document.member)
+                day = day_of(document.facts.get("date", "")) or changed
+                described = Described(source, document.name, day, document.facts)
+                yield _Run(described, document.file, *spans[document.document])
 
 
 def _changed(mtime_ns: int, path: str) -> str:
-    """The day of a file's last change. That of a file which was written just before isn't in the catalogue."""
+    """The day of a file's last change."""
     try:
+        # A file that was written just before it was read has no time in the catalogue.
         seconds = mtime_ns / 1e9 if mtime_ns else os.stat(path).st_mtime
         return datetime.fromtimestamp(seconds).date().isoformat()
     except (OSError, ValueError, OverflowError):

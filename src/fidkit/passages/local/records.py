@@ -49,6 +49,27 @@ class DocumentRecord(NamedTuple):
     sha256: str
 
 
+class InFile(NamedTuple):
+    """A document beside what is known of its file.
+
+    Attributes:
+        file, name, path, mtime_ns, first_row, passages: of the file, as of `FileRecord`.
+        document: its number; None for the whole of a passage file.
+        member: which document of the file it is.
+        facts: what it says of itself, by names in lower case.
+    """
+
+    file: int
+    name: str
+    path: str
+    mtime_ns: int
+    first_row: int
+    passages: int
+    document: int | None
+    member: str
+    facts: dict[str, str]
+
+
 class Sum:
     """Fingerprint of a set of passages: hashes added modulo 2 ** 128, so order does not matter."""
 

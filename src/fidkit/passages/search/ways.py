@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from fidkit.passages.protocol import Retriever
-
 if TYPE_CHECKING:
     from fidkit.passages.search.dense import Allowed
-    from fidkit.passages.search.hybrid import Scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,51 +54,3 @@ class Explaining(Protocol):
     ) -> list[list[Mixed]]:
         """Of each question the k best among the allowed rows, best first, equal scores by row."""
         ...
-
-
-class ByWords:
-    """Words alone, whose score is all of the mix.
-
-    Attributes:
-        name: of the state that is searched.
-    """
-
-    def __init__(self, words: Retriever) -> None:
-        self.name, self._words = words.name, words
-
-    def explain_all(
-        self, questions: Sequence[str], k: int, allowed: Allowed | None = None
-    ) -> list[list[Mixed]]:
-        """See `Explaining`."""
-        if allowed is None:
-            found = [self._words.search(question, k) for question in questions]
-        else:
-            from fidkit.passages.search.hybrid import found_among  # with all of search by meaning
-
-            found = [found_among(self._words, question, k, allowed) for question in questions]
-        return [[Mixed(row, part.score or 0.0, part, _NOTHING) for row, part in _parts(one)] for one in found]
-
-
-class ByMeaning:
-    """Meaning alone, whose score is all of the mix.
-
-    Attributes:
-        name: of the state that is searched.
-    """
-
-    def __init__(self, meaning: Scorer) -> None:
-        self.name, self._meaning = meaning.name, meaning
-
-    def explain_all(
-        self, questions: Sequence[str], k: int, allowed: Allowed | None = None
-    ) -> list[list[Mixed]]:
-        """See `Explaining`."""
-        found = self._meaning.search_all(questions, k, allowed)
-        return [[Mixed(row, part.score or 0.0, _NOTHING, part) for row, part in _parts(one)] for one in found]
-
-
-def _parts(found: Sequence[tuple[int, float]]) -> list[tuple[int, Part]]:
-    return [(row, Part(rank, score, score)) for rank, (row, score) in enumerate(found, start=1)]
-
-
-_NOTHING = Part(None, None, 0.0)
