@@ -67,6 +67,23 @@ def build(
             show_default=False,
         ),
     ] = None,
+    passage_words: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Words of a passage, about, 10 to 1,000; by default what the corpus has, of a new one 100.",
+            show_default=False,
+        ),
+    ] = None,
+    overlap: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Words, at most, that a passage repeats from the one before; by default what the corpus "
+            "has, of a new one 0.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Build a corpus, or bring it up to date: only new and changed files are read."""
@@ -76,7 +93,9 @@ def build(
     encoder = minilm if vectors is not None else runnable()
     with (
         reported_progress() as tell,
-        Corpus.build(sources, to, tell, encoder=encoder, vectors=vectors) as corpus,
+        Corpus.build(
+            sources, to, tell, encoder=encoder, vectors=vectors, passage_words=passage_words, overlap=overlap
+        ) as corpus,
     ):
         info = corpus.info()
         report = corpus.report
@@ -168,6 +187,8 @@ def info(directory: Directory, as_json: AsJson = False) -> None:
         print(
             f"  {ending or '(no ending)':<10} {kind['files']:,} files, {size}, {kind['passages']:,} passages"
         )
+    repeated = f", up to {found.overlap:,} of them repeated" if found.overlap else ""
+    print(f"cut          passages of about {found.passage_words:,} words{repeated}")
     print(f"skipped      {found.skipped:,} files")
     if found.unread:
         print(f"unread       {found.unread:,} files: a build was interrupted; run it again")

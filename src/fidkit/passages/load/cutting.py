@@ -19,6 +19,8 @@ from fidkit.passages.load.document import Block, Document
 from fidkit.passages.load.words import words_of
 
 WORDS = 100
+LEAST_WORDS, MOST_WORDS = 10, 1000
+"""That may be asked for: a reader takes longer passages apart again."""
 
 # A section begins with these, and gives its name to passages unless it's a number.
 _SECTIONS = frozenset(("heading", "slide", "sheet", "chapter", "part"))
@@ -28,6 +30,32 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _LINE_END = re.compile(r"\n\s*")
 # So many characters behind the words at hand show whether a sentence ends with the last of them.
 _BEYOND = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """How documents are cut; see `cut`.
+
+    Attributes:
+        words: of a passage, about: `LEAST_WORDS` to `MOST_WORDS`.
+        overlap: words, at most, that a passage repeats from the one before; fewer than it has.
+
+    Raises:
+        UsageError: not so.
+    """
+
+    words: int = WORDS
+    overlap: int = 0
+
+    def __post_init__(self) -> None:
+        for given in (self.words, self.overlap):
+            if not isinstance(given, int) or isinstance(given, bool):
+                raise UsageError(f"{given!r} is no number of words; expected a whole number")
+        if not LEAST_WORDS <= self.words <= MOST_WORDS:
+            raise UsageError(
+                f"passages of {self.words:,} words can't be; expected {LEAST_WORDS} to {MOST_WORDS:,}"
+            )
+        _check(self.words, self.overlap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +93,7 @@ def cut(document: Document, words: int = WORDS, overlap: int = 0) -> Iterator[Pi
     Raises:
         UsageError: `words` below 1, or an overlap that is negative or not below `words`.
     """
-    if words < 1:
-        raise UsageError(f"passages of {words} words can't be; expected 1 or more")
-    if not 0 <= overlap < words:
-        raise UsageError(f"an overlap of {overlap} words can't be; expected 0 to {words - 1}")
+    _check(words, overlap)
     sections = _Sections(document)
     for blocks in _stretches(document):
         stretch = _Stretch(document, blocks, sections.starts, words)
@@ -78,6 +103,15 @@ def cut(document: Document, words: int = WORDS, overlap: int = 0) -> Iterator[Pi
             first = stretch.repeated_from(before, start, overlap) if overlap and before else start
             yield Piece(first, piece[-1].end, sections.at(start))
             before = piece
+
+
+def _check(words: int, overlap: int) -> None:
+    if words < 1:
+        raise UsageError(f"passages of {words} words can't be; expected 1 or more")
+    if not 0 <= overlap < words:
+        raise UsageError(
+            f"an overlap of {overlap:,} words can't be; expected 0 to {words - 1:,} for passages of {words:,}"
+        )
 
 
 def most(words: int) -> int:

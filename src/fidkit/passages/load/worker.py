@@ -108,7 +108,7 @@ def _documents(raw: BinaryIO, job: dict[str, Any]) -> Iterator[Document]:
 
 def _send_document(out: BinaryIO, document: Document, job: dict[str, Any]) -> None:
     packed = pack(document, job["name"])
-    rows = [(row.title, row.start, row.end) for row in passages_of(document, job["name"])]
+    rows = [(row.title, row.start, row.end) for row in passages_of(document, job["name"], *job["cutting"])]
     said = {
         "member": packed.member, "title": packed.title, "facts": packed.facts, "notes": packed.notes,
         "passages": rows,

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from fidkit.errors import CorpusError
+from fidkit.passages.load.cutting import Cutting
 from fidkit.passages.load.packed import Packed, text_of
 from fidkit.passages.load.record import Row
 from fidkit.passages.load.rows import source_of
@@ -71,12 +72,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A file to be read: where it is, its name in the corpus, by what (`Loader.read`), and its bytes."""
+    """A file to be read: where it is, its name in the corpus, by what (`Loader.read`), its bytes, and how its
+    documents are cut.
+    """
 
     path: Path
     name: str
     loader: str
     size: int
+    cutting: Cutting = Cutting()
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +264,10 @@ class _Worker:
             self._ask.close()
 
     def _say(self, job: Job, seconds: float) -> None:
-        asked = {"path": os.fspath(job.path), "name": job.name, "loader": job.loader, "seconds": seconds}
+        asked = {
+            "path": os.fspath(job.path), "name": job.name, "loader": job.loader, "seconds": seconds,
+            "cutting": (job.cutting.words, job.cutting.overlap),
+        }  # fmt: skip
         try:
             self._ask.write(json.dumps(asked).encode() + b"\n")
             self._ask.flush()

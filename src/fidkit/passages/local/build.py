@@ -12,7 +12,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -24,6 +24,7 @@ from fidkit.errors import CorpusError
 from fidkit.passages.load.record import UnreadableFile
 from fidkit.passages.load.sources import SourceFile, discover, nothing_usable
 from fidkit.passages.local.catalogue import Catalogue
+from fidkit.passages.local.cuts import WantedCutting, cut_otherwise
 from fidkit.passages.local.layout import (
     FORMAT_VERSION,
     LEXICAL,
@@ -95,9 +96,10 @@ def build(
     wait: float = 0.0,
     waiting: Callable[[], None] | None = None,
     limits: Limits | None = None,
-    again: Container[int] | None = None,
+    again: Collection[int] | None = None,
     encoder: EncoderSource | None = None,
     vectors: bool | None = None,
+    cutting: WantedCutting | None = None,
 ) -> BuildReport:
     """Make `directory` the corpus of exactly these sources.
 
@@ -115,9 +117,10 @@ def build(
             away that no longer fit.
         vectors: make them whatever it takes, or have none. By default a corpus that has vectors keeps them
             up to date, and one of at most `MOST_UNASKED` passages gets them.
+        cutting: how documents are cut from now on. Where that is another way, all of them are read again.
 
     Raises:
-        UsageError: no sources, or vectors without an encoder.
+        UsageError: no sources, vectors without an encoder, or passages that can't be cut so.
         CorpusBusyError: another process is building, still after `wait` seconds.
         CorpusError: a source is missing or holds nothing to read, the disk is full, or the directory
             can't become a corpus.
@@ -125,16 +128,21 @@ def build(
     """
     began = time.monotonic()
     roots = [stored_path(os.path.realpath(Path(source).expanduser())) for source in sources]
-    wanted = Wanted(encoder, vectors)
+    wanted, cuts = Wanted(encoder, vectors), cutting or WantedCutting()
+    cuts.after({})  # what can't be is said before anything is made
     found = discover(map(real_path, roots))
-    if again is None and _is_current(directory, roots, found, wanted):
+    if again is None and _is_current(directory, roots, found, wanted, cuts):
         return BuildReport(0, 0, 0, time.monotonic() - began)
     prepare(directory)
     with writer_lock(directory, wait, waiting) as waited, explained_disk(directory):
         if waited:  # the sources may have changed meanwhile
             found = discover(map(real_path, roots))
         catalogue = Catalogue.for_writing(directory)
-        building = _Build(catalogue, directory, roots, progress, Reading(limits), wanted)
+        try:
+            building = _Build(catalogue, directory, roots, progress, limits, wanted, cuts)
+        except BaseException:
+            catalogue.close()
+            raise
         try:
             return building.run(found, began, again)
         except BaseException:
@@ -164,14 +172,16 @@ def reindex(directory: Path, encoder: EncoderSource | None = None) -> None:
         catalogue = Catalogue.for_writing(directory)
         try:
             roots = json.loads(catalogue.meta()["sources"])
-            _Build(catalogue, directory, roots, None, Reading(), Wanted(encoder)).reindex()
+            _Build(catalogue, directory, roots, None, None, Wanted(encoder), WantedCutting()).reindex()
         finally:
             catalogue.rollback()
             keep_begun(directory, catalogue.meta())
             catalogue.close()
 
 
-def _is_current(directory: Path, roots: list[str], found: list[SourceFile], wanted: Wanted) -> bool:
+def _is_current(
+    directory: Path, roots: list[str], found: list[SourceFile], wanted: Wanted, cuts: WantedCutting
+) -> bool:
     """Whether there is nothing to do, found out without writing or keeping a writer out."""
     try:
         catalogue = Catalogue.for_reading(directory)
@@ -181,8 +191,14 @@ def _is_current(directory: Path, roots: list[str], found: list[SourceFile], want
         meta, files = catalogue.state()
     finally:
         catalogue.close()
-    plan = make_plan(found, files)
-    changed = plan.read or plan.remove or plan.moved or meta["sources"] != json.dumps(roots)
+    plan = make_plan(found, files, cut_otherwise(meta, files))
+    changed = (
+        bool(cuts.facts(meta))
+        or plan.read
+        or plan.remove
+        or plan.moved
+        or meta["sources"] != json.dumps(roots)
+    )
     changed = changed or meta.get("unread", "0") != "0"
     whole = (directory / meta["lexical"] / "meta.json").exists()
     return not changed and whole and wanted.is_met(directory, meta)
@@ -195,15 +211,18 @@ class _Build:
         directory: Path,
         roots: list[str],
         progress: Callable[[BuildProgress], None] | None,
-        reading: Reading,
+        limits: Limits | None,
         wanted: Wanted,
+        cuts: WantedCutting,
     ) -> None:
-        self.reading, self._wanted = reading, wanted
+        self._wanted = wanted
         self._catalogue = catalogue
         self._directory = directory
         self._roots = roots
         self._progress = progress
         self._meta = catalogue.meta()
+        self._new_cutting = cuts.facts(self._meta)
+        self.reading = Reading(limits, cuts.after(self._meta))
         self._next_row = int(self._meta.get("next_row", 1))
         self._next_file = int(self._meta.get("next_file", 1))
         self._next_document = int(self._meta.get("next_document", 1))
@@ -211,20 +230,24 @@ class _Build:
         self._done_bytes = self._total_bytes = 0
         self._done_files = self._total_files = self._kept_files = 0
 
-    def run(self, found: list[SourceFile], began: float, again: Container[int] | None) -> BuildReport:
+    def run(self, found: list[SourceFile], began: float, again: Collection[int] | None) -> BuildReport:
         old = self._meta.get("lexical")
         keep_begun(self._directory, self._meta)
         usable = old is not None and (self._directory / old / "meta.json").exists() and again is None
         if again is not None:
             self._catalogue.remove_others()
-        plan = make_plan(found, self._catalogue.files(), again or frozenset())
+        if self._new_cutting and old is not None:
+            _log.info("passages are cut in another way from now on: all documents are read again")
+        self._meta |= self._new_cutting
+        files = self._catalogue.files()
+        plan = make_plan(found, files, cut_otherwise(self._meta, files) | frozenset(again or ()))
         index = old
         if plan.read or plan.remove or not usable:
             index = self._rewrite(plan, old if usable else None)
         elif not self._wanted.is_met(self._directory, self._meta):
             index = self._only_vectors(str(old))
         meta = {"sources": json.dumps(self._roots), "unread": "0"}
-        if index != old or plan.moved or meta.items() - self._meta.items():
+        if index != old or plan.moved or self._new_cutting or meta.items() - self._meta.items():
             with explained_disk(self._directory, plan.bytes_to_read):
                 self._commit(plan, str(index))
             sweep(self._directory, keep=self._catalogue.names())

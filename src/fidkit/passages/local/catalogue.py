@@ -22,6 +22,7 @@ from fidkit.passages.load.packed import Packed
 from fidkit.passages.load.record import TAKEN, Row, UnreadableFile
 from fidkit.passages.load.rows import source_of
 from fidkit.passages.load.sources import SourceFile
+from fidkit.passages.local.cuts import NUMBERS
 from fidkit.passages.local.layout import (
     CATALOGUE,
     FORMAT_VERSION,
@@ -69,6 +70,7 @@ _FRESH = 1 << 40  # as many removed passages as have an index written anew
 _NUMBERS = (
     *("generation", "passages", "next_row", "next_file", "next_document"),
     *("removed_since_fresh", "unread"),
+    *NUMBERS,
 )
 _NEEDED = {"sources", "passages", "fingerprint", "generation"}
 _DIGITS = 18  # of a number that SQLite holds
@@ -335,14 +337,15 @@ class Catalogue:
     def documents_in_files(self) -> Iterator[InFile]:
         """The documents of each file with passages, by number; once None for a passage file."""
         with self._whole_records():
-            for *file, document, member, facts in self._sql.execute(_IN_FILES):
+            for number, name, path, time, first, count, document, member, facts in self._sql.execute(
+                _IN_FILES
+            ):
                 try:
-                    known = {
-                        str(key).casefold(): str(value) for key, value in json.loads(facts or "{}").items()
-                    }
+                    said = json.loads(facts or "{}").items()
+                    known = {str(key).casefold(): str(value) for key, value in said}
                 except (ValueError, AttributeError, RecursionError) as error:
                     raise _damaged(self.directory, f"facts of a document: {error}") from error
-                yield InFile(*file, document, member or "", known)
+                yield InFile(number, name, path, time, first, count, document, member or "", known)
 
     def spans_of_documents(self, first_row: int, last_row: int) -> dict[int | None, tuple[int, int]]:
         """First and last row of each document that has some of these rows."""

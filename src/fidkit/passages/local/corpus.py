@@ -21,6 +21,7 @@ from fidkit.passages.load.document import Block
 from fidkit.passages.load.packed import blocks_of, boxes_in, joined_in_lines, places_in, text_of
 from fidkit.passages.local.build import BuildProgress, BuildReport, build
 from fidkit.passages.local.catalogue import Catalogue, FormerFormat, vectors_of
+from fidkit.passages.local.cuts import WantedCutting, cutting_of
 from fidkit.passages.local.info import CorpusInfo, kinds_of
 from fidkit.passages.local.layout import (
     FORMAT_VERSION,
@@ -114,6 +115,8 @@ class Corpus:
         waiting: Callable[[], None] | None = None,
         encoder: EncoderSource | None = None,
         vectors: bool | None = None,
+        passage_words: int | None = None,
+        overlap: int | None = None,
     ) -> Corpus:
         """Build the corpus `to` from files and folders, or bring it up to date, and open it.
 
@@ -133,9 +136,13 @@ class Corpus:
                 none.
             vectors: make them whatever it takes, or have none. By default a corpus that has vectors keeps
                 them up to date, and one of at most 2,000 passages gets them.
+            passage_words: of a passage, about, 10 to 1,000. By default what the corpus has, of a new one 100.
+                Where this or `overlap` changes, all documents are read again.
+            overlap: words, at most, that a passage repeats from the one before, as whole sentences; fewer
+                than it has. By default what the corpus has, of a new one 0.
 
         Raises:
-            UsageError: no sources, or vectors without an encoder.
+            UsageError: no sources, vectors without an encoder, or passages that can't be cut so.
             CorpusBusyError: another process is building it, still after `wait`.
             CorpusError: a missing source, nothing to read, a full disk.
             DataError: a source that is a file isn't what its ending says, or has an id that comes twice. On
@@ -144,8 +151,9 @@ class Corpus:
         if isinstance(sources, str | os.PathLike):
             sources = [sources]
         report = build(
-            sources, Path(to), progress, wait=wait, waiting=waiting, encoder=encoder, vectors=vectors
-        )
+            sources, Path(to), progress, wait=wait, waiting=waiting, encoder=encoder, vectors=vectors,
+            cutting=WantedCutting(passage_words, overlap),
+        )  # fmt: skip
         corpus = cls(to, encoder)
         corpus.report = report
         return corpus
@@ -367,6 +375,8 @@ class Corpus:
             vectors_fault=fault,
             sources=[shown(source) for source in self._sources(meta)],
             format_version=int(meta.get("format_version", FORMAT_VERSION)),
+            passage_words=cutting_of(meta).words,
+            overlap=cutting_of(meta).overlap,
             generation=int(meta["generation"]),
             fingerprint=meta["fingerprint"],
             kinds=kinds_of(files),

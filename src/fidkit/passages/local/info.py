@@ -32,6 +32,7 @@ class CorpusInfo:
         vectors: encoder, dimension and number of the vectors; None where there are none, or none that can be
             read, which `vectors_fault` says.
         sources: absolute paths it was built from.
+        passage_words, overlap: how documents are cut (`fidkit.passages.load.cutting.Cutting`).
         format_version, generation: of the files; the generation grows with every change of passages.
         fingerprint: of ids, titles, texts and offsets of all passages, whatever their order.
     """
@@ -48,6 +49,8 @@ class CorpusInfo:
     vectors: dict[str, Any] | None
     vectors_fault: str
     sources: list[str]
+    passage_words: int
+    overlap: int
     format_version: int
     generation: int
     fingerprint: str

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from fidkit.passages.load.cutting import Cutting
 from fidkit.passages.load.extras import READS_IT
 from fidkit.passages.load.packed import Packed, pack
 from fidkit.passages.load.record import Row, UnreadableFile
@@ -36,9 +37,11 @@ class FileReading:
         lacking: what is said of a part of it that needs the extra, such as an attachment; empty for none.
     """
 
-    def __init__(self, file: SourceFile, loader: Loader, apart: Iterator[Read] | None) -> None:
+    def __init__(
+        self, file: SourceFile, loader: Loader, apart: Iterator[Read] | None, cutting: Cutting
+    ) -> None:
         self.sha256 = self.lacking = ""
-        self._file, self._loader, self._apart = file, loader, apart
+        self._file, self._loader, self._apart, self._cutting = file, loader, apart, cutting
         self._at = 0
 
     def parts(self) -> Iterator[Part]:
@@ -55,7 +58,7 @@ class FileReading:
         return self._at
 
     def _read_here(self) -> Iterator[Part]:
-        name = self._file.name
+        name, words, overlap = self._file.name, self._cutting.words, self._cutting.overlap
         with self._file.path.open("rb") as raw:
             # Hashed before it is read: a write in between makes the next build read it again.
             self.sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
@@ -65,7 +68,7 @@ class FileReading:
                 return
             with unpacked(raw, name) as stream:
                 for document in self._loader.documents(stream, name):
-                    yield pack(document, name), passages_of(document, name)
+                    yield pack(document, name), passages_of(document, name, words, overlap)
 
     def _followed(self, rows: Iterator[Row], raw: object) -> Iterator[Row]:
         for row in rows:
@@ -87,8 +90,8 @@ class FileReading:
 class Reading:
     """Reads files; workers are started with the first file that is read apart."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = limits
+    def __init__(self, limits: Limits | None, cutting: Cutting) -> None:
+        self._limits, self._cutting = limits, cutting
         self._workers: Workers | None = None
 
     def read(
@@ -104,7 +107,8 @@ class Reading:
         apart = self._start(jobs) if jobs else None
         for numbered, loader in zip(files, loaders, strict=True):
             file = numbered[1]
-            yield numbered, FileReading(file, loader, apart if _is_apart(file, loader) else None)
+            own = apart if _is_apart(file, loader) else None
+            yield numbered, FileReading(file, loader, own, self._cutting)
 
     def close(self) -> None:
         """End the workers, if any."""
@@ -115,7 +119,7 @@ class Reading:
         from fidkit.passages.load.workers import Job, Workers  # texts alone need none
 
         self._workers = Workers(self._limits)
-        made: Iterator[Job] = (Job(*job) for job in jobs)
+        made: Iterator[Job] = (Job(*job, self._cutting) for job in jobs)
         return self._workers.read(made)
 
 
