@@ -20,7 +20,7 @@ from fidkit.passages.load.table import described
 from fidkit.passages.local.amounts import A_SECOND, MOST_UNASKED
 
 if TYPE_CHECKING:
-    from fidkit.passages import BuildProgress, CorpusInfo
+    from fidkit.passages import BuildProgress, BuildReport, CorpusInfo
     from fidkit.passages.local.corpus import Explained
     from fidkit.passages.search.ways import Part
 
@@ -104,18 +104,7 @@ def build(
     if as_json:
         print(json.dumps(info.to_json() | {"build": report.to_json()}))
         return
-    size = f"{info.passages:,} passages, {info.bytes_on_disk / 1e6:,.1f} MB, {report.seconds:.1f} s"
-    counts = f"{report.files_read:,} files read, {report.files_removed:,} removed, {info.skipped:,} skipped"
-    print(f"{info.path}: {size} ({counts})")
-    _say_skipped(info)
-    if vectors is None and info.vectors is None and info.passages > MOST_UNASKED:
-        took = clock(info.passages / (A_SECOND * (os.cpu_count() or 1)))
-        print(
-            f"note: searched by words alone; --vectors adds search by meaning, in about {took} for so many "
-            "passages",
-            file=sys.stderr,
-        )
-    print(f'next: fidkit ask "YOUR QUESTION" --in {info.path}', file=sys.stderr)
+    _say_built(info, report, unasked=vectors is None)
 
 
 @app.command()
@@ -310,6 +299,22 @@ def _vectors(info: CorpusInfo) -> str:
     size = info.sizes.get("vectors", 0) / 1e6
     dimension, encoder = info.vectors["dimension"], info.vectors["encoder"]
     return f"{info.vectors['passages']:,} of {encoder}, {dimension} numbers each, {size:,.1f} MB"
+
+
+def _say_built(info: CorpusInfo, report: BuildReport, *, unasked: bool) -> None:
+    """What a build did, for a person; `unasked` if nothing was said of vectors."""
+    size = f"{info.passages:,} passages, {info.bytes_on_disk / 1e6:,.1f} MB, {report.seconds:.1f} s"
+    counts = f"{report.files_read:,} files read, {report.files_removed:,} removed, {info.skipped:,} skipped"
+    print(f"{info.path}: {size} ({counts})")
+    _say_skipped(info)
+    if unasked and info.vectors is None and info.passages > MOST_UNASKED:
+        took = clock(info.passages / (A_SECOND * (os.cpu_count() or 1)))
+        print(
+            f"note: searched by words alone; --vectors adds search by meaning, in about {took} for so many "
+            "passages",
+            file=sys.stderr,
+        )
+    print(f'next: fidkit ask "YOUR QUESTION" --in {info.path}', file=sys.stderr)
 
 
 def _say_skipped(info: CorpusInfo) -> None:

@@ -72,15 +72,20 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A file to be read: where it is, its name in the corpus, by what (`Loader.read`), its bytes, and how its
-    documents are cut.
+    """A file to be read.
+
+    Attributes:
+        path, name: where it is, and its name in the corpus.
+        loader: by what (`Loader.read`).
+        size: its bytes.
+        cutting: of its documents.
     """
 
     path: Path
     name: str
     loader: str
     size: int
-    cutting: Cutting = Cutting()
+    cutting: Cutting = Cutting()  # noqa: RUF009 - it can't be changed
 
 
 @dataclass(frozen=True, slots=True)

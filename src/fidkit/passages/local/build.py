@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -29,6 +29,7 @@ from fidkit.passages.local.layout import (
     FORMAT_VERSION,
     LEXICAL,
     explained_disk,
+    is_corpus,
     prepare,
     real_path,
     stored_path,
@@ -101,9 +102,7 @@ def build(
     vectors: bool | None = None,
     cutting: WantedCutting | None = None,
 ) -> BuildReport:
-    """Make `directory` the corpus of exactly these sources.
-
-    What was committed while it ran stays when it is interrupted or fails, and is not read again.
+    """Make `directory` the corpus of exactly these sources; what was committed stays if this fails.
 
     Args:
         sources: folders, documents and passage files.
@@ -115,21 +114,21 @@ def build(
         again: numbers of files to be read again although they didn't change, with an index written anew.
         encoder: gives what makes vectors, asked when there is use for it; None makes none, and takes those
             away that no longer fit.
-        vectors: make them whatever it takes, or have none. By default a corpus that has vectors keeps them
-            up to date, and one of at most `MOST_UNASKED` passages gets them.
+        vectors: make them whatever it takes, or have none. By default they are kept up to date, and a corpus
+            of at most `MOST_UNASKED` passages gets them.
         cutting: how documents are cut from now on. Where that is another way, all of them are read again.
 
     Raises:
         UsageError: no sources, vectors without an encoder, or passages that can't be cut so.
         CorpusBusyError: another process is building, still after `wait` seconds.
-        CorpusError: a source is missing or holds nothing to read, the disk is full, or the directory
-            can't become a corpus.
+        CorpusError: a source is missing or holds nothing to read, the disk is full, or `directory` is none.
         DataError: a source that is a file isn't what its ending says, or has an id that comes twice.
     """
     began = time.monotonic()
     roots = [stored_path(os.path.realpath(Path(source).expanduser())) for source in sources]
     wanted, cuts = Wanted(encoder, vectors), cutting or WantedCutting()
-    cuts.after({})  # what can't be is said before anything is made
+    if not is_corpus(directory):
+        cuts.after({})  # what can't be is said before anything is made
     found = discover(map(real_path, roots))
     if again is None and _is_current(directory, roots, found, wanted, cuts):
         return BuildReport(0, 0, 0, time.monotonic() - began)
@@ -137,24 +136,19 @@ def build(
     with writer_lock(directory, wait, waiting) as waited, explained_disk(directory):
         if waited:  # the sources may have changed meanwhile
             found = discover(map(real_path, roots))
-        catalogue = Catalogue.for_writing(directory)
-        try:
+        with closing(Catalogue.for_writing(directory)) as catalogue:
             building = _Build(catalogue, directory, roots, progress, limits, wanted, cuts)
-        except BaseException:
-            catalogue.close()
-            raise
-        try:
-            return building.run(found, began, again)
-        except BaseException:
-            building.say_kept()
-            # Ask what was committed: an interruption may have come after that.
-            with suppress(sqlite3.Error):
-                catalogue.rollback()
-                keep_begun(directory, catalogue.meta())
-            raise
-        finally:
-            building.reading.close()
-            catalogue.close()
+            try:
+                return building.run(found, began, again)
+            except BaseException:
+                building.say_kept()
+                # Ask what was committed: an interruption may have come after that.
+                with suppress(sqlite3.Error):
+                    catalogue.rollback()
+                    keep_begun(directory, catalogue.meta())
+                raise
+            finally:
+                building.reading.close()
 
 
 def reindex(directory: Path, encoder: EncoderSource | None = None) -> None:
@@ -192,14 +186,8 @@ def _is_current(
     finally:
         catalogue.close()
     plan = make_plan(found, files, cut_otherwise(meta, files))
-    changed = (
-        bool(cuts.facts(meta))
-        or plan.read
-        or plan.remove
-        or plan.moved
-        or meta["sources"] != json.dumps(roots)
-    )
-    changed = changed or meta.get("unread", "0") != "0"
+    changed = plan.read or plan.remove or plan.moved or meta["sources"] != json.dumps(roots)
+    changed = changed or meta.get("unread", "0") != "0" or bool(cuts.facts(meta))
     whole = (directory / meta["lexical"] / "meta.json").exists()
     return not changed and whole and wanted.is_met(directory, meta)
 
