@@ -17,7 +17,7 @@ import typer
 from fidkit.cli.progress import clock, progress
 from fidkit.errors import FidkitError, UsageError
 from fidkit.passages.load.table import described
-from fidkit.passages.local.amounts import A_SECOND, MOST_UNASKED
+from fidkit.passages.local.amounts import A_SECOND, MOST_COMPARED, MOST_UNASKED
 
 if TYPE_CHECKING:
     from fidkit.passages import BuildProgress, BuildReport, CorpusInfo
@@ -159,15 +159,32 @@ def search(
 
 
 @app.command()
-def info(directory: Directory, as_json: AsJson = False) -> None:
+def info(
+    directory: Directory,
+    alike: Annotated[
+        bool,
+        typer.Option(
+            "--alike",
+            help=f"Count passages that say the same; unasked of at most {MOST_COMPARED:,}.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Say what a corpus holds."""
     from fidkit.passages import Corpus
 
     with Corpus.open(directory) as corpus:
         found = corpus.info()
+        counted = corpus.count_alike() if alike or found.passages <= MOST_COMPARED else None
     if as_json:
-        print(json.dumps(found.to_json()))
+        known = None if counted is None else {"groups": counted[0], "passages": counted[1]}
+        print(json.dumps(found.to_json() | {"alike": known}))
         return
+    _say_info(found, counted)
+
+
+def _say_info(found: CorpusInfo, alike: tuple[int, int] | None) -> None:
+    """What a corpus holds, for a person."""
     print(f"passages     {found.passages:,}")
     print(f"files        {found.files:,}, {found.passage_files:,} of them passage files")
     print(f"documents    {found.documents:,}")
@@ -176,6 +193,8 @@ def info(directory: Directory, as_json: AsJson = False) -> None:
         print(
             f"  {ending or '(no ending)':<10} {kind['files']:,} files, {size}, {kind['passages']:,} passages"
         )
+    said = "not counted; --alike does" if alike is None else f"{alike[1]:,} passages in {alike[0]:,} groups"
+    print(f"alike        {said}")
     repeated = f", up to {found.overlap:,} of them repeated" if found.overlap else ""
     print(f"cut          passages of about {found.passage_words:,} words{repeated}")
     print(f"skipped      {found.skipped:,} files")
@@ -256,6 +275,8 @@ def _how_far(state: BuildProgress, began: float) -> str:
 
 def _record(found: Explained, *, explain: bool) -> dict[str, Any]:
     record = asdict(found.hit.passage) | {"score": found.hit.score}
+    if found.alike:
+        record["alike"] = [{"id": passage.id, "source": passage.source} for passage in found.alike]
     return record | ({"words": asdict(found.words), "meaning": asdict(found.meaning)} if explain else {})
 
 
@@ -266,6 +287,8 @@ def _show(found: Explained, *, explain: bool) -> None:
     print(f"{found.hit.score:7.2f}  {passage.id}  {passage.title}\n         {excerpt}")
     if explain:
         print(f"         {_opinion('words', found.words)}; {_opinion('meaning', found.meaning)}")
+        for other in found.alike:
+            print(f"         the same: {other.id}  {other.title}")
 
 
 def _lines(file: Path) -> list[str]:

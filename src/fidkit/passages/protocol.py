@@ -42,7 +42,7 @@ class Passages(Protocol):
         ...
 
     def search(self, question: str, k: int = 40, *, where: Filter | None = None) -> list[Hit]:
-        """The k passages that match best, best first, no two of the same title and text.
+        """The k passages that match best, best first, no two that say the same.
 
         Args:
             question: in plain words.

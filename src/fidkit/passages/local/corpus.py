@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import operator
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from fidkit.disk import shown
 from fidkit.errors import CorpusError, FidkitError, UsageError
+from fidkit.passages.alike import content_of
 from fidkit.passages.load.document import Block
 from fidkit.passages.load.packed import blocks_of, boxes_in, joined_in_lines, places_in, text_of
 from fidkit.passages.local.build import BuildProgress, BuildReport, build
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
 # A build replaces the index under a reader at most once each time it commits, seconds apart at best.
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.05
-# Equal passages fill places of a search: so many times as many are asked for until enough differ.
+# Passages that say the same fill places of a search: so many times as many are asked for until enough differ.
 _WIDER = 4
 _ALL = 1 << 60  # beyond the end of any document
 _COMPARED = 10_000  # names with one that isn't there
@@ -64,11 +67,13 @@ class Explained:
     Attributes:
         hit: with the score that it was ranked by.
         words, meaning: rank and score by either; nothing where it wasn't searched for so.
+        alike: other passages that were found and say the same (`fidkit.passages.alike`), the best first.
     """
 
     hit: Hit
     words: Part
     meaning: Part
+    alike: tuple[Passage, ...] = ()
 
 
 class Corpus:
@@ -191,7 +196,8 @@ class Corpus:
     ) -> list[Hit]:
         """The k passages that match best, best first; by words fewer when fewer share a word with it.
 
-        Of passages with the same title and text the first counts; `get` has the others.
+        Of passages that say the same (`fidkit.passages.alike`) the best one counts; `explain` names the
+        others.
 
         Args:
             question: in plain words.
@@ -384,6 +390,18 @@ class Corpus:
             notes=[(document.source, note) for document in noted for note in document.notes],
         )
 
+    def count_alike(self) -> tuple[int, int]:
+        """How many groups of passages say the same, and how many passages are in them; looks at each passage.
+
+        A million takes about ten seconds.
+        """
+        groups = Counter(
+            hashlib.blake2b(content_of(passage).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            for passage in self
+        )
+        several = [count for count in groups.values() if count > 1]
+        return len(several), sum(several)
+
     def _about_vectors(self, name: str | None) -> tuple[dict[str, Any] | None, str]:
         """Facts of the vectors, and why they can't be read."""
         if name is None:
@@ -544,12 +562,17 @@ class StoredDocument:
 
 
 def _folded(found: Sequence[Mixed], known: dict[int, Passage]) -> list[Explained]:
-    """Hits of which no two have the same title and text: the first of them counts."""
-    # By content itself, which is what `passage_key` hashes.
-    different: dict[tuple[str, str], Mixed] = {}
+    """Hits of which no two say the same: the first counts and has the others beside it."""
+    alike: dict[str, list[Mixed]] = {}
     for one in found:
-        different.setdefault((known[one.row].title, known[one.row].text), one)
-    return [Explained(Hit(known[one.row], one.score), one.words, one.meaning) for one in different.values()]
+        alike.setdefault(content_of(known[one.row]), []).append(one)
+    return [
+        Explained(
+            Hit(known[first.row], first.score), first.words, first.meaning,
+            tuple(known[other.row] for other in others),
+        )
+        for first, *others in alike.values()
+    ]  # fmt: skip
 
 
 def _opened(directory: Path) -> Catalogue:
