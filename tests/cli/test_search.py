@@ -56,3 +56,51 @@ def test_no_torch_is_imported(built: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, built], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_in_some_documents_alone(built: str, capsys) -> None:
+    command = ["corpus", "search", built, "kitten harbour", "--json"]
+    assert run([*command, "--where", "source=a*", "--where", "kind=md"]) == 0
+    assert [hit["source"][:4] for hit in json.loads(capsys.readouterr().out)["hits"]] == ["a.md"]
+    assert run([*command, "--where", "kind=pdf"]) == 1
+    assert "no document has kind=.pdf; kinds are .md" in capsys.readouterr().err
+    assert run([*command, "--where", "pdf"]) == 2
+    assert "expected NAME=VALUE" in capsys.readouterr().err
+
+
+def test_several_questions_are_found_apart(built: str, tmp_path: Path, capsys) -> None:
+    (tmp_path / "q.txt").write_text("\nharbour road\n\nnothing of it\n")
+    command = ["corpus", "search", built, "kitten", "--by", "words", "-k", "1"]
+    command += ["--file", str(tmp_path / "q.txt")]
+    assert run([*command, "--json"]) == 0
+    out, err = capsys.readouterr()
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [one["query"] for one in found] == ["kitten", "harbour road", "nothing of it"]
+    assert [[hit["source"][0] for hit in one["hits"]] for one in found] == [["a"], ["b"], []]
+    assert "shares a word with the question: nothing of it" in err
+    assert run(command) == 0
+    assert capsys.readouterr().out.startswith("kitten\n")
+    assert run(["corpus", "search", built]) == 2
+    assert "there is nothing to search for" in capsys.readouterr().err
+    (tmp_path / "q.txt").write_text("\n")
+    assert run(["corpus", "search", built, "--file", str(tmp_path / "q.txt")]) == 2
+    assert "holds no question" in capsys.readouterr().err
+    assert run(["corpus", "search", built, "--file", str(tmp_path / "none")]) == 2
+    assert "can't be read (No such file" in capsys.readouterr().err
+
+
+def test_what_says_the_same_is_named_and_counted(built: str, capsys) -> None:
+    docs = Path(built).parent / "docs"
+    (docs / "c.md").write_text("# Pets\n\nThe physician owns\na small kitten.\n")
+    build = ["corpus", "build", str(docs), "--to", built, "--passage-words", "50", "--overlap", "5"]
+    assert run(build) == 0
+    assert run(["corpus", "search", built, "kitten", "--by", "words", "--explain", "--json"]) == 0
+    [found] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    [hit] = json.loads(found)["hits"]
+    assert {hit["source"][0], hit["alike"][0]["source"][0]} == {"a", "c"}
+    assert run(["corpus", "search", built, "kitten", "--by", "words", "--explain"]) == 0
+    assert "the same: " in capsys.readouterr().out
+    assert run(["corpus", "info", built]) == 0
+    out = capsys.readouterr().out
+    assert "alike        2 passages in 1 groups" in out
+    assert "cut          passages of about 50 words, up to 5 of them repeated" in out

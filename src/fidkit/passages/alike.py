@@ -1,9 +1,9 @@
 """When two passages say the same, so that a search gives one of them a place and names the other beside it.
 
 Careful on purpose: a clause with another number, date or name is another clause, and so is one with another
-small word. Alike are texts that differ in white space and in how quotes, dashes and ligatures are written, as
-they do where one document is kept in two formats. Titles must be alike as well, unless the text is long enough
-to stand for itself: a copy of a document is titled by the name of its file.
+small word. Alike are texts that differ in white space and in how quotes, dashes and ligatures are written
+alone, as they do where a document is kept in two formats. Titles must be alike as well, unless the text is
+long enough to stand for itself: a copy of a document is titled by the name of its file.
 """
 
 from __future__ import annotations

@@ -1,0 +1,58 @@
+"""What says the same takes one place; what says something else never loses its own."""
+
+from pathlib import Path
+
+import pytest
+
+from fidkit import Corpus
+from fidkit.passages.alike import content_of
+from fidkit.types import Passage
+
+CLAUSE = (
+    "The tenant pays a deposit of 1,500 pounds to Ada Lovelace on 1 March 2024, and the landlord may keep "
+    "what is owed. The deposit is paid back within 14 days, at 2.5 % interest, if \u201cnothing is "
+    "broken\u201d. The office \ufb01les it \u2014 always."
+)
+
+
+def content(text: str, title: str = "T") -> str:
+    return content_of(Passage("1", title, text))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("1 March", "2 March"), ("Ada", "Ida"), ("may", "must"), ("14 days", "41 days"), ("2.5 %", "25 %"),
+     ("1,500", "1.500"), ("pounds", "dollars"), ("nothing", "something"), ("2.5 %", "-2.5 %"),
+     ("14", "1\u2074"), ("Ada", "ADA")],
+)  # fmt: skip
+def test_another_word_number_or_sign_is_another_passage(before: str, after: str) -> None:
+    assert before in CLAUSE
+    assert content(CLAUSE) != content(CLAUSE.replace(before, after, 1))
+
+
+def test_white_space_and_typography_are_no_difference() -> None:
+    other = CLAUSE.replace(" ", "\n", 3).replace(" on", "\u00a0 on").replace("\ufb01", "fi")
+    other = other.replace("\u201c", '"').replace("\u201d", '"').replace("\u2014", "-")
+    assert content(CLAUSE) == content(other.replace("tenant", "te\u00adnant"), "copy of T")
+    assert content("cafe\u0301") == content("caf\u00e9")
+    assert content("Too short.", "North") != content("Too short.", "South")
+    assert content("Too  short.", "North") == content("Too short.", " North")
+
+
+def test_the_best_counts_and_names_the_others(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    texts = {"a": CLAUSE, "b": CLAUSE.replace(" ", "\n", 2), "c": CLAUSE.replace("14", "21")}
+    for name, text in texts.items():
+        (docs / f"{name}.txt").write_text(text)
+    corpus = Corpus.build(docs, tmp_path / "c")
+    first, other = corpus.explain("deposit of the tenant", 5)
+    assert {first.hit.passage.source[0], other.hit.passage.source[0]} in ({"a", "c"}, {"b", "c"})
+    of_group = first if first.alike else other
+    assert {of_group.hit.passage.source[0], *(p.source[0] for p in of_group.alike)} == {"a", "b"}
+    assert len(corpus.explain("deposit of the tenant", 1)) == 1
+    assert corpus.count_alike() == (1, 2)
+    (docs / "b.txt").unlink()
+    corpus.refresh()
+    assert corpus.count_alike() == (0, 0)
+    assert len(corpus) == 2
