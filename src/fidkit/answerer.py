@@ -28,7 +28,7 @@ from fidkit.engine.opening import made_ready
 from fidkit.engine.precision import Precision, check_precision
 from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
 from fidkit.errors import UsageError
-from fidkit.passages import BuildProgress, Filter, Passages, TokenCache
+from fidkit.passages import BuildProgress, Passages, TokenCache
 from fidkit.passages.opening import Source, open_sources
 from fidkit.passages.protocol import NOTHING_FOUND
 from fidkit.types import Answer, Hit, Passage
@@ -36,6 +36,7 @@ from fidkit.types import Answer, Hit, Passage
 if TYPE_CHECKING:
     import torch
 
+    from fidkit.passages.filter import Filter
     from fidkit.reader import Reader
 
 GUESS = "the answer is a guess from the question alone"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from fidkit.passages.filter import Filter
 from fidkit.passages.places import Where
 from fidkit.types import Hit, Passage
+
+if TYPE_CHECKING:
+    from fidkit.passages.filter import Filter
 
 NOTHING_FOUND = "no passage shares a word with the question"
 """What to say when a search found nothing."""
