@@ -13,7 +13,6 @@ import typer
 from fidkit import assets
 from fidkit.cli.corpus import Where, reported_progress
 from fidkit.cli.decoding import DeviceName, PrecisionName, takes_decoding
-from fidkit.cli.prompt import questions
 from fidkit.engine.asked import is_blank
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import FidkitError, UsageError
@@ -84,6 +83,8 @@ def ask(
             # Where the locale is no UTF-8, an argument in UTF-8 arrives as halves of characters.
             shown.answer(qa, os.fsencode(question).decode("utf-8", "replace"))
             return
+        from fidkit.cli.prompt import questions
+
         for line in questions():
             try:
                 shown.answer(qa, line)

@@ -8,6 +8,8 @@ long enough to stand for itself: a copy of a document is titled by the name of i
 
 from __future__ import annotations
 
+import unicodedata
+
 from fidkit.types import Passage
 
 _LONG_ENOUGH = 200
@@ -30,7 +32,5 @@ def content_of(passage: Passage) -> str:
 
 def _plain(text: str) -> str:
     if not text.isascii():
-        import unicodedata  # a megabyte, where there is use for it
-
         text = unicodedata.normalize("NFC", text.translate(_WRITTEN))
     return " ".join(text.split())
