@@ -56,3 +56,15 @@ def test_the_best_counts_and_names_the_others(tmp_path: Path) -> None:
     corpus.refresh()
     assert corpus.count_alike() == (0, 0)
     assert len(corpus) == 2
+
+
+def test_copies_leave_room_for_what_differs(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for number in range(8):
+        (docs / f"copy {number}.txt").write_text(CLAUSE)
+    (docs / "other.txt").write_text(f"{CLAUSE} And so on, at some length, about much else.")
+    corpus = Corpus.build(docs, tmp_path / "c")
+    found = corpus.explain_all(["deposit of the tenant", "else"], 2, "words")
+    assert [len(hits) for hits in found] == [2, 1]
+    assert sorted(len(hit.alike) for hit in found[0]) == [0, 7]

@@ -5,4 +5,4 @@ MOST_UNASKED = 2000
 A_SECOND = 100
 """Passages that a core of today encodes, about (MiniLM)."""
 MOST_COMPARED = 20_000
-"""Passages of a corpus whose equal ones are counted without being asked: in a fifth of a second."""
+"""Passages of a corpus whose equal ones are counted without being asked: in half a second."""

@@ -217,7 +217,7 @@ class Corpus:
     def search_all(
         self, questions: Sequence[str], k: int = 40, by: By | None = None, *, where: Filter | None = None
     ) -> list[list[Hit]]:
-        """`search` for several questions, which is faster by meaning than one after the other."""
+        """`search` for several questions, in the state of one moment; by meaning with one scan for all."""
         found = self.explain_all(questions, k, by, where=where)
         return [[one.hit for one in of_one] for of_one in found]
 
@@ -393,7 +393,7 @@ class Corpus:
     def count_alike(self) -> tuple[int, int]:
         """How many groups of passages say the same, and how many passages are in them; looks at each passage.
 
-        A million takes about ten seconds.
+        Ten thousand take a quarter of a second.
         """
         groups = Counter(
             hashlib.blake2b(content_of(passage).encode("utf-8", "surrogatepass"), digest_size=16).digest()
