@@ -2,18 +2,24 @@
 
 Careful on purpose: a clause with another number, date or name is another clause, and so is one with another
 small word. Alike are texts that differ in white space and in how quotes, dashes and ligatures are written
-alone, as they do where a document is kept in two formats. Titles must be alike as well, unless the text is
-long enough to stand for itself: a copy of a document is titled by the name of its file.
+alone, as they do where a document is kept in two formats. Titles must be alike as well. Where the text is
+long enough to stand for itself, only their numbers must: a copy of a document is titled by the name of its
+file, but what is said of 1986 isn't said of 1988.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from fidkit.types import Passage
 
 _LONG_ENOUGH = 200
 """Characters of a text that says the same under any title."""
+
+_NUMBER = re.compile(r"\d+")
+_COPY = re.compile(r"\s*\(\d+\)$")
+"""What systems put behind the name of a copy."""
 
 _WRITTEN = str.maketrans(
     dict.fromkeys("\u2018\u2019\u201a\u201b\u2032", "'")
@@ -26,8 +32,10 @@ _WRITTEN = str.maketrans(
 
 def content_of(passage: Passage) -> str:
     """A string that is the same of passages that say the same."""
-    text = _plain(passage.text)
-    return text if len(text) >= _LONG_ENOUGH else f"{_plain(passage.title)}\n{text}"
+    text, title = _plain(passage.text), _plain(passage.title)
+    if len(text) >= _LONG_ENOUGH:
+        title = " ".join(_NUMBER.findall(_COPY.sub("", title)))
+    return f"{title}\n{text}"
 
 
 def _plain(text: str) -> str:
