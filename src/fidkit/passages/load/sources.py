@@ -34,6 +34,9 @@ LINKED = "a link to a folder; name that as a source of its own"
 DESCRIBES = "describes the passage files beside it"
 _DESCRIPTIONS = {"README", "LICENSE", "LICENCE", "NOTICE", "CITATION", "COPYING", "CHANGELOG"}
 OTHER = "not a kind of file that is read"
+LARGEST_DOCUMENT = 1 << 32
+"""Bytes; whatever is larger can't be read within a worker's memory."""
+TOO_LARGE = f"larger than {LARGEST_DOCUMENT / 1e6:,.0f} MB, the most that is read; split it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,8 @@ def _stat(file: SourceFile) -> SourceFile:
         return replace(file, kind="skipped", note="not a regular file")
     if not os.access(file.path, os.R_OK):
         return replace(file, kind="skipped", note="permission denied")
+    if file.kind == "document" and info.st_size > LARGEST_DOCUMENT:
+        return replace(file, kind="skipped", note=TOO_LARGE)
     return replace(file, size=info.st_size, mtime_ns=info.st_mtime_ns)
 
 

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from fidkit.passages.load.workers import Job, Limits, Read, Workers
 
 _HERE = "fidkit.passages.load"
-# Code of ours alone, which only looks at characters. All others are read apart.
+# Code of ours alone, which only looks at characters. All others are read apart, and texts that are large.
 _READ_HERE = {
     *(f"{_HERE}.text:read_text", f"{_HERE}.markdown:read_markdown"),
     *(f"{_HERE}.rst:read_rst", f"{_HERE}.code:read_code"),
 }
+_LARGEST_HERE = 1_000_000
+"""Bytes of a text that is read in this process: it is done in a moment, and takes little memory."""
 
 Part = tuple[Packed | None, Iterable[Row]]
 """A document with its passages, or the passages of a passage file."""
@@ -125,5 +127,5 @@ def _loader_of(file: SourceFile) -> Loader:
 
 def _is_apart(file: SourceFile, loader: Loader) -> bool:
     """Packed texts are: nobody knows how large they are."""
-    packed = file.name.lower().endswith(PACKED)
-    return file.kind == "document" and (packed or loader.read not in _READ_HERE)
+    large = file.size > _LARGEST_HERE or file.name.lower().endswith(PACKED)
+    return file.kind == "document" and (large or loader.read not in _READ_HERE)
