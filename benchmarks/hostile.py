@@ -53,7 +53,9 @@ def main() -> None:
         commands.add_parser(name).add_argument("folder", type=Path)
     checked = commands.choices["check"]
     checked.add_argument("--each", action="store_true", help="read every hostile file alone as well")
-    checked.add_argument("--to", type=Path, default=rows.RESULTS / "documents.jsonl", help="the row goes here")
+    checked.add_argument(
+        "--to", type=Path, default=rows.RESULTS / "documents.jsonl", help="the row goes here"
+    )
     options = parser.parse_args()
     if options.command == "make":
         make(options.folder)
@@ -150,7 +152,9 @@ def each(folder: Path) -> tuple[dict[str, Found], list[str]]:
             group[key] = max(group[key], took[key])
         peaks = (took["peak_bytes"], took["worker_peak_bytes"])
         if took["seconds"] > _MOST_SECONDS or any(map(int.__gt__, peaks, _MOST_BYTES)):
-            faults.append(f"{case.name}: took {took['seconds']:.1f} s and {[peak // 10**6 for peak in peaks]} MB")
+            faults.append(
+                f"{case.name}: took {took['seconds']:.1f} s and {[peak // 10**6 for peak in peaks]} MB"
+            )
     return groups, faults
 
 

@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Iterator
 
 from documents import packed
-
 from harm.old_workbook import beyond_memory, compound
 
 MB = 1_000_000
@@ -78,7 +77,9 @@ def _overlapping(count: int) -> bytes:
     entry = data[at : data.index(b"PK\x05\x06")]
     entries = b"".join(entry.replace(b"0.txt", b"%05d" % n) for n in range(count))
     end = b"PK\x05\x06" + bytes(4) + count.to_bytes(2, "little") * 2
-    return data[:at] + entries + end + len(entries).to_bytes(4, "little") + at.to_bytes(4, "little") + bytes(2)
+    return (
+        data[:at] + entries + end + len(entries).to_bytes(4, "little") + at.to_bytes(4, "little") + bytes(2)
+    )
 
 
 def _same_name(count: int) -> bytes:

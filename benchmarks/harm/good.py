@@ -6,7 +6,6 @@ import io
 from collections.abc import Callable, Iterator
 
 from documents import mail, packed, workbook
-
 from harm import packages, pdfs
 
 _COUNT = 50

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from io import BytesIO
 
 from documents import mail, packed
-
 from harm.packages import notebook, rich_text, word
 
 _AURORA = "<p>The Aurora sailed in 1901.</p>"
@@ -34,7 +33,7 @@ def _pages() -> Iterator[tuple[str, bytes]]:
     yield "a comment of 20 MB.html", _AURORA.encode() + b"<!-- " + b"-" * 20 * MB
     yield "a script.html", f"{_AURORA}<script>while (true) fetch('http://x.org')</script>".encode()
     yield "a script without end.html", f"{_AURORA}<script>{'<p>' * MB}".encode()
-    yield "spans.html", b'<table><tr><td rowspan=999999999 colspan=999999999>Aurora<td>3</table>'
+    yield "spans.html", b"<table><tr><td rowspan=999999999 colspan=999999999>Aurora<td>3</table>"
     wide = "".join(f"<tr><td rowspan=1000 colspan=1000>{n}" for n in range(1_000))
     yield "many spans.html", f"<table><tr><th>Ship<th>Masts{wide}</table>".encode()
     laughs = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;"><!ENTITY f SYSTEM "file:///etc/passwd">]>'
@@ -77,7 +76,13 @@ def _mails() -> Iterator[tuple[str, bytes]]:
     yield "1,000 attachments.eml", bytes(many)
     away = mail(From="a@x.org")
     away.set_content("text")
-    for name in ("../../outside.txt", "/tmp/outside.txt", "..\\..\\outside.txt", "a\nb.txt", "x" * 5000 + ".txt"):
+    for name in (
+        "../../outside.txt",
+        "/tmp/outside.txt",
+        "..\\..\\outside.txt",
+        "a\nb.txt",
+        "x" * 5000 + ".txt",
+    ):
         away.add_attachment("The Aurora.", filename=name.replace("\n", " "))
     away.add_attachment(word(), maintype="application", subtype="octet-stream", filename="../../outside.docx")
     yield "attachments that lead away.eml", bytes(away)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from documents import packed, presentation, unpacked, workbook
-
 from harm.old_workbook import beyond_memory, compound
 from harm.packages import MAIN, book, opendocument_sheet, opendocument_text, word
 
@@ -63,7 +62,7 @@ def _workbooks() -> Iterator[tuple[str, bytes]]:
     ships = ("A", [["Ship", "Masts"], ["Aurora", 3]], [])
     members = unpacked(workbook(ships))
     sheet = "xl/worksheets/sheet1.xml"
-    formula = ("A", [["Ship", "Masts"], ["=HYPERLINK(\"http://x.org\",\"Aurora\")", "=cmd|'/c calc'!A1"]], [])
+    formula = ("A", [["Ship", "Masts"], ['=HYPERLINK("http://x.org","Aurora")', "=cmd|'/c calc'!A1"]], [])
     yield "formulas.xlsx", workbook(formula)
     far = members[sheet].replace(b'r="B2"', b'r="XFD1048576"')
     yield "a cell at the far corner.xlsx", packed({**members, sheet: far})

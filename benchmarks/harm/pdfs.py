@@ -33,7 +33,11 @@ def made(objects: Mapping[int, bytes], trailer: bytes = b"") -> bytes:
     size = max(objects) + 1
     rows = [b"%010d 00000 n \n" % places[n] if n in places else b"0000000000 65535 f \n" for n in range(size)]
     table = b"xref\n0 %d\n%b" % (size, b"".join(rows))
-    end = b"trailer\n<</Size %d /Root 1 0 R %b>>\nstartxref\n%d\n%%%%EOF" % (size, trailer, sum(map(len, parts)))
+    end = b"trailer\n<</Size %d /Root 1 0 R %b>>\nstartxref\n%d\n%%%%EOF" % (
+        size,
+        trailer,
+        sum(map(len, parts)),
+    )
     return b"".join([*parts, table, end])
 
 
@@ -86,7 +90,9 @@ def files() -> Iterator[tuple[str, bytes]]:
     yield "a million lines drawn.pdf", _simple(_SAYS + b"0 0 m 9 9 l S " * 1_000_000)
     yield "states in one another.pdf", _simple(b"q " * 1_000_000 + _SAYS)
     yield "arrays in one another.pdf", _simple(_SAYS, head=b"/X " + b"[" * 100_000 + b"]" * 100_000)
-    form = b"<</Type /XObject /Subtype /Form /BBox [0 0 9 9] /Resources <</XObject <</X 6 0 R>>>> /Length 12>>\n"
+    form = (
+        b"<</Type /XObject /Subtype /Form /BBox [0 0 9 9] /Resources <</XObject <</X 6 0 R>>>> /Length 12>>\n"
+    )
     form += b"stream\n/X Do /X Do \nendstream"
     yield "a drawing in itself.pdf", _simple(_SAYS + b"/X Do", resources=b"/XObject <</X 6 0 R>>", extra=form)
     mark = b"<</Title (x) /Next 6 0 R /First 6 0 R /Dest [3 0 R /Fit]>>"

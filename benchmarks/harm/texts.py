@@ -34,7 +34,7 @@ def _encodings() -> Iterator[tuple[str, bytes]]:
     yield "half of UTF-16.txt", SAID.encode("utf-16")[:-1]
     yield "Latin-1.txt", PLAIN.encode("latin-1")
     yield "Shift-JIS.txt", ("港の番人はアダさんです。船は北から来ました。" * 20).encode("shift-jis")
-    yield "KOI8-R.txt", ("Смотритель гавани живёт у северного мола. " * 20).encode("koi8-r")
+    yield "KOI8-R.txt", ("Смотритель гавани живёт у северного мола. " * 20).encode("koi8-r")  # noqa: RUF001
     yield "Big5.md", ("港口的看守人住在北邊的碼頭。船從北方來。" * 20).encode("big5")
     yield "mixed.txt", PLAIN.encode() + PLAIN.encode("latin-1") + PLAIN.encode("utf-16-le")
     yield "NUL.txt", b"Aur\0ora" * 1000
@@ -68,7 +68,7 @@ def _marks() -> Iterator[tuple[str, bytes]]:
 def _tables() -> Iterator[tuple[str, bytes]]:
     yield "formulas.csv", b"Ship,Masts\n=HYPERLINK(\"http://x.org\"),=cmd|'/c calc'!A1\n@SUM(1),+1+1\n"
     yield "a million columns.csv", b"a," * MB + b"\n" + b"1," * MB
-    yield "a quote never closed.csv", b"Ship,Masts\nAurora,\"3\n" + b"Borealis,4\n" * (2 * MB)
+    yield "a quote never closed.csv", b'Ship,Masts\nAurora,"3\n' + b"Borealis,4\n" * (2 * MB)
     yield "quotes.csv", b'"' * (5 * MB)
     yield "NUL.csv", b"Ship,Masts\nAur\0ora,3\n"
     yield "a cell of 50 MB.csv", b"Ship,Masts\nAurora," + b"x" * 50 * MB

@@ -21,7 +21,7 @@ def test_build_search_info(docs, tmp_path):
     assert f'fidkit ask "YOUR QUESTION" --in {tmp_path / "c"}' in built.stderr
     found = run("search", tmp_path / "c", "where is tea from?", "-k", "1")
     assert "tea.md#1" in found.stdout
-    assert "skipped      1 files" in run("info", tmp_path / "c").stdout
+    assert "skipped      1 file\n" in run("info", tmp_path / "c").stdout
 
 
 def test_json_is_one_object(docs, tmp_path):

@@ -18,6 +18,7 @@ from fidkit.cli.progress import clock, progress
 from fidkit.errors import FidkitError
 from fidkit.passages.load.table import described
 from fidkit.passages.local.amounts import A_SECOND, MOST_UNASKED
+from fidkit.wording import counted
 
 if TYPE_CHECKING:
     from fidkit.passages import BuildProgress, CorpusInfo
@@ -32,6 +33,8 @@ Directory = Annotated[Path, typer.Argument(help="A corpus directory.", show_defa
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 _EXCERPT_CHARACTERS = 160
+_REASONS = 5
+"""That a build says of files which were not read."""
 _STAGES = {"index": "writing the index", "vectors": "encoding passages"}
 
 
@@ -75,10 +78,13 @@ def build(
     if as_json:
         print(json.dumps(info.to_json() | {"build": report.to_json()}))
         return
-    size = f"{info.passages:,} passages, {info.bytes_on_disk / 1e6:,.1f} MB, {report.seconds:.1f} s"
-    counts = f"{report.files_read:,} files read, {report.files_removed:,} removed, {info.skipped:,} skipped"
+    size = f"{counted(info.passages, 'passage')}, {info.bytes_on_disk / 1e6:,.1f} MB, {report.seconds:.1f} s"
+    read = counted(report.files_read, "file")
+    counts = f"{read} read, {report.files_removed:,} removed, {info.skipped:,} skipped"
     print(f"{info.path}: {size} ({counts})")
     _say_skipped(info)
+    if said := info.without_text():
+        print(f"note: {said}", file=sys.stderr)
     if vectors is None and info.vectors is None and info.passages > MOST_UNASKED:
         took = clock(info.passages / (A_SECOND * (os.cpu_count() or 1)))
         print(
@@ -129,9 +135,16 @@ def search(
 
 
 @app.command()
-def info(directory: Directory, as_json: AsJson = False) -> None:
+def info(
+    directory: Directory,
+    every: Annotated[
+        bool, typer.Option("--all", help="List every file that was left out, and every note, on a line.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Say what a corpus holds."""
     from fidkit.passages import Corpus
+    from fidkit.passages.local.info import grouped
 
     with Corpus.open(directory) as corpus:
         found = corpus.info()
@@ -142,23 +155,21 @@ def info(directory: Directory, as_json: AsJson = False) -> None:
     print(f"files        {found.files:,}, {found.passage_files:,} of them passage files")
     print(f"documents    {found.documents:,}")
     for ending, kind in found.kinds.items():
-        size = f"{kind['bytes'] / 1e6:,.1f} MB"
-        print(
-            f"  {ending or '(no ending)':<10} {kind['files']:,} files, {size}, {kind['passages']:,} passages"
-        )
-    print(f"skipped      {found.skipped:,} files")
+        held = f"{kind['bytes'] / 1e6:,.1f} MB, {counted(kind['passages'], 'passage')}"
+        print(f"  {ending or '(no ending)':<10} {counted(kind['files'], 'file')}, {held}")
+    print(f"skipped      {counted(found.skipped, 'file')}")
     if found.unread:
-        print(f"unread       {found.unread:,} files: a build was interrupted; run it again")
+        print(f"unread       {counted(found.unread, 'file')}: a build was interrupted; run it again")
     sizes = ", ".join(f"{name} {size / 1e6:,.1f}" for name, size in found.sizes.items())
     print(f"on disk      {found.bytes_on_disk / 1e6:,.1f} MB ({sizes})")
     print(f"vectors      {_vectors(found)}")
     print(f"sources      {', '.join(found.sources)}")
     print(f"format       version {found.format_version}, generation {found.generation}")
     print(f"fingerprint  {found.fingerprint}")
-    for name, reason in found.skipped_files:
-        print(f"left out     {name}: {reason or 'empty'}")
-    for source, note in found.notes:
-        print(f"note         {source}: {note}")
+    for line in grouped(found.skipped_files, "file", every=every):
+        print(f"left out     {line}")
+    for line in grouped(found.notes, "document", every=every):
+        print(f"note         {line}")
 
 
 @app.command()
@@ -184,13 +195,11 @@ def check(
         for done in report.mended:
             print(f"mended    {done}")
     if report.faults and not report.mended:
-        raise FidkitError(
-            f"{directory}: {len(report.faults):,} parts are damaged; run `fidkit corpus check {directory} "
-            "--repair`"
-        )
+        many = counted(len(report.faults), "part is", "parts are")
+        raise FidkitError(f"{directory}: {many} damaged; run `fidkit corpus check {directory} --repair`")
     if not report.faults and not as_json:
-        held = f"{report.passages:,} passages of {report.documents:,} documents"
-        print(f"{directory}: {held} are as they were read")
+        held = f"{counted(report.passages, 'passage')} of {counted(report.documents, 'document')}"
+        print(f"{directory}: {held} {'is as it was' if report.passages == 1 else 'are as they were'} read")
 
 
 @contextmanager
@@ -218,7 +227,7 @@ def _how_far(state: BuildProgress, began: float) -> str:
     share = state.done_bytes / max(1, state.total_bytes)
     took = time.monotonic() - began
     left = f", {clock(took * (1 - share) / share)} left" if took > 1 and share > 0 else ""
-    files = f"{state.done_files:,} of {state.total_files:,} files"
+    files = f"{state.done_files:,} of {counted(state.total_files, 'file')}"
     return f"reading passages, {files}, {100 * share:.0f} %{left}"
 
 
@@ -244,8 +253,12 @@ def _vectors(info: CorpusInfo) -> str:
 
 
 def _say_skipped(info: CorpusInfo) -> None:
-    """A few of the files that were not read, with reasons."""
-    for name, reason in info.skipped_files[:5]:
-        print(f"skipped {name}: {reason}", file=sys.stderr)
-    if info.skipped > 5:
-        print(f"... and {info.skipped - 5:,} more, see `fidkit corpus info {info.path}`", file=sys.stderr)
+    """Why files were not read, with a few of their names."""
+    from fidkit.passages.local.info import grouped
+
+    lines = list(grouped(info.skipped_files, "file", every=False))
+    for line in lines[:_REASONS]:
+        print(f"skipped {line}", file=sys.stderr)
+    if len(lines) > _REASONS:
+        more = counted(len(lines) - _REASONS, "reason")
+        print(f"... and {more} more, see `fidkit corpus info {info.path}`", file=sys.stderr)

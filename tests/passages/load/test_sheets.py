@@ -116,7 +116,7 @@ def test_cells_with_errors_are_counted():
     book.save(stream)
     document = one(stream.getvalue(), "a.xlsx")
     assert texts(document) == ["x"]
-    assert document.notes == ("1 cells hold an error, such as a division by zero, and are left out",)
+    assert document.notes == ("1 cell holds an error and is left out, such as a division by zero",)
 
 
 def test_a_cell_far_away_does_not_fill_the_memory():

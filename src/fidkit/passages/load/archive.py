@@ -11,6 +11,7 @@ from typing import BinaryIO
 from fidkit.passages.load.document import Document
 from fidkit.passages.load.members import Members, ReaderOf, reader_of
 from fidkit.passages.load.package import Counted, reading, unpacked
+from fidkit.wording import counted
 
 _WHAT = "a ZIP archive"
 _ENCRYPTED = 0x1
@@ -49,7 +50,7 @@ def read_archive(stream: BinaryIO, name: str, reader_of: ReaderOf = reader_of) -
             yield from members.documents(path, read, partial(_data, archive, info, members))
     notes = members.notes("files")
     if hidden:
-        notes += (f"{hidden} hidden {'file is' if hidden == 1 else 'files are'} passed over",)
+        notes += (f"{counted(hidden, 'hidden file is', 'hidden files are')} passed over",)
     if notes:
         yield Document("", "", notes=notes)
 

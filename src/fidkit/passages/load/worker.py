@@ -76,7 +76,7 @@ def _answer(job: dict[str, Any], out: BinaryIO, retires_at: int) -> bool:
     try:
         raw = open(job["path"], "rb")  # noqa: SIM115 - closed below
     except OSError as error:
-        _send(out, NOT_OPENED, {"reason": error.strerror or str(error)})
+        _send(out, NOT_OPENED, {"reason": error.strerror or str(error), "number": error.errno or 0})
         return False
     with raw:
         try:

@@ -93,13 +93,14 @@ class Read:
         documents: with their passages.
         reason: why there are none; empty where the file was read.
         sha256: of the file as it was read; empty where another attempt may do better although it is the same.
-        not_opened: the file itself can't be opened, for this reason.
+        not_opened: the file itself can't be opened, for this reason, with the system's `number`.
     """
 
     documents: tuple[tuple[Packed, tuple[Row, ...]], ...] = ()
     reason: str = ""
     sha256: str = ""
     not_opened: str = ""
+    number: int = 0
 
 
 class Workers:
@@ -287,7 +288,8 @@ class _Worker:
                     reason=_text(said, "reason"), sha256="" if said.get("missing") else _hash(job.path)
                 )
             elif kind == NOT_OPENED:
-                return Read(not_opened=_text(said, "reason"))
+                number = said.get("number")
+                return Read(not_opened=_text(said, "reason"), number=number if isinstance(number, int) else 0)
             else:
                 raise _Ended(f"its loader sent {kind!r}")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -28,6 +30,24 @@ _LARGEST_HERE = 1_000_000
 
 Part = tuple[Packed | None, Iterable[Row]]
 """A document with its passages, or the passages of a passage file."""
+
+
+_GONE = {errno.ENOENT: "it was deleted or moved meanwhile", errno.EACCES: "permission denied"}
+
+
+def gone(error: OSError, roots: Iterable[Path]) -> str:
+    """What is said of a file that was found and can't be opened any more; empty where reading has to end.
+
+    Args:
+        error: that opening it led to.
+        roots: the sources. One that isn't there, or is an empty folder, may be a share that was lost; what it
+            held isn't to be forgotten then.
+    """
+    try:
+        there = all(any(os.scandir(root)) if root.is_dir() else root.exists() for root in roots)
+    except OSError:
+        there = False
+    return _GONE.get(error.errno or 0, "") if there else ""
 
 
 class FileReading:
@@ -78,7 +98,7 @@ class FileReading:
         found = next(apart)
         self.sha256 = found.sha256
         if found.not_opened:
-            raise OSError(0, found.not_opened)
+            raise OSError(found.number, found.not_opened)
         if found.reason:
             raise UnreadableFile(self._file.name, found.reason, "mend it or leave it out")
         notes = (note for packed, _ in found.documents for note in packed.notes)
