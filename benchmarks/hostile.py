@@ -43,6 +43,7 @@ _OUTSIDE = "outside"
 _MOST_SECONDS = 90
 _MOST_BYTES = (1_500_000_000, 2_300_000_000)
 """What a file may take alone, in this process and in a worker."""
+_FIGURES = ("files", "read", "seconds", "all_seconds", "peak_bytes", "worker_peak_bytes")
 Found = dict[str, Any]
 
 
@@ -141,8 +142,7 @@ def each(folder: Path) -> tuple[dict[str, Found], list[str]]:
             continue
         took = json.loads(done.stdout.splitlines()[-1])
         print(json.dumps(took | {"case": case.name}), file=sys.stderr)
-        group = groups.setdefault(case.parent.name, {"files": 0, "read": 0, "seconds": 0.0, "all_seconds": 0.0,
-                                                     "peak_bytes": 0, "worker_peak_bytes": 0})  # fmt: skip
+        group = groups.setdefault(case.parent.name, dict.fromkeys(_FIGURES, 0))
         group["files"] += 1
         group["read"] += not took["reason"]
         group["all_seconds"] += took["seconds"]

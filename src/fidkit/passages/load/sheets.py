@@ -31,8 +31,9 @@ _OVERLAP = 64
 def read_workbook(stream: BinaryIO, name: str) -> Iterator[Document]:
     """A workbook of Excel. Places: `sheet`, labelled by name, and `row` in it, labelled by number.
 
-    Numbers, dates and truth values are written as a person would: 1000000, 25.6%, 2024-05-01, TRUE. Of formulas,
-    there are the values that the program left in the file. Hidden sheets are read, which `notes` says.
+    Numbers, dates and truth values are written as a person would: 1000000, 25.6%, 2024-05-01, TRUE. Of
+    formulas, there are the values that the program left in the file. Hidden sheets are read, which `notes`
+    says.
 
     Args:
         stream: seekable.
@@ -53,7 +54,8 @@ def _looked_through(
 ) -> tuple[str, dict[str, str], list[str], dict[int, Percents]]:
     """What a workbook says of itself, once it is sure that reading it won't fill the memory.
 
-    Of each sheet that has some, by number, the cells that show percent: the library doesn't say. It makes a grid of all cells between the first and the last one, and unpacks what there is.
+    The library makes a grid of all cells between the first and the last one, and unpacks what there is. It
+    doesn't say how numbers are shown, so the cells in percent are looked for too: last, by number of the sheet.
     """
     if stream.read(2) == OLE[:2]:
         _refuse_broken_compound(stream, name)

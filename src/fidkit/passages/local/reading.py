@@ -35,7 +35,7 @@ Part = tuple[Packed | None, Iterable[Row]]
 _GONE = {errno.ENOENT: "it was deleted or moved meanwhile", errno.EACCES: "permission denied"}
 
 
-def gone(error: OSError, roots: Iterable[Path]) -> str:
+def gone(error: OSError, roots: Iterable[str]) -> str:
     """What is said of a file that was found and can't be opened any more; empty where reading has to end.
 
     Args:
@@ -44,7 +44,7 @@ def gone(error: OSError, roots: Iterable[Path]) -> str:
             held isn't to be forgotten then.
     """
     try:
-        there = all(any(os.scandir(root)) if root.is_dir() else root.exists() for root in roots)
+        there = all(os.listdir(root) if os.path.isdir(root) else os.path.exists(root) for root in roots)
     except OSError:
         there = False
     return _GONE.get(error.errno or 0, "") if there else ""
