@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -188,12 +189,17 @@ def _passed(name: str, told: dict[str, str]) -> bool:
 
 def _tree(folder: Path) -> Iterator[tuple[str, int]]:
     """Names of files as a corpus shows them, and their sizes; of those that are changed here, none."""
-    for here, folders, names in os.walk(folder):
-        for name in [*names, *(name for name in folders if Path(here, name).is_symlink())]:
-            path = Path(here, name)
-            said = shown(path.relative_to(folder).as_posix())
-            if os.path.lexists(path):
-                yield said, -1 if "/files that " in f"/{said}" else path.lstat().st_size
+    ahead = [str(folder)]
+    while ahead:
+        here = ahead.pop()
+        with suppress(OSError), os.scandir(here) as found:  # a path may be too long
+            for entry in found:
+                if entry.is_dir(follow_symlinks=False):
+                    ahead.append(entry.path)
+                    continue
+                said = shown(os.path.relpath(entry.path, folder))
+                size = entry.stat(follow_symlinks=False).st_size
+                yield said, -1 if "/files that " in said else size
 
 
 def _children() -> Iterable[str]:

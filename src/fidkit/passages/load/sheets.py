@@ -55,7 +55,8 @@ def _looked_through(
     """What a workbook says of itself, once it is sure that reading it won't fill the memory.
 
     The library makes a grid of all cells between the first and the last one, and unpacks what there is. It
-    doesn't say how numbers are shown, so the cells in percent are looked for too: last, by number of the sheet.
+    doesn't say how numbers are shown, so the cells in percent are looked for too: last, by the sheet's
+    number.
     """
     if stream.read(2) == OLE[:2]:
         _refuse_broken_compound(stream, name)
