@@ -12,6 +12,8 @@ from pathlib import Path
 
 TEXT = b"The Aurora sailed in 1901.\n"
 SPARSE_BYTES = 10_000_000_000
+_ROWS = b"Ship,Masts\n" + b"Aurora,3\n" * 200
+_ROUNDS = 100
 _NAMES = {
     "a name with a line end": b"aurora\nleft out     good.txt: empty.txt",
     "a name with control characters": b"\x1b[2J\x07aurora\r.txt",
@@ -62,7 +64,7 @@ def make(folder: Path) -> None:
     for change in CHANGES:
         here = _folder(folder, change)
         for number in range(40):
-            (here / f"{number:02}.csv").write_bytes(b"Ship,Masts\n" + b"Aurora,3\n" * 2_000)
+            (here / f"{number:02}.csv").write_bytes(_ROWS)
 
 
 def _links(folder: Path) -> None:
@@ -93,11 +95,11 @@ def _within(folder: Path) -> Iterator[None]:
 
 def _grow(file: Path) -> None:
     with file.open("ab") as raw:
-        raw.write(b"Borealis,4\n" * 100)
+        raw.write(b"Borealis,4\n")
 
 
 def _rewrite(file: Path) -> None:
-    file.write_bytes(b"Ship,Masts\n" + b"Borealis,4\n" * (1 + time.monotonic_ns() % 3_000))
+    file.write_bytes(b"Ship,Masts\n" + b"Borealis,4\n" * (1 + time.monotonic_ns() % 300))
 
 
 def _vanish(file: Path) -> None:
@@ -118,20 +120,18 @@ CHANGES: dict[str, Callable[[Path], None]] = {
 
 
 @contextmanager
-def changing(folder: Path, every: float = 0.002) -> Iterator[None]:
-    """Until the block is left, files of the folders named in `CHANGES` change, those read last first."""
+def changing(folder: Path, every: float = 0.005) -> Iterator[None]:
+    """While the block runs, files of the folders named in `CHANGES` change a few times, those read last first."""
     over = threading.Event()
 
     def work() -> None:
-        while not over.is_set():
+        for _ in range(_ROUNDS):
             for name, change in CHANGES.items():
                 for file in sorted((folder / name).glob("*.csv"), reverse=True):
                     with suppress(OSError):
                         change(file)
                     if over.wait(every):
                         return
-            if over.wait(every):
-                return
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()

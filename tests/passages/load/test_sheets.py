@@ -157,3 +157,22 @@ def test_a_broken_header_of_an_old_workbook_is_refused():
     with pytest.raises(UnreadableFile, match="its directory is broken"):
         list(READERS[".xls"](io.BytesIO(bytes(head)), "a.xls"))
     assert outcome(bytes(head[:40]), "a.xls") == "unreadable"
+
+
+def test_shares_are_percent_as_people_see_them():
+    book, stream = openpyxl.Workbook(), io.BytesIO()
+    for title in ("Plain", "Shares"):
+        sheet = book.create_sheet(title)
+        sheet.cell(1, 2, "Harbour")
+        sheet.cell(1, 3, "Share")
+        shown = [(0.256, "0%"), (0.256, "0.0%"), (0.5, "0.00 %"), (0.25, '0"%"'), (1, "0%;[Red]-0%"),
+                 (-0.1, "0%"), ("all", "0%"), (True, "0%"), (0.3, "0%"), (0.25, "General")]  # fmt: skip
+        for number, (value, code) in enumerate(shown, start=2):
+            sheet.cell(number, 2, f"no {number}")
+            cell = sheet.cell(number, 3, value)
+            cell.number_format = code if title == "Shares" else "General"
+    book.save(stream)
+    document = one(stream.getvalue(), "a.xlsx")
+    rows = [text.split("Share: ")[1] for text in texts(document) if "Share: " in text]
+    assert rows[:3] == ["0.256", "0.256", "0.5"]
+    assert rows[10:] == ["26%", "25.6%", "50.00%", "0.25", "100%", "-10%", "all", "TRUE", "30%", "0.25"]

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from fidkit.passages.load.document import Document
 from fidkit.passages.load.package import Allowance, Counted, Member, reading, unpacked
 from fidkit.passages.load.record import UnreadableFile
-from fidkit.passages.load.table import loader_of
+from fidkit.passages.load.table import reader_apart
 
 DEEPEST = 4
 """How many files a document may lie in: a text in an archive in a mail lies in two."""
@@ -30,7 +30,7 @@ _PACKED = ".gz"
 
 def reader_of(name: str) -> Read | None:
     """What a folder's documents of this name are read by; None for passage files and what nothing reads."""
-    loader = loader_of(name, "document")
+    loader = reader_apart(name, "document")
     return loader.documents if loader and loader.kind == "document" else None
 
 

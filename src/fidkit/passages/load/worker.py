@@ -24,7 +24,7 @@ from fidkit.passages.load.members import Watch, watched
 from fidkit.passages.load.packed import pack
 from fidkit.passages.load.record import UnreadableFile
 from fidkit.passages.load.rows import passages_of, unpacked
-from fidkit.passages.load.table import NAMED, Loader, loader_of
+from fidkit.passages.load.table import NAMED, Loader, loader_of, reader_apart
 from fidkit.passages.load.wire import BEGUN, DOCUMENT, DONE, FAILED, FRAME, NOT_OPENED, READY
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
@@ -102,9 +102,8 @@ def _answer(job: dict[str, Any], out: BinaryIO, retires_at: int) -> bool:
 def _documents(raw: BinaryIO, job: dict[str, Any]) -> Iterator[Document]:
     _allow_seconds(job["seconds"])
     name, read = job["name"], job["loader"]
-    loader = loader_of(name) or NAMED
-    if loader.read != read:
-        loader = Loader("document", read)
+    known = (loader_of(name) or NAMED).read == read
+    loader = (reader_apart(name) or NAMED) if known else Loader("document", read)
     with unpacked(raw, name) as stream:
         yield from loader.documents(stream, name)
 
