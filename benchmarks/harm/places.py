@@ -121,7 +121,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
 
 @contextmanager
 def changing(folder: Path, every: float = 0.005) -> Iterator[None]:
-    """While the block runs, files of the folders named in `CHANGES` change a few times, those read last first."""
+    """While the block runs, files of the folders in `CHANGES` change a few times, those read last first."""
     over = threading.Event()
 
     def work() -> None:

@@ -59,7 +59,7 @@ def _without_text(notes: tuple[str, ...]) -> list[int]:
 
 
 def _write(writer: Writer, picture: np.ndarray, page: int, scale: float) -> None:
-    """Write the lines on a picture [height, width, blue green red], with a box a line; one block a paragraph."""
+    """Write the lines on a picture [height, width, BGR], with a box a line, and a block a paragraph."""
     found = _engine()(picture)
     lines = [] if found.txts is None else list(zip(found.txts, found.boxes, strict=True))
     # Lines nearer than half their height belong together.

@@ -146,7 +146,8 @@ def test_several_documents_of_a_file_have_names_of_their_own(one, job):
     ],
 )
 def test_a_member_that_ends_its_process_is_left_out_alone(job, content, reason):
-    workers = Workers(Limits(seconds=2, memory_bytes=1 << 30), count=1)
+    seconds = 2 if content == "hang " else 20
+    workers = Workers(Limits(seconds=seconds, memory_bytes=1 << 30), count=1)
     try:
         whole, good = workers.read([
             job(f"members a=noise first|b={content}|c=noise last"), job("noise good words"),
