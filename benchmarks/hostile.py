@@ -1,6 +1,6 @@
 """Make files that are meant to do harm, and see that reading them does none.
 
-    python benchmarks/hostile.py make FOLDER
+    python benchmarks/hostile.py make FOLDER [--only GROUP]
     python benchmarks/hostile.py check FOLDER [--each]
 
 `make` writes some 240 hostile files into FOLDER/hostile, each in a folder of its own, and 50 good ones into
@@ -39,6 +39,7 @@ from fidkit.passages import Corpus
 from fidkit.passages.places import split
 
 _PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+PLACES = "names and places"
 _OUTSIDE = "outside"
 """What files are called that lead out of an archive or a mail."""
 _MOST_SECONDS = 90
@@ -53,6 +54,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("make", "check", "one"):
         commands.add_parser(name).add_argument("folder", type=Path)
+    commands.choices["make"].add_argument("--only", help="make one group of them, such as archives")
     checked = commands.choices["check"]
     checked.add_argument("--each", action="store_true", help="read every hostile file alone as well")
     checked.add_argument(
@@ -60,7 +62,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     if options.command == "make":
-        make(options.folder)
+        make(options.folder, options.only)
         return
     if options.command == "one":
         print(json.dumps(one(options.folder)))
@@ -68,24 +70,25 @@ def main() -> None:
     record, faults = check(options.folder)
     if options.each:
         alone, worse = each(options.folder)
-        record, faults = record | {"groups": alone}, faults + worse
+        record, faults = record | {"alone": alone}, faults + worse
     rows.append(options.to, rows.row("hostile", **record))
     print(*faults, sep="\n", file=sys.stderr)
     sys.exit(bool(faults))
 
 
-def make(folder: Path) -> None:
-    """Write all files; the folder mustn't exist yet."""
+def make(folder: Path, only: str | None = None) -> None:
+    """Write all files, or the good ones and a group of hostile ones; the folder mustn't exist yet."""
     from harm import archives, good, markup, office, pdfs, places, texts
 
     for number, (name, data) in enumerate(good.files()):
         _write(folder / "good" / f"{number:02} {name}", data)
     groups = {"office files": office, "PDF": pdfs, "markup and mails": markup, "archives": archives}
     for group, module in {**groups, "texts and tables": texts, "empty files": good}.items():
-        made = good.empty() if group == "empty files" else module.files()
-        for name, data in made:
-            _write(folder / "hostile" / group / name / name, data)
-    places.make(folder / "hostile" / "names and places")
+        if only in (None, group):
+            for name, data in good.empty() if group == "empty files" else module.files():
+                _write(folder / "hostile" / group / name / name, data)
+    if only in (None, PLACES):
+        places.make(folder / "hostile" / PLACES)
 
 
 def check(folder: Path) -> tuple[Found, list[str]]:
@@ -96,7 +99,7 @@ def check(folder: Path) -> tuple[Found, list[str]]:
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["TMPDIR"] = tempfile.tempdir = str(Path(scratch, "temporary"))
         Path(tempfile.tempdir).mkdir()
-        with changing(folder / "hostile" / "names and places"):
+        with changing(folder / "hostile" / PLACES):
             record, told, texts = built([folder], Path(scratch, "corpus"))
         faults = [f"{name} is left" for name in os.listdir(tempfile.tempdir)]
     faults += [f"a process is left: {line}" for line in _children()]
@@ -111,7 +114,9 @@ def check(folder: Path) -> tuple[Found, list[str]]:
     silent = [name for name in files if not told.get(name) and not _passed(name, told)]
     faults += [f"{name}: neither read nor left out with a reason" for name in silent]
     cases = {"/".join(name.split("/")[:3]) for name in files}
-    return record | {"hostile": len(cases), "good": len(os.listdir(folder / "good"))}, faults
+    groups = sorted({case.split("/")[1] for case in cases})
+    record |= {"hostile": len(cases), "good": len(os.listdir(folder / "good")), "of": groups}
+    return record, faults
 
 
 def built(sources: list[Path], to: Path) -> tuple[Found, dict[str, str], dict[str, str]]:

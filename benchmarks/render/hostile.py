@@ -1,4 +1,4 @@
-"""What hostile files take, alone and all together."""
+"""What hostile files take, a group of them at a time."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ from render.summaries import NOTHING, line, rule
 
 
 def table(records: list[dict[str, Any]]) -> str:
-    """Seconds and memory of the worst file of each group, by the newest row that has them."""
-    measured = [row for row in records if row["kind"] == "hostile"]
-    if not measured:
+    """Seconds and memory of each group, by the newest row of it."""
+    groups = {", ".join(row["of"]): row for row in records if row["kind"] == "hostile"}
+    if not groups:
         return NOTHING
-    last = measured[-1]
     rows = []
-    for name, group in last.get("groups", {}).items():
-        peaks = [f"{group[key] / 1e6:,.0f}" for key in ("peak_bytes", "worker_peak_bytes")]
-        rows.append(line(name, group["files"], group["read"], f"{group['seconds']:.1f}", *peaks))
-    whole = [f"{last[key] / 1e6:,.0f}" for key in ("peak_bytes", "worker_peak_bytes")]
-    together = f"all, and {last['good']} good ones"
-    rows.append(line(together, last["hostile"] + last["good"], "", f"{last['seconds']:.1f}", *whole))
-    head = line("", "cases", "something is read of", "s, at most", "MB, at most", "MB of a worker, at most")
+    for name, row in groups.items():
+        peaks = [f"{row[key] / 1e6:,.0f}" for key in ("peak_bytes", "worker_peak_bytes")]
+        rows.append(line(name, row["hostile"], row["left_out"], f"{row['seconds']:.0f}", *peaks))
+    head = line("", "cases", "files and folders left out", "s", "MB", "MB of a worker, at most")
+    last = next(reversed(groups.values()))
     hardware = f"{last['hardware']['cpu']}, cores: {last['hardware']['cores']}"
-    return "\n".join([head, rule(6), *rows, "", f"{hardware}. `{last['command']}`"])
+    beside = f"Each group with {last['good']} good files beside it, while other programs ran; {hardware}."
+    return "\n".join([head, rule(6), *rows, "", f"{beside} `python benchmarks/hostile.py check FOLDER`"])
 
 
 TABLES = {"hostile-files": (table, "documents.jsonl")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, BinaryIO
@@ -32,11 +33,14 @@ def read_picture(stream: BinaryIO, name: str) -> Iterator[Document]:
 
 def read_pdf(stream: BinaryIO, name: str) -> Iterator[Document]:
     """A PDF as fidkit reads it, and behind that its pages without text, as a document of their own."""
-    documents = list(read_text(stream, name))
-    yield from documents
-    pages = _without_text(documents[0].notes)
-    if not pages:
+    (whole,) = read_text(stream, name)
+    note = next((note for note in whole.notes if note.endswith(WITHOUT_TEXT)), "")
+    others = tuple(other for other in whole.notes if other != note)
+    if not note:
+        yield whole
         return
+    pages = _numbers(note)
+    yield replace(whole, notes=(*others, f"text of pages recognised: {', '.join(map(str, pages))}"))
     import pypdfium2
 
     stream.seek(0)
@@ -48,13 +52,12 @@ def read_pdf(stream: BinaryIO, name: str) -> Iterator[Document]:
         _write(writer, picture[:, :, :3], number, _POINTS / _DPI)
         writer.end()
     pdf.close()
-    yield writer.document(documents[0].title, member="scanned pages")
+    yield writer.document(whole.title, member="scanned pages")
 
 
-def _without_text(notes: tuple[str, ...]) -> list[int]:
-    """Numbers of the pages that a note says have no text: `pages 1, 3 to 5 and 9 have no text; ...`."""
-    said = next((note for note in notes if note.endswith(WITHOUT_TEXT)), "")
-    spans = re.findall(r"(\d+)(?: to (\d+))?", said)
+def _numbers(note: str) -> list[int]:
+    """Of the pages that a note is about: `pages 1, 3 to 5 and 9 have no text; ...`."""
+    spans = re.findall(r"(\d+)(?: to (\d+))?", note)
     return [page for first, last in spans for page in range(int(first), int(last or first) + 1)]
 
 
