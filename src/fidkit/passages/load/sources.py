@@ -140,7 +140,7 @@ def _walk(root: Path) -> Iterator[SourceFile]:
 
 def _entries(folder: Path) -> tuple[list[str], list[str]]:
     """The folders in a folder, links to such among them, and what else is in it, both sorted by name."""
-    folders, names = [], []
+    folders, names = list[str](), list[str]()
     with os.scandir(folder) as found:
         for entry in found:
             try:
