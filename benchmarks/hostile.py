@@ -126,8 +126,9 @@ def built(sources: list[Path], to: Path) -> tuple[Found, dict[str, str], dict[st
         seconds, info = time.monotonic() - began, corpus.info()
         texts = defaultdict(str)
         for passage in corpus:
-            texts[split(passage.source)[0]] += f"{passage.text}\n"
-    told = {name: "read" for source in texts for name in _above(source)}
+            for name in _above(split(passage.source)[0]):
+                texts[name] += f"{passage.text}\n"
+    told = dict.fromkeys(texts, "read")
     for name, note in [*info.notes, *info.skipped_files]:
         told[name] = note or "empty"
     left = Counter(reason for _, reason in info.skipped_files)
