@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +96,10 @@ def check(folder: Path) -> tuple[Found, list[str]]:
     from harm.places import changing
 
     before = dict(_tree(folder))
-    with tempfile.TemporaryDirectory() as scratch:
-        os.environ["TMPDIR"] = tempfile.tempdir = str(Path(scratch, "temporary"))
-        Path(tempfile.tempdir).mkdir()
+    with tempfile.TemporaryDirectory() as scratch, _temporary_files(Path(scratch, "temporary")) as temporary:
         with changing(folder / "hostile" / PLACES):
             record, told, texts = built([folder], Path(scratch, "corpus"))
-        faults = [f"{name} is left" for name in os.listdir(tempfile.tempdir)]
+        faults = [f"{name} is left" for name in os.listdir(temporary)]
     faults += [f"a process is left: {line}" for line in _children()]
     faults += [f"{name} was changed" for name, size in _tree(folder) if before.get(name, size) != size]
     faults += [f"{name} was written" for name, _ in _tree(folder) if name not in before]
@@ -117,6 +115,21 @@ def check(folder: Path) -> tuple[Found, list[str]]:
     groups = sorted({case.split("/")[1] for case in cases})
     record |= {"hostile": len(cases), "good": len(os.listdir(folder / "good")), "of": groups}
     return record, faults
+
+
+@contextmanager
+def _temporary_files(folder: Path) -> Iterator[Path]:
+    """Within the block, temporary files of this process and those that it starts go into a folder."""
+    folder.mkdir()
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    named, os.environ["TMPDIR"] = os.environ.get("TMPDIR"), str(folder)
+    try:
+        yield folder
+    finally:
+        tempfile.tempdir = before
+        del os.environ["TMPDIR"]
+        if named is not None:
+            os.environ["TMPDIR"] = named
 
 
 def built(sources: list[Path], to: Path) -> tuple[Found, dict[str, str], dict[str, str]]:

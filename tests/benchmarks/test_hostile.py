@@ -8,9 +8,8 @@ from harm import good
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path) -> Path:
     """Two good files, a hostile one, and one that nothing reads."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
     folder = tmp_path / "files"
     (name, data), (other, text) = list(good.files())[:2]
     for path, content in {
