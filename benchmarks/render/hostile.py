@@ -15,7 +15,7 @@ def table(records: list[dict[str, Any]]) -> str:
     rows = []
     for name, row in groups.items():
         peaks = [f"{row[key] / 1e6:,.0f}" for key in ("peak_bytes", "worker_peak_bytes")]
-        rows.append(line(name, row["hostile"], row["left_out"], f"{row['seconds']:.0f}", *peaks))
+        rows.append(line(name, str(row["hostile"]), f"{row['left_out']:,}", f"{row['seconds']:.0f}", *peaks))
     head = line("", "cases", "files and folders left out", "s", "MB", "MB of a worker, at most")
     last = next(reversed(groups.values()))
     hardware = f"{last['hardware']['cpu']}, cores: {last['hardware']['cores']}"
