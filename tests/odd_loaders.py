@@ -1,6 +1,7 @@
 """Loaders that do what they shouldn't: a file's first word says what. For tests of what is read apart."""
 
 import ctypes
+import io
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from fidkit.passages.load.document import Box, Document, Writer
+from fidkit.passages.load.members import Members
 
 
 def read(stream: BinaryIO, name: str) -> Iterator[Document]:
@@ -39,6 +41,15 @@ def several(rest: str, _: str) -> Iterator[Document]:
     for part in rest.split("|"):
         member, _, text = part.partition("=")
         yield Document("", text, member=member)
+
+
+def members(rest: str, _: str) -> Iterator[Document]:
+    """Members by name, each with a word of this file and what follows it."""
+    held = Members(io.BytesIO(rest.encode()), lambda name: read)
+    for part in rest.split("|"):
+        name, _, content = part.partition("=")
+        yield from held.documents(name, read, content.encode)
+    yield Document("", "", notes=held.notes("files"))
 
 
 def crash(*_: str) -> Iterator[Document]:

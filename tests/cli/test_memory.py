@@ -87,7 +87,7 @@ def test_info_says_what_is_not_covered(make_corpus, corpus, reader_directory, ca
     out, err = printed(capsys)
     assert "passages     60 of 61 (98.4%)" in out
     assert f"reader       {reader_directory} (2 memory layers, width 32)" in out
-    assert "1 passages are encoded when they are read; run `fidkit memory build" in err
+    assert "1 passage is encoded when read; run `fidkit memory build" in err
 
 
 def test_without_a_memory_there_is_nothing_to_say(corpus, capsys):

@@ -21,7 +21,7 @@ def test_build_search_info(docs, tmp_path):
     assert f'fidkit ask "YOUR QUESTION" --in {tmp_path / "c"}' in built.stderr
     found = run("search", tmp_path / "c", "where is tea from?", "-k", "1")
     assert "tea.md#1" in found.stdout
-    assert "skipped      1 files" in run("info", tmp_path / "c").stdout
+    assert "skipped      1 file\n" in run("info", tmp_path / "c").stdout
 
 
 def test_json_is_one_object(docs, tmp_path):
@@ -45,3 +45,17 @@ def test_an_error_is_the_only_thing_said(tmp_path):
 @pytest.mark.parametrize("arguments", [["build"], ["build", "x"], ["search", "x"], ["info"]])
 def test_missing_arguments_are_wrong_use(arguments):
     assert run(*arguments).exit_code == 2
+
+
+def test_info_says_reasons_once_and_all_names_on_request(docs, tmp_path):
+    for number in range(5):
+        (docs / f"{number}.bin").write_bytes(b"x")
+    built = run("build", docs, "--to", tmp_path / "c")
+    reason = "not a kind of file that is read"
+    assert f"skipped 5 files: {reason}: 0.bin, 1.bin, 2.bin and 2 more\n" in built.stderr
+    some, every = (run("info", tmp_path / "c", *option).stdout for option in ((), ("--all",)))
+    assert f"left out     5 files: {reason}: 0.bin, 1.bin, 2.bin and 2 more\n" in some
+    assert f"left out     4.bin: {reason}\n" in every
+    listed = json.loads(run("info", tmp_path / "c", "--json").stdout)["skipped_files"]
+    assert [file["file"] for file in listed] == [f"{number}.bin" for number in range(5)]
+    assert "1 file, 0.0 MB, 1 passage\n" in some

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from fidkit.wording import counted
+
 STAGES = ("encoder", "decoder", "step", "total")
 NOTHING = "\N{EN DASH}"
 Record = Mapping[str, Any]
@@ -38,9 +40,9 @@ def make_title(rows: Sequence[Record]) -> str:
     dtypes = ", ".join(dict.fromkeys(of_subject["dtype"] for of_subject in rows))
     rates = ", ".join(f"{dtype} {rate:,.2f}" for dtype, rate in hardware["matrix_tflops"].items())
     return (
-        f"{_count(questions, 'question')} x {_count(passages, 'passage')} of {mean:,.0f} tokens, question "
+        f"{counted(questions, 'question')} x {counted(passages, 'passage')} of {mean:,.0f} tokens, question "
         f"included; {shapes['output_tokens']} output tokens; {dtypes}; medians of "
-        f"{_count(row['total_ms']['n'], 'round')}\n"
+        f"{counted(row['total_ms']['n'], 'round')}\n"
         f"{hardware['device']}: {rates} TFLOP/s, {hardware['bandwidth_gbs']:,.1f} GB/s"
     )
 
@@ -82,7 +84,3 @@ def _error(row: Record) -> str:
 def _of(values: Mapping[str, float | None] | None, name: str, show: Callable[[float], str]) -> str:
     value = None if values is None else values[name]
     return NOTHING if value is None else show(value)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -16,6 +16,7 @@ from fidkit.cli.decoding import DeviceName, PrecisionName, takes_decoding
 from fidkit.engine.asked import is_blank
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import FidkitError, UsageError
+from fidkit.wording import counted
 
 if TYPE_CHECKING:
     from fidkit.answerer import Answerer
@@ -249,7 +250,7 @@ def _show_evidence(answer: Answer, reader: str) -> None:
             print(f"      {_without(evidence.without, answer)}")
     seconds, read = answer.timings_ms["total"] / 1000, len(answer.evidence)
     print(
-        f"\n{read} passage{'s' * (read != 1)} read in {seconds:.2f} s, score {answer.score:.2f}",
+        f"\n{counted(read, 'passage')} read in {seconds:.2f} s, score {answer.score:.2f}",
         file=sys.stderr,
     )
     if reader in assets.READERS:

@@ -14,6 +14,7 @@ import typer
 
 from fidkit.cli.decoding import DeviceName, PrecisionName
 from fidkit.errors import CheckpointError, UsageError
+from fidkit.wording import counted
 
 if TYPE_CHECKING:
     from fidkit.engine.precision import Precision
@@ -48,14 +49,14 @@ def calibrate(
     """Judge a reader's answers and keep what tells right ones from wrong ones beside its weights."""
     kinds = _kinds(context, passages, limit, keep)
     results = _answered(reader, device, cast("Precision", precision), data, corpus, passages, kinds, limit)
-    what = f"{', '.join(path.name for path in data)}; {', '.join(kinds)}; {passages} passages"
+    what = f"{', '.join(path.name for path in data)}; {', '.join(kinds)}; {counted(passages, 'passage')}"
     record = _fit(reader, results, keep / 100, what)
     if as_json:
         print(json.dumps(record))
         return
     judged = record["calibration"]
     print(
-        f"{record['reader']}: {record['n']} answers, {record['right']:.1f} % right; below "
+        f"{record['reader']}: {counted(record['n'], 'answer')}, {record['right']:.1f} % right; below "
         f"{record['threshold']:.2f} an answer is withheld ({record['silent']:.1f} %). On answers not fitted "
         f"on: expected calibration error {judged['expected_error']:.1f} points, "
         f"{judged['coverage'][50]:.1f} % right among the surest half."

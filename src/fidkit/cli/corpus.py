@@ -18,6 +18,7 @@ from fidkit.cli.progress import clock, progress
 from fidkit.errors import FidkitError, UsageError
 from fidkit.passages.load.table import described
 from fidkit.passages.local.amounts import A_SECOND, MOST_COMPARED, MOST_UNASKED
+from fidkit.wording import counted
 
 if TYPE_CHECKING:
     from fidkit.passages import BuildProgress, BuildReport, CorpusInfo
@@ -42,6 +43,8 @@ Where = Annotated[
 ]
 
 _EXCERPT_CHARACTERS = 160
+_REASONS = 5
+"""That a build says of files which were not read."""
 _STAGES = {"index": "writing the index", "vectors": "encoding passages"}
 
 
@@ -168,6 +171,9 @@ def info(
             help=f"Count passages that say the same; unasked of at most {MOST_COMPARED:,}.",
         ),
     ] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="List every file that was left out, and every note, on a line.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what a corpus holds."""
@@ -175,41 +181,43 @@ def info(
 
     with Corpus.open(directory) as corpus:
         found = corpus.info()
-        counted = corpus.count_alike() if alike or found.passages <= MOST_COMPARED else None
+        same = corpus.count_alike() if alike or found.passages <= MOST_COMPARED else None
     if as_json:
-        known = None if counted is None else {"groups": counted[0], "passages": counted[1]}
+        known = None if same is None else {"groups": same[0], "passages": same[1]}
         print(json.dumps(found.to_json() | {"alike": known}))
         return
-    _say_info(found, counted)
+    _say_info(found, same, every=every)
 
 
-def _say_info(found: CorpusInfo, alike: tuple[int, int] | None) -> None:
-    """What a corpus holds, for a person."""
+def _say_info(found: CorpusInfo, alike: tuple[int, int] | None, *, every: bool) -> None:
+    """What a corpus holds, for a person; `every` lists each file that was left out."""
+    from fidkit.passages.local.info import grouped
+
     print(f"passages     {found.passages:,}")
     print(f"files        {found.files:,}, {found.passage_files:,} of them passage files")
     print(f"documents    {found.documents:,}")
     for ending, kind in found.kinds.items():
-        size = f"{kind['bytes'] / 1e6:,.1f} MB"
-        print(
-            f"  {ending or '(no ending)':<10} {kind['files']:,} files, {size}, {kind['passages']:,} passages"
-        )
-    said = "not counted; --alike does" if alike is None else f"{alike[1]:,} passages in {alike[0]:,} groups"
+        held = f"{kind['bytes'] / 1e6:,.1f} MB, {counted(kind['passages'], 'passage')}"
+        print(f"  {ending or '(no ending)':<10} {counted(kind['files'], 'file')}, {held}")
+    said = "not counted; --alike does"
+    if alike is not None:
+        said = f"{counted(alike[1], 'passage')} in {counted(alike[0], 'group')}"
     print(f"alike        {said}")
     repeated = f", up to {found.overlap:,} of them repeated" if found.overlap else ""
     print(f"cut          passages of about {found.passage_words:,} words{repeated}")
-    print(f"skipped      {found.skipped:,} files")
+    print(f"skipped      {counted(found.skipped, 'file')}")
     if found.unread:
-        print(f"unread       {found.unread:,} files: a build was interrupted; run it again")
+        print(f"unread       {counted(found.unread, 'file')}: a build was interrupted; run it again")
     sizes = ", ".join(f"{name} {size / 1e6:,.1f}" for name, size in found.sizes.items())
     print(f"on disk      {found.bytes_on_disk / 1e6:,.1f} MB ({sizes})")
     print(f"vectors      {_vectors(found)}")
     print(f"sources      {', '.join(found.sources)}")
     print(f"format       version {found.format_version}, generation {found.generation}")
     print(f"fingerprint  {found.fingerprint}")
-    for name, reason in found.skipped_files:
-        print(f"left out     {name}: {reason or 'empty'}")
-    for source, note in found.notes:
-        print(f"note         {source}: {note}")
+    for line in grouped(found.skipped_files, "file", every=every):
+        print(f"left out     {line}")
+    for line in grouped(found.notes, "document", every=every):
+        print(f"note         {line}")
 
 
 @app.command()
@@ -235,13 +243,11 @@ def check(
         for done in report.mended:
             print(f"mended    {done}")
     if report.faults and not report.mended:
-        raise FidkitError(
-            f"{directory}: {len(report.faults):,} parts are damaged; run `fidkit corpus check {directory} "
-            "--repair`"
-        )
+        many = counted(len(report.faults), "part is", "parts are")
+        raise FidkitError(f"{directory}: {many} damaged; run `fidkit corpus check {directory} --repair`")
     if not report.faults and not as_json:
-        held = f"{report.passages:,} passages of {report.documents:,} documents"
-        print(f"{directory}: {held} are as they were read")
+        held = f"{counted(report.passages, 'passage')} of {counted(report.documents, 'document')}"
+        print(f"{directory}: {held} {'is as it was' if report.passages == 1 else 'are as they were'} read")
 
 
 @contextmanager
@@ -269,7 +275,7 @@ def _how_far(state: BuildProgress, began: float) -> str:
     share = state.done_bytes / max(1, state.total_bytes)
     took = time.monotonic() - began
     left = f", {clock(took * (1 - share) / share)} left" if took > 1 and share > 0 else ""
-    files = f"{state.done_files:,} of {state.total_files:,} files"
+    files = f"{state.done_files:,} of {counted(state.total_files, 'file')}"
     return f"reading passages, {files}, {100 * share:.0f} %{left}"
 
 
@@ -326,10 +332,13 @@ def _vectors(info: CorpusInfo) -> str:
 
 def _say_built(info: CorpusInfo, report: BuildReport, *, unasked: bool) -> None:
     """What a build did, for a person; `unasked` if nothing was said of vectors."""
-    size = f"{info.passages:,} passages, {info.bytes_on_disk / 1e6:,.1f} MB, {report.seconds:.1f} s"
-    counts = f"{report.files_read:,} files read, {report.files_removed:,} removed, {info.skipped:,} skipped"
+    size = f"{counted(info.passages, 'passage')}, {info.bytes_on_disk / 1e6:,.1f} MB, {report.seconds:.1f} s"
+    read = counted(report.files_read, "file")
+    counts = f"{read} read, {report.files_removed:,} removed, {info.skipped:,} skipped"
     print(f"{info.path}: {size} ({counts})")
     _say_skipped(info)
+    if said := info.without_text():
+        print(f"note: {said}", file=sys.stderr)
     if unasked and info.vectors is None and info.passages > MOST_UNASKED:
         took = clock(info.passages / (A_SECOND * (os.cpu_count() or 1)))
         print(
@@ -341,8 +350,12 @@ def _say_built(info: CorpusInfo, report: BuildReport, *, unasked: bool) -> None:
 
 
 def _say_skipped(info: CorpusInfo) -> None:
-    """A few of the files that were not read, with reasons."""
-    for name, reason in info.skipped_files[:5]:
-        print(f"skipped {name}: {reason}", file=sys.stderr)
-    if info.skipped > 5:
-        print(f"... and {info.skipped - 5:,} more, see `fidkit corpus info {info.path}`", file=sys.stderr)
+    """Why files were not read, with a few of their names."""
+    from fidkit.passages.local.info import grouped
+
+    lines = list(grouped(info.skipped_files, "file", every=False))
+    for line in lines[:_REASONS]:
+        print(f"skipped {line}", file=sys.stderr)
+    if len(lines) > _REASONS:
+        more = counted(len(lines) - _REASONS, "reason")
+        print(f"... and {more} more, see `fidkit corpus info {info.path}`", file=sys.stderr)

@@ -15,6 +15,7 @@ from fidkit.cli.decoding import DeviceName, PrecisionName, takes_decoding
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
 from fidkit.errors import UsageError
+from fidkit.wording import counted
 
 if TYPE_CHECKING:
     from fidkit.engine.precision import Precision
@@ -109,8 +110,10 @@ def evaluate(
         marks += (
             f", silent {report.silent:.1f} % (forced: EM {report.forced_em:.1f}, F1 {report.forced_f1:.1f})"
         )
-    marks += f", verbatim {report.verbatim:.1f} %" + (f", {report.loops} loops" if report.loops else "")
-    print(f"{data}: {report.n} questions, {marks}, {report.seconds:.0f} s")
+    marks += f", verbatim {report.verbatim:.1f} %" + (
+        f", {counted(report.loops, 'loop')}" if report.loops else ""
+    )
+    print(f"{data}: {counted(report.n, 'question')}, {marks}, {report.seconds:.0f} s")
 
 
 def _run(

@@ -17,6 +17,7 @@ from fidkit.cli.decoding import DeviceName
 from fidkit.cli.progress import clock, progress
 from fidkit.errors import FidkitError, UsageError
 from fidkit.types import Progress
+from fidkit.wording import counted
 
 if TYPE_CHECKING:
     from fidkit.engine.precision import Precision
@@ -122,18 +123,21 @@ def info(directory: Directory, as_json: AsJson = False) -> None:
         print(json.dumps(found.to_json() | asdict(covers)))
         return
     print(f"passages     {covers.covered:,} of {covers.passages:,} ({covers.share:.1%})")
-    print(f"rows         {found.rows:,}, {found.tokens:,} tokens")
+    print(f"rows         {found.rows:,}, {counted(found.tokens, 'token')}")
     dead = f", {found.dead_bytes / 1e6:,.1f} MB of them of removed passages" if found.dead_bytes else ""
-    print(f"on disk      {found.bytes / 1e6:,.1f} MB in {found.shards:,} shards{dead}")
+    print(f"on disk      {found.bytes / 1e6:,.1f} MB in {counted(found.shards, 'shard')}{dead}")
     if found.shards_at:
         print(f"shards at    {found.shards_at}")
     print(f"codec        {found.codec}, computed in {found.precision}")
-    print(f"reader       {found.reader} ({found.memory_layers} memory layers, width {found.width})")
+    print(
+        f"reader       {found.reader} ({counted(found.memory_layers, 'memory layer')}, width {found.width})"
+    )
     print(f"format       version {found.format_version}, generation {found.generation}")
     print(f"fingerprint  {found.fingerprint}")
     if covers.covered < covers.passages:
+        lacking = counted(covers.passages - covers.covered, "passage is", "passages are")
         print(
-            f"{covers.passages - covers.covered:,} passages are encoded when they are read; run "
+            f"{lacking} encoded when read; run "
             f"`fidkit memory build {directory} --reader {found.reader}` to store them",
             file=sys.stderr,
         )
@@ -168,29 +172,33 @@ def check(
     again = f"`fidkit memory build {directory} --reader {reader}`"
     if damaged and not repair:
         raise FidkitError(
-            f"{directory}: {len(damaged):,} of {shards:,} shards are damaged; run "
+            f"{directory}: {len(damaged):,} of {counted(shards, 'shard is', 'shards are')} damaged; run "
             f"`fidkit memory check {directory} --repair` and {again}"
         )
     if damaged:
-        print(f"dropped {len(damaged):,} of {shards:,} shards; {again} makes them again", file=sys.stderr)
+        print(
+            f"dropped {len(damaged):,} of {counted(shards, 'shard')}; {again} makes them again",
+            file=sys.stderr,
+        )
     elif not as_json:
-        print(f"{directory}: {shards:,} shards are as they were written")
+        whole = counted(shards, "shard is as it was", "shards are as they were")
+        print(f"{directory}: {whole} written")
 
 
 def _say_forecast(directory: Path, forecast: BuildForecast) -> None:
     f = forecast
     rate = f.encode / f.seconds if f.seconds else 0.0
     what = "goes on with" if f.resumed else "encodes"
+    kept = counted(f.kept, "is there", "are there")
     print(
-        f"{directory}: {what} {f.encode:,} of {f.passages:,} passages ({f.kept:,} are there): "
-        f"{_size(f.bytes)} in {f.shards:,} {'shard' if f.shards == 1 else 'shards'}, "
+        f"{directory}: {what} {f.encode:,} of {counted(f.passages, 'passage')} ({kept}): "
+        f"{_size(f.bytes)} in {counted(f.shards, 'shard')}, "
         f"about {clock(f.seconds)} ({rate:,.1f} passages/s)",
         file=sys.stderr,
     )
     if f.full:
-        print(
-            f"note: {f.full:,} passages are as long as the reader takes, and cut if longer", file=sys.stderr
-        )
+        many = counted(f.full, "passage is", "passages are")
+        print(f"note: {many} as long as the reader takes, and cut if longer", file=sys.stderr)
 
 
 def _require_consent(directory: Path, forecast: BuildForecast, limit_gb: float, yes: bool) -> None:
@@ -205,8 +213,10 @@ def _require_consent(directory: Path, forecast: BuildForecast, limit_gb: float, 
 
 def _say_report(directory: Path, reader: str, report: MemoryReport) -> None:
     made = f"{report.encoded:,} encoded ({_size(report.bytes)}), {report.removed:,} removed"
-    rest = f", {report.compacted:,} shards compacted" if report.compacted else ""
-    print(f"{directory}: memory of {report.passages:,} passages, {made}{rest}, {report.seconds:.1f} s")
+    rest = f", {counted(report.compacted, 'shard')} compacted" if report.compacted else ""
+    print(
+        f"{directory}: memory of {counted(report.passages, 'passage')}, {made}{rest}, {report.seconds:.1f} s"
+    )
     if report.corpus_changed:
         print(
             "the corpus was changed meanwhile; run the command again for what is new",

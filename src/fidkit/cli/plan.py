@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fidkit.cli.table import print_table
+from fidkit.wording import counted
 
 if TYPE_CHECKING:
     from fidkit.config import ReaderConfig
@@ -156,9 +157,9 @@ def _title(preset: str, planned: CostPlan) -> str:
     machine = planned.prediction.hardware.name
     return (
         f"{preset} ({planned.parameters / 1e6:,.1f}M parameters) on {machine}: {what}"
-        f"{_count(w.questions, 'question')} of {_count(w.question_tokens, 'token')}, "
-        f"{_count(w.passages, 'passage')} of {tokens} tokens, "
-        f"{_count(w.output_tokens, 'output token')}{beams}, {dtype}"
+        f"{counted(w.questions, 'question')} of {counted(w.question_tokens, 'token')}, "
+        f"{counted(w.passages, 'passage')} of {tokens} tokens, "
+        f"{counted(w.output_tokens, 'output token')}{beams}, {dtype}"
     )
 
 
@@ -216,7 +217,7 @@ def _store(planned: CostPlan) -> Iterator[str]:
     hours = store.predicted_s / 3600
     took = f"{hours:,.1f} h" if hours >= 1 else f"{store.predicted_s:,.0f} s"
     codec = planned.prediction.workload.memory
-    yield f"store: {_gb(store.bytes)} for {_count(store.passages, 'passage')} in {codec}, built in {took}"
+    yield f"store: {_gb(store.bytes)} for {counted(store.passages, 'passage')} in {codec}, built in {took}"
 
 
 def _paper(planned: CostPlan) -> str:
@@ -256,7 +257,7 @@ def _require_fit(preset: str, planned: CostPlan) -> None:
     remedy = f"the largest batch that fits is {planned.largest_batch}"
     if not planned.largest_batch:
         remedy = "not even one question fits; try fewer passages, --decoder-dtype int8 or a smaller reader"
-    questions = _count(planned.prediction.workload.questions, "question")
+    questions = counted(planned.prediction.workload.questions, "question")
     raise FidkitError(f"a batch of {questions} doesn't fit: {short}; {remedy}")
 
 
@@ -340,7 +341,3 @@ def _ms(ms: float) -> str:
 
 def _gb(size: int) -> str:
     return f"{size / 1e9:,.2f} GB" if size >= 1e7 else f"{size / 1e6:,.2f} MB"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

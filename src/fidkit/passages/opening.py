@@ -16,6 +16,7 @@ from fidkit.passages.local.build import BuildProgress
 from fidkit.passages.local.corpus import Corpus
 from fidkit.passages.local.layout import CorpusBusyError, default_location, is_corpus
 from fidkit.passages.local.vectors import EncoderSource
+from fidkit.wording import counted
 
 Source = str | os.PathLike[str]
 Tell = Callable[[BuildProgress], None]
@@ -23,7 +24,7 @@ Tell = Callable[[BuildProgress], None]
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://?", re.IGNORECASE)
 
 BEING_INDEXED = "another process is indexing these documents; this is answered from their state before"
-UNFINISHED = "{:,} files of this corpus aren't read yet: a build was interrupted; run it again to go on"
+UNFINISHED = "{} not read yet: a build was interrupted; run it again to go on"
 
 _log = logging.getLogger(__name__)
 
@@ -58,12 +59,14 @@ def open_sources(
     if len(chosen) == 1 and is_corpus(Path(chosen[0]).expanduser()):
         corpus = Corpus.open(Path(chosen[0]).expanduser(), encoder)
         fault = corpus.vectors_fault()
-        notes: tuple[str, ...] = (UNFINISHED.format(corpus.unread),) if corpus.unread else ()
+        notes: tuple[str, ...] = ()
+        if corpus.unread:
+            notes = (UNFINISHED.format(counted(corpus.unread, "file is", "files are")),)
         return corpus, (*notes, fault) if fault else notes
     corpus, notes = _up_to_date(chosen, progress, encoder)
     # Of fidkit's own documents nobody wants to know, and who built a corpus was told then.
-    said = corpus.info().left_out()
-    return corpus, (*notes, said) if said else notes
+    info = corpus.info()
+    return corpus, (*notes, *filter(None, (info.left_out(), info.without_text())))
 
 
 def _listed(sources: Any) -> list[Source]:

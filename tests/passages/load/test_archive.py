@@ -5,6 +5,7 @@ import zipfile
 import pytest
 
 from documents import packed, read, texts
+from fidkit.passages.load import archive
 from fidkit.passages.load.record import UnreadableFile
 
 TABLE = b"k,v\n1,2\n"
@@ -67,3 +68,10 @@ def test_a_bomb_is_named_and_what_is_allowed_is_shared():
 def test_what_is_no_archive():
     with pytest.raises(UnreadableFile, match="expected a ZIP archive, but File is not a zip file"):
         read(b"text", "a.zip")
+
+
+def test_an_archive_of_too_many_files_is_refused(monkeypatch):
+    monkeypatch.setattr(archive, "MOST_MEMBERS", 3)
+    assert len(read(packed({f"{n}.csv": TABLE for n in range(3)}), "a.zip")) == 3
+    with pytest.raises(UnreadableFile, match="expected at most 3 files in a ZIP archive, got 4; split it"):
+        read(packed({f"{n}.csv": TABLE for n in range(4)}), "a.zip")

@@ -255,3 +255,15 @@ def test_members_of_a_file_have_ids_and_titles_of_their_own():
         *passages_of(Document("Z", "two"), "z.zip"),
     ]
     assert [(row.id, row.title) for row in rows] == [("z.zip/in/a.txt#1", "a"), ("z.zip#1", "Z")]
+
+
+def test_a_long_row_takes_time_by_its_length():
+    def took(count: int) -> float:
+        text = "|" * count
+        document = Document("", text, (Block(0, count, "row"),))
+        began = time.process_time()
+        assert len(list(cut(document, 100, 0))) > count / 1000
+        return time.process_time() - began
+
+    took(1_000)
+    assert took(400_000) < 2

@@ -4,6 +4,7 @@ import os
 import time
 
 import pytest
+from harm.packages import book, notebook, opendocument_sheet, opendocument_text, rich_text, word
 
 from documents import (
     READERS,
@@ -12,7 +13,6 @@ from documents import (
     mail,
     outcome,
     packed,
-    pandoc,
     presentation,
     read,
     texts,
@@ -21,12 +21,6 @@ from documents import (
 )
 from fidkit.passages.load.record import UnreadableFile
 
-ODS = """<?xml version="1.0"?><o:document-content xmlns:o="urn:oasis:names:tc:opendocument:xmlns:office:1.0"
-xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0"
-xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0"><o:body><o:spreadsheet>
-<table:table table:name="T"><table:table-row>
-<table:table-cell o:value-type="string"><text:p>Aurora</text:p></table:table-cell>
-</table:table-row></table:table></o:spreadsheet></o:body></o:document-content>"""
 MOST_S = 10
 LAUGHS = (
     """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "ha">{}<!ENTITY file SYSTEM "file:///etc/passwd">]>"""
@@ -41,16 +35,19 @@ def files() -> dict[str, bytes]:
     message = mail(From="a@x.org")
     message.set_content("text")
     message.add_attachment("a,b\n1,2\n", subtype="csv", filename="t.csv")
-    made = {name: pandoc(name) for name in ("docx", "odt", "epub", "rtf", "ipynb")}
     ships = ("A", [["Ship", "Masts"], ["Aurora", 3]], [])
     return {
-        **made,
+        "docx": word(),
+        "odt": opendocument_text(),
+        "epub": book(),
+        "rtf": rich_text(),
+        "ipynb": notebook(),
         "pptx": presentation(),
         "xlsx": workbook(ships, ("Hidden", [["Ada", 1]], [])),
-        "ods": packed({"content.xml": ODS}),
+        "ods": opendocument_sheet(),
         "eml": bytes(message),
         "csv": b"a,b\n1,2\n" * 20,
-        "zip": packed({"a.docx": made["docx"], "b.eml": bytes(message)}),
+        "zip": packed({"a.docx": word(), "b.eml": bytes(message)}),
     }
 
 
@@ -143,7 +140,7 @@ def test_elements_in_one_another_a_hundred_thousand_times():
     message = mail()
     message.set_content("<div>" * 100_000 + "deep", subtype="html")
     outcome(bytes(message), "a.eml")
-    members = unpacked(pandoc("docx"))
+    members = unpacked(word())
     deep = b"<w:sdt><w:sdtContent>" * 100_000
     members["word/document.xml"] = members["word/document.xml"].replace(b"<w:body>", b"<w:body>" + deep)
     assert outcome(packed(members), "a.docx") == "unreadable"

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -450,7 +451,7 @@ def test_another_package_brings_a_kind(tmp_path):
     (info / "METADATA").write_text("Name: tiny-loader\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[fidkit.loaders]\n.tiny = tiny_loader:read\nbad = tiny_loader:fail\n"
-        "none = no_such:read\n.txt = tiny_loader:fail\n"
+        "none = no_such:read\n.txt = tiny_loader:fail\ncsv = tiny_loader:read\n"
     )
     (site / "tiny_loader.py").write_text(
         "from fidkit.passages.load.document import Document\n"
@@ -458,15 +459,21 @@ def test_another_package_brings_a_kind(tmp_path):
         "def fail(stream, name):\n    raise RuntimeError('of no\\nuse')\n"
     )
     docs.mkdir()
-    for name in ("a.tiny", "b.bad", "c.none", "d.txt", "e.png"):
+    for name in ("a.tiny", "b.bad", "c.none", "d.txt", "e.png", "f.csv"):
         (docs / name).write_text("desrever")
+    with zipfile.ZipFile(docs / "g.zip", "w") as archive:
+        archive.writestr("h.csv", "desrever")
     code = (
         "import sys\nfrom fidkit.passages import Corpus\n"
         "c = Corpus.build([sys.argv[1]+'/docs'], sys.argv[1]+'/c')\n"
         "print([(p.id, p.title, p.text) for p in c])\nprint(dict(c.info().skipped_files))"
     )
     found, skipped = map(eval, run(code, tmp_path, path=site).splitlines())
-    assert found == [("a.tiny#1", "Tiny", "reversed"), ("d.txt#1", "d", "desrever")]
+    # What is read without the extra stays fidkit's own.
+    assert found == [
+        ("a.tiny#1", "Tiny", "reversed"), ("d.txt#1", "d", "desrever"), ("f.csv#1", "Tiny", "reversed"),
+        ("g.zip/h.csv#1", "Tiny", "reversed"),
+    ]  # fmt: skip
     assert skipped["b.bad"] == "its loader tiny_loader:fail failed with RuntimeError: of no use"
     assert skipped["c.none"].startswith("its loader no_such:read failed with ModuleNotFoundError")
     assert skipped["e.png"] == "not a kind of file that is read"

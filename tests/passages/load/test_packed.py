@@ -132,3 +132,10 @@ def test_words_of_a_line_are_joined_and_columns_are_not():
     ]
     lines = list(joined_in_lines(words))
     assert lines == [Box(0, 7, 1, 10, 100, 60, 111), *words[2:]]
+
+
+@pytest.mark.parametrize(("text", "notes", "kept"), [
+    ("", (), ("empty",)), (" \n", (), ("empty",)), ("", ("a note",), ("a note",)), ("text", (), ()),
+])  # fmt: skip
+def test_a_document_without_text_says_so(text, notes, kept):
+    assert pack(Document("", text, notes=notes), "x").notes == kept

@@ -4,6 +4,8 @@ import io
 import pytest
 
 from fidkit.errors import DataError
+from fidkit.passages.load import record
+from fidkit.passages.load.record import UnreadableFile
 from fidkit.passages.load.rows import Row, read_rows
 
 
@@ -136,3 +138,14 @@ def test_a_broken_archive_is_said():
     for data in (whole[: len(whole) // 2], b"no gzip at all"):
         with pytest.raises(DataError, match=r"p\.jsonl\.gz: expected a whole gzip file"):
             list(read_rows(io.BytesIO(data), "p.jsonl.gz"))
+
+
+@pytest.mark.parametrize(("name", "line"), [("a.jsonl", b'{"text": "%b"}\n'), ("a.tsv", b"1\t%b\tt\n")])
+def test_a_line_longer_than_any_passage_is_refused(monkeypatch, name, line):
+    monkeypatch.setattr(record, "MOST_LINE", 100)
+    head = b"id\ttext\ttitle\n" if name == "a.tsv" else b""
+    assert len(list(read_rows(io.BytesIO(head + line % (b"x" * 80)), name))) == 1
+    with pytest.raises(
+        UnreadableFile, match=r"line 2: expected a passage on a line, got a line of more than"
+    ):
+        list(read_rows(io.BytesIO((head or line % b"x") + line % (b"x" * 200)), name))

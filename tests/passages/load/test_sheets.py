@@ -116,7 +116,7 @@ def test_cells_with_errors_are_counted():
     book.save(stream)
     document = one(stream.getvalue(), "a.xlsx")
     assert texts(document) == ["x"]
-    assert document.notes == ("1 cells hold an error, such as a division by zero, and are left out",)
+    assert document.notes == ("1 cell holds an error and is left out, such as a division by zero",)
 
 
 def test_a_cell_far_away_does_not_fill_the_memory():
@@ -157,3 +157,23 @@ def test_a_broken_header_of_an_old_workbook_is_refused():
     with pytest.raises(UnreadableFile, match="its directory is broken"):
         list(READERS[".xls"](io.BytesIO(bytes(head)), "a.xls"))
     assert outcome(bytes(head[:40]), "a.xls") == "unreadable"
+
+
+def test_shares_are_percent_as_people_see_them():
+    book, stream = openpyxl.Workbook(), io.BytesIO()
+    for title in ("Plain", "Shares"):
+        sheet = book.create_sheet(title)
+        sheet.cell(1, 2, "Harbour")
+        sheet.cell(1, 3, "Share")
+        shown = [(0.256, "0%"), (0.256, "0.0%"), (0.5, "0.00 %"), (0.25, '0"%"'), (1, "0%;[Red]-0%"),
+                 (-0.1, "0%"), ("all", "0%"), (True, "0%"), (0.3, "0%"), (0.25, "General")]  # fmt: skip
+        for number, (value, code) in enumerate(shown, start=2):
+            sheet.cell(number, 2, f"no {number}")
+            cell = sheet.cell(number, 3, value)
+            cell.number_format = code if title == "Shares" else "General"
+    book.save(stream)
+    document = one(stream.getvalue(), "a.xlsx")
+    rows = [text.split(" | ")[-1].removeprefix("Share: ") for text in texts(document)]
+    plain, shares = rows[1 : len(rows) // 2], rows[len(rows) // 2 + 1 :]
+    assert plain[:3] == ["0.256", "0.256", "0.5"]
+    assert shares == ["26%", "25.6%", "50.00%", "0.25", "100%", "-10%", "all", "TRUE", "30%", "0.25"]

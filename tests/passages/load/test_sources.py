@@ -139,3 +139,38 @@ def test_help_and_documents_list_the_kinds_of_files():
     page = Path(__file__).parents[3] / "docs" / "corpus.md"
     assert listed in page.read_text(encoding="utf-8")
     assert f"{', '.join(CODE[:-1])} or {CODE[-1]}" in page.read_text(encoding="utf-8")
+
+
+def test_folders_may_lie_in_one_another_a_thousand_times(docs, monkeypatch):
+    (docs / "z").mkdir()
+    (docs / "z" / "last.txt").write_text("last")
+    monkeypatch.chdir(docs)
+    for _ in range(1_200):
+        os.mkdir("a")
+        os.chdir("a")
+    Path("deep.txt").write_text("deep down")
+    names = list(kinds(docs))
+    Path("deep.txt").unlink()
+    for _ in range(1_200):  # what clears up after tests goes no further than `os.walk`
+        os.chdir("..")
+        os.rmdir("a")
+    assert (names.index("a/" * 1_200 + "deep.txt") > 0, names[-1]) == (True, "z/last.txt")
+
+
+def test_a_path_that_is_too_long_is_named(docs, monkeypatch):
+    monkeypatch.chdir(docs)
+    for _ in range(20):
+        os.mkdir("a" * 250)
+        os.chdir("a" * 250)
+    notes = [file.note for file in discover([docs]) if file.kind == "skipped"]
+    assert notes == ["File name too long"]
+
+
+def test_a_document_larger_than_any_is_not_opened(docs):
+    for name in ("a.txt", "b.pdf", "c.jsonl"):
+        with (docs / name).open("wb") as file:
+            file.truncate(10_000_000_000)
+    notes = {file.name: file.note for file in discover([docs]) if file.kind == "skipped"}
+    assert notes["a.txt"] == notes["b.pdf"] == "larger than 4,295 MB, the most that is read; split it"
+    # Passage files may be larger; this one is none.
+    assert notes["c.jsonl"].endswith("expected a passage on a line, got a line of more than 16 MB")

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from harm.old_workbook import beyond_memory, compound
 
+from documents import packed
 from fidkit.errors import CorpusError
 from fidkit.passages.load import workers as module
 from fidkit.passages.load.packed import boxes_in, text_of
@@ -132,6 +134,60 @@ def test_several_documents_of_a_file_have_names_of_their_own(one, job):
     assert [packed.member for packed, _ in read.documents] == ["a.txt", "b/c.txt", "a.txt (2)", ""]
     ids = [row.id for _, rows in read.documents for row in rows]
     assert ids == ["0.odd/a.txt#1", "0.odd/b/c.txt#1", "0.odd/a.txt (2)#1", "0.odd#1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("crash ", "its loader crashed (SIGSEGV)"),
+        ("hang ", "took longer than 2 s to read"),
+        ("allocate ", "needs more than 1,074 MB of memory to be read"),
+        ("fail ", "expected a file that can be read, but it is broken (ZeroDivisionError: of nothing)"),
+    ],
+)
+def test_a_member_that_ends_its_process_is_left_out_alone(job, content, reason):
+    seconds = 2 if content == "hang " else 20
+    workers = Workers(Limits(seconds=seconds, memory_bytes=1 << 30), count=1)
+    try:
+        whole, good = workers.read([
+            job(f"members a=noise first|b={content}|c=noise last"), job("noise good words"),
+        ])  # fmt: skip
+    finally:
+        workers.close()
+    assert (whole.reason, texts(whole), texts(good)) == ("", ["first", "last", ""], ["good words"])
+    assert whole.documents[-1][0].notes == (f"b can't be read: {reason}",)
+    assert whole.sha256
+
+
+def test_a_file_of_many_such_members_is_given_up(one, job, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_PASSED", 1)
+    (read,) = one.read([job("members a=crash |b=noise good|c=crash ")])
+    assert (read.documents, read.reason) == ((), "c: its loader crashed (SIGSEGV)")
+
+
+def test_a_crash_outside_of_members_is_that_of_the_file(one, job):
+    """What ends the process between two members is no member's fault, and nothing is tried again."""
+    bad, good = one.read([job("several a=x"), job("crash")])
+    assert texts(bad) == ["x"]
+    assert good.reason == "its loader crashed (SIGSEGV)"
+
+
+def test_a_workbook_that_ends_its_process_harms_no_other_file(one, tmp_path):
+    """A library in Rust aborts; alone and in an archive in an archive, only that workbook is left out."""
+    broken = compound(beyond_memory())
+    jobs = []
+    for name, data, loader in (
+        ("a.xls", broken, "sheets:read_workbook"),
+        ("b.zip", packed({"c.zip": packed({"d.xls": broken, "e.txt": "inner"}), "f.txt": "outer"}),
+         "archive:read_archive"),
+    ):  # fmt: skip
+        (tmp_path / name).write_bytes(data)
+        jobs.append(Job(tmp_path / name, name, f"fidkit.passages.load.{loader}", len(data)))
+    alone, within = one.read(jobs)
+    assert alone.reason.startswith("its loader crashed (SIG")
+    assert texts(within) == ["inner", "", "outer"]
+    (note,) = within.documents[1][0].notes
+    assert note.startswith("d.xls can't be read: its loader crashed (SIG")
 
 
 def test_results_come_in_the_order_of_files_and_no_more_is_read_ahead_than_wanted(job):

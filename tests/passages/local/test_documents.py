@@ -218,7 +218,7 @@ build.build([sys.argv[1]], __import__("pathlib").Path(sys.argv[2]), tell)
         assert (corpus.info().unread, len(corpus)) == (1, 6)
     opened, (note,) = open_sources(tmp_path / "c")
     opened.close()
-    assert note.startswith("1 files of this corpus aren't read yet")
+    assert note.startswith("1 file is not read yet")
     with Corpus.open(tmp_path / "c") as corpus:
         assert corpus.search("deposit")
     (folder / "deep" / "slow.odd").write_text("noise it is quick now")

@@ -14,6 +14,7 @@ from fidkit.config import ReaderConfig
 from fidkit.context import Context
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import UsageError
+from fidkit.wording import counted
 
 if TYPE_CHECKING:
     import torch
@@ -88,8 +89,8 @@ def check_room(config: ReaderConfig, context: Context, decoding: Decoding) -> No
     rows = left // (decoding.max_tokens * of_token + of_logits)
     tokens = (left - of_logits) // of_token
     raise UsageError(
-        f"{_count(questions, 'question')} with {_count(decoding.rows, 'answer')} of "
-        f"{_count(decoding.max_tokens, 'token')} side by side need {needed / 1e9:,.1f} GB, "
+        f"{counted(questions, 'question')} with {counted(decoding.rows, 'answer')} of "
+        f"{counted(decoding.max_tokens, 'token')} side by side need {needed / 1e9:,.1f} GB, "
         f"{(needed - available) / 1e9:,.1f} GB more than the {available / 1e9:,.1f} GB that are free; "
         + _remedy(questions, rows, tokens)
     )
@@ -99,12 +100,8 @@ def _remedy(questions: int, rows: int, tokens: int) -> str:
     if rows > 0:
         return f"the most beams or samples that fit are {rows:,} a question"
     if tokens > 0:
-        return f"the longest answers that fit have {_count(tokens, 'token')}, written one by one"
+        return f"the longest answers that fit have {counted(tokens, 'token')}, written one by one"
     return "ask fewer questions at a time" if questions > 1 else "read fewer passages"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _free_on_gpu(device: torch.device) -> int:

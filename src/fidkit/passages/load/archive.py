@@ -11,8 +11,11 @@ from typing import BinaryIO
 from fidkit.passages.load.document import Document
 from fidkit.passages.load.members import Members, ReaderOf, reader_of
 from fidkit.passages.load.package import Counted, reading, unpacked
+from fidkit.passages.load.record import UnreadableFile
+from fidkit.wording import counted
 
 _WHAT = "a ZIP archive"
+MOST_MEMBERS = 100_000
 _ENCRYPTED = 0x1
 _UTF8 = 0x800
 
@@ -29,10 +32,13 @@ def read_archive(stream: BinaryIO, name: str, reader_of: ReaderOf = reader_of) -
         reader_of: what reads the files in it.
 
     Raises:
-        UnreadableFile: it isn't one, or its directory is broken.
+        UnreadableFile: it isn't one, its directory is broken, or it has too many members.
     """
     with reading(name, _WHAT):
         archive = zipfile.ZipFile(stream)
+    if (count := len(archive.infolist())) > MOST_MEMBERS:
+        reason = f"expected at most {MOST_MEMBERS:,} files in {_WHAT}, got {count:,}"
+        raise UnreadableFile(name, reason, "split it or leave it out")
     members = Members(stream, reader_of)
     hidden = 0
     for info in archive.infolist():
@@ -49,7 +55,7 @@ def read_archive(stream: BinaryIO, name: str, reader_of: ReaderOf = reader_of) -
             yield from members.documents(path, read, partial(_data, archive, info, members))
     notes = members.notes("files")
     if hidden:
-        notes += (f"{hidden} hidden {'file is' if hidden == 1 else 'files are'} passed over",)
+        notes += (f"{counted(hidden, 'hidden file is', 'hidden files are')} passed over",)
     if notes:
         yield Document("", "", notes=notes)
 

@@ -183,6 +183,7 @@ class _Stretch:
     ) -> None:
         self._text = document.text
         self._blocks = blocks
+        self._whole: dict[int, bool] = {}
         self._sections = sections
         self._words, self._scrap, self._most = words, _scrap(words), most(words)
         language = _LANGUAGE.match(document.facts.get("language", "").lower())
@@ -252,8 +253,11 @@ class _Stretch:
         block = self._blocks[number]
         if block.kind != "row":
             return False
-        words = words_of(self._text, block.start, block.end)
-        return next(islice(words, self._most, None), None) is None
+        # Asked for every piece of a row, and of a long row there are many.
+        if number not in self._whole:
+            words = words_of(self._text, block.start, block.end)
+            self._whole[number] = next(islice(words, self._most, None), None) is None
+        return self._whole[number]
 
     def _sentence_ends(self, words: list[_Word], low: int, high: int) -> list[int]:
         """Where sentences, or lines of code, begin among words `low` to `high`; none within whole rows."""

@@ -14,6 +14,10 @@ PlaceKind = Literal["page", "slide", "sheet", "row", "chapter", "heading", "part
 BlockKind = Literal["heading", "paragraph", "item", "row", "code", "repeated"]
 
 
+WITHOUT_TEXT = ("has no text; it may be a picture", "have no text; they may be pictures")
+"""How notes end of a page that has no text, and of several: those of a scan, say."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where the characters `start` to `end` of a document came from.

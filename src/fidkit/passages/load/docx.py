@@ -14,6 +14,7 @@ from fidkit.passages.load.document import BlockKind, Document, Writer
 from fidkit.passages.load.grid import write_table
 from fidkit.passages.load.package import Package, core_facts, parsed, reading
 from fidkit.passages.load.prose import Sections, flat, sound, titled
+from fidkit.wording import counted
 
 if TYPE_CHECKING:
     from lxml import etree
@@ -196,7 +197,7 @@ class _Reading:
         comments = self._part("comments")
         count = 0 if comments is None else sum(1 for _ in comments.iterchildren(f"{_W}comment"))
         if count:
-            found.append(f"{count} {'comment is' if count == 1 else 'comments are'} left out")
+            found.append(f"{counted(count, 'comment is', 'comments are')} left out")
         if any(_value(node) not in ("0", "false") for node in root.iter(f"{_W}vanish")):
             found.append("some text is hidden; it is read like the rest")
         return tuple(found)

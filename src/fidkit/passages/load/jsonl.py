@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from fidkit.passages.load.record import Row, malformed, row_of
+from fidkit.passages.load.record import Row, line_of, malformed, row_of
 
 
 def read_jsonl(stream: BinaryIO, name: str) -> Iterator[Row]:
@@ -15,7 +15,8 @@ def read_jsonl(stream: BinaryIO, name: str) -> Iterator[Row]:
     Raises:
         UnreadableFile: a line that is no passage; names the file and the line.
     """
-    for number, line in enumerate(stream, start=1):
+    number = 0
+    while line := line_of(stream, name, number := number + 1):
         if not line.strip():
             continue
         row = row_of(_object(line, name, number), name, number)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from fidkit.passages.load.document import Document
 from fidkit.passages.load.package import Allowance, Counted, Member, reading, unpacked
 from fidkit.passages.load.record import UnreadableFile
-from fidkit.passages.load.table import loader_of
+from fidkit.passages.load.table import reader_apart
 
 DEEPEST = 4
 """How many files a document may lie in: a text in an archive in a mail lies in two."""
@@ -28,8 +30,34 @@ _PACKED = ".gz"
 
 def reader_of(name: str) -> Read | None:
     """What a folder's documents of this name are read by; None for passage files and what nothing reads."""
-    loader = loader_of(name, "document")
+    loader = reader_apart(name, "document")
     return loader.documents if loader and loader.kind == "document" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who reads a file that others lie in, for the sake of a member that may end the process.
+
+    Attributes:
+        begun: told the path of the member that is read from now on; empty where none is.
+        passed: members that are passed over, by path, and why.
+    """
+
+    begun: Callable[[str], None] = lambda path: None
+    passed: Mapping[str, str] = field(default_factory=dict)
+
+
+_watch: ContextVar[Watch] = ContextVar("watch", default=Watch())  # noqa: B039 - nothing in it changes
+
+
+@contextmanager
+def watched(by: Watch) -> Iterator[None]:
+    """Within the block, members are read under this watch."""
+    before = _watch.set(by)
+    try:
+        yield
+    finally:
+        _watch.reset(before)
 
 
 class Members:
@@ -43,7 +71,9 @@ class Members:
             reader_of: what reads members.
         """
         self.allowance = Allowance.of(stream)
-        self._depth = 1 + (stream.depth if isinstance(stream, Member) else 0)
+        self._depth, self._within = 1, ""
+        if isinstance(stream, Member):
+            self._depth, self._within = stream.depth + 1, stream.path
         self._reader_of = reader_of
         self._taken: set[str] = set()
         self._faults: list[str] = []
@@ -68,19 +98,26 @@ class Members:
         if self._depth > DEEPEST:
             self._faults.append(f"{name} is left out: it lies in more than {DEEPEST} files")
             return
+        path, watch = f"{self._within}/{name}" if self._within else name, _watch.get()
+        if path in watch.passed:
+            self.fault(name, watch.passed[path])
+            return
+        watch.begun(path)
         try:
             with reading(name, "a whole file"):
-                stream = Member(self._unpacked(name, data()), self.allowance, self._depth)
+                stream = Member(self._unpacked(name, data()), self.allowance, self._depth, path)
             documents = read(stream, name.removesuffix(_PACKED))
             while True:
                 # Whatever a reader fails with is that member's fault alone.
                 with reading(name, "a file that can be read"):
                     document = next(documents, None)
                 if document is None:
+                    watch.begun(self._within)
                     return
                 yield replace(document, member=f"{name}/{document.member}" if document.member else name)
         except UnreadableFile as error:
-            self._faults.append(f"{name} can't be read: {error.reason}")
+            self.fault(name, error.reason)
+            watch.begun(self._within)
 
     def fault(self, member: str, reason: str) -> None:
         """Note that a member can't be read."""

@@ -19,6 +19,7 @@ from fidkit.passages.load.opendocument import (
 )
 from fidkit.passages.load.package import Package, reading
 from fidkit.passages.load.prose import Sections, flat, titled
+from fidkit.wording import counted
 
 if TYPE_CHECKING:
     from lxml import etree
@@ -178,9 +179,9 @@ def _remarks(root: etree._Element) -> tuple[str, ...]:
     objects = sum(1 for _ in root.iter(f"{DRAW}object"))
     if objects:
         found.append(
-            f"{objects} embedded {'object is' if objects == 1 else 'objects are'} left out, such as a formula"
+            f"{counted(objects, 'embedded object is', 'embedded objects are')} left out, such as a formula"
         )
     count = sum(1 for _ in root.iter(f"{OFFICE}annotation"))
     if count:
-        found.append(f"{count} {'comment is' if count == 1 else 'comments are'} left out")
+        found.append(f"{counted(count, 'comment is', 'comments are')} left out")
     return tuple(found)

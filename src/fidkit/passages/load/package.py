@@ -68,11 +68,12 @@ class Member(io.BytesIO):
     Attributes:
         allowance: shared by all that lie in the outermost file.
         depth: how many files it lies in.
+        path: its name, behind those of the files that it lies in, without the outermost.
     """
 
-    def __init__(self, data: bytes, allowance: Allowance, depth: int) -> None:
+    def __init__(self, data: bytes, allowance: Allowance, depth: int, path: str) -> None:
         super().__init__(data)
-        self.allowance, self.depth = allowance, depth
+        self.allowance, self.depth, self.path = allowance, depth, path
 
 
 class Counted:

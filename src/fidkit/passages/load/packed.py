@@ -35,6 +35,10 @@ _FARTHEST = 10_000_000  # tenths of a point: beyond any page, and within four by
 _LEVEL = 6
 
 
+EMPTY = "empty"
+"""The note of a document that has no text and says nothing else of itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Packed:
     """A document to be stored.
@@ -65,8 +69,10 @@ def pack(document: Document, name: str) -> Packed:
         _check(document)
     except (ValueError, TypeError, AttributeError) as error:
         raise UnreadableFile(name, f"its loader contradicts itself: {error}", "report it") from error
+    # Of a document without text, something has to be said.
+    notes = tuple(document.notes) or (() if document.text.strip() else (EMPTY,))
     return Packed(
-        document.member, document.title, dict(document.facts), tuple(document.notes),
+        document.member, document.title, dict(document.facts), notes,
         _packed_map(document), _packed_boxes(document.boxes), packed_text(document.text),
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from fidkit.errors import UsageError
 from fidkit.passages.load.composed import Style, write_page
-from fidkit.passages.load.document import Box, Document, Place, Writer
+from fidkit.passages.load.document import WITHOUT_TEXT, Box, Document, Place, Writer
 from fidkit.passages.load.glyphs import Page, page_of, view_of
 from fidkit.passages.load.record import UnreadableFile
 from fidkit.passages.load.repeated import repeated
@@ -149,7 +149,7 @@ def _pages(pdf: PdfDocument, name: str, notes: list[str]) -> Iterator[Page]:
         raise UnreadableFile(name, "none of its pages can be read", _MEND)
     for numbers, one, many in (
         (lost, "can't be read", "can't be read"),
-        (empty, "has no text; it may be a picture", "have no text; they may be pictures"),
+        (empty, *WITHOUT_TEXT),
         (unnamed, "has a font without names of characters; its text may be wrong",
          "have fonts without names of characters; their text may be wrong"),
         (hidden, "has words outside of what it shows, which are left out",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from fidkit.passages.load.document import BlockKind, Document, Writer
+from fidkit.passages.load.document import WITHOUT_TEXT, BlockKind, Document, Writer
 from fidkit.passages.load.grid import write_table
 from fidkit.passages.load.package import Package, core_facts, reading
 from fidkit.passages.load.prose import flat, sound, titled
@@ -96,7 +96,7 @@ class _Reading:
         for shape in sorted(shapes, key=lambda shape: shape.role not in _TITLES):
             self._shape(shape, related, parents)
         if len(self._writer) == before and any(True for _ in root.iter("{*}pic")):
-            self._remarks.append(f"slide {number} has no text; it may be a picture")
+            self._remarks.append(f"slide {number} {WITHOUT_TEXT[0]}")
         self._speaker(related)
 
     def _parents(self, related: dict[str, tuple[str, str]]) -> list[etree._Element]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from fidkit.errors import DataError
 
@@ -36,6 +36,28 @@ class UnreadableFile(DataError):
 def malformed(name: str, line: int, reason: str, remedy: str = "mend or remove the line") -> UnreadableFile:
     """The error for a row that is no passage."""
     return UnreadableFile(name, f", line {line}: {reason}", remedy)
+
+
+MOST_LINE = 16_000_000
+"""Bytes of a line with a passage."""
+
+
+def line_of(stream: BinaryIO, name: str, number: int) -> bytes:
+    """The next line of a passage file; empty at its end.
+
+    Args:
+        stream: of the file.
+        name: of it.
+        number: of the line, counted from 1.
+
+    Raises:
+        UnreadableFile: it is longer than any passage.
+    """
+    line = stream.readline(MOST_LINE + 1)
+    if len(line) > MOST_LINE:
+        reason = f"expected a passage on a line, got a line of more than {MOST_LINE / 1e6:.0f} MB"
+        raise malformed(name, number, reason, "put line ends between passages")
+    return line
 
 
 def row_of(record: dict[str, Any], name: str, line: int) -> Row:

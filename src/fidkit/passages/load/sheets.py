@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from fidkit.passages.load.document import Document
 from fidkit.passages.load.grid import GridRow, Sheet, number_text, write_workbook
 from fidkit.passages.load.package import ANEW, MB, OLE, WITHOUT_PASSWORD, Package, core_facts, reading
+from fidkit.passages.load.percent import Percents, column_number, percent_styles, percent_text, sheets_of
 from fidkit.passages.load.record import UnreadableFile
+from fidkit.wording import counted
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet
@@ -29,8 +31,9 @@ _OVERLAP = 64
 def read_workbook(stream: BinaryIO, name: str) -> Iterator[Document]:
     """A workbook of Excel. Places: `sheet`, labelled by name, and `row` in it, labelled by number.
 
-    Numbers, dates and truth values are written as a person would: 1000000, 2024-05-01, TRUE. Of formulas,
-    there are the values that the program left in the file. Hidden sheets are read, which `notes` says.
+    Numbers, dates and truth values are written as a person would: 1000000, 25.6%, 2024-05-01, TRUE. Of
+    formulas, there are the values that the program left in the file. Hidden sheets are read, which `notes`
+    says.
 
     Args:
         stream: seekable.
@@ -40,28 +43,35 @@ def read_workbook(stream: BinaryIO, name: str) -> Iterator[Document]:
         UnreadableFile: it isn't one, is broken, needs a password, or has a sheet of too many cells.
     """
     with reading(name, _WHAT):
-        title, facts, notes = _looked_through(stream, name)
+        title, facts, notes, percents = _looked_through(stream, name)
         stream.seek(0)
-        document = write_workbook(_calamine(stream, name), title, facts, notes)
+        document = write_workbook(_calamine(stream, name, percents), title, facts, notes)
     yield document
 
 
-def _looked_through(stream: BinaryIO, name: str) -> tuple[str, dict[str, str], list[str]]:
+def _looked_through(
+    stream: BinaryIO, name: str
+) -> tuple[str, dict[str, str], list[str], dict[int, Percents]]:
     """What a workbook says of itself, once it is sure that reading it won't fill the memory.
 
-    The library makes a grid of all cells between the first and the last one, and unpacks what there is.
+    The library makes a grid of all cells between the first and the last one, and unpacks what there is. It
+    doesn't say how numbers are shown, so the cells in percent are looked for too: last, by the sheet's
+    number.
     """
     if stream.read(2) == OLE[:2]:
         _refuse_broken_compound(stream, name)
-        return "", {}, []
+        return "", {}, [], {}
     package = Package(stream, name, _WHAT, ".xls")
     title, facts = core_facts(package)
-    faults = 0
+    faults, styles = 0, percent_styles(package)
+    percents = {member: Percents(styles) for member in sheets_of(package)} if styles else {}
     for member in sorted(package.names):
         if not member.startswith("xl/media/"):
-            faults += _measured(package, member)
-    notes = [f"{faults} cells hold an error, such as a division by zero, and are left out"] if faults else []
-    return title, facts, notes
+            faults += _measured(package, member, percents.get(member))
+    said = counted(faults, "cell holds an error and is", "cells hold an error and are")
+    notes = [f"{said} left out, such as a division by zero"] if faults else []
+    numbered = enumerate(sheets_of(package)) if percents else ()
+    return title, facts, notes, {at: percents[member] for at, member in numbered}
 
 
 def _refuse_broken_compound(stream: BinaryIO, name: str) -> None:
@@ -79,8 +89,8 @@ def _refuse_broken_compound(stream: BinaryIO, name: str) -> None:
         raise UnreadableFile(name, f"expected {_WHAT}, but its directory is broken", ANEW)
 
 
-def _measured(package: Package, member: str) -> int:
-    """Counts the cells that hold an error in a sheet.
+def _measured(package: Package, member: str, percents: Percents | None) -> int:
+    """Counts the cells that hold an error in a sheet, and notes those that show percent.
 
     Raises:
         UnreadableFile: it has too many cells.
@@ -94,13 +104,15 @@ def _measured(package: Package, member: str) -> int:
                 continue
             # What lies across two parts is found in the second one; counted twice it does no harm there.
             found = _CELL.findall(tail + part)
+            if percents:
+                percents.look(tail + part)
             columns.update(column for column, _ in found)
             numbers = {int(row) for _, row in found}
             rows |= {min(numbers), max(numbers)} if numbers else set()
             faults += len(_FAULT.findall(part))
             tail = part[-_OVERLAP:]
     if columns:
-        places = [_column(column) for column in columns]
+        places = [column_number(column) for column in columns]
         cells = (max(places) - min(places) + 1) * (max(rows) - min(rows) + 1)
         if cells > MOST_CELLS:
             reason = (
@@ -112,14 +124,7 @@ def _measured(package: Package, member: str) -> int:
     return faults
 
 
-def _column(letters: bytes) -> int:
-    number = 0
-    for letter in letters:
-        number = number * 26 + letter - 64
-    return number
-
-
-def _calamine(stream: BinaryIO, name: str) -> Iterator[Sheet]:
+def _calamine(stream: BinaryIO, name: str, percents: dict[int, Percents]) -> Iterator[Sheet]:
     from python_calamine import CalamineWorkbook, PasswordError, SheetTypeEnum, SheetVisibleEnum
 
     try:
@@ -130,11 +135,12 @@ def _calamine(stream: BinaryIO, name: str) -> Iterator[Sheet]:
     for at, known in enumerate(book.sheets_metadata):
         if known.typ == SheetTypeEnum.WorkSheet:
             sheet = book.get_sheet_by_index(at)
-            yield Sheet(known.name, _rows(sheet), known.visible != SheetVisibleEnum.Visible)
+            yield Sheet(known.name, _rows(sheet, percents.get(at)), known.visible != SheetVisibleEnum.Visible)
 
 
-def _rows(sheet: CalamineSheet) -> Iterator[GridRow]:
+def _rows(sheet: CalamineSheet, percents: Percents | None) -> Iterator[GridRow]:
     """Rows that aren't empty; where cells are merged, each row has their text."""
+    shares = percents.by_column() if percents else {}
     before = 0 if sheet.start is None else sheet.start[1]
     merged = sorted(sheet.merged_cell_ranges or ())
     lasting: dict[
@@ -143,6 +149,11 @@ def _rows(sheet: CalamineSheet) -> Iterator[GridRow]:
     at = 0
     for index, values in enumerate(sheet.iter_rows()):
         cells = [""] * before + [written(value) for value in values]
+        for column, letters in shares.items():
+            value = values[column - before] if before <= column < len(cells) else None
+            digits = percents.digits(letters, index + 1) if percents else None
+            if digits is not None and isinstance(value, int | float) and not isinstance(value, bool):
+                cells[column] = percent_text(value, digits)
         own = any(cells)
         wide = []
         for column in [column for column, (last, _) in lasting.items() if index > last]:

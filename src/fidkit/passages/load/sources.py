@@ -34,6 +34,9 @@ LINKED = "a link to a folder; name that as a source of its own"
 DESCRIBES = "describes the passage files beside it"
 _DESCRIPTIONS = {"README", "LICENSE", "LICENCE", "NOTICE", "CITATION", "COPYING", "CHANGELOG"}
 OTHER = "not a kind of file that is read"
+LARGEST_DOCUMENT = 1 << 32
+"""Bytes; whatever is larger can't be read within a worker's memory."""
+TOO_LARGE = f"larger than {LARGEST_DOCUMENT / 1e6:,.0f} MB, the most that is read; split it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,25 +119,43 @@ def _files_of(root: Path) -> Iterator[SourceFile]:
 
 
 def _walk(root: Path) -> Iterator[SourceFile]:
-    unreadable: list[OSError] = []
-    for folder, subfolders, names in os.walk(root, onerror=unreadable.append):
-        here = Path(folder)
-        passed = {name: note for name in sorted(subfolders) if (note := _passed_over(here / name))}
-        subfolders[:] = sorted(set(subfolders) - set(passed))
-        for file in _folder(here, sorted(names)):
+    unreadable: list[tuple[Path, str]] = []
+    ahead = [root]
+    while ahead:  # not by `os.walk`, which goes a thousand folders deep and no further
+        here = ahead.pop()
+        try:
+            subfolders, names = _entries(here)
+        except OSError as error:
+            unreadable.append((here, error.strerror or "unreadable"))
+            continue
+        passed = {name: note for name in subfolders if (note := _passed_over(here / name))}
+        ahead += [here / name for name in reversed(subfolders) if name not in passed]
+        for file in _folder(here, names):
             yield replace(file, name=_relative(file.path, root))
         for name, note in passed.items():
             yield SourceFile(_relative(here / name, root) + "/", here / name, "skipped", note=note)
-    for error in unreadable:
-        path = Path(os.fsdecode(error.filename))
-        yield SourceFile(_relative(path, root) + "/", path, "skipped", note=error.strerror or "unreadable")
+    for path, note in unreadable:
+        yield SourceFile(_relative(path, root) + "/", path, "skipped", note=note)
+
+
+def _entries(folder: Path) -> tuple[list[str], list[str]]:
+    """The folders in a folder, links to such among them, and what else is in it, both sorted by name."""
+    folders, names = list[str](), list[str]()
+    with os.scandir(folder) as found:
+        for entry in found:
+            try:
+                is_folder = entry.is_dir()
+            except OSError:
+                is_folder = False
+            (folders if is_folder else names).append(entry.name)
+    return sorted(folders), sorted(names)
 
 
 def _passed_over(folder: Path) -> str:
     """Why a folder isn't looked into; empty for one that is."""
     if folder.name.startswith("."):
         return HIDDEN
-    if folder.is_symlink():  # it may lead to what is read already, or around in a circle
+    if os.path.islink(folder):  # it may lead to what is read already, or around in a circle
         return LINKED
     return ANOTHER_CORPUS if is_corpus(folder) else ""
 
@@ -160,7 +181,7 @@ def _found(path: Path) -> SourceFile:
     loader = loader_of(path.name)
     if loader is None:
         return SourceFile(path.name, path, "skipped", note=OTHER)
-    if loader.kind == "passages" and path.is_file():
+    if loader.kind == "passages" and os.path.isfile(path):
         return _passages_or_not(path)
     return SourceFile(path.name, path, loader.kind)
 
@@ -191,6 +212,8 @@ def _stat(file: SourceFile) -> SourceFile:
         return replace(file, kind="skipped", note="not a regular file")
     if not os.access(file.path, os.R_OK):
         return replace(file, kind="skipped", note="permission denied")
+    if file.kind == "document" and info.st_size > LARGEST_DOCUMENT:
+        return replace(file, kind="skipped", note=TOO_LARGE)
     return replace(file, size=info.st_size, mtime_ns=info.st_mtime_ns)
 
 

@@ -130,6 +130,16 @@ def loader_of(name: str, kind: Kind | None = None) -> Loader | None:
     return LOADERS.get(ending) or (_of_others().get(ending) if ending else None)
 
 
+def reader_apart(name: str, kind: Kind | None = None) -> Loader | None:
+    """As `loader_of`, but what another package brings goes before a loader of ours that needs the extra.
+
+    Asked where files are read, not where they are found: to look through installed packages takes a while.
+    """
+    own = loader_of(name, kind)
+    others = _of_others() if own and own.extra else {}
+    return others.get(PurePath(name.lower().removesuffix(PACKED)).suffix, own)
+
+
 def ending_of(name: str) -> str:
     """The ending of a file's name in lower case, that of a packed one with it: `.txt.gz`; empty for none."""
     plain = name.lower().removesuffix(PACKED)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from fidkit.passages.load.record import Row, UnreadableFile, malformed, row_of
+from fidkit.passages.load.record import Row, UnreadableFile, line_of, malformed, row_of
 
 COLUMNS = ("id", "text", "title")
 _CELL_CHARACTERS = 10_000_000
@@ -73,7 +73,7 @@ class _Lines:
         return self._ahead[at]
 
     def _read(self, number: int) -> str | None:
-        line = self._stream.readline()
+        line = line_of(self._stream, self._name, number)
         if not line:
             return None
         try:

@@ -7,4 +7,5 @@ import struct
 FRAME = struct.Struct("<cIIII")
 """A letter, and the lengths of the JSON, the map, the boxes and the text behind it."""
 
-READY, DOCUMENT, DONE, FAILED, NOT_OPENED = b"R", b"D", b"E", b"F", b"O"
+READY, BEGUN, DOCUMENT, DONE, FAILED, NOT_OPENED = b"R", b"B", b"D", b"E", b"F", b"O"
+"""`BEGUN`: a member of an archive or a mail is read from now on; if the process ends, it is to blame."""

@@ -15,15 +15,17 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from io import BufferedReader
 from typing import Any, BinaryIO
 
 from fidkit.passages.load.document import Document
+from fidkit.passages.load.members import Watch, watched
 from fidkit.passages.load.packed import pack
 from fidkit.passages.load.record import UnreadableFile
 from fidkit.passages.load.rows import passages_of, unpacked
-from fidkit.passages.load.table import NAMED, Loader, loader_of
-from fidkit.passages.load.wire import DOCUMENT, DONE, FAILED, FRAME, NOT_OPENED, READY
+from fidkit.passages.load.table import NAMED, Loader, loader_of, reader_apart
+from fidkit.passages.load.wire import BEGUN, DOCUMENT, DONE, FAILED, FRAME, NOT_OPENED, READY
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _LARGEST_FILE = 1 << 30  # that a library may write on its way
@@ -74,14 +76,15 @@ def _answer(job: dict[str, Any], out: BinaryIO, retires_at: int) -> bool:
     try:
         raw = open(job["path"], "rb")  # noqa: SIM115 - closed below
     except OSError as error:
-        _send(out, NOT_OPENED, {"reason": error.strerror or str(error)})
+        _send(out, NOT_OPENED, {"reason": error.strerror or str(error), "number": error.errno or 0})
         return False
     with raw:
         try:
             before = _hash(raw)
-            for document in _documents(raw, job):
-                _send_document(out, document, job)
-                _allow_seconds(job["seconds"])
+            with watched(Watch(partial(_say_begun, out, job["seconds"]), job["passed"])):
+                for document in _documents(raw, job):
+                    _send_document(out, document, job)
+                    _allow_seconds(job["seconds"])
             after = _hash(raw)
         except MemoryError:
             # What is left of the memory may be in pieces.
@@ -99,11 +102,16 @@ def _answer(job: dict[str, Any], out: BinaryIO, retires_at: int) -> bool:
 def _documents(raw: BinaryIO, job: dict[str, Any]) -> Iterator[Document]:
     _allow_seconds(job["seconds"])
     name, read = job["name"], job["loader"]
-    loader = loader_of(name) or NAMED
-    if loader.read != read:
-        loader = Loader("document", read)
+    known = (loader_of(name) or NAMED).read == read
+    loader = (reader_apart(name) or NAMED) if known else Loader("document", read)
     with unpacked(raw, name) as stream:
         yield from loader.documents(stream, name)
+
+
+def _say_begun(out: BinaryIO, seconds: float, member: str) -> None:
+    """Each member of a file has the time that a document has."""
+    _send(out, BEGUN, {"member": member})
+    _allow_seconds(seconds)
 
 
 def _send_document(out: BinaryIO, document: Document, job: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ from fidkit.passages.load.cutting import Cutting
 from fidkit.passages.load.packed import Packed, text_of
 from fidkit.passages.load.record import Row
 from fidkit.passages.load.rows import source_of
-from fidkit.passages.load.wire import DOCUMENT, DONE, FAILED, FRAME, NOT_OPENED, READY
+from fidkit.passages.load.wire import BEGUN, DOCUMENT, DONE, FAILED, FRAME, NOT_OPENED, READY
 
 _CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -44,6 +44,8 @@ _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _START_SECONDS = 60
 _PIECE = 1 << 20
 _ATTEMPTS = 3
+_MOST_PASSED = 10
+"""Members of a file that end their process, one after the other, before the rest is given up."""
 _AHEAD = 2
 """Files a worker that are read, or being read, before they are asked for."""
 
@@ -58,7 +60,7 @@ class Limits:
         result_bytes: of all documents of a file, compressed.
         characters: of all documents of a file.
         documents: in a file.
-        whole: a file of several documents may take so many times what one may.
+        whole: a file of several documents may take so many times what one may, all attempts together.
     """
 
     seconds: float = 60.0
@@ -68,6 +70,10 @@ class Limits:
     characters: int = 256 << 20
     documents: int = 100_000
     whole: int = 10
+
+    def seconds_for(self, size: int) -> float:
+        """What reading a document out of a file of so many bytes may take."""
+        return self.seconds + self.seconds_per_mb * size / 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +102,14 @@ class Read:
         documents: with their passages.
         reason: why there are none; empty where the file was read.
         sha256: of the file as it was read; empty where another attempt may do better although it is the same.
-        not_opened: the file itself can't be opened, for this reason.
+        not_opened: the file itself can't be opened, for this reason, with the system's `number`.
     """
 
     documents: tuple[tuple[Packed, tuple[Row, ...]], ...] = ()
     reason: str = ""
     sha256: str = ""
     not_opened: str = ""
+    number: int = 0
 
 
 class Workers:
@@ -142,17 +149,26 @@ class Workers:
 
     def _read(self, job: Job) -> Read:
         """In a thread of the pool, which has a worker of its own."""
-        for _ in range(_ATTEMPTS):
+        last = time.monotonic() + self._limits.whole * self._limits.seconds_for(job.size)
+        passed: dict[str, str] = {}
+        attempts = 0
+        while attempts < _ATTEMPTS:
             worker = self._worker()
             try:
-                found = worker.read(job, self._limits)
+                found = worker.read(job, self._limits, last, passed)
             except _Ended as end:
                 self._retire(worker)
-                return Read(reason=end.reason, sha256=_hash(job.path))
+                # Only the member that did it is left out, and the rest read by another process.
+                if end.member and len(passed) < _MOST_PASSED and time.monotonic() < last:
+                    passed[end.member] = end.reason
+                    continue
+                where = f"{end.member}: " if end.member else ""
+                return Read(reason=f"{where}{end.reason}", sha256=_hash(job.path))
             if worker.over:
                 self._retire(worker)
             if found.sha256 or found.reason or found.not_opened:
                 return found
+            attempts += 1
         return Read(reason="changed again and again while it was read")
 
     def _worker(self) -> _Worker:
@@ -179,15 +195,25 @@ class Workers:
 
 
 class _Ended(Exception):
-    """A worker can't go on."""
+    """A worker can't go on.
 
-    def __init__(self, reason: str) -> None:
+    Attributes:
+        reason: what is said of the file.
+        member: of an archive or a mail, which is to blame; empty for the file itself.
+    """
+
+    def __init__(self, reason: str, member: str = "") -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason, self.member = reason, member
 
 
 class _Worker:
-    """A process and its two pipes. One thread asks it; any may end it. `over`: it is about to end."""
+    """A process and its two pipes. One thread asks it; any may end it.
+
+    Attributes:
+        process: which it is.
+        over: it is about to end.
+    """
 
     def __init__(self, limits: Limits) -> None:
         theirs, mine = os.pipe()
@@ -205,6 +231,7 @@ class _Worker:
             os.close(back)
         self._ending = threading.Lock()
         self.over = False
+        self._member = ""  # that is being read
         self._poll = select.poll()
         self._poll.register(self._answers, select.POLLIN)
 
@@ -224,22 +251,30 @@ class _Worker:
         if kind != READY:
             raise CorpusError(f"a process to read documents in says {kind!r}; expected a worker of fidkit")
 
-    def read(self, job: Job, limits: Limits) -> Read:
+    def read(self, job: Job, limits: Limits, last: float, passed: dict[str, str]) -> Read:
         """Have a file read.
+
+        Args:
+            job: the file.
+            limits: of each document.
+            last: when it has to be done, by the monotonic clock.
+            passed: members of the file that aren't read, and why.
 
         Raises:
             _Ended: this worker ended on it, or had to be ended.
         """
-        seconds = limits.seconds + limits.seconds_per_mb * job.size / 1e6
-        self._say(job, seconds)
-        last = time.monotonic() + limits.whole * seconds
+        seconds, self._member = limits.seconds_for(job.size), ""
+        self._say(job, seconds, passed)
         documents: list[tuple[Packed, tuple[Row, ...]]] = []
         room, characters, members = limits.result_bytes, limits.characters, dict[str, int]()
         while True:
             try:
                 kind, said, parts, size = self._frame(min(last, time.monotonic() + seconds), room)
             except TimeoutError:
-                raise _Ended(f"took longer than {seconds:,.0f} s to read") from None
+                raise _Ended(f"took longer than {seconds:,.0f} s to read", self._member) from None
+            if kind == BEGUN:
+                self._member = _text(said, "member")
+                continue
             if kind == DOCUMENT:
                 room -= FRAME.size + size
                 if len(documents) == limits.documents:
@@ -254,9 +289,16 @@ class _Worker:
             if kind == DONE:
                 return Read(tuple(documents), sha256=_text(said, "sha256"))
             elif kind == FAILED:
-                return _failed(said, job, limits)
+                if said.get("memory"):
+                    most = limits.memory_bytes / 1e6
+                    raise _Ended(f"needs more than {most:,.0f} MB of memory to be read", self._member)
+                # What is missing may be installed later, while the file stays as it is.
+                return Read(
+                    reason=_text(said, "reason"), sha256="" if said.get("missing") else _hash(job.path)
+                )
             elif kind == NOT_OPENED:
-                return Read(not_opened=_text(said, "reason"))
+                number = said.get("number")
+                return Read(not_opened=_text(said, "reason"), number=number if isinstance(number, int) else 0)
             else:
                 raise _Ended(f"its loader sent {kind!r}")
 
@@ -268,10 +310,10 @@ class _Worker:
         with self._ending, suppress(OSError):
             self._ask.close()
 
-    def _say(self, job: Job, seconds: float) -> None:
+    def _say(self, job: Job, seconds: float, passed: dict[str, str]) -> None:
         asked = {
             "path": os.fspath(job.path), "name": job.name, "loader": job.loader, "seconds": seconds,
-            "cutting": (job.cutting.words, job.cutting.overlap),
+            "cutting": (job.cutting.words, job.cutting.overlap), "passed": passed,
         }  # fmt: skip
         try:
             self._ask.write(json.dumps(asked).encode() + b"\n")
@@ -306,7 +348,7 @@ class _Worker:
                 raise TimeoutError
             piece = os.read(self._answers, min(_PIECE, count - len(found)))
             if not piece:
-                raise _Ended(_why(self.process.wait()))
+                raise _Ended(_why(self.process.wait()), self._member)
             found += piece
         return bytes(found)
 
@@ -325,14 +367,6 @@ def _why(code: int) -> str:
         with suppress(ValueError):
             return f"its loader crashed ({signal.Signals(-code).name})"
     return f"its loader ended the process (exit code {code})"
-
-
-def _failed(said: dict[str, Any], job: Job, limits: Limits) -> Read:
-    if said.get("memory"):
-        reason = f"needs more than {limits.memory_bytes / 1e6:,.0f} MB of memory to be read"
-        return Read(reason=reason, sha256=_hash(job.path))
-    # What is missing may be installed later, while the file stays as it is.
-    return Read(reason=_text(said, "reason"), sha256="" if said.get("missing") else _hash(job.path))
 
 
 def _document(

@@ -37,7 +37,7 @@ from fidkit.passages.local.layout import (
     writer_lock,
 )
 from fidkit.passages.local.plan import Plan, make_plan, trusted_time
-from fidkit.passages.local.reading import FileReading, Reading
+from fidkit.passages.local.reading import FileReading, Reading, gone
 from fidkit.passages.local.records import FileRecord, Sum
 from fidkit.passages.local.vectors import EncoderSource, Wanted, keep_begun
 from fidkit.passages.search.lexical import LexicalWriter
@@ -363,6 +363,9 @@ class _Build:
                 self._take_back(first)
                 return self._skipped(position, file, error.reason, reading.sha256)
         except OSError as error:
+            if not file.named and (note := gone(error, map(real_path, self._roots))):
+                self._take_back(first)
+                return self._skipped(position, file, note)
             raise CorpusError(
                 f"{shown(file.path)}: can't be read ({error.strerror or error}); check the file and run the "
                 "build again, what was committed before is whole"

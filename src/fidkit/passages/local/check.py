@@ -18,6 +18,7 @@ from fidkit.passages.local.records import FileRecord, Sum
 from fidkit.passages.local.vectors import EncoderSource, rows_of
 from fidkit.passages.search.lexical import Lexical
 from fidkit.passages.search.vectors import Vectors
+from fidkit.wording import counted
 
 _INDEX = "the index"
 _VECTORS = "the vectors"
@@ -112,7 +113,7 @@ def _of_file(catalogue: Catalogue, file: FileRecord, report: CheckReport) -> Ite
         torn += document is not None and document not in texts
     report.passages += count
     if torn:
-        yield f"{torn:,} passages are not in their document"
+        yield f"{counted(torn, 'passage is', 'passages are')} not in their document"
     if count != file.passages or total.digest() != file.sum:
         yield f"its {count:,} passages are not the {file.passages:,} that were read"
 
@@ -154,7 +155,9 @@ def _of_index(directory: Path, name: str, wanted: set[int]) -> Iterator[Fault]:
         yield Fault(_INDEX, "it is missing" if missing else str(error))
         return
     if len(found) != len(wanted) or set(found) != wanted:
-        yield Fault(_INDEX, f"it has {len(found):,} passages, the catalogue {len(wanted):,}, or others")
+        yield Fault(
+            _INDEX, f"it has {counted(len(found), 'passage')}, the catalogue {len(wanted):,}, or others"
+        )
 
 
 def _of_vectors(directory: Path, name: str | None, wanted: set[int]) -> Iterator[Fault]:
@@ -194,7 +197,7 @@ def _mend(
             f"{shown(directory)}: damaged, and its sources can't be read again ({error}); bring them back, "
             f"or delete it and run `fidkit corpus build SOURCE --to {shown(directory)}`"
         ) from error
+    read = counted(done.files_read, "file was", "files were")
     report.mended.append(
-        f"{done.files_read:,} files were read again, {done.files_removed:,} taken out, and the index was "
-        "written anew"
+        f"{read} read again, {done.files_removed:,} taken out, and the index was written anew"
     )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fidkit.passages.load.document import WITHOUT_TEXT
 from fidkit.passages.load.sources import ANOTHER_CORPUS, HIDDEN
 from fidkit.passages.load.table import ending_of
 from fidkit.passages.local.records import FileRecord
+from fidkit.wording import counted
 
 _REASONS_SHOWN = 3
+_NAMES_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +83,39 @@ class CorpusInfo:
             told.append(f"other reasons: {reasons.total() - sum(count for _, count in most):,}")
         all_files = self.files + reasons.total()
         return (
-            f"{reasons.total():,} of {all_files:,} files were left out ({'; '.join(told)}); "
-            f"`fidkit corpus info {self.path}` lists them"
+            f"{reasons.total():,} of {counted(all_files, 'file was', 'files were')} left out "
+            f"({'; '.join(told)}); `fidkit corpus info {self.path}` lists them"
         )
+
+    def without_text(self) -> str:
+        """One line that says how many documents have pages without text; empty where all have some."""
+        found = len({source for source, note in self.notes if note.endswith(WITHOUT_TEXT)})
+        if not found:
+            return ""
+        return (
+            f"{counted(found, 'document has', 'documents have')} pages without text, which may be scans; "
+            f"`fidkit corpus info {self.path}` says which"
+        )
+
+
+def grouped(said: Iterable[tuple[str, str]], what: str, *, every: bool) -> Iterator[str]:
+    """Lines that say what was said of files or documents, the same of several on one line.
+
+    Args:
+        said: names, and what was said of each.
+        what: they are, one of them.
+        every: say all names, a line each, and not a few.
+    """
+    groups = defaultdict[str, list[str]](list)
+    for name, reason in said:
+        groups[reason or "empty"].append(" ".join(name.split("\n")))
+    for reason, names in sorted(groups.items(), key=lambda group: -len(group[1])):
+        if every or len(names) == 1:
+            yield from (f"{name}: {reason}" for name in names)
+            continue
+        more = len(names) - _NAMES_SHOWN
+        told = ", ".join(names[:_NAMES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+        yield f"{counted(len(names), what)}: {reason}: {told}"
 
 
 def kinds_of(files: Iterable[FileRecord]) -> dict[str, dict[str, int]]:

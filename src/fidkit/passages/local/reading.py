@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -19,14 +21,34 @@ if TYPE_CHECKING:
     from fidkit.passages.load.workers import Job, Limits, Read, Workers
 
 _HERE = "fidkit.passages.load"
-# Code of ours alone, which only looks at characters. All others are read apart.
+# Code of ours alone, which only looks at characters. All others are read apart, and texts that are large.
 _READ_HERE = {
     *(f"{_HERE}.text:read_text", f"{_HERE}.markdown:read_markdown"),
     *(f"{_HERE}.rst:read_rst", f"{_HERE}.code:read_code"),
 }
+_LARGEST_HERE = 1_000_000
+"""Bytes of a text that is read in this process: it is done in a moment, and takes little memory."""
 
 Part = tuple[Packed | None, Iterable[Row]]
 """A document with its passages, or the passages of a passage file."""
+
+
+_GONE = {errno.ENOENT: "it was deleted or moved meanwhile", errno.EACCES: "permission denied"}
+
+
+def gone(error: OSError, roots: Iterable[str]) -> str:
+    """What is said of a file that was found and can't be opened any more; empty where reading has to end.
+
+    Args:
+        error: that opening it led to.
+        roots: the sources. One that isn't there, or is an empty folder, may be a share that was lost; what it
+            held isn't to be forgotten then.
+    """
+    try:
+        there = all(os.listdir(root) if os.path.isdir(root) else os.path.exists(root) for root in roots)
+    except OSError:
+        there = False
+    return _GONE.get(error.errno or 0, "") if there else ""
 
 
 class FileReading:
@@ -79,7 +101,7 @@ class FileReading:
         found = next(apart)
         self.sha256 = found.sha256
         if found.not_opened:
-            raise OSError(0, found.not_opened)
+            raise OSError(found.number, found.not_opened)
         if found.reason:
             raise UnreadableFile(self._file.name, found.reason, "mend it or leave it out")
         notes = (note for packed, _ in found.documents for note in packed.notes)
@@ -129,5 +151,5 @@ def _loader_of(file: SourceFile) -> Loader:
 
 def _is_apart(file: SourceFile, loader: Loader) -> bool:
     """Packed texts are: nobody knows how large they are."""
-    packed = file.name.lower().endswith(PACKED)
-    return file.kind == "document" and (packed or loader.read not in _READ_HERE)
+    large = file.size > _LARGEST_HERE or file.name.lower().endswith(PACKED)
+    return file.kind == "document" and (large or loader.read not in _READ_HERE)
