@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fidkit.cli.progress import clock, progress
-from fidkit.errors import FidkitError
+from fidkit.errors import FidkitError, UsageError
 from fidkit.passages.load.table import described
 from fidkit.passages.local.amounts import A_SECOND, MOST_UNASKED
 
@@ -57,27 +57,50 @@ def build(
             show_default=False,
         ),
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            "--memory",
+            metavar="READER",
+            help="Make vectors and this reader's memory together; its memory encoder has to be the first "
+            "layers of the encoder that searches.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Build a corpus, or bring it up to date: only new and changed files are read."""
     from fidkit.engine.meaning import minilm, runnable
     from fidkit.passages import Corpus
 
-    encoder = minilm if vectors is not None else runnable()
-    with (
-        reported_progress() as tell,
-        Corpus.build(sources, to, tell, encoder=encoder, vectors=vectors) as corpus,
-    ):
+    if memory is not None and vectors is False:
+        raise UsageError("--memory makes vectors and memory together; leave --no-vectors out")
+    with ExitStack() as stack:
+        once = None
+        if memory is not None:
+            from fidkit.precompute.onepass import one_pass
+
+            once, vectors = stack.enter_context(one_pass(to, memory)), True
+        encoder = once.source if once else minilm if vectors is not None else runnable()
+        tell = stack.enter_context(reported_progress())
+        corpus = stack.enter_context(Corpus.build(sources, to, tell, encoder=encoder, vectors=vectors))
+        remembered = once.finish(corpus) if once else None
         info = corpus.info()
         report = corpus.report
     if report is None:  # `Corpus.build` always sets it
         raise AssertionError("a build without a report")
     if as_json:
-        print(json.dumps(info.to_json() | {"build": report.to_json()}))
+        said = {"memory": remembered.to_json() | {"kept": once.kept}} if once and remembered else {}
+        print(json.dumps(info.to_json() | {"build": report.to_json()} | said))
         return
     size = f"{info.passages:,} passages, {info.bytes_on_disk / 1e6:,.1f} MB, {report.seconds:.1f} s"
     counts = f"{report.files_read:,} files read, {report.files_removed:,} removed, {info.skipped:,} skipped"
     print(f"{info.path}: {size} ({counts})")
+    if once and remembered:
+        print(
+            f"{info.path}: memory of {remembered.passages:,} passages, {once.kept:,} encoded together with "
+            f"their vectors, {remembered.encoded:,} apart, {remembered.removed:,} removed"
+        )
     _say_skipped(info)
     if vectors is None and info.vectors is None and info.passages > MOST_UNASKED:
         took = clock(info.passages / (A_SECOND * (os.cpu_count() or 1)))
@@ -86,7 +109,8 @@ def build(
             "passages",
             file=sys.stderr,
         )
-    print(f'next: fidkit ask "YOUR QUESTION" --in {info.path}', file=sys.stderr)
+    with_reader = f" --reader {memory}" if memory is not None else ""
+    print(f'next: fidkit ask "YOUR QUESTION" --in {info.path}{with_reader}', file=sys.stderr)
 
 
 @app.command()
