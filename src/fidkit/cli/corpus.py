@@ -20,7 +20,7 @@ from fidkit.passages.load.table import described
 from fidkit.passages.local.amounts import A_SECOND, MOST_UNASKED
 
 if TYPE_CHECKING:
-    from fidkit.passages import BuildProgress, CorpusInfo
+    from fidkit.passages import BuildProgress, BuildReport, CorpusInfo
     from fidkit.passages.local.corpus import Explained
     from fidkit.passages.search.ways import Part
 
@@ -30,6 +30,16 @@ app = typer.Typer(
 
 Directory = Annotated[Path, typer.Argument(help="A corpus directory.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+MemoryOf = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="READER",
+        help="Make vectors and this reader's memory in one pass; its memory encoder has to be the first layers "
+        "of the encoder that searches.",
+        show_default=False,
+    ),
+]
 
 _EXCERPT_CHARACTERS = 160
 _STAGES = {"index": "writing the index", "vectors": "encoding passages"}
@@ -57,16 +67,7 @@ def build(
             show_default=False,
         ),
     ] = None,
-    memory: Annotated[
-        str | None,
-        typer.Option(
-            "--memory",
-            metavar="READER",
-            help="Make vectors and this reader's memory together; its memory encoder has to be the first "
-            "layers of the encoder that searches.",
-            show_default=False,
-        ),
-    ] = None,
+    memory: MemoryOf = None,
     as_json: AsJson = False,
 ) -> None:
     """Build a corpus, or bring it up to date: only new and changed files are read."""
@@ -76,41 +77,45 @@ def build(
     if memory is not None and vectors is False:
         raise UsageError("--memory makes vectors and memory together; leave --no-vectors out")
     with ExitStack() as stack:
-        once = None
+        encoder, once = minilm if vectors is not None else runnable(), None
         if memory is not None:
             from fidkit.precompute.onepass import one_pass
 
-            once, vectors = stack.enter_context(one_pass(to, memory)), True
-        encoder = once.source if once else minilm if vectors is not None else runnable()
+            once = stack.enter_context(one_pass(to, memory))
+            encoder, vectors = once.source, True
         tell = stack.enter_context(reported_progress())
         corpus = stack.enter_context(Corpus.build(sources, to, tell, encoder=encoder, vectors=vectors))
-        remembered = once.finish(corpus) if once else None
-        info = corpus.info()
-        report = corpus.report
+        remembered = None if once is None else once.finish(corpus)
+        info, report = corpus.info(), corpus.report
     if report is None:  # `Corpus.build` always sets it
         raise AssertionError("a build without a report")
     if as_json:
-        said = {"memory": remembered.to_json() | {"kept": once.kept}} if once and remembered else {}
-        print(json.dumps(info.to_json() | {"build": report.to_json()} | said))
+        more = {} if remembered is None else {"memory": remembered.to_json()}
+        print(json.dumps(info.to_json() | {"build": report.to_json()} | more))
         return
+    _say_built(info, report, asked=vectors is not None)
+    if remembered is not None:
+        print(
+            f"{info.path}: memory of {remembered.passages:,} passages, {remembered.together:,} encoded "
+            f"together with their vectors, {remembered.encoded:,} apart, {remembered.removed:,} removed"
+        )
+    with_reader = "" if memory is None else f" --reader {memory}"
+    print(f'next: fidkit ask "YOUR QUESTION" --in {info.path}{with_reader}', file=sys.stderr)
+
+
+def _say_built(info: CorpusInfo, report: BuildReport, *, asked: bool) -> None:
+    """What was done; and that there might be vectors, unless somebody `asked` for them or for none."""
     size = f"{info.passages:,} passages, {info.bytes_on_disk / 1e6:,.1f} MB, {report.seconds:.1f} s"
     counts = f"{report.files_read:,} files read, {report.files_removed:,} removed, {info.skipped:,} skipped"
     print(f"{info.path}: {size} ({counts})")
-    if once and remembered:
-        print(
-            f"{info.path}: memory of {remembered.passages:,} passages, {once.kept:,} encoded together with "
-            f"their vectors, {remembered.encoded:,} apart, {remembered.removed:,} removed"
-        )
     _say_skipped(info)
-    if vectors is None and info.vectors is None and info.passages > MOST_UNASKED:
+    if not asked and info.vectors is None and info.passages > MOST_UNASKED:
         took = clock(info.passages / (A_SECOND * (os.cpu_count() or 1)))
         print(
             f"note: searched by words alone; --vectors adds search by meaning, in about {took} for so many "
             "passages",
             file=sys.stderr,
         )
-    with_reader = f" --reader {memory}" if memory is not None else ""
-    print(f'next: fidkit ask "YOUR QUESTION" --in {info.path}{with_reader}', file=sys.stderr)
 
 
 @app.command()

@@ -80,7 +80,7 @@ class OnePass:
         report = build(corpus, self._opened.name, _HERE, opened=self._opened)
         if report is None:
             raise AssertionError("a build without a report")  # there is none under torchrun alone
-        return report
+        return replace(report, together=self.kept)
 
     def _encode(self, passages: Sequence[Passage]) -> NDArray[np.float32]:
         """Vectors [N, D] of different passages, whose memory is stored meanwhile."""
