@@ -35,8 +35,8 @@ MemoryOf = Annotated[
     typer.Option(
         "--memory",
         metavar="READER",
-        help="Make vectors and this reader's memory in one pass; its memory encoder has to be the first layers "
-        "of the encoder that searches.",
+        help="Make vectors and this reader's memory in one pass; its memory encoder has to be the first "
+        "layers of the encoder that searches.",
         show_default=False,
     ),
 ]
