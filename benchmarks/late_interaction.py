@@ -40,7 +40,6 @@ from fidkit.passages.protocol import Retriever
 from fidkit.questions.files import Question
 from fidkit.types import Passage, distinct
 
-SETS = ("squad", "newwiki", "nq", "triviaqa", "webq")
 WIDTH = 64
 CANDIDATES = 50
 DEPTHS = (1, 5, 20)
@@ -113,7 +112,7 @@ def examples_of(data: Path, count: int) -> list[Example]:
     with gzip.open(data / "retrieved" / "train.jsonl.gz", "rt", encoding="utf-8") as lines:
         for record in map(json.loads, lines):
             found[record["id"]] = record["ctx_ids"]
-    made: dict[str, list[Example]] = {name: [] for name in SETS}
+    made: dict[str, list[Example]] = {name: [] for name in retrieval.SETS}
     draw = random.Random(0)
     with gzip.open(data / "qa" / "train.jsonl.gz", "rt", encoding="utf-8") as lines:
         for record in map(json.loads, lines):
@@ -126,19 +125,10 @@ def examples_of(data: Path, count: int) -> list[Example]:
     return [example for of_set in made.values() for example in of_set[:count]]
 
 
-def every_passage(data: Path) -> dict[int, Passage]:
-    every: dict[int, Passage] = {}
-    for file in sorted((data / "corpus").glob("passages-*.jsonl.gz")):
-        with gzip.open(file, "rt", encoding="utf-8") as lines:
-            for record in map(json.loads, lines):
-                every[record["id"]] = Passage(str(record["id"]), record["title"], record["text"])
-    return every
-
-
 def train(given: argparse.Namespace) -> None:
     """Two matrices [D, W], into DIR/projection.npz."""
     memory, examples = Memory(), examples_of(given.data, given.examples)
-    every = every_passage(given.data)
+    every = retrieval.every_passage(given.data)
     needed = sorted({key for example in examples for key in (example.right, example.wrong)})
     began = time.perf_counter()
     states = memory.passages([every[key] for key in needed])

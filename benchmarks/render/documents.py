@@ -15,6 +15,7 @@ from render import (
     learning_curve,
     lumen,
     mixed,
+    onepass,
     pictures,
     precisions,
     predictions,
@@ -46,6 +47,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     **throughput.TABLES,
     **retrieval.TABLES,
     **mixed.TABLES,
+    **onepass.TABLES,
 }
 """How each marked table is made, and of which rows."""
 DOCS = ROOT / "docs"
@@ -62,6 +64,8 @@ DOCUMENTS = (
             "cost.md",
             "bench.md",
             "corpus.md",
+            "memory.md",
+            "log.md",
         )
     ),
 )

@@ -89,7 +89,7 @@ def test_one_pass_gives_what_two_give(tmp_path: Path, lumen: Path) -> None:
     assert first.keys() == second.keys()
     for key, vector in first.items():
         cosine = vector @ second[key] / np.linalg.norm(vector) / np.linalg.norm(second[key])
-        assert cosine >= 0.998
+        assert cosine >= 0.995
 
 
 def test_only_what_is_new_is_encoded(tmp_path: Path, lumen: Path) -> None:
@@ -112,12 +112,15 @@ def test_what_has_a_vector_is_encoded_for_memory_alone(tmp_path: Path, lumen: Pa
     (folder / "new.jsonl").write_text('{"id": "new", "title": "Tea", "text": "Tea comes from China."}\n')
     made, report = once(folder, tmp_path / "c", lumen)
     assert (made.kept, report.encoded) == (1, 18)
-    # And what has its memory already, but no vector, isn't stored a second time.
+    # What has its memory already, but no vector, isn't stored a second time, whatever is beside it.
     Corpus.build(folder, tmp_path / "c", vectors=False, encoder=minilm).close()
+    (folder / "new.jsonl").write_text('{"id": "new", "title": "Cocoa", "text": "It is sweet."}\n')
     made, report = once(folder, tmp_path / "c", lumen)
-    assert (made.kept, report.encoded) == (0, 0)
-    with MemoryStore.open(tmp_path / "c") as store:
-        assert store.info.rows == 19
+    assert (made.kept, report.encoded, report.removed) == (1, 0, 1)
+    once(folder, tmp_path / "fresh", lumen)
+    assert rows(tmp_path / "c") == rows(tmp_path / "fresh")
+    found, expected = vectors(tmp_path / "c"), vectors(tmp_path / "fresh")
+    assert all(np.array_equal(found[key], expected[key]) for key in found | expected)
 
 
 def test_such_a_corpus_is_searched_and_carried_on_without_the_reader(tmp_path: Path, lumen: Path) -> None:
@@ -132,7 +135,7 @@ def test_such_a_corpus_is_searched_and_carried_on_without_the_reader(tmp_path: P
     with one_pass(tmp_path / "c", str(lumen)) as made:
         [vector] = made.encoder.of_passages([new])
         assert made.kept == 1
-    assert vector @ before[passage_key(new)] >= 0.998
+    assert vector @ before[passage_key(new)] >= 0.995
 
 
 def test_layers_above_go_on_where_memory_ends(lumen: Path) -> None:
