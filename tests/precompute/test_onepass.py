@@ -49,7 +49,7 @@ def source(folder: Path, some: Sequence[str], title: str = "A lamp") -> Path:
     folder.mkdir()
     for at in range(0, len(some), 10):
         lines = [
-            json.dumps({"id": f"{at}-{n}", "title": f"{title}, {n}", "text": text})
+            json.dumps({"id": f"{at}-{n}", "title": title, "text": text})
             for n, text in enumerate(some[at : at + 10])
         ]
         (folder / f"{at:03}.jsonl").write_text("\n".join(lines) + "\n")
@@ -159,9 +159,9 @@ def test_passages_are_embedded_apart_with_pytorch_as_without() -> None:
     some = [Passage("", "Tea", "Tea comes from China."), Passage("", "A lamp", "of glass " * 150)]
     embedder = NativeEmbedder.open(assets.reader("minilm"), kernels)
     found, expected = embedder.embed_apart(some), Embedder.open("minilm").embed_apart(some)
-    assert (found * expected).sum(1).min() > 0.999
+    assert (found * expected).sum(1).min() > 0.998
     as_text = embedder.embed([f"{p.title}\n{p.text}" for p in some])
-    assert (found * as_text).sum(1).max() < 0.999
+    assert (found * as_text).sum(1).max() < 0.998
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
@@ -197,7 +197,9 @@ def test_readers_that_it_is_not_for(lumen: Path, tmp_path: Path, reader_director
         trained(lumen, tmp_path / "a", f"{inner}.weight"): rf"trained on .* {inner}\.weight",
         trained(lumen, tmp_path / "b", f"{inner}.bias"): rf"trained on .* {inner}\.bias",
         configured(lumen, tmp_path / "c", passage_tokens=100): "other tokens",
-        configured(lumen, tmp_path / "d", passage_position=40): "another position",
+        configured(
+            lumen, tmp_path / "d", passage_position=48
+        ): r"begin at position 48 \(`passage_position`\), and at 0",
     }.items():
         with pytest.raises(UsageError, match=said):
             require_shared(name)

@@ -71,8 +71,10 @@ def _of_ours(directory: Path, **knobs: Unpack[Knobs]) -> tuple[Reader, Notes]:
     if any(name.startswith("decoder.") for name in names):
         return reshape(Reader.from_pretrained(directory), **knobs)
     saved = checkpoint.read(directory)
+    # Where its texts began: vectors and memory of passages can then be made in one pass.
+    config = saved.config.replace(passage_position=0)
     layers, seed = knobs.pop("decoder_layers", None), knobs.pop("seed", None)
-    config, weights, notes = with_decoder(saved.config, saved.tensors, layers, seed)
+    config, weights, notes = with_decoder(config, saved.tensors, layers, seed)
     backend = None if saved.tokenizer is None else saved.tokenizer.backend
     return with_vocabulary(backend, directory, config, weights, notes, **knobs)
 

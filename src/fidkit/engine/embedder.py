@@ -24,7 +24,7 @@ from fidkit.convert.reshape import Weights, join_encoder
 from fidkit.convert.vocabulary import read_vocabulary, require_fit
 from fidkit.devices import choose_device
 from fidkit.engine.cpu.encoder import NativeEncoder
-from fidkit.engine.pooled import BATCH_TOKENS, batches, rows_apart, rows_of
+from fidkit.engine.pooled import BATCH_TOKENS, apart, batches, rows_apart, rows_of
 from fidkit.errors import CheckpointError
 from fidkit.nn.blocks import Side, blocks
 from fidkit.nn.encoder import EncoderLayers, LiveEncoder, Run
@@ -95,7 +95,7 @@ class Embedder:
         if remark is not None:
             _log.warning(f"{directory}: {remark}")
         with torch.device("meta"):
-            encoder = Encoder(config)
+            encoder = Encoder(apart(config))
         own = {n: t for n, t in weights.items() if n.startswith(("embedding.", "live_encoder."))}
         checkpoint.assign(encoder, own, str(directory))
         return cls(encoder.eval().to(chosen), tokenizer, pooling)
@@ -118,8 +118,8 @@ class Embedder:
     def embed_apart(self, passages: Sequence[Passage]) -> NDArray[np.float32]:
         """Vectors [N, D], float32, of N passages as a reader made of this encoder has them.
 
-        Title and text are apart, at the positions of passages. So the states of its first layers are memory
-        (`fidkit memory`), and one pass gives both.
+        Title and text are apart, and begin at position 0. So the states of its first layers are the memory
+        (`fidkit memory`) of a reader whose passages begin there, and one pass gives both.
         """
         return self._vectors(rows_apart(passages, self._tokenizer), "passage")
 

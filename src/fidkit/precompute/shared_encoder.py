@@ -54,8 +54,8 @@ def _tokens(reader: Directory, searching: Directory) -> str:
     one, other = reader.tokenizer, searching.tokenizer
     if one is None or other is None or one.fingerprint != other.fingerprint:
         return f"its passages become other tokens than those of {ENCODER}, which searches"
-    if reader.config.passage_position != searching.config.passage_position:
-        return f"its passages begin at another position than those of {ENCODER}, which searches"
+    if (first := reader.config.passage_position) != 0:
+        return f"its passages begin at position {first} (`passage_position`), and at 0 for {ENCODER}"
     return ""
 
 

@@ -21,7 +21,7 @@ from fidkit.config import ReaderConfig
 from fidkit.engine.cpu.embedding import Embedding, Side
 from fidkit.engine.cpu.stack import EncoderStack, layers_of
 from fidkit.engine.cpu.weights import within
-from fidkit.engine.pooled import BATCH_TOKENS, batches, rows_apart, rows_of
+from fidkit.engine.pooled import BATCH_TOKENS, apart, batches, rows_apart, rows_of
 from fidkit.errors import CheckpointError
 from fidkit.rows import Layout
 from fidkit.tokens import Tokenizer
@@ -85,7 +85,7 @@ class NativeEmbedder:
         self._pooling = Pooling.load(directory.weights.parent / FILE)
         self._mapped = Mapped(directory.all_weights)
         self.width = config.encoder.width
-        self._embedding = Embedding(config, config.encoder, within(weights, "embedding."))
+        self._embedding = Embedding(apart(config), config.encoder, within(weights, "embedding."))
         self._layers = layers_of(within(weights, "live_encoder."), config.encoder.layers)
         self._whole = self.above(0)
 
