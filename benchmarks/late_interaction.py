@@ -186,7 +186,7 @@ def fitted(
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         slower.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     first, second = (layer.weight.detach().numpy().T.copy() for layer in (of_question, of_passage))
     return first, second, losses
 

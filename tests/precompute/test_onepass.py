@@ -103,7 +103,7 @@ def test_only_what_is_new_is_encoded(tmp_path: Path, lumen: Path) -> None:
     assert (made.kept, report.encoded, report.removed) == (1, 0, 9)
     after = vectors(tmp_path / "c")
     assert all(np.array_equal(after[key], before[key]) for key in after.keys() & before.keys())
-    assert len(after) == 21
+    assert len(after) == 19
 
 
 def test_what_has_a_vector_is_encoded_for_memory_alone(tmp_path: Path, lumen: Path) -> None:

@@ -35,7 +35,7 @@ def require_shared(name: str) -> int:
     """
     reader, searching = open_directory(locate(name)), open_directory(assets.reader(ENCODER))
     require_memory(reader.config, name)
-    if different := _shape(reader, searching) or _tokens(reader, searching) or _weights(reader, searching):
+    if different := _shape(reader, searching) or _weights(reader, searching) or _tokens(reader, searching):
         raise UsageError(
             f"{name}: {different}, so one pass can't make both memory and vectors; run `fidkit corpus build` "
             "without --memory, and `fidkit memory build` after it"
@@ -72,6 +72,8 @@ def _weights(reader: Directory, searching: Directory) -> str:
 
 def _same(one: Weight, other: Weight) -> bool:
     """Whether two tensors have the same numbers, as far as 8 bits tell."""
+    if one.shape != other.shape:
+        return False
     numbers = other.floats()
     step = np.abs(numbers) * _FLOAT_STEP if other.scale is None else other.scale[..., None]
-    return one.shape == other.shape and bool((np.abs(one.floats() - numbers) <= step).all())
+    return bool((np.abs(one.floats() - numbers) <= step).all())
