@@ -28,9 +28,9 @@ def speed(records: Rows) -> str:
     )
 
 
-def recall(records: Rows) -> str:
+def recall(records: Rows, of: str = "recall") -> str:
     """Recall by meaning of both forms of a passage, the newest row of each set."""
-    newest = {row["set"]: row for row in records if row["of"] == "recall"}
+    newest = {row["set"]: row for row in records if row["of"] == of}
     if not newest:
         return NOTHING
     last = next(reversed(newest.values()))
@@ -44,6 +44,11 @@ def recall(records: Rows) -> str:
         f"{last['passages']:,} passages, by meaning alone. `{last['command']}`"
     )
     return "\n".join([*lines, "", about])
+
+
+def far(records: Rows) -> str:
+    """The same where passages apart begin behind the questions' positions, before they began at 0."""
+    return recall(records, "recall-far")
 
 
 def late(records: Rows) -> str:
@@ -72,5 +77,6 @@ def late(records: Rows) -> str:
 TABLES = {
     "one-pass-speed": (speed, "one-pass.jsonl"),
     "one-pass-recall": (recall, "one-pass.jsonl"),
+    "one-pass-far": (far, "one-pass.jsonl"),
     "late-interaction": (late, "late-interaction.jsonl"),
 }
