@@ -1,12 +1,12 @@
 """Vectors and memory of passages in one pass: seconds against two passes, and whether search is as good.
 
     python benchmarks/one_pass.py speed --data DATA [--passages 2000] [--rounds 2]
-    python benchmarks/one_pass.py recall --data DATA [--passages 5000]
+    python benchmarks/one_pass.py recall --data DATA [--passages 4000] [--asked 300]
 
 Both take passages of DATA/corpus. `speed` makes a reader of MiniLM, half of whose layers are memory, and
 builds a corpus with vectors and this reader's memory, in one pass and in two, in turns; reading, indexing and
 opening the reader are counted in both. `recall` compares vectors of title and text as one text, which is what
-two passes make, with those of title and text apart, as the reader has them: for 300 questions of each set,
+two passes make, with those of title and text apart, as the reader has them: for some questions of each set,
 percent with an answer among the first k passages by meaning alone. Rows go to
 benchmarks/results/one-pass.jsonl; `python benchmarks/render.py` renders them into docs/memory.md.
 """
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with corpus and qa")
     parser.add_argument("--passages", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--asked", type=int, default=300, help="questions of each set, for recall")
     parser.add_argument("--to", type=Path, default=rows.RESULTS / "one-pass.jsonl", help="rows go here")
     given = parser.parse_args()
     made = recall(given) if given.what == "recall" else speed(given)
@@ -90,6 +91,7 @@ def in_two(source: Path, to: Path, reader: Path) -> None:
 
 def recall(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A row a set."""
+    retrieval.QUESTIONS = given.asked
     chosen, asked = retrieval.chosen(given.data, given.passages)
     passages = list(chosen.values())
     made = {
