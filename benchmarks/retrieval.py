@@ -207,22 +207,34 @@ def folder(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def index(given: argparse.Namespace) -> tuple[Indexed, dict[str, list[Question]]]:
-    """Questions by set, each answered by some passage of the corpus; these passages, and others by chance."""
+    """`chosen` passages, indexed, and the questions."""
+    passages, asked = chosen(given.data, given.passages)
+    return make(work_of(given), passages), asked
+
+
+def chosen(data: Path, count: int) -> tuple[dict[int, Passage], dict[str, list[Question]]]:
+    """Questions by set, each answered by some passage; these passages by row, and others by chance."""
     draw, asked = random.Random(0), {}
     for name in SETS:
-        known = [q for q in read_questions(given.data / "qa" / f"dev.{name}.jsonl.gz") if q.positive_ids]
+        known = [q for q in read_questions(data / "qa" / f"dev.{name}.jsonl.gz") if q.positive_ids]
         draw.shuffle(known)
         asked[name] = known[:QUESTIONS]
-    every: dict[int, Passage] = {}
-    for file in sorted((given.data / "corpus").glob("passages-*.jsonl.gz")):
-        with gzip.open(file, "rt", encoding="utf-8") as lines:
-            for record in map(json.loads, lines):
-                every[record["id"]] = Passage(str(record["id"]), record["title"], record["text"])
+    every = every_passage(data)
     needed = {int(key) for of_set in asked.values() for question in of_set for key in question.positive_ids}
     others = list(every)
     draw.shuffle(others)
-    chosen = [*sorted(needed), *(key for key in others if key not in needed)][: given.passages]
-    return make(work_of(given), {key: every[key] for key in chosen}), asked
+    keys = [*sorted(needed), *(key for key in others if key not in needed)][:count]
+    return {key: every[key] for key in keys}, asked
+
+
+def every_passage(data: Path) -> dict[int, Passage]:
+    """All passages of DATA/corpus by their numbers there."""
+    every: dict[int, Passage] = {}
+    for file in sorted((data / "corpus").glob("passages-*.jsonl.gz")):
+        with gzip.open(file, "rt", encoding="utf-8") as lines:
+            for record in map(json.loads, lines):
+                every[record["id"]] = Passage(str(record["id"]), record["title"], record["text"])
+    return every
 
 
 def work_of(given: argparse.Namespace) -> Path:

@@ -16,6 +16,7 @@ from render import (
     learning_curve,
     lumen,
     mixed,
+    onepass,
     pictures,
     precisions,
     predictions,
@@ -48,6 +49,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     **retrieval.TABLES,
     **mixed.TABLES,
     **hostile.TABLES,
+    **onepass.TABLES,
 }
 """How each marked table is made, and of which rows."""
 DOCS = ROOT / "docs"
@@ -64,6 +66,8 @@ DOCUMENTS = (
             "cost.md",
             "bench.md",
             "corpus.md",
+            "memory.md",
+            "log.md",
         )
     ),
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.cpu.test_reader import run_blocked
 from fidkit import Reader
 from fidkit.cli.app import run
 from fidkit.engine.fingerprint import memory_fingerprint
@@ -167,3 +168,13 @@ def test_ray_that_is_missing_is_named_with_the_command(corpus, reader_directory,
 def test_readers_that_have_no_memory_are_told_what_to_do(corpus, capsys):
     assert run(["memory", "build", str(corpus), "--reader", "pocket"]) == 2
     assert "`fidkit convert pocket NEW --live-layers 2`" in printed(capsys)[1]
+
+
+@pytest.mark.parametrize("codec", ["bf16", "pq"])
+def test_what_is_there_is_said_without_pytorch(corpus, reader_directory, codec):
+    command = ["memory", "build", str(corpus), "--reader", str(reader_directory), "--codec", codec]
+    assert run([*command, "--pq-codes", "16"]) == 0
+    for verb, said in (("info", "60 of 60"), ("check", "1 shards are as they were written")):
+        done = run_blocked("memory", verb, str(corpus))
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout

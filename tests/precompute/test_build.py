@@ -11,6 +11,7 @@ import torch
 
 from collected import Collected
 from fidkit import Answerer, Reader, native, precompute
+from fidkit.engine.coverage import coverage
 from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.runner import Runner
 from fidkit.errors import MemoryStoreError, UsageError
@@ -18,7 +19,6 @@ from fidkit.memory import MemoryStore, MemoryWriter
 from fidkit.passages import Corpus
 from fidkit.passages.token_cache import passage_key
 from fidkit.precompute import MemoryReport, Options, repair
-from fidkit.precompute.coverage import coverage
 from precompute.conftest import texts
 
 SMALL = 1  # MiB

@@ -41,6 +41,16 @@ Where = Annotated[
         show_default=False,
     ),
 ]
+MemoryOf = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="READER",
+        help="Make vectors and this reader's memory in one pass; its memory encoder has to be the first "
+        "layers of the encoder that searches.",
+        show_default=False,
+    ),
+]
 
 _EXCERPT_CHARACTERS = 160
 _REASONS = 5
@@ -87,27 +97,46 @@ def build(
             show_default=False,
         ),
     ] = None,
+    memory: MemoryOf = None,
     as_json: AsJson = False,
 ) -> None:
     """Build a corpus, or bring it up to date: only new and changed files are read."""
     from fidkit.engine.meaning import minilm, runnable
     from fidkit.passages import Corpus
 
-    encoder = minilm if vectors is not None else runnable()
-    with (
-        reported_progress() as tell,
-        Corpus.build(
-            sources, to, tell, encoder=encoder, vectors=vectors, passage_words=passage_words, overlap=overlap
-        ) as corpus,
-    ):
-        info = corpus.info()
-        report = corpus.report
+    if memory is not None and vectors is False:
+        raise UsageError("--memory makes vectors and memory together; leave --no-vectors out")
+    with ExitStack() as stack:
+        encoder, once = minilm if vectors is not None else runnable(), None
+        if memory is not None:
+            from fidkit.precompute.onepass import one_pass
+
+            once = stack.enter_context(one_pass(to, memory))
+            encoder, vectors = once.source, True
+        tell = stack.enter_context(reported_progress())
+        corpus = stack.enter_context(
+            Corpus.build(
+                sources, to, tell, encoder=encoder, vectors=vectors, passage_words=passage_words,
+                overlap=overlap,
+            )
+        )  # fmt: skip
+        remembered = None if once is None else once.finish(corpus)
+        info, report = corpus.info(), corpus.report
     if report is None:  # `Corpus.build` always sets it
         raise AssertionError("a build without a report")
     if as_json:
-        print(json.dumps(info.to_json() | {"build": report.to_json()}))
+        more = {} if remembered is None else {"memory": remembered.to_json()}
+        print(json.dumps(info.to_json() | {"build": report.to_json()} | more))
         return
     _say_built(info, report, unasked=vectors is None)
+    if remembered is not None:
+        together = f"{remembered.together:,} encoded together with their vectors"
+        print(
+            f"{info.path}: memory of {counted(remembered.passages, 'passage')}, {together}, "
+            f"{remembered.encoded:,} apart, {remembered.removed:,} removed"
+        )
+    with_reader = "" if memory is None else f" --reader {memory}"
+    print(f'next: fidkit ask "YOUR QUESTION" --in {info.path}{with_reader}', file=sys.stderr)
 
 
 @app.command()
@@ -346,7 +375,6 @@ def _say_built(info: CorpusInfo, report: BuildReport, *, unasked: bool) -> None:
             "passages",
             file=sys.stderr,
         )
-    print(f'next: fidkit ask "YOUR QUESTION" --in {info.path}', file=sys.stderr)
 
 
 def _say_skipped(info: CorpusInfo) -> None:

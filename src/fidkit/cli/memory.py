@@ -113,9 +113,9 @@ def build(
 @app.command()
 def info(directory: Directory, as_json: AsJson = False) -> None:
     """Say what a memory holds and how much of the corpus it covers."""
+    from fidkit.engine.coverage import coverage
     from fidkit.memory import MemoryStore
     from fidkit.passages import Corpus
-    from fidkit.precompute.coverage import coverage
 
     with Corpus.open(directory) as corpus, MemoryStore.open(directory) as store:
         found, covers = store.info, coverage(corpus, store)
@@ -156,13 +156,17 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Read all shards and compare every checksum; exit code 1 when one is damaged."""
-    from fidkit import precompute
     from fidkit.memory import MemoryStore
 
     with MemoryStore.open(directory) as store, _counted("checking shards") as tell:
         reader = store.info.reader
         shards = store.info.shards
-        damaged = precompute.repair(directory, tell, shards_at) if repair else store.check(tell)
+        if repair:
+            from fidkit import precompute
+
+            damaged = precompute.repair(directory, tell, shards_at)
+        else:
+            damaged = store.check(tell)
     if as_json:
         record = [{"shard": damage.shard, "reason": damage.reason} for damage in damaged]
         print(json.dumps({"shards": shards, "damaged": record, "repaired": repair and bool(damaged)}))

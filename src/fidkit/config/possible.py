@@ -105,10 +105,10 @@ def _check_vocabularies(config: ReaderConfig) -> None:
 def _check_positions(config: ReaderConfig) -> None:
     if not any(stack.blocks.learned_positions for stack in (config.encoder, config.memory_stack)):
         return
-    if config.encoder.blocks.learned_positions and config.question_tokens > config.passage_position:
+    if config.encoder.blocks.learned_positions and config.question_tokens > config.passage_position > 0:
         raise ValueError(
             f"question_tokens is {config.question_tokens}, but passages begin at passage_position "
-            f"{config.passage_position}; choose at most that many"
+            f"{config.passage_position}; choose at most that many, or 0 as passage_position"
         )
     if config.passage_position + config.passage_tokens > config.positions:
         raise ValueError(

@@ -107,7 +107,8 @@ class ReaderConfig(Strict):
             `None` means multi-head.
         positions: vectors of learned positions, in families that have them.
         passage_position: of these, the one where passages begin. It doesn't depend on the question, so that
-            a passage's memory is valid for any; questions begin at 0.
+            a passage's memory is valid for any; questions begin at 0. At 0, which is where encoders of
+            sentences know texts from, the two are told apart by their types of text.
         relative_buckets, relative_max_distance: T5's relative position bias; the distance is more than half
             of the buckets, since half of a decoder's have a distance each.
         dropout: training only.

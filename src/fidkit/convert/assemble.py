@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack
 
+import tokenizers
+
 from fidkit.config import ReaderConfig
 from fidkit.convert.notes import Notes
 from fidkit.convert.reshape import Knobs, Weights, build, passage_backend, reshape_weights
@@ -33,6 +35,18 @@ def assemble(
     require_fit(directory, backend, config)
     if backend is None:
         notes += Notes(remarks=(f"no vocabulary found; put its {TOKENIZER} beside the converted weights",))
+    return with_vocabulary(backend, directory, config, weights, notes, **knobs)
+
+
+def with_vocabulary(
+    backend: tokenizers.Tokenizer | None,
+    directory: Path,
+    config: ReaderConfig,
+    weights: Weights,
+    notes: Notes,
+    **knobs: Unpack[Knobs],
+) -> tuple[Reader, Notes]:
+    """`assemble` with the vocabulary at hand; None has none."""
     config, weights, changes = reshape_weights(config, weights, backend, **knobs)
     own = passage_backend(config, knobs.get("memory_encoder"))
     return build(config, weights, backend, str(directory), own), notes + changes

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Unpack
 
 from fidkit import checkpoint
+from fidkit.checkpoint.files import open_directory, read_arrays
 from fidkit.config import ReaderConfig
 from fidkit.convert import fid, files, pooling, quantised, strangers, wrapped
-from fidkit.convert.assemble import assemble
+from fidkit.convert.assemble import assemble, with_vocabulary
 from fidkit.convert.atlas import import_atlas
 from fidkit.convert.fresh import with_decoder
 from fidkit.convert.kinds import Foreign, read
@@ -34,7 +35,7 @@ def load(path_or_name: str | Path, **knobs: Unpack[Knobs]) -> tuple[Reader, Note
     directory = files.locate(path_or_name)
     if (directory / checkpoint.CONFIG).is_file():
         if "format_version" in files.read_json(directory / checkpoint.CONFIG):
-            return reshape(Reader.from_pretrained(directory), **knobs)
+            return _of_ours(directory, **knobs)
         return import_hf(directory, **knobs)
     if (directory / files.ATLAS).is_file():
         return import_atlas(directory, **knobs)
@@ -57,11 +58,25 @@ def import_hf(path_or_name: str | Path, **knobs: Unpack[Knobs]) -> tuple[Reader,
     directory = pooling.model_directory(files.locate(path_or_name))
     config, weights, notes = read_hf(directory)
     if not any(name.startswith("decoder.") for name in weights):
-        layers, seed = knobs.get("decoder_layers"), knobs.get("seed")
+        layers, seed = knobs.pop("decoder_layers", None), knobs.pop("seed", None)
         config, weights, more = with_decoder(config, weights, layers, seed)
         notes += more
-        knobs = Knobs(**{**knobs, "decoder_layers": None, "seed": None})
     return assemble(directory, config, weights, notes, **knobs)
+
+
+def _of_ours(directory: Path, **knobs: Unpack[Knobs]) -> tuple[Reader, Notes]:
+    """A reader of ours, or an encoder with a decoder that is drawn, in its shape or in another."""
+    found = open_directory(directory)
+    names = {*read_arrays(found.weights), *(found.shared.tensors if found.shared else ())}
+    if any(name.startswith("decoder.") for name in names):
+        return reshape(Reader.from_pretrained(directory), **knobs)
+    saved = checkpoint.read(directory)
+    # Where its texts began: vectors and memory of passages can then be made in one pass.
+    config = saved.config.replace(passage_position=0)
+    layers, seed = knobs.pop("decoder_layers", None), knobs.pop("seed", None)
+    config, weights, notes = with_decoder(config, saved.tensors, layers, seed)
+    backend = None if saved.tokenizer is None else saved.tokenizer.backend
+    return with_vocabulary(backend, directory, config, weights, notes, **knobs)
 
 
 def import_t5(path_or_name: str | Path, **knobs: Unpack[Knobs]) -> tuple[Reader, Notes]:

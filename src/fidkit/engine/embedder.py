@@ -24,12 +24,13 @@ from fidkit.convert.reshape import Weights, join_encoder
 from fidkit.convert.vocabulary import read_vocabulary, require_fit
 from fidkit.devices import choose_device
 from fidkit.engine.cpu.encoder import NativeEncoder
-from fidkit.engine.pooled import BATCH_TOKENS, batches, rows_of
+from fidkit.engine.pooled import BATCH_TOKENS, apart, batches, rows_apart, rows_of
 from fidkit.errors import CheckpointError
-from fidkit.nn.blocks import blocks
+from fidkit.nn.blocks import Side, blocks
 from fidkit.nn.encoder import EncoderLayers, LiveEncoder, Run
 from fidkit.nn.rows import Rows
 from fidkit.tokens import Tokenizer
+from fidkit.types import Passage
 
 _log = logging.getLogger(__name__)
 
@@ -46,9 +47,11 @@ class Encoder(nn.Module):
         self.embedding = blocks(config.encoder).embedding(config, config.encoder, config.vocabulary_size)
         self.live_encoder = LiveEncoder(config, config.encoder.layers)
 
-    def forward(self, ids_RS: Tensor, rows: Rows, run: Run = EncoderLayers.__call__) -> Tensor:
+    def forward(
+        self, ids_RS: Tensor, rows: Rows, run: Run = EncoderLayers.__call__, side: Side = "question"
+    ) -> Tensor:
         """States [X, D] of the tokens [R, S] of texts, one after the other."""
-        embedded = self.embedding.of_rows(rows.pack(ids_RS), rows, "question")
+        embedded = self.embedding.of_rows(rows.pack(ids_RS), rows, side)
         return run(self.live_encoder, embedded, rows, self.live_encoder.norm)
 
 
@@ -92,7 +95,7 @@ class Embedder:
         if remark is not None:
             _log.warning(f"{directory}: {remark}")
         with torch.device("meta"):
-            encoder = Encoder(config)
+            encoder = Encoder(apart(config))
         own = {n: t for n, t in weights.items() if n.startswith(("embedding.", "live_encoder."))}
         checkpoint.assign(encoder, own, str(directory))
         return cls(encoder.eval().to(chosen), tokenizer, pooling)
@@ -110,11 +113,21 @@ class Embedder:
         Raises:
             UsageError: no such prompt; names those there are. Or a single text instead of several.
         """
-        rows = rows_of(texts, prompt, self._tokenizer, self.pooling)
+        return self._vectors(rows_of(texts, prompt, self._tokenizer, self.pooling), "question")
+
+    def embed_apart(self, passages: Sequence[Passage]) -> NDArray[np.float32]:
+        """Vectors [N, D], float32, of N passages as a reader made of this encoder has them.
+
+        Title and text are apart, and begin at position 0. So the states of its first layers are the memory
+        (`fidkit memory`) of a reader whose passages begin there, and one pass gives both.
+        """
+        return self._vectors(rows_apart(passages, self._tokenizer), "passage")
+
+    def _vectors(self, rows: Sequence[Sequence[int]], side: Side) -> NDArray[np.float32]:
         budget = BATCH_TOKENS["cuda" if self._device.type == "cuda" else "cpu"]
         vectors = np.empty((len(rows), self.width), np.float32)
         for batch in batches(rows, budget):
-            vectors[batch] = self._encode([rows[number] for number in batch]).cpu().numpy()
+            vectors[batch] = self._encode([rows[number] for number in batch], side).cpu().numpy()
         return vectors
 
     def fingerprint(self) -> str:
@@ -129,11 +142,11 @@ class Embedder:
         return digest.hexdigest()
 
     @torch.no_grad()
-    def _encode(self, texts: Sequence[Sequence[int]]) -> Tensor:
+    def _encode(self, texts: Sequence[Sequence[int]], side: Side) -> Tensor:
         """[N, D] of texts as tokens."""
         ids_RS = torch.from_numpy(pad(texts, self._tokenizer.config.pad_token)).to(self._device)
         rows = Rows(torch.tensor([len(text) for text in texts], device=self._device))
-        states_XD = self._encoder(ids_RS, rows, self._run).float()
+        states_XD = self._encoder(ids_RS, rows, self._run, side).float()
         if self.pooling.way == "cls":
             pooled = states_XD[rows.starts[:-1]]
         else:

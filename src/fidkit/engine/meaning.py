@@ -19,12 +19,14 @@ from fidkit.config import ReaderConfig
 from fidkit.devices import has_torch
 from fidkit.errors import WITH_TORCH, FidkitError
 from fidkit.passages.search.encoder import VectorEncoder
+from fidkit.types import Passage
 
 if TYPE_CHECKING:
     from fidkit.engine.cpu.embedder import NativeEmbedder
     from fidkit.engine.embedder import Embedder
 
 ENCODER = assets.EMBEDDERS[0]
+APART = f"{ENCODER}-apart"
 _lock = threading.Lock()
 
 
@@ -41,7 +43,19 @@ def minilm() -> VectorEncoder:
     # Vocabulary and embedding are named there by their hashes.
     for name in (CONFIG, POOLING, SHARED, WEIGHTS):
         digest.update((where / name).read_bytes())
-    return VectorEncoder(ENCODER, digest.hexdigest(), width, _embed, _embed)
+    digest_apart = digest.copy()
+    digest_apart.update(b"title and text apart")
+    apart = VectorEncoder(APART, digest_apart.hexdigest(), width, _embed, _embed, _embed_apart)
+    return VectorEncoder(ENCODER, digest.hexdigest(), width, _embed, _embed, others=(apart,))
+
+
+def minilm_apart() -> VectorEncoder:
+    """MiniLM over passages as readers read them: its first layers leave what is their memory.
+
+    A corpus has its vectors where these were made together with a memory (`fidkit.precompute.onepass`).
+    `minilm` knows it, and searches such a corpus.
+    """
+    return minilm().others[0]
 
 
 def runnable() -> Callable[[], VectorEncoder] | None:
@@ -51,6 +65,10 @@ def runnable() -> Callable[[], VectorEncoder] | None:
 
 def _embed(texts: Sequence[str]) -> NDArray[np.float32]:
     return _embedder().embed(texts)
+
+
+def _embed_apart(passages: Sequence[Passage]) -> NDArray[np.float32]:
+    return _embedder().embed_apart(passages)
 
 
 def _embedder() -> NativeEmbedder | Embedder:

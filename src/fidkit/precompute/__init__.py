@@ -1,6 +1,6 @@
 """Builds the memory of a corpus: plans what is missing, encodes it, commits it.
 
-unit -> work -> plan, codec -> local, ranks, cluster -> records -> build
+unit -> work -> plan, codec -> local, ranks, cluster -> records -> opened -> build -> onepass
 """
 
 from fidkit.precompute.build import build, repair

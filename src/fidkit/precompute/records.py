@@ -90,6 +90,7 @@ class MemoryReport:
         seconds: of everything.
         identity: fingerprint, codec and precision.
         corpus_changed: whether the corpus was changed meanwhile, so that the build has to be run again.
+        together: contents whose memory was stored while their vector was made; not counted in `encoded`.
     """
 
     passages: int
@@ -104,6 +105,7 @@ class MemoryReport:
     seconds: float
     identity: Identity
     corpus_changed: bool
+    together: int = 0
 
     def to_json(self) -> dict[str, Any]:
         record = asdict(self)

@@ -44,15 +44,14 @@ class Dense:
 
         Args:
             directory: as `VectorWriter` left it.
-            encoder: the one that it was made with, for questions.
+            encoder: the one that it was made with, or that knows it (`others`), for questions.
 
         Raises:
             FileNotFoundError: there is no such directory; a build may have replaced it just now.
             CorpusError: it is damaged, of a newer format, or of another encoder.
         """
         self.name, self.vectors = directory.name, Vectors(directory)
-        self.vectors.require(encoder)
-        self._encoder = encoder
+        self._encoder = self.vectors.require(encoder)
         self._lock = threading.Lock()
         self._asked: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fidkit.errors import CorpusError
+from fidkit.types import Passage
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,10 @@ class VectorEncoder:
         name: for people, such as `minilm`.
         fingerprint: of everything that decides a vector: weights, vocabulary, pooling.
         dimension: D, numbers of a vector.
-        passages: texts of passages to vectors, float32 [N, D].
+        passages: texts of passages, their titles on a line in front, to vectors, float32 [N, D].
         questions: the same of questions; some encoders want other words in front of them.
+        apart: passages to vectors, by an encoder that wants title and text apart; `passages` isn't asked.
+        others: encoders of the same questions, whose vectors it searches and carries on where they are.
     """
 
     name: str
@@ -29,14 +32,18 @@ class VectorEncoder:
     dimension: int
     passages: Callable[[Sequence[str]], NDArray[np.float32]]
     questions: Callable[[Sequence[str]], NDArray[np.float32]]
+    apart: Callable[[Sequence[Passage]], NDArray[np.float32]] | None = None
+    others: tuple[VectorEncoder, ...] = ()
 
-    def of_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def of_passages(self, passages: Sequence[Passage]) -> NDArray[np.float32]:
         """Vectors [N, D] of passages.
 
         Raises:
             CorpusError: the encoder gave something else.
         """
-        return self._checked(self.passages(texts), len(texts))
+        if self.apart is not None:
+            return self._checked(self.apart(passages), len(passages))
+        return self._checked(self.passages([f"{p.title}\n{p.text}" for p in passages]), len(passages))
 
     def of_questions(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors [N, D] of questions.

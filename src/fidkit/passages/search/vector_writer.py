@@ -53,7 +53,7 @@ class VectorWriter:
 
         Args:
             directory: new, or left unfinished by a build that was ended: no state names it.
-            encoder: of the passages that are added.
+            encoder: of the passages that are added; where the base is of one of its `others`, that one.
             base: the directory to succeed.
 
         Raises:
@@ -63,12 +63,12 @@ class VectorWriter:
         """
         if (directory / INDEX).exists():
             raise FileExistsError(directory)
-        self._directory, self._encoder = directory, encoder
         self._base: list[Shard] = []
         if base is not None:
             vectors = Vectors(base)
-            vectors.require(encoder)
+            encoder = vectors.require(encoder)
             self._base = vectors.shards
+        self._directory, self._encoder = directory, encoder
         directory.mkdir(exist_ok=True)
         self._known = _Known([*self._base, *_left_by_another(directory, encoder)])
         self._live = [shard.live_places() for shard in self._base]
@@ -117,7 +117,8 @@ class VectorWriter:
 
     def _vectors(self, batch: Sequence[tuple[int, str, str]]) -> list[Entries]:
         """A batch as entries: those that are known, and the others encoded, each content once."""
-        keys = [passage_key(Passage("", title, text)) for _, title, text in batch]
+        passages = [Passage("", title, text) for _, title, text in batch]
+        keys = [passage_key(passage) for passage in passages]
         rows = np.array([row for row, _, _ in batch], np.int64)
         known, missing = self._known.find(keys)
         found = [some.of_rows(rows[at]) for some, at in known]
@@ -125,12 +126,12 @@ class VectorWriter:
         for at in missing:
             places.setdefault(keys[at], at)
         if places:
-            texts = [f"{batch[at][1]}\n{batch[at][2]}" for at in places.values()]
-            made = entries(range(len(texts)), list(places), self._encoder.of_passages(texts))
+            new = [passages[at] for at in places.values()]
+            made = entries(range(len(new)), list(places), self._encoder.of_passages(new))
             number = {key: n for n, key in enumerate(places)}
             made = made.take(np.array([number[keys[at]] for at in missing]))
             found.append(made.of_rows(rows[missing]))
-            self.encoded += len(texts)
+            self.encoded += len(new)
         return found
 
     def _write_part(self) -> None:

@@ -222,19 +222,21 @@ class Vectors:
                 raise FileNotFoundError(directory) from error
             raise damage(path, f"{Path(error.filename).name}, which it names, is missing") from error
 
-    def require(self, encoder: VectorEncoder) -> None:
-        """Refuse an encoder that makes other vectors.
+    def require(self, encoder: VectorEncoder) -> VectorEncoder:
+        """The encoder of these vectors: the one given, or one of its `others`.
 
         Raises:
             CorpusError: says what is there and what was given.
         """
-        if (self.fingerprint, self.dimension) != (encoder.fingerprint, encoder.dimension):
-            raise CorpusError(
-                f"{shown(self.directory)}: holds vectors of {self.encoder!r} ({self.dimension} numbers, "
-                f"fingerprint {self.fingerprint[:12]}), but the encoder is {encoder.name!r} "
-                f"({encoder.dimension} numbers, fingerprint {encoder.fingerprint[:12]}); search with the "
-                "encoder that made them, or build the corpus again with this one"
-            )
+        for one in (encoder, *encoder.others):
+            if (self.fingerprint, self.dimension) == (one.fingerprint, one.dimension):
+                return one
+        raise CorpusError(
+            f"{shown(self.directory)}: holds vectors of {self.encoder!r} ({self.dimension} numbers, "
+            f"fingerprint {self.fingerprint[:12]}), but the encoder is {encoder.name!r} "
+            f"({encoder.dimension} numbers, fingerprint {encoder.fingerprint[:12]}); search with the "
+            "encoder that made them, or build the corpus again with this one"
+        )
 
     def __len__(self) -> int:
         """Number of passages."""
