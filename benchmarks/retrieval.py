@@ -33,12 +33,11 @@ import numpy as np
 import rows
 
 from fidkit import Corpus
-from fidkit.engine.embedder import Embedder
+from fidkit.engine.meaning import minilm
 from fidkit.evaluate.metrics import recall_at
 from fidkit.native.threads import threads
 from fidkit.passages.protocol import Retriever
 from fidkit.passages.search.dense import Dense
-from fidkit.passages.search.encoder import VectorEncoder
 from fidkit.passages.search.hybrid import Convex, Hybrid, Reciprocal
 from fidkit.passages.search.lexical import Lexical, LexicalWriter
 from fidkit.passages.search.scan import Codes, nearest_codes
@@ -55,7 +54,6 @@ SCANNED = (100_000, 325_000, 1_000_000)
 FOLDER = Path(__file__).parents[1] / "examples" / "own-folder"
 FOLDER_DEPTHS = (3, 10)
 PACKAGES = ("fidkit", "numpy", "tantivy")
-ENCODER = "minilm"
 
 
 @dataclass(frozen=True)
@@ -255,12 +253,6 @@ def make(work: Path, passages: dict[int, Passage]) -> Indexed:
         passages, Lexical(work / "lexical-1"), Dense(work / "vectors-1", encoder), vectors.encoded,
         time.perf_counter() - began,
     )  # fmt: skip
-
-
-def minilm() -> VectorEncoder:
-    """The encoder that comes along."""
-    embedder = Embedder.open(ENCODER)
-    return VectorEncoder(ENCODER, embedder.fingerprint(), embedder.width, embedder.embed, embedder.embed)
 
 
 def bytes_of(directory: Path) -> int:
