@@ -4,11 +4,13 @@
     python benchmarks/retrieval.py speed --data DATA [--passages 50000] [--work DIR]
     python benchmarks/retrieval.py scan
     python benchmarks/retrieval.py folder
+    python benchmarks/retrieval.py answers --data DATA --corpus DIR [--reader pocket]
 
 `recall` and `speed` index passages of DATA/corpus: those that are known to hold an answer to 300 questions
 of each set, and others by chance up to `--passages`. What is encoded is kept in DIR, and a run that was ended
 goes on there. Recall is that of `fidkit evaluate`: one of the first k passages, with title, has an answer.
-`folder` asks the questions of examples/own-folder. Rows go to benchmarks/results/retrieval.jsonl;
+`folder` asks the questions of examples/own-folder. `answers` has the bundled reader answer questions from 20
+passages of a built corpus with vectors, found by words and by both (`fidkit evaluate`). Rows go to benchmarks/results/retrieval.jsonl;
 `python benchmarks/render.py` renders them into docs/corpus.md.
 """
 
@@ -21,6 +23,7 @@ import json
 import random
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -53,6 +56,7 @@ FOUND = 1000
 SCANNED = (100_000, 325_000, 1_000_000)
 FOLDER = Path(__file__).parents[1] / "examples" / "own-folder"
 FOLDER_DEPTHS = (3, 10)
+ANSWERED, READ, LIMIT = ("squad", "newwiki", "nq"), 20, 200
 PACKAGES = ("fidkit", "numpy", "tantivy")
 
 
@@ -79,13 +83,15 @@ class Indexed:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("recall", "speed", "scan", "folder"))
+    parser.add_argument("what", choices=tuple(MEASURED))
     parser.add_argument("--data", type=Path, help="folder with corpus and qa")
+    parser.add_argument("--corpus", type=Path, help="a built corpus with vectors")
+    parser.add_argument("--reader", default="pocket")
     parser.add_argument("--passages", type=int, default=50_000)
     parser.add_argument("--work", type=Path, help="directory for the indexes; kept")
     parser.add_argument("--to", type=Path, default=rows.RESULTS / "retrieval.jsonl", help="rows go here")
     given = parser.parse_args()
-    if given.what in ("recall", "speed") and given.data is None:
+    if given.what in ("recall", "speed", "answers") and given.data is None:
         parser.error(f"{given.what} needs --data")
     for record in MEASURED[given.what](given):
         rows.append(given.to, rows.row("retrieval", PACKAGES, of=given.what, threads=threads(), **record))
@@ -204,6 +210,21 @@ def folder(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield {"n": len(asked), "passages": len(passages), "recall": found}
 
 
+def answers(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """A row a set and way: how often the reader is right, as it comes and where it has to answer."""
+    if given.corpus is None:
+        sys.exit("answers needs --corpus: a corpus with vectors, made by `fidkit corpus build --vectors`")
+    with Corpus.open(given.corpus) as corpus:
+        passages = len(corpus)
+    for name in ANSWERED:
+        for by in ("words", "both"):
+            command = [sys.executable, "-m", "fidkit", "evaluate", "--json", "--reader", given.reader]
+            command += ["--data", str(given.data / "qa" / f"dev.{name}.jsonl.gz"), "--by", by]
+            command += ["--corpus", str(given.corpus), "--passages", str(READ), "--limit", str(LIMIT)]
+            said = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+            yield {"set": name, "by": by, "corpus_passages": passages, **json.loads(said)}
+
+
 def index(given: argparse.Namespace) -> tuple[Indexed, dict[str, list[Question]]]:
     """Questions by set, each answered by some passage of the corpus; these passages, and others by chance."""
     draw, asked = random.Random(0), {}
@@ -260,7 +281,7 @@ def bytes_of(directory: Path) -> int:
 
 
 MEASURED: dict[str, Callable[[argparse.Namespace], Iterator[dict[str, Any]]]] = {
-    "recall": recall, "speed": speed, "scan": scan, "folder": folder,
+    "recall": recall, "speed": speed, "scan": scan, "folder": folder, "answers": answers,
 }  # fmt: skip
 
 

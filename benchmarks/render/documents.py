@@ -12,6 +12,7 @@ import rows
 
 from render import (
     beginnings,
+    growth,
     learning_curve,
     lumen,
     mixed,
@@ -45,6 +46,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     **predictions.TABLES,
     **throughput.TABLES,
     **retrieval.TABLES,
+    **growth.TABLES,
     **mixed.TABLES,
 }
 """How each marked table is made, and of which rows."""
@@ -69,6 +71,7 @@ PICTURES: dict[str, tuple[Callable[[list[dict[str, Any]]], pictures.Points], str
     **repairs.PICTURES,
     **beginnings.PICTURES,
     **learning_curve.PICTURES,
+    **growth.PICTURES,
 }
 """How each plot of the documents is made, and of which rows."""
 
