@@ -10,8 +10,8 @@
 of each set, and others by chance up to `--passages`. What is encoded is kept in DIR, and a run that was ended
 goes on there. Recall is that of `fidkit evaluate`: one of the first k passages, with title, has an answer.
 `folder` asks the questions of examples/own-folder. `answers` has the bundled reader answer questions from 20
-passages of a built corpus with vectors, found by words and by both (`fidkit evaluate`). Rows go to benchmarks/results/retrieval.jsonl;
-`python benchmarks/render.py` renders them into docs/corpus.md.
+passages of a built corpus with vectors, found by words and by both (`fidkit evaluate`). Rows go to
+benchmarks/results/retrieval.jsonl; `python benchmarks/render.py` renders them into docs/corpus.md.
 """
 
 from __future__ import annotations

@@ -76,7 +76,10 @@ def panels(records: Rows) -> Points:
     if not sizes:
         return []
     shown = {
-        "Building": ("s", {"by words": "built by words, s", "vectors": "vectors written, s", "1 % changed": "1 % changed, s"}),
+        "Building": ("s", {
+            "by words": "built by words, s", "vectors": "vectors written, s",
+            "1 % changed": "1 % changed, s",
+        }),
         "Memory": ("MB", {
             "build by words": "memory to build by words, MB", "add vectors": "memory to add vectors, MB",
             "search": "memory to search, MB",
