@@ -102,8 +102,8 @@ def answers(records: Rows) -> str:
         lines.append(line(name, *(f"{read(row):.1f}" for read in shown.values() for row in of_set)))
     about = (
         f"{last['n']} questions of each set, {depth} passages of {last['corpus_passages']:,} each, read by "
-        f"`{last['reader']}`. EM and F1 are of all answers; as it comes, the reader may say that the passages "
-        f"don't tell. `{last['command']}`"
+        f"`{last['reader']}`. EM and F1 are of all answers; as it comes, the reader may say that "
+        f"the passages don't tell. `{last['command']}`"
     )
     return "\n".join([*lines, "", about])
 
