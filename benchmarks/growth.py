@@ -5,12 +5,13 @@
     python benchmarks/growth.py vectors --passages 1000000 --work DIR
     python benchmarks/growth.py refresh --passages 1000000 --work DIR
     python benchmarks/growth.py search  --passages 1000000 --work DIR --data DATA
+    python benchmarks/growth.py ask     --passages 1000000 --work DIR
 
 `make` writes passage files: as many passages of DATA/corpus by chance, or all of them and then copies. In a
 copy, the sentences of each article are shuffled and its title has the copy's number: words are as frequent as
 in the original, and no two passages are equal. The other stages measure, each in a process of its own, so
 that its memory is known: a corpus built by words, its vectors added, one of its 100 files changed and the
-corpus brought up to date, and questions of all sets asked.
+corpus brought up to date, questions of all sets searched for, and `fidkit ask` as a process of its own.
 
 A vector here is that of another passage with noise: what vectors take and how fast they are searched doesn't
 depend on what they mean, and encoding (see retrieval.py) takes a hundredth of a second each. The time to
@@ -27,6 +28,9 @@ import random
 import re
 import shutil
 import statistics
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -46,6 +50,7 @@ from fidkit.questions.files import read_questions
 SETS = ("squad", "newwiki", "nq", "triviaqa", "webq")
 FILES = 100
 QUESTIONS, WARM = 300, 20
+ASKED, ASKED_TIMES = "who got the first nobel prize in physics", 7
 BASE = "vectors.npy"
 PACKAGES = ("fidkit", "numpy", "tantivy")
 _SENTENCE_END = re.compile(r"(?<=[.!?]) ")
@@ -156,16 +161,18 @@ def refresh(given: argparse.Namespace) -> Record:
 
 
 def built(given: argparse.Namespace, vectors: bool | None) -> Record:
-    """What a build took: seconds, those of all cores, and this process' own memory at most."""
-    made_up = MadeUp(given.work / BASE)
-    at_first, began, busy = memory("VmHWM"), time.perf_counter(), time.process_time()
-    with Corpus.build(files_of(given), corpus_of(given), encoder=made_up.encoder, vectors=vectors) as corpus:
+    """What a build took: seconds, those of all cores, and memory at most, with mapped files and without."""
+    made_up, own = MadeUp(given.work / BASE), Peak()
+    began, busy = time.perf_counter(), time.process_time()
+    with own:
+        corpus = Corpus.build(files_of(given), corpus_of(given), encoder=made_up.encoder, vectors=vectors)
         took, worked = time.perf_counter() - began, time.process_time() - busy
-        peak = memory("VmHWM")
+    with corpus:
         assert corpus.report is not None
         return {
-            "seconds": took - made_up.seconds, "core_seconds": worked - made_up.seconds, "peak_bytes": peak,
-            "at_first_bytes": at_first, "read": corpus.report.passages_read, "sizes": corpus.info().sizes,
+            "seconds": took - made_up.seconds, "core_seconds": worked - made_up.seconds,
+            "peak_bytes": memory("VmHWM"), "own_peak_bytes": own.bytes, "at_first_bytes": own.at_first,
+            "read": corpus.report.passages_read, "sizes": corpus.info().sizes,
         }  # fmt: skip
 
 
@@ -191,6 +198,18 @@ def search(given: argparse.Namespace) -> Record:
     }  # fmt: skip
 
 
+def ask(given: argparse.Namespace) -> Record:
+    """Seconds of `fidkit ask`, from its start to its end; the first of all is left out."""
+    words = [sys.executable, "-m", "fidkit", "ask", ASKED, "--in", str(corpus_of(given)), "--json"]
+    seconds, answer = [], b""
+    for _ in range(1 + ASKED_TIMES):
+        took, done = timed(lambda: subprocess.run(words, check=True, stdout=subprocess.PIPE))
+        seconds.append(took / 1000)
+        answer = done.stdout
+    of_last = json.loads(answer)["timings_ms"]
+    return {"ask_seconds": seconds[1:], "median": statistics.median(seconds[1:]), "timings_ms": of_last}
+
+
 def encoded_a_second(given: argparse.Namespace) -> float:
     """Passages that the encoder itself makes vectors of."""
     with (files_of(given) / "00.jsonl").open(encoding="utf-8") as lines:
@@ -205,6 +224,31 @@ def spread(corpus: Corpus, asked: Sequence[str], by: By) -> dict[str, float]:
         corpus.search(question, 40, by)
     times = sorted(timed(lambda one=one: corpus.search(one, 40, by))[0] for one in asked[:QUESTIONS])
     return {"median": statistics.median(times), "p95": times[int(0.95 * len(times))]}
+
+
+class Peak(threading.Thread):
+    """Looks at this process' own memory, mapped files aside, until it is left.
+
+    Attributes:
+        at_first, bytes: before, and the most that was seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.at_first = self.bytes = memory("RssAnon")
+        self._done = threading.Event()
+
+    def run(self) -> None:
+        while not self._done.wait(0.02):
+            self.bytes = max(self.bytes, memory("RssAnon"))
+
+    def __enter__(self) -> Peak:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self.join()
 
 
 class MadeUp:
@@ -258,7 +302,7 @@ def corpus_of(given: argparse.Namespace) -> Path:
 
 
 MEASURED: dict[str, Callable[[argparse.Namespace], Record]] = {
-    "words": words, "vectors": vectors, "refresh": refresh, "search": search,
+    "words": words, "vectors": vectors, "refresh": refresh, "search": search, "ask": ask,
 }  # fmt: skip
 
 
