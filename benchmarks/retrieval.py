@@ -4,13 +4,13 @@
     python benchmarks/retrieval.py speed --data DATA [--passages 50000] [--work DIR]
     python benchmarks/retrieval.py scan
     python benchmarks/retrieval.py folder
-    python benchmarks/retrieval.py answers --data DATA --corpus DIR [--reader pocket]
+    python benchmarks/retrieval.py answers --data DATA [--passages 50000] [--work DIR] [--reader pocket]
 
-`recall` and `speed` index passages of DATA/corpus: those that are known to hold an answer to 300 questions
-of each set, and others by chance up to `--passages`. What is encoded is kept in DIR, and a run that was ended
+`recall`, `speed` and `answers` index passages of DATA/corpus: those that are known to hold an answer to 300
+questions of each set, and others by chance up to `--passages`. What is encoded is kept in DIR, and a run that was ended
 goes on there. Recall is that of `fidkit evaluate`: one of the first k passages, with title, has an answer.
 `folder` asks the questions of examples/own-folder. `answers` has the bundled reader answer questions from 20
-passages of a built corpus with vectors, found by words and by both (`fidkit evaluate`). Rows go to
+passages that words and both find (`fidkit evaluate`). Rows go to
 benchmarks/results/retrieval.jsonl; `python benchmarks/render.py` renders them into docs/corpus.md.
 """
 
@@ -20,6 +20,7 @@ import argparse
 import gzip
 import importlib.util
 import json
+import os
 import random
 import shutil
 import statistics
@@ -27,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=tuple(MEASURED))
     parser.add_argument("--data", type=Path, help="folder with corpus and qa")
-    parser.add_argument("--corpus", type=Path, help="a built corpus with vectors")
     parser.add_argument("--reader", default="pocket")
     parser.add_argument("--passages", type=int, default=50_000)
     parser.add_argument("--work", type=Path, help="directory for the indexes; kept")
@@ -212,17 +212,36 @@ def folder(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def answers(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A row a set and way: how often the reader is right, as it comes and where it has to answer."""
-    if given.corpus is None:
-        sys.exit("answers needs --corpus: a corpus with vectors, made by `fidkit corpus build --vectors`")
-    with Corpus.open(given.corpus) as corpus:
-        passages = len(corpus)
+    indexed, asked = index(given)
+    corpus, data = corpus_of(given.work, indexed), given.work / "questions.jsonl"
     for name in ANSWERED:
+        write(data, ({"id": q.id, "question": q.question, "answers": q.answers} for q in asked[name][:LIMIT]))
         for by in ("words", "both"):
             command = [sys.executable, "-m", "fidkit", "evaluate", "--json", "--reader", given.reader]
-            command += ["--data", str(given.data / "qa" / f"dev.{name}.jsonl.gz"), "--by", by]
-            command += ["--corpus", str(given.corpus), "--passages", str(READ), "--limit", str(LIMIT)]
+            command += ["--data", str(data), "--by", by, "--corpus", str(corpus), "--passages", str(READ)]
             said = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-            yield {"set": name, "by": by, "corpus_passages": passages, **json.loads(said)}
+            yield {"set": name, "by": by, "corpus_passages": len(indexed.passages), **json.loads(said)}
+
+
+def corpus_of(work: Path, indexed: Indexed) -> Path:
+    """A corpus of the indexed passages, with the vectors that were made for them."""
+    file, corpus = work / "passages.jsonl", work / "corpus"
+    passages = indexed.passages.values()
+    write(file, ({"id": one.id, "title": one.title, "text": one.text} for one in passages))
+    shutil.rmtree(corpus, ignore_errors=True)
+    with Corpus.build(file, corpus, encoder=minilm, vectors=False) as built:
+        begun = corpus / f"vectors-{built.generation + 1}"
+    # As if a build had been ended after it had encoded everything.
+    begun.mkdir()
+    for shard in (work / "vectors-1").glob("shard-*"):
+        os.link(shard, begun / shard.name)
+    Corpus.build(file, corpus, encoder=minilm, vectors=True).close()
+    return corpus
+
+
+def write(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
 
 
 def index(given: argparse.Namespace) -> tuple[Indexed, dict[str, list[Question]]]:
