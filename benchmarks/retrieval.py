@@ -7,10 +7,10 @@
     python benchmarks/retrieval.py answers --data DATA [--passages 50000] [--work DIR] [--reader pocket]
 
 `recall`, `speed` and `answers` index passages of DATA/corpus: those that are known to hold an answer to 300
-questions of each set, and others by chance up to `--passages`. What is encoded is kept in DIR, and a run that
-was ended goes on there. Recall is that of `fidkit evaluate`: one of the first k passages, with title, has an answer.
-`folder` asks the questions of examples/own-folder. `answers` has the bundled reader answer questions from 20
-passages that words and both find (`fidkit evaluate`). Rows go to
+questions of each set, and others by chance up to `--passages`. What is encoded is kept in DIR, and a run
+that was ended goes on there. Recall is that of `fidkit evaluate`: one of the first k passages, with title,
+has an answer. `folder` asks the questions of examples/own-folder. `answers` has the bundled reader answer
+questions from 20 passages that words and both find (`fidkit evaluate`). Rows go to
 benchmarks/results/retrieval.jsonl; `python benchmarks/render.py` renders them into docs/corpus.md.
 """
 
