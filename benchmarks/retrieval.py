@@ -78,8 +78,24 @@ class Indexed:
             "words": self.words,
             "meaning": self.meaning,
             **{name: Hybrid(self.words, self.meaning, mix) for name, mix in mixes.items()},
+            "both, by spread": Hybrid(self.words, self.meaning, Spread()),
             "both, by rank": Hybrid(self.words, self.meaning, Reciprocal()),
         }
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Scores by how many standard deviations they are from the mean of the candidates."""
+
+    weight: float = 0.5
+
+    def shares(self, ranks: Sequence[int | None], scores: Sequence[float | None], full: bool) -> list[float]:
+        """See `fidkit.passages.search.hybrid.Mix`; without a score, as the least."""
+        known = [score for score in scores if score is not None]
+        least = (min(known) if full else min(0.0, *known)) if known else 0.0
+        every = np.array([least if score is None else score for score in scores])
+        found: list[float] = ((every - every.mean()) / (every.std() or 1.0)).tolist()
+        return found
 
 
 def main() -> None:

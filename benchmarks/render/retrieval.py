@@ -42,7 +42,8 @@ def mixes(records: Rows) -> str:
     for depth in folders[-1]["recall"][WORDS] if folders else ():
         found = folders[-1]["recall"]
         lines.append(line(f"a folder at {depth}", *(f"{found[way][depth]:.1f}" for way in ways)))
-    about = "The numbers are the weight of meaning; by rank is reciprocal rank fusion."
+    about = "The numbers are the weight of meaning; by rank is reciprocal rank fusion, by spread adds "
+    about += "standard deviations from the mean."
     if folders:
         last = folders[-1]
         about += f" The folder is examples/own-folder: {last['n']} questions, {last['passages']} passages."
