@@ -4,12 +4,14 @@
     python benchmarks/retrieval.py speed --data DATA [--passages 50000] [--work DIR]
     python benchmarks/retrieval.py scan
     python benchmarks/retrieval.py folder
+    python benchmarks/retrieval.py answers --data DATA [--passages 50000] [--work DIR] [--reader pocket]
 
-`recall` and `speed` index passages of DATA/corpus: those that are known to hold an answer to 300 questions
-of each set, and others by chance up to `--passages`. What is encoded is kept in DIR, and a run that was ended
-goes on there. Recall is that of `fidkit evaluate`: one of the first k passages, with title, has an answer.
-`folder` asks the questions of examples/own-folder. Rows go to benchmarks/results/retrieval.jsonl;
-`python benchmarks/render.py` renders them into docs/corpus.md.
+`recall`, `speed` and `answers` index passages of DATA/corpus: those that are known to hold an answer to 300
+questions of each set, and others by chance up to `--passages`. What is encoded is kept in DIR, and a run
+that was ended goes on there. Recall is that of `fidkit evaluate`: one of the first k passages, with title,
+has an answer. `folder` asks the questions of examples/own-folder. `answers` has the bundled reader answer
+questions from 20 passages that words and both find (`fidkit evaluate`). Rows go to
+benchmarks/results/retrieval.jsonl; `python benchmarks/render.py` renders them into docs/corpus.md.
 """
 
 from __future__ import annotations
@@ -18,13 +20,15 @@ import argparse
 import gzip
 import importlib.util
 import json
+import os
 import random
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +37,11 @@ import numpy as np
 import rows
 
 from fidkit import Corpus
-from fidkit.engine.embedder import Embedder
+from fidkit.engine.meaning import minilm
 from fidkit.evaluate.metrics import recall_at
 from fidkit.native.threads import threads
 from fidkit.passages.protocol import Retriever
 from fidkit.passages.search.dense import Dense
-from fidkit.passages.search.encoder import VectorEncoder
 from fidkit.passages.search.hybrid import Convex, Hybrid, Reciprocal
 from fidkit.passages.search.lexical import Lexical, LexicalWriter
 from fidkit.passages.search.scan import Codes, nearest_codes
@@ -54,8 +57,8 @@ FOUND = 1000
 SCANNED = (100_000, 325_000, 1_000_000)
 FOLDER = Path(__file__).parents[1] / "examples" / "own-folder"
 FOLDER_DEPTHS = (3, 10)
+ANSWERED, READ, LIMIT = ("squad", "newwiki", "nq"), 20, 200
 PACKAGES = ("fidkit", "numpy", "tantivy")
-ENCODER = "minilm"
 
 
 @dataclass(frozen=True)
@@ -75,19 +78,36 @@ class Indexed:
             "words": self.words,
             "meaning": self.meaning,
             **{name: Hybrid(self.words, self.meaning, mix) for name, mix in mixes.items()},
+            "both, by spread": Hybrid(self.words, self.meaning, Spread()),
             "both, by rank": Hybrid(self.words, self.meaning, Reciprocal()),
         }
 
 
+@dataclass(frozen=True)
+class Spread:
+    """Scores by how many standard deviations they are from the mean of the candidates."""
+
+    weight: float = 0.5
+
+    def shares(self, ranks: Sequence[int | None], scores: Sequence[float | None], full: bool) -> list[float]:
+        """See `fidkit.passages.search.hybrid.Mix`; without a score, as the least."""
+        known = [score for score in scores if score is not None]
+        least = (min(known) if full else min(0.0, *known)) if known else 0.0
+        every = np.array([least if score is None else score for score in scores])
+        found: list[float] = ((every - every.mean()) / (every.std() or 1.0)).tolist()
+        return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("recall", "speed", "scan", "folder"))
+    parser.add_argument("what", choices=tuple(MEASURED))
     parser.add_argument("--data", type=Path, help="folder with corpus and qa")
+    parser.add_argument("--reader", default="pocket")
     parser.add_argument("--passages", type=int, default=50_000)
     parser.add_argument("--work", type=Path, help="directory for the indexes; kept")
     parser.add_argument("--to", type=Path, default=rows.RESULTS / "retrieval.jsonl", help="rows go here")
     given = parser.parse_args()
-    if given.what in ("recall", "speed") and given.data is None:
+    if given.what in ("recall", "speed", "answers") and given.data is None:
         parser.error(f"{given.what} needs --data")
     for record in MEASURED[given.what](given):
         rows.append(given.to, rows.row("retrieval", PACKAGES, of=given.what, threads=threads(), **record))
@@ -206,6 +226,40 @@ def folder(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield {"n": len(asked), "passages": len(passages), "recall": found}
 
 
+def answers(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """A row a set and way: how often the reader is right, as it comes and where it has to answer."""
+    indexed, asked = index(given)
+    corpus, data = corpus_of(given.work, indexed), given.work / "questions.jsonl"
+    for name in ANSWERED:
+        write(data, ({"id": q.id, "question": q.question, "answers": q.answers} for q in asked[name][:LIMIT]))
+        for by in ("words", "both"):
+            command = [sys.executable, "-m", "fidkit", "evaluate", "--json", "--reader", given.reader]
+            command += ["--data", str(data), "--by", by, "--corpus", str(corpus), "--passages", str(READ)]
+            said = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+            yield {"set": name, "by": by, "corpus_passages": len(indexed.passages), **json.loads(said)}
+
+
+def corpus_of(work: Path, indexed: Indexed) -> Path:
+    """A corpus of the indexed passages, with the vectors that were made for them."""
+    file, corpus = work / "passages.jsonl", work / "corpus"
+    passages = indexed.passages.values()
+    write(file, ({"id": one.id, "title": one.title, "text": one.text} for one in passages))
+    shutil.rmtree(corpus, ignore_errors=True)
+    with Corpus.build(file, corpus, encoder=minilm, vectors=False) as built:
+        begun = corpus / f"vectors-{built.generation + 1}"
+    # As if a build had been ended after it had encoded everything.
+    begun.mkdir()
+    for shard in (work / "vectors-1").glob("shard-*"):
+        os.link(shard, begun / shard.name)
+    Corpus.build(file, corpus, encoder=minilm, vectors=True).close()
+    return corpus
+
+
+def write(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
+
+
 def index(given: argparse.Namespace) -> tuple[Indexed, dict[str, list[Question]]]:
     """`chosen` passages, indexed, and the questions."""
     passages, asked = chosen(given.data, given.passages)
@@ -269,18 +323,12 @@ def make(work: Path, passages: dict[int, Passage]) -> Indexed:
     )  # fmt: skip
 
 
-def minilm() -> VectorEncoder:
-    """The encoder that comes along."""
-    embedder = Embedder.open(ENCODER)
-    return VectorEncoder(ENCODER, embedder.fingerprint(), embedder.width, embedder.embed, embedder.embed)
-
-
 def bytes_of(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.iterdir())
 
 
 MEASURED: dict[str, Callable[[argparse.Namespace], Iterator[dict[str, Any]]]] = {
-    "recall": recall, "speed": speed, "scan": scan, "folder": folder,
+    "recall": recall, "speed": speed, "scan": scan, "folder": folder, "answers": answers,
 }  # fmt: skip
 
 

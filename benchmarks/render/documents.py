@@ -12,6 +12,7 @@ import rows
 
 from render import (
     beginnings,
+    growth,
     hostile,
     learning_curve,
     lumen,
@@ -47,6 +48,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     **predictions.TABLES,
     **throughput.TABLES,
     **retrieval.TABLES,
+    **growth.TABLES,
     **mixed.TABLES,
     **hostile.TABLES,
     **onepass.TABLES,
@@ -75,6 +77,7 @@ PICTURES: dict[str, tuple[Callable[[list[dict[str, Any]]], pictures.Points], str
     **repairs.PICTURES,
     **beginnings.PICTURES,
     **learning_curve.PICTURES,
+    **growth.PICTURES,
 }
 """How each plot of the documents is made, and of which rows."""
 

@@ -42,7 +42,8 @@ def mixes(records: Rows) -> str:
     for depth in folders[-1]["recall"][WORDS] if folders else ():
         found = folders[-1]["recall"]
         lines.append(line(f"a folder at {depth}", *(f"{found[way][depth]:.1f}" for way in ways)))
-    about = "The numbers are the weight of meaning; by rank is reciprocal rank fusion."
+    about = "The numbers are the weight of meaning; by rank is reciprocal rank fusion, by spread adds "
+    about += "standard deviations from the mean."
     if folders:
         last = folders[-1]
         about += f" The folder is examples/own-folder: {last['n']} questions, {last['passages']} passages."
@@ -86,6 +87,28 @@ def scans(records: Rows) -> str:
     return "\n".join([*lines, "", about])
 
 
+def answers(records: Rows) -> str:
+    """What the reader makes of passages that are found by words and by both, the newest of each."""
+    newest = {(row["set"], row["by"]): row for row in records if row["of"] == "answers"}
+    if not newest:
+        return NOTHING
+    last = next(reversed(newest.values()))
+    depth = str(last["passages"])
+    shown = {"recall": lambda row: row["recall"][depth], "EM": lambda row: row["forced_em"],
+             "F1": lambda row: row["forced_f1"], "EM as it comes": lambda row: row["em"]}  # fmt: skip
+    ways = list(dict.fromkeys(by for _, by in newest))
+    lines = [line("", *(f"{name}, {by}" for name in shown for by in ways)), rule(1 + len(shown) * len(ways))]
+    for name in dict.fromkeys(name for name, _ in newest):
+        of_set = [newest[name, by] for by in ways]
+        lines.append(line(name, *(f"{read(row):.1f}" for read in shown.values() for row in of_set)))
+    about = (
+        f"{last['n']} questions of each set, {depth} passages of {last['corpus_passages']:,} each, read by "
+        f"`{last['reader']}`. EM and F1 are of all answers; as it comes, the reader may say that "
+        f"the passages don't tell. `{last['command']}`"
+    )
+    return "\n".join([*lines, "", about])
+
+
 def _said(way: str) -> str:
     return "both" if way == BOTH else way
 
@@ -94,5 +117,6 @@ TABLES = {
     "retrieval-recall": (recall, "retrieval.jsonl"),
     "retrieval-mixes": (mixes, "retrieval.jsonl"),
     "retrieval-speed": (speed, "retrieval.jsonl"),
+    "retrieval-answers": (answers, "retrieval.jsonl"),
     "retrieval-scans": (scans, "retrieval.jsonl"),
 }

@@ -10,6 +10,7 @@ import pytest
 from fidkit.answerer import Answerer
 from fidkit.cli.app import run
 from fidkit.engine import answering
+from fidkit.engine.meaning import minilm
 from fidkit.passages import Corpus
 from fidkit.questions.files import read_questions
 from fidkit.reader import Reader
@@ -91,6 +92,27 @@ def test_decoding_reaches_the_reader_and_alternatives_the_predictions(
     rows = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
     assert all(len(row["alternatives"]) == 1 for row in rows)
     assert all(row["alternatives"][0]["score"] <= row["score"] for row in rows)
+
+
+def test_passages_are_found_as_they_are_for_an_answer_or_by_words(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus, path = tmp_path / "corpus", tmp_path / "out.jsonl"
+    Corpus.build(world / "passages.jsonl", corpus, encoder=minilm, vectors=True).close()
+    asked = {question.id: question.question for question in read_questions(world / "questions.jsonl")}
+    given = [*arguments(world, "--passages", "3", "--predictions", str(path), corpus=False)]
+    for by, way in (([], "both"), (["--by", "both"], "both"), (["--by", "words"], "words")):
+        report([*given, "--corpus", str(corpus), *by], capsys)
+        rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        read = {row["id"]: row["passage_ids"] for row in rows}
+        with Corpus.open(corpus, minilm) as opened:
+            found = {
+                key: [hit.passage.id for hit in opened.search(question, 3, way)]
+                for key, question in asked.items()
+            }
+        assert read == found
+    assert run([*arguments(world), "--by", "both"]) == 1
+    assert "--vectors` makes them" in capsys.readouterr().err
 
 
 def test_questions_may_bring_their_passages(

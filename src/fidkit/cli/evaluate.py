@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
 import typer
 
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from fidkit.evaluate.contexts import ContextKind
     from fidkit.evaluate.evaluate import Report, Result
     from fidkit.memory import MemoryStore
+    from fidkit.passages import Corpus
     from fidkit.questions.files import Question
     from fidkit.types import Passage, Progress
 
 _POOL_QUESTIONS = 256
 
+SearchedBy = Literal["words", "both"] | None
 
 Data = Annotated[
     Path,
@@ -36,6 +38,13 @@ Data = Annotated[
 ReaderOption = Annotated[str, typer.Option(help="Directory, bundled name, or hub name.")]
 CorpusOption = Annotated[
     Path | None, typer.Option(help="Corpus to search, if the questions bring no passages.")
+]
+By = Annotated[
+    SearchedBy,
+    typer.Option(
+        help="What passages of the corpus are found by; by default both where there are vectors.",
+        show_default=False,
+    ),
 ]
 PassagesOption = Annotated[int, typer.Option(help="Passages to read for each question.")]
 Context = Annotated[
@@ -62,6 +71,7 @@ def evaluate(
     data: Data,
     reader: ReaderOption = "pocket",
     corpus: CorpusOption = None,
+    by: By = None,
     passages: PassagesOption = 20,
     context: Context = "retrieved",
     stored: Stored = True,
@@ -92,6 +102,7 @@ def evaluate(
         cast("Precision", precision),
         data,
         corpus,
+        by,
         passages,
         kind,
         stored,
@@ -122,6 +133,7 @@ def _run(
     precision: Precision,
     data: Path,
     corpus: Path | None,
+    by: SearchedBy,
     n: int,
     kind: ContextKind,
     stored: bool,
@@ -136,19 +148,29 @@ def _run(
     from fidkit.engine.precision import check_precision
     from fidkit.evaluate import evaluate as judge
     from fidkit.evaluate.contexts import passages_for
-    from fidkit.passages import Corpus
     from fidkit.questions.files import read_questions
 
     check_precision(precision)
     questions = list(itertools.islice(read_questions(data), limit))
     with ExitStack() as stack:
-        opened = stack.enter_context(Corpus.open(corpus)) if corpus else None
+        opened = stack.enter_context(_opened(corpus, by)) if corpus else None
+        if opened and by == "both":
+            opened.search("vectors", 1, by)  # what is missing is said before a reader is opened
         runner, memory = made_ready(name, opened if stored else None, device, precision)
         bar = stack.enter_context(progress(f"evaluating on {data.name}", len(questions)))
         read = passages_for(questions, kind, n, opened)
         return judge(
             answered(runner, read, decoding, memory, bar), predictions=out, scores=scores
         ), runner.computes
+
+
+def _opened(directory: Path, by: SearchedBy) -> Corpus:
+    """The corpus, which searches as `fidkit ask` does unless something else is asked for."""
+    from fidkit.engine.meaning import minilm, runnable
+    from fidkit.passages import Corpus
+
+    encoders = {"words": None, "both": minilm}
+    return Corpus.open(directory, encoders[by] if by else runnable())
 
 
 def answered(

@@ -61,3 +61,16 @@ def test_scans_beside_faiss() -> None:
 def test_without_rows() -> None:
     for table, _ in retrieval.TABLES.values():
         assert table([]) == retrieval.NOTHING
+
+
+def test_answers_by_words_and_by_both() -> None:
+    def answered(name: str, by: str, em: float) -> dict:
+        marks = {"em": em, "forced_em": em + 1, "forced_f1": em + 2, "recall": {"1": 0.5, "20": em + 3}}
+        about = {"of": "answers", "n": 200, "passages": 20, "corpus_passages": 325_076, "reader": "pocket"}
+        return {"set": name, "by": by, **marks, **about, **ABOUT}
+
+    rows = [answered("a", "words", 1.0), answered("a", "both", 5.0), answered("a", "words", 10.0)]
+    head, _, a, _, about = retrieval.answers(rows).splitlines()
+    assert head.startswith("|  | recall, words | recall, both | EM, words | EM, both |")
+    assert a == "| a | 13.0 | 8.0 | 11.0 | 6.0 | 12.0 | 7.0 | 10.0 | 5.0 |"
+    assert "200 questions of each set, 20 passages of 325,076 each" in about

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -97,6 +98,22 @@ def test_a_small_change_writes_little_and_encodes_only_what_is_new(tmp_path):
     assert large.path.stat().st_nlink == 2, "the large shard is the same file"
     assert small.path.stat().st_size < large.path.stat().st_size / 20
     assert len(content(tmp_path / "a")) == 3000, "the state before is as it was"
+
+
+def test_finishing_takes_the_memory_of_a_few_shards_whatever_there_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(vector_writer, "_PART_ROWS", 1024)
+    monkeypatch.setattr(vector_writer, "_SHARD_ROWS", 200)
+    writer = VectorWriter(tmp_path / "a", encoder(dimension=512))
+    rows = [at * 7 % 5000 for at in range(5000)]  # parts have rows of all shards
+    writer.add((row, "", text(row)) for row in rows)
+    tracemalloc.start()
+    writer.finish()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    vectors = Vectors(tmp_path / "a")
+    assert [len(shard) for shard in vectors.shards] == [200] * 25
+    assert np.concatenate([shard.entries.rows for shard in vectors.shards]).tolist() == list(range(5000))
+    assert peak < sum(shard.entries.vectors.nbytes for shard in vectors.shards) / 2
 
 
 def test_many_small_changes_make_few_shards(tmp_path):

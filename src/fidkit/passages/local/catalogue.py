@@ -388,10 +388,11 @@ class Catalogue:
             for *row, document in self._sql.execute(which, (file.first_row, last)):
                 yield Row(*row), document
 
-    def row_numbers(self) -> set[int]:
-        """Of all passages."""
+    def row_numbers(self) -> Iterator[int]:
+        """Of all passages, in no order."""
         with self._whole_records():
-            return {row for (row,) in self._sql.execute("SELECT row FROM passages")}
+            for (row,) in self._sql.execute("SELECT row FROM passages"):
+                yield row
 
     def require_whole(self) -> None:
         """Have SQLite look at every page of its file.

@@ -81,7 +81,7 @@ def check(directory: Path, *, repair: bool = False, encoder: EncoderSource | Non
                 report.faults += [Fault(file.name, reason) for reason in reasons]
                 report.outdated += _of_source(file)
             report.faults += _of_whole(catalogue, meta, report, files)
-            rows = catalogue.row_numbers()
+            rows = set(catalogue.row_numbers())
             report.faults += _of_index(directory, str(meta["lexical"]), rows)
             report.faults += _of_vectors(directory, vectors_of(meta), rows)
     finally:

@@ -125,11 +125,12 @@ class Wanted:
         from fidkit.passages.search.vector_writer import VectorWriter
 
         assert self.encoder is not None
-        now = np.fromiter(sorted(catalogue.row_numbers()), np.int64)
+        now = np.sort(np.fromiter(catalogue.row_numbers(), np.int64))
         then = rows_of(before) if before is not None else np.zeros(0, np.int64)
         writer = VectorWriter(to, self.encoder(), before.directory if before is not None else None)
-        writer.remove(np.setdiff1d(then, now, True).tolist())
-        writer.add(_told(catalogue.texts(np.setdiff1d(now, then, True).tolist()), tell))
+        # As arrays, since lists of so many numbers would take more than the vectors that are at work.
+        writer.remove(np.setdiff1d(then, now, True))
+        writer.add(_told(catalogue.texts(map(int, np.setdiff1d(now, then, True))), tell))
         tell()
         writer.finish()
 

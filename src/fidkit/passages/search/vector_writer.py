@@ -40,6 +40,10 @@ _SHARD_ROWS = 131_072
 _PATCHED_SHARE = 0.2
 
 
+_Some = tuple[Shard, NDArray[np.int64]]
+"""Places of a shard."""
+
+
 class VectorWriter:
     """Writes a new directory of vectors.
 
@@ -72,7 +76,7 @@ class VectorWriter:
         directory.mkdir(exist_ok=True)
         self._known = _Known([*self._base, *_left_by_another(directory, encoder)])
         self._live = [shard.live_places() for shard in self._base]
-        self._parts: list[tuple[Shard, NDArray[np.int64]]] = []
+        self._parts: list[_Some] = []
         self._pending: list[Entries] = []
         self.encoded = 0
         """Passages whose vector had to be made."""
@@ -90,9 +94,9 @@ class VectorWriter:
             if sum(map(len, self._pending)) >= _PART_ROWS:
                 self._write_part()
 
-    def remove(self, rows: Iterable[int]) -> None:
+    def remove(self, rows: Iterable[int] | NDArray[np.int64]) -> None:
         """Remove passages by row, whenever they were added; rows that aren't there don't matter."""
-        gone = np.fromiter(rows, np.int64)
+        gone = rows if isinstance(rows, np.ndarray) else np.fromiter(rows, np.int64)
         for at, shard in enumerate(self._base):
             self._live[at] = _without(shard.entries, self._live[at], gone)
         self._parts = [(shard, _without(shard.entries, places, gone)) for shard, places in self._parts]
@@ -139,21 +143,22 @@ class VectorWriter:
         self._parts.append((shard, np.arange(len(shard.entries))))
         self._pending = []
 
-    def _kept_and_pool(self) -> tuple[list[tuple[Shard, NDArray[np.int64]]], list[Entries]]:
+    def _kept_and_pool(self) -> tuple[list[_Some], list[_Some]]:
         """Shards of the base that stay as they are, and everything that is written anew."""
-        pool = [_checked(shard, places) for shard, places in self._parts] + self._pending
-        kept: list[tuple[Shard, NDArray[np.int64]]] = []
+        pool = [*self._parts]
+        if self._pending:
+            pending = joined(self._pending)
+            pool.append((Shard(self._directory, self._encoder.fingerprint, pending), np.arange(len(pending))))
+        kept: list[_Some] = []
         for shard, places in zip(self._base, self._live, strict=True):
-            if len(places) < (1 - _PATCHED_SHARE) * len(shard.entries):
-                pool.append(_checked(shard, places))
-            else:
-                kept.append((shard, places))
+            fits = len(places) >= (1 - _PATCHED_SHARE) * len(shard.entries)
+            (kept if fits else pool).append((shard, places))
         # Small shards join what is new until each is larger than all the smaller ones together: a passage is
         # written again at most about log2 (shard / change) times, and there are few shards.
         kept.sort(key=lambda one: -len(one[1]))
-        while pool and kept and len(kept[-1][1]) <= min(sum(map(len, pool)), _SHARD_ROWS // 2):
-            pool.append(_checked(*kept.pop()))
-        return kept, [some for some in pool if len(some)]
+        while pool and kept and len(kept[-1][1]) <= min(_count(pool), _SHARD_ROWS // 2):
+            pool.append(kept.pop())
+        return kept, [(shard, places) for shard, places in pool if len(places)]
 
     def _linked(self, shard: Shard, places: NDArray[np.int64]) -> Shard:
         target = self._directory / shard.path.name
@@ -220,9 +225,21 @@ def _without(content: Entries, places: NDArray[np.int64], rows: NDArray[np.int64
     return places[~np.isin(content.rows[places], rows)]
 
 
-def _packed(pool: list[Entries]) -> Iterator[Entries]:
-    """All of it in the order of rows, in pieces of a shard's size."""
-    if pool:
-        whole = joined(pool)
-        for at in range(0, len(whole), _SHARD_ROWS):
-            yield whole.take(np.arange(at, min(at + _SHARD_ROWS, len(whole))))
+def _count(pool: Iterable[_Some]) -> int:
+    return sum(len(places) for _, places in pool)
+
+
+def _packed(pool: Sequence[_Some]) -> Iterator[Entries]:
+    """All of it in the order of rows, in pieces of a shard's size: no more is in memory at once."""
+    rows = [shard.entries.rows[places] for shard, places in pool]
+    ordered = np.sort(np.concatenate([np.zeros(0, np.int64), *rows]))
+    for at in range(0, len(ordered), _SHARD_ROWS):
+        first, last = ordered[at], ordered[at : at + _SHARD_ROWS][-1]
+        inside = [(of_shard >= first) & (of_shard <= last) for of_shard in rows]
+        yield joined(
+            [
+                _checked(shard, places[here])
+                for (shard, places), here in zip(pool, inside, strict=True)
+                if here.any()
+            ]
+        )
