@@ -12,6 +12,7 @@ import rows
 
 from render import (
     beginnings,
+    corpora,
     learning_curve,
     lumen,
     mixed,
@@ -46,6 +47,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     **throughput.TABLES,
     **retrieval.TABLES,
     **mixed.TABLES,
+    **corpora.TABLES,
 }
 """How each marked table is made, and of which rows."""
 DOCS = ROOT / "docs"

@@ -22,6 +22,7 @@ from fidkit.passages.local.amounts import A_SECOND, MOST_COMPARED, MOST_UNASKED
 if TYPE_CHECKING:
     from fidkit.passages import BuildProgress, BuildReport, CorpusInfo
     from fidkit.passages.local.corpus import Explained
+    from fidkit.passages.local.vectors import EncoderSource
     from fidkit.passages.search.ways import Part
 
 app = typer.Typer(
@@ -30,6 +31,12 @@ app = typer.Typer(
 
 Directory = Annotated[Path, typer.Argument(help="A corpus directory.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Sources = Annotated[
+    list[Path], typer.Argument(metavar="SRC...", help=f"Folders, {described()}.", show_default=False)
+]
+Watch = Annotated[
+    bool, typer.Option("--watch", help="Go on, and follow what happens in the sources until Ctrl-C.")
+]
 Where = Annotated[
     list[str] | None,
     typer.Option(
@@ -47,14 +54,7 @@ _STAGES = {"index": "writing the index", "vectors": "encoding passages"}
 
 @app.command()
 def build(
-    sources: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="SRC...",
-            help=f"Folders, {described()}.",
-            show_default=False,
-        ),
-    ],
+    sources: Sources,
     to: Annotated[
         Path, typer.Option("--to", metavar="DIR", help="Where the corpus is kept.", show_default=False)
     ],
@@ -84,12 +84,17 @@ def build(
             show_default=False,
         ),
     ] = None,
+    watch: Watch = False,
     as_json: AsJson = False,
 ) -> None:
     """Build a corpus, or bring it up to date: only new and changed files are read."""
     from fidkit.engine.meaning import minilm, runnable
     from fidkit.passages import Corpus
 
+    if watch:
+        from fidkit.passages.local.watch import require_watchfiles
+
+        require_watchfiles()
     encoder = minilm if vectors is not None else runnable()
     with (
         reported_progress() as tell,
@@ -102,9 +107,25 @@ def build(
     if report is None:  # `Corpus.build` always sets it
         raise AssertionError("a build without a report")
     if as_json:
-        print(json.dumps(info.to_json() | {"build": report.to_json()}))
-        return
-    _say_built(info, report, unasked=vectors is None)
+        print(json.dumps(info.to_json() | {"build": report.to_json()}), flush=True)
+    else:
+        _say_built(info, report, unasked=vectors is None)
+    if watch:
+        _follow(sources, to, encoder, vectors, as_json)
+
+
+def _follow(
+    sources: list[Path], to: Path, encoder: EncoderSource | None, vectors: bool | None, as_json: bool
+) -> None:
+    """Say what each change of the sources did to the corpus, until Ctrl-C."""
+    from fidkit.passages.local.watch import follow, said
+
+    print("following the sources; Ctrl-C ends it", file=sys.stderr, flush=True)
+    for news in follow(sources, to, encoder=encoder, vectors=vectors):
+        if isinstance(news, FidkitError):
+            print(said(news, to), file=sys.stderr, flush=True)
+        else:
+            print(json.dumps({"build": news.to_json()}) if as_json else said(news, to), flush=True)
 
 
 @app.command()
