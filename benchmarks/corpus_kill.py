@@ -1,12 +1,14 @@
 """Kills builds of a corpus at random moments and looks at what is left; prints one JSON row.
 
-python benchmarks/corpus_kill.py SRC --to NEW_DIR [--count 20] [--seed 0] [--first]
+python benchmarks/corpus_kill.py SRC --to NEW_DIR [--count 20] [--seed 0] [--first | --watch] [--vectors]
 
 The files of SRC make two states: `part`, the first half of them, and `all`. A corpus in the state
 `part` is rebuilt to `all`, and back, each time killed (SIGKILL) at a random moment of the time that a
 rebuild takes. Afterwards it must open, hold exactly one of the two states, and index what it holds.
 With `--first` every killed build starts from nothing; what is left may also say that it was never
-completed. At the end an undisturbed rebuild must give the content of a corpus that never saw a kill.
+completed. With `--watch` half of the files come and go as a folder, and what is killed follows them. With
+`--vectors` all builds make vectors. At the end an undisturbed rebuild must give the content of a corpus that
+never saw a kill.
 """
 
 from __future__ import annotations
@@ -32,6 +34,19 @@ from fidkit.passages import Corpus
 from fidkit.passages.search.lexical import Lexical
 
 BUILD = "import sys; from fidkit.passages import Corpus; Corpus.build(sys.argv[2:], sys.argv[1])"
+WITH_VECTORS = """
+import sys
+from fidkit.engine.meaning import minilm
+from fidkit.passages import Corpus
+Corpus.build(sys.argv[2:], sys.argv[1], encoder=minilm, vectors=True)
+"""
+FOLLOW = """
+import sys
+from pathlib import Path
+from fidkit.passages.local.watch import follow
+for _ in follow(sys.argv[2:], Path(sys.argv[1])):
+    pass
+"""
 
 
 def main() -> None:
@@ -41,25 +56,31 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", action="store_true", help="kill first builds instead of rebuilds")
+    parser.add_argument("--watch", action="store_true", help="kill what follows a folder")
+    parser.add_argument("--vectors", action="store_true", help="with vectors")
     arguments = parser.parse_args()
     arguments.to.mkdir(parents=True)
     files = sorted(
         path for path in arguments.source.iterdir() if path.name.endswith((".jsonl.gz", ".jsonl", ".txt"))
     )
-    outcome = trial(files, arguments.to, arguments.count, arguments.seed, arguments.first)
+    build = WITH_VECTORS if arguments.vectors else BUILD
+    if arguments.watch:
+        outcome = trial_of_following(files, arguments.to, arguments.count, arguments.seed)
+    else:
+        outcome = trial(files, arguments.to, arguments.count, arguments.seed, arguments.first, build)
     print(json.dumps(rows.row("corpus_kill", **outcome)))
 
 
 def trial(
-    files: Sequence[Path], work: Path, count: int, seed: int = 0, first: bool = False
+    files: Sequence[Path], work: Path, count: int, seed: int = 0, first: bool = False, build: str = BUILD
 ) -> dict[str, Any]:
     """Kill `count` builds (fewer if most end too soon); outcomes beginning with "bad" must not happen."""
     part, target = files[: len(files) // 2], work / "killed"
     known: dict[str, str] = {}
     for name, sources in (("part", part), ("all", files)):
-        run(sources, work / name)
+        run(sources, work / name, program=build)
         known[content(work / name)] = name
-    seconds = timed_first(files, target) if first else timed_rebuild(part, files, target)
+    seconds = timed_first(files, target, build) if first else timed_rebuild(part, files, target, build)
     draw, outcomes, moments, state = random.Random(seed), Counter[str](), list[float](), "part"
     # A build may end before its moment comes: go on until `count` were really killed.
     for _ in range(3 * count):
@@ -68,10 +89,10 @@ def trial(
         if first:
             shutil.rmtree(target, ignore_errors=True)
         moments.append(round(draw.random() * seconds, 3))
-        killed = run(files if first or state == "part" else part, target, moments[-1])
+        killed = run(files if first or state == "part" else part, target, moments[-1], build)
         state = judge(target, known)
         outcomes[f"{'killed' if killed else 'finished before the kill'}: {state}"] += 1
-    run(files, target)
+    run(files, target, program=build)
     final = "equals an undisturbed build" if judge(target, known) == "all" else "bad: differs"
     return {
         "n": count,
@@ -82,23 +103,56 @@ def trial(
     }
 
 
-def timed_first(files: Sequence[Path], target: Path) -> float:
+def trial_of_following(files: Sequence[Path], work: Path, count: int, seed: int = 0) -> dict[str, Any]:
+    """Kill `count` processes that follow a folder, half of which comes and goes."""
+    folder, away, target = work / "in", work / "away", work / "killed"
+    half = folder / "half"
+    half.mkdir(parents=True)
+    for at, path in enumerate(files):
+        shutil.copy2(path, half if at % 2 else folder)
+    known: dict[str, str] = {}
+    run([folder], work / "all")
+    half.rename(away)
+    run([folder], work / "part")
+    for name in ("part", "all"):
+        known[content(work / name)] = name
+    run([folder], target)
+    draw, outcomes, moments = random.Random(seed), Counter[str](), list[float]()
+    for _ in range(count):
+        # Time for the start of the process, a build, and the next with what comes or goes meanwhile.
+        moments.append(round(0.3 + 5 * draw.random(), 3))
+        source, there = (half, away) if half.exists() else (away, half)
+        process = subprocess.Popen([sys.executable, "-c", FOLLOW, str(target), str(folder)])
+        time.sleep(moments[-1] * draw.random())
+        source.rename(there)
+        time.sleep(moments[-1])
+        process.kill()
+        process.wait()
+        outcomes[f"killed: {judge(target, known)}"] += 1
+    if away.exists():
+        away.rename(half)
+    run([folder], target)
+    final = "equals an undisturbed build" if judge(target, known) == "all" else "bad: differs"
+    return {"n": count, "outcomes": dict(outcomes), "rebuild": final, "kills_s": moments}
+
+
+def timed_first(files: Sequence[Path], target: Path, build: str = BUILD) -> float:
     began = time.monotonic()
-    run(files, target)
+    run(files, target, program=build)
     return time.monotonic() - began
 
 
-def timed_rebuild(part: Sequence[Path], files: Sequence[Path], target: Path) -> float:
+def timed_rebuild(part: Sequence[Path], files: Sequence[Path], target: Path, build: str = BUILD) -> float:
     """Leaves the state `part`."""
-    run(part, target)
-    seconds = timed_first(files, target)
-    run(part, target)
+    run(part, target, program=build)
+    seconds = timed_first(files, target, build)
+    run(part, target, program=build)
     return seconds
 
 
-def run(sources: Sequence[Path], target: Path, kill_after: float | None = None) -> bool:
+def run(sources: Sequence[Path], target: Path, kill_after: float | None = None, program: str = BUILD) -> bool:
     """Build in a process of its own; True when it was killed before it ended."""
-    process = subprocess.Popen([sys.executable, "-c", BUILD, str(target), *map(str, sources)])
+    process = subprocess.Popen([sys.executable, "-c", program, str(target), *map(str, sources)])
     try:
         code = process.wait(kill_after)
     except subprocess.TimeoutExpired:
@@ -129,6 +183,9 @@ def content(directory: Path) -> str:
         index = Lexical(directory / f"lexical-{corpus.info().generation}")
         if len(index) != len(corpus):
             raise CorpusError(f"{len(index)} passages in the index, {len(corpus)} in the catalogue")
+        vectors = corpus.info().vectors
+        if vectors is not None and vectors["passages"] != len(corpus):
+            raise CorpusError(f"{vectors['passages']} vectors, {len(corpus)} passages in the catalogue")
     return digest.hexdigest()
 
 

@@ -12,6 +12,7 @@ import rows
 
 from render import (
     beginnings,
+    corpora,
     growth,
     hostile,
     learning_curve,
@@ -52,6 +53,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     **mixed.TABLES,
     **hostile.TABLES,
     **onepass.TABLES,
+    **corpora.TABLES,
 }
 """How each marked table is made, and of which rows."""
 DOCS = ROOT / "docs"

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from fidkit import assets
-from fidkit.cli.corpus import Where, reported_progress
+from fidkit.cli.building import reported_progress
 from fidkit.cli.decoding import DeviceName, PrecisionName, takes_decoding
+from fidkit.cli.options import Where
 from fidkit.engine.asked import is_blank
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import FidkitError, UsageError

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fidkit.cli.progress import clock, progress
+from fidkit.cli.building import build
+from fidkit.cli.options import AsJson, Directory, Where
 from fidkit.errors import FidkitError, UsageError
-from fidkit.passages.load.table import described
-from fidkit.passages.local.amounts import A_SECOND, MOST_COMPARED, MOST_UNASKED
+from fidkit.passages.local.amounts import MOST_COMPARED
 from fidkit.wording import counted
 
 if TYPE_CHECKING:
-    from fidkit.passages import BuildProgress, BuildReport, CorpusInfo
+    from fidkit.passages import CorpusInfo
     from fidkit.passages.local.corpus import Explained
     from fidkit.passages.search.ways import Part
 
@@ -29,114 +26,9 @@ app = typer.Typer(
     help="Build, search, describe and check a corpus.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Directory = Annotated[Path, typer.Argument(help="A corpus directory.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Where = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--where",
-        metavar="NAME=VALUE",
-        help="Look in these documents alone; repeatable. source=contracts/*, kind=pdf, after=2024-01-31, "
-        "before=2025, or what documents say of themselves, such as author=*lovelace*.",
-        show_default=False,
-    ),
-]
-MemoryOf = Annotated[
-    str | None,
-    typer.Option(
-        "--memory",
-        metavar="READER",
-        help="Make vectors and this reader's memory in one pass; its memory encoder has to be the first "
-        "layers of the encoder that searches.",
-        show_default=False,
-    ),
-]
+app.command()(build)
 
 _EXCERPT_CHARACTERS = 160
-_REASONS = 5
-"""That a build says of files which were not read."""
-_STAGES = {"index": "writing the index", "vectors": "encoding passages"}
-
-
-@app.command()
-def build(
-    sources: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="SRC...",
-            help=f"Folders, {described()}.",
-            show_default=False,
-        ),
-    ],
-    to: Annotated[
-        Path, typer.Option("--to", metavar="DIR", help="Where the corpus is kept.", show_default=False)
-    ],
-    vectors: Annotated[
-        bool | None,
-        typer.Option(
-            "--vectors/--no-vectors",
-            help="Make vectors for search by meaning, or none. By default where there are some already, or "
-            f"at most {MOST_UNASKED:,} passages.",
-            show_default=False,
-        ),
-    ] = None,
-    passage_words: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Words of a passage, about, 10 to 1,000; by default what the corpus has, of a new one 100.",
-            show_default=False,
-        ),
-    ] = None,
-    overlap: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Words, at most, that a passage repeats from the one before; by default what the corpus "
-            "has, of a new one 0.",
-            show_default=False,
-        ),
-    ] = None,
-    memory: MemoryOf = None,
-    as_json: AsJson = False,
-) -> None:
-    """Build a corpus, or bring it up to date: only new and changed files are read."""
-    from fidkit.engine.meaning import minilm, runnable
-    from fidkit.passages import Corpus
-
-    if memory is not None and vectors is False:
-        raise UsageError("--memory makes vectors and memory together; leave --no-vectors out")
-    with ExitStack() as stack:
-        encoder, once = minilm if vectors is not None else runnable(), None
-        if memory is not None:
-            from fidkit.precompute.onepass import one_pass
-
-            once = stack.enter_context(one_pass(to, memory))
-            encoder, vectors = once.source, True
-        tell = stack.enter_context(reported_progress())
-        corpus = stack.enter_context(
-            Corpus.build(
-                sources, to, tell, encoder=encoder, vectors=vectors, passage_words=passage_words,
-                overlap=overlap,
-            )
-        )  # fmt: skip
-        remembered = None if once is None else once.finish(corpus)
-        info, report = corpus.info(), corpus.report
-    if report is None:  # `Corpus.build` always sets it
-        raise AssertionError("a build without a report")
-    if as_json:
-        more = {} if remembered is None else {"memory": remembered.to_json()}
-        print(json.dumps(info.to_json() | {"build": report.to_json()} | more))
-        return
-    _say_built(info, report, unasked=vectors is None)
-    if remembered is not None:
-        together = f"{remembered.together:,} encoded together with their vectors"
-        print(
-            f"{info.path}: memory of {counted(remembered.passages, 'passage')}, {together}, "
-            f"{remembered.encoded:,} apart, {remembered.removed:,} removed"
-        )
-    with_reader = "" if memory is None else f" --reader {memory}"
-    print(f'next: fidkit ask "YOUR QUESTION" --in {info.path}{with_reader}', file=sys.stderr)
 
 
 @app.command()
@@ -279,35 +171,6 @@ def check(
         print(f"{directory}: {held} {'is as it was' if report.passages == 1 else 'are as they were'} read")
 
 
-@contextmanager
-def reported_progress() -> Iterator[Callable[[BuildProgress], None]]:
-    """Shows how far a build is on stderr; yields what `Corpus.build` takes as `progress`.
-
-    Nothing is shown when nothing is read, and an error before that stays the only line.
-    """
-    with ExitStack() as stack:
-        shown, passages, began = None, 0, time.monotonic()
-
-        def tell(state: BuildProgress) -> None:
-            nonlocal shown, passages
-            if shown is None:
-                shown = stack.enter_context(progress("reading passages"))
-            shown.describe(_STAGES.get(state.stage) or _how_far(state, began))
-            shown.advance(state.passages - passages)
-            passages = state.passages
-
-        yield tell
-
-
-def _how_far(state: BuildProgress, began: float) -> str:
-    """Files, and the time left, as the bytes go on as they did; nothing is said of the first moments."""
-    share = state.done_bytes / max(1, state.total_bytes)
-    took = time.monotonic() - began
-    left = f", {clock(took * (1 - share) / share)} left" if took > 1 and share > 0 else ""
-    files = f"{state.done_files:,} of {counted(state.total_files, 'file')}"
-    return f"reading passages, {files}, {100 * share:.0f} %{left}"
-
-
 def _record(found: Explained, *, explain: bool) -> dict[str, Any]:
     record = asdict(found.hit.passage) | {"score": found.hit.score}
     if found.alike:
@@ -357,33 +220,3 @@ def _vectors(info: CorpusInfo) -> str:
     size = info.sizes.get("vectors", 0) / 1e6
     dimension, encoder = info.vectors["dimension"], info.vectors["encoder"]
     return f"{info.vectors['passages']:,} of {encoder}, {dimension} numbers each, {size:,.1f} MB"
-
-
-def _say_built(info: CorpusInfo, report: BuildReport, *, unasked: bool) -> None:
-    """What a build did, for a person; `unasked` if nothing was said of vectors."""
-    size = f"{counted(info.passages, 'passage')}, {info.bytes_on_disk / 1e6:,.1f} MB, {report.seconds:.1f} s"
-    read = counted(report.files_read, "file")
-    counts = f"{read} read, {report.files_removed:,} removed, {info.skipped:,} skipped"
-    print(f"{info.path}: {size} ({counts})")
-    _say_skipped(info)
-    if said := info.without_text():
-        print(f"note: {said}", file=sys.stderr)
-    if unasked and info.vectors is None and info.passages > MOST_UNASKED:
-        took = clock(info.passages / (A_SECOND * (os.cpu_count() or 1)))
-        print(
-            f"note: searched by words alone; --vectors adds search by meaning, in about {took} for so many "
-            "passages",
-            file=sys.stderr,
-        )
-
-
-def _say_skipped(info: CorpusInfo) -> None:
-    """Why files were not read, with a few of their names."""
-    from fidkit.passages.local.info import grouped
-
-    lines = list(grouped(info.skipped_files, "file", every=False))
-    for line in lines[:_REASONS]:
-        print(f"skipped {line}", file=sys.stderr)
-    if len(lines) > _REASONS:
-        more = counted(len(lines) - _REASONS, "reason")
-        print(f"... and {more} more, see `fidkit corpus info {info.path}`", file=sys.stderr)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from fidkit.cli.corpus import AsJson, Directory
 from fidkit.cli.decoding import DeviceName
+from fidkit.cli.options import AsJson, Directory
 from fidkit.cli.progress import clock, progress
 from fidkit.errors import FidkitError, UsageError
 from fidkit.types import Progress

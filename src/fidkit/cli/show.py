@@ -48,7 +48,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Show a passage in its surroundings, with its place; without characters, all of a document."""
-    from fidkit.cli.corpus import reported_progress
+    from fidkit.cli.building import reported_progress
 
     with reported_progress() as tell:
         corpus, name = _opened(source, sources, tell)

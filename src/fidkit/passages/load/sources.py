@@ -12,7 +12,7 @@ import hashlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -37,6 +37,8 @@ OTHER = "not a kind of file that is read"
 LARGEST_DOCUMENT = 1 << 32
 """Bytes; whatever is larger can't be read within a worker's memory."""
 TOO_LARGE = f"larger than {LARGEST_DOCUMENT / 1e6:,.0f} MB, the most that is read; split it"
+TEMPORARY = "kept by an editor while it has a document open"
+_OPENED = "~$"  # what Word, Excel and PowerPoint put before the name of that document
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,7 @@ def discover(sources: Iterable[str | os.PathLike[str]]) -> list[SourceFile]:
         )
     found: dict[str, tuple[Path, SourceFile]] = {}
     for root in roots:
-        for file in _files_of(root):
-            where = str(file.path) if file.note == LINKED else os.path.realpath(file.path)
+        for where, file in _files_of(root):
             first, known = found.setdefault(where, (root, file))
             if file.named and not known.named:
                 found[where] = (first, replace(file, name=known.name))
@@ -99,7 +100,8 @@ def nothing_usable(roots: Iterable[str | os.PathLike[str]], skipped: list[tuple[
     return f"{where}: found nothing to read{why}; expected {described()}"
 
 
-def _files_of(root: Path) -> Iterator[SourceFile]:
+def _files_of(root: Path) -> Iterator[tuple[str, SourceFile]]:
+    """The files of a source, each with the path that is its own whatever links lead to it."""
     if is_corpus(root):
         raise CorpusError(
             f"{shown(root)} is a built corpus, not a source; open it as it is, or name its sources"
@@ -109,46 +111,51 @@ def _files_of(root: Path) -> Iterator[SourceFile]:
     elif root.is_file():
         loader = loader_of(root.name)
         kind = loader.kind if loader else "document"
-        if kind == "passages" and _passages_or_not(root).kind == "document":
+        if kind == "passages" and _passages_or_not(root)[0] == "document":
             kind = "document"
-        yield _stat(SourceFile(shown(root.name), root, kind, named=True))
+        yield os.path.realpath(root), _stated(shown(root.name), root, kind, "", root.stat, named=True)
     else:
         raise CorpusError(
             f"{shown(root)}: no such file or folder; expected documents or passage files, check the path"
         )
 
 
-def _walk(root: Path) -> Iterator[SourceFile]:
-    unreadable: list[tuple[Path, str]] = []
-    ahead = [root]
-    while ahead:  # not by `os.walk`, which goes a thousand folders deep and no further
-        here = ahead.pop()
+def _walk(root: Path) -> Iterator[tuple[str, SourceFile]]:
+    """The files of a folder and its subfolders. Of many files this is what an unchanged corpus waits for."""
+    unreadable: list[tuple[str, SourceFile]] = []
+    ahead = [(root, os.path.realpath(root), "")]
+    while ahead:
+        folder, real, within = ahead.pop()
         try:
-            subfolders, names = _entries(here)
+            with os.scandir(folder) as listed:
+                entries = sorted(listed, key=_name)
         except OSError as error:
-            unreadable.append((here, error.strerror or "unreadable"))
+            note = error.strerror or "unreadable"
+            unreadable.append((real, SourceFile(shown(within or "./"), folder, "skipped", note=note)))
             continue
-        passed = {name: note for name in subfolders if (note := _passed_over(here / name))}
-        ahead += [here / name for name in reversed(subfolders) if name not in passed]
-        for file in _folder(here, names):
-            yield replace(file, name=_relative(file.path, root))
-        for name, note in passed.items():
-            yield SourceFile(_relative(here / name, root) + "/", here / name, "skipped", note=note)
-    for path, note in unreadable:
-        yield SourceFile(_relative(path, root) + "/", path, "skipped", note=note)
+        folders = [entry for entry in entries if _is_folder(entry)]
+        yield from _folder(folder, real, within, [entry for entry in entries if not _is_folder(entry)])
+        looked_into = []
+        for entry in folders:
+            inner, name = folder / entry.name, f"{within}{entry.name}/"
+            if note := _passed_over(inner):
+                where = str(inner) if note == LINKED else os.path.join(real, entry.name)
+                yield where, SourceFile(shown(name), inner, "skipped", note=note)
+            else:
+                looked_into.append((inner, os.path.join(real, entry.name), name))
+        ahead += reversed(looked_into)
+    yield from unreadable
 
 
-def _entries(folder: Path) -> tuple[list[str], list[str]]:
-    """The folders in a folder, links to such among them, and what else is in it, both sorted by name."""
-    folders, names = list[str](), list[str]()
-    with os.scandir(folder) as found:
-        for entry in found:
-            try:
-                is_folder = entry.is_dir()
-            except OSError:
-                is_folder = False
-            (folders if is_folder else names).append(entry.name)
-    return sorted(folders), sorted(names)
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
 
 
 def _passed_over(folder: Path) -> str:
@@ -160,14 +167,22 @@ def _passed_over(folder: Path) -> str:
     return ANOTHER_CORPUS if is_corpus(folder) else ""
 
 
-def _folder(folder: Path, names: list[str]) -> Iterator[SourceFile]:
-    """The files of one folder."""
-    files = [_stat(_found(folder / name)) for name in names]
-    has_passages = any(file.kind == "passages" for file in files)
-    for file in files:
+def _folder(
+    folder: Path, real: str, within: str, entries: list[os.DirEntry[str]]
+) -> Iterator[tuple[str, SourceFile]]:
+    """The files of one folder; `within` is its path in the source, with a slash behind."""
+    files = []
+    for entry in entries:
+        path = folder / entry.name
+        kind, note = _kind(path)
+        file = _stated(shown(within + entry.name), path, kind, note, entry.stat)
+        where = os.path.join(real, entry.name)
+        files.append((os.path.realpath(where) if entry.is_symlink() else where, file))
+    has_passages = any(file.kind == "passages" for _, file in files)
+    for where, file in files:
         if has_passages and file.kind == "document" and _describes(file.path):
             file = replace(file, kind="skipped", note=DESCRIBES)
-        yield file
+        yield where, file
 
 
 def _describes(path: Path) -> bool:
@@ -175,18 +190,21 @@ def _describes(path: Path) -> bool:
     return path.name.split(".")[0].upper() in _DESCRIPTIONS
 
 
-def _found(path: Path) -> SourceFile:
+def _kind(path: Path) -> tuple[Kind, str]:
+    """What a file in a folder is read as, and why if it isn't."""
     if path.name.startswith("."):
-        return SourceFile(path.name, path, "skipped", note=HIDDEN)
+        return "skipped", HIDDEN
+    if path.name.startswith(_OPENED):
+        return "skipped", TEMPORARY
     loader = loader_of(path.name)
     if loader is None:
-        return SourceFile(path.name, path, "skipped", note=OTHER)
+        return "skipped", OTHER
     if loader.kind == "passages" and os.path.isfile(path):
         return _passages_or_not(path)
-    return SourceFile(path.name, path, loader.kind)
+    return loader.kind, ""
 
 
-def _passages_or_not(path: Path) -> SourceFile:
+def _passages_or_not(path: Path) -> tuple[Kind, str]:
     """A passage file, or what keeps it from being one, as far as its first row tells.
 
     A log is none, and the text beside it no description of it. A table of something else is a document.
@@ -195,35 +213,37 @@ def _passages_or_not(path: Path) -> SourceFile:
         with path.open("rb") as raw:
             problem = "" if list(islice(read_rows(raw, path.name), 1)) else "empty"
     except OtherHeader:
-        return SourceFile(path.name, path, "document")
+        return "document", ""
     except UnreadableFile as error:
         problem = error.reason
     except OSError as error:
         problem = (error.strerror or "unreadable").lower()
-    return SourceFile(path.name, path, "skipped" if problem else "passages", note=problem)
+    return ("skipped" if problem else "passages"), problem
 
 
-def _stat(file: SourceFile) -> SourceFile:
+def _stated(
+    name: str, path: Path, kind: Kind, note: str, stated: Callable[[], os.stat_result], *, named: bool = False
+) -> SourceFile:
+    """A file with what the system says of it, which is asked for once."""
     try:
-        info = file.path.stat()
+        info = stated()
     except OSError as error:
-        return replace(file, kind="skipped", note=error.strerror or "unreadable")
+        return SourceFile(name, path, "skipped", note=error.strerror or "unreadable", named=named)
     if not stat.S_ISREG(info.st_mode):
-        return replace(file, kind="skipped", note="not a regular file")
-    if not os.access(file.path, os.R_OK):
-        return replace(file, kind="skipped", note="permission denied")
-    if file.kind == "document" and info.st_size > LARGEST_DOCUMENT:
-        return replace(file, kind="skipped", note=TOO_LARGE)
-    return replace(file, size=info.st_size, mtime_ns=info.st_mtime_ns)
+        return SourceFile(name, path, "skipped", note="not a regular file", named=named)
+    if not os.access(path, os.R_OK):
+        return SourceFile(name, path, "skipped", note="permission denied", named=named)
+    if kind == "document" and info.st_size > LARGEST_DOCUMENT:
+        return SourceFile(name, path, "skipped", note=TOO_LARGE, named=named)
+    return SourceFile(name, path, kind, info.st_size, info.st_mtime_ns, note, named)
 
 
 def _with_unique_names(found: list[tuple[Path, SourceFile]]) -> list[SourceFile]:
     names = [file.name for _, file in found]
-    folders = [shown(root.name if root.is_dir() else root.resolve().parent.name) for root, _ in found]
-    longer = [f"{folder}/{name}" for folder, name in zip(folders, names, strict=True)]
-    paths = [shown(os.path.realpath(file.path)) for _, file in found]
-    for candidates in (longer, paths):
-        names = _told_apart(names, candidates)
+    if len(set(names)) == len(names):
+        return [file for _, file in found]
+    names = _told_apart(names, [f"{_folder_name(root)}/{file.name}" for root, file in found])
+    names = _told_apart(names, [shown(os.path.realpath(file.path)) for _, file in found])
     # Names of other bytes may be shown alike. Bytes can't be, and the ending has to stay at the end.
     if len(set(names)) < len(names):
         hashes = [hashlib.sha256(os.fsencode(file.path)).hexdigest()[:8] for _, file in found]
@@ -231,11 +251,11 @@ def _with_unique_names(found: list[tuple[Path, SourceFile]]) -> list[SourceFile]
     return [replace(file, name=name) for name, (_, file) in zip(names, found, strict=True)]
 
 
+def _folder_name(root: Path) -> str:
+    return shown(root.name if root.is_dir() else root.resolve().parent.name)
+
+
 def _told_apart(names: list[str], longer: list[str]) -> list[str]:
     """The names, with a longer one for each that isn't the only one of its kind."""
     taken = Counter(names)
     return [more if taken[name] > 1 else name for name, more in zip(names, longer, strict=True)]
-
-
-def _relative(path: Path, root: Path) -> str:
-    return shown(path.relative_to(root).as_posix())

@@ -7,6 +7,7 @@ such a function.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -124,7 +125,7 @@ def loader_of(name: str, kind: Kind | None = None) -> Loader | None:
         name: of the file.
         kind: what it turned out to be, where its ending says something else: a table without passages.
     """
-    ending = PurePath(name.lower().removesuffix(PACKED)).suffix
+    ending = os.path.splitext(name.lower().removesuffix(PACKED))[1]
     if kind == "document" and ending in _TABLES:
         return _TABLES[ending]
     return LOADERS.get(ending) or (_of_others().get(ending) if ending else None)

@@ -44,6 +44,7 @@ from fidkit.passages.search.lexical import LexicalWriter
 
 if TYPE_CHECKING:
     from fidkit.passages.load.workers import Limits
+    from fidkit.passages.local.following import Following
 
 _BATCH = 2000
 # tantivy counts removed passages in its statistics until segments merge: past this share, write afresh.
@@ -78,12 +79,23 @@ class BuildProgress:
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What a build did; files and passages that were kept are not counted."""
+    """What a build did; files and passages that were kept are not counted.
+
+    Attributes:
+        files_read: that were new or had changed, those included that turned out to be unreadable.
+        files_removed: that are gone, or were read again.
+        passages_read: of the files read.
+        seconds: that it took.
+        files_left_out: that are new or had changed, and have no passages; `Corpus.info` has the reasons.
+        files_waiting: that are being written just now, where sources are followed.
+    """
 
     files_read: int
     files_removed: int
     passages_read: int
     seconds: float
+    files_left_out: int = 0
+    files_waiting: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -101,6 +113,7 @@ def build(
     encoder: EncoderSource | None = None,
     vectors: bool | None = None,
     cutting: WantedCutting | None = None,
+    following: Following | None = None,
 ) -> BuildReport:
     """Make `directory` the corpus of exactly these sources; what was committed stays if this fails.
 
@@ -112,11 +125,11 @@ def build(
         waiting: called once when such a wait begins.
         limits: of what reading a file may take, where it is read apart.
         again: numbers of files to be read again although they didn't change, with an index written anew.
-        encoder: gives what makes vectors, asked when there is use for it; None makes none, and takes those
-            away that no longer fit.
+        encoder: gives what makes vectors, when there is use for it; None takes those away that don't fit.
         vectors: make them whatever it takes, or have none. By default they are kept up to date, and a corpus
             of at most `MOST_UNASKED` passages gets them.
         cutting: how documents are cut from now on. Where that is another way, all of them are read again.
+        following: what to wait for, where sources are followed.
 
     Raises:
         UsageError: no sources, vectors without an encoder, or passages that can't be cut so.
@@ -130,16 +143,15 @@ def build(
     if not is_corpus(directory):
         cuts.after({})  # what can't be is said before anything is made
     found = discover(map(real_path, roots))
-    if again is None and _is_current(directory, roots, found, wanted, cuts):
-        return BuildReport(0, 0, 0, time.monotonic() - began)
+    if again is None and (nothing := _nothing_to_do(directory, roots, found, wanted, cuts, following)):
+        return BuildReport(0, 0, 0, time.monotonic() - began, files_waiting=nothing.waiting)
     prepare(directory)
     with writer_lock(directory, wait, waiting) as waited, explained_disk(directory):
-        if waited:  # the sources may have changed meanwhile
-            found = discover(map(real_path, roots))
+        found = discover(map(real_path, roots)) if waited else found  # they may have changed meanwhile
         with closing(Catalogue.for_writing(directory)) as catalogue:
             building = _Build(catalogue, directory, roots, progress, limits, wanted, cuts)
             try:
-                return building.run(found, began, again)
+                return building.run(found, began, again, following)
             except BaseException:
                 building.say_kept()
                 # Ask what was committed: an interruption may have come after that.
@@ -173,23 +185,28 @@ def reindex(directory: Path, encoder: EncoderSource | None = None) -> None:
             catalogue.close()
 
 
-def _is_current(
-    directory: Path, roots: list[str], found: list[SourceFile], wanted: Wanted, cuts: WantedCutting
-) -> bool:
-    """Whether there is nothing to do, found out without writing or keeping a writer out."""
+def _nothing_to_do(
+    directory: Path,
+    roots: list[str],
+    found: list[SourceFile],
+    wanted: Wanted,
+    cuts: WantedCutting,
+    following: Following | None,
+) -> Plan | None:
+    """A plan with nothing to do, found out without writing or keeping a writer out; None if there is more."""
     try:
         catalogue = Catalogue.for_reading(directory)
     except CorpusError:  # to be created, or refused in so many words
-        return False
+        return None
     try:
         meta, files = catalogue.state()
     finally:
         catalogue.close()
-    plan = make_plan(found, files, cut_otherwise(meta, files))
+    plan = make_plan(found, files, cut_otherwise(meta, files), following)
     changed = plan.read or plan.remove or plan.moved or meta["sources"] != json.dumps(roots)
     changed = changed or meta.get("unread", "0") != "0" or bool(cuts.facts(meta))
     whole = (directory / meta["lexical"] / "meta.json").exists()
-    return not changed and whole and wanted.is_met(directory, meta)
+    return plan if not changed and whole and wanted.is_met(directory, meta) else None
 
 
 class _Build:
@@ -216,9 +233,15 @@ class _Build:
         self._next_document = int(self._meta.get("next_document", 1))
         self._read_passages = self._taken_back = 0
         self._done_bytes = self._total_bytes = 0
-        self._done_files = self._total_files = self._kept_files = 0
+        self._done_files = self._total_files = self._kept_files = self._unreadable = 0
 
-    def run(self, found: list[SourceFile], began: float, again: Collection[int] | None) -> BuildReport:
+    def run(
+        self,
+        found: list[SourceFile],
+        began: float,
+        again: Collection[int] | None,
+        following: Following | None,
+    ) -> BuildReport:
         old = self._meta.get("lexical")
         keep_begun(self._directory, self._meta)
         usable = old is not None and (self._directory / old / "meta.json").exists() and again is None
@@ -228,19 +251,33 @@ class _Build:
             _log.info("passages are cut in another way from now on: all documents are read again")
         self._meta |= self._new_cutting
         files = self._catalogue.files()
-        plan = make_plan(found, files, cut_otherwise(self._meta, files) | frozenset(again or ()))
+        plan = make_plan(found, files, cut_otherwise(self._meta, files) | frozenset(again or ()), following)
         index = old
-        if plan.read or plan.remove or not usable:
+        if usable and not _touches_passages(plan):
+            self._note_skipped(plan)
+        else:
             index = self._rewrite(plan, old if usable else None)
-        elif not self._wanted.is_met(self._directory, self._meta):
+        if index == old and not self._wanted.is_met(self._directory, self._meta):
             index = self._only_vectors(str(old))
         meta = {"sources": json.dumps(self._roots), "unread": "0"}
-        if index != old or plan.moved or self._new_cutting or meta.items() - self._meta.items():
+        changed = index != old or plan.read or plan.remove or plan.moved or self._new_cutting
+        if changed or meta.items() - self._meta.items():
             with explained_disk(self._directory, plan.bytes_to_read):
                 self._commit(plan, str(index))
             sweep(self._directory, keep=self._catalogue.names())
         files_read = sum(file.kind != "skipped" for _, file in plan.read)
-        return BuildReport(files_read, len(plan.remove), self._read_passages, time.monotonic() - began)
+        return BuildReport(
+            files_read, len(plan.remove), self._read_passages, time.monotonic() - began,
+            len(plan.read) - files_read + self._unreadable, plan.waiting,
+        )  # fmt: skip
+
+    def _note_skipped(self, plan: Plan) -> None:
+        """Files that are left out come and go without a new index."""
+        for record in plan.remove:
+            self._catalogue.remove(record)
+        for position, file in plan.read:
+            self._catalogue.add_file(self._skipped(position, file))
+            self._next_file += 1
 
     def _only_vectors(self, old: str) -> str:
         """Make or leave out vectors, beside words that stay as they are under a new name."""
@@ -360,12 +397,10 @@ class _Build:
             except UnreadableFile as error:
                 if file.named:
                     raise
-                self._take_back(first)
-                return self._skipped(position, file, error.reason, reading.sha256)
+                return self._left_out(position, file, first, error.reason, reading.sha256)
         except OSError as error:
             if not file.named and (note := gone(error, map(real_path, self._roots))):
-                self._take_back(first)
-                return self._skipped(position, file, note)
+                return self._left_out(position, file, first, note)
             raise CorpusError(
                 f"{shown(file.path)}: can't be read ({error.strerror or error}); check the file and run the "
                 "build again, what was committed before is whole"
@@ -396,11 +431,15 @@ class _Build:
                 self._tell("read", self._next_row - first)
         return total
 
-    def _take_back(self, first_row: int) -> None:
+    def _left_out(
+        self, position: int, file: SourceFile, first_row: int, note: str, sha256: str = ""
+    ) -> FileRecord:
         """Forget what was read of a file that turned out, further down, to be none for this corpus."""
         self._taken_back += self._catalogue.forget_from(first_row, self._next_file)
         self._writer.remove_file(self._next_file)
         self._next_row = first_row
+        self._unreadable += 1
+        return self._skipped(position, file, note, sha256)
 
     def _skipped(self, position: int, file: SourceFile, note: str = "", sha256: str = "") -> FileRecord:
         return FileRecord(
@@ -419,7 +458,7 @@ class _Build:
 
     def _commit(self, plan: Plan, index: str, unread: int = 0) -> None:
         """Name the index and all that is known of the corpus; `unread` files are still to be read."""
-        for position, file, record in plan.keep:
+        for position, file, record in plan.moved:
             self._catalogue.restat(record, file, trusted_time(file), position)
         files = self._catalogue.files()
         total = Sum()
@@ -443,6 +482,12 @@ class _Build:
             done, passages = self._done_bytes, self._read_passages + more
             files = self._done_files, self._total_files
             self._progress(BuildProgress(stage, done, self._total_bytes, passages, *files))
+
+
+def _touches_passages(plan: Plan) -> bool:
+    """Whether anything that holds passages, or might, comes or goes."""
+    comes = any(file.kind != "skipped" for _, file in plan.read)
+    return comes or any(record.kind != "skipped" or record.passages for record in plan.remove)
 
 
 def _replaced(plan: Plan) -> dict[str, FileRecord]:

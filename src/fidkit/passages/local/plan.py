@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from fidkit.disk import shown
 from fidkit.passages.load.extras import may_be_read_now
 from fidkit.passages.load.record import TAKEN
 from fidkit.passages.load.sources import SourceFile
 from fidkit.passages.local.records import FileRecord
+
+if TYPE_CHECKING:
+    from fidkit.passages.local.following import Following
 
 # A file written this recently may be written again without its time changing.
 _TRUST_AFTER_NS = 2_000_000_000
@@ -21,20 +25,15 @@ _TRUST_AFTER_NS = 2_000_000_000
 class Plan:
     """`remove` goes, `read` comes, `keep` changes its place in the order at most.
 
-    Positions count the files of the sources in their order.
+    Positions count the files of the sources in their order. Those of `keep` that were found elsewhere, or
+    with another time, are `moved`. `waiting` files are being written just now, and stay as they were.
     """
 
     read: list[tuple[int, SourceFile]] = field(default_factory=list)
     keep: list[tuple[int, SourceFile, FileRecord]] = field(default_factory=list)
+    moved: list[tuple[int, SourceFile, FileRecord]] = field(default_factory=list)
     remove: list[FileRecord] = field(default_factory=list)
-
-    @property
-    def moved(self) -> bool:
-        """Whether a kept file was found elsewhere or with another time."""
-        return any(
-            position != record.position or not _same_stat(found, record)
-            for position, found, record in self.keep
-        )
+    waiting: int = 0
 
     @property
     def bytes_to_read(self) -> int:
@@ -42,15 +41,41 @@ class Plan:
 
 
 def make_plan(
-    found: list[SourceFile], records: list[FileRecord], again: Container[int] = frozenset()
+    found: list[SourceFile],
+    records: list[FileRecord],
+    again: Container[int] = frozenset(),
+    following: Following | None = None,
 ) -> Plan:
-    """Compare the files found with those indexed; those whose numbers are in `again` are read again."""
+    """Compare the files found with those indexed.
+
+    Args:
+        found: in the sources, in their order.
+        records: of the files that the catalogue holds.
+        again: numbers of files to be read again although they didn't change.
+        following: what to wait for, where sources are followed.
+
+    Raises:
+        AwayError: by `following`, for a source that is away.
+    """
+    if following is not None:
+        following.require_sources(found, records)
     plan = Plan()
     indexed = {record.name: record for record in records}
     for position, file in enumerate(found):
         record = indexed.pop(file.name, None)
-        if record and record.file not in again and _unchanged(file, record):
+        same = record is not None and _same_stat(file, record)
+        if record and record.file not in again and _unchanged(file, record, same):
             plan.keep.append((position, file, record))
+            if not same or position != record.position:
+                plan.moved.append((position, file, record))
+            continue
+        if following is not None and following.waits_for(file):
+            plan.waiting += 1
+            if record:
+                before = replace(file, size=record.size, mtime_ns=record.mtime_ns)
+                plan.keep.append((position, before, record))
+                if position != record.position:
+                    plan.moved.append((position, before, record))
             continue
         plan.read.append((position, file))
         if record:
@@ -64,7 +89,10 @@ def make_plan(
 def _read_taken(plan: Plan) -> None:
     """Look again at files that were left out for ids of passages that may be gone by now."""
     taken = [kept for kept in plan.keep if kept[2].note.startswith(TAKEN)]
+    if not taken:
+        return
     plan.keep = [kept for kept in plan.keep if kept not in taken]
+    plan.moved = [kept for kept in plan.moved if kept not in taken]
     plan.read = sorted([*plan.read, *((position, file) for position, file, _ in taken)], key=_position)
     plan.remove += [record for _, _, record in taken]
 
@@ -78,7 +106,7 @@ def trusted_time(file: SourceFile) -> int:
     return file.mtime_ns if file.mtime_ns < time.time_ns() - _TRUST_AFTER_NS else 0
 
 
-def _unchanged(file: SourceFile, record: FileRecord) -> bool:
+def _unchanged(file: SourceFile, record: FileRecord, same: bool) -> bool:
     if file.kind == "skipped":
         return record.kind == "skipped" and record.note == file.note
     # A file that turned out to be none of its kind was read once too, which its hash shows. One that is
@@ -88,11 +116,14 @@ def _unchanged(file: SourceFile, record: FileRecord) -> bool:
         return False
     if record.kind != file.kind and not was_refused:
         return False
-    return _same_stat(file, record) or (file.size == record.size and _hash(file) == record.sha256)
+    return same or (file.size == record.size and _hash(file) == record.sha256)
 
 
 def _same_stat(file: SourceFile, record: FileRecord) -> bool:
-    return (shown(file.path), file.size, file.mtime_ns) == (record.path, record.size, record.mtime_ns)
+    if (file.size, file.mtime_ns) != (record.size, record.mtime_ns):
+        return False
+    path = str(file.path)
+    return path == record.path or shown(path) == record.path
 
 
 def _hash(file: SourceFile) -> str:

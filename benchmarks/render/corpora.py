@@ -1,0 +1,53 @@
+"""Corpora that are kept up to date, beside fresh builds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from render.summaries import NOTHING, line, rule
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """What following and refreshing gave, by the newest row of each."""
+    newest = {row["kind"]: row for row in records}
+    about: dict[str, str] = {}
+    legends = []
+    if row := newest.get("corpus-watch"):
+        about["operations, while it was followed"] = f"{row['operations']:,} in {row['seconds']:g} s"
+        about["files, states that were committed"] = f"{row['files']:,}, {row['generations']:,}"
+        about["caught up after the last operation"] = f"{row['behind_s']:.1f} s"
+        about |= {f"followed: {name}": said for name, said in _beside(row["beside_fresh"]).items()}
+        legends.append(_legend(row))
+    if row := newest.get("corpus-refresh"):
+        share = row["refresh_s"] / row["full_s"]
+        about["files, changed"] = f"{row['files']:,}, {100 * row['changed']:g} %"
+        about["full build, refresh"] = (
+            f"{row['full_s']:.1f} s, {row['refresh_s']:.2f} s ({100 * share:.1f} %)"
+        )
+        about |= {f"refreshed: {name}": said for name, said in _beside(row["beside_fresh"]).items()}
+        again = _beside(row["beside_fresh_after_reindex"])
+        about["with the index written anew: hits and scores equal"] = again["hits and scores equal"]
+        if "unchanged_s" in row:
+            about["a look at unchanged files"] = f"{row['unchanged_files']:,} in {row['unchanged_s']:.1f} s"
+        legends.append(_legend(row))
+    rows = [line(*pair) for pair in about.items()]
+    return "\n".join([line("", ""), rule(2), *rows, "", *legends]) if rows else NOTHING
+
+
+def _beside(found: dict[str, Any]) -> dict[str, str]:
+    same = all(found[name] for name in ("equal_passages", "equal_fingerprint", "equal_documents"))
+    asked = found["questions"]
+    return {
+        "passages and documents": f"{'equal' if same else 'differ'}, {found['passages']:,}",
+        "first hit equal": f"{found['equal_first']} of {asked}",
+        "hits and scores equal": f"{found['equal_hits_and_scores']} of {asked}",
+        "largest difference of a score": f"{100 * found['largest_score_difference']:.2f} %",
+    }
+
+
+def _legend(row: dict[str, Any]) -> str:
+    hardware = row["hardware"]
+    return f"{hardware['cpu']}, cores: {hardware['cores']}. `{row['command']}`"
+
+
+TABLES = {"corpus-kept": (table, "corpora.jsonl")}

@@ -1,0 +1,258 @@
+"""Sources are followed: what happens there is in the corpus soon after, and nothing else is."""
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("watchfiles")
+
+from fidkit.errors import FidkitError, UsageError
+from fidkit.passages import Corpus
+from fidkit.passages.local import watch
+from fidkit.passages.local.build import BuildReport
+from fidkit.passages.local.catalogue import Catalogue
+from fidkit.passages.local.following import AwayError, Following
+
+SOON = 20.0  # far more than it takes: a busy machine is no fault
+
+
+class Follower:
+    """Follows in a thread; what was said is in `news`."""
+
+    def __init__(self, *sources: Path, to: Path) -> None:
+        self.news: list[BuildReport | FidkitError] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(sources, to))
+        self._thread.start()
+
+    def _run(self, sources: tuple[Path, ...], to: Path) -> None:
+        for one in watch.follow(sources, to, stop=self._stop):
+            self.news.append(one)
+
+    def read(self) -> int:
+        return sum(one.files_read for one in self.news if isinstance(one, BuildReport))
+
+    def end(self) -> None:
+        self._stop.set()
+        self._thread.join(SOON)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    """Everything but what the system tells goes faster."""
+    monkeypatch.setattr(watch, "_TICK_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "_GATHERED_MS", 20)
+    monkeypatch.setattr(watch, "_FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(watch, "SETTLED_SECONDS", 0.3)
+    monkeypatch.setattr(Following.__init__, "__defaults__", (0.3, 30.0))
+
+
+@pytest.fixture
+def corpus(docs, tmp_path) -> Iterator[Corpus]:
+    with Corpus.build(docs, tmp_path / "c") as built:
+        yield built
+
+
+@pytest.fixture
+def follower(docs, corpus) -> Iterator[Follower]:
+    old = time.time() - 60
+    for path in docs.rglob("*.*"):
+        os.utime(path, (old, old))
+    found = Follower(docs, to=corpus.path)
+    yield found
+    found.end()
+
+
+def ids(corpus: Corpus) -> set[str]:
+    return {passage.id for passage in corpus}
+
+
+def removed(corpus: Corpus) -> int:
+    """Passages that are gone, and that scores still count."""
+    catalogue = Catalogue.for_reading(corpus.path)
+    try:
+        return int(catalogue.meta()["removed_since_fresh"])
+    finally:
+        catalogue.close()
+
+
+def soon(holds) -> None:
+    until = time.monotonic() + SOON
+    while not holds():
+        assert time.monotonic() < until, "it didn't come"
+        time.sleep(0.02)
+
+
+def test_what_happens_in_a_folder_is_in_the_corpus_soon(docs, corpus, follower):
+    (docs / "new.txt").write_text("Maté comes from Paraguay.")
+    (docs / "tea.md").rename(docs / "chai.md")
+    (docs / "deep").rename(docs / "deeper")
+    (docs / "coffee.txt").unlink()
+    expected = {"new.txt#1", "chai.md#1", "chai.md#2", "deeper/cocoa.txt#1"}
+    soon(lambda: ids(corpus) == expected or len(ids(corpus) & expected) == len(ids(corpus)) == 3)
+    assert corpus.search("Paraguay")[0].passage.text == "Maté comes from Paraguay."
+    soon(lambda: follower.read() >= 3)
+
+
+def test_a_file_is_read_when_it_has_settled(docs, corpus, follower):
+    with (docs / "slow.txt").open("w") as out:
+        for number in range(12):
+            out.write(f"Line {number} of a file that is still written.\n")
+            out.flush()
+            assert "slow.txt#1" not in ids(corpus)
+            time.sleep(0.05)
+    soon(lambda: "slow.txt#1" in ids(corpus))
+    assert "Line 11" in corpus.get(["slow.txt#1"])[0].text
+    soon(lambda: follower.read())
+    assert follower.read() == 1
+
+
+def test_a_changed_file_stays_as_it_was_until_it_has_settled(docs, corpus):
+    patient = Following([str(docs)])
+    (docs / "tea.md").write_text("half")
+    report = watch.build([docs], corpus.path, following=patient)
+    assert (report.files_read, report.files_waiting) == (0, 1)
+    assert "China" in corpus.get(["tea.md#1"])[0].text
+    time.sleep(0.4)
+    assert watch.build([docs], corpus.path, following=patient).files_read == 1
+    assert corpus.get(["tea.md#1"])[0].text == "half"
+
+
+def test_a_file_that_is_written_to_without_an_end_is_read_now_and_then(docs, corpus):
+    patient = Following([str(docs)], settled=60, longest=0.2)
+    (docs / "log.txt").write_text("one")
+    assert watch.build([docs], corpus.path, following=patient).files_waiting == 1
+    time.sleep(0.3)
+    assert watch.build([docs], corpus.path, following=patient).files_read == 1
+    (docs / "log.txt").write_text("one, two")
+    patient.begin()
+    assert watch.build([docs], corpus.path, following=patient).files_waiting == 1
+
+
+def test_temporary_files_of_editors_are_no_reason_to_look(docs, tmp_path):
+    wakes = watch._Wakes([str(docs)], tmp_path / "docs" / "own", threading.Event())
+    for name in (
+        *(
+            ".tea.md.swp",
+            "tea.md~",
+            "#tea.md#",
+            ".#tea.md",
+            "~$tea.docx",
+            "x.tmp",
+            "x.pdf.part",
+            "x.crdownload",
+        ),
+        *(".git/index", "own/catalogue.sqlite", "own"),
+    ):
+        assert not wakes._matters(str(docs / name)), name
+    for name in ("tea.md", "deep/x.pdf", "a#b.txt", "owner.txt"):
+        assert wakes._matters(str(docs / name)), name
+
+
+def test_a_document_that_word_has_open_is_no_second_one(docs, corpus):
+    (docs / "~$report.docx").write_bytes(b"\x05owner")
+    generation = corpus.generation
+    assert corpus.refresh().files_left_out == 1
+    assert ("~$report.docx", "kept by an editor while it has a document open") in corpus.info().skipped_files
+    # Nothing that is searched has changed, so the index is that of before.
+    assert corpus.generation == generation
+    (docs / "~$report.docx").unlink()
+    assert corpus.refresh().files_removed == 1
+    assert corpus.info().skipped == 0
+
+
+def test_a_folder_that_vanishes_leaves_the_corpus_as_it_is(docs, corpus, follower):
+    before = ids(corpus)
+    docs.rename(docs.with_name("away"))
+    soon(lambda: any(isinstance(one, FidkitError) for one in follower.news))
+    docs.mkdir()  # where it is mounted
+    soon(lambda: any("found nothing to read" in str(one) for one in follower.news))
+    assert ids(corpus) == before
+    docs.rmdir()
+    docs.with_name("away").rename(docs)
+    (docs / "new.txt").write_text("Maté comes from Paraguay.")
+    soon(lambda: "new.txt#1" in ids(corpus))
+    assert ids(corpus) == before | {"new.txt#1"}
+    (docs / "newer.txt").write_text("It is followed as before.")
+    soon(lambda: "newer.txt#1" in ids(corpus))
+
+
+def test_one_of_two_sources_that_is_empty_is_away(docs, tmp_path):
+    other = tmp_path / "share"
+    other.mkdir()
+    (other / "milk.txt").write_text("Milk comes from cows.")
+    with Corpus.build([docs, other], tmp_path / "c") as corpus:
+        (other / "milk.txt").unlink()
+        patient = Following([str(docs), str(other)])
+        with pytest.raises(AwayError, match="share: holds nothing to read any more"):
+            watch.build([docs, other], tmp_path / "c", following=patient)
+        assert len(corpus) == 4
+        watch.build([docs, other], tmp_path / "c")  # somebody says so
+        assert len(corpus) == 3
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every folder")
+def test_a_folder_that_cannot_be_looked_into_is_away(docs, corpus):
+    (docs / "deep").chmod(0)
+    try:
+        with pytest.raises(AwayError, match="can't be looked into"):
+            watch.build([docs], corpus.path, following=Following([str(docs)]))
+    finally:
+        (docs / "deep").chmod(0o755)
+
+
+def test_a_fault_is_said_once_and_tried_again(docs, corpus, follower):
+    index = corpus.path / f"lexical-{corpus.generation}"
+    shutil.move(index, corpus.path.with_name("kept"))
+    index.symlink_to(corpus.path.with_name("kept"))  # refused
+    (docs / "new.txt").write_text("Maté comes from Paraguay.")
+    soon(lambda: follower.news)
+    time.sleep(1)
+    assert len(follower.news) == 1
+    assert isinstance(follower.news[0], FidkitError)
+    index.unlink()
+    shutil.move(corpus.path.with_name("kept"), index)
+    soon(lambda: "new.txt#1" in ids(corpus))
+
+
+def test_a_source_that_is_a_file(tmp_path):
+    (tmp_path / "in").mkdir()
+    note = tmp_path / "in" / "note.txt"
+    note.write_text("one")
+    with Corpus.build(note, tmp_path / "c") as corpus:
+        found = Follower(note, to=tmp_path / "c")
+        try:
+            (tmp_path / "in" / "next").write_text("two, as editors save")
+            (tmp_path / "in" / "next").replace(note)
+            soon(lambda: corpus.get(["note.txt#1"])[0].text == "two, as editors save")
+        finally:
+            found.end()
+
+
+def test_without_watchfiles_one_line_says_how_to_get_it(monkeypatch, docs, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "watchfiles", None)
+    with pytest.raises(UsageError, match=r"`pip install 'fidkit\[documents\]'` brings it"):
+        next(watch.follow([docs], tmp_path / "c"))
+
+
+def test_when_it_is_quiet_the_index_becomes_that_of_a_fresh_build(
+    docs, corpus, follower, tmp_path, monkeypatch
+):
+    for number in range(10):
+        (docs / f"note{number}.txt").write_text(f"Note {number} comes from somewhere.")
+    soon(lambda: len(corpus) == 13)
+    (docs / "coffee.txt").write_text("Coffee comes from Ethiopia, and from Yemen.")
+    soon(lambda: "Yemen" in corpus.get(["coffee.txt#1"])[0].text)
+    with Corpus.build(docs, tmp_path / "fresh") as fresh:
+        expected = {(hit.passage, hit.score) for hit in fresh.search("coffee comes from")}
+    assert removed(corpus) == 1
+    monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.2)
+    (docs / "x.bin").touch()  # a reason to look, after which waits are short
+    soon(lambda: removed(corpus) == 0)
+    assert {(hit.passage, hit.score) for hit in corpus.search("coffee comes from")} == expected
