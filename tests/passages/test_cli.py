@@ -3,6 +3,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from fidkit.cli.app import run as whole_command
 from fidkit.cli.corpus import app
 
 runner = CliRunner()
@@ -44,7 +45,7 @@ def test_an_error_is_the_only_thing_said(tmp_path):
 
 @pytest.mark.parametrize("arguments", [["build"], ["build", "x"], ["search", "x"], ["info"]])
 def test_missing_arguments_are_wrong_use(arguments):
-    assert run(*arguments).exit_code == 2
+    assert whole_command(["corpus", *arguments]) == 2
 
 
 def test_info_says_reasons_once_and_all_names_on_request(docs, tmp_path):

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fidkit.passages.filter import Filter
-    from fidkit.passages.local.build import BuildProgress, BuildReport
     from fidkit.passages.local.corpus import Corpus
     from fidkit.passages.local.info import CorpusInfo
     from fidkit.passages.local.layout import CorpusBusyError, default_location, is_corpus
+    from fidkit.passages.local.report import BuildProgress, BuildReport
     from fidkit.passages.protocol import Passages, Retriever
     from fidkit.passages.token_cache import TokenCache
 
 _HOMES = {
-    "BuildReport": "local.build",
+    "BuildReport": "local.report",
     "Corpus": "local.corpus",
     "CorpusBusyError": "local.layout",
     "CorpusInfo": "local.info",
     "Filter": "filter",
     "Passages": "protocol",
-    "BuildProgress": "local.build",
+    "BuildProgress": "local.report",
     "Retriever": "protocol",
     "TokenCache": "token_cache",
     "default_location": "local.layout",

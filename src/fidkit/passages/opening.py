@@ -12,9 +12,9 @@ from typing import Any
 
 from fidkit import assets
 from fidkit.errors import CorpusError, UsageError
-from fidkit.passages.local.build import BuildProgress
 from fidkit.passages.local.corpus import Corpus
 from fidkit.passages.local.layout import CorpusBusyError, default_location, is_corpus
+from fidkit.passages.local.report import BuildProgress
 from fidkit.passages.local.vectors import EncoderSource
 from fidkit.wording import counted
 

@@ -14,6 +14,7 @@ import pytest
 from fidkit.errors import CorpusError, DataError, UsageError
 from fidkit.passages import Corpus, CorpusBusyError, Passages, is_corpus
 from fidkit.passages.local import build as building
+from fidkit.passages.local import builder
 from fidkit.passages.local import plan as planning
 from fidkit.passages.local.layout import writer_lock
 
@@ -221,7 +222,7 @@ def test_a_file_that_vanishes_meanwhile_is_said(corpus, docs, monkeypatch):
     monkeypatch.setattr(building, "discover", lambda _: [replace(file, size=1) for file in found])
     (docs / "coffee.txt").write_text("Coffee comes from Yemen.")
     corpus.refresh()
-    assert ("new.txt", "it went away before it was read") in corpus.info().skipped_files
+    assert ("new.txt", "it was deleted or moved meanwhile") in corpus.info().skipped_files
     assert corpus.search("Yemen")[0].passage.id == "coffee.txt#1"
     monkeypatch.undo()
     corpus.refresh()
@@ -515,7 +516,7 @@ def test_rows_of_a_file_that_was_taken_back_are_counted_against_the_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else an index would fill up with rows of nobody, and never be made anew."""
-    monkeypatch.setattr(building, "_BATCH", 1)
+    monkeypatch.setattr(builder, "_BATCH", 1)
     folder = tmp_path / "docs"
     folder.mkdir()
     (folder / "good.txt").write_text("The harbour lamp is red.")

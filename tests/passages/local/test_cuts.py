@@ -10,7 +10,7 @@ from fidkit import Corpus
 from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.load import table
 from fidkit.passages.load.table import Loader
-from fidkit.passages.local import build as building
+from fidkit.passages.local import builder
 
 
 def sentences(first: int, count: int) -> str:
@@ -85,8 +85,8 @@ def test_an_interrupted_change_goes_on(docs: Path, tmp_path: Path, monkeypatch) 
     for number in range(2):
         (docs / f"c{number}.txt").write_text(sentences(1000 * number, 40))
     Corpus.build(docs, to)
-    monkeypatch.setattr(building, "_COMMIT_SECONDS", 0.0)
-    monkeypatch.setattr(building, "_COMMIT_SHARE", 0)
+    monkeypatch.setattr(builder, "_COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(builder, "_COMMIT_SHARE", 0)
 
     def stop(state) -> None:
         if state.stage == "read" and state.done_files == 2:

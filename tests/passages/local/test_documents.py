@@ -20,6 +20,7 @@ from fidkit.passages.load import table
 from fidkit.passages.load.table import Loader
 from fidkit.passages.load.workers import Limits
 from fidkit.passages.local import build as building
+from fidkit.passages.local import builder
 from fidkit.passages.local.check import check
 from fidkit.passages.local.layout import FORMAT_VERSION
 from fidkit.passages.opening import open_sources
@@ -141,8 +142,8 @@ def test_builds_in_any_order_of_results_are_the_same(folder, tmp_path):
 
 @pytest.fixture
 def _commits_at_once(monkeypatch):
-    monkeypatch.setattr(building, "_COMMIT_SECONDS", 0.0)
-    monkeypatch.setattr(building, "_COMMIT_SHARE", 0)
+    monkeypatch.setattr(builder, "_COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(builder, "_COMMIT_SHARE", 0)
 
 
 @pytest.mark.usefixtures("_commits_at_once")
@@ -194,9 +195,9 @@ def test_after_an_interruption_a_build_goes_on_where_it_was(folder, tmp_path):
     code = """
 import sys
 from fidkit.passages.load import table
-from fidkit.passages.local import build
+from fidkit.passages.local import build, builder
 table.LOADERS[".odd"] = table.Loader("document", "odd_loaders:read")
-build._COMMIT_SECONDS = build._COMMIT_SHARE = 0
+builder._COMMIT_SECONDS = builder._COMMIT_SHARE = 0
 import logging; logging.basicConfig(level="INFO", format="%(message)s")
 tell = lambda state: print(state.done_files, flush=True)
 build.build([sys.argv[1]], __import__("pathlib").Path(sys.argv[2]), tell)

@@ -10,8 +10,9 @@ from reportlab.pdfgen.canvas import Canvas
 from fidkit.errors import CorpusError
 from fidkit.passages import Corpus
 from fidkit.passages.load.workers import Limits
-from fidkit.passages.local.build import BuildProgress, build
+from fidkit.passages.local.build import build
 from fidkit.passages.local.info import grouped
+from fidkit.passages.local.report import BuildProgress
 from fidkit.passages.opening import open_sources
 
 

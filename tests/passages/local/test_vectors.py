@@ -13,7 +13,7 @@ import pytest
 import word_vectors
 from fidkit import Corpus
 from fidkit.errors import CorpusError, UsageError
-from fidkit.passages.local import build as building
+from fidkit.passages.local import builder
 from fidkit.passages.local import vectors as local_vectors
 from fidkit.passages.local.check import check
 
@@ -33,7 +33,7 @@ def encoder(fingerprint: str = "words"):
 @pytest.fixture
 def docs(tmp_path: Path, monkeypatch) -> Path:
     # Words that were removed count in tantivy's scores until it is written anew: here it always is.
-    monkeypatch.setattr(building, "_PATCHED_SHARE", 0)
+    monkeypatch.setattr(builder, "_PATCHED_SHARE", 0)
     ENCODED.clear()
     folder = tmp_path / "docs"
     folder.mkdir()
@@ -151,8 +151,8 @@ def test_vectors_of_no_use_are_said_and_mended(docs: Path, tmp_path: Path, harm:
 def test_an_open_corpus_sees_words_and_vectors_of_one_state(docs: Path, tmp_path: Path, monkeypatch) -> None:
     corpus = made(docs, tmp_path / "c")
     before, seen = found(corpus), []
-    monkeypatch.setattr(building, "_COMMIT_SECONDS", 0.0)
-    monkeypatch.setattr(building, "_COMMIT_SHARE", 0)
+    monkeypatch.setattr(builder, "_COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(builder, "_COMMIT_SHARE", 0)
 
     def look(_) -> None:
         for reader in (corpus, Corpus.open(tmp_path / "c", encoder)):
@@ -210,7 +210,7 @@ def test_finished_vectors_that_no_state_names_are_used_again(docs: Path, tmp_pat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(building._Build, "_commit", interrupted)
+        patch.setattr(builder.Builder, "_commit", interrupted)
         with pytest.raises(KeyboardInterrupt):
             corpus.refresh()
     ENCODED.clear()

@@ -14,9 +14,9 @@ pytest.importorskip("watchfiles")
 from fidkit.errors import FidkitError, UsageError
 from fidkit.passages import Corpus
 from fidkit.passages.local import watch
-from fidkit.passages.local.build import BuildReport
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.following import AwayError, Following
+from fidkit.passages.local.report import BuildReport
 
 SOON = 20.0  # far more than it takes: a busy machine is no fault
 

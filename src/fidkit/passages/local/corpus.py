@@ -22,7 +22,7 @@ from fidkit.errors import CorpusError, FidkitError, UsageError
 from fidkit.passages.alike import content_of
 from fidkit.passages.load.document import Block
 from fidkit.passages.load.packed import blocks_of, boxes_in, joined_in_lines, places_in, text_of
-from fidkit.passages.local.build import BuildProgress, BuildReport, build
+from fidkit.passages.local.build import build
 from fidkit.passages.local.catalogue import Catalogue, FormerFormat, vectors_of
 from fidkit.passages.local.cuts import WantedCutting, cutting_of
 from fidkit.passages.local.info import CorpusInfo, kinds_of
@@ -34,6 +34,7 @@ from fidkit.passages.local.layout import (
     sizes_on_disk,
 )
 from fidkit.passages.local.records import DocumentRecord
+from fidkit.passages.local.report import BuildProgress, BuildReport
 from fidkit.passages.local.vectors import EncoderSource
 from fidkit.passages.places import Where, split
 from fidkit.passages.search.alone import ByMeaning, ByWords

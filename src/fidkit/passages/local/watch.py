@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 from fidkit.disk import shown
 from fidkit.errors import FidkitError, UsageError
 from fidkit.passages.load.extras import COMMAND
-from fidkit.passages.local.build import BuildProgress, BuildReport, build, reindex
+from fidkit.passages.local.build import build, reindex
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.following import SETTLED_SECONDS, Following
+from fidkit.passages.local.report import BuildProgress, BuildReport
 from fidkit.passages.local.vectors import EncoderSource
 
 if TYPE_CHECKING:

@@ -1,0 +1,49 @@
+"""What a build says while it runs, and what it did."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class BuildProgress:
+    """How far a build is.
+
+    Attributes:
+        stage: `read`, `index` or `vectors`.
+        done_bytes, total_bytes: of the source files that have to be read.
+        passages: read so far.
+        done_files, total_files: that have to be read.
+    """
+
+    stage: str
+    done_bytes: int
+    total_bytes: int
+    passages: int
+    done_files: int = 0
+    total_files: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build did; files and passages that were kept are not counted.
+
+    Attributes:
+        files_read: that were new or had changed, those included that turned out to be unreadable.
+        files_removed: that are gone, or were read again.
+        passages_read: of the files read.
+        seconds: that it took.
+        files_left_out: that are new or had changed, and have no passages; `Corpus.info` has the reasons.
+        files_waiting: that are being written just now, where sources are followed.
+    """
+
+    files_read: int
+    files_removed: int
+    passages_read: int
+    seconds: float
+    files_left_out: int = 0
+    files_waiting: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
