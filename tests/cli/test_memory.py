@@ -104,14 +104,14 @@ def test_check_names_damaged_shards_and_repair_drops_them(corpus, reader_directo
     whole = shard.read_bytes()
     capsys.readouterr()
     assert run(["memory", "check", str(corpus)]) == 0
-    assert "1 shards are as they were written" in printed(capsys)[0]
+    assert "1 shard is as it was written" in printed(capsys)[0]
     shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     assert run(["memory", "check", str(corpus)]) == 1
     out, err = printed(capsys)
     assert out.startswith(shard.name)
-    assert "1 of 1 shards are damaged; run `fidkit memory check" in err
+    assert "1 of 1 shard is damaged; run `fidkit memory check" in err
     assert run(["memory", "check", str(corpus), "--repair"]) == 0
-    assert "dropped 1 of 1 shards" in printed(capsys)[1]
+    assert "dropped 1 of 1 shard" in printed(capsys)[1]
     assert not shard.exists()
     assert run(build) == 0
     assert shard.read_bytes() == whole
@@ -174,7 +174,7 @@ def test_readers_that_have_no_memory_are_told_what_to_do(corpus, capsys):
 def test_what_is_there_is_said_without_pytorch(corpus, reader_directory, codec):
     command = ["memory", "build", str(corpus), "--reader", str(reader_directory), "--codec", codec]
     assert run([*command, "--pq-codes", "16"]) == 0
-    for verb, said in (("info", "60 of 60"), ("check", "1 shards are as they were written")):
+    for verb, said in (("info", "60 of 60"), ("check", "1 shard is as it was written")):
         done = run_blocked("memory", verb, str(corpus))
         assert done.returncode == 0, done.stderr
         assert said in done.stdout

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fidkit.cli import corpus as command
+from fidkit.cli import building
 from fidkit.cli.app import run
 
 
@@ -44,7 +44,7 @@ def test_none_are_made_and_that_is_said(built: str, capsys, monkeypatch) -> None
     assert "has no vectors; `fidkit corpus build" in capsys.readouterr().err
     assert run(["corpus", "info", built]) == 0
     assert "vectors      none: searched by words" in capsys.readouterr().out
-    monkeypatch.setattr(command, "MOST_UNASKED", 1)
+    monkeypatch.setattr(building, "MOST_UNASKED", 1)
     assert run(["corpus", "build", docs, "--to", built]) == 0
     assert "--vectors adds search by meaning, in about" in capsys.readouterr().err
 
@@ -102,5 +102,5 @@ def test_what_says_the_same_is_named_and_counted(built: str, capsys) -> None:
     assert "the same: " in capsys.readouterr().out
     assert run(["corpus", "info", built]) == 0
     out = capsys.readouterr().out
-    assert "alike        2 passages in 1 groups" in out
+    assert "alike        2 passages in 1 group" in out
     assert "cut          passages of about 50 words, up to 5 of them repeated" in out
