@@ -38,6 +38,7 @@ LARGEST_DOCUMENT = 1 << 32
 """Bytes; whatever is larger can't be read within a worker's memory."""
 TOO_LARGE = f"larger than {LARGEST_DOCUMENT / 1e6:,.0f} MB, the most that is read; split it"
 TEMPORARY = "kept by an editor while it has a document open"
+_READ_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _OPENED = "~$"  # what Word, Excel and PowerPoint put before the name of that document
 
 
@@ -174,7 +175,7 @@ def _folder(
     files = []
     for entry in entries:
         path = folder / entry.name
-        kind, note = _kind(path)
+        kind, note = _kind(entry.name, path)
         file = _stated(shown(within + entry.name), path, kind, note, entry.stat)
         where = os.path.join(real, entry.name)
         files.append((os.path.realpath(where) if entry.is_symlink() else where, file))
@@ -190,13 +191,13 @@ def _describes(path: Path) -> bool:
     return path.name.split(".")[0].upper() in _DESCRIPTIONS
 
 
-def _kind(path: Path) -> tuple[Kind, str]:
+def _kind(name: str, path: Path) -> tuple[Kind, str]:
     """What a file in a folder is read as, and why if it isn't."""
-    if path.name.startswith("."):
+    if name.startswith("."):
         return "skipped", HIDDEN
-    if path.name.startswith(_OPENED):
+    if name.startswith(_OPENED):
         return "skipped", TEMPORARY
-    loader = loader_of(path.name)
+    loader = loader_of(name)
     if loader is None:
         return "skipped", OTHER
     if loader.kind == "passages" and os.path.isfile(path):
@@ -231,7 +232,8 @@ def _stated(
         return SourceFile(name, path, "skipped", note=error.strerror or "unreadable", named=named)
     if not stat.S_ISREG(info.st_mode):
         return SourceFile(name, path, "skipped", note="not a regular file", named=named)
-    if not os.access(path, os.R_OK):
+    # What everybody may read need not be asked for, which takes as long as all the rest.
+    if info.st_mode & _READ_BY_ALL != _READ_BY_ALL and not os.access(path, os.R_OK):
         return SourceFile(name, path, "skipped", note="permission denied", named=named)
     if kind == "document" and info.st_size > LARGEST_DOCUMENT:
         return SourceFile(name, path, "skipped", note=TOO_LARGE, named=named)

@@ -302,15 +302,15 @@ class Builder:
         """Name the index and all that is known of the corpus; `unread` files are still to be read."""
         for position, file, record in plan.moved:
             self._catalogue.restat(record, file, trusted_time(file), position)
-        files = self._catalogue.files()
-        total = Sum()
-        for record in files:
-            total.join(record.sum)
+        total, passages = Sum(), 0
+        for of_file, count in self._catalogue.sums():
+            total.join(of_file)
+            passages += count
         self._meta |= {
             "format_version": str(FORMAT_VERSION),
             "lexical": index,
             "sources": json.dumps(self._roots),
-            "passages": str(sum(record.passages for record in files)),
+            "passages": str(passages),
             "fingerprint": total.digest().hex(),
             "next_row": str(self._next_row),
             "next_file": str(self._next_file),

@@ -222,6 +222,11 @@ class Catalogue:
             raise _damaged(self.directory, "impossible numbers of a file")
         return records
 
+    def sums(self) -> list[tuple[bytes, int]]:
+        """Fingerprint and number of the passages of each file, as this connection wrote or read them."""
+        with self._whole_records():
+            return self._sql.execute("SELECT sum, passages FROM files").fetchall()
+
     @contextmanager
     def _whole_records(self) -> Iterator[None]:
         try:
