@@ -23,6 +23,7 @@ from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.following import SETTLED_SECONDS, Following
 from fidkit.passages.local.report import BuildProgress, BuildReport
 from fidkit.passages.local.vectors import EncoderSource
+from fidkit.wording import counted
 
 if TYPE_CHECKING:
     from watchfiles._rust_notify import RustNotify
@@ -236,14 +237,14 @@ def said(news: BuildReport | FidkitError, directory: Path) -> str:
     if isinstance(news, FidkitError):
         return f"{news}; the corpus stays as it is, and is tried again"
     counts = [
-        f"{count:,} {what}"
+        what
         for count, what in (
-            (news.files_read, "files read"),
-            (news.files_removed, "removed"),
-            (news.files_left_out, "left out"),
-            (news.files_waiting, "being written"),
+            (news.files_read, f"{counted(news.files_read, 'file')} read"),
+            (news.files_removed, f"{news.files_removed:,} removed"),
+            (news.files_left_out, f"{news.files_left_out:,} left out"),
+            (news.files_waiting, f"{news.files_waiting:,} being written"),
         )
         if count
     ]
     done = ", ".join(counts) or "as the sources are"
-    return f"{shown(directory)}: {done}, {news.passages_read:,} passages, {news.seconds:.1f} s"
+    return f"{shown(directory)}: {done}, {counted(news.passages_read, 'passage')}, {news.seconds:.1f} s"
