@@ -274,6 +274,23 @@ def test_a_source_that_is_a_file(tmp_path):
             found.end()
 
 
+def test_where_the_system_tells_nothing_there_is_a_look_now_and_then(docs, corpus, monkeypatch, caplog):
+    def refused(*_):
+        raise OSError("OS file watch limit reached")
+
+    monkeypatch.setattr("watchfiles._rust_notify.RustNotify", refused)
+    monkeypatch.setattr(watch, "_LOOK_UNTOLD_SECONDS", 0.2)
+    monkeypatch.setattr(watch, "_LOOK_SHARE", 1)
+    found = Follower(docs, to=corpus.path)
+    try:
+        for number in range(2):
+            (docs / f"new{number}.txt").write_text("Maté comes from Paraguay.")
+            soon(lambda: f"new{number}.txt#1" in ids(corpus))  # noqa: B023 - called at once
+    finally:
+        found.end()
+    assert caplog.text.count("the system doesn't tell of changes (OS file watch limit reached)") == 1
+
+
 def test_a_wrong_call_is_no_fault_to_be_tried_again(tmp_path):
     with pytest.raises(UsageError, match="no sources given"):
         next(watch.follow([], tmp_path / "c"))
@@ -339,6 +356,11 @@ def test_when_it_is_quiet_the_index_becomes_that_of_a_fresh_build(
     soon(lambda: "Yemen" in corpus.get(["coffee.txt#1"])[0].text)
     with Corpus.build(docs, tmp_path / "fresh") as fresh:
         expected = {(hit.passage, hit.score) for hit in fresh.search("coffee comes from")}
+    looks, build = [], watch.build
+    monkeypatch.setattr(watch, "build", lambda *given, **more: looks.append(1) or build(*given, **more))
+    for number in range(1, 3):  # something happens, even if it changes nothing
+        (docs / f"empty{number}").mkdir()
+        soon(lambda: len(looks) >= number)  # noqa: B023 - called at once
     assert removed(corpus) == 1
     monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.2)
     (docs / "x.bin").touch()  # a reason to look, after which waits are short
