@@ -167,6 +167,15 @@ def test_a_file_of_many_such_members_is_given_up(one, job, monkeypatch):
     assert (read.documents, read.reason) == ((), "c: its loader crashed (SIGSEGV)")
 
 
+def test_when_the_time_of_a_file_is_over_no_other_process_reads_on(job):
+    workers = Workers(Limits(seconds=1, whole=1), count=1)
+    try:
+        _, bad = workers.read([job("noise first"), job("members a=hang |b=noise good")])
+    finally:
+        workers.close()
+    assert (bad.documents, bad.reason) == ((), "a: took longer than 1 s to read")
+
+
 def test_a_crash_outside_of_members_is_that_of_the_file(one, job):
     """What ends the process between two members is no member's fault, and nothing is tried again."""
     bad, good = one.read([job("members a=noise x"), job("crash")])
