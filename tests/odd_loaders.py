@@ -62,6 +62,13 @@ def hang(*_: str) -> Iterator[Document]:
     yield Document("", "")
 
 
+def drip(*_: str) -> Iterator[Document]:
+    """No document takes long, and all of them do."""
+    for number in range(100):
+        time.sleep(0.1)
+        yield Document("", f"text {number}", member=str(number))
+
+
 def spin(*_: str) -> Iterator[Document]:
     while True:
         pass

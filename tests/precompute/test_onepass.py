@@ -220,6 +220,9 @@ def test_the_command_line(tmp_path: Path, lumen: Path, capsys) -> None:
     command = ["corpus", "build", str(folder), "--to", str(tmp_path / "c"), "--memory", str(lumen)]
     assert run([*command, "--no-vectors"]) == 2
     assert "leave --no-vectors out" in capsys.readouterr().err
+    assert run([*command, "--watch"]) == 2
+    assert "--watch brings no memory up to date" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
     assert run(command) == 0
     out, err = capsys.readouterr()
     assert "memory of 20 passages, 18 encoded together with their vectors, 0 apart, 0 removed" in out

@@ -80,6 +80,13 @@ def test_a_file_given_twice_counts_once(docs):
     assert len(discover([docs, docs / "tea.md", docs])) == 3
 
 
+def test_a_file_that_several_links_lead_to_counts_once(docs, tmp_path):
+    (docs / "again.md").symlink_to("tea.md")
+    (tmp_path / "linked").symlink_to(docs)
+    assert set(kinds(docs)) == {"again.md", "coffee.txt", "deep/cocoa.txt"}
+    assert len(discover([docs, tmp_path / "linked"])) == 3
+
+
 def test_a_named_file_of_any_ending_is_a_document(tmp_path):
     (tmp_path / "README").write_text("words")
     assert kinds(tmp_path / "README") == {"README": "document"}

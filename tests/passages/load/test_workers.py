@@ -82,9 +82,11 @@ def test_what_goes_wrong_is_said_and_the_next_file_is_read(one, job, content, re
     assert bool(bad.sha256) == (content != "missing")
 
 
-@pytest.mark.parametrize(("content", "why"), [("hang", "1 s to read"), ("spin", "1 s to read")])
+@pytest.mark.parametrize(
+    ("content", "why"), [("hang", "1 s to read"), ("spin", "1 s to read"), ("drip", "1 s to read")]
+)
 def test_what_takes_too_long_is_ended(job, content, why):
-    workers, began = Workers(Limits(seconds=1), count=1), time.monotonic()
+    workers, began = Workers(Limits(seconds=1, whole=2), count=1), time.monotonic()
     try:
         bad, good = workers.read([job(content), job("noise good words")])
     finally:
@@ -165,10 +167,19 @@ def test_a_file_of_many_such_members_is_given_up(one, job, monkeypatch):
     assert (read.documents, read.reason) == ((), "c: its loader crashed (SIGSEGV)")
 
 
+def test_when_the_time_of_a_file_is_over_no_other_process_reads_on(job):
+    workers = Workers(Limits(seconds=1, whole=1), count=1)
+    try:
+        _, bad = workers.read([job("noise first"), job("members a=hang |b=noise good")])
+    finally:
+        workers.close()
+    assert (bad.documents, bad.reason) == ((), "a: took longer than 1 s to read")
+
+
 def test_a_crash_outside_of_members_is_that_of_the_file(one, job):
     """What ends the process between two members is no member's fault, and nothing is tried again."""
-    bad, good = one.read([job("several a=x"), job("crash")])
-    assert texts(bad) == ["x"]
+    bad, good = one.read([job("members a=noise x"), job("crash")])
+    assert texts(bad) == ["x", ""]
     assert good.reason == "its loader crashed (SIGSEGV)"
 
 

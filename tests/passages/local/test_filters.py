@@ -10,6 +10,7 @@ import pytest
 import word_vectors
 from fidkit import Corpus, Filter
 from fidkit.errors import CorpusError, UsageError
+from fidkit.passages.filter import Described, kinds_of
 from fidkit.passages.load import table
 from fidkit.passages.load.table import Loader
 from fidkit.passages.local import matching
@@ -109,6 +110,30 @@ def test_a_refresh_is_seen_and_dates_follow(corpus: Corpus, docs: Path) -> None:
     (docs / "left" / "new.md").write_text("w1 w2 w3")
     corpus.refresh()
     assert "left/new.md" in names(corpus.search("w1 w2 w3", 9, where=Filter(source="left/n*")))
+    (docs / "left" / "newer.md").write_text("w1 w2 w3")
+    corpus.refresh()  # the same filter as before leaves more
+    assert names(corpus.search("w1 w2 w3", 9, where=Filter(source="left/n*"))) == {
+        "left/new.md",
+        "left/newer.md",
+    }
+
+
+def test_more_filters_than_are_kept_are_each_applied(corpus: Corpus) -> None:
+    for number in (*range(2 * matching._KEPT), 0):
+        hits = corpus.search(
+            " ".join(word_vectors.WORDS), 9, "words", where=Filter(source=f"*/{number:02}.*")
+        )
+        assert {Path(name).stem for name in names(hits)} == {f"{number:02}"}
+
+
+def test_a_document_without_a_day_is_neither_before_nor_after_one(docs: Path, tmp_path: Path) -> None:
+    gone = docs / "left" / "gone.txt"
+    gone.write_text("w1 w2")  # just now, so the catalogue has no time of it
+    corpus = Corpus.build(docs, tmp_path / "c", encoder=word_vectors.encoder)
+    gone.unlink()
+    for where in (Filter(before="2100"), Filter(after="1970")):
+        assert "left/gone.txt" not in names(corpus.search("w1 w2", 100, "words", where=where))
+    assert "left/gone.txt" in names(corpus.search("w1 w2", 100, "words", where=Filter(kind="txt")))
 
 
 @pytest.mark.parametrize(
@@ -134,6 +159,7 @@ def test_what_there_is_is_said_where_nothing_is_left(corpus: Corpus, condition: 
         (["kind="], "is no condition"),
         (["after=soon"], "after is 'soon'; expected a day such as 2024-01-31"),
         (["after=2024-13"], "expected a day"),
+        (["after=20245"], "expected a day"),
         (["before=2024", "before=2025"], "before is given as 2024 and 2025; expected one day"),
     ],
 )
@@ -143,13 +169,19 @@ def test_what_is_no_condition_is_said(conditions: list[str], said: str) -> None:
 
 
 def test_typed_is_as_given() -> None:
-    typed = Filter.parse(["source=a/*", "kind=PDF", "after=2024-02", "Author=Ada", "source=b"])
+    typed = Filter.parse(["source=a/*", "KIND=PDF", "after=2024-02", "Author=Ada", "source=b"])
     assert typed == Filter(("a/*", "b"), ("pdf",), "2024-02-01", facts={"author": "Ada"})
     assert str(typed) == "source=a/* source=b kind=.pdf after=2024-02-01 author=Ada"
     assert Filter.parse([]) is None
     assert Filter.parse(str(typed).split()) == typed
     with pytest.raises(UsageError, match="empty value"):
         Filter(kind="")
+
+
+def test_what_is_packed_is_also_of_the_kind_that_it_packs() -> None:
+    mail = Described("box.mbox.gz/letter.pdf", "box.mbox.gz", "", {})
+    assert kinds_of(mail) == {".pdf", ".mbox", ".mbox.gz"}
+    assert Filter(kind="mbox").test()(mail)
 
 
 @pytest.mark.parametrize("by", ["words", "meaning", "both", None])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 
+from fidkit.cli.app import run
 from fidkit.errors import CorpusError
 from fidkit.passages import Corpus
 from fidkit.passages.load.workers import Limits
@@ -40,6 +41,26 @@ def test_the_same_of_several_is_said_once_with_a_few_names() -> None:
     assert list(grouped(said, "file", every=True))[:2] == ["0.bin: not read", "1.bin: not read"]
     assert len(list(grouped(said, "file", every=True))) == 7
     assert list(grouped(said[:2], "file", every=False)) == ["2 files: not read: 0.bin, 1.bin"]
+
+
+def test_what_was_left_out_is_said_by_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "a.txt").write_text("words")
+    for number in range(2):
+        for name in (f"{number}.bin", f"~${number}.docx", f"{number}.jsonl", f".{number}"):
+            (folder / name).touch()
+        (folder / f"link{number}").symlink_to(tmp_path)
+        (folder / f"gone{number}.txt").symlink_to(folder / f"nowhere{number}")
+    assert run(["corpus", "build", str(folder), "--to", str(tmp_path / "c"), "--no-vectors"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert len([line for line in said if line.startswith("skipped 2 files: ")]) == 5
+    assert f"... and 1 reason more, see `fidkit corpus info {tmp_path / 'c'}`" in said
+    with Corpus.open(tmp_path / "c") as corpus:
+        left_out = corpus.info().left_out()
+    assert left_out.startswith("10 of 11 files were left out (")
+    assert "; other reasons: 4); " in left_out
+    assert "hidden" not in left_out
 
 
 def test_documents_with_pages_without_text_are_counted(

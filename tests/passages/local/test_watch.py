@@ -1,7 +1,11 @@
 """Sources are followed: what happens there is in the corpus soon after, and nothing else is."""
 
+import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -133,6 +137,20 @@ def test_a_file_that_is_written_to_without_an_end_is_read_now_and_then(docs, cor
     (docs / "log.txt").write_text("one, two")
     patient.begin()
     assert watch.build([docs], corpus.path, following=patient).files_waiting == 1
+    (docs / "log.txt").unlink()
+    assert watch.build([docs], corpus.path, following=patient).files_removed == 1
+    time.sleep(0.3)
+    (docs / "log.txt").write_text("another of that name")
+    assert watch.build([docs], corpus.path, following=patient).files_waiting == 1
+
+
+def test_a_time_to_come_and_what_is_left_out_are_not_waited_for(docs, corpus):
+    patient = Following([str(docs)], settled=60)
+    (docs / "ahead.txt").write_text("written where the clock is fast")
+    os.utime(docs / "ahead.txt", (time.time() + 3600,) * 2)
+    (docs / "x.bin").touch()
+    report = watch.build([docs], corpus.path, following=patient)
+    assert (report.files_read, report.files_left_out, report.files_waiting) == (1, 1, 0)
 
 
 def test_temporary_files_of_editors_are_no_reason_to_look(docs, tmp_path):
@@ -176,6 +194,9 @@ def test_a_folder_that_vanishes_leaves_the_corpus_as_it_is(docs, corpus, followe
     assert ids(corpus) == before
     docs.rmdir()
     docs.with_name("away").rename(docs)
+    soon(
+        lambda: isinstance(follower.news[-1], BuildReport)
+    )  # which changed nothing, but says that all is well
     (docs / "new.txt").write_text("Maté comes from Paraguay.")
     soon(lambda: "new.txt#1" in ids(corpus))
     assert ids(corpus) == before | {"new.txt#1"}
@@ -187,6 +208,7 @@ def test_one_of_two_sources_that_is_empty_is_away(docs, tmp_path):
     other = tmp_path / "share"
     other.mkdir()
     (other / "milk.txt").write_text("Milk comes from cows.")
+    (other / ".mounted").touch()  # is nothing to read
     with Corpus.build([docs, other], tmp_path / "c") as corpus:
         (other / "milk.txt").unlink()
         patient = Following([str(docs), str(other)])
@@ -195,6 +217,18 @@ def test_one_of_two_sources_that_is_empty_is_away(docs, tmp_path):
         assert len(corpus) == 4
         watch.build([docs, other], tmp_path / "c")  # somebody says so
         assert len(corpus) == 3
+
+
+def test_what_nothing_was_read_from_is_not_away(docs, tmp_path):
+    other = tmp_path / "pictures"
+    other.mkdir()
+    (other / "x.png").touch()
+    with Corpus.build([docs, other], tmp_path / "c") as corpus:
+        (other / "x.png").unlink()
+        (docs / "deep").rename(tmp_path / "deep")
+        (docs / "deep").symlink_to(tmp_path / "deep")  # left out from now on
+        watch.build([docs, other], corpus.path, following=Following([str(docs), str(other)]))
+        assert ids(corpus) == {"coffee.txt#1", "tea.md#1"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every folder")
@@ -208,17 +242,20 @@ def test_a_folder_that_cannot_be_looked_into_is_away(docs, corpus):
 
 
 def test_a_fault_is_said_once_and_tried_again(docs, corpus, follower):
-    index = corpus.path / f"lexical-{corpus.generation}"
-    shutil.move(index, corpus.path.with_name("kept"))
-    index.symlink_to(corpus.path.with_name("kept"))  # refused
-    (docs / "new.txt").write_text("Maté comes from Paraguay.")
-    soon(lambda: follower.news)
-    time.sleep(1)
-    assert len(follower.news) == 1
-    assert isinstance(follower.news[0], FidkitError)
-    index.unlink()
-    shutil.move(corpus.path.with_name("kept"), index)
-    soon(lambda: "new.txt#1" in ids(corpus))
+    kept = corpus.path.with_name("kept")
+    for number in range(2):
+        index, said = corpus.path / f"lexical-{corpus.generation}", len(follower.news)
+        shutil.move(index, kept)
+        index.symlink_to(kept)  # refused
+        (docs / f"new{number}.txt").write_text("Maté comes from Paraguay.")
+        soon(lambda: len(follower.news) > said)  # noqa: B023 - called at once
+        time.sleep(0.5)
+        [fault] = follower.news[said:]
+        assert isinstance(fault, FidkitError)
+        index.unlink()
+        shutil.move(kept, index)
+        soon(lambda: f"new{number}.txt#1" in ids(corpus))  # noqa: B023
+        soon(lambda: follower.read() > number)  # noqa: B023
 
 
 def test_a_source_that_is_a_file(tmp_path):
@@ -231,14 +268,82 @@ def test_a_source_that_is_a_file(tmp_path):
             (tmp_path / "in" / "next").write_text("two, as editors save")
             (tmp_path / "in" / "next").replace(note)
             soon(lambda: corpus.get(["note.txt#1"])[0].text == "two, as editors save")
+            note.write_text("three, in place")
+            soon(lambda: corpus.get(["note.txt#1"])[0].text == "three, in place")
         finally:
             found.end()
+
+
+def test_where_the_system_tells_nothing_there_is_a_look_now_and_then(docs, corpus, monkeypatch, caplog):
+    def refused(*_):
+        raise OSError("OS file watch limit reached")
+
+    monkeypatch.setattr("watchfiles._rust_notify.RustNotify", refused)
+    monkeypatch.setattr(watch, "_LOOK_UNTOLD_SECONDS", 0.2)
+    monkeypatch.setattr(watch, "_LOOK_SHARE", 1)
+    found = Follower(docs, to=corpus.path)
+    try:
+        for number in range(2):
+            (docs / f"new{number}.txt").write_text("Maté comes from Paraguay.")
+            soon(lambda: f"new{number}.txt#1" in ids(corpus))  # noqa: B023 - called at once
+    finally:
+        found.end()
+    assert caplog.text.count("the system doesn't tell of changes (OS file watch limit reached)") == 1
+
+
+def test_a_wrong_call_is_no_fault_to_be_tried_again(tmp_path):
+    with pytest.raises(UsageError, match="no sources given"):
+        next(watch.follow([], tmp_path / "c"))
+
+
+def test_what_is_said_of_a_build():
+    for report, what in (
+        (BuildReport(1, 0, 1, 0.25), "1 file read, 1 passage, 0.2 s"),
+        (BuildReport(2000, 3, 4000, 1, 4, 5),
+         "2,000 files read, 3 removed, 4 left out, 5 being written, 4,000 passages, 1.0 s"),
+        (BuildReport(0, 0, 0, 0), "as the sources are, 0 passages, 0.0 s"),
+    ):  # fmt: skip
+        assert watch.said(report, Path("c")) == f"c: {what}"
+
+
+def test_the_command_line_says_what_each_change_did(docs, tmp_path):
+    command = ["corpus", "build", str(docs), "--to", str(tmp_path / "c"), "--no-vectors", "--watch", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from fidkit.cli import main; main()", *command],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        assert str(tmp_path / "c") in process.stdout.readline()
+        (docs / "new.txt").write_text("Maté comes from Paraguay.")
+        (docs / "coffee.txt").unlink()
+        read = removed = 0
+        while (read, removed) != (1, 1):  # at once or one after the other
+            report = json.loads(process.stdout.readline())["build"]
+            read, removed = read + report["files_read"], removed + report["files_removed"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SOON) == 130
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_without_watchfiles_one_line_says_how_to_get_it(monkeypatch, docs, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "watchfiles", None)
     with pytest.raises(UsageError, match=r"`pip install 'fidkit\[documents\]'` brings it"):
         next(watch.follow([docs], tmp_path / "c"))
+
+
+def test_of_many_passages_a_share_has_to_be_gone_before_the_index_is_written_anew(docs, corpus, monkeypatch):
+    for number in range(10):
+        (docs / f"note{number}.txt").write_text(f"Note {number} comes from somewhere.")
+    corpus.refresh()
+    (docs / "coffee.txt").unlink()
+    corpus.refresh()
+    monkeypatch.setattr(watch, "_TIDIED_PASSAGES", 1)
+    for share, left in ((0.1, 1), (0.05, 0)):  # one is gone, twelve are there
+        monkeypatch.setattr(watch, "_TIDIED_SHARE", share)
+        watch._tidy(corpus.path, None)
+        assert removed(corpus) == left
 
 
 def test_when_it_is_quiet_the_index_becomes_that_of_a_fresh_build(
@@ -251,6 +356,11 @@ def test_when_it_is_quiet_the_index_becomes_that_of_a_fresh_build(
     soon(lambda: "Yemen" in corpus.get(["coffee.txt#1"])[0].text)
     with Corpus.build(docs, tmp_path / "fresh") as fresh:
         expected = {(hit.passage, hit.score) for hit in fresh.search("coffee comes from")}
+    looks, build = [], watch.build
+    monkeypatch.setattr(watch, "build", lambda *given, **more: looks.append(1) or build(*given, **more))
+    for number in range(1, 3):  # something happens, even if it changes nothing
+        (docs / f"empty{number}").mkdir()
+        soon(lambda: len(looks) >= number)  # noqa: B023 - called at once
     assert removed(corpus) == 1
     monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.2)
     (docs / "x.bin").touch()  # a reason to look, after which waits are short

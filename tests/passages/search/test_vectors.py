@@ -203,6 +203,13 @@ def test_what_a_build_left_is_used_by_the_next(tmp_path, monkeypatch):
         VectorWriter(tmp_path / "v", encoder())
 
 
+def test_what_a_build_with_another_encoder_left_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(vector_writer, "_PART_ROWS", 5)
+    VectorWriter(tmp_path / "v", encoder(fingerprint="other")).add((n, "", text(n)) for n in range(9))
+    assert list((tmp_path / "v").glob("shard-*"))
+    assert written(tmp_path / "v", {n: text(n) for n in range(9)}).encoded == 9
+
+
 def test_a_key_is_compared_whole(tmp_path):
     content = entries([1], [b"a" * 16], np.ones((1, 8), np.float32))
     known = vector_writer._Known([write_shard(tmp_path, "f", content)])
