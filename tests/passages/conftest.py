@@ -1,10 +1,13 @@
 import gzip
 import json
-from collections.abc import Callable, Iterable
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from postgres_server import started, with_option
 
 
 @pytest.fixture
@@ -29,3 +32,22 @@ def docs(tmp_path: Path) -> Path:
     (folder / "coffee.txt").write_text("Coffee comes from Ethiopia.")
     (folder / "deep" / "cocoa.txt").write_text("Cocoa comes from the Amazon.")
     return folder
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The URL of a PostgreSQL server."""
+    with started() as uri:
+        yield uri
+
+
+@pytest.fixture
+def url(server: str) -> str:
+    """The URL of a corpus in it that isn't there yet."""
+    return with_option(server, corpus=uuid.uuid4().hex)
+
+
+@pytest.fixture(params=["local", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a corpus may be built, by each engine."""
+    return request.getfixturevalue("url") if request.param == "postgres" else str(tmp_path / "corpus")

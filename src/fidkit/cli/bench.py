@@ -62,7 +62,7 @@ Threads = Annotated[
 ]
 Plain = Annotated[bool, typer.Option("--plain", help="Measure each preset without native kernels, too.")]
 CorpusOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Take real passages from this corpus ...")
+    str | None, typer.Option(metavar="DIR", help="Take real passages from this corpus ...")
 ]
 QuestionsOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="... for the first questions of this file.")
@@ -162,7 +162,7 @@ def _run(
 
 def _questions(
     request: Request,
-    corpus: Path | None,
+    corpus: str | None,
     file: Path | None,
     batch: int,
     passages: int,

@@ -32,7 +32,8 @@ Watch = Annotated[
     bool, typer.Option("--watch", help="Go on, and follow what happens in the sources until Ctrl-C.")
 ]
 To = Annotated[
-    Path, typer.Option("--to", metavar="DIR", help="Where the corpus is kept.", show_default=False)
+    str,
+    typer.Option("--to", metavar="DIR", help="Where it is kept; or postgresql://…", show_default=False),
 ]
 WithVectors = Annotated[
     bool | None,
@@ -87,7 +88,7 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Build a corpus, or bring it up to date: only new and changed files are read."""
-    _check(memory, vectors, watch=watch)
+    _check(to, memory, vectors, watch=watch)
     from fidkit.engine.meaning import minilm, runnable
     from fidkit.passages import Corpus
 
@@ -96,7 +97,7 @@ def build(
         if memory is not None:
             from fidkit.precompute.onepass import one_pass
 
-            once = stack.enter_context(one_pass(to, memory))
+            once = stack.enter_context(one_pass(Path(to), memory))
             encoder, vectors = once.source, True
         tell = stack.enter_context(reported_progress())
         corpus = stack.enter_context(
@@ -119,11 +120,19 @@ def build(
         with_reader = "" if memory is None else f" --reader {memory}"
         print(f'next: fidkit ask "YOUR QUESTION" --in {info.path}{with_reader}', file=sys.stderr)
     if watch:
-        _follow(sources, to, encoder, vectors, as_json=as_json)
+        _follow(sources, Path(to), encoder, vectors, as_json=as_json)
 
 
-def _check(memory: str | None, vectors: bool | None, *, watch: bool) -> None:
+def _check(to: str, memory: str | None, vectors: bool | None, *, watch: bool) -> None:
     """What is wrong with the call is said before anything is read."""
+    from fidkit.passages.engines import is_url, said_place
+
+    if is_url(to) and (watch or memory is not None):
+        what = "--watch follows sources" if watch else "--memory makes memory in one pass"
+        raise UsageError(
+            f"{what} for a corpus in a directory; for {said_place(to)} run the build again when documents "
+            "have changed, and `fidkit memory build` for memory"
+        )
     if memory is not None and vectors is False:
         raise UsageError("--memory makes vectors and memory together; leave --no-vectors out")
     if memory is not None and watch:

@@ -34,7 +34,7 @@ def calibrate(
     data: Annotated[
         list[Path], typer.Option(help="Questions with known answers, or without any; repeatable.")
     ],
-    corpus: Annotated[Path | None, typer.Option(help="Corpus with their passages.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Corpus with their passages.")] = None,
     passages: Annotated[int, typer.Option(help="Passages to read for each question.")] = 5,
     context: Annotated[
         list[str] | None,
@@ -106,7 +106,7 @@ def _answered(
     device: str,
     precision: Precision,
     files: Sequence[Path],
-    corpus: Path | None,
+    corpus: str | None,
     n: int,
     kinds: Sequence[ContextKind],
     limit: int | None,

@@ -151,9 +151,14 @@ def check(
 ) -> None:
     """Compare the index with the passages, and texts with their sums; exit code 1 if something is damaged."""
     from fidkit.engine.meaning import minilm
+    from fidkit.passages.engines import engine_of, said_place
     from fidkit.passages.local.check import check
 
-    report = check(directory, repair=repair, encoder=minilm)
+    engine = engine_of(directory)
+    if engine is None:
+        report = check(Path(directory), repair=repair, encoder=minilm)
+    else:
+        report, directory = engine.check_corpus(directory, repair, minilm), said_place(directory)
     if as_json:
         print(json.dumps(report.to_json()))
     else:

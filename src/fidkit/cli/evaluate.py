@@ -37,7 +37,7 @@ Data = Annotated[
 ]
 ReaderOption = Annotated[str, typer.Option(help="Directory, bundled name, or hub name.")]
 CorpusOption = Annotated[
-    Path | None, typer.Option(help="Corpus to search, if the questions bring no passages.")
+    str | None, typer.Option(help="Corpus to search, if the questions bring no passages.")
 ]
 By = Annotated[
     SearchedBy,
@@ -132,7 +132,7 @@ def _run(
     device: str,
     precision: Precision,
     data: Path,
-    corpus: Path | None,
+    corpus: str | None,
     by: SearchedBy,
     n: int,
     kind: ContextKind,
@@ -164,7 +164,7 @@ def _run(
         ), runner.computes
 
 
-def _opened(directory: Path, by: SearchedBy) -> Corpus:
+def _opened(directory: str, by: SearchedBy) -> Corpus:
     """The corpus, which searches as `fidkit ask` does unless something else is asked for."""
     from fidkit.engine.meaning import minilm, runnable
     from fidkit.passages import Corpus

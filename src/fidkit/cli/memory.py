@@ -77,6 +77,7 @@ def build(
     """
     from fidkit import precompute
     from fidkit.passages import Corpus
+    from fidkit.passages.engines import said_place
     from fidkit.precompute.codec import DEFAULT_PQ_CODES
     from fidkit.precompute.records import check
 
@@ -93,21 +94,22 @@ def build(
     )
     # What is wrong here is said before anything is opened.
     check(options)
+    place = said_place(directory)
     with Corpus.open(directory) as corpus, _reported() as shown:
 
         def agree(forecast: BuildForecast) -> None:
             shown.rest()
-            _say_forecast(directory, forecast)
-            _require_consent(directory, forecast, limit_gb, yes)
+            _say_forecast(place, forecast)
+            _require_consent(place, forecast, limit_gb, yes)
             shown.encode = forecast.encode
 
         report = precompute.build(corpus, reader, options, agree=agree, tell=shown.tell)
     if report is None:  # another process of torchrun says it
         return
     if as_json:
-        print(json.dumps({"corpus": str(directory), "reader": reader, **report.to_json()}))
+        print(json.dumps({"corpus": place, "reader": reader, **report.to_json()}))
         return
-    _say_report(directory, reader, report)
+    _say_report(place, reader, report)
 
 
 @app.command()
@@ -116,8 +118,9 @@ def info(directory: Directory, as_json: AsJson = False) -> None:
     from fidkit.engine.coverage import coverage
     from fidkit.memory import MemoryStore
     from fidkit.passages import Corpus
+    from fidkit.passages.engines import said_place
 
-    with Corpus.open(directory) as corpus, MemoryStore.open(directory) as store:
+    with Corpus.open(directory) as corpus, MemoryStore.open(corpus.derived) as store:
         found, covers = store.info, coverage(corpus, store)
     if as_json:
         print(json.dumps(found.to_json() | asdict(covers)))
@@ -138,7 +141,7 @@ def info(directory: Directory, as_json: AsJson = False) -> None:
         lacking = counted(covers.passages - covers.covered, "passage is", "passages are")
         print(
             f"{lacking} encoded when read; run "
-            f"`fidkit memory build {directory} --reader {found.reader}` to store them",
+            f"`fidkit memory build {said_place(directory)} --reader {found.reader}` to store them",
             file=sys.stderr,
         )
 
@@ -158,13 +161,14 @@ def check(
     """Read all shards and compare every checksum; exit code 1 when one is damaged."""
     from fidkit.memory import MemoryStore
 
-    with MemoryStore.open(directory) as store, _counted("checking shards") as tell:
+    place, kept = _kept(directory)
+    with MemoryStore.open(kept) as store, _counted("checking shards") as tell:
         reader = store.info.reader
         shards = store.info.shards
         if repair:
             from fidkit import precompute
 
-            damaged = precompute.repair(directory, tell, shards_at)
+            damaged = precompute.repair(kept, tell, shards_at)
         else:
             damaged = store.check(tell)
     if as_json:
@@ -173,11 +177,11 @@ def check(
     else:
         for damage in damaged:
             print(f"{damage.shard}  {damage.reason}")
-    again = f"`fidkit memory build {directory} --reader {reader}`"
+    again = f"`fidkit memory build {place} --reader {reader}`"
     if damaged and not repair:
         raise FidkitError(
-            f"{directory}: {len(damaged):,} of {counted(shards, 'shard is', 'shards are')} damaged; run "
-            f"`fidkit memory check {directory} --repair` and {again}"
+            f"{place}: {len(damaged):,} of {counted(shards, 'shard is', 'shards are')} damaged; run "
+            f"`fidkit memory check {place} --repair` and {again}"
         )
     if damaged:
         print(
@@ -186,16 +190,28 @@ def check(
         )
     elif not as_json:
         whole = counted(shards, "shard is as it was", "shards are as they were")
-        print(f"{directory}: {whole} written")
+        print(f"{place}: {whole} written")
 
 
-def _say_forecast(directory: Path, forecast: BuildForecast) -> None:
+def _kept(directory: str) -> tuple[str, Path]:
+    """A corpus as it may be printed, and the directory on this machine where its memory is."""
+    from fidkit.passages.engines import is_url, said_place
+
+    if not is_url(directory):
+        return directory, Path(directory)
+    from fidkit.passages import Corpus
+
+    with Corpus.open(directory) as corpus:
+        return said_place(directory), corpus.derived
+
+
+def _say_forecast(place: str, forecast: BuildForecast) -> None:
     f = forecast
     rate = f.encode / f.seconds if f.seconds else 0.0
     what = "goes on with" if f.resumed else "encodes"
     kept = counted(f.kept, "is there", "are there")
     print(
-        f"{directory}: {what} {f.encode:,} of {counted(f.passages, 'passage')} ({kept}): "
+        f"{place}: {what} {f.encode:,} of {counted(f.passages, 'passage')} ({kept}): "
         f"{_size(f.bytes)} in {counted(f.shards, 'shard')}, "
         f"about {clock(f.seconds)} ({rate:,.1f} passages/s)",
         file=sys.stderr,
@@ -205,21 +221,21 @@ def _say_forecast(directory: Path, forecast: BuildForecast) -> None:
         print(f"note: {many} as long as the reader takes, and cut if longer", file=sys.stderr)
 
 
-def _require_consent(directory: Path, forecast: BuildForecast, limit_gb: float, yes: bool) -> None:
+def _require_consent(place: str, forecast: BuildForecast, limit_gb: float, yes: bool) -> None:
     if yes or forecast.bytes <= limit_gb * 1e9:
         return
-    what = f"{directory}: its memory takes {_size(forecast.bytes)}, more than {limit_gb:g} GB (--limit-gb)"
+    what = f"{place}: its memory takes {_size(forecast.bytes)}, more than {limit_gb:g} GB (--limit-gb)"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(f"{what}; add --yes to build it, or choose a smaller --codec")
     if not typer.confirm(f"{what}. Build it?", err=True):
-        raise FidkitError(f"{directory}: nothing was built; the plan is kept for the next time")
+        raise FidkitError(f"{place}: nothing was built; the plan is kept for the next time")
 
 
-def _say_report(directory: Path, reader: str, report: MemoryReport) -> None:
+def _say_report(place: str, reader: str, report: MemoryReport) -> None:
     made = f"{report.encoded:,} encoded ({_size(report.bytes)}), {report.removed:,} removed"
     rest = f", {counted(report.compacted, 'shard')} compacted" if report.compacted else ""
     print(
-        f"{directory}: memory of {counted(report.passages, 'passage')}, {made}{rest}, {report.seconds:.1f} s"
+        f"{place}: memory of {counted(report.passages, 'passage')}, {made}{rest}, {report.seconds:.1f} s"
     )
     if report.corpus_changed:
         print(
@@ -227,7 +243,7 @@ def _say_report(directory: Path, reader: str, report: MemoryReport) -> None:
             file=sys.stderr,
         )
     else:
-        print(f'next: fidkit ask "YOUR QUESTION" --in {directory} --reader {reader}', file=sys.stderr)
+        print(f'next: fidkit ask "YOUR QUESTION" --in {place} --reader {reader}', file=sys.stderr)
 
 
 class _Shown:

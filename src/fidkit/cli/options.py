@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-Directory = Annotated[Path, typer.Argument(help="A corpus directory.", show_default=False)]
+Directory = Annotated[
+    str, typer.Argument(help="A corpus directory, or postgresql://…", show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Where = Annotated[
     list[str] | None,

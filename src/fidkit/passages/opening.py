@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from fidkit import assets
 from fidkit.errors import CorpusError, UsageError
+from fidkit.passages.engines import engine_of, is_url
 from fidkit.passages.local.corpus import Corpus
 from fidkit.passages.local.layout import CorpusBusyError, default_location, is_corpus
 from fidkit.passages.local.report import BuildProgress
@@ -20,8 +20,6 @@ from fidkit.wording import counted
 
 Source = str | os.PathLike[str]
 Tell = Callable[[BuildProgress], None]
-
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://?", re.IGNORECASE)
 
 BEING_INDEXED = "another process is indexing these documents; this is answered from their state before"
 UNFINISHED = "{} not read yet: a build was interrupted; run it again to go on"
@@ -40,7 +38,7 @@ def open_sources(
     waits until there is.
 
     Args:
-        sources: a folder, a file, a built corpus, or several folders and files; None takes fidkit's own
+        sources: a folder, a file, a built corpus, its URL, or several folders and files; None takes fidkit's own
             documents.
         progress: called now and then while files are read.
         encoder: gives what makes vectors; without one there is search by words alone.
@@ -56,6 +54,8 @@ def open_sources(
         # Few, and written in the words that they are asked for: an encoder would only take time to open.
         return _up_to_date([assets.documents()], progress, None)
     chosen = _listed(sources)
+    if any(map(is_url, chosen)):
+        return _behind_url(chosen, progress, encoder)
     if len(chosen) == 1 and is_corpus(Path(chosen[0]).expanduser()):
         corpus = Corpus.open(Path(chosen[0]).expanduser(), encoder)
         fault = corpus.vectors_fault()
@@ -82,11 +82,19 @@ def _listed(sources: Any) -> list[Source]:
     for source in chosen:
         if not isinstance(source, str | os.PathLike) or not os.fspath(source):
             raise UsageError(f"{source!r} is no path; expected a folder, a file or a built corpus")
-        if _URL.match(str(source)) and not Path(source).exists():
-            raise UsageError(
-                f"{source}: documents behind a URL can't be asked yet; give a folder, files or a built corpus"
-            )
     return chosen
+
+
+def _behind_url(
+    chosen: list[Source], progress: Tell | None, encoder: EncoderSource | None
+) -> tuple[Corpus, tuple[str, ...]]:
+    """A corpus that a server keeps, and what is to be said of it."""
+    engines = [engine for engine in map(engine_of, chosen) if engine is not None]
+    if len(chosen) > 1:
+        raise UsageError("a corpus behind a URL is asked alone; give one URL, or folders and files")
+    corpus: Corpus = engines[0].open_corpus(os.fspath(chosen[0]), encoder, progress)
+    fault = corpus.vectors_fault()
+    return corpus, (*corpus.notes, fault) if fault else corpus.notes
 
 
 def _up_to_date(

@@ -435,9 +435,14 @@ class Catalogue:
 
     def restat(self, record: FileRecord, found: SourceFile, mtime_ns: int, position: int) -> None:
         """Note where an unchanged file was found this time."""
+        found_at = {"path": shown(found.path), "size": found.size, "mtime_ns": mtime_ns, "position": position}
+        self.move(record._replace(**found_at))
+
+    def move(self, record: FileRecord) -> None:
+        """Note where a file with this number was found, and when it was written."""
         self._sql.execute(
             "UPDATE files SET path = ?, size = ?, mtime_ns = ?, position = ? WHERE file = ?",
-            (shown(found.path), found.size, mtime_ns, position, record.file),
+            (record.path, record.size, record.mtime_ns, record.position, record.file),
         )
 
     def forget_from(self, first_row: int, file: int) -> int:

@@ -15,11 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, get_args
 
 from fidkit.disk import shown
 from fidkit.errors import CorpusError, FidkitError, UsageError
 from fidkit.passages.alike import content_of
+from fidkit.passages.engines import engine_of
 from fidkit.passages.load.document import Block
 from fidkit.passages.load.packed import blocks_of, boxes_in, joined_in_lines, places_in, text_of
 from fidkit.passages.local.build import build
@@ -82,11 +83,17 @@ class Corpus:
 
     A corpus that is rebuilt while open stays consistent: every call sees the state before or after. It is
     `fidkit.passages.protocol.Passages`, in a directory.
+
+    Attributes:
+        path: the directory.
+        report: what the build did that this was opened by.
+        notes: what a person should know of the state that is searched.
     """
 
     def __init__(self, directory: str | os.PathLike[str], encoder: EncoderSource | None = None) -> None:
         """The same as `open`."""
         self.path = Path(directory)
+        self.notes: tuple[str, ...] = ()
         self.report: BuildReport | None = None
         self._lock = threading.Lock()
         self._catalogue = _opened(self.path)
@@ -100,7 +107,7 @@ class Corpus:
         """Open a corpus that was built before.
 
         Args:
-            directory: of the corpus.
+            directory: of the corpus, or the URL of one that a server keeps (`fidkit.passages.engines`).
             encoder: gives what made its vectors, such as `fidkit.engine.meaning.minilm`; without one it is
                 searched by words.
 
@@ -108,6 +115,9 @@ class Corpus:
             CorpusError: no corpus, never completed, damaged, of a newer format, or of an older one whose
                 sources are gone; else that is built again from its sources.
         """
+        engine = engine_of(directory)
+        if engine is not None:
+            return cast(Corpus, engine.open_corpus(os.fspath(directory), encoder))
         return cls(directory, encoder)
 
     @classmethod
@@ -133,7 +143,7 @@ class Corpus:
             sources: documents, passage files (`fidkit.passages.load.table` lists them) and folders of them.
                 In a folder, a file that isn't what its ending says, or has ids of passages that were read
                 before, is left out; `info` says so.
-            to: directory of the corpus: new, empty or a corpus.
+            to: directory of the corpus: new, empty or a corpus; or a URL, as of `open`.
             progress: called now and then while files are read.
             wait: seconds to wait where another process is building this corpus; `math.inf` for as long as
                 it takes.
@@ -156,9 +166,14 @@ class Corpus:
         """
         if isinstance(sources, str | os.PathLike):
             sources = [sources]
+        cutting = WantedCutting(passage_words, overlap)
+        engine = engine_of(to)
+        if engine is not None:
+            made = engine.build_corpus(sources, os.fspath(to), progress, encoder, vectors, cutting)
+            return cast(Corpus, made)
         report = build(
             sources, Path(to), progress, wait=wait, waiting=waiting, encoder=encoder, vectors=vectors,
-            cutting=WantedCutting(passage_words, overlap),
+            cutting=cutting,
         )  # fmt: skip
         corpus = cls(to, encoder)
         corpus.report = report

@@ -1,0 +1,1 @@
+"""A corpus whose catalogue and log of changes are a PostgreSQL database."""

@@ -1,0 +1,173 @@
+"""A corpus in the database, searched in this machine's replica."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import replace
+
+from fidkit.errors import CorpusError, UsageError
+from fidkit.passages.local.build import BuildProgress, BuildReport
+from fidkit.passages.local.catalogue import Catalogue
+from fidkit.passages.local.check import CheckReport, Fault
+from fidkit.passages.local.check import check as check_directory
+from fidkit.passages.local.corpus import Corpus
+from fidkit.passages.local.cuts import WantedCutting
+from fidkit.passages.local.info import CorpusInfo
+from fidkit.passages.local.layout import CorpusBusyError
+from fidkit.passages.local.vectors import EncoderSource
+from fidkit.passages.postgres.address import Address
+from fidkit.passages.postgres.build import build
+from fidkit.passages.postgres.database import AwayError, Database
+from fidkit.passages.postgres.log import Log
+from fidkit.passages.postgres.replica import Replica, Tell
+
+_LOOK_SECONDS = 2.0
+_WAIT_SECONDS = 600.0
+
+_log = logging.getLogger(__name__)
+
+
+class PostgresCorpus(Corpus):
+    """A corpus in a database: as `Corpus`, of the state that the replica has.
+
+    The replica is caught up when it is opened, and about every two seconds while it is open. While the
+    server is away it is searched as it is.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        encoder: EncoderSource | None = None,
+        tell: Tell | None = None,
+        *,
+        follow: bool = True,
+    ) -> None:
+        """Open; `follow` catches up in a thread of its own.
+
+        Raises:
+            AwayError: the server can't be reached, and there is no replica yet.
+            CorpusError: the server refuses, there is no such corpus, or the replica can't be written.
+        """
+        self.address = address
+        self._source = Log(Database(address))
+        self._replica = Replica(self._source, encoder)
+        self.notes: tuple[str, ...] = ()
+        try:
+            self._catch_up_first(tell)
+            super().__init__(self._replica.directory, encoder)
+        except BaseException:
+            self._source.database.close()
+            raise
+        self._ended = threading.Event()
+        if follow:
+            threading.Thread(target=self._follow, name="fidkit-follow", daemon=True).start()
+
+    def _catch_up_first(self, tell: Tell | None) -> None:
+        try:
+            self._source.open()
+            self._replica.catch_up(tell, wait=0.0 if self._replica.is_there() else _WAIT_SECONDS)
+        except CorpusBusyError:
+            pass  # somebody on this machine catches up already: the state before answers
+        except AwayError as error:
+            if not self._replica.is_there():
+                raise
+            self.notes = (f"{error}; this is answered from change {self._replica.known()[1]:,}",)
+
+    @property
+    def generation(self) -> int:
+        """The last change that is in the replica."""
+        with self._lock:
+            return int(self._catalogue.meta()["sequence"])
+
+    def refresh(self, progress: Callable[[BuildProgress], None] | None = None) -> BuildReport:
+        """Catch up with the database; its sources are read by `Corpus.build` alone.
+
+        Raises:
+            AwayError: the server can't be reached.
+        """
+        came, gone = self._replica.catch_up(progress, wait=_WAIT_SECONDS)
+        self.report = BuildReport(came, gone, 0, 0.0)
+        return self.report
+
+    def info(self) -> CorpusInfo:
+        """What the replica holds now."""
+        found = super().info()
+        return replace(found, path=self.address.shown, generation=self.generation)
+
+    def close(self) -> None:
+        """Let go of the replica and the database."""
+        self._ended.set()
+        super().close()
+        self._source.database.close()
+
+    def __repr__(self) -> str:
+        return f"Corpus({self.address.shown!r})"
+
+    def _follow(self) -> None:
+        """Catch up again and again; say once when that can't be, and once when it can again."""
+        away = bool(self.notes)
+        while not self._ended.wait(_LOOK_SECONDS):
+            try:
+                self._replica.catch_up(patience=0.0)
+            except CorpusBusyError:
+                continue
+            except CorpusError as error:
+                if not away and not self._ended.is_set():
+                    _log.warning("%s; answers are of change %s until then", error, f"{self._known():,}")
+                away = True
+                continue
+            if away:
+                _log.info("%s: the database is back; change %s", self.address.shown, f"{self._known():,}")
+            away, self.notes = False, ()
+
+    def _known(self) -> int:
+        return self._replica.known()[1]
+
+
+def build_corpus(
+    sources: Iterable[str | os.PathLike[str]],
+    address: Address,
+    tell: Tell | None,
+    encoder: EncoderSource | None,
+    vectors: bool | None,
+    cutting: WantedCutting,
+) -> PostgresCorpus:
+    """Bring a corpus in the database up to date with its sources, and open it.
+
+    Raises:
+        CorpusError: the database can't be reached or refuses; what was committed stays.
+    """
+    if vectors and encoder is None:
+        raise UsageError("vectors are wanted, but no encoder was given; give one, such as fidkit's minilm")
+    database = Database(address)
+    try:
+        report = build(Log(database), sources, tell, cutting=cutting, vectors=vectors)
+    finally:
+        database.close()
+    corpus = PostgresCorpus(address, encoder, tell)
+    corpus.report = report
+    return corpus
+
+
+def check_corpus(address: Address, repair: bool, encoder: EncoderSource | None) -> CheckReport:
+    """Compare the replica with itself and with the database; `repair` makes it anew.
+
+    Raises:
+        CorpusError: as `PostgresCorpus` does.
+    """
+    with PostgresCorpus(address, encoder, follow=False) as corpus:
+        report = check_directory(corpus.path)
+        report.outdated = []  # files may lie on another machine
+        with closing(Catalogue.for_reading(corpus.path)) as catalogue:
+            ours = catalogue.meta()
+        theirs = corpus._source.state()
+        if ours["sequence"] == str(theirs.sequence) and ours["fingerprint"] != theirs.fingerprint:
+            report.faults.append(Fault("the replica", "it doesn't hold what the database does"))
+        if repair and report.faults:
+            corpus._replica.catch_up(wait=_WAIT_SECONDS, afresh=True)
+            report.mended.append("the replica was made anew from the database")
+    return report

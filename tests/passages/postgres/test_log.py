@@ -1,0 +1,184 @@
+"""Many writers of one corpus, and replicas that follow."""
+
+import random
+import threading
+
+import psycopg
+import pytest
+
+from fidkit.errors import CorpusError, DataError
+from fidkit.passages import Corpus
+from fidkit.passages.load.record import Row
+from fidkit.passages.postgres.address import address_of
+from fidkit.passages.postgres.change import NewFile, rows_as_parts
+from fidkit.passages.postgres.database import Database
+from fidkit.passages.postgres.log import Log
+
+WRITERS = 6
+
+
+def named(number, version, passages=3):
+    rows = [Row(f"f{number}#{at}", f"file {number}", f"version {version} part {at}") for at in range(passages)]
+    return NewFile(f"f{number}", f"/f{number}", "passages"), lambda: rows_as_parts(rows)
+
+
+@pytest.fixture
+def log(url):
+    database = Database(address_of(url))
+    yield Log(database)
+    database.close()
+
+
+@pytest.fixture
+def corpus(log):
+    """Number of a corpus with one file."""
+    number = log.open(make=True).corpus
+    log.put(number, *named(0, 0))
+    return number
+
+
+def on_threads(work):
+    failed = []
+
+    def guarded(writer):
+        try:
+            work(writer)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(writer,)) for writer in range(WRITERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+
+
+def test_writers_of_one_file_leave_one_version_whole(log, corpus, url):
+    on_threads(lambda writer: [log.put(corpus, *named(7, f"{writer}.{turn}", 20)) for turn in range(5)])
+    with Corpus.open(url) as replica:
+        texts = [passage.text.split(" part ")[0] for passage in replica if passage.id.startswith("f7#")]
+    assert len(texts) == 20
+    assert len(set(texts)) == 1
+
+
+def test_writers_of_many_files_lose_and_double_nothing(log, corpus, url):
+    def write(writer):
+        draw = random.Random(writer)
+        for turn in range(12):
+            number = 100 * writer + draw.randrange(1, 6)
+            log.put(corpus, *named(number, f"{writer}.{turn}"))
+            last[number] = f"version {writer}.{turn}"
+            if turn % 4 == 3:
+                log.remove(corpus, f"f{number}")
+                del last[number]
+
+    last = {0: "version 0"}
+    before = log.state().sequence
+    with Corpus.open(url) as replica:
+        on_threads(write)
+        replica.refresh()
+        found = {}
+        for passage in replica:
+            found.setdefault(int(passage.id.split("#")[0][1:]), []).append(passage.text)
+    assert found == {n: [f"{text} part {at}" for at in range(3)] for n, text in last.items()}
+    assert log.state().sequence == before + WRITERS * (12 + 3)
+
+
+def test_a_reader_never_skips_a_change(log, corpus):
+    """A number that is seen means that all below it are."""
+    seen = threading.Event()
+
+    def look():
+        while not seen.is_set():
+            with psycopg.connect(log.database.address.conninfo) as connection:
+                top, count = connection.execute(
+                    "SELECT c.sequence, (SELECT count(DISTINCT sequence) FROM fidkit.files f WHERE "
+                    "f.corpus = c.corpus) FROM fidkit.corpora c WHERE corpus = %s", (corpus,)
+                ).fetchone()  # fmt: skip
+            assert top == count
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        on_threads(lambda writer: [log.put(corpus, *named(100 * writer + n + 1, n)) for n in range(10)])
+    finally:
+        seen.set()
+        looking.join()
+    assert log.state().sequence == 1 + WRITERS * 10
+
+
+def test_an_id_of_another_file_is_refused_and_leaves_all_as_it_was(log, corpus):
+    before = log.state()
+    with pytest.raises(DataError, match="'f0#1' occurs in f0 already"):
+        log.put(corpus, NewFile("other", "/other", "passages"), lambda: rows_as_parts([Row("f0#1", "", "x")]))
+    assert log.state() == before
+
+
+def test_what_postgres_cannot_keep_is_said(log, corpus):
+    for text in ("a\x00b", "half \ud800"):
+        with pytest.raises(DataError, match="odd: expected text without NUL and without halves"):
+            log.put(corpus, NewFile("odd", "/odd", "passages"), lambda text=text: rows_as_parts([Row("1", "", text)]))
+
+
+def test_a_replica_reads_only_what_changed(log, corpus, url):
+    for number in range(1, 30):
+        log.put(corpus, *named(number, 0))
+    with Corpus.open(url) as replica:
+        log.put(corpus, *named(3, "new"))
+        log.remove(corpus, "f4")
+        report = replica.refresh()
+        assert (report.files_read, report.files_removed) == (1, 2)
+        assert len(replica) == 29 * 3
+        assert replica.refresh().files_read == 0
+
+
+def test_replicas_with_different_histories_find_the_same(log, corpus, url, monkeypatch, tmp_path):
+    draw = random.Random(0)
+    with Corpus.open(url) as often:
+        for turn in range(30):
+            log.put(corpus, *named(draw.randrange(12), turn))
+            if turn % 10 == 5:
+                log.remove(corpus, f"f{draw.randrange(12)}")
+            if turn % 3 == 0:
+                often.refresh()
+        often.refresh()
+        monkeypatch.setenv("FIDKIT_HOME", str(tmp_path / "another"))
+        with Corpus.open(url) as once:
+            assert once.path != often.path
+            assert (once.generation, once.fingerprint) == (often.generation, often.fingerprint)
+            assert list(once) == list(often)
+            for question in ("version 29", "part 1", "file 3", "version part file"):
+                assert once.search(question) == often.search(question)
+
+
+def test_a_replica_of_a_corpus_that_was_made_anew_is_made_anew(log, corpus, url):
+    log.put(corpus, *named(5, 1))
+    with Corpus.open(url) as replica:
+        assert len(replica) == 6
+    with psycopg.connect(log.database.address.conninfo) as connection:
+        for table in ("files", "removed", "corpora"):
+            connection.execute(f"DELETE FROM fidkit.{table} WHERE corpus = %s", (corpus,))
+        connection.execute("DELETE FROM fidkit.passages WHERE corpus = %s", (corpus,))
+    log.put(log.open(make=True).corpus, *named(1, "fresh"))
+    with Corpus.open(url) as replica:
+        assert [passage.id for passage in replica] == ["f1#0", "f1#1", "f1#2"]
+
+
+def test_a_log_that_was_put_back_and_went_on_is_noticed(log, corpus, url):
+    """As after a backup was played back: the numbers go on, and mean something else."""
+    with Corpus.open(url) as replica:
+        assert len(replica) == 3
+    with psycopg.connect(log.database.address.conninfo) as connection:
+        connection.execute("DELETE FROM fidkit.removed WHERE corpus = %s", (corpus,))
+        connection.execute("UPDATE fidkit.files SET file = file + 1000000000 WHERE corpus = %s", (corpus,))
+        connection.execute("UPDATE fidkit.passages SET file = file + 1000000000 WHERE corpus = %s", (corpus,))
+    log.put(corpus, *named(2, 0))
+    with Corpus.open(url) as replica:
+        assert [passage.id for passage in replica] == [f"f{n}#{at}" for n in (0, 2) for at in range(3)]
+
+
+def test_a_corpus_that_is_not_there_is_said(log, url):
+    log.open(make=True)
+    with pytest.raises(CorpusError, match=r"no corpus is called 'nowhere' here \(there are: .*\?corpus=NAME"):
+        Corpus.open(url.split("&corpus")[0] + "&corpus=nowhere")

@@ -1,0 +1,149 @@
+"""What every engine does alike: each test runs on a corpus in a directory and on one in PostgreSQL."""
+
+from contextlib import closing
+
+import pytest
+
+from fidkit import Answerer, Filter
+from fidkit.errors import CorpusError, DataError, UsageError
+from fidkit.passages import Corpus, Passages
+from fidkit.passages.opening import open_sources
+
+
+@pytest.fixture
+def corpus(docs, place):
+    with Corpus.build(docs, place) as built:
+        yield built
+
+
+def test_it_is_a_collection_of_passages(corpus, docs):
+    assert isinstance(corpus, Passages)
+    assert [passage.id for passage in corpus] == ["coffee.txt#1", "tea.md#1", "deep/cocoa.txt#1"]
+    assert len(corpus) == 3
+    for passage in corpus:
+        name, span = passage.source.rsplit(":", 1)
+        start, end = map(int, span.split("-"))
+        assert (docs / name).read_text()[start:end] == passage.text
+
+
+def test_it_finds_what_a_directory_finds(corpus, docs, tmp_path):
+    with Corpus.build(docs, tmp_path / "beside") as beside:
+        for question in ("Where does tea come from?", "hot water", "comes", "quantum"):
+            assert corpus.search(question) == beside.search(question)
+        assert corpus.fingerprint == beside.fingerprint
+        assert list(corpus) == list(beside)
+
+
+def test_passages_are_got_by_id(corpus):
+    assert [passage.title for passage in corpus.get(["tea.md#1", "coffee.txt#1"])] == ["Tea", "coffee"]
+    with pytest.raises(CorpusError, match=r"no passage with id 'x' \(1 of 2"):
+        corpus.get(["tea.md#1", "x"])
+
+
+def test_a_document_and_its_places(corpus, docs):
+    assert corpus.document("tea.md").text == (docs / "tea.md").read_text()
+    assert [place.label for place in corpus.place("tea.md", (50, 52)).places] == ["Tea", "Brewing"]
+    with pytest.raises(CorpusError, match="no document is called 'teas.md'; did you mean tea.md"):
+        corpus.document("teas.md")
+
+
+def test_filters_leave_some_documents(corpus):
+    assert [hit.passage.id for hit in corpus.search("comes from", where=Filter(kind="md"))] == ["tea.md#1"]
+    with pytest.raises(CorpusError, match=r"kinds are \.md, \.txt"):
+        corpus.search("tea", where=Filter(kind="pdf"))
+
+
+def test_a_build_reads_what_changed(corpus, docs, place):
+    before, generation = corpus.fingerprint, corpus.generation
+    (docs / "tea.md").write_text("# Tea\n\nTea comes from Assam.\n")
+    (docs / "coffee.txt").unlink()
+    (docs / "maté.txt").write_text("Maté comes from Paraguay.")
+    with Corpus.build(docs, place) as now:
+        assert (now.report.files_read, now.report.files_removed) == (2, 2)
+        assert [passage.id for passage in now] == ["maté.txt#1", "tea.md#1", "deep/cocoa.txt#1"]
+        assert now.search("Ethiopia") == now.search("China") == []
+        assert now.search("Assam")[0].passage.id == "tea.md#1"
+        assert now.fingerprint != before
+        assert now.generation > generation
+        with Corpus.build(docs, place) as again:
+            assert again.report.files_read == again.report.files_removed == 0
+            assert (again.generation, again.fingerprint) == (now.generation, now.fingerprint)
+
+
+def test_info_says_what_there_is(corpus, docs):
+    found = corpus.info()
+    assert (found.passages, found.files, found.documents, found.skipped) == (3, 3, 3, 0)
+    assert found.sources == [str(docs)]
+    assert found.kinds[".txt"]["files"] == 2
+    assert found.generation == corpus.generation
+    assert found.to_json()["fingerprint"] == corpus.fingerprint
+
+
+def test_what_is_left_out_is_said(docs, place):
+    (docs / "half.txt").write_bytes(b"\xff\xfet")
+    with Corpus.build(docs, place) as corpus:
+        assert corpus.info().skipped_files == [("half.txt", "binary, not text")]
+
+
+def test_ids_are_unique(tmp_path, write_rows, place):
+    one = write_rows(tmp_path / "in" / "one.jsonl", [{"id": 1, "text": "a"}, {"id": 2, "text": "b"}])
+    two = write_rows(tmp_path / "in" / "two.jsonl", [{"id": 3, "text": "c"}, {"id": "2", "text": "d"}])
+    with pytest.raises(DataError, match=r"two\.jsonl: .* '2' occurs in one\.jsonl"):
+        Corpus.build([one, two], place)
+    with Corpus.build(tmp_path / "in", place) as corpus:  # in a folder, the file is left out
+        assert [passage.id for passage in corpus] == ["1", "2"]
+        [(name, reason)] = corpus.info().skipped_files
+        assert name == "two.jsonl"
+        assert "'2' occurs in one.jsonl already" in reason
+
+
+def test_ids_may_move_between_files(tmp_path, write_rows, place):
+    one, two = tmp_path / "in" / "one.jsonl", tmp_path / "in" / "two.jsonl"
+    write_rows(one, [{"id": 1, "text": "a"}, {"id": 2, "text": "b"}])
+    write_rows(two, [{"id": 3, "text": "c"}])
+    Corpus.build(tmp_path / "in", place).close()
+    write_rows(one, [{"id": 3, "text": "a"}])
+    write_rows(two, [{"id": 1, "text": "b"}, {"id": 2, "text": "c"}])
+    with Corpus.build(tmp_path / "in", place) as corpus:
+        assert [(passage.id, passage.text) for passage in corpus] == [("3", "a"), ("1", "b"), ("2", "c")]
+
+
+def test_passages_may_be_cut_in_another_way(docs, place):
+    (docs / "long.txt").write_text("One sentence of seven words stands here. " * 60)
+    Corpus.build(docs, place).close()
+    with Corpus.build(docs, place, passage_words=20) as corpus:
+        assert corpus.report.files_read == 4
+        assert len(corpus) > 20
+        assert corpus.info().passage_words == 20
+    with Corpus.build(docs, place) as corpus:
+        assert corpus.report.files_read == 0
+
+
+def test_nothing_to_read_is_an_error(tmp_path, place):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "empty.txt").write_text("")
+    with pytest.raises(CorpusError, match="found nothing to read"):
+        Corpus.build(tmp_path / "docs", place)
+
+
+def test_it_is_opened_again(corpus, place):
+    opened, notes = open_sources(place)
+    with closing(opened):
+        assert notes == ()
+        assert list(opened) == list(corpus)
+    with Corpus.open(place) as opened:
+        assert opened.search("tea") == corpus.search("tea")
+
+
+def test_answers_come_with_evidence(corpus, place):
+    with Answerer.open(place, "pocket") as qa:
+        answer = qa.answer("Where does tea come from?", 3)
+    first = max(answer.evidence, key=lambda evidence: evidence.score)
+    assert first.passage in list(corpus)
+    assert first.where["heading"]
+
+
+def test_wrong_use_is_said(corpus):
+    for question, k, says in (("", 5, "question is empty"), ("tea", 0, "k is 0")):
+        with pytest.raises(UsageError, match=says):
+            corpus.search(question, k)
