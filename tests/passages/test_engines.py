@@ -43,7 +43,7 @@ def test_passages_are_got_by_id(corpus):
 def test_a_document_and_its_places(corpus, docs):
     assert corpus.document("tea.md").text == (docs / "tea.md").read_text()
     assert [place.label for place in corpus.place("tea.md", (50, 52)).places] == ["Tea", "Brewing"]
-    with pytest.raises(CorpusError, match="no document is called 'teas.md'; did you mean tea.md"):
+    with pytest.raises(CorpusError, match=r"no document is called 'teas\.md'; did you mean tea\.md"):
         corpus.document("teas.md")
 
 

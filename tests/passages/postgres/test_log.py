@@ -9,6 +9,7 @@ import pytest
 from fidkit.errors import CorpusError, DataError
 from fidkit.passages import Corpus
 from fidkit.passages.load.record import Row
+from fidkit.passages.postgres import replica as replicas
 from fidkit.passages.postgres.address import address_of
 from fidkit.passages.postgres.change import NewFile, rows_as_parts
 from fidkit.passages.postgres.database import Database
@@ -18,7 +19,9 @@ WRITERS = 6
 
 
 def named(number, version, passages=3):
-    rows = [Row(f"f{number}#{at}", f"file {number}", f"version {version} part {at}") for at in range(passages)]
+    rows = [
+        Row(f"f{number}#{at}", f"file {number}", f"version {version} part {at}") for at in range(passages)
+    ]
     return NewFile(f"f{number}", f"/f{number}", "passages"), lambda: rows_as_parts(rows)
 
 
@@ -118,7 +121,11 @@ def test_an_id_of_another_file_is_refused_and_leaves_all_as_it_was(log, corpus):
 def test_what_postgres_cannot_keep_is_said(log, corpus):
     for text in ("a\x00b", "half \ud800"):
         with pytest.raises(DataError, match="odd: expected text without NUL and without halves"):
-            log.put(corpus, NewFile("odd", "/odd", "passages"), lambda text=text: rows_as_parts([Row("1", "", text)]))
+            log.put(
+                corpus,
+                NewFile("odd", "/odd", "passages"),
+                lambda text=text: rows_as_parts([Row("1", "", text)]),
+            )
 
 
 def test_a_replica_reads_only_what_changed(log, corpus, url):
@@ -150,6 +157,30 @@ def test_replicas_with_different_histories_find_the_same(log, corpus, url, monke
             assert list(once) == list(often)
             for question in ("version 29", "part 1", "file 3", "version part file"):
                 assert once.search(question) == often.search(question)
+
+
+def test_a_large_replica_is_patched_and_settles(log, corpus, url, monkeypatch, tmp_path):
+    monkeypatch.setattr(replicas, "_PATCHED_FROM", 0)
+    monkeypatch.setattr(replicas, "_PATCHED_SHARE", 1.0)
+    for number in range(1, 8):
+        log.put(corpus, *named(number, "old"))
+    database = Database(address_of(url))
+    replica = replicas.Replica(Log(database), None)
+    replica.catch_up()
+    log.put(corpus, *named(3, "new"))
+    replica.catch_up()
+    with Corpus.open(replica.directory) as patched:
+        before = patched.search("old part")
+        assert replica.settle()
+        after = patched.search("old part")
+        assert not replica.settle()
+        assert {hit.passage for hit in before} == {hit.passage for hit in after}
+        assert before != after  # removed passages counted in its scores
+        assert replica.known() == (log.state().identity, log.state().sequence)
+    monkeypatch.setenv("FIDKIT_HOME", str(tmp_path / "another"))
+    with Corpus.open(url) as fresh:
+        assert fresh.search("old part") == after
+    database.close()
 
 
 def test_a_replica_of_a_corpus_that_was_made_anew_is_made_anew(log, corpus, url):

@@ -435,8 +435,8 @@ class Catalogue:
 
     def restat(self, record: FileRecord, found: SourceFile, mtime_ns: int, position: int) -> None:
         """Note where an unchanged file was found this time."""
-        found_at = {"path": shown(found.path), "size": found.size, "mtime_ns": mtime_ns, "position": position}
-        self.move(record._replace(**found_at))
+        path, size = shown(found.path), found.size
+        self.move(record._replace(path=path, size=size, mtime_ns=mtime_ns, position=position))
 
     def move(self, record: FileRecord) -> None:
         """Note where a file with this number was found, and when it was written."""

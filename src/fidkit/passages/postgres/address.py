@@ -87,7 +87,9 @@ def address_of(url: str) -> Address:
     known.setdefault("connect_timeout", _CONNECT_SECONDS)
     known.setdefault("application_name", "fidkit")
     password = str(known.get("password") or "")
-    return Address(make_conninfo("", **known), corpus, replica == "own", _shown(known, corpus, replica), password)
+    return Address(
+        make_conninfo("", **known), corpus, replica == "own", _shown(known, corpus, replica), password
+    )
 
 
 def _shown(known: dict[str, Any], corpus: str, replica: str) -> str:

@@ -67,7 +67,7 @@ class Change:
         if found is None or number not in (None, found[0]):
             return
         for table in ("passages", "documents", "files"):
-            self._sql.execute(f"DELETE FROM fidkit.{table} WHERE file = %s", (found[0],))  # type: ignore[call-overload]
+            self._sql.execute(f"DELETE FROM fidkit.{table} WHERE file = %s", (found[0],))
         self._gone.append((int(found[0]), int(found[1]), bytes(found[2])))
 
     def put(
@@ -122,7 +122,7 @@ class Change:
         for came in self._came:
             file = came.file
             self._sql.execute(
-                f"INSERT INTO fidkit.files VALUES ({', '.join(['%s'] * 15)})",  # type: ignore[call-overload]
+                f"INSERT INTO fidkit.files VALUES ({', '.join(['%s'] * 15)})",
                 (
                     came.number, self._corpus, file.name, file.path, file.kind, file.note, file.size,
                     file.mtime_ns, file.sha256, file.position, row, came.passages, came.sum, document,
@@ -147,9 +147,7 @@ class Change:
         )  # fmt: skip
         return int(sequence)
 
-    def _put(
-        self, file: NewFile, parts: Iterable[Part], tell: Callable[[int], None] | None
-    ) -> _Came:
+    def _put(self, file: NewFile, parts: Iterable[Part], tell: Callable[[int], None] | None) -> _Came:
         found = self._sql.execute("SELECT nextval('fidkit.file_numbers')").fetchone()
         assert found is not None
         self.remove(file.name)
@@ -160,10 +158,20 @@ class Change:
                 document, documents = documents, documents + 1
                 self._add_document(number, document, packed)
             copied = f"COPY fidkit.passages ({_PASSAGE_COLUMNS}) FROM STDIN"
-            with self._sql.cursor() as cursor, cursor.copy(copied) as copy:  # type: ignore[call-overload]
+            with self._sql.cursor() as cursor, cursor.copy(copied) as copy:
                 for row in rows:
                     copy.write_row(
-                        (number, passages, self._corpus, row.id, row.title, row.text, document, row.start, row.end)
+                        (
+                            number,
+                            passages,
+                            self._corpus,
+                            row.id,
+                            row.title,
+                            row.text,
+                            document,
+                            row.start,
+                            row.end,
+                        )
                     )
                     total.add(row)
                     passages += 1

@@ -26,6 +26,7 @@ from fidkit.passages.postgres.log import Log
 from fidkit.passages.postgres.replica import Replica, Tell
 
 _LOOK_SECONDS = 2.0
+_SETTLED_AFTER = 15  # looks at which nothing was new
 _WAIT_SECONDS = 600.0
 
 _log = logging.getLogger(__name__)
@@ -55,18 +56,19 @@ class PostgresCorpus(Corpus):
         self.address = address
         self._source = Log(Database(address))
         self._replica = Replica(self._source, encoder)
-        self.notes: tuple[str, ...] = ()
         try:
-            self._catch_up_first(tell)
+            notes = self._catch_up_first(tell)
             super().__init__(self._replica.directory, encoder)
         except BaseException:
             self._source.database.close()
             raise
+        self.notes = notes
         self._ended = threading.Event()
         if follow:
             threading.Thread(target=self._follow, name="fidkit-follow", daemon=True).start()
 
-    def _catch_up_first(self, tell: Tell | None) -> None:
+    def _catch_up_first(self, tell: Tell | None) -> tuple[str, ...]:
+        """Catch up where that can be; what a person should know."""
         try:
             self._source.open()
             self._replica.catch_up(tell, wait=0.0 if self._replica.is_there() else _WAIT_SECONDS)
@@ -75,7 +77,8 @@ class PostgresCorpus(Corpus):
         except AwayError as error:
             if not self._replica.is_there():
                 raise
-            self.notes = (f"{error}; this is answered from change {self._replica.known()[1]:,}",)
+            return (f"{error}; this is answered from change {self._replica.known()[1]:,}",)
+        return ()
 
     @property
     def generation(self) -> int:
@@ -109,15 +112,17 @@ class PostgresCorpus(Corpus):
 
     def _follow(self) -> None:
         """Catch up again and again; say once when that can't be, and once when it can again."""
-        away = bool(self.notes)
+        away, quiet = bool(self.notes), 0
         while not self._ended.wait(_LOOK_SECONDS):
             try:
-                self._replica.catch_up(patience=0.0)
+                quiet = 0 if any(self._replica.catch_up(patience=0.0)) else quiet + 1
+                if quiet == _SETTLED_AFTER:
+                    self._replica.settle()
             except CorpusBusyError:
                 continue
             except CorpusError as error:
                 if not away and not self._ended.is_set():
-                    _log.warning("%s; answers are of change %s until then", error, f"{self._known():,}")
+                    _log.warning("%s; until then answers are of change %s", error, f"{self._known():,}")
                 away = True
                 continue
             if away:

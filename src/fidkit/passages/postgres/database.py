@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 30.0
 """How long a server that went away is waited for."""
 _MOST_CONNECTIONS = 8
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
-_GETTING_SECONDS = 5.0
+_GETTING_SECONDS, _LEAST_SECONDS = 5.0, 0.5
 _SAY_GONE = (
     *("connection refused", "no such file or directory", "timeout", "could not translate host name"),
     *("name or service not known", "failed to resolve", "network is unreachable", "no route to host"),
@@ -67,7 +67,7 @@ class Database:
         pause = _FIRST_PAUSE
         while True:
             try:
-                return self._once(work, snapshot)
+                return self._once(work, snapshot, deadline - time.monotonic())
             except _TRIED_AGAIN:
                 if time.monotonic() > deadline:
                     raise
@@ -90,12 +90,12 @@ class Database:
                 self._pool.close()
             self._pool = None
 
-    def _once(self, work: Callable[[Connection], T], snapshot: bool) -> T:
-        with self._connections().connection(_GETTING_SECONDS) as connection:
-            with connection.transaction():
-                if snapshot:
-                    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-                return work(connection)
+    def _once(self, work: Callable[[Connection], T], snapshot: bool, left: float) -> T:
+        getting = min(_GETTING_SECONDS, max(_LEAST_SECONDS, left))
+        with self._connections().connection(getting) as connection, connection.transaction():
+            if snapshot:
+                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            return work(connection)
 
     def _connections(self) -> ConnectionPool[Connection]:
         with self._lock:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-
 from typing import TYPE_CHECKING
 
 from fidkit.passages.local.cuts import WantedCutting
@@ -24,9 +23,10 @@ def said(url: str) -> str:
 
 def open_corpus(url: str, encoder: EncoderSource | None = None, tell: Tell | None = None) -> Corpus:
     """See `Corpus.open`."""
+    address = address_of(url)
     from fidkit.passages.postgres.corpus import PostgresCorpus
 
-    return PostgresCorpus(address_of(url), encoder, tell)
+    return PostgresCorpus(address, encoder, tell)
 
 
 def build_corpus(
@@ -38,13 +38,15 @@ def build_corpus(
     cutting: WantedCutting | None = None,
 ) -> Corpus:
     """See `Corpus.build`."""
+    address = address_of(url)
     from fidkit.passages.postgres.corpus import build_corpus
 
-    return build_corpus(sources, address_of(url), tell, encoder, vectors, cutting or WantedCutting())
+    return build_corpus(sources, address, tell, encoder, vectors, cutting or WantedCutting())
 
 
 def check_corpus(url: str, repair: bool = False, encoder: EncoderSource | None = None) -> CheckReport:
     """See `fidkit.passages.local.check.check`."""
+    address = address_of(url)
     from fidkit.passages.postgres.corpus import check_corpus
 
-    return check_corpus(address_of(url), repair, encoder)
+    return check_corpus(address, repair, encoder)

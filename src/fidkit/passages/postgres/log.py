@@ -128,8 +128,8 @@ def state_of(connection: Connection, address: Address) -> State:
         others = connection.execute("SELECT name FROM fidkit.corpora ORDER BY name LIMIT 5").fetchall()
         there = ", ".join(repr(name) for (name,) in others) or "none"
         raise CorpusError(
-            f"{address.shown}: no corpus is called {address.corpus!r} here (there are: {there}); make it with "
-            f"{build}, or name another with ?corpus=NAME"
+            f"{address.shown}: no corpus is called {address.corpus!r} here (there are: {there}); make it "
+            f"with {build}, or name another with ?corpus=NAME"
         )
     *known, facts, version = found
     if version > FORMAT_VERSION:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from itertools import groupby, islice
@@ -24,8 +23,8 @@ from fidkit.disk import shown
 from fidkit.errors import CorpusError
 from fidkit.passages.load.packed import Packed
 from fidkit.passages.load.record import Row
-from fidkit.passages.local.build import BuildProgress
-from fidkit.passages.local.catalogue import Catalogue, FormerFormat
+from fidkit.passages.local.build import BuildProgress, reindex
+from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.layout import (
     CATALOGUE,
     FORMAT_VERSION,
@@ -42,7 +41,7 @@ from fidkit.passages.search.lexical import LexicalWriter
 
 _BATCH = 2000
 # tantivy counts removed passages in its scores until their segment is written again. So a replica's index is
-# written afresh unless that takes long, and then once so many of its passages were removed.
+# written afresh unless that takes long. Then it is once so many of its passages were removed, or by `settle`.
 _PATCHED_FROM, _PATCHED_SHARE = 20_000, 0.02
 _said = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ class Replica:
         self.directory: Path = log.database.address.directory
 
     def known(self) -> tuple[str, int]:
-        """Identity of the corpus that this is a copy of, and the last change in it; nothing where it is none."""
+        """Identity of the corpus that this is a copy of, and the last change in it; nothing for none."""
         try:
             with closing(Catalogue.for_reading(self.directory)) as catalogue:
                 return _known(catalogue.meta())
@@ -102,6 +101,21 @@ class Replica:
                     raise
             _said.warning("%s: the replica isn't what the database holds; it is made anew", self._log.shown)
             return self._fed(tell, patience, True)
+
+    def settle(self) -> bool:
+        """Write the index afresh where removed passages still count in its scores; whether it was.
+
+        Afterwards every replica of the same change gives the same scores, however it came there.
+
+        Raises:
+            CorpusBusyError: another process writes here.
+            CorpusError: no replica, or the disk is full.
+        """
+        with closing(Catalogue.for_reading(self.directory)) as catalogue:
+            if int(catalogue.meta().get("removed_since_fresh", 0)) == 0:
+                return False
+        reindex(self.directory, self._encoder)
+        return True
 
     def _fed(self, tell: Tell | None, patience: float | None, afresh: bool) -> tuple[int, int]:
         with closing(Catalogue.for_writing(self.directory)) as catalogue:
@@ -261,7 +275,8 @@ class _Feeding:
     def _changed(self, since: int) -> list[tuple[FileRecord, int]]:
         """Files since a change, each with the number of its first document."""
         query = """SELECT file, name, path, kind, note, size, mtime_ns, sha256, position, first_row, passages,
-            sum, first_document FROM fidkit.files WHERE corpus = %s AND sequence > %s ORDER BY first_row, file"""
+            sum, first_document FROM fidkit.files WHERE corpus = %s AND sequence > %s
+            ORDER BY first_row, file"""
         found = self._sql.execute(query, (self.state.corpus, since))
         return [(FileRecord(*record[:-1]), int(record[-1])) for record in found]
 
@@ -270,24 +285,23 @@ class _Feeding:
         query = """SELECT number, member, title, facts, notes, map, boxes, text FROM fidkit.documents
             WHERE file = %s ORDER BY number"""
         for number, member, title, facts, notes, *packed in self._sql.execute(query, (record.file,)):
-            document = Packed(member, title, json.loads(facts), tuple(json.loads(notes)), *map(bytes, packed))
-            self._catalogue.add_document(first_document + number, record.file, document)
+            long = map(bytes, packed)
+            stored = Packed(member, title, json.loads(facts), tuple(json.loads(notes)), *long)
+            self._catalogue.add_document(first_document + number, record.file, stored)
         for of_document, rows in groupby(self._rows(record.file), itemgetter(1)):
             document = None if of_document is None else first_document + of_document
             while batch := list(islice(rows, _BATCH)):
                 first = record.first_row + batch[0][0]
                 passages = [Row(*row) for _, _, *row in batch]
                 self._catalogue.add_passages(first, record.file, record.name, passages, document)
-                writer.add(
-                    (first + at, record.file, row.title, row.text) for at, row in enumerate(passages)
-                )
+                writer.add((first + at, record.file, row.title, row.text) for at, row in enumerate(passages))
                 self._passages += len(passages)
                 self._tell("read")
 
     def _rows(self, file: int) -> Iterator[tuple[Any, ...]]:
         query = """COPY (SELECT number, document, id, title, text, start_at, end_at FROM fidkit.passages
             WHERE file = {} ORDER BY number) TO STDOUT"""
-        with self._sql.cursor() as cursor, cursor.copy(query.format(int(file))) as copy:  # type: ignore[call-overload]
+        with self._sql.cursor() as cursor, cursor.copy(query.format(int(file))) as copy:
             copy.set_types(["int8", "int4", "text", "text", "text", "int8", "int8"])
             yield from copy.rows()
 

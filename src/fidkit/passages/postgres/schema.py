@@ -113,5 +113,5 @@ def _migrate(connection: Connection, version: int) -> None:
         connection.execute("INSERT INTO fidkit.schema_version VALUES (0)")
     for number, statements in enumerate(_STEPS[version:], start=version + 1):
         for statement in statements:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
         connection.execute("UPDATE fidkit.schema_version SET version = %s", (number,))
