@@ -234,9 +234,7 @@ def _require_consent(place: str, forecast: BuildForecast, limit_gb: float, yes: 
 def _say_report(place: str, reader: str, report: MemoryReport) -> None:
     made = f"{report.encoded:,} encoded ({_size(report.bytes)}), {report.removed:,} removed"
     rest = f", {counted(report.compacted, 'shard')} compacted" if report.compacted else ""
-    print(
-        f"{place}: memory of {counted(report.passages, 'passage')}, {made}{rest}, {report.seconds:.1f} s"
-    )
+    print(f"{place}: memory of {counted(report.passages, 'passage')}, {made}{rest}, {report.seconds:.1f} s")
     if report.corpus_changed:
         print(
             "the corpus was changed meanwhile; run the command again for what is new",

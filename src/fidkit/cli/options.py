@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Directory = Annotated[
-    str, typer.Argument(help="A corpus directory, or postgresql://…", show_default=False)
-]
+Directory = Annotated[str, typer.Argument(help="A corpus directory, or postgresql://…", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Where = Annotated[
     list[str] | None,

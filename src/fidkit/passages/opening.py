@@ -38,8 +38,8 @@ def open_sources(
     waits until there is.
 
     Args:
-        sources: a folder, a file, a built corpus, its URL, or several folders and files; None takes fidkit's own
-            documents.
+        sources: a folder, a file, a built corpus, its URL, or several folders and files; None takes
+            fidkit's own documents.
         progress: called now and then while files are read.
         encoder: gives what makes vectors; without one there is search by words alone.
 

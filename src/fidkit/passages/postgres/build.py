@@ -19,12 +19,12 @@ from fidkit.disk import shown
 from fidkit.errors import CorpusError
 from fidkit.passages.load.record import UnreadableFile
 from fidkit.passages.load.sources import SourceFile, discover, nothing_usable
-from fidkit.passages.local.build import BuildProgress, BuildReport
 from fidkit.passages.local.cuts import WantedCutting, cut_otherwise
 from fidkit.passages.local.layout import real_path, stored_path
 from fidkit.passages.local.plan import Plan, make_plan, trusted_time
 from fidkit.passages.local.reading import FileReading, Part, Reading
 from fidkit.passages.local.records import FileRecord
+from fidkit.passages.local.report import BuildProgress, BuildReport
 from fidkit.passages.postgres.change import Change, NewFile, files_of
 from fidkit.passages.postgres.log import Log, State
 

@@ -10,7 +10,6 @@ from contextlib import closing
 from dataclasses import replace
 
 from fidkit.errors import CorpusError, UsageError
-from fidkit.passages.local.build import BuildProgress, BuildReport
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.check import CheckReport, Fault
 from fidkit.passages.local.check import check as check_directory
@@ -18,6 +17,7 @@ from fidkit.passages.local.corpus import Corpus
 from fidkit.passages.local.cuts import WantedCutting
 from fidkit.passages.local.info import CorpusInfo
 from fidkit.passages.local.layout import CorpusBusyError
+from fidkit.passages.local.report import BuildProgress, BuildReport
 from fidkit.passages.local.vectors import EncoderSource
 from fidkit.passages.postgres.address import Address
 from fidkit.passages.postgres.build import build

@@ -23,7 +23,7 @@ from fidkit.disk import shown
 from fidkit.errors import CorpusError
 from fidkit.passages.load.packed import Packed
 from fidkit.passages.load.record import Row
-from fidkit.passages.local.build import BuildProgress, reindex
+from fidkit.passages.local.build import reindex
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.layout import (
     CATALOGUE,
@@ -35,6 +35,7 @@ from fidkit.passages.local.layout import (
     writer_lock,
 )
 from fidkit.passages.local.records import FileRecord, Sum
+from fidkit.passages.local.report import BuildProgress
 from fidkit.passages.local.vectors import EncoderSource, Wanted, keep_begun
 from fidkit.passages.postgres.log import Log, State
 from fidkit.passages.search.lexical import LexicalWriter
