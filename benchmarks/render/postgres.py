@@ -30,8 +30,8 @@ def speed(records: Rows) -> str:
         line("searches that differ among directory and replicas", str(last["faults"])),
     ]
     about = (
-        f"{last['passages']:,} passages, {last['questions']} questions, 20 passages each; server and replicas "
-        f"on {last['hardware']['cpu']}, cores: {last['hardware']['cores']}. `{last['command']}`"
+        f"{last['passages']:,} passages, {last['questions']} questions, 20 passages each; server and "
+        f"replicas on {last['hardware']['cpu']}, cores: {last['hardware']['cores']}. `{last['command']}`"
     )
     return "\n".join([*lines, "", about])
 

@@ -47,7 +47,10 @@ def url(server: str) -> str:
     return with_option(server, corpus=uuid.uuid4().hex)
 
 
-@pytest.fixture(params=["local", "postgres"])
+@pytest.fixture(params=["local", "postgres", "served"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where a corpus may be built, by each engine."""
-    return request.getfixturevalue("url") if request.param == "postgres" else str(tmp_path / "corpus")
+    if request.param == "local":
+        return str(tmp_path / "corpus")
+    url = request.getfixturevalue("url")
+    return url if request.param == "postgres" else with_option(url, replica="none")

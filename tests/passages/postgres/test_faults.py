@@ -310,3 +310,39 @@ def test_check_finds_and_mends_a_replica(docs, url, capsys):
 def test_a_url_is_asked_alone(docs, url):
     with pytest.raises(UsageError, match="asked alone"):
         open_sources([url, docs])
+
+
+# Searched by the server
+
+
+def served(url):
+    return f"{url}&replica=none"
+
+
+def test_the_server_searches_once_that_was_built(docs, own, capsys):
+    Corpus.build(docs, own).close()
+    code, line = said(capsys, "corpus", "search", served(own), "tea")
+    assert (code, "doesn't search in this database yet" in line) == (1, True)
+    Corpus.build(docs, served(own)).close()
+    with Corpus.open(served(own)) as corpus:
+        assert corpus.search("tea")[0].passage.id == "tea.md#1"
+        with pytest.raises(CorpusError, match="leave replica=none out to search by meaning"):
+            corpus.search("tea", by="meaning")
+
+
+def test_the_server_searches_in_what_was_just_written(docs, url):
+    with Corpus.build(docs, served(url)) as corpus:
+        assert not corpus.path.exists()  # nothing is kept here
+        log = Log(Database(address_of(url)))
+        log.put(log.state().corpus, NewFile("new", "/new", "passages"), rows_of_one)
+        assert corpus.search("rooibos")[0].passage.id == "new"
+        log.remove(log.state().corpus, "new")
+        assert corpus.search("rooibos") == []
+        log.database.close()
+
+
+@pytest.mark.parametrize("question", ['tea: "AND (', "tea & | !", "tea\x00tea", "\ud800 tea", "'tea' <-> \\"])
+def test_odd_questions_are_only_words_to_the_server(docs, url, question):
+    with Corpus.build(docs, served(url)) as corpus:
+        assert corpus.search(question)[0].passage.id == "tea.md#1"
+        assert corpus.search("?!") == []

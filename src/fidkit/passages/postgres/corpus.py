@@ -24,6 +24,8 @@ from fidkit.passages.postgres.build import build
 from fidkit.passages.postgres.database import AwayError, Database
 from fidkit.passages.postgres.log import Log
 from fidkit.passages.postgres.replica import Replica, Tell
+from fidkit.passages.postgres.served import ServedCorpus
+from fidkit.passages.postgres.server_catalogue import make_words
 
 _LOOK_SECONDS = 2.0
 _SETTLED_AFTER = 15  # looks at which nothing was new
@@ -140,7 +142,7 @@ def build_corpus(
     encoder: EncoderSource | None,
     vectors: bool | None,
     cutting: WantedCutting,
-) -> PostgresCorpus:
+) -> Corpus:
     """Bring a corpus in the database up to date with its sources, and open it.
 
     Raises:
@@ -150,10 +152,14 @@ def build_corpus(
         raise UsageError("vectors are wanted, but no encoder was given; give one, such as fidkit's minilm")
     database = Database(address)
     try:
-        report = build(Log(database), sources, tell, cutting=cutting, vectors=vectors)
+        log = Log(database)
+        if not address.replica:
+            log.open(make=True)
+            make_words(log)
+        report = build(log, sources, tell, cutting=cutting, vectors=vectors)
     finally:
         database.close()
-    corpus = PostgresCorpus(address, encoder, tell)
+    corpus = PostgresCorpus(address, encoder, tell) if address.replica else ServedCorpus(address)
     corpus.report = report
     return corpus
 

@@ -24,6 +24,10 @@ def said(url: str) -> str:
 def open_corpus(url: str, encoder: EncoderSource | None = None, tell: Tell | None = None) -> Corpus:
     """See `Corpus.open`."""
     address = address_of(url)
+    if not address.replica:
+        from fidkit.passages.postgres.served import ServedCorpus
+
+        return ServedCorpus(address)
     from fidkit.passages.postgres.corpus import PostgresCorpus
 
     return PostgresCorpus(address, encoder, tell)

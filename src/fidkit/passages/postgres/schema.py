@@ -34,6 +34,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
             first_row bigint NOT NULL, passages bigint NOT NULL, sum bytea NOT NULL,
             first_document bigint NOT NULL, sequence bigint NOT NULL, UNIQUE (corpus, name))""",
         "CREATE INDEX files_by_sequence ON fidkit.files (corpus, sequence)",
+        "CREATE INDEX files_by_row ON fidkit.files (corpus, first_row)",
         """CREATE TABLE fidkit.documents (
             file bigint NOT NULL, number integer NOT NULL, member text NOT NULL, title text NOT NULL,
             facts text NOT NULL, notes text NOT NULL, map bytea NOT NULL, boxes bytea NOT NULL,
