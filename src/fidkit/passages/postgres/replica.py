@@ -155,6 +155,7 @@ class Replica:
             return False
         return (
             _known(meta) == (state.identity, state.sequence)
+            and meta["fingerprint"] == state.fingerprint
             and (self.directory / meta["lexical"] / "meta.json").exists()
             and Wanted(self._encoder, self._vectors(state)).is_met(self.directory, meta)
         )
