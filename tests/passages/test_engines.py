@@ -90,6 +90,7 @@ def test_what_is_left_out_is_said(docs, place):
     (docs / "half.txt").write_bytes(b"\xff\xfet")
     with Corpus.build(docs, place) as corpus:
         assert corpus.info().skipped_files == [("half.txt", "binary, not text")]
+        assert corpus.search("Where does tea come from?")[0].passage.id == "tea.md#1"
 
 
 def test_ids_are_unique(tmp_path, write_rows, place):
