@@ -114,10 +114,18 @@ def test_a_worker_is_used_again_and_replaced_only_when_it_ends(one, job):
     assert int(first) != os.getpid() != int(third)
 
 
+def test_a_worker_that_has_taken_much_memory_ends_and_harms_no_other_file(one, job):
+    found = list(one.read([job(kind) for kind in ("heavy", "who", "heavy", "who")]))
+    assert [read.reason for read in found] == [""] * 4
+    pids = ["".join(texts(read)) for read in found]
+    assert pids[0] != pids[1] == pids[2] != pids[3]
+
+
 @pytest.mark.parametrize(
     ("limits", "content", "reason"),
     [
         (Limits(result_bytes=10_000), "big 100000", "holds more than a document may"),
+        (Limits(result_bytes=10_000), "many 200", "holds more than a document may"),
         (Limits(characters=1000), "big 1000", "holds more than 1,000 characters"),
         (Limits(documents=5), "many 6", "holds more than 5 documents"),
     ],
