@@ -134,8 +134,8 @@ def who(*_: str) -> Iterator[Document]:
 
 
 def heavy(*_: str) -> Iterator[Document]:
-    """Takes 600 MB for a moment."""
-    bytearray(600_000_000)[::4096] = bytes(146_485)
+    """Takes 300 MB for a moment."""
+    bytearray(300_000_000)[::4096] = bytes(73_243)
     yield from who()
 
 
