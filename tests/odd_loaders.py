@@ -133,6 +133,12 @@ def who(*_: str) -> Iterator[Document]:
     yield Document("", f"{os.getpid()}")
 
 
+def heavy(*_: str) -> Iterator[Document]:
+    """Takes 300 MB for a moment."""
+    bytearray(300_000_000)[::4096] = bytes(73_243)
+    yield from who()
+
+
 def growing(rest: str, name: str) -> Iterator[Document]:
     """The file changes while it is read, as often as its first word says."""
     times, _, path = rest.partition(" ")

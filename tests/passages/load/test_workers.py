@@ -114,10 +114,21 @@ def test_a_worker_is_used_again_and_replaced_only_when_it_ends(one, job):
     assert int(first) != os.getpid() != int(third)
 
 
+def test_a_worker_that_has_taken_much_memory_ends_and_harms_no_other_file(job):
+    workers = Workers(Limits(seconds=20, memory_bytes=1 << 29), count=1)
+    try:
+        heavy, light = workers.read([job("heavy"), job("who")])
+    finally:
+        workers.close()
+    assert (heavy.reason, light.reason) == ("", "")
+    assert texts(heavy) != texts(light)
+
+
 @pytest.mark.parametrize(
     ("limits", "content", "reason"),
     [
         (Limits(result_bytes=10_000), "big 100000", "holds more than a document may"),
+        (Limits(result_bytes=10_000), "many 200", "holds more than a document may"),
         (Limits(characters=1000), "big 1000", "holds more than 1,000 characters"),
         (Limits(documents=5), "many 6", "holds more than 5 documents"),
     ],

@@ -40,13 +40,17 @@ def test_the_same_of_several_is_said_once_with_a_few_names() -> None:
     ]
     assert list(grouped(said, "file", every=True))[:2] == ["0.bin: not read", "1.bin: not read"]
     assert len(list(grouped(said, "file", every=True))) == 7
+    assert list(grouped(said[:4], "file", every=False)) == [
+        "4 files: not read: 0.bin, 1.bin, 2.bin and 1 more"
+    ]
     assert list(grouped(said[:2], "file", every=False)) == ["2 files: not read: 0.bin, 1.bin"]
 
 
 def test_what_was_left_out_is_said_by_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "docs"
     folder.mkdir()
-    (folder / "a.txt").write_text("words")
+    for name in ("a.md", "b.txt", "c.txt"):
+        (folder / name).write_text("words")
     for number in range(2):
         for name in (f"{number}.bin", f"~${number}.docx", f"{number}.jsonl", f".{number}"):
             (folder / name).touch()
@@ -57,8 +61,10 @@ def test_what_was_left_out_is_said_by_reason(tmp_path: Path, capsys: pytest.Capt
     assert len([line for line in said if line.startswith("skipped 2 files: ")]) == 5
     assert f"... and 1 reason more, see `fidkit corpus info {tmp_path / 'c'}`" in said
     with Corpus.open(tmp_path / "c") as corpus:
-        left_out = corpus.info().left_out()
-    assert left_out.startswith("10 of 11 files were left out (")
+        info = corpus.info()
+    left_out = info.left_out()
+    assert list(info.kinds) == [".txt", ".md"]  # the most first
+    assert left_out.startswith("10 of 13 files were left out (")
     assert "; other reasons: 4); " in left_out
     assert "hidden" not in left_out
 

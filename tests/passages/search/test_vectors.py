@@ -93,6 +93,7 @@ def test_a_small_change_writes_little_and_encodes_only_what_is_new(tmp_path):
     moved = {5000 + row: passages[row] for row in range(20)}
     second = written(tmp_path / "b", moved | {6000: "new words"}, tmp_path / "a", gone=range(20))
     assert second.encoded == 1
+    assert written(tmp_path / "twice", {1: text(1), 2: text(1)}).encoded == 1
     [large, small] = Vectors(tmp_path / "b").shards
     assert (len(large), len(small)) == (2980, 21)
     assert large.path.stat().st_nlink == 2, "the large shard is the same file"
