@@ -589,7 +589,7 @@ def test_half_characters_are_read_as_replaced_and_said(corpus: Corpus, fid: Read
 
 def test_wrong_ways_to_open_say_what_is_right(corpus: Corpus, fid: Reader) -> None:
     for make, said in (
-        (lambda: Answerer.open("https://example.org/docs", fid), "documents behind a URL can't be asked yet"),
+        (lambda: Answerer.open("https://example.org/docs", fid), "no engine is known for this"),
         (lambda: Answerer.open([], fid), "no documents given"),
         (lambda: Answerer.open(3, fid), "the documents are 3; expected a folder"),
         (lambda: Answerer.open(corpus, fid), r"use Answerer\(reader, corpus\)"),

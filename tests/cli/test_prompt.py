@@ -41,7 +41,7 @@ class Terminal:
         os.close(theirs)
 
     def until(self, pattern: str) -> str:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 30
         while not (found := re.search(pattern, self.seen)):
             assert time.monotonic() < deadline, self.seen
             if select.select([self.mine], [], [], 0.2)[0]:

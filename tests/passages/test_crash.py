@@ -51,10 +51,10 @@ def test_a_kill_just_before_the_commit_and_just_after(docs, tmp_path):
         code = f"""
 import os, sys
 from fidkit.passages import Corpus
-from fidkit.passages.local import catalogue, build
+from fidkit.passages.local import builder, catalogue
 def die(*_, **__): os._exit(9)
 if {where!r} == "before": catalogue.Catalogue.commit = die
-else: build.sweep = die
+else: builder.sweep = die
 Corpus.build(sys.argv[1], sys.argv[2])
 """
         assert (
