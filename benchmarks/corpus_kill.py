@@ -68,7 +68,7 @@ def main() -> None:
         outcome = trial_of_following(files, arguments.to, arguments.count, arguments.seed)
     else:
         outcome = trial(files, arguments.to, arguments.count, arguments.seed, arguments.first, build)
-    print(json.dumps(rows.row("corpus_kill", **outcome)))
+    print(json.dumps(rows.row("corpus-kill", **outcome)))
 
 
 def trial(

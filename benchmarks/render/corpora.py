@@ -30,8 +30,20 @@ def table(records: list[dict[str, Any]]) -> str:
         if "unchanged_s" in row:
             about["a look at unchanged files"] = f"{row['unchanged_files']:,} in {row['unchanged_s']:.1f} s"
         legends.append(_legend(row))
+    kills = {row["command"]: row for row in records if row["kind"] == "corpus-kill"}
+    about |= dict(map(_killed, kills.values()))
     rows = [line(*pair) for pair in about.items()]
     return "\n".join([line("", ""), rule(2), *rows, "", *legends]) if rows else NOTHING
+
+
+_KILLED = {"--first": "first builds", "--watch": "following", "--vectors": "vectors being made"}
+
+
+def _killed(row: dict[str, Any]) -> tuple[str, str]:
+    """What was killed, and what was left each time."""
+    what = next((said for flag, said in _KILLED.items() if flag in row["command"]), "rebuilds")
+    states = [f"{state.removeprefix('killed: ')} {count}" for state, count in row["outcomes"].items()]
+    return f"killed: {what}", f"{row['n']} times; left: {', '.join(states)}; then a build {row['rebuild']}"
 
 
 def _beside(found: dict[str, Any]) -> dict[str, str]:
