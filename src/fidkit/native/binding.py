@@ -253,7 +253,11 @@ class Kernels:
         return out
 
     def encode(self, encoder: Encoder, activations: Bits) -> None:
-        """Run layers over rows, in place; weights are laid out for `activations`."""
+        """Run layers over rows, in place; weights are laid out for `activations`.
+
+        Heads are whole vectors of any CPU: a multiple of `LANES` wide.
+        """
+        assert encoder.head % LANES == 0
         self._library.fidkit_encode(_MODES[activations], ctypes.byref(encoder), threads())
 
     def pack_context(
@@ -305,7 +309,8 @@ class Kernels:
         )
 
     def decoder_step(self, step: Step, dtype: str) -> None:
-        """Run one position; caches are of `dtype`."""
+        """Run one position; caches are of `dtype`, heads a multiple of `LANES` wide."""
+        assert step.head % LANES == 0
         self._library.fidkit_decoder_step(TYPES[dtype], ctypes.byref(step), threads())
 
 

@@ -8,7 +8,7 @@ from fidkit.config import StackConfig
 from fidkit.engine.cpu.stack import EncoderStack
 from fidkit.engine.cpu.weights import to_int8
 
-SIZES = StackConfig(layers=2, width=24, heads=3, head_width=8, feed_forward=40, family="t5-v1.1")
+SIZES = StackConfig(layers=2, width=48, heads=3, head_width=16, feed_forward=40, family="t5-v1.1")
 
 
 def layer(rng: np.random.Generator) -> dict[str, Weight]:
