@@ -48,6 +48,19 @@ def test_missing_arguments_are_wrong_use(arguments):
     assert whole_command(["corpus", *arguments]) == 2
 
 
+def test_an_empty_source_is_not_this_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("Tea comes from Assam.")
+    assert whole_command(["corpus", "build", "", "--to", str(tmp_path / "c")]) == 2
+    assert "a source is empty; expected the path of a folder" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
+def test_names_that_are_too_long_are_said(tmp_path, capsys):
+    assert whole_command(["corpus", "build", str(tmp_path), "--to", f"{tmp_path}/{'x' * 300}/c"]) == 1
+    assert "unexpected" not in capsys.readouterr().err
+
+
 def test_info_says_reasons_once_and_all_names_on_request(docs, tmp_path):
     for number in range(5):
         (docs / f"{number}.bin").write_bytes(b"x")

@@ -7,6 +7,7 @@ that is called needs none of the others.
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import logging
 import os
@@ -144,6 +145,8 @@ def _one_line(error: Exception) -> str:
             f"there is no memory left ({error or 'it is full'}); close other programs, raise the limit of "
             "this process (ulimit -v), or read fewer passages"
         )
+    elif isinstance(error, OSError) and error.filename and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        message = f"{os.fsdecode(error.filename)}: {error.strerror}; give another path"
     else:
         message = f"unexpected {type(error).__name__}: {error}; run again with {DEBUG}"
     return "error: " + " ".join(message.split())

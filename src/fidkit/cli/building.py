@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fidkit.precompute import MemoryReport
 
 Sources = Annotated[
-    list[Path], typer.Argument(metavar="SRC...", help=f"Folders, {described()}.", show_default=False)
+    list[str], typer.Argument(metavar="SRC...", help=f"Folders, {described()}.", show_default=False)
 ]
 Watch = Annotated[
     bool, typer.Option("--watch", help="Go on, and follow what happens in the sources until Ctrl-C.")
@@ -147,7 +147,7 @@ def _check(to: str, memory: str | None, vectors: bool | None, *, watch: bool) ->
 
 
 def _follow(
-    sources: list[Path], to: Path, encoder: EncoderSource | None, vectors: bool | None, *, as_json: bool
+    sources: list[str], to: Path, encoder: EncoderSource | None, vectors: bool | None, *, as_json: bool
 ) -> None:
     """Say what each change of the sources did to the corpus, until Ctrl-C."""
     from fidkit.passages.local.watch import follow, said

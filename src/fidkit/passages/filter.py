@@ -130,7 +130,7 @@ class Filter:
                 and (not self.after or document.day >= self.after)
                 and (not self.before or "" < document.day < self.before)
                 and all(
-                    bool(given(value))
+                    bool(value) and bool(given(value))
                     for name, given in patterns.items()
                     for value in (document.facts.get(name, "").casefold(),)
                 )

@@ -196,3 +196,11 @@ def test_several_questions_find_what_each_does(corpus: Corpus, by) -> None:
         corpus.search_all("w1", 4, by)
     with pytest.raises(UsageError, match="the question is empty"):
         corpus.search_all(["w1", " "], 4, by)
+
+
+def test_a_star_is_met_by_documents_that_say_something(corpus: Corpus) -> None:
+    said = names(corpus.search("cat harbour tea kitten", 60, where=Filter(facts={"author": "*"})))
+    assert said
+    assert all(int(Path(name).stem) % 10 == 1 for name in said)
+    with pytest.raises(CorpusError, match="foo"):
+        corpus.search("cat", 60, where=Filter(facts={"foo": "*"}))

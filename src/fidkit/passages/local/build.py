@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fidkit.errors import CorpusError
+from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.load.sources import SourceFile, discover
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.cuts import WantedCutting, cut_otherwise
@@ -74,7 +74,7 @@ def build(
         DataError: a source that is a file isn't what its ending says, or has an id that comes twice.
     """
     began = time.monotonic()
-    roots = [stored_path(os.path.realpath(Path(source).expanduser())) for source in sources]
+    roots = _roots(sources)
     wanted, cuts = Wanted(encoder, vectors), cutting or WantedCutting()
     if not is_corpus(directory):
         cuts.after({})  # what can't be is said before anything is made
@@ -97,6 +97,14 @@ def build(
                 raise
             finally:
                 building.reading.close()
+
+
+def _roots(sources: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Real paths of the sources, as the catalogue keeps them."""
+    given = list(sources)
+    if any(not os.fspath(source) for source in given):
+        raise UsageError("a source is empty; expected the path of a folder or a file, or . for this folder")
+    return [stored_path(os.path.realpath(Path(source).expanduser())) for source in given]
 
 
 def reindex(directory: Path, encoder: EncoderSource | None = None) -> None:

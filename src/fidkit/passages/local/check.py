@@ -17,6 +17,7 @@ from fidkit.passages.local.layout import real_path
 from fidkit.passages.local.records import FileRecord, Sum
 from fidkit.passages.local.vectors import EncoderSource, rows_of
 from fidkit.passages.search.lexical import Lexical
+from fidkit.passages.search.lexical_check import damaged_files
 from fidkit.passages.search.vectors import Vectors
 from fidkit.wording import counted
 
@@ -148,6 +149,9 @@ def _of_whole(
 
 
 def _of_index(directory: Path, name: str, wanted: set[int]) -> Iterator[Fault]:
+    if damaged := list(damaged_files(directory / name)) if (directory / name).exists() else []:
+        yield from (Fault(_INDEX, f"{file} {reason}") for file, reason in damaged)
+        return
     try:
         found = Lexical(directory / name).rows()
     except (FileNotFoundError, CorpusError) as error:
