@@ -372,6 +372,16 @@ def test_a_question_that_fails_is_said_and_the_next_one_answered(
     assert json.loads(out)["question"] == QUESTION
 
 
+def test_a_line_that_is_no_text_is_said_and_not_passed_over(
+    reader: str, docs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"\udcff\udcfe\n{QUESTION}\n"))
+    assert run(["ask", "--in", str(docs), "--reader", reader, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "error: the question is empty; expected some words" in err
+    assert json.loads(out)["question"] == QUESTION
+
+
 def test_at_a_terminal_it_asks_and_an_empty_line_ends(
     reader: str, docs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

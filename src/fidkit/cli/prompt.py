@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from fidkit.engine.asked import is_blank
 from fidkit.errors import UsageError
 from fidkit.home import home
 
@@ -35,7 +34,7 @@ def questions() -> Iterator[str]:
         yield from _typed()
         return
     while line := sys.stdin.readline():
-        if not is_blank(line):
+        if line.strip():
             yield line.strip()
 
 
@@ -54,7 +53,7 @@ def _typed() -> Iterator[str]:
         except EOFError:
             print(file=sys.stderr)
             return
-        if is_blank(line):
+        if not line.strip():
             return
         if history is not None:
             history.add(line.strip())
