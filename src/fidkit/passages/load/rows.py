@@ -56,6 +56,15 @@ def source_of(name: str, member: str) -> str:
     return f"{name}/{member}" if member else name
 
 
+def names_of(source: str) -> Iterator[tuple[str, str]]:
+    """What may be the file and the member of a document that is called so; the longest file first."""
+    name, member = source, ""
+    while name:
+        yield name, member
+        name, _, more = name.rpartition("/")
+        member = f"{more}/{member}" if member else more
+
+
 def passages_of(document: Document, name: str, words: int = WORDS, overlap: int = 0) -> Iterator[Row]:
     """A document's passages, with ids `name#1`, `name#2`, or `name/member#1` for a member of a file.
 

@@ -20,7 +20,7 @@ from fidkit.disk import shown
 from fidkit.errors import CorpusError
 from fidkit.passages.load.packed import Packed
 from fidkit.passages.load.record import TAKEN, Row, UnreadableFile
-from fidkit.passages.load.rows import source_of
+from fidkit.passages.load.rows import names_of, source_of
 from fidkit.passages.load.sources import SourceFile
 from fidkit.passages.local.cuts import NUMBERS
 from fidkit.passages.local.layout import (
@@ -313,14 +313,10 @@ class Catalogue:
 
     def document(self, source: str) -> DocumentRecord | None:
         """The document that is called so; None where there is none."""
-        name, member = source, ""
-        while True:
+        for name, member in names_of(source):
             for found in self._documents("WHERE f.name = ? AND d.member = ?", (name, member)):
                 return found
-            name, slash, more = name.rpartition("/")
-            if not slash:
-                return None
-            member = f"{more}/{member}" if member else more
+        return None
 
     def documents_with_notes(self) -> list[DocumentRecord]:
         """Those of which a person has to know something, in the order of the sources."""

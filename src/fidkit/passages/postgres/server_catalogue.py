@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 from psycopg import Connection
 
 from fidkit.errors import CorpusError
-from fidkit.passages.load.rows import source_of
+from fidkit.passages.load.rows import names_of, source_of
 from fidkit.passages.local.records import DocumentRecord, FileRecord, InFile
 from fidkit.passages.postgres.change import files_of
 from fidkit.passages.postgres.log import Log, State
@@ -127,14 +127,10 @@ class ServerCatalogue:
 
     def document(self, source: str) -> DocumentRecord | None:
         """See `Catalogue.document`."""
-        name, member = source, ""
-        while True:
+        for name, member in names_of(source):
             for found in self._documents("AND f.name = %s AND d.member = %s", (name, member)):
                 return found
-            name, slash, more = name.rpartition("/")
-            if not slash:
-                return None
-            member = f"{more}/{member}" if member else more
+        return None
 
     def documents_with_notes(self) -> list[DocumentRecord]:
         """See `Catalogue.documents_with_notes`."""
