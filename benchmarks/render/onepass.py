@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from render.retrieval import by_depth
 from render.summaries import NOTHING, line, rule
 
 Rows = list[dict[str, Any]]
@@ -30,20 +31,7 @@ def speed(records: Rows) -> str:
 
 def recall(records: Rows, of: str = "recall") -> str:
     """Recall by meaning of both forms of a passage, the newest row of each set."""
-    newest = {row["set"]: row for row in records if row["of"] == of}
-    if not newest:
-        return NOTHING
-    last = next(reversed(newest.values()))
-    depths = list(last["recall"]["apart"])
-    lines = [line("", *(f"{said}, {depth}" for depth in depths for said in FORMS.values()))]
-    lines.append(rule(1 + len(FORMS) * len(depths)))
-    for name, row in newest.items():
-        lines.append(line(name, *(f"{row['recall'][form][d]:.1f}" for d in depths for form in FORMS)))
-    about = (
-        f"Percent of {last['n']} questions of each set with an answer among the first k of "
-        f"{last['passages']:,} passages, by meaning alone. `{last['command']}`"
-    )
-    return "\n".join([*lines, "", about])
+    return by_depth(records, of, FORMS, ", by meaning alone")
 
 
 def far(records: Rows) -> str:

@@ -12,19 +12,30 @@ WORDS, MEANING, BOTH = "words", "meaning", "both, 0.5"
 
 def recall(records: Rows) -> str:
     """Recall by set, a column a way and depth: the newest rows of each set."""
-    newest = {row["set"]: row for row in records if row["of"] == "recall"}
+    return by_depth(records, "recall", {way: _said(way) for way in (WORDS, MEANING, BOTH)}, "")
+
+
+def by_depth(records: Rows, of: str, columns: dict[str, str], how: str) -> str:
+    """Percent of questions with an answer among the first k, a line a set: the newest rows of each.
+
+    Args:
+        records: rows of a benchmark.
+        of: which of them.
+        columns: of the recall in a row, each with what it is called.
+        how: what was searched by, as the end of a sentence.
+    """
+    newest = {row["set"]: row for row in records if row["of"] == of}
     if not newest:
         return NOTHING
     last = next(reversed(newest.values()))
-    depths = list(last["recall"][WORDS])
-    ways = (WORDS, MEANING, BOTH)
-    lines = [line("", *(f"{_said(way)}, {depth}" for depth in depths for way in ways))]
-    lines.append(rule(1 + len(ways) * len(depths)))
+    depths = list(last["recall"][next(iter(columns))])
+    lines = [line("", *(f"{said}, {depth}" for depth in depths for said in columns.values()))]
+    lines.append(rule(1 + len(columns) * len(depths)))
     for name, row in newest.items():
-        lines.append(line(name, *(f"{row['recall'][way][d]:.1f}" for d in depths for way in ways)))
+        lines.append(line(name, *(f"{row['recall'][key][d]:.1f}" for d in depths for key in columns)))
     about = (
         f"Percent of {last['n']} questions of each set with an answer among the first k of "
-        f"{last['passages']:,} passages. `{last['command']}`"
+        f"{last['passages']:,} passages{how}. `{last['command']}`"
     )
     return "\n".join([*lines, "", about])
 

@@ -204,10 +204,6 @@ class Catalogue:
             )
         return meta
 
-    def lexical(self) -> str | None:
-        """Directory name of the index that belongs to this state; None before the first commit."""
-        return self.meta().get("lexical")
-
     def names(self) -> tuple[str, ...]:
         """Directory names of the index and, if there are any, the vectors that belong to this state."""
         meta = self.meta()
