@@ -41,6 +41,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     "speed-real": (summaries.speed, "bench-real.jsonl"),
     "speed-full": (summaries.speed, "bench-full.jsonl"),
     "speed-int8": (summaries.speed, "bench-int8.jsonl"),
+    "speed-int8-avx2": (summaries.speed, "bench-int8-avx2.jsonl"),
     "training-speed": (summaries.training_speed, "training-speed.jsonl"),
     **lumen.TABLES,
     **repairs.TABLES,

@@ -130,12 +130,13 @@ def speed(records: list[dict[str, Any]]) -> str:
     run = [r for r in records if (r["git"], r["command"]) == (last["git"], last["command"])]
     # Rows from before errors were measured have none.
     errors = ["encoder off by"] if all("encoder_error" in record for record in run) else []
-    names = ["", "encoder ms", "decoder ms", "total ms", "speed (`hf` = 1)", *errors]
+    beside = ["speed (`hf` = 1)"] if any(record["subject"] == "hf" for record in run) else []
+    names = ["", "encoder ms", "decoder ms", "total ms", *beside, *errors]
     lines = [f"| {' | '.join(names)} |".replace("|  |", "| |"), "|---" * len(names) + "|"]
     for record in run:
         cells = [f"{record[stage]['median']:,.0f}" for stage in ("encoder_ms", "decoder_ms", "total_ms")]
         faster = record["faster_than"].get("hf")
-        cells.append(f"{faster['total_ms']:.2f}" if faster else "1")
+        cells += [f"{faster['total_ms']:.2f}" if faster else "1"] if beside else []
         cells += [f"{100 * record['encoder_error']:.1f} %"] if errors else []
         lines.append(f"| {subject(record['subject'])} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", circumstances(last)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -173,8 +174,13 @@ def quietly() -> Iterator[None]:
 
 
 def has_vnni() -> bool:
-    """Whether the CPU adds products of 8 bits in 32."""
-    return bool(torch.cpu._is_vnni_supported())
+    """Whether the CPU adds products of 8 bits in 32, and libraries may know it."""
+    return bool(torch.cpu._is_vnni_supported()) and not is_limited()
+
+
+def is_limited() -> bool:
+    """Whether libraries are to take this CPU for an older one, by oneDNN's variable for that."""
+    return os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper() in ("SSE41", "AVX", "AVX2")
 
 
 def _value(tensor: Tensor) -> Any:

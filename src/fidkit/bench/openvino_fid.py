@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fidkit.bench import t5_onnx
 from fidkit.bench.batches import SortedRows, SubBatch
-from fidkit.bench.onnxruntime_fid import Int8Fid, has_vnni, quietly
+from fidkit.bench.onnxruntime_fid import Int8Fid, has_vnni, is_limited, quietly
 
 CALIBRATION = 16
 """Rows whose activations are looked at."""
@@ -43,6 +43,8 @@ class OpenVinoFid(Int8Fid):
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
         }
+        if is_limited():  # it would still take bfloat16, which the CPU has, and find no kernels for it
+            settings["INFERENCE_PRECISION_HINT"] = "f32"
         self.request = core.compile_model(rounded, "CPU", settings).create_infer_request()
 
     def run_batch(self, batch: SubBatch) -> Tensor:
