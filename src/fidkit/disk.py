@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import secrets
 import shutil
 import sqlite3
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fidkit.errors import FidkitError
+from fidkit.wording import in_one_line
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -33,6 +35,7 @@ _SAY_LITTLE = (
     "unexpected pos",
 )
 _SCARCE_BYTES = 8_000_000
+_WRITTEN_OUT = re.compile(rb"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|([nt]))")
 
 
 class WriteError(Exception):
@@ -168,12 +171,27 @@ def _sqlite_code(error: sqlite3.Error) -> int:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    r"""A path as text that can be printed and stored, whatever the bytes of its name: `caf\xe9.txt`.
+    r"""A path as text of one line that can be printed and stored, whatever its name: `caf\xe9\n.txt`.
 
     Python hides bytes that it can't decode in half characters. Those that are UTF-8, which a process
-    without a locale can't decode either, come back as characters.
+    without a locale can't decode either, come back as characters. Control characters are written out.
     """
-    return os.fspath(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = os.fspath(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return in_one_line(text)
+
+
+def found_again(text: str) -> Path:
+    """The file that `shown` gave this text for, if it is there; else the path that the text is."""
+    as_it_is = text.encode("utf-8", "surrogateescape")
+    path, written_out = Path(os.fsdecode(as_it_is)), Path(os.fsdecode(_WRITTEN_OUT.sub(_bytes_of, as_it_is)))
+    return written_out if not os.path.lexists(path) and os.path.lexists(written_out) else path
+
+
+def _bytes_of(written: re.Match[bytes]) -> bytes:
+    byte, character, short = written.groups()
+    if byte:
+        return bytes([int(byte, 16)])
+    return chr(int(character, 16)).encode() if character else {b"n": b"\n", b"t": b"\t"}[short]
 
 
 def sync(path: Path) -> None:

@@ -1,6 +1,13 @@
-"""Numbers in sentences."""
+"""Numbers and foreign texts in sentences."""
 
 from __future__ import annotations
+
+import re
+
+# C0 but for tab and newline, DEL, C1, line and paragraph separators, and what turns the direction round.
+CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_NOT_IN_A_LINE = re.compile(f"[\t\n{CONTROL}]")
+_SHORT = {"\n": "\\n", "\t": "\\t"}
 
 
 def counted(number: int, one: str, many: str = "") -> str:
@@ -12,3 +19,11 @@ def counted(number: int, one: str, many: str = "") -> str:
         many: what several are called; with an s behind `one` by default.
     """
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def in_one_line(text: str) -> str:
+    r"""A name, or whatever else others wrote, as a part of a line: control characters are written out.
+
+    Newlines and tabs too, as `\n` and `\t`, and all others as JSON writes them, `\u001b`.
+    """
+    return _NOT_IN_A_LINE.sub(lambda match: _SHORT.get(match[0], f"\\u{ord(match[0]):04x}"), text)

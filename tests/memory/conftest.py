@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from disks import mounted
 from fidkit.memory import MemoryWriter, make_codec, memory_meta
-from memory.toy import FINGERPRINT, WIDTH, mounted, write_shard
+from memory.toy import FINGERPRINT, WIDTH, write_shard
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from disks import mounted
 from fidkit.memory.direct import DirectFile
-from memory.toy import largest_file, mounted, open_files
+from memory.toy import largest_file, open_files
 from oracles import quick
 
 PAGE = mmap.PAGESIZE

@@ -2,13 +2,10 @@
 
 import os
 import resource
-import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -38,19 +35,6 @@ def write_shard(writer: MemoryWriter, numbers: Sequence[int], width: int = WIDTH
         for at in reversed(range(len(rows))):
             shard.put(at, rows[at])
         return shard.finish()
-
-
-@contextmanager
-def mounted(disk: Path, kind: str, options: str = "defaults") -> Iterator[Path]:
-    """A new file system at a directory that is made; the test is skipped where none may be mounted."""
-    disk.mkdir()
-    mount = ["mount", "-t", kind, "-o", options, kind, str(disk)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("may not mount a file system")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def open_files() -> set[tuple[str, str]]:

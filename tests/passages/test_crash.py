@@ -1,7 +1,6 @@
 """What is left of a corpus when a build dies, the disk fills up, or nothing may be written."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 import corpus_kill
 import pytest
 
+from disks import mounted
 from fidkit.errors import CorpusError
 from fidkit.passages import Corpus, TokenCache
 
@@ -88,13 +88,8 @@ Corpus.build(sys.argv[1], sys.argv[2])
 @pytest.fixture
 def small_disk(tmp_path) -> Iterator[Path]:
     """A file system of its own, 4 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("may not mount a file system")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with mounted(tmp_path / "disk", "tmpfs", "size=4m") as disk:
+        yield disk
 
 
 @pytest.mark.parametrize("rows", [3_000, 10_000], ids=["index", "catalogue"])

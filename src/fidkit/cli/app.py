@@ -22,6 +22,7 @@ import typer
 from fidkit import __version__
 from fidkit.cli.say import Unwritable, safe_streams
 from fidkit.errors import WITH_TORCH, FidkitError
+from fidkit.wording import in_one_line
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
 DEBUG = "--debug"
@@ -128,7 +129,7 @@ class _OnStderr(logging.Handler):
     """Writes to what stderr is at the time."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"note: {record.getMessage()}", file=sys.stderr)
+        print(f"note: {in_one_line(record.getMessage())}", file=sys.stderr)
 
 
 def _one_line(error: Exception) -> str:

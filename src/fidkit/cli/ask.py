@@ -17,7 +17,7 @@ from fidkit.cli.options import Where
 from fidkit.engine.asked import is_blank
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import FidkitError, UsageError
-from fidkit.wording import counted
+from fidkit.wording import counted, in_one_line
 
 if TYPE_CHECKING:
     from fidkit.answerer import Answerer
@@ -129,7 +129,7 @@ class _Shown:
         answer = replace(answer, notes=answer.notes if self.noted else said)
         self.noted = True
         for note in answer.notes:
-            print(f"note: {note}", file=sys.stderr)
+            print(f"note: {in_one_line(note)}", file=sys.stderr)
         if self.as_json:
             print(json.dumps(to_json(question, answer, self.reader)), flush=True)
             return
@@ -244,8 +244,8 @@ def _show_evidence(answer: Answer, reader: str) -> None:
     print("\n")
     for evidence in answer.evidence[:_SHOWN]:
         passage = evidence.passage
-        title, source = (" ".join(text.split()) for text in (passage.title, _place(evidence)))
-        print(f"{evidence.score:4.0%}  {title}  [{source}]")
+        title = " ".join(passage.title.split())
+        print(f"{evidence.score:4.0%}  {title}  [{in_one_line(_place(evidence))}]")
         print(f"      {_excerpt(evidence)}")
         if evidence.without is not None:
             print(f"      {_without(evidence.without, answer)}")

@@ -15,12 +15,13 @@ from fidkit.cli.building import build
 from fidkit.cli.options import AsJson, Directory, Where
 from fidkit.errors import FidkitError, UsageError
 from fidkit.passages.local.amounts import MOST_COMPARED
-from fidkit.wording import counted
+from fidkit.wording import counted, in_one_line
 
 if TYPE_CHECKING:
     from fidkit.passages import CorpusInfo
     from fidkit.passages.local.corpus import Explained
     from fidkit.passages.search.ways import Part
+    from fidkit.types import Passage
 
 app = typer.Typer(
     help="Build, search, describe and check a corpus.", no_args_is_help=True, rich_markup_mode=None
@@ -163,9 +164,9 @@ def check(
         print(json.dumps(report.to_json()))
     else:
         for fault in report.faults:
-            print(f"damaged   {fault.where}: {fault.reason}")
+            print(f"damaged   {in_one_line(fault.where)}: {fault.reason}")
         for fault in report.outdated:
-            print(f"outdated  {fault.where}: {fault.reason}")
+            print(f"outdated  {in_one_line(fault.where)}: {fault.reason}")
         for done in report.mended:
             print(f"mended    {done}")
     if report.faults and not report.mended:
@@ -187,11 +188,15 @@ def _show(found: Explained, *, explain: bool) -> None:
     """A hit, for a person."""
     passage = found.hit.passage
     excerpt = " ".join(passage.text.split())[:_EXCERPT_CHARACTERS]
-    print(f"{found.hit.score:7.2f}  {passage.id}  {passage.title}\n         {excerpt}")
+    print(f"{found.hit.score:7.2f}  {_called(passage)}\n         {excerpt}")
     if explain:
         print(f"         {_opinion('words', found.words)}; {_opinion('meaning', found.meaning)}")
         for other in found.alike:
-            print(f"         the same: {other.id}  {other.title}")
+            print(f"         the same: {_called(other)}")
+
+
+def _called(passage: Passage) -> str:
+    return f"{in_one_line(passage.id)}  {in_one_line(passage.title)}"
 
 
 def _lines(file: Path) -> list[str]:

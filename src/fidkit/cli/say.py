@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
-# C0 without tab and newline, DEL, C1, line and paragraph separators, and what turns the direction round.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+from fidkit.wording import CONTROL
+
+_CONTROL = re.compile(f"[{CONTROL}]")
 # How the bars of libraries (tqdm) go back to the beginning of a line, or up by lines.
 _MOVES = re.compile(r"\r|[\n\r]*(?:\x1b\[A)+[\n\r]*")
 

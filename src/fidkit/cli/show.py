@@ -12,6 +12,7 @@ import typer
 
 from fidkit.errors import CorpusError, UsageError
 from fidkit.types import boxes_to_json
+from fidkit.wording import in_one_line
 
 if TYPE_CHECKING:
     from fidkit.passages.load.document import Block
@@ -77,7 +78,7 @@ def _opened(source: str, sources: list[str] | None, tell: object) -> tuple[Corpu
     def opened(documents: list[str] | None) -> Corpus:
         corpus, notes = open_sources(documents, tell, runnable())  # type: ignore[arg-type]
         for note in notes:
-            print(f"note: {note}", file=sys.stderr)
+            print(f"note: {in_one_line(note)}", file=sys.stderr)
         return corpus
 
     if sources:
@@ -152,12 +153,12 @@ def _print(document: StoredDocument, span: tuple[int, int] | None, where: Where)
     record, text = document.record, document.text
     labels = where.labels() if span else {}
     at = [f"{span[0]}-{span[1]}"] if span else [f"{len(text):,} characters"]
-    print(", ".join([record.source, *spoken(labels), *at]))
+    print(", ".join([in_one_line(record.source), *spoken(labels), *at]))
     for name, value in {"title": record.title, **record.facts, "heading": labels.get("heading", "")}.items():
         if value:
             print(f"{name}: {' '.join(value.split())}")
     for note in record.notes:
-        print(f"note: {note}")
+        print(f"note: {in_one_line(note)}")
     if span is None:
         print(f"\n{text}")
         return
@@ -229,11 +230,11 @@ def _as_it_was_read(path: str, sha256: str, source: str) -> BinaryIO:
     import hashlib
     import io
 
+    from fidkit.disk import found_again
     from fidkit.passages.load.rows import unpacked
-    from fidkit.passages.local.layout import real_path
 
     try:
-        packed = Path(real_path(path)).read_bytes()
+        packed = found_again(path).read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: can't be read ({error.strerror}); a picture needs the file") from error
     if hashlib.sha256(packed).hexdigest() != sha256:

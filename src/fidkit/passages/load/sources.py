@@ -107,9 +107,17 @@ def _files_of(root: Path) -> Iterator[tuple[str, SourceFile]]:
         raise CorpusError(
             f"{shown(root)} is a built corpus, not a source; open it as it is, or name its sources"
         )
-    if root.is_dir():
+    try:
+        mode = root.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        mode = 0
+    except OSError as error:
+        raise CorpusError(
+            f"{shown(root)}: can't be looked into ({error.strerror}); mend that, or leave this source out"
+        ) from error
+    if stat.S_ISDIR(mode):
         yield from _walk(root)
-    elif root.is_file():
+    elif stat.S_ISREG(mode):
         loader = loader_of(root.name)
         kind = loader.kind if loader else "document"
         if kind == "passages" and _passages_or_not(root)[0] == "document":

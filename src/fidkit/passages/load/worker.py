@@ -75,12 +75,12 @@ def _answer(job: dict[str, Any], out: BinaryIO, retires_at: int) -> bool:
     """Read a file; say what is in it, or why nothing is. Whether this process should end then."""
     try:
         raw = open(job["path"], "rb")  # noqa: SIM115 - closed below
+        before = _hash(raw)  # all of it is read once, so that a disk that fails isn't blamed on the loader
     except OSError as error:
         _send(out, NOT_OPENED, {"reason": error.strerror or str(error), "number": error.errno or 0})
         return False
     with raw:
         try:
-            before = _hash(raw)
             with watched(Watch(partial(_say_begun, out, job["seconds"]), job["passed"])):
                 for document in _documents(raw, job):
                     _send_document(out, document, job)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.load.sources import SourceFile, discover
+from fidkit.passages.local.away import mounts_below, mounts_of, require_sources
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.cuts import WantedCutting, cut_otherwise
 from fidkit.passages.local.layout import (
@@ -70,6 +71,7 @@ def build(
     Raises:
         UsageError: no sources, vectors without an encoder, or passages that can't be cut so.
         CorpusBusyError: another process is building, still after `wait` seconds.
+        AwayError: a source that passages were read from is away, or a part of it.
         CorpusError: a source is missing or holds nothing to read, the disk is full, or `directory` is none.
         DataError: a source that is a file isn't what its ending says, or has an id that comes twice.
     """
@@ -152,8 +154,11 @@ def _nothing_to_do(
         meta, files = catalogue.state()
     finally:
         catalogue.close()
+    places = list(map(real_path, roots))
+    require_sources(places, found, files, mounts_of(meta))
     plan = make_plan(found, files, cut_otherwise(meta, files), following)
     changed = plan.read or plan.remove or plan.moved or meta["sources"] != json.dumps(roots)
     changed = changed or meta.get("unread", "0") != "0" or bool(cuts.facts(meta))
+    changed = changed or mounts_of(meta) != mounts_below(places)
     whole = (directory / meta["lexical"] / "meta.json").exists()
     return plan if not changed and whole and wanted.is_met(directory, meta) else None

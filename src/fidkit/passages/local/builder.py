@@ -19,6 +19,7 @@ from fidkit.disk import shown
 from fidkit.errors import CorpusError
 from fidkit.passages.load.record import UnreadableFile
 from fidkit.passages.load.sources import SourceFile, nothing_usable
+from fidkit.passages.local.away import mounts_below, mounts_of, require_sources, stored_mounts
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.cuts import WantedCutting, cut_otherwise
 from fidkit.passages.local.layout import (
@@ -66,6 +67,8 @@ class Builder:
         self._catalogue = catalogue
         self._directory = directory
         self._roots = roots
+        self._places = list(map(real_path, roots))
+        self._mounts = mounts_below(self._places)
         self._progress = progress
         self._meta = catalogue.meta()
         self._new_cutting = cuts.facts(self._meta)
@@ -93,6 +96,7 @@ class Builder:
             _log.info("passages are cut in another way from now on: all documents are read again")
         self._meta |= self._new_cutting
         files = self._catalogue.files()
+        require_sources(self._places, found, files, mounts_of(self._meta))
         plan = make_plan(found, files, cut_otherwise(self._meta, files) | frozenset(again or ()), following)
         index = old
         if usable and not _touches_passages(plan):
@@ -101,7 +105,7 @@ class Builder:
             index = self._rewrite(plan, old if usable else None)
         if index == old and not self._wanted.is_met(self._directory, self._meta):
             index = self._only_vectors(str(old))
-        meta = {"sources": json.dumps(self._roots), "unread": "0"}
+        meta = {"sources": json.dumps(self._roots), "mounts": stored_mounts(self._mounts), "unread": "0"}
         changed = index != old or plan.read or plan.remove or plan.moved or self._new_cutting
         if changed or meta.items() - self._meta.items():
             with explained_disk(self._directory, plan.bytes_to_read):
@@ -241,7 +245,7 @@ class Builder:
                     raise
                 return self._left_out(position, file, first, error.reason, reading.sha256)
         except OSError as error:
-            if not file.named and (note := gone(error, map(real_path, self._roots))):
+            if not file.named and (note := gone(error, self._places, [*self._mounts, *mounts_of(self._meta)])):
                 return self._left_out(position, file, first, note)
             raise CorpusError(
                 f"{shown(file.path)}: can't be read ({error.strerror or error}); check the file and run the "
@@ -296,7 +300,7 @@ class Builder:
                 (record.name, record.note or said.get(record.name, "empty"))
                 for record in self._catalogue.files()
             ]
-            raise CorpusError(nothing_usable(map(real_path, self._roots), notes))
+            raise CorpusError(nothing_usable(self._places, notes))
 
     def _commit(self, plan: Plan, index: str, unread: int = 0) -> None:
         """Name the index and all that is known of the corpus; `unread` files are still to be read."""
@@ -310,6 +314,7 @@ class Builder:
             "format_version": str(FORMAT_VERSION),
             "lexical": index,
             "sources": json.dumps(self._roots),
+            "mounts": stored_mounts(self._mounts),
             "passages": str(passages),
             "fingerprint": total.digest().hex(),
             "next_row": str(self._next_row),

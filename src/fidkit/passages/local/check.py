@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from fidkit.disk import shown
+from fidkit.disk import found_again, shown
 from fidkit.errors import CorpusError
 from fidkit.passages.load.packed import blocks_of, boxes_in, places_in, text_of
 from fidkit.passages.local.build import build, reindex
@@ -123,7 +123,7 @@ def _of_source(file: FileRecord) -> Iterator[Fault]:
     if file.kind == "skipped":
         return
     try:
-        found = Path(real_path(file.path)).stat()
+        found = found_again(file.path).stat()
     except OSError as error:
         yield Fault(file.name, error.strerror or "it can't be looked at")
         return

@@ -11,7 +11,7 @@ from fidkit.passages.load.document import WITHOUT_TEXT
 from fidkit.passages.load.sources import ANOTHER_CORPUS, HIDDEN
 from fidkit.passages.load.table import ending_of
 from fidkit.passages.local.records import FileRecord
-from fidkit.wording import counted
+from fidkit.wording import counted, in_one_line
 
 _REASONS_SHOWN = 3
 _NAMES_SHOWN = 3
@@ -108,7 +108,7 @@ def grouped(said: Iterable[tuple[str, str]], what: str, *, every: bool) -> Itera
     """
     groups = defaultdict[str, list[str]](list)
     for name, reason in said:
-        groups[reason or "empty"].append(" ".join(name.split("\n")))
+        groups[in_one_line(reason) or "empty"].append(in_one_line(name))
     for reason, names in sorted(groups.items(), key=lambda group: -len(group[1])):
         if every or len(names) == 1:
             yield from (f"{name}: {reason}" for name in names)

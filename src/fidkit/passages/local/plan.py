@@ -53,12 +53,9 @@ def make_plan(
         records: of the files that the catalogue holds.
         again: numbers of files to be read again although they didn't change.
         following: what to wait for, where sources are followed.
-
-    Raises:
-        AwayError: by `following`, for a source that is away.
     """
     if following is not None:
-        following.require_sources(found, records)
+        following.found(found)
     plan = Plan()
     indexed = {record.name: record for record in records}
     for position, file in enumerate(found):

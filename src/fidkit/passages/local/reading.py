@@ -16,6 +16,7 @@ from fidkit.passages.load.record import Row, UnreadableFile
 from fidkit.passages.load.rows import passages_of, read_rows, unpacked
 from fidkit.passages.load.sources import SourceFile
 from fidkit.passages.load.table import NAMED, PACKED, Loader, loader_of
+from fidkit.passages.local.away import mounts_below
 
 if TYPE_CHECKING:
     from fidkit.passages.load.workers import Job, Limits, Read, Workers
@@ -36,16 +37,20 @@ Part = tuple[Packed | None, Iterable[Row]]
 _GONE = {errno.ENOENT: "it was deleted or moved meanwhile", errno.EACCES: "permission denied"}
 
 
-def gone(error: OSError, roots: Iterable[str]) -> str:
+def gone(error: OSError, roots: Sequence[str], mounts: Sequence[str] = ()) -> str:
     """What is said of a file that was found and can't be opened any more; empty where reading has to end.
 
     Args:
         error: that opening it led to.
         roots: the sources. One that isn't there, or is an empty folder, may be a share that was lost; what it
             held isn't to be forgotten then.
+        mounts: where file systems were mounted in the sources when the build began (`away.mounts_below`).
     """
     try:
-        there = all(os.listdir(root) if os.path.isdir(root) else os.path.exists(root) for root in roots)
+        there = set(mounts) <= set(mounts_below(roots))
+        there = there and all(
+            os.listdir(root) if os.path.isdir(root) else os.path.exists(root) for root in roots
+        )
     except OSError:
         there = False
     return _GONE.get(error.errno or 0, "") if there else ""

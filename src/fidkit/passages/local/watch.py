@@ -89,7 +89,7 @@ def follow(
     require_watchfiles()
     given = list(sources)
     roots = [os.path.realpath(Path(source).expanduser()) for source in given]
-    following, stop = Following(roots), stop or threading.Event()
+    following, stop = Following(), stop or threading.Event()
     fault, pause, quiet = "", 0.0, False
     with _Wakes(roots, directory, stop) as wakes:
         while not stop.is_set():

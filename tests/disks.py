@@ -1,0 +1,47 @@
+"""File systems of their own for tests: small ones, and one that doesn't answer."""
+
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def mounted(disk: Path, kind: str = "tmpfs", options: str = "defaults") -> Iterator[Path]:
+    """A new file system at a directory, which is made if missing; skips where none may be mounted."""
+    disk.mkdir(exist_ok=True)
+    mount = ["mount", "-t", kind, "-o", options, kind, str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("may not mount a file system")
+    try:
+        yield disk
+    finally:
+        unmount(disk)
+
+
+def unmount(disk: Path) -> None:
+    """Take a file system away, whoever has files of it open; one that is away already stays so."""
+    subprocess.run(["umount", "--lazy", str(disk)], capture_output=True, check=False)
+
+
+@contextmanager
+def unanswered(folder: Path) -> Iterator[None]:
+    """Within the block, a folder is a share whose server is gone: whatever is asked of it is an error."""
+    try:
+        server = os.open("/dev/fuse", os.O_RDWR)
+    except OSError:
+        pytest.skip("there is no FUSE here")
+    options = f"fd={server},rootmode=40000,user_id=0,group_id=0".encode()
+    failed = ctypes.CDLL(None).mount(b"share", bytes(folder), b"fuse", 0, options)
+    os.close(server)
+    if failed:
+        pytest.skip("may not mount a file system")
+    try:
+        yield
+    finally:
+        unmount(folder)
