@@ -133,15 +133,17 @@ def _temporary_files(folder: Path) -> Iterator[Path]:
 
 
 def built(sources: list[Path], to: Path) -> tuple[Found, dict[str, str], dict[str, str]]:
-    """Build a corpus. What it took, what became of each file, and the text of each document of a file."""
+    """Build a corpus. What it took, what became of each file, and the texts of the good ones."""
     began = time.monotonic()
     with Corpus.build(sources, to) as corpus:
         seconds, info = time.monotonic() - began, corpus.info()
-        texts = defaultdict(str)
+        read, texts = set[str](), defaultdict[str, str](str)
         for passage in corpus:
-            for name in _above(split(passage.source)[0]):
-                texts[name] += f"{passage.text}\n"
-    told = dict.fromkeys(texts, "read")
+            names = list(_above(split(passage.source)[0]))
+            read.update(names)
+            if names[0] == "good":
+                texts[names[1]] += f"{passage.text}\n"
+    told = dict.fromkeys(read, "read")
     for name, note in [*info.notes, *info.skipped_files]:
         told[name] = note or "empty"
     left = Counter(reason for _, reason in info.skipped_files)

@@ -5,10 +5,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+
+from fidkit.disk import free_bytes
 
 
 @contextmanager
@@ -45,3 +47,12 @@ def unanswered(folder: Path) -> Iterator[None]:
         yield
     finally:
         unmount(folder)
+
+
+def fill(disk: Path, leaves: int = 0) -> Path:
+    """A file that takes all room of a file system but so many bytes."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as out, suppress(OSError):
+        while free_bytes(disk) > leaves:
+            out.write(bytes(4096))
+    return filler

@@ -2,6 +2,7 @@ import errno
 import multiprocessing
 import os
 import sqlite3
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -96,6 +97,18 @@ def test_a_lock_is_released_when_its_process_dies(tmp_path):
 def test_names_of_any_bytes_can_be_shown():
     assert disk.shown(os.fsdecode(b"caf\xe9")) == r"caf\xe9"
     assert disk.shown("caf\udcc3\udca9") == disk.shown("café") == "café"
+    assert disk.shown("a\nb\tc\r\x1b\u202e") == r"a\nb\tc\u000d\u001b\u202e"
+
+
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9", b"a\nb\tc\x1b", "\u202e.txt".encode(), rb"a\nb", "café".encode()]
+)
+def test_a_file_is_found_again_by_what_is_shown_of_its_name(tmp_path, name):
+    path = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name)))
+    path.touch()
+    assert disk.found_again(disk.shown(path)) == path
+    gone = disk.shown(path.with_name(r"b\n"))
+    assert disk.found_again(gone) == Path(gone)
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o007, 0o660)])

@@ -15,6 +15,7 @@ from render import (
     corpora,
     growth,
     hostile,
+    install,
     learning_curve,
     lumen,
     mixed,
@@ -55,6 +56,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     **growth.TABLES,
     **mixed.TABLES,
     **hostile.TABLES,
+    **install.TABLES,
     **onepass.TABLES,
     **corpora.TABLES,
 }

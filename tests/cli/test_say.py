@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from fidkit.cli.app import run
 from fidkit.cli.say import plain, safe_streams, terminal
+from fidkit.passages import Corpus
 
 HOSTILE = "\x1b]0;owned\x07\x1b[31m tea \x9b2J\r\x7f\u202e\x08"
 
@@ -62,6 +64,42 @@ def test_no_verb_prints_a_control_character(docs: Path, tmp_path: Path, capsys) 
         assert r"\u001b[" in out + err
     assert run(["ask", "who?", "--in", "no\x1b[31m/such"]) == 1
     assert controls(capsys.readouterr().err) == set()
+
+
+def test_a_name_stands_on_one_line_wherever_it_is_shown(tmp_path: Path, capsys) -> None:
+    folder, corpus = tmp_path / "docs", str(tmp_path / "c")
+    folder.mkdir()
+    (folder / "a\nnote: b\t\x1b.md").write_text("Tea comes from China.")
+    (folder / "c\nerror: d.png").touch()
+    name, left = r"a\nnote: b\t\u001b.md", r"c\nerror: d.png"
+    said = ""
+    for command in (
+        ["corpus", "build", str(folder), "--to", corpus],
+        ["corpus", "info", corpus],
+        ["corpus", "search", corpus, "tea", "--explain"],
+        ["corpus", "check", corpus],
+        ["ask", "where does tea come from?", "--in", corpus],
+        ["show", f"{name}:0-21", "--in", corpus],
+    ):
+        assert run(command) == 0
+        out, err = capsys.readouterr()
+        assert not re.search("^(note: b|error: d)", out + err, re.MULTILINE), command
+        assert name in out + err or left in out + err or command[1] == "check"
+        said += out + err
+    assert name in said
+    assert left in said
+    assert "outdated" not in said  # its file is found again
+    (folder / "a\nnote: b\t\x1b.md").write_text("Tea comes from India.")
+    assert run(["corpus", "check", corpus]) == 0
+    assert f"outdated  {name}: written to since" in capsys.readouterr().out
+
+
+def test_passages_with_names_of_several_lines(tmp_path: Path, capsys) -> None:
+    row = {"id": "1\n2", "title": "3\n4", "text": "Tea comes from China."}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    Corpus.build(tmp_path / "rows.jsonl", tmp_path / "c").close()
+    assert run(["corpus", "search", str(tmp_path / "c"), "tea"]) == 0
+    assert r"  1\n2  3\n4" in capsys.readouterr().out
 
 
 def test_json_stays_exact(docs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from disks import fill, mounted
 from fidkit import Reader, assets, convert, native, precompute
 from fidkit.checkpoint.files import open_directory
 from fidkit.cli.app import run
@@ -16,7 +17,7 @@ from fidkit.engine.cpu.embedder import NativeEmbedder
 from fidkit.engine.cpu.reader import NativeReader
 from fidkit.engine.embedder import Embedder
 from fidkit.engine.meaning import minilm, minilm_apart
-from fidkit.errors import MemoryStoreError, UsageError
+from fidkit.errors import FidkitError, MemoryStoreError, UsageError
 from fidkit.memory import MemoryStore
 from fidkit.passages import Corpus
 from fidkit.passages.search.vectors import Vectors
@@ -234,3 +235,26 @@ def test_the_command_line(tmp_path: Path, lumen: Path, capsys) -> None:
         assert not store.find(list(map(passage_key, corpus))).missing
     assert run([*command[:-1], "pocket-lumen"]) != 0
     assert "trained on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("leaves", [0, 500_000], ids=["begun", "on the way"])
+def test_a_full_disk_costs_nothing_and_the_next_pass_goes_on(
+    tmp_path: Path, lumen: Path, leaves: int
+) -> None:
+    with mounted(tmp_path / "disk", "tmpfs", "size=9m") as disk:
+        folder, to = source(tmp_path / "docs", texts(10)), disk / "c"
+        once(folder, to, lumen)
+        source(folder, texts(300))
+        filler = fill(disk, leaves)
+        with pytest.raises(FidkitError, match=r"disk/c.*: the disk is full .* needed"):
+            once(folder, to, lumen)
+        with Corpus.open(to, minilm) as corpus, MemoryStore.open(to) as memory:
+            assert len(corpus) == corpus.info().vectors["passages"] == 10
+            assert memory.info.rows >= 10
+            assert memory.check() == []
+        filler.unlink()
+        _, report = once(folder, to, lumen)
+        assert report.passages == 300
+        with Corpus.open(to, minilm) as corpus, MemoryStore.open(to) as memory:
+            assert len(corpus) == corpus.info().vectors["passages"] == memory.info.rows == 300
+            assert memory.check() == []

@@ -10,8 +10,11 @@ from fidkit.config import ReaderConfig
 from fidkit.errors import UsageError
 from fidkit.tokens import Tokenizer
 from fidkit.types import Passage
+from fidkit.wording import counted
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
+
+_SHOWN_CHARACTERS = 60
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +22,7 @@ _log = logging.getLogger(__name__)
 def rows_of(
     texts: Sequence[str], prompt: str | None, tokenizer: Tokenizer, pooling: Pooling
 ) -> list[list[int]]:
-    """Rows of tokens; how many texts were cut is said once, as a warning.
+    """Rows of tokens; how many texts were cut is said once, as a warning, and how the first of them begins.
 
     Args:
         texts: any number.
@@ -39,13 +42,17 @@ def rows_of(
         raise UsageError(f"the prompt is {name!r}; expected one of its own ({known}), or None")
     front = "" if name is None else pooling.prompts[name]
     whole = [(front + text).strip() for text in texts]
-    limit, cut, rows = pooling.tokens - 2, 0, []
-    for ids in tokenizer.encode_all([t.lower() if pooling.lower_case else t for t in whole]):
-        cut += len(ids) > limit
+    limit, cut, rows = pooling.tokens - 2, list[str](), []
+    encoded = tokenizer.encode_all([t.lower() if pooling.lower_case else t for t in whole])
+    for text, ids in zip(texts, encoded, strict=True):
+        if len(ids) > limit:
+            cut.append(text)
         rows.append([config.start_token or 0, *ids[:limit], config.end_token])
     if cut:
+        many = counted(len(cut), "text is", "texts are")
         _log.warning(
-            f"{cut} of {len(texts)} texts are longer than {pooling.tokens} tokens; the rest wasn't read"
+            f"{many} longer than {pooling.tokens} tokens, and read no further, of {len(texts):,}; "
+            f"{_the_first(cut)}"
         )
     return rows
 
@@ -63,14 +70,24 @@ def apart(config: ReaderConfig) -> ReaderConfig:
 def rows_apart(passages: Sequence[Passage], tokenizer: Tokenizer) -> list[list[int]]:
     """Passages as rows of tokens, as readers of this encoder read them: title and text apart.
 
-    How many may have been cut is said once, as a warning.
+    How many may have been cut is said once, as a warning, and how the first of them begins.
     """
     rows, limit = tokenizer.passages(passages), tokenizer.config.passage_tokens
-    if full := sum(len(row) == limit for row in rows):
+    full = [passage for passage, row in zip(passages, rows, strict=True) if len(row) == limit]
+    if full:
+        first = _the_first([f"{passage.title}\n{passage.text}" for passage in full[:1]])
         _log.warning(
-            f"{full} of {len(rows)} passages take all {limit} tokens that are read, and are cut if longer"
+            f"{len(full)} of {len(rows)} passages take all {limit} tokens that are read, and are cut if "
+            f"longer; {first}"
         )
     return rows
+
+
+def _the_first(texts: Sequence[str]) -> str:
+    """Which text is spoken of, for a person who looks for it."""
+    words = " ".join(texts[0][: 10 * _SHOWN_CHARACTERS].split())
+    more = " …" if len(words) > _SHOWN_CHARACTERS else ""
+    return f'{"it" if len(texts) == 1 else "the first"} begins with "{words[:_SHOWN_CHARACTERS]}{more}"'
 
 
 def batches(rows: Sequence[Sequence[int]], budget: int) -> Iterator[list[int]]:

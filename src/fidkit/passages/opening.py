@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fidkit import assets
+from fidkit.disk import shown
 from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.engines import engine_of, is_url
 from fidkit.passages.local.corpus import Corpus
-from fidkit.passages.local.layout import CorpusBusyError, default_location, is_corpus
+from fidkit.passages.local.layout import CorpusBusyError, UnwritableError, default_location, is_corpus
 from fidkit.passages.local.report import BuildProgress
 from fidkit.passages.local.vectors import EncoderSource
 from fidkit.wording import counted
@@ -102,13 +104,33 @@ def _up_to_date(
 ) -> tuple[Corpus, tuple[str, ...]]:
     where = default_location(sources)
     try:
-        return Corpus.build(sources, where, progress, encoder=encoder), ()
+        with _of_sources(sources, where):
+            return Corpus.build(sources, where, progress, encoder=encoder), ()
     except CorpusBusyError:
-        earlier = _last_state(where, encoder)
-        if earlier is not None:
+        if (earlier := _last_state(where, encoder)) is not None:
             return earlier, (BEING_INDEXED,)
+    except UnwritableError as error:
+        if (earlier := _last_state(where, encoder)) is not None:
+            return earlier, (f"{error}; this is answered from their state before",)
+        raise
+    with _of_sources(sources, where):
         corpus = Corpus.build(sources, where, progress, wait=math.inf, waiting=_say_waiting, encoder=encoder)
-        return corpus, ()
+    return corpus, ()
+
+
+@contextmanager
+def _of_sources(sources: list[Source], cache: Path) -> Iterator[None]:
+    """What is said of a place that nobody chose says whose index it is."""
+    try:
+        yield
+    except CorpusError as error:
+        said, place = str(error), shown(cache)
+        if place not in said:
+            raise
+        whose = f"the index of {', '.join(map(shown, sources))}"
+        told = f"{whose}, {said}" if said.startswith(place) else f"{whose}: {said}"
+        known = isinstance(error, CorpusBusyError | UnwritableError)
+        raise (type(error) if known else CorpusError)(told) from error
 
 
 def _say_waiting() -> None:

@@ -15,11 +15,13 @@ import pytest
 
 pytest.importorskip("watchfiles")
 
+from disks import mounted, unmount
 from fidkit.errors import FidkitError, UsageError
 from fidkit.passages import Corpus
 from fidkit.passages.local import watch
+from fidkit.passages.local.away import AwayError
 from fidkit.passages.local.catalogue import Catalogue
-from fidkit.passages.local.following import AwayError, Following
+from fidkit.passages.local.following import Following
 from fidkit.passages.local.report import BuildReport
 
 SOON = 20.0  # far more than it takes: a busy machine is no fault
@@ -118,7 +120,7 @@ def test_a_file_is_read_when_it_has_settled(docs, corpus, follower):
 
 
 def test_a_changed_file_stays_as_it_was_until_it_has_settled(docs, corpus):
-    patient = Following([str(docs)])
+    patient = Following()
     (docs / "tea.md").write_text("half")
     report = watch.build([docs], corpus.path, following=patient)
     assert (report.files_read, report.files_waiting) == (0, 1)
@@ -129,7 +131,7 @@ def test_a_changed_file_stays_as_it_was_until_it_has_settled(docs, corpus):
 
 
 def test_a_file_that_is_written_to_without_an_end_is_read_now_and_then(docs, corpus):
-    patient = Following([str(docs)], settled=60, longest=0.2)
+    patient = Following(settled=60, longest=0.2)
     (docs / "log.txt").write_text("one")
     assert watch.build([docs], corpus.path, following=patient).files_waiting == 1
     time.sleep(0.3)
@@ -145,7 +147,7 @@ def test_a_file_that_is_written_to_without_an_end_is_read_now_and_then(docs, cor
 
 
 def test_a_time_to_come_and_what_is_left_out_are_not_waited_for(docs, corpus):
-    patient = Following([str(docs)], settled=60)
+    patient = Following(settled=60)
     (docs / "ahead.txt").write_text("written where the clock is fast")
     os.utime(docs / "ahead.txt", (time.time() + 3600,) * 2)
     (docs / "x.bin").touch()
@@ -204,6 +206,26 @@ def test_a_folder_that_vanishes_leaves_the_corpus_as_it_is(docs, corpus, followe
     soon(lambda: "newer.txt#1" in ids(corpus))
 
 
+def test_a_share_in_a_folder_is_followed_again_once_it_is_mounted(docs, tmp_path):
+    with mounted(docs / "share") as share:
+        (share / "milk.txt").write_text("Milk comes from cows.")
+        os.utime(share / "milk.txt", (1e9, 1e9))
+        corpus = Corpus.build(docs, tmp_path / "c")
+        follower = Follower(docs, to=corpus.path)
+        try:
+            time.sleep(0.3)
+            unmount(share)
+            (docs / "new.txt").write_text("Maté comes from Paraguay.")  # a reason to look
+            soon(lambda: any("share: isn't mounted any more" in str(one) for one in follower.news))
+            assert "share/milk.txt#1" in ids(corpus)
+            with mounted(share):
+                (share / "milk.txt").write_text("Milk comes from oats.")
+                soon(lambda: "new.txt#1" in ids(corpus))
+                soon(lambda: "oats" in corpus.get(["share/milk.txt#1"])[0].text)
+        finally:
+            follower.end()
+
+
 def test_one_of_two_sources_that_is_empty_is_away(docs, tmp_path):
     other = tmp_path / "share"
     other.mkdir()
@@ -211,11 +233,13 @@ def test_one_of_two_sources_that_is_empty_is_away(docs, tmp_path):
     (other / ".mounted").touch()  # is nothing to read
     with Corpus.build([docs, other], tmp_path / "c") as corpus:
         (other / "milk.txt").unlink()
-        patient = Following([str(docs), str(other)])
-        with pytest.raises(AwayError, match="share: holds nothing to read any more"):
-            watch.build([docs, other], tmp_path / "c", following=patient)
+        for following in (Following(), None):  # by itself, or by hand
+            with pytest.raises(
+                AwayError, match="share: holds nothing to read any more, and 1 file of it is in"
+            ):
+                watch.build([docs, other], tmp_path / "c", following=following)
         assert len(corpus) == 4
-        watch.build([docs, other], tmp_path / "c")  # somebody says so
+        watch.build([docs], tmp_path / "c")  # somebody says so
         assert len(corpus) == 3
 
 
@@ -227,7 +251,7 @@ def test_what_nothing_was_read_from_is_not_away(docs, tmp_path):
         (other / "x.png").unlink()
         (docs / "deep").rename(tmp_path / "deep")
         (docs / "deep").symlink_to(tmp_path / "deep")  # left out from now on
-        watch.build([docs, other], corpus.path, following=Following([str(docs), str(other)]))
+        watch.build([docs, other], corpus.path, following=Following())
         assert ids(corpus) == {"coffee.txt#1", "tea.md#1"}
 
 
@@ -236,7 +260,7 @@ def test_a_folder_that_cannot_be_looked_into_is_away(docs, corpus):
     (docs / "deep").chmod(0)
     try:
         with pytest.raises(AwayError, match="can't be looked into"):
-            watch.build([docs], corpus.path, following=Following([str(docs)]))
+            watch.build([docs], corpus.path, following=Following())
     finally:
         (docs / "deep").chmod(0o755)
 

@@ -242,7 +242,7 @@ def test_a_corpus_follows_through_an_outage(docs, away, caplog, monkeypatch):
         until(lambda: "answers are of change 4" in caplog.text)
         assert corpus.search("tea")
         away.come()
-        until(lambda: "the database is back" in caplog.text)
+        until(lambda: "caught up again" in caplog.text)
         log = Log(Database(address_of(away.there)))
         log.put(log.state().corpus, NewFile("new", "/new", "passages"), rows_of_one)
         until(lambda: corpus.search("rooibos"))

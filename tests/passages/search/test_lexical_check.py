@@ -1,12 +1,16 @@
 """A damaged index is found whatever became of it: it would give other hits, or end a search."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from fidkit import Corpus
+from fidkit.errors import CorpusError
 from fidkit.passages.local.check import check
+from fidkit.passages.search import lexical
+from fidkit.passages.search.lexical import Lexical
 from fidkit.passages.search.lexical_check import damaged_files
 
 
@@ -48,9 +52,29 @@ def test_what_became_of_a_file_is_found(built: Path, tmp_path: Path, ending: str
     else:
         path.write_bytes(content[: len(content) // 2] if harm == "cut" else b"")
     assert [name for name, _ in damaged_files(index)] == [path.name]
+    with pytest.raises(CorpusError, match=f"the index can't be read \\({path.name}: "):
+        Lexical(index)
     report = check(tmp_path / "c", repair=True)
     assert path.name in report.faults[0].reason
     assert report.mended == ["the index was written anew from the catalogue"]
     assert check(tmp_path / "c").faults == []
     with Corpus.open(tmp_path / "c") as corpus:
         assert len(corpus.search("lease harbour", 40)) == 29
+
+
+def test_a_list_of_files_that_lie_elsewhere_is_no_list(built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built, tmp_path / "c")
+    [index] = (tmp_path / "c").glob("lexical-*")
+    listed = json.loads((index / "meta.json").read_text())
+    listed["segments"][0]["segment_id"] = "../../x"
+    (index / "meta.json").write_text(json.dumps(listed))
+    assert list(damaged_files(index)) == [("meta.json", "names files elsewhere")]
+
+
+def test_a_large_index_is_opened_as_it_is(built: Path, tmp_path: Path, monkeypatch) -> None:
+    shutil.copytree(built, tmp_path / "c")
+    [index] = (tmp_path / "c").glob("lexical-*")
+    path = sorted(index.glob("*.store"))[0]
+    path.write_bytes(b"X" + path.read_bytes()[1:])
+    monkeypatch.setattr(lexical, "_COMPARED_BYTES", 100)
+    assert len(Lexical(index)) == 29

@@ -69,8 +69,8 @@ def pack(document: Document, name: str) -> Packed:
         _check(document)
     except (ValueError, TypeError, AttributeError) as error:
         raise UnreadableFile(name, f"its loader contradicts itself: {error}", "report it") from error
-    # Of a document without text, something has to be said.
-    notes = tuple(document.notes) or (() if document.text.strip() else (EMPTY,))
+    # Of a document without text, something has to be said. The mark of an encoding is none.
+    notes = tuple(document.notes) or (() if document.text.lstrip("\ufeff").strip() else (EMPTY,))
     return Packed(
         document.member, document.title, dict(document.facts), notes,
         _packed_map(document), _packed_boxes(document.boxes), packed_text(document.text),

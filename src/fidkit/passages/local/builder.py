@@ -245,7 +245,8 @@ class Builder:
                     raise
                 return self._left_out(position, file, first, error.reason, reading.sha256)
         except OSError as error:
-            if not file.named and (note := gone(error, self._places, [*self._mounts, *mounts_of(self._meta)])):
+            mounts = [*self._mounts, *mounts_of(self._meta)]
+            if not file.named and (note := gone(error, self._places, mounts)):
                 return self._left_out(position, file, first, note)
             raise CorpusError(
                 f"{shown(file.path)}: can't be read ({error.strerror or error}); check the file and run the "

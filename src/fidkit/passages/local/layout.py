@@ -47,6 +47,10 @@ class CorpusBusyError(CorpusError):
     """Another process is building the corpus."""
 
 
+class UnwritableError(CorpusError):
+    """The disk is full, or a corpus can't be written for another reason; its state before is whole."""
+
+
 def is_corpus(path: Path) -> bool:
     """Whether the directory is a corpus, complete or not; one that can't be looked into is none."""
     return os.path.isfile(path / CATALOGUE)
@@ -142,16 +146,23 @@ def sync_directory(directory: Path) -> None:
         sync(path)
 
 
-def explained_disk(directory: Path, source_bytes: int = 0) -> AbstractContextManager[None]:
-    """Say in one line why a corpus can't be written.
+def explained_disk(
+    directory: Path, source_bytes: int = 0, *, needed_bytes: int = 0
+) -> AbstractContextManager[None]:
+    """Say in one line why a corpus can't be written, and how much room it takes as far as that is known.
+
+    Args:
+        directory: of the corpus.
+        source_bytes: of the files that are read.
+        needed_bytes: of what is written, where that is known better.
 
     Raises:
-        CorpusError: instead of the `OSError`, SQLite's error or `WriteError`.
+        UnwritableError: instead of the `OSError`, SQLite's error or `WriteError`.
     """
-    needed = source_bytes * _NEEDED_PER_SOURCE_BYTE
+    needed = needed_bytes or source_bytes * _NEEDED_PER_SOURCE_BYTE
     estimate = f"about {needed / 1e6:,.0f} MB are needed" if needed else ""
     return explained(
-        directory, CorpusError, "corpus", after="what was committed before is whole", needed=estimate
+        directory, UnwritableError, "corpus", after="what was committed before is whole", needed=estimate
     )
 
 

@@ -19,7 +19,7 @@ from fidkit.disk import shown
 from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.local.amounts import MOST_UNASKED
 from fidkit.passages.local.catalogue import Catalogue, vectors_of
-from fidkit.passages.local.layout import VECTORS, WITHOUT_VECTORS, sweep
+from fidkit.passages.local.layout import VECTORS, WITHOUT_VECTORS, explained_disk, sweep
 from fidkit.passages.search.encoder import VectorEncoder
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ EncoderSource = Callable[[], VectorEncoder]
 """Gives an encoder when there is use for one."""
 
 _TOLD = 256
+_BYTES_BESIDE = 32
+"""A vector's key, number and scale."""
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class Wanted:
 
         Raises:
             CorpusError: the encoder gives no vectors.
-            WriteError, OSError: the files can't be written.
+            UnwritableError: the files can't be written.
         """
         has, wants = vectors_of(meta), self._wants(meta, catalogue.count("passages") if last else None)
         if self.encoder is None or not wants:
@@ -127,12 +129,16 @@ class Wanted:
         assert self.encoder is not None
         now = np.sort(np.fromiter(catalogue.row_numbers(), np.int64))
         then = rows_of(before) if before is not None else np.zeros(0, np.int64)
-        writer = VectorWriter(to, self.encoder(), before.directory if before is not None else None)
-        # As arrays, since lists of so many numbers would take more than the vectors that are at work.
-        writer.remove(np.setdiff1d(then, now, True))
-        writer.add(_told(catalogue.texts(map(int, np.setdiff1d(now, then, True))), tell))
-        tell()
-        writer.finish()
+        encoder, new = self.encoder(), np.setdiff1d(now, then, True)
+        # Parts are written first, and then all of them together.
+        needed = 2 * len(new) * (encoder.dimension + encoder.dimension // 8 + _BYTES_BESIDE)
+        with explained_disk(to.parent, needed_bytes=needed):
+            writer = VectorWriter(to, encoder, before.directory if before is not None else None)
+            # As arrays, since lists of so many numbers would take more than the vectors that are at work.
+            writer.remove(np.setdiff1d(then, now, True))
+            writer.add(_told(catalogue.texts(map(int, new)), tell))
+            tell()
+            writer.finish()
 
 
 def rows_of(vectors: Vectors) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from fidkit.passages.local.check import check as check_directory
 from fidkit.passages.local.corpus import Corpus
 from fidkit.passages.local.cuts import WantedCutting
 from fidkit.passages.local.info import CorpusInfo
-from fidkit.passages.local.layout import CorpusBusyError
+from fidkit.passages.local.layout import CorpusBusyError, UnwritableError
 from fidkit.passages.local.report import BuildProgress, BuildReport
 from fidkit.passages.local.vectors import EncoderSource
 from fidkit.passages.postgres.address import Address
@@ -76,10 +76,10 @@ class PostgresCorpus(Corpus):
             self._replica.catch_up(tell, wait=0.0 if self._replica.is_there() else _WAIT_SECONDS)
         except CorpusBusyError:
             pass  # somebody on this machine catches up already: the state before answers
-        except AwayError as error:
+        except (AwayError, UnwritableError) as error:
             if not self._replica.is_there():
                 raise
-            return (f"{error}; this is answered from change {self._replica.known()[1]:,}",)
+            return (f"{error}; this is answered from change {self._known():,}",)
         return ()
 
     @property
@@ -128,7 +128,7 @@ class PostgresCorpus(Corpus):
                 away = True
                 continue
             if away:
-                _log.info("%s: the database is back; change %s", self.address.shown, f"{self._known():,}")
+                _log.info("%s: caught up again; change %s", self.address.shown, f"{self._known():,}")
             away, self.notes = False, ()
 
     def _known(self) -> int:

@@ -44,6 +44,7 @@ _BATCH = 2000
 # tantivy counts removed passages in its scores until their segment is written again. So a replica's index is
 # written afresh unless that takes long. Then it is once so many of its passages were removed, or by `settle`.
 _PATCHED_FROM, _PATCHED_SHARE = 20_000, 0.02
+_NEEDED_PER_PASSAGE = 1300
 _said = logging.getLogger(__name__)
 
 Tell = Callable[[BuildProgress], None]
@@ -135,7 +136,8 @@ class Replica:
             try:
                 feeding = self._log.database.run(read, snapshot=True, patience=patience)
                 # No transaction of the server is open while passages are encoded.
-                feeding.commit(Wanted(self._encoder, self._vectors(feeding.state)))
+                with explained_disk(self.directory, needed_bytes=feeding.needed_bytes):
+                    feeding.commit(Wanted(self._encoder, self._vectors(feeding.state)))
             except BaseException:
                 with suppress(sqlite3.Error):
                     catalogue.rollback()
@@ -213,9 +215,15 @@ class _Feeding:
                 self._catalogue.move(record)
         if is_fresh:
             writer.add(self._catalogue.rows())
-        for record, document in came:
-            self._read(record, document, writer)
-            self._catalogue.add_file(record)
+        with explained_disk(self._directory, needed_bytes=self.needed_bytes):
+            for record, document in came:
+                self._read(record, document, writer)
+                self._catalogue.add_file(record)
+
+    @property
+    def needed_bytes(self) -> int:
+        """About what the passages that came take, once in the log of the catalogue and once in it."""
+        return self._total * _NEEDED_PER_PASSAGE
 
     def _next_writer(self, gone: list[FileRecord], kept: int) -> tuple[LexicalWriter, bool]:
         """The index that follows, and whether it is written from nothing."""

@@ -23,6 +23,7 @@ from fidkit.disk import WriteError
 from fidkit.errors import CorpusError, is_panic
 from fidkit.passages.local.layout import sync_directory
 from fidkit.passages.search.grams import asked_of, grams_of, parted
+from fidkit.passages.search.lexical_check import damaged_files
 from fidkit.paths import foreign_entry, is_plain_name
 
 _ANALYSER = "fidkit_english"
@@ -40,6 +41,7 @@ _SPARE = 16
 _LONGEST_WORD = 40
 _HEAP_BYTES = 200_000_000
 _THREADS = 2
+_COMPARED_BYTES = 16_000_000
 _LISTED = ".managed.json"
 _COPIED = ("meta.json", _LISTED)
 
@@ -57,6 +59,7 @@ class Lexical:
         if not (directory / "meta.json").exists():
             raise FileNotFoundError(directory)
         require_plain(directory)
+        _require_as_written(directory)
         self.name, self._directory = directory.name, directory
         self._elsewhere: TemporaryDirectory[str] | None = None
         with _readable(directory):
@@ -223,6 +226,23 @@ def require_plain(directory: Path) -> None:
         raise _damaged(directory, error) from error
     if not isinstance(names, list) or not all(map(is_plain_name, names)):
         raise _damaged(directory, f"{_LISTED} names files elsewhere")
+
+
+def _require_as_written(directory: Path) -> None:
+    """Compare an index with its sums, unless it is so large that opening it would take noticeably longer.
+
+    tantivy would give wrong hits, or end a search with lines of its own on stderr.
+
+    Raises:
+        FileNotFoundError: it is gone.
+        CorpusError: says which file is another than was written.
+    """
+    if sum(entry.stat().st_size for entry in directory.iterdir()) > _COMPARED_BYTES:
+        return
+    for name, reason in damaged_files(directory):
+        if not directory.exists():
+            raise FileNotFoundError(directory)
+        raise _damaged(directory, f"{name}: {reason}")
 
 
 @contextmanager

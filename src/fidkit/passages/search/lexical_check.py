@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from fidkit.paths import is_plain_name
+
 _ENDINGS = ("fast", "fieldnorm", "idx", "pos", "store", "term")
 _MARK = (1337).to_bytes(4, "little")
 _AT_ONCE = 1 << 24
@@ -29,6 +31,9 @@ def damaged_files(directory: Path) -> Iterator[tuple[str, str]]:
         yield "meta.json", f"can't be read ({error})"
         return
     for name in names:
+        if not is_plain_name(name):
+            yield "meta.json", "names files elsewhere"
+            return
         try:
             if not _is_whole(directory / name):
                 yield name, "isn't as it was written"
