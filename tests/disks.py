@@ -3,6 +3,7 @@
 import ctypes
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,21 +33,21 @@ def unmount(disk: Path) -> None:
 
 
 @contextmanager
-def unanswered(folder: Path) -> Iterator[None]:
-    """Within the block, a folder is a share whose server is gone: whatever is asked of it is an error."""
+def unanswered(place: Path) -> Iterator[None]:
+    """Within the block, a folder or a file is of a share whose server is gone: each call fails."""
     try:
         server = os.open("/dev/fuse", os.O_RDWR)
     except OSError:
         pytest.skip("there is no FUSE here")
-    options = f"fd={server},rootmode=40000,user_id=0,group_id=0".encode()
-    failed = ctypes.CDLL(None).mount(b"share", bytes(folder), b"fuse", 0, options)
+    options = f"fd={server},rootmode={stat.S_IFMT(place.stat().st_mode):o},user_id=0,group_id=0".encode()
+    failed = ctypes.CDLL(None).mount(b"share", bytes(place), b"fuse", 0, options)
     os.close(server)
     if failed:
         pytest.skip("may not mount a file system")
     try:
         yield
     finally:
-        unmount(folder)
+        unmount(place)
 
 
 def fill(disk: Path, leaves: int = 0) -> Path:

@@ -176,7 +176,10 @@ def shown(path: str | os.PathLike[str]) -> str:
     Python hides bytes that it can't decode in half characters. Those that are UTF-8, which a process
     without a locale can't decode either, come back as characters. Control characters are written out.
     """
-    text = os.fspath(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = os.fspath(path)
+    if text.isascii() and text.isprintable():  # as most are, and there may be many
+        return text
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return in_one_line(text)
 
 

@@ -26,4 +26,6 @@ def in_one_line(text: str) -> str:
 
     Newlines and tabs too, as `\n` and `\t`, and all others as JSON writes them, `\u001b`.
     """
+    if text.isprintable():
+        return text
     return _NOT_IN_A_LINE.sub(lambda match: _SHORT.get(match[0], f"\\u{ord(match[0]):04x}"), text)

@@ -1,6 +1,7 @@
 """One pass for vectors and memory gives what two give, of what is new, and refuses readers it isn't for."""
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -258,3 +259,13 @@ def test_a_full_disk_costs_nothing_and_the_next_pass_goes_on(
         with Corpus.open(to, minilm) as corpus, MemoryStore.open(to) as memory:
             assert len(corpus) == corpus.info().vectors["passages"] == memory.info.rows == 300
             assert memory.check() == []
+
+
+def test_a_passage_that_is_cut_is_named_by_how_it_begins(caplog: pytest.LogCaptureFixture) -> None:
+    long = Passage("", "Harbour\nrules", "Whoever comes in by night shows a lamp. " * 60)
+    minilm_apart().of_passages([Passage("", "", "Short."), long])
+    assert re.search(
+        'of 2 passages take all .* tokens that are read, and are cut if longer; it begins with "Harbour rules '
+        'Whoever comes in by night shows a lamp. Whoever …"',
+        caplog.text,
+    )

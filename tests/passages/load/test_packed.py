@@ -135,7 +135,8 @@ def test_words_of_a_line_are_joined_and_columns_are_not():
 
 
 @pytest.mark.parametrize(("text", "notes", "kept"), [
-    ("", (), ("empty",)), (" \n", (), ("empty",)), ("\ufeff", (), ("empty",)), ("", ("a note",), ("a note",)), ("text", (), ()),
+    ("", (), ("empty",)), (" \n", (), ("empty",)), ("\ufeff", (), ("empty",)),
+    ("", ("a note",), ("a note",)), ("text", (), ()),
 ])  # fmt: skip
 def test_a_document_without_text_says_so(text, notes, kept):
     assert pack(Document("", text, notes=notes), "x").notes == kept

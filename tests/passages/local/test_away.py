@@ -85,6 +85,11 @@ def test_a_share_that_does_not_answer(docs, tmp_path):
         Corpus.build(docs, tmp_path / "c")
     with unanswered(docs), pytest.raises(CorpusError, match=r"docs: can't be looked .*not connected\); mend"):
         Corpus.build(docs, tmp_path / "c")
+    with (
+        unanswered(docs / "tea.md"),
+        pytest.raises(AwayError, match=r"tea.md: can't be .*, and 1 file of"),
+    ):
+        Corpus.build(docs, tmp_path / "c")
     (docs / "new").mkdir()
     with unanswered(docs / "new"):  # nothing of it is lost
         assert Corpus.build(docs, tmp_path / "c").info().skipped == 1

@@ -346,3 +346,18 @@ def test_odd_questions_are_only_words_to_the_server(docs, url, question):
     with Corpus.build(docs, served(url)) as corpus:
         assert corpus.search(question)[0].passage.id == "tea.md#1"
         assert corpus.search("?!") == []
+
+
+def test_one_of_two_sources_that_is_empty_is_away(docs, url, tmp_path):
+    share = tmp_path / "share"
+    share.mkdir()
+    (share / "milk.txt").write_text("Milk comes from cows.")
+    with Corpus.build([docs, share], url) as corpus:
+        (share / "milk.txt").unlink()
+        with pytest.raises(CorpusError, match="share: holds nothing to read any more, and 1 file of it"):
+            Corpus.build([docs, share], url)
+        assert corpus.refresh().files_removed == 0
+        assert len(corpus) == 4
+        Corpus.build(docs, url).close()
+        corpus.refresh()
+        assert len(corpus) == 3

@@ -68,7 +68,7 @@ def mounts_of(meta: dict[str, str]) -> list[str]:
 
 
 def require_sources(
-    roots: Iterable[str],
+    roots: Sequence[str],
     found: Sequence[SourceFile],
     records: Sequence[FileRecord],
     mounts: Sequence[str] = (),
@@ -85,49 +85,51 @@ def require_sources(
         AwayError: says which, and how to take out what it held.
     """
     held = {record.name: record.path for record in records if record.kind != "skipped"}
-    for file in found:
-        if file.kind == "skipped" and file.note:
-            _require_answer(file, held)
-    there = [(file.name, shown(file.path)) for file in found if file.kind != "skipped"]
+    _require_answers([file for file in found if file.kind == "skipped"], held)
     for root in roots:
-        if lost := _lost(root, there, held):
+        if lost := _lost(root, found, held):
             raise AwayError(
                 f"{shown(root)}: holds nothing to read any more, and {_are_kept(lost)}; bring them back, or "
                 "leave this source out to forget them"
             )
-    gone = set(mounts) - set(mounts_below(roots)) if mounts else set()
-    for mount in sorted(gone):
-        if os.path.lexists(mount) and (lost := _lost(mount, there, held, by_name=True)):
+    known = [file for file in found if file.name in held] if mounts else []
+    for mount in sorted(set(mounts) - set(mounts_below(roots))) if mounts else ():
+        if os.path.lexists(mount) and (lost := _lost(mount, known, held)):
             raise AwayError(
                 f"{shown(mount)}: isn't mounted any more, and {_are_kept(lost)}; mount it again, or delete "
                 "this folder to forget them"
             )
 
 
-def _require_answer(file: SourceFile, held: dict[str, str]) -> None:
-    if file.name.endswith("/") and file.note not in _NOT_LOOKED_INTO:
-        lost = sum(_is_below(path, shown(file.path)) for path in held.values())
-    else:
-        lost = int(file.name in held and file.note.casefold() in _UNANSWERED)
-    if lost:
+def _require_answers(skipped: Sequence[SourceFile], held: dict[str, str]) -> None:
+    """Refuse to go on where the system has an error for a folder, or a file, that passages were read from."""
+    folders = [file for file in skipped if file.name.endswith("/") and file.note not in _NOT_LOOKED_INTO]
+    above = _folders_of(held.values()) if folders else set()
+    away = [file for file in folders if shown(file.path) in above]
+    away += [file for file in skipped if file.name in held and file.note.casefold() in _UNANSWERED]
+    if away:
+        place = shown(away[0].path)
+        lost = sum(_is_below(path, place) for path in held.values())
         raise AwayError(
-            f"{shown(file.path)}: can't be looked into ({file.note}), and {_are_kept(lost)}; mend that, or "
-            "move it out of the sources to forget them"
+            f"{place}: can't be looked into ({away[0].note}), and {_are_kept(lost)}; mend that, or move it "
+            "out of the sources to forget them"
         )
 
 
-def _lost(folder: str, there: list[tuple[str, str]], held: dict[str, str], *, by_name: bool = False) -> int:
-    """How many files of a folder the corpus holds, where none is there now.
+def _folders_of(paths: Iterable[str]) -> set[str]:
+    """All folders that lie above some path."""
+    found: set[str] = set()
+    for path in paths:
+        while (path := os.path.dirname(path)) not in found:
+            found.add(path)
+    return found
 
-    Args:
-        folder: a source, or a part of one.
-        there: names and paths of the files that are there.
-        held: paths of the files that the corpus holds, by name.
-        by_name: other files in the folder don't count, only those that the corpus holds.
-    """
-    place = shown(folder)
-    if any(_is_below(path, place) and (not by_name or name in held) for name, path in there):
+
+def _lost(folder: str, found: Iterable[SourceFile], held: dict[str, str]) -> int:
+    """How many files of a folder the corpus holds, where none of those found is in it."""
+    if any(file.kind != "skipped" and _is_below(str(file.path), folder) for file in found):
         return 0
+    place = shown(folder)
     return sum(_is_below(path, place) for path in held.values())
 
 

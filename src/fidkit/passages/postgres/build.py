@@ -91,7 +91,7 @@ class _Build:
     def run(self, found: list[SourceFile], began: float) -> BuildReport:
         files = self._log.database.run(lambda connection: files_of(connection, self._corpus))
         meta = {key: str(self._facts[key]) for key in _CUTTING if key in self._facts}
-        require_sources(map(real_path, self._roots), found, files)
+        require_sources([real_path(root) for root in self._roots], found, files)
         plan = make_plan(found, files, cut_otherwise(meta, files))
         self._total_bytes, self._total_files = plan.bytes_to_read, len(plan.read)
         if self._new_cutting:  # known from now on, so that an interrupted build goes on in the new way

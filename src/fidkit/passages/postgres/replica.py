@@ -45,6 +45,7 @@ _BATCH = 2000
 # written afresh unless that takes long. Then it is once so many of its passages were removed, or by `settle`.
 _PATCHED_FROM, _PATCHED_SHARE = 20_000, 0.02
 _NEEDED_PER_PASSAGE = 1300
+"""Bytes of catalogue and index for a passage of 100 words, written to the catalogue's log first."""
 _said = logging.getLogger(__name__)
 
 Tell = Callable[[BuildProgress], None]
