@@ -15,11 +15,12 @@ def table(records: list[dict[str, Any]]) -> str:
     rows = []
     for name, row in groups.items():
         peaks = [f"{row[key] / 1e6:,.0f}" for key in ("peak_bytes", "worker_peak_bytes")]
+        name = "all of them at once" if len(row["of"]) > 1 else name
         rows.append(line(name, str(row["hostile"]), f"{row['left_out']:,}", f"{row['seconds']:.0f}", *peaks))
     head = line("", "cases", "files and folders left out", "s", "MB", "MB of a worker, at most")
     last = next(reversed(groups.values()))
     hardware = f"{last['hardware']['cpu']}, cores: {last['hardware']['cores']}"
-    beside = f"Each group with {last['good']} good files beside it, while other programs ran; {hardware}."
+    beside = f"With {last['good']} good files beside them, some while other programs ran; {hardware}."
     return "\n".join([head, rule(6), *rows, "", f"{beside} `python benchmarks/hostile.py check FOLDER`"])
 
 

@@ -265,7 +265,7 @@ def test_a_passage_that_is_cut_is_named_by_how_it_begins(caplog: pytest.LogCaptu
     long = Passage("", "Harbour\nrules", "Whoever comes in by night shows a lamp. " * 60)
     minilm_apart().of_passages([Passage("", "", "Short."), long])
     assert re.search(
-        'of 2 passages take all .* tokens that are read, and are cut if longer; it begins with "Harbour rules '
-        'Whoever comes in by night shows a lamp. Whoever …"',
+        'of 2 passages take all .*; it begins with "Harbour rules Whoever comes in by '
+        'night shows a lamp. Whoever …"',
         caplog.text,
     )

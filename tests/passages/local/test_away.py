@@ -1,6 +1,7 @@
 """A source that is away costs nothing, is said, and is followed again once it is back."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from disks import mounted, unanswered, unmount
 from fidkit.errors import CorpusError
 from fidkit.passages import Corpus
 from fidkit.passages.load.cutting import Cutting
+from fidkit.passages.load.sources import SourceFile
 from fidkit.passages.load.workers import Job, Workers
 from fidkit.passages.local import away
-from fidkit.passages.local.away import AwayError, mounts_below
+from fidkit.passages.local.away import AwayError, mounts_below, require_sources
 
 TEXTS = {"milk.txt": "Milk comes from cows.", "honey.txt": "Honey comes from bees."}
 
@@ -94,6 +96,16 @@ def test_a_share_that_does_not_answer(docs, tmp_path):
     with unanswered(docs / "new"):  # nothing of it is lost
         assert Corpus.build(docs, tmp_path / "c").info().skipped == 1
     assert len(corpus) == len(corpus.search("comes from")) == 3
+
+
+def test_a_folder_that_the_system_does_not_tell_from_a_file(docs, tmp_path):
+    with Corpus.build(docs, tmp_path / "c") as corpus:
+        records = corpus._catalogue.files()
+    stale = SourceFile("deep", docs / "deep", "skipped", note="Stale file handle")
+    there = [SourceFile(name, docs / name, "document") for name in ("tea.md", "coffee.txt")]
+    with pytest.raises(AwayError, match=r"deep: can't be looked into \(Stale file handle\), and 1 file"):
+        require_sources([str(docs)], [*there, stale], records)
+    require_sources([str(docs)], [*there, replace(stale, note="not a regular file")], records)
 
 
 def test_a_share_that_vanishes_while_its_files_are_read(docs, tmp_path):

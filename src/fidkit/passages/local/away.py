@@ -103,10 +103,9 @@ def require_sources(
 
 def _require_answers(skipped: Sequence[SourceFile], held: dict[str, str]) -> None:
     """Refuse to go on where the system has an error for a folder, or a file, that passages were read from."""
-    folders = [file for file in skipped if file.name.endswith("/") and file.note not in _NOT_LOOKED_INTO]
-    above = _folders_of(held.values()) if folders else set()
-    away = [file for file in folders if shown(file.path) in above]
-    away += [file for file in skipped if file.name in held and file.note.casefold() in _UNANSWERED]
+    suspects = [file for file in skipped if _is_unanswered(file)]
+    above = _folders_of(held.values()) if suspects else set()
+    away = [file for file in suspects if file.name in held or shown(file.path) in above]
     if away:
         place = shown(away[0].path)
         lost = sum(_is_below(path, place) for path in held.values())
@@ -114,6 +113,13 @@ def _require_answers(skipped: Sequence[SourceFile], held: dict[str, str]) -> Non
             f"{place}: can't be looked into ({away[0].note}), and {_are_kept(lost)}; mend that, or move it "
             "out of the sources to forget them"
         )
+
+
+def _is_unanswered(file: SourceFile) -> bool:
+    """Whether the system had an error for a file or a folder, which it may not have told apart then."""
+    if file.name.endswith("/"):
+        return file.note not in _NOT_LOOKED_INTO
+    return file.note.casefold() in _UNANSWERED
 
 
 def _folders_of(paths: Iterable[str]) -> set[str]:
