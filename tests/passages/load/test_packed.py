@@ -6,6 +6,7 @@ import pytest
 
 from fidkit.passages.load.document import Block, Box, Document, Place
 from fidkit.passages.load.packed import (
+    REPEATED,
     blocks_of,
     boxes_in,
     joined_in_lines,
@@ -140,3 +141,12 @@ def test_words_of_a_line_are_joined_and_columns_are_not():
 ])  # fmt: skip
 def test_a_document_without_text_says_so(text, notes, kept):
     assert pack(Document("", text, notes=notes), "x").notes == kept
+
+
+@pytest.mark.parametrize(("text", "kinds", "said"), [
+    ("Page\n\nPage", ("repeated", "repeated"), True), ("Page\n\nPage", ("repeated", "paragraph"), False),
+    ("Page\n\nPage", (), False),
+])  # fmt: skip
+def test_a_document_of_what_its_pages_repeat_says_so(text, kinds, said):
+    blocks = tuple(Block(start, start + 4, kind) for start, kind in zip((0, 6), kinds, strict=False))
+    assert pack(Document("", text, blocks=blocks), "x").notes == ((REPEATED,) if said else ())

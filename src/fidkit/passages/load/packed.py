@@ -37,6 +37,8 @@ _LEVEL = 6
 
 EMPTY = "empty"
 """The note of a document that has no text and says nothing else of itself."""
+REPEATED = "its pages repeat all of its text, as they do headers and footers, so none of it is searched"
+"""The note of a document of nothing but what pages repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,7 @@ def pack(document: Document, name: str) -> Packed:
         _check(document)
     except (ValueError, TypeError, AttributeError) as error:
         raise UnreadableFile(name, f"its loader contradicts itself: {error}", "report it") from error
-    # Of a document without text, something has to be said. The mark of an encoding is none.
-    notes = tuple(document.notes) or (() if document.text.lstrip("\ufeff").strip() else (EMPTY,))
+    notes = tuple(document.notes) or _of_nothing(document)
     return Packed(
         document.member, document.title, dict(document.facts), notes,
         _packed_map(document), _packed_boxes(document.boxes), packed_text(document.text),
@@ -154,6 +155,14 @@ def _check(document: Document) -> None:
             if not behind <= part.start < part.end <= length:
                 raise ValueError(f"{part} is empty, out of order, or lies outside {length} characters")
             behind = part.start
+
+
+def _of_nothing(document: Document) -> tuple[str, ...]:
+    """What has to be said of a document that gives no passages and says nothing else of itself."""
+    if not document.text.lstrip("\ufeff").strip():  # the mark of an encoding is no text
+        return (EMPTY,)
+    searched = not document.blocks or any(block.kind != "repeated" for block in document.blocks)
+    return () if searched else (REPEATED,)
 
 
 def _packed_map(document: Document) -> bytes:
