@@ -35,6 +35,7 @@ _SAY_LITTLE = (
     "unexpected pos",
 )
 _SCARCE_BYTES = 8_000_000
+_NO_ROOM_BYTES = 65_536
 _WRITTEN_OUT = re.compile(rb"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|([nt]))")
 
 
@@ -138,7 +139,10 @@ def is_full(error: BaseException, directory: Path) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in _FULL
     if isinstance(error, sqlite3.Error):
-        return _sqlite_code(error) == sqlite3.SQLITE_FULL
+        code = _sqlite_code(error)
+        # Of the memory that its processes share, SQLite says no more than that it can't be made.
+        no_room = code == sqlite3.SQLITE_IOERR and free_bytes(directory) < _NO_ROOM_BYTES
+        return code == sqlite3.SQLITE_FULL or no_room
     said = str(error)
     if any(sign in said for sign in _SAY_FULL):
         return True

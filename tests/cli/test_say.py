@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -70,6 +71,7 @@ def test_a_name_stands_on_one_line_wherever_it_is_shown(tmp_path: Path, capsys) 
     folder, corpus = tmp_path / "docs", str(tmp_path / "c")
     folder.mkdir()
     (folder / "a\nnote: b\t\x1b.md").write_text("Tea comes from China.")
+    os.utime(folder / "a\nnote: b\t\x1b.md", (1e9, 1e9))
     (folder / "c\nerror: d.png").touch()
     name, left = r"a\nnote: b\t\u001b.md", r"c\nerror: d.png"
     said = ""

@@ -238,26 +238,31 @@ def test_the_command_line(tmp_path: Path, lumen: Path, capsys) -> None:
     assert "trained on" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("leaves", [0, 500_000], ids=["begun", "on the way"])
+@pytest.mark.parametrize(
+    ("leaves", "needed"), [(0, ""), (500_000, "about . MB are needed|MB are needed for the next shard")]
+)
 def test_a_full_disk_costs_nothing_and_the_next_pass_goes_on(
-    tmp_path: Path, lumen: Path, leaves: int
+    tmp_path: Path, lumen: Path, leaves: int, needed: str
 ) -> None:
     with mounted(tmp_path / "disk", "tmpfs", "size=9m") as disk:
         folder, to = source(tmp_path / "docs", texts(10)), disk / "c"
         once(folder, to, lumen)
+        with MemoryStore.open(to) as memory:
+            before = memory.info.rows
         source(folder, texts(300))
         filler = fill(disk, leaves)
-        with pytest.raises(FidkitError, match=r"disk/c.*: the disk is full .* needed"):
+        with pytest.raises(FidkitError, match=rf"disk/c.*: the disk is full .*({needed})"):
             once(folder, to, lumen)
         with Corpus.open(to, minilm) as corpus, MemoryStore.open(to) as memory:
             assert len(corpus) == corpus.info().vectors["passages"] == 10
-            assert memory.info.rows >= 10
+            assert memory.info.rows >= before
             assert memory.check() == []
         filler.unlink()
         _, report = once(folder, to, lumen)
         assert report.passages == 300
         with Corpus.open(to, minilm) as corpus, MemoryStore.open(to) as memory:
-            assert len(corpus) == corpus.info().vectors["passages"] == memory.info.rows == 300
+            assert len(corpus) == corpus.info().vectors["passages"] == 300
+            assert memory.info.rows == len(set(texts(300)))
             assert memory.check() == []
 
 
@@ -265,7 +270,6 @@ def test_a_passage_that_is_cut_is_named_by_how_it_begins(caplog: pytest.LogCaptu
     long = Passage("", "Harbour\nrules", "Whoever comes in by night shows a lamp. " * 60)
     minilm_apart().of_passages([Passage("", "", "Short."), long])
     assert re.search(
-        'of 2 passages take all .*; it begins with "Harbour rules Whoever comes in by '
-        'night shows a lamp. Whoever …"',
+        'of 2 passages take all .*; it begins with "Harbour rules Whoever comes in by night shows a lamp. …"',
         caplog.text,
     )

@@ -86,8 +86,9 @@ def rows_apart(passages: Sequence[Passage], tokenizer: Tokenizer) -> list[list[i
 def _the_first(texts: Sequence[str]) -> str:
     """Which text is spoken of, for a person who looks for it."""
     words = " ".join(texts[0][: 10 * _SHOWN_CHARACTERS].split())
-    more = " …" if len(words) > _SHOWN_CHARACTERS else ""
-    return f'{"it" if len(texts) == 1 else "the first"} begins with "{words[:_SHOWN_CHARACTERS]}{more}"'
+    if len(words) > _SHOWN_CHARACTERS:
+        words = words[:_SHOWN_CHARACTERS].rsplit(" ", 1)[0] + " …"
+    return f'{"it" if len(texts) == 1 else "the first"} begins with "{words}"'
 
 
 def batches(rows: Sequence[Sequence[int]], budget: int) -> Iterator[list[int]]:

@@ -21,7 +21,7 @@ from fidkit.passages.local.records import FileRecord
 from fidkit.wording import counted
 
 _NOT_LOOKED_INTO = (ANOTHER_CORPUS, HIDDEN, LINKED)
-# What the system says where a share or a disk doesn't answer; a file that is gone, or was forbidden, is one.
+# What the system says where a share or a disk doesn't answer; that a file is gone would be an answer.
 _UNANSWERED = frozenset(
     os.strerror(getattr(errno, name)).casefold()
     for name in (
