@@ -68,7 +68,7 @@ def measured(folder: Path, needed: list[str], extra: list[str], repeats: int) ->
     seconds = time.monotonic() - began
     after, with_it = _state(python, folder), _help(python, repeats)
     return {
-        "packages": sorted(after["packages"] - before["packages"]),
+        "brought": sorted(after["packages"] - before["packages"]),
         "bytes": after["bytes"] - before["bytes"],
         "seconds": round(seconds, 1),
         "packages_before": len(before["packages"]),

@@ -13,13 +13,13 @@ def table(records: list[dict[str, Any]]) -> str:
     if not found:
         return NOTHING
     row = found[-1]
-    names = ", ".join(row["packages"])
+    names = ", ".join(row["brought"])
     before = f"{row['packages_before']} packages, {row['bytes_before'] / 1e6:,.0f} MB"
     help_ms, modules = row["help_ms"], row["help_modules"]
     lines = [
-        line("the extra brings", f"{len(row['packages'])} packages, {row['bytes'] / 1e6:,.0f} MB: {names}"),
+        line("the extra brings", f"{len(row['brought'])} packages, {row['bytes'] / 1e6:,.0f} MB: {names}"),
         line("beside what fidkit needs, without PyTorch", before),
-        line("fetched and installed", f"{row['seconds']:.0f} s"),
+        line("fetched from a mirror nearby, and installed", f"{row['seconds']:.0f} s"),
         line("`fidkit --help` without it", f"{help_ms['without']:.0f} ms, {modules['without']:,} modules"),
         line("`fidkit --help` with it", f"{help_ms['with']:.0f} ms, {modules['with']:,} modules"),
     ]

@@ -35,7 +35,7 @@ def test_the_same_of_several_is_said_once_with_a_few_names() -> None:
     said = [(f"{n}.bin", "not read") for n in range(5)] + [("a\nleft out b.txt", ""), ("c.md", "binary")]
     assert list(grouped(said, "file", every=False)) == [
         "5 files: not read: 0.bin, 1.bin, 2.bin and 2 more",
-        "a left out b.txt: empty",
+        r"a\nleft out b.txt: empty",
         "c.md: binary",
     ]
     assert list(grouped(said, "file", every=True))[:2] == ["0.bin: not read", "1.bin: not read"]
