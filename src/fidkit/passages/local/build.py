@@ -71,8 +71,7 @@ def build(
     Raises:
         UsageError: no sources, vectors without an encoder, or passages that can't be cut so.
         CorpusBusyError: another process is building, still after `wait` seconds.
-        AwayError: a source that passages were read from is away, or a part of it.
-        CorpusError: a source is missing or holds nothing to read, the disk is full, or `directory` is none.
+        CorpusError: a source is missing, away (`AwayError`) or empty, the disk full, or `directory` is none.
         DataError: a source that is a file isn't what its ending says, or has an id that comes twice.
     """
     began = time.monotonic()
