@@ -24,7 +24,7 @@ SAID = re.compile(r"c: the disk is full .* \((\d) MB free, about (\d) MB are nee
 
 @pytest.fixture
 def small_disk(tmp_path) -> Iterator[Path]:
-    with mounted(tmp_path / "disk", "tmpfs", "size=9m") as disk:
+    with mounted(tmp_path / "disk", "tmpfs", "size=24m") as disk:
         yield disk
 
 
@@ -66,8 +66,11 @@ def test_vectors(small_disk, rows):
 @pytest.fixture
 def more(tmp_path, write_rows) -> Path:
     """A source beside others that takes more room than a full disk has."""
-    many = ({"id": n, "text": " ".join(hex(n * k * 2654435761) for k in range(1, 60))} for n in range(2000))
-    return write_rows(tmp_path / "docs" / "more.jsonl", many)
+    return write_rows(tmp_path / "docs" / "more.jsonl", long_rows(2000))
+
+
+def long_rows(count: int) -> Iterator[dict[str, object]]:
+    return ({"id": n, "text": " ".join(hex(n * k * 2654435761) for k in range(1, 60))} for n in range(count))
 
 
 def test_a_folder_that_is_followed(small_disk, docs, monkeypatch):
@@ -139,11 +142,13 @@ def test_a_replica(small_disk, docs, url, request, monkeypatch):
     assert check(corpus.path).faults == []
 
 
-def test_a_first_replica(small_disk, more, url, monkeypatch):
-    Corpus.build(more, url).close()
+@pytest.mark.parametrize("count", [2000, 6000], ids=["its index", "its catalogue"])
+def test_a_first_replica(small_disk, tmp_path, write_rows, url, monkeypatch, count):
+    Corpus.build(write_rows(tmp_path / "rows.jsonl", long_rows(count)), url).close()
     monkeypatch.setenv("FIDKIT_HOME", str(small_disk))
     filler = fill(small_disk, 300_000)
     with pytest.raises(CorpusError, match=r"the disk is full .* about [1-9] MB are needed"):
         Corpus.open(url)
     filler.unlink()
-    assert len(Corpus.open(url)) == 2000
+    with Corpus.open(url) as corpus:
+        assert len(corpus) == count

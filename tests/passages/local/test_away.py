@@ -1,6 +1,7 @@
 """A source that is away costs nothing, is said, and is followed again once it is back."""
 
 import os
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,19 @@ def test_a_share_in_a_source_that_is_not_mounted(docs, tmp_path):
     share.rmdir()
     with Corpus.build(docs, tmp_path / "c") as corpus:
         assert len(corpus) == 3
+
+
+def test_a_corpus_that_does_not_know_yet_what_is_mounted_learns_it(docs, tmp_path):
+    share = docs / "share"
+    with mounted(share):
+        fill(share)
+        Corpus.build(docs, tmp_path / "c").close()
+        with sqlite3.connect(tmp_path / "c" / "catalogue.sqlite") as database:
+            database.execute("DELETE FROM meta WHERE key = 'mounts'")
+        database.close()
+        assert Corpus.build(docs, tmp_path / "c").report.files_read == 0
+    with pytest.raises(AwayError, match="isn't mounted any more"):
+        Corpus.build(docs, tmp_path / "c")
 
 
 def test_files_that_were_moved_off_a_share_are_no_longer_of_it(docs, tmp_path):
