@@ -27,7 +27,7 @@ def damaged_files(directory: Path) -> Iterator[tuple[str, str]]:
     try:
         segments = json.loads((directory / "meta.json").read_bytes())["segments"]
         names = [name for segment in segments for name in _names(segment)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         yield "meta.json", f"can't be read ({error})"
         return
     for name in names:
