@@ -299,15 +299,19 @@ class _Feeding:
             long = map(bytes, packed)
             stored = Packed(member, title, json.loads(facts), tuple(json.loads(notes)), *long)
             self._catalogue.add_document(first_document + number, record.file, stored)
-        for of_document, rows in groupby(self._rows(record.file), itemgetter(1)):
-            document = None if of_document is None else first_document + of_document
-            while batch := list(islice(rows, _BATCH)):
-                first = record.first_row + batch[0][0]
-                passages = [Row(*row) for _, _, *row in batch]
-                self._catalogue.add_passages(first, record.file, record.name, passages, document)
-                writer.add((first + at, record.file, row.title, row.text) for at, row in enumerate(passages))
-                self._passages += len(passages)
-                self._tell("read")
+        # Broken off, a copy has to be ended: the transaction around it would wait for it without end.
+        with closing(self._rows(record.file)) as found:
+            for of_document, rows in groupby(found, itemgetter(1)):
+                document = None if of_document is None else first_document + of_document
+                while batch := list(islice(rows, _BATCH)):
+                    first = record.first_row + batch[0][0]
+                    passages = [Row(*row) for _, _, *row in batch]
+                    self._catalogue.add_passages(first, record.file, record.name, passages, document)
+                    writer.add(
+                        (first + at, record.file, row.title, row.text) for at, row in enumerate(passages)
+                    )
+                    self._passages += len(passages)
+                    self._tell("read")
 
     def _rows(self, file: int) -> Iterator[tuple[Any, ...]]:
         query = """COPY (SELECT number, document, id, title, text, start_at, end_at FROM fidkit.passages
