@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from itertools import groupby, islice
 from operator import itemgetter
@@ -313,7 +313,7 @@ class _Feeding:
                     self._passages += len(passages)
                     self._tell("read")
 
-    def _rows(self, file: int) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, file: int) -> Generator[tuple[Any, ...]]:
         query = """COPY (SELECT number, document, id, title, text, start_at, end_at FROM fidkit.passages
             WHERE file = {} ORDER BY number) TO STDOUT"""
         with self._sql.cursor() as cursor, cursor.copy(query.format(int(file))) as copy:
