@@ -1,8 +1,9 @@
-"""Numbers and foreign texts in sentences."""
+"""Numbers, names and foreign texts in sentences."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 # C0 but for tab and newline, DEL, C1, line and paragraph separators, and what turns the direction round.
 CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
@@ -29,3 +30,14 @@ def in_one_line(text: str) -> str:
     if text.isprintable():
         return text
     return _NOT_IN_A_LINE.sub(lambda match: _SHORT.get(match[0], f"\\u{ord(match[0]):04x}"), text)
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first of several names on one line, and how many more there are: `a.md, b.md and 2 more`.
+
+    Args:
+        names: in their order.
+        most: that are said.
+    """
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(in_one_line(name) for name in names[:most]) + more

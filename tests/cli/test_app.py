@@ -4,8 +4,9 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -59,6 +60,42 @@ def test_wrong_use_is_one_line_and_code_2(arguments: list[str], capsys: pytest.C
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert "--help`" in err
+
+
+def _commands(group: Any, name: str = "fidkit") -> Iterator[tuple[str, Any]]:
+    for called, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{name} {called}")
+        else:
+            yield f"{name} {called}", command
+
+
+COMMANDS = dict(_commands(typer.main.get_command(cli.application())))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_value_is_empty(name: str) -> None:
+    command = COMMANDS[name]
+    arguments = [one for one in command.params if one.param_type_name == "argument"]
+    tried = 0
+    for parameter in command.params:
+        if parameter in arguments and parameter.name not in ("question", "queries", "sources"):
+            given = ["" if one is parameter else "x" for one in arguments]
+        elif parameter not in arguments and not parameter.is_flag and parameter.name != "help":
+            given = [*("x" for _ in arguments), parameter.opts[-1], ""]
+        else:
+            continue
+        required = [one for one in command.params if one.required and one not in (*arguments, parameter)]
+        given += [word for one in required for word in (one.opts[-1], "x")]
+        with pytest.raises((UsageError, typer.BadParameter)) as caught:
+            command.main(given, prog_name=name, standalone_mode=False)
+        tried += 1
+        if isinstance(caught.value, UsageError):  # else it isn't a number, or none of a few words
+            called = str(caught.value).partition(" is empty; expected a value (. is this folder); see ")[0]
+            assert called in (parameter.opts[-1], parameter.metavar, parameter.name.upper())
+        else:
+            assert caught.value.param is parameter
+    assert tried or name == "fidkit doctor"
 
 
 def _raises(error: BaseException) -> Callable[[], None]:

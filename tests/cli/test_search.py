@@ -32,7 +32,15 @@ def test_each_way_and_why(built: str, capsys) -> None:
     assert json.loads(out)["hits"] == []
     assert "no passage shares a word" in err
     assert run(["corpus", "search", built, "harbour cat", "--by", "meaning", "--explain"]) == 0
-    assert "by words: not found; by meaning: rank 1, score 0." in capsys.readouterr().out
+    assert "by words: not searched; by meaning: rank 1, score 0." in capsys.readouterr().out
+    assert run(["corpus", "search", built, "harbour", "--by", "words", "--explain"]) == 0
+    out = capsys.readouterr().out
+    assert "by words: rank 1, score 0." in out
+    assert "; by meaning: not searched\n" in out
+    assert run(["corpus", "search", built, "doctor with cat", "-k", "1", "--explain"]) == 0
+    assert "by words: not found; by meaning: rank 1" in capsys.readouterr().out
+    assert run(["corpus", "search", built, "harbour", "--by", "words", "--explain", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["hits"][0]["meaning"] is None
     assert run(["corpus", "info", built]) == 0
     assert "vectors      2 of minilm, 384 numbers each" in capsys.readouterr().out
 

@@ -20,6 +20,7 @@ from typing import Annotated
 import typer
 
 from fidkit import __version__
+from fidkit.cli.options import Verb
 from fidkit.cli.say import Unwritable, safe_streams
 from fidkit.errors import WITH_TORCH, FidkitError
 from fidkit.wording import in_one_line
@@ -48,7 +49,7 @@ def application(called: str | None = None) -> typer.Typer:
         if hasattr(verb, "app"):
             app.add_typer(verb.app, name=name)
         else:
-            app.command()(getattr(verb, name))
+            app.command(cls=Verb)(getattr(verb, name))
     return app
 
 

@@ -85,13 +85,9 @@ def ask(
             # Where the locale is no UTF-8, an argument in UTF-8 arrives as halves of characters.
             shown.answer(qa, os.fsencode(question).decode("utf-8", "replace"))
             return
-        from fidkit.cli.prompt import questions
+        from fidkit.cli.prompt import answer_each
 
-        for line in questions():
-            try:
-                shown.answer(qa, line)
-            except FidkitError as error:  # the next question may do better
-                print(f"error: {error}", file=sys.stderr)
+        answer_each(lambda line: shown.try_to_answer(qa, line))
 
 
 def _check(question: str | None, passages: int, *, stream: bool, as_json: bool) -> None:
@@ -137,6 +133,13 @@ class _Shown:
         for other in answer.alternatives:
             print(f"\nor: {other.text or '(no answer)'}  (score {other.score:.2f})", end="")
         _show_evidence(answer, self.reader)
+
+    def try_to_answer(self, qa: Answerer, question: str) -> None:
+        """Ask, and print the answer or why there is none: the next question may do better."""
+        try:
+            self.answer(qa, question)
+        except FidkitError as error:
+            print(f"error: {error}", file=sys.stderr)
 
 
 def _filter(where: list[str] | None) -> Filter | None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -157,7 +158,8 @@ def _follow(
         if isinstance(news, FidkitError):
             print(said(news, to), file=sys.stderr, flush=True)
         else:
-            print(json.dumps({"build": news.to_json()}) if as_json else said(news, to), flush=True)
+            record = {"build": news.to_json(), "changes": asdict(news.changes)}
+            print(json.dumps(record) if as_json else said(news, to), flush=True)
 
 
 @contextmanager

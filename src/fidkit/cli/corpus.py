@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fidkit.cli.building import build
-from fidkit.cli.options import AsJson, Directory, Where
+from fidkit.cli.options import AsJson, Directory, Verb, Where
 from fidkit.errors import FidkitError, UsageError
 from fidkit.passages.local.amounts import MOST_COMPARED
 from fidkit.wording import counted, in_one_line
@@ -27,12 +27,12 @@ app = typer.Typer(
     help="Build, search, describe and check a corpus.", no_args_is_help=True, rich_markup_mode=None
 )
 
-app.command()(build)
+app.command(cls=Verb)(build)
 
 _EXCERPT_CHARACTERS = 160
 
 
-@app.command()
+@app.command(cls=Verb)
 def search(
     directory: Directory,
     queries: Annotated[
@@ -83,7 +83,7 @@ def search(
             _show(hit, explain=explain)
 
 
-@app.command()
+@app.command(cls=Verb)
 def info(
     directory: Directory,
     alike: Annotated[
@@ -142,7 +142,7 @@ def _say_info(found: CorpusInfo, alike: tuple[int, int] | None, *, every: bool) 
         print(f"note         {line}")
 
 
-@app.command()
+@app.command(cls=Verb)
 def check(
     directory: Directory,
     repair: Annotated[
@@ -181,7 +181,11 @@ def _record(found: Explained, *, explain: bool) -> dict[str, Any]:
     record = asdict(found.hit.passage) | {"score": found.hit.score}
     if found.alike:
         record["alike"] = [{"id": passage.id, "source": passage.source} for passage in found.alike]
-    return record | ({"words": asdict(found.words), "meaning": asdict(found.meaning)} if explain else {})
+    return record | ({"words": _part(found.words), "meaning": _part(found.meaning)} if explain else {})
+
+
+def _part(part: Part | None) -> dict[str, Any] | None:
+    return None if part is None else asdict(part)
 
 
 def _show(found: Explained, *, explain: bool) -> None:
@@ -216,8 +220,10 @@ def _lines(file: Path) -> list[str]:
     return lines
 
 
-def _opinion(way: str, part: Part) -> str:
+def _opinion(way: str, part: Part | None) -> str:
     """What a way to search makes of a passage, for `--explain`."""
+    if part is None:
+        return f"by {way}: not searched"
     if part.score is None:
         return f"by {way}: not found"
     rank = "not among the first" if part.rank is None else f"rank {part.rank}"

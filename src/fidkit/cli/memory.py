@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from fidkit.cli.decoding import DeviceName
-from fidkit.cli.options import AsJson, Directory
+from fidkit.cli.options import AsJson, Directory, Verb
 from fidkit.cli.progress import clock, progress
 from fidkit.errors import FidkitError, UsageError
 from fidkit.types import Progress
@@ -54,7 +54,7 @@ LimitGb = Annotated[float, typer.Option(metavar="GB", help="Ask before more than
 Replace = Annotated[bool, typer.Option("--replace", help="Build anew what another reader or codec made.")]
 
 
-@app.command()
+@app.command(cls=Verb)
 def build(
     directory: Directory,
     reader: Reader,
@@ -112,7 +112,7 @@ def build(
     _say_report(place, reader, report)
 
 
-@app.command()
+@app.command(cls=Verb)
 def info(directory: Directory, as_json: AsJson = False) -> None:
     """Say what a memory holds and how much of the corpus it covers."""
     from fidkit.engine.coverage import coverage
@@ -146,7 +146,7 @@ def info(directory: Directory, as_json: AsJson = False) -> None:
         )
 
 
-@app.command()
+@app.command(cls=Verb)
 def check(
     directory: Directory,
     repair: Annotated[

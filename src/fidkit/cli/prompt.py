@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,28 +18,34 @@ _PROMPT = "question: "
 _MOST = 1000
 
 
-def questions() -> Iterator[str]:
-    """Questions, one a line, until the end of the input or, at a terminal, an empty line.
+def answer_each(answer: Callable[[str], None]) -> None:
+    """Have each question answered, one a line, until the end of the input or, at a terminal, an empty line.
 
-    There, an interruption (Ctrl-C) forgets the line that is being typed.
+    There, an interruption (Ctrl-C) ends the answer, or forgets the line that is being typed. Where nothing
+    is typed after one, the next ends it all.
+
+    Args:
+        answer: given a question, prints its answer.
 
     Raises:
         UsageError: there is no input.
+        KeyboardInterrupt: it was interrupted for good.
     """
     if sys.stdin is None:  # closed
         raise UsageError(
             'there is no input to read questions from; give one, such as fidkit ask "who wrote it?"'
         )
     if sys.stdin.isatty():
-        yield from _typed()
+        _answer_typed(answer)
         return
     while line := sys.stdin.readline():
         if line.strip():
-            yield line.strip()
+            answer(line.strip())
 
 
-def _typed() -> Iterator[str]:
-    ask, history = _plain, None
+def _answer_typed(answer: Callable[[str], None]) -> None:
+    ask: Callable[[], str | None] = _plain
+    history, interrupted = None, False
     # What edits lines writes to stdout, where nothing but answers must go if that is no terminal.
     if sys.stdout.isatty() and (editor := _editor()):
         ask, history = editor
@@ -47,17 +53,22 @@ def _typed() -> Iterator[str]:
         print(file=sys.stderr)
         try:
             line = ask()
+            interrupted = line is None
+            if line is None:
+                continue
+            if not line.strip():
+                return
+            if history is not None:
+                history.add(line.strip())
+            answer(line.strip())
         except KeyboardInterrupt:
-            print(file=sys.stderr)
-            continue
+            if interrupted:
+                raise
+            interrupted = True
+            print("\ninterrupted; Ctrl-C once more ends it", file=sys.stderr)
         except EOFError:
             print(file=sys.stderr)
             return
-        if not line.strip():
-            return
-        if history is not None:
-            history.add(line.strip())
-        yield line.strip()
 
 
 def _plain() -> str:
@@ -67,18 +78,31 @@ def _plain() -> str:
     return line
 
 
-def _editor() -> tuple[Callable[[], str], History | None] | None:
-    """What reads a line that can be edited, and earlier questions called back; None where there is none."""
+def _editor() -> tuple[Callable[[], str | None], History | None] | None:
+    """What reads a line that can be edited, and earlier questions called back; None where there is none.
+
+    Of a line that was begun and interrupted it gives None.
+    """
     try:
         import readline  # only where somebody types
     except ImportError:  # Windows, and Pythons that were built without it
         return None
+
+    def ask() -> str | None:
+        try:
+            return input(_PROMPT)
+        except KeyboardInterrupt:
+            if not readline.get_line_buffer():
+                raise
+            print(file=sys.stderr)
+            return None
+
     if os.environ.get("FIDKIT_HISTORY") == "0":
-        return lambda: input(_PROMPT), None
+        return ask, None
     history = History(home() / HISTORY)
     for line in history.read():
         readline.add_history(line)
-    return lambda: input(_PROMPT), history
+    return ask, history
 
 
 class History:

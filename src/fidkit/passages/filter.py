@@ -42,7 +42,8 @@ class Filter:
 
     Attributes:
         source: patterns of what a document is called: `contracts/*`. Upper and lower case differ.
-        kind: endings, `pdf` or `.pdf`, of the document or of the archive or mail that it is in.
+        kind: patterns of endings, `pdf`, `.pdf` or `doc*`, of the document or of the archive or mail that it
+            is in. Upper and lower case are the same.
         after: the first day, `2024-01-31`; `2024-01` and `2024` are their first days. Documents without a
             date of their own have that of their file's last change, in local time.
         before: the first day that is too late.
@@ -117,7 +118,7 @@ class Filter:
     def test(self) -> Callable[[Described], bool]:
         """Says of a document whether it meets this."""
         sources = _any_of(_many(self.source))
-        kinds = frozenset(_many(self.kind))
+        kinds = _any_of(_many(self.kind))
         facts: dict[str, list[str]] = {}
         for name, pattern in _pairs(self):
             facts.setdefault(name, []).append(pattern.casefold())
@@ -126,7 +127,7 @@ class Filter:
         def meets(document: Described) -> bool:
             return (
                 (not self.source or bool(sources(document.source)))
-                and (not kinds or not kinds.isdisjoint(kinds_of(document)))
+                and (not self.kind or any(map(kinds, kinds_of(document))))
                 and (not self.after or document.day >= self.after)
                 and (not self.before or "" < document.day < self.before)
                 and all(

@@ -17,6 +17,7 @@ from fidkit.passages.local import build as building
 from fidkit.passages.local import builder
 from fidkit.passages.local import plan as planning
 from fidkit.passages.local.layout import writer_lock
+from fidkit.passages.local.report import Changes
 
 
 def texts(corpus: Corpus) -> list[str]:
@@ -171,6 +172,7 @@ def test_added_changed_and_removed_files(docs, tmp_path, filler):
     (docs / "coffee.txt").unlink()
     report = corpus.refresh()
     assert (report.files_read, report.files_removed, report.passages_read) == (2, 2, 2)
+    assert report.changes == Changes(("maté.txt",), ("tea.md",), ("coffee.txt",))
     fresh = Corpus.build(docs, tmp_path / "fresh")
     assert list(corpus) == list(fresh)
     assert corpus.info().fingerprint == fresh.info().fingerprint
@@ -210,7 +212,8 @@ def test_a_malformed_row_leaves_the_corpus_as_it_was(tmp_path, write_rows):
 
 def test_a_missing_index_is_said_and_mended(corpus, docs, tmp_path):
     (tmp_path / "c" / "lexical-1" / "meta.json").unlink()
-    with Corpus.open(tmp_path / "c") as broken, pytest.raises(CorpusError, match=r"index .* is missing"):
+    said = r"index .* is missing; `fidkit corpus check .*/c --repair` writes it anew"
+    with Corpus.open(tmp_path / "c") as broken, pytest.raises(CorpusError, match=said):
         broken.search("tea")
     assert Corpus.build(docs, tmp_path / "c").search("tea")
 
@@ -366,7 +369,8 @@ def test_a_file_that_is_not_what_it_says_is_left_out_of_a_folder(docs, tmp_path,
     assert (
         corpus.info().left_out().startswith(f"1 of 2 files were left out ({reason}: 1); `fidkit corpus info")
     )
-    assert Corpus.build(tmp_path / "in", tmp_path / "c").report.files_read == 0
+    assert corpus.report.changes == Changes(added=("b.jsonl",), left_out=("a.jsonl",))
+    assert Corpus.build(tmp_path / "in", tmp_path / "c").report.changes == Changes()
     with pytest.raises(DataError, match=rf"a\.jsonl, line {before + 2}: expected"):
         Corpus.build([tmp_path / "in", bad], tmp_path / "c")
     assert texts(corpus) == ["tea"]

@@ -58,6 +58,7 @@ ALL = {
     Filter(kind="md"): lambda name: name.endswith(".md"),
     Filter(kind=(".TXT", "md"), source="box*"): lambda name: name.startswith("box"),
     Filter(kind="odd"): lambda name: name.startswith("box.odd/"),
+    Filter(kind=("M?", ".o*")): lambda name: not name.endswith(".txt") or name.startswith("box.odd/"),
     Filter(source="box.odd/4*"): lambda name: name.startswith("box.odd/4"),
     Filter(after="2023-06-15"): lambda name: day(name) >= "2023-06-15",
     Filter(after="2023-06-16"): None,

@@ -85,7 +85,7 @@ def test_each_way_finds_what_it_is_for(docs: Path, tmp_path: Path) -> None:
         assert (one.meaning.rank, one.meaning.score) == meaning[one.hit.passage.id]
         assert one.hit.score == pytest.approx((one.words.share + one.meaning.share) / 2)
     [alone] = corpus.explain(question, 1, "meaning")
-    assert (alone.words.score, alone.meaning.score) == (None, alone.hit.score)
+    assert (alone.words, alone.meaning.score) == (None, alone.hit.score)
     with pytest.raises(UsageError, match="expected one of words, meaning, both"):
         corpus.search("w1", 1, "sense")  # type: ignore[arg-type]
 

@@ -22,7 +22,7 @@ from fidkit.passages.local import watch
 from fidkit.passages.local.away import AwayError
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.following import Following
-from fidkit.passages.local.report import BuildReport
+from fidkit.passages.local.report import BuildReport, Changes
 
 SOON = 20.0  # far more than it takes: a busy machine is no fault
 
@@ -321,11 +321,14 @@ def test_a_wrong_call_is_no_fault_to_be_tried_again(tmp_path):
 
 
 def test_what_is_said_of_a_build():
+    many = tuple(f"f{number}" for number in range(2000))
     for report, what in (
-        (BuildReport(1, 0, 1, 0.25), "1 file read, 1 passage, 0.2 s"),
-        (BuildReport(2000, 3, 4000, 1, 4, 5),
-         "2,000 files read, 3 removed, 4 left out, 5 being written, 4,000 passages, 1.0 s"),
-        (BuildReport(0, 0, 0, 0), "as the sources are, 0 passages, 0.0 s"),
+        (BuildReport(1, 1, 1, 0.25, changes=Changes(changed=("a\nb.md",))),
+         "1 file changed: a\\nb.md; 1 passage, 0.2 s"),
+        (BuildReport(2000, 3, 4000, 1, 4, 5, Changes(many[:2000], (), many[:3], many[:4])),
+         "2,000 files added: f0, f1, f2 and 1,997 more; 3 files removed: f0, f1, f2; 4 files left out: "
+         "f0, f1, f2 and 1 more; 5 files being written; 4,000 passages, 1.0 s"),
+        (BuildReport(0, 0, 0, 0), "as the sources are; 0 passages, 0.0 s"),
     ):  # fmt: skip
         assert watch.said(report, Path("c")) == f"c: {what}"
 
@@ -340,10 +343,13 @@ def test_the_command_line_says_what_each_change_did(docs, tmp_path):
         assert str(tmp_path / "c") in process.stdout.readline()
         (docs / "new.txt").write_text("Maté comes from Paraguay.")
         (docs / "coffee.txt").unlink()
-        read = removed = 0
-        while (read, removed) != (1, 1):  # at once or one after the other
-            report = json.loads(process.stdout.readline())["build"]
-            read, removed = read + report["files_read"], removed + report["files_removed"]
+        added, removed = [], []
+        while not (added and removed):  # at once or one after the other
+            news = json.loads(process.stdout.readline())
+            added += news["changes"]["added"]
+            removed += news["changes"]["removed"]
+            assert news["build"]["files_removed"] == len(news["changes"]["removed"])
+        assert (added, removed) == (["new.txt"], ["coffee.txt"])
         process.send_signal(signal.SIGINT)
         assert process.wait(SOON) == 130
     finally:

@@ -78,7 +78,8 @@ class Builder:
         self._next_document = int(self._meta.get("next_document", 1))
         self._read_passages = self._taken_back = 0
         self._done_bytes = self._total_bytes = 0
-        self._done_files = self._total_files = self._kept_files = self._unreadable = 0
+        self._done_files = self._total_files = self._kept_files = 0
+        self._unreadable: list[str] = []
 
     def run(
         self,
@@ -114,7 +115,8 @@ class Builder:
         files_read = sum(file.kind != "skipped" for _, file in plan.read)
         return BuildReport(
             files_read, len(plan.remove), self._read_passages, time.monotonic() - began,
-            len(plan.read) - files_read + self._unreadable, plan.waiting,
+            len(plan.read) - files_read + len(self._unreadable), plan.waiting,
+            plan.changes(frozenset(self._unreadable)),
         )  # fmt: skip
 
     def _note_skipped(self, plan: Plan) -> None:
@@ -285,7 +287,7 @@ class Builder:
         self._taken_back += self._catalogue.forget_from(first_row, self._next_file)
         self._writer.remove_file(self._next_file)
         self._next_row = first_row
-        self._unreadable += 1
+        self._unreadable.append(file.name)
         return self._skipped(position, file, note, sha256)
 
     def _skipped(self, position: int, file: SourceFile, note: str = "", sha256: str = "") -> FileRecord:

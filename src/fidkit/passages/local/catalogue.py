@@ -261,7 +261,10 @@ class Catalogue:
         finally:
             self._sql.execute("COMMIT")
         if found.keys() != set(rows):
-            raise _damaged(self.directory, "its index knows passages that it doesn't hold")
+            raise CorpusError(
+                f"{shown(self.directory)}: its index has passages that the catalogue doesn't hold; `fidkit "
+                f"corpus check {shown(self.directory)} --repair` writes it anew"
+            )
         return [found[row] for row in rows]
 
     def by_id(self, ids: Sequence[str]) -> dict[str, Passage]:

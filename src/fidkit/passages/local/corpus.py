@@ -68,13 +68,13 @@ class Explained:
 
     Attributes:
         hit: with the score that it was ranked by.
-        words, meaning: rank and score by either; nothing where it wasn't searched for so.
+        words, meaning: rank and score by either; None where it wasn't searched for so.
         alike: other passages that were found and say the same (`fidkit.passages.alike`), the best first.
     """
 
     hit: Hit
-    words: Part
-    meaning: Part
+    words: Part | None
+    meaning: Part | None
     alike: tuple[Passage, ...] = ()
 
 
@@ -564,7 +564,7 @@ class Corpus:
     def _restless(self) -> CorpusError:
         return CorpusError(
             f"{shown(self.path)}: the index that the catalogue names is missing; "
-            "run `fidkit corpus build` on it again"
+            f"`fidkit corpus check {shown(self.path)} --repair` writes it anew"
         )
 
 

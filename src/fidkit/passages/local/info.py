@@ -11,7 +11,7 @@ from fidkit.passages.load.document import WITHOUT_TEXT
 from fidkit.passages.load.sources import ANOTHER_CORPUS, HIDDEN
 from fidkit.passages.load.table import ending_of
 from fidkit.passages.local.records import FileRecord
-from fidkit.wording import counted, in_one_line
+from fidkit.wording import counted, in_one_line, some
 
 _REASONS_SHOWN = 3
 _NAMES_SHOWN = 3
@@ -113,9 +113,7 @@ def grouped(said: Iterable[tuple[str, str]], what: str, *, every: bool) -> Itera
         if every or len(names) == 1:
             yield from (f"{name}: {reason}" for name in names)
             continue
-        more = len(names) - _NAMES_SHOWN
-        told = ", ".join(names[:_NAMES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
-        yield f"{counted(len(names), what)}: {reason}: {told}"
+        yield f"{counted(len(names), what)}: {reason}: {some(names, _NAMES_SHOWN)}"
 
 
 def kinds_of(files: Iterable[FileRecord]) -> dict[str, dict[str, int]]:

@@ -21,6 +21,7 @@ from fidkit.passages.load.rows import source_of
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.protocol import Retriever
 from fidkit.passages.search.lexical import Lexical, OfFiles
+from fidkit.wording import some
 
 # Of 325,076 passages in 10,000 files, 1 % are searched in 1 ms by files and in 35 by asking for more hits, a
 # tenth in 2 and 4, and half of them in 5 and 1.
@@ -152,6 +153,4 @@ def _there(name: str, documents: Sequence[Described]) -> str:
 
 def _some(values: Iterable[str]) -> str:
     """A few of the values, each once."""
-    each = sorted(set(values))
-    more = f" and {len(each) - _SHOWN:,} more" if len(each) > _SHOWN else ""
-    return ", ".join(each[:_SHOWN]) + more
+    return some(sorted(set(values)), _SHOWN)

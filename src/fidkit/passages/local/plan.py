@@ -13,6 +13,7 @@ from fidkit.passages.load.extras import may_be_read_now
 from fidkit.passages.load.record import TAKEN
 from fidkit.passages.load.sources import SourceFile
 from fidkit.passages.local.records import FileRecord
+from fidkit.passages.local.report import Changes
 
 if TYPE_CHECKING:
     from fidkit.passages.local.following import Following
@@ -38,6 +39,17 @@ class Plan:
     @property
     def bytes_to_read(self) -> int:
         return sum(file.size for _, file in self.read)
+
+    def changes(self, unreadable: Container[str]) -> Changes:
+        """What comes and goes, where files of these names turned out to be unreadable."""
+        former = {record.name: record for record in self.remove}
+        changes: dict[str, list[str]] = {"added": [], "changed": [], "left_out": []}
+        for _, file in self.read:
+            before = former.pop(file.name, None)
+            is_new = before is None or before.kind == "skipped"
+            is_left_out = file.kind == "skipped" or file.name in unreadable
+            changes["left_out" if is_left_out else "added" if is_new else "changed"].append(file.name)
+        return Changes(**{name: tuple(names) for name, names in changes.items()}, removed=tuple(former))
 
 
 def make_plan(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -26,6 +26,23 @@ class BuildProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class Changes:
+    """Files that a build took in or out, by their names in the corpus.
+
+    Attributes:
+        added: that have come, or had been left out.
+        changed: that were read again.
+        removed: that are gone.
+        left_out: that are new or had changed, and have no passages.
+    """
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class BuildReport:
     """What a build did; files and passages that were kept are not counted.
 
@@ -36,6 +53,7 @@ class BuildReport:
         seconds: that it took.
         files_left_out: that are new or had changed, and have no passages; `Corpus.info` has the reasons.
         files_waiting: that are being written just now, where sources are followed.
+        changes: names of the files, of a build of a directory; not part of the JSON, as they may be many.
     """
 
     files_read: int
@@ -44,6 +62,9 @@ class BuildReport:
     seconds: float
     files_left_out: int = 0
     files_waiting: int = 0
+    changes: Changes = Changes()
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        record = asdict(replace(self, changes=Changes()))
+        del record["changes"]
+        return record

@@ -23,7 +23,7 @@ from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.following import SETTLED_SECONDS, Following
 from fidkit.passages.local.report import BuildProgress, BuildReport
 from fidkit.passages.local.vectors import EncoderSource
-from fidkit.wording import counted
+from fidkit.wording import counted, some
 
 if TYPE_CHECKING:
     from watchfiles._rust_notify import RustNotify
@@ -237,12 +237,18 @@ def said(news: BuildReport | FidkitError, directory: Path) -> str:
     """One line for a person."""
     if isinstance(news, FidkitError):
         return f"{news}; the corpus stays as it is, and is tried again"
-    counts = [
-        (news.files_read, f"{counted(news.files_read, 'file')} read"),
-        (news.files_removed, f"{news.files_removed:,} removed"),
-        (news.files_left_out, f"{news.files_left_out:,} left out"),
-        (news.files_waiting, f"{news.files_waiting:,} being written"),
+    changes = news.changes
+    done = [
+        f"{counted(len(names), 'file')} {what}: {some(names)}"
+        for names, what in (
+            (changes.added, "added"),
+            (changes.changed, "changed"),
+            (changes.removed, "removed"),
+            (changes.left_out, "left out"),
+        )
+        if names
     ]
-    done = ", ".join(said for count, said in counts if count) or "as the sources are"
+    if news.files_waiting:
+        done.append(f"{counted(news.files_waiting, 'file')} being written")
     passages = counted(news.passages_read, "passage")
-    return f"{shown(directory)}: {done}, {passages}, {news.seconds:.1f} s"
+    return f"{shown(directory)}: {'; '.join(done) or 'as the sources are'}; {passages}, {news.seconds:.1f} s"

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from fidkit.passages.search.dense import Allowed
     from fidkit.passages.search.hybrid import Scorer
 
-_NOTHING = Part(None, None, 0.0)
-
 
 class ByWords:
     """Words alone, whose score is all of the mix.
@@ -35,7 +33,7 @@ class ByWords:
             from fidkit.passages.search.hybrid import found_among  # with all of search by meaning
 
             found = [found_among(self._words, question, k, allowed) for question in questions]
-        return [[Mixed(row, part.score or 0.0, part, _NOTHING) for row, part in _parts(one)] for one in found]
+        return [[Mixed(row, part.score or 0.0, part, None) for row, part in _parts(one)] for one in found]
 
 
 class ByMeaning:
@@ -53,7 +51,7 @@ class ByMeaning:
     ) -> list[list[Mixed]]:
         """See `Explaining`."""
         found = self._meaning.search_all(questions, k, allowed)
-        return [[Mixed(row, part.score or 0.0, _NOTHING, part) for row, part in _parts(one)] for one in found]
+        return [[Mixed(row, part.score or 0.0, None, part) for row, part in _parts(one)] for one in found]
 
 
 def _parts(found: Sequence[tuple[int, float]]) -> list[tuple[int, Part]]:

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 import tantivy
 
-from fidkit.disk import WriteError
+from fidkit.disk import WriteError, shown
 from fidkit.errors import CorpusError, is_panic
 from fidkit.passages.local.layout import sync_directory
 from fidkit.passages.search.grams import asked_of, grams_of, parted
@@ -261,8 +261,10 @@ def _readable(directory: Path) -> Iterator[None]:
 
 
 def _damaged(directory: Path, error: object) -> CorpusError:
+    corpus = shown(directory.parent)
     return CorpusError(
-        f"{directory}: the index can't be read ({error}); delete it and build the corpus again"
+        f"{shown(directory)}: the index can't be read ({error}); `fidkit corpus check {corpus} --repair` "
+        "writes it anew"
     )
 
 

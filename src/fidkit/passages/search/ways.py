@@ -32,13 +32,13 @@ class Mixed:
     Attributes:
         row: of the passage.
         score: of the mix.
-        words, meaning: what either makes of it.
+        words, meaning: what either makes of it; None of one that wasn't asked.
     """
 
     row: int
     score: float
-    words: Part
-    meaning: Part
+    words: Part | None
+    meaning: Part | None
 
 
 class Explaining(Protocol):
