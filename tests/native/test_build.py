@@ -68,6 +68,15 @@ def test_other_flags_and_another_cpu_have_builds_of_their_own(little: Path, monk
     assert len({first, second, build.library()}) == 3
 
 
+def test_zig_has_other_names_for_levels_of_x86(monkeypatch) -> None:
+    monkeypatch.setenv("CXXFLAGS", "-march=x86-64-v3 -march=x86-64 -march=znver4 -DNAME=x86-64-v3")
+    for compiler in (["/somewhere/zig", "c++"], ["python", "-m", "ziglang", "c++"]):
+        assert build._flags(compiler)[-4:] == [
+            "-march=x86_64_v3", "-march=x86_64", "-march=znver4", "-DNAME=x86-64-v3",
+        ]  # fmt: skip
+    assert build._flags(["/usr/bin/g++"])[-4:-2] == ["-march=x86-64-v3", "-march=x86-64"]
+
+
 def test_state(little: Path, monkeypatch) -> None:
     assert build.state() == "to be built at first use"
     build.library()

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from fidkit.native import build
-from programs import RACES, compiler, run
+from programs import RACES, compiler, program, run
 from vectors import builds
 
 HERE = Path(__file__).parent
@@ -42,35 +42,35 @@ def options(flags: str) -> list[str]:
     return [*FLAGS, *shlex.split(flags), f"-I{KERNELS}"]
 
 
-def fuzz(tmp_path: Path, flags: str, calls: int) -> str:
+def fuzz(config: pytest.Config, tmp_path: Path, flags: str, calls: int) -> str:
     """Build with the sanitizers for addresses and undefined behaviour, and run."""
-    cxx, program = compiler(ADDRESSES, tmp_path), tmp_path / "fuzz"
-    run(*cxx, *options(flags), *ADDRESSES, HERE / "fuzz.cpp", "-o", program)
+    cxx = compiler(ADDRESSES, tmp_path)
+    made = program(config, cxx, [*options(flags), *ADDRESSES], HERE / "fuzz.cpp")
     portions = range(0, calls, CALLS_A_PROCESS)
-    return "".join(run(program, str(1 + done), str(min(CALLS_A_PROCESS, calls - done))) for done in portions)
+    return "".join(run(made, str(1 + done), str(min(CALLS_A_PROCESS, calls - done))) for done in portions)
 
 
 def test_the_first_build_is_for_this_cpu() -> None:
     assert "-march=native" in options(builds()[0])
 
 
-def test_some_calls(tmp_path: Path) -> None:
+def test_some_calls(pytestconfig: pytest.Config, tmp_path: Path) -> None:
     """Of the narrowest vectors, and hardly optimised: most of the time is the compiler's."""
-    print(fuzz(tmp_path, f"{builds()[-1]} -Og", 100))
+    print(fuzz(pytestconfig, tmp_path, f"{builds()[-1]} -Og", 100))
 
 
 @pytest.mark.slow
 @EVERY_BUILD
-def test_many_calls(tmp_path: Path, flags: str) -> None:
-    print(fuzz(tmp_path, f"{flags} -O1", CALLS))
+def test_many_calls(pytestconfig: pytest.Config, tmp_path: Path, flags: str) -> None:
+    print(fuzz(pytestconfig, tmp_path, f"{flags} -O1", CALLS))
 
 
 @pytest.mark.slow
 @EVERY_BUILD
-def test_eight_callers_of_one_reader(tmp_path: Path, flags: str) -> None:
-    cxx, program = compiler(RACES, tmp_path), tmp_path / "fuzz"
-    run(*cxx, *options(flags), "-O1", *RACES, HERE / "fuzz.cpp", "-o", program)
-    print(run(program, "1", str(CALLS), "8"))
+def test_eight_callers_of_one_reader(pytestconfig: pytest.Config, tmp_path: Path, flags: str) -> None:
+    cxx = compiler(RACES, tmp_path)
+    made = program(pytestconfig, cxx, [*options(flags), "-O1", *RACES], HERE / "fuzz.cpp")
+    print(run(made, "1", str(CALLS), "8"))
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from fidkit.errors import UsageError
 from fidkit.native import Encoder, Kernels, address, binding, build, kernels, threads
 from forked import forked
-from programs import RACES, compiler, run
+from programs import RACES, compiler, program, run
 
 HERE = Path(__file__).parent
 KERNELS = build.SOURCE.parent
@@ -24,22 +24,20 @@ def built() -> Kernels:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("threads")
-    run(*compiler(["-O2"], folder), *ALONE, HERE / "threads.cpp", "-o", folder / "threads")
-    return folder / "threads"
+def alone(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cxx = compiler(["-O2"], tmp_path_factory.mktemp("threads"))
+    return program(pytestconfig, cxx, ALONE, HERE / "threads.cpp")
 
 
 @pytest.mark.parametrize("what", ["stages", "failure", "fork", "idle", "shared", "absent"])
-def test_alone(program: Path, what: str) -> None:
-    run(program, what)
+def test_alone(alone: Path, what: str) -> None:
+    run(alone, what)
 
 
-def test_no_two_threads_race(tmp_path: Path) -> None:
-    cxx, program = compiler(RACES, tmp_path), tmp_path / "threads"
-    run(*cxx, *ALONE, *RACES, HERE / "threads.cpp", "-o", program)
+def test_no_two_threads_race(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    made = program(pytestconfig, compiler(RACES, tmp_path), [*ALONE, *RACES], HERE / "threads.cpp")
     for what in ("stages", "failure", "absent"):
-        run(program, what)
+        run(made, what)
 
 
 def sums(built: Kernels) -> np.ndarray:

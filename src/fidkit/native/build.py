@@ -4,7 +4,8 @@ A wheel may bring kernels (`fidkit.native.targets`). Where it has none for this 
 for a compiler, they are compiled at first use: by the system's compiler, or the one of the package `ziglang`.
 
 `CXX` names another compiler, with arguments if need be (`CXX="ccache g++"`), and `CXXFLAGS` adds to its
-options, as usual: `CXXFLAGS=-march=x86-64-v3` builds for all CPUs with AVX2.
+options, as usual: `CXXFLAGS=-march=x86-64-v3` builds for all CPUs with AVX2. Zig, which
+spells that otherwise, is told its own name.
 
 A compiled library is code that runs in this process. So it is loaded only from a directory that nobody else
 can write: the user's own, of mode 0700, or root's.
@@ -17,6 +18,7 @@ import importlib.util
 import logging
 import os
 import platform
+import re
 import shlex
 import shutil
 import stat
@@ -41,6 +43,7 @@ _FAILED = ".failed"  # beside a library that could not be built: why
 _ELF = b"\x7fELF\x02\x01"  # of 64 bits, little-endian
 # Where the header says where the table of sections begins, which is last, and how large it is.
 _ELF_SECTIONS = ((40, 48), (58, 60), (60, 62))
+_X86_LEVEL = re.compile(r"(?<=^-march=)x86-64(-v\d)?$")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -240,7 +243,7 @@ def _compile(compiler: Sequence[str], to: Path) -> None:
 
 
 def _call(compiler: Sequence[str], arguments: Sequence[str], scratch: Path) -> None:
-    command = [*compiler, *_flags(), *arguments]
+    command = [*compiler, *_flags(compiler), *arguments]
     called = shlex.join(compiler)
     # Zig makes the standard library, too, and would keep it: nothing else is compiled here.
     told = {"ZIG_GLOBAL_CACHE_DIR": str(scratch), "ZIG_LOCAL_CACHE_DIR": str(scratch)} | os.environ
@@ -271,12 +274,20 @@ def _fingerprint(compiler: Sequence[str]) -> str:
             f"{shlex.join(compiler)} can't be run ({error}); set CXX to a C++ compiler"
         ) from error
     sources = [SOURCE, *sorted(SOURCE.parent.glob("*.h"))]
-    parts = [*(source.read_bytes() for source in sources), shlex.join(_flags()).encode(), version, _cpu()]
+    parts = [
+        *(source.read_bytes() for source in sources),
+        shlex.join(_flags(compiler)).encode(),
+        version,
+        _cpu(),
+    ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
-def _flags() -> list[str]:
-    return [*FLAGS, *LIBRARY, *_split("CXXFLAGS", os.environ.get("CXXFLAGS", ""))]
+def _flags(compiler: Sequence[str]) -> list[str]:
+    given = _split("CXXFLAGS", os.environ.get("CXXFLAGS", ""))
+    if any("zig" in Path(word).name for word in compiler):  # which calls x86-64-v3 x86_64_v3
+        given = [_X86_LEVEL.sub(lambda found: found[0].replace("-", "_"), flag) for flag in given]
+    return [*FLAGS, *LIBRARY, *given]
 
 
 def _narrow() -> str:
