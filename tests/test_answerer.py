@@ -324,7 +324,7 @@ def test_a_stream_waits_for_the_bytes_of_a_character() -> None:
     seen: list[str] = []
     runner = Runner(writes("Tea 🙂 cup"))
     decoding = Decoding(max_tokens=16)
-    [answer] = answer_batch(runner, QUESTIONS[:1], READ[:1], decoding, stream=seen.append)
+    [answer] = answer_batch(runner, QUESTIONS[:1], READ[:1], decoding, streams=[seen.append])
     assert answer.text == "Tea 🙂 cup"
     assert seen == ["Te", "Tea", "Tea 🙂", "Tea 🙂 cup"]
 

@@ -18,6 +18,7 @@ from fidkit.engine.asked import (
     asked_decoding,
     asked_passages,
     asked_questions,
+    asked_streams,
     check_count,
     check_tests,
 )
@@ -203,7 +204,7 @@ class Answerer:
         with self._use():
             found = [self._search(asked, k, where) for asked in questions]
             passages = [[hit.passage for hit in hits] for hits, _, _ in found]
-            answers = self._read(questions, passages, how, stream, test_evidence)
+            answers = self._read(questions, passages, how, [stream] * len(questions), test_evidence)
             answers = [
                 placed(_searched(a, ms, n), self.corpus) for a, (_, ms, n) in zip(answers, found, strict=True)
             ]
@@ -225,7 +226,7 @@ class Answerer:
         question: list[str] | tuple[str, ...],
         passages: Sequence[Sequence[Passage]],
         max_new_tokens: int | None = None,
-        stream: None = None,
+        stream: Sequence[Stream | None] | None = None,
         decoding: Decoding | None = None,
         test_evidence: int = 0,
     ) -> list[Answer]: ...
@@ -234,7 +235,7 @@ class Answerer:
         question: str | list[str] | tuple[str, ...],
         passages: Sequence[Passage] | Sequence[Sequence[Passage]],
         max_new_tokens: int | None = None,
-        stream: Stream | None = None,
+        stream: Stream | Sequence[Stream | None] | None = None,
         decoding: Decoding | None = None,
         test_evidence: int = 0,
     ) -> Answer | list[Answer]:
@@ -244,19 +245,20 @@ class Answerer:
             question: one or many.
             passages: of the question, or of each; none at all is allowed.
             max_new_tokens: see `answer`, as for the following.
-            stream: sees the text grow.
+            stream: sees the text grow; for a list of questions, a list with one of each, or None in it.
             decoding: how answers are written.
             test_evidence: see `answer`.
 
         Raises:
             UsageError: an empty question, no passages, lists of different lengths, or a closed answerer.
         """
-        questions = asked_questions(question, streamed=stream is not None)
+        questions = asked_questions(question, streamed=callable(stream))
+        watched = asked_streams(stream, len(questions))
         given = asked_passages([passages] if isinstance(question, str) else passages, len(questions))
         check_tests(test_evidence)
         how = asked_decoding(max_new_tokens, decoding)
         with self._use():
-            answers = self._read(questions, given, how, stream, test_evidence)
+            answers = self._read(questions, given, how, watched, test_evidence)
         return answers[0] if isinstance(question, str) else answers
 
     def close(self) -> None:
@@ -292,7 +294,7 @@ class Answerer:
         questions: Sequence[str],
         passages: Sequence[Sequence[Passage]],
         decoding: Decoding,
-        stream: Stream | None,
+        streams: Sequence[Stream | None],
         test_evidence: int,
     ) -> list[Answer]:
         """Answers in the order of the questions, which are read in batches of similar length."""
@@ -307,7 +309,7 @@ class Answerer:
                     decoding,
                     cache=self._cache,
                     memory=self._memory,
-                    stream=stream,
+                    streams=[streams[number] for number in batch],
                     test_evidence=test_evidence,
                 )
             answers |= zip(batch, made, strict=True)

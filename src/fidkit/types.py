@@ -149,6 +149,24 @@ class Answer:
         if not self.guess:
             object.__setattr__(self, "guess", self.text)
 
+    def to_json(self, question: str, reader: str) -> dict[str, Any]:
+        """What the command line and the server give: null where there is no answer, or none was given."""
+        record: dict[str, Any] = {
+            "question": question,
+            "answer": self.text or None,
+            "guess": self.guess or None,
+            "confidence": self.confidence,
+            "score": self.score,
+            "verbatim": self.verbatim,
+            "evidence": [evidence.to_json() for evidence in self.evidence],
+            "timings_ms": {stage: round(ms, 3) for stage, ms in self.timings_ms.items()},
+            "reader": reader,
+            "notes": list(self.notes),
+        }
+        if self.alternatives:
+            record["alternatives"] = [alternative.to_json() for alternative in self.alternatives]
+        return record
+
 
 class Progress(Protocol):
     """What a long job reports to."""

@@ -127,7 +127,7 @@ class _Shown:
         for note in answer.notes:
             print(f"note: {in_one_line(note)}", file=sys.stderr)
         if self.as_json:
-            print(json.dumps(to_json(question, answer, self.reader)), flush=True)
+            print(json.dumps(answer.to_json(question, self.reader)), flush=True)
             return
         _show_answer(answer, printed or _Printed(), calibrated=calibrated)
         for other in answer.alternatives:
@@ -171,25 +171,6 @@ def _show_answer(answer: Answer, show: _Printed, *, calibrated: bool) -> None:
         print("\nnote: no passage has these words", file=sys.stderr)
     elif answer.text and calibrated:
         print(f"  ({answer.confidence:.0%} sure)", end="", flush=True)
-
-
-def to_json(question: str, answer: Answer, reader: str) -> dict[str, object]:
-    """The contract's JSON of an answer, and its alternatives if there are any."""
-    record: dict[str, object] = {
-        "question": question,
-        "answer": answer.text or None,
-        "guess": answer.guess or None,
-        "confidence": answer.confidence,
-        "score": answer.score,
-        "verbatim": answer.verbatim,
-        "evidence": [evidence.to_json() for evidence in answer.evidence],
-        "timings_ms": {stage: round(ms, 3) for stage, ms in answer.timings_ms.items()},
-        "reader": reader,
-        "notes": list(answer.notes),
-    }
-    if answer.alternatives:
-        record["alternatives"] = [alternative.to_json() for alternative in answer.alternatives]
-    return record
 
 
 class _Printed:

@@ -55,7 +55,7 @@ def answer_batch(
     *,
     cache: TokenCache | None = None,
     memory: MemoryStore | None = None,
-    stream: Stream | None = None,
+    streams: Sequence[Stream | None] = (),
     test_evidence: int = 0,
 ) -> list[Answer]:
     """Answer questions together, each from its own passages (any number, also none).
@@ -70,7 +70,7 @@ def answer_batch(
         decoding: how answers are written.
         cache: keeps passages' tokens.
         memory: of passages, as the same reader's memory encoder left them; what it lacks is encoded now.
-        stream: sees the first question's text grow.
+        streams: of each question, what sees its text grow, or None; or nothing at all.
         test_evidence: so many passages of each answer, those with the largest shares, are left out one at a
             time (`fidkit.engine.tested`).
 
@@ -90,7 +90,7 @@ def answer_batch(
     with runner.at_work():
         context, encoded = _context(runner, asked, filled, tokenize, memory, clock)
         with clock.stage("decode"):
-            watch = stream and _growing_text(tokenizer, stream, read[0] if how.extractive else ())
+            watch = _watching(tokenizer, streams, read, how)
             generated = generate(runner, context, how, watch, tokenizer)
         with clock.stage("evidence"):
             looked = look_back(runner, context, generated.best, max(map(len, read)))
@@ -312,24 +312,43 @@ def _in_words_of(passages: Sequence[Passage], other: A, how: Decoding) -> A:
     return other if text is None else replace(other, text=text)
 
 
+def _watching(
+    tokenizer: Tokenizer, streams: Sequence[Stream | None], passages: Passages, how: Decoding
+) -> Callable[[Array], None] | None:
+    """Tells each question's stream what is written so far."""
+    growing = {
+        number: _growing_text(tokenizer, stream, passages[number] if how.extractive else ())
+        for number, stream in enumerate(streams)
+        if stream is not None
+    }
+
+    def watch(step_B: Array) -> None:
+        for number, grow in growing.items():
+            grow(int(step_B[number]))
+
+    return watch if growing else None
+
+
 def _growing_text(
     tokenizer: Tokenizer, stream: Stream, passages: Sequence[Passage]
-) -> Callable[[Array], None]:
-    """Tells a stream what is written so far; a piece of `passages` in their words."""
+) -> Callable[[int], None]:
+    """Tells a stream what is written so far, a token more each time; a piece of `passages` in their words."""
     ids: list[int] = []
     said = ""
 
-    def watch(step_B: Array) -> None:
+    def grow(token: int) -> None:
         nonlocal said
-        ids.append(int(step_B[0]))
-        text = tokenizer.decode([i for i in ids if i != IGNORED])
+        if token == IGNORED:
+            return
+        ids.append(token)
+        text = tokenizer.decode(ids)
         text = in_their_words(text, passages, pieces=True) or text
         # A character of several byte tokens is unreadable until its last one is there.
         if text != said and not text.endswith("\N{REPLACEMENT CHARACTER}"):
             said = text
             stream(text)
 
-    return watch
+    return grow
 
 
 def _grouped(flat: Sequence[T], like: Passages) -> list[list[T]]:

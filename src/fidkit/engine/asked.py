@@ -35,6 +35,22 @@ def asked_questions(question: Any, *, streamed: bool) -> list[str]:
     return questions
 
 
+def asked_streams(stream: Any, count: int) -> list[Any]:
+    """What sees each of so many answers grow; None for an answer that nobody watches.
+
+    Raises:
+        UsageError: neither a function nor a list of one for each question.
+    """
+    if stream is None or callable(stream):
+        return [stream] * count
+    streams = list(stream) if isinstance(stream, Sequence) and not isinstance(stream, str | bytes) else None
+    if streams is None or not all(one is None or callable(one) for one in streams):
+        raise UsageError(f"the stream is {_named(stream)}; expected a function of the text so far")
+    if len(streams) != count:
+        raise UsageError(f"{count} questions but {len(streams)} streams; give one a question, or None")
+    return streams
+
+
 def asked_passages(passages: Any, count: int) -> list[list[Passage]]:
     """The passages of each of so many questions.
 

@@ -64,7 +64,7 @@ READ_TOGETHER = Limits(tokens=20 * 600, questions=20)
 Characters stand in for tokens, which the reader makes of them only later."""
 
 
-class _Batch:
+class Batch:
     """A batch while it is put together; the sizes it is offered may come in any order."""
 
     def __init__(self, limits: Limits, size: int) -> None:
@@ -104,13 +104,13 @@ def plan_batches(sizes: Sequence[int], limits: Limits) -> list[list[int]]:
     for number, size in enumerate(sizes, 1):
         limits.check(size, f"question {number}")
     batches: list[list[int]] = []
-    batch: _Batch | None = None
+    batch: Batch | None = None
     for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
         size = sizes[number]
         if batch is not None and batch.has_room(size) and batch.suits(size):
             batch.add(size)
             batches[-1].append(number)
         else:
-            batch = _Batch(limits, size)
+            batch = Batch(limits, size)
             batches.append([number])
     return batches

@@ -1,0 +1,124 @@
+"""`fidkit serve`: questions answered over HTTP."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from fidkit.cli.building import reported_progress
+from fidkit.cli.decoding import DeviceName, PrecisionName
+from fidkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from fidkit.engine.precision import Precision
+    from fidkit.server.service import Service
+
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+_MEASURED = "what is this about?"
+
+
+def serve(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PATH]...",
+            help="Folders, files, a built corpus or its URL. fidkit's own docs if absent.",
+            show_default=False,
+        ),
+    ] = None,
+    reader: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Directory, bundled name, or hub name, also as NAME=READER; repeatable, the first is the "
+            "default. pocket if absent.",
+            show_default=False,
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's need --keys.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
+    keys: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Ask for a key of this file (`fidkit keys add`).", show_default=False),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Name by which callers call this server; repeatable.", show_default=False),
+    ] = None,
+    device: DeviceName = "auto",
+    precision: PrecisionName = "auto",
+) -> None:
+    """Answer questions over HTTP, with an API and a page."""
+    if host not in _LOCAL and keys is None:
+        raise UsageError(
+            f"--host {host} lets other machines ask; give --keys FILE, with a key of `fidkit keys add NAME --to "
+            "FILE`, or leave --host out"
+        )
+    if not 0 <= port <= 65535:
+        raise UsageError(f"--port is {port}; expected 1 to 65535, or 0 for a free one")
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn
+    except ImportError as error:
+        raise UsageError(
+            f"serving needs {error.name}, which is not installed; get it with: pip install 'fidkit[serve]'"
+        ) from error
+    from fidkit.engine.meaning import runnable
+    from fidkit.passages.opening import open_sources
+    from fidkit.server.app import application
+    from fidkit.server.guard import Access
+    from fidkit.server.keys import Keys
+    from fidkit.server.listening import listening
+    from fidkit.server.service import Service
+
+    access = Access(Keys(keys) if keys else None, frozenset({host, *(allow_host or [])}))
+    names = _named(reader or ["pocket"])
+    with listening(host, port) as socket:
+        with reported_progress() as tell:
+            corpus, notes = open_sources(sources or None, tell, runnable())
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
+        try:
+            service = Service(corpus, names, device=device, precision=cast("Precision", precision), notes=notes)
+        except BaseException:
+            corpus.close()
+            raise
+        try:
+            service.measure(_MEASURED)
+            _announce(service, host, socket.getsockname()[1], keyed=keys is not None)
+            settings = uvicorn.Config(
+                application(service, access), log_level="warning", access_log=False, server_header=False,
+                timeout_graceful_shutdown=10, h11_max_incomplete_event_size=64_000,
+            )  # fmt: skip
+            uvicorn.Server(settings).run(sockets=[socket])
+        finally:
+            service.close()
+
+
+def _named(readers: list[str]) -> dict[str, str]:
+    """Readers by the names that callers use."""
+    named: dict[str, str] = {}
+    for one in readers:
+        name, given, place = one.partition("=")
+        name, place = (name, place) if given else (Path(one).name, one)
+        if not name or not place:
+            raise UsageError(f"--reader {one!r}; expected a reader, or NAME=READER")
+        if name in named:
+            raise UsageError(f"--reader {one}: there is another one called {name}; give NAME=READER")
+        named[name] = place
+    return named
+
+
+def _announce(service: Service, host: str, port: int, *, keyed: bool) -> None:
+    shown = f"[{host}]" if ":" in host else host
+    print(f"http://{shown}:{port}", flush=True)
+    readers = ", ".join(service.readers)
+    print(
+        f"note: {len(service.corpus):,} passages, reader {readers}, {service.capacity:.1f} questions a second"
+        + (", with keys" if keyed else ", for this machine alone") + "; Ctrl-C ends it",
+        file=sys.stderr,
+    )  # fmt: skip

@@ -1,0 +1,108 @@
+"""From a request to the questions of a service, within the limits; and away from it when its client leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Sequence
+from dataclasses import fields
+from typing import TypeVar
+
+from fastapi import Request
+
+from fidkit.engine.asked import is_blank
+from fidkit.engine.generation.decoding import Decoding
+from fidkit.passages.filter import Filter
+from fidkit.server.errors import RequestError
+from fidkit.server.limits import Limits
+from fidkit.server.schemas import AnswerRequest, GivenPassage
+from fidkit.server.service import Question
+from fidkit.types import Passage
+
+T = TypeVar("T")
+GONE = 499  # what nginx says of a client that closed its connection
+
+
+def asked(request: AnswerRequest, limits: Limits) -> list[Question]:
+    """The questions of a request.
+
+    Raises:
+        RequestError: beyond a limit; says which, and what was given.
+        UsageError: a condition on documents that is none.
+    """
+    within("max_tokens", request.max_tokens, limits.answer_tokens, "tokens of an answer")
+    within("test_evidence", request.test_evidence, limits.tests, "passages to be left out")
+    given = request.passages
+    k, passages = (given, None) if isinstance(given, int) else (1, _given(given, limits))
+    counted_passages(k, limits)
+    where = Filter.parse(request.where) if request.where else None
+    return [
+        Question(
+            text, request.reader, k, where, passages, request.test_evidence,
+            Decoding(max_tokens=request.max_tokens),
+        )
+        for text in questions(request.question, limits)
+    ]  # fmt: skip
+
+
+def questions(given: str | list[str], limits: Limits) -> list[str]:
+    """One question or several, as a list."""
+    listed = [given] if isinstance(given, str) else given
+    if not listed:
+        raise RequestError(422, "question: an empty list; expected one question or more", "question")
+    within("question", len(listed), limits.questions, "questions of one request")
+    for text in listed:
+        within("question", len(text), limits.question_characters, "characters of a question")
+        if is_blank(text):
+            raise RequestError(422, "question: it is empty; expected some words", "question")
+    return listed
+
+
+def counted_passages(k: int, limits: Limits) -> None:
+    """Refuse a number of passages that can't be read."""
+    if k < 1:
+        raise RequestError(422, f"passages: {k}; expected 1 or more", "passages")
+    within("passages", k, limits.passages, "passages of a question")
+
+
+def within(param: str, given: int, most: int, what: str) -> None:
+    """Refuse what is beyond a limit."""
+    if given > most:
+        raise RequestError(422, f"{param}: {given:,} {what}; this server takes {most:,} at most", param)
+
+
+def _given(given: Sequence[GivenPassage], limits: Limits) -> list[Passage]:
+    within("passages", len(given), limits.passages, "passages of a question")
+    for one in given:
+        within("passages", len(one.text) + len(one.title), limits.passage_characters, "characters of a passage")
+    return [Passage(one.id or str(number), one.title, one.text) for number, one in enumerate(given, 1)]
+
+
+async def while_there(request: Request, work: Awaitable[T]) -> T:
+    """What the work gives; it is cancelled when the client leaves, whom nothing has to be told then.
+
+    Raises:
+        RequestError: the client left.
+    """
+    task = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise RequestError(GONE, "the client left")
+    finally:
+        for one in (task, leaving):
+            one.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await asyncio.gather(task, leaving, return_exceptions=True)
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def documented(limits: Limits) -> str:
+    """The limits, for the API's documentation."""
+    return "\n".join(f"- `{of.name}`: {getattr(limits, of.name):,}" for of in fields(limits))

@@ -1,0 +1,90 @@
+"""Every error as JSON of one shape, with a status that clients understand."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from fidkit.errors import FidkitError, UsageError
+from fidkit.server.scheduler import LateError, OverloadedError
+
+_log = logging.getLogger(__name__)
+_CODES = {
+    400: "bad_request", 401: "no_key", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
+    408: "too_slow", 409: "conflict", 413: "too_large", 415: "unsupported", 422: "invalid",
+    429: "too_many", 500: "failure", 503: "overloaded", 504: "late",
+}  # fmt: skip
+
+
+class RequestError(Exception):
+    """A request that can't be answered as it is.
+
+    Attributes:
+        status: of HTTP.
+        param: what of the request is meant.
+    """
+
+    def __init__(self, status: int, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.param = status, param
+
+
+def problem(status: int, message: str, param: str | None = None) -> dict[str, object]:
+    """The body of an error."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    found = {"message": message, "type": kind, "code": _CODES.get(status, "failure"), "param": param}
+    return {"error": found}
+
+
+def response(
+    status: int, message: str, param: str | None = None, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """The response of an error."""
+    return JSONResponse(problem(status, message, param), status, headers)
+
+
+def of(error: BaseException) -> JSONResponse:
+    """The response that says what went wrong."""
+    if isinstance(error, RequestError):
+        return response(error.status, str(error), error.param)
+    if isinstance(error, OverloadedError):
+        seconds = math.ceil(error.retry_after)
+        return response(503, str(error), None, {"Retry-After": str(seconds)})
+    if isinstance(error, LateError):
+        return response(504, str(error))
+    if isinstance(error, UsageError):
+        return response(422, str(error))
+    if isinstance(error, FidkitError):
+        return response(500 if error.exit_code == 1 else 422, str(error))
+    if isinstance(error, HTTPException):
+        return response(error.status_code, str(error.detail), None, error.headers)
+    _log.error("unexpected %s: %s", type(error).__name__, error, exc_info=error)
+    return response(500, "something went wrong here; the server's log says what")
+
+
+def handle_all(app: FastAPI) -> None:
+    """Have an application say every error so."""
+
+    async def say(_request: Request, error: Exception) -> JSONResponse:
+        return of(error)
+
+    async def invalid(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        return response(422, *_first(error))
+
+    for kind in (RequestError, OverloadedError, LateError, FidkitError, HTTPException, Exception):
+        app.add_exception_handler(kind, say)
+    app.add_exception_handler(RequestValidationError, invalid)
+
+
+def _first(error: RequestValidationError) -> tuple[str, str]:
+    """What is wrong first, and where in the request."""
+    found = error.errors()[0]
+    where = ".".join(str(part) for part in found["loc"] if part != "body") or "body"
+    return f"{where}: {found['msg']}", where

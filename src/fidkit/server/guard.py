@@ -1,0 +1,192 @@
+"""What stands before every route: who may ask, from which page, how much, and how slowly.
+
+It is plain ASGI, so that nothing of a body is read before it has passed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fidkit.server import errors
+from fidkit.server.keys import Keys
+from fidkit.server.limits import Limits
+
+OPEN = frozenset({"/healthz", "/readyz"})
+"""Routes that need no key."""
+COOKIE = "fidkit_key"
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_audit = logging.getLogger("fidkit.audit")
+
+Observe = Callable[[str, int, float], None]
+"""Sees each response: path of the route, status, seconds."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may ask.
+
+    Attributes:
+        keys: one of which is asked for, or None where everybody may who reaches the port.
+        hosts: names by which the server is called, beside those of this machine; a page elsewhere that has
+            its name point here (DNS rebinding) calls it by another.
+    """
+
+    keys: Keys | None = None
+    hosts: frozenset[str] = field(default_factory=frozenset)
+
+    def is_host(self, header: str) -> bool:
+        """Whether a Host header, or what stands in an Origin, names this server."""
+        try:
+            name = urlsplit(f"//{header}").hostname
+        except ValueError:
+            return False
+        return name is not None and (name in _LOCAL or name in self.hosts)
+
+
+class Guard:
+    """The application, behind what is asked of a request before it is looked at.
+
+    Args:
+        app: what answers.
+        access: who may ask.
+        limits: of bodies, and of slow clients.
+        observe: sees each response.
+    """
+
+    def __init__(self, app: ASGIApp, access: Access, limits: Limits, observe: Observe) -> None:
+        self._app, self._access, self._limits, self._observe = app, access, limits, observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun, headers = time.perf_counter(), Headers(scope=scope)
+        caller, status = "-", 500
+
+        async def say(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                out = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    out.setdefault(name, value)
+                out["X-Request-Id"] = scope["state"]["request"]
+            await asyncio.wait_for(send(message), self._limits.quiet_seconds)
+
+        scope.setdefault("state", {})["request"] = uuid.uuid4().hex
+        try:
+            refused = self._refusal(scope, headers)
+            if refused is None:
+                caller, refused = self._caller(scope, headers)
+            if refused is None:
+                body = _Body(receive, self._most(scope), self._limits.quiet_seconds, headers)
+                refused = body.refusal()
+            if refused is not None:
+                await refused(scope, receive, say)
+                return
+            scope["state"]["caller"] = caller
+            await self._app(scope, body, say)
+        except TimeoutError:
+            status = 408  # it doesn't take its answer: nobody is there to be told
+        finally:
+            seconds = time.perf_counter() - begun
+            route = getattr(scope.get("route"), "path", "unknown")
+            self._observe(route, status, seconds)
+            # Who asked what route, and how it ended: never what was asked or answered.
+            _audit.info(
+                "%s %s %s %d %.0f ms %s", scope["state"]["request"], scope["method"], route, status,
+                1000 * seconds, caller,
+            )  # fmt: skip
+
+    def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not self._access.is_host(hosts[0]):
+            return errors.response(
+                421,
+                f"this server isn't called {hosts[0] if hosts else ''!r}; call it by the address that it "
+                "printed, or start it with --allow-host",
+            )
+        origin = headers.get("origin")
+        if origin is not None and (origin == "null" or urlsplit(origin).netloc != hosts[0]):
+            return errors.response(403, f"a page of {origin} asked; only this server's own page may")
+        return None
+
+    def _caller(self, scope: Scope, headers: Headers) -> tuple[str, ASGIApp | None]:
+        """Whose key came with the request, or what to say without one."""
+        keys = self._access.keys
+        if keys is None or scope["path"] in OPEN:
+            return "-", None
+        name = keys.owner(_key_of(headers))
+        if name is not None:
+            return name, None
+        if scope["path"] in ("/", "/enter"):  # the page asks for a key itself
+            return "-", None
+        return "-", errors.response(
+            401,
+            "no key that is known here; send one as `Authorization: Bearer KEY`",
+            None,
+            {"WWW-Authenticate": "Bearer"},
+        )
+
+    def _most(self, scope: Scope) -> int:
+        upload = scope["path"] == "/v1/documents" and scope["method"] == "POST"
+        return self._limits.upload_bytes if upload else self._limits.body_bytes
+
+
+class _Body:
+    """A request's body, as it is received: no longer than it may be, and not slower."""
+
+    def __init__(self, receive: Receive, most: int, quiet_seconds: float, headers: Headers) -> None:
+        self._receive, self._most, self._seconds = receive, most, quiet_seconds
+        self._said, self._came, self._whole = headers.get("content-length"), 0, False
+
+    def refusal(self) -> ASGIApp | None:
+        if self._said is not None and self._said.isdigit() and int(self._said) > self._most:
+            return errors.of(self._too_large())
+        return None
+
+    async def __call__(self) -> Message:
+        if self._whole:  # what comes now is that the client leaves, whenever it does
+            return await self._receive()
+        try:
+            message = await asyncio.wait_for(self._receive(), self._seconds)
+        except TimeoutError:
+            raise HTTPException(
+                408, f"the request's next piece didn't come within {self._seconds:.0f} seconds"
+            ) from None
+        if message["type"] == "http.request":
+            self._came += len(message.get("body", b""))
+            self._whole = not message.get("more_body", False)
+            if self._came > self._most:
+                raise self._too_large()
+        return message
+
+    def _too_large(self) -> HTTPException:
+        # Of this kind, since what else is raised while a body is parsed is told as a fault of its JSON.
+        return HTTPException(413, f"the request is larger than the {self._most:,} bytes that are taken")
+
+
+def _key_of(headers: Headers) -> str:
+    kind, _, key = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return key.strip()
+    cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    return cookie.value if cookie else ""

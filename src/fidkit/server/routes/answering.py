@@ -1,0 +1,121 @@
+"""`/v1/answer` and `/v1/search`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from fidkit.errors import CorpusError
+from fidkit.passages.filter import Filter
+from fidkit.server import errors
+from fidkit.server.asking import asked, counted_passages, questions, while_there
+from fidkit.server.errors import RequestError
+from fidkit.server.schemas import Answer, AnswerRequest, Answers, Error, HitsOfAll, SearchRequest
+from fidkit.server.service import Question, Service
+from fidkit.types import Hit
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Error} for status in (401, 403, 404, 408, 413, 421, 422, 500, 503, 504)
+}
+
+
+def router(service: Service) -> APIRouter:
+    """Of a service."""
+    made = APIRouter(prefix="/v1", tags=["answers"], responses=REFUSALS)
+
+    @made.post("/answer", response_model=Answer | Answers, summary="Answer questions")
+    async def answer(body: AnswerRequest, request: Request) -> Response:
+        """Answer one question or several, with evidence."""
+        asking = asked(body, service.limits)
+        if body.stream:
+            if len(asking) > 1 or not isinstance(body.question, str):
+                raise RequestError(422, "stream: shows one answer; ask one question with it", "stream")
+            service.reader(body.reader)
+            return streamed(service, asking[0])
+        with _of_filter(body.where):
+            answers = await while_there(request, service.answer(asking))
+        reader = service.reader(body.reader)
+        records = [a.to_json(q.text, reader) for a, q in zip(answers, asking, strict=True)]
+        return _json(records[0] if isinstance(body.question, str) else {"answers": records})
+
+    @made.post("/search", response_model=HitsOfAll, summary="Find passages")
+    async def search(body: SearchRequest, request: Request) -> Response:
+        """Find the passages that match best, without reading them."""
+        texts = questions(body.question, service.limits)
+        counted_passages(body.passages, service.limits)
+        where = Filter.parse(body.where) if body.where else None
+        with _of_filter(body.where):
+            found = await while_there(
+                request, asyncio.gather(*(service.search(text, body.passages, where) for text in texts))
+            )
+        results = [
+            {"question": text, "hits": [hit_record(hit) for hit in hits]}
+            for text, hits in zip(texts, found, strict=True)
+        ]
+        return _json({"results": results})
+
+    return made
+
+
+def streamed(service: Service, question: Question) -> EventSourceResponse:
+    """The events of one answer: the passages that are read, its text as it grows, then all of it."""
+    events: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def found(hits: Sequence[Hit]) -> None:
+        events.put_nowait(("passages", {"passages": [hit_record(hit) for hit in hits]}))
+
+    def grown(text: str) -> None:
+        loop.call_soon_threadsafe(events.put_nowait, ("text", {"text": text}))
+
+    async def work() -> None:
+        try:
+            [answer] = await service.answer([replace(question, stream=grown, found=found)])
+        except Exception as error:
+            events.put_nowait(("error", json.loads(bytes(errors.of(error).body))))
+        else:
+            events.put_nowait(("answer", answer.to_json(question.text, service.reader(question.reader))))
+
+    async def said() -> AsyncIterator[ServerSentEvent]:
+        task = asyncio.ensure_future(work())
+        try:
+            while True:
+                name, record = await events.get()
+                yield ServerSentEvent(json.dumps(record), event=name)
+                if name in ("answer", "error"):
+                    return
+        finally:
+            task.cancel()
+
+    return EventSourceResponse(said(), send_timeout=service.limits.quiet_seconds)
+
+
+def hit_record(hit: Hit) -> dict[str, Any]:
+    """A hit as it is given."""
+    p = hit.passage
+    return {"id": p.id, "title": p.title, "text": p.text, "score": hit.score, "source": p.source}
+
+
+class _of_filter:  # noqa: N801  (used as a word)
+    """A corpus that has nothing for the conditions is no fault of the server's."""
+
+    def __init__(self, where: Sequence[str]) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if self._where and isinstance(error, CorpusError):
+            raise RequestError(404, f"where: {error}", "where") from error
+
+
+def _json(record: object) -> Response:
+    # What was answered is well-formed already; to look at it again would take as long as a search.
+    return Response(json.dumps(record, allow_nan=False), media_type="application/json")

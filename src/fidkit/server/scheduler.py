@@ -1,0 +1,288 @@
+"""Which of the questions that wait are read next, and together: one thread reads, and the callers wait.
+
+A question uses all cores while it is read, so there is one thread. Callers take turns: one that asks sixty
+questions at once is behind nobody, and nobody is behind its sixty. What is read together has the same reader
+and the same way to write answers, within a budget of characters (`fidkit.engine.schedule.batcher`).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fidkit.engine.answering import Stream
+from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.schedule.batcher import READ_TOGETHER, Batch, Limits
+from fidkit.types import Answer, Passage
+
+if TYPE_CHECKING:
+    from fidkit.answerer import Answerer
+
+_WEIGHT_OF_NEW = 0.2  # of the last batch, in how long a character takes
+_log = logging.getLogger(__name__)
+
+
+class OverloadedError(Exception):
+    """Too much waits already.
+
+    Attributes:
+        retry_after: seconds after which to ask again.
+    """
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class LateError(Exception):
+    """The question waited longer than it may take."""
+
+
+@dataclass(eq=False)
+class Asked:
+    """A question with its passages, waiting to be read.
+
+    Attributes:
+        reader: what reads it.
+        question, passages, decoding, test_evidence, stream: see `Answerer.read`.
+        caller: whose turn it is; the questions of one request have one.
+        deadline: by `time.monotonic`; a question isn't begun after it.
+        answer: of this question, and seconds that it waited.
+    """
+
+    reader: Answerer
+    question: str
+    passages: Sequence[Passage]
+    decoding: Decoding
+    test_evidence: int = 0
+    stream: Stream | None = None
+    caller: Hashable = None
+    deadline: float = math.inf
+    came: float = field(default_factory=time.monotonic)
+    answer: Future[tuple[Answer, float]] = field(default_factory=Future)
+
+    @property
+    def size(self) -> int:
+        """Characters to read."""
+        return sum(len(p.text) + len(p.title) for p in self.passages) + len(self.question)
+
+    def goes_with(self, other: Asked) -> bool:
+        """Whether one call can read both."""
+        same = self.reader is other.reader and self.decoding == other.decoding
+        return same and self.test_evidence == other.test_evidence
+
+
+class _Gone(Exception):  # noqa: N818
+    """Nobody waits for any answer of a batch any more."""
+
+
+ReadAll = Callable[[Sequence[Asked], Sequence[Stream | None]], list[Answer]]
+"""Reads questions that go together; each stream sees its answer grow."""
+
+
+class Scheduler:
+    """Questions in, answers out, a batch at a time.
+
+    Args:
+        read: what reads a batch. It is called by one thread.
+        together: the most that is read in one call.
+        waiting: questions that may wait.
+    """
+
+    def __init__(self, read: ReadAll, together: Limits = READ_TOGETHER, waiting: int = 256) -> None:
+        self._read, self._together, self._most = read, together, waiting
+        self._state = threading.Condition()
+        self._turns: OrderedDict[Hashable, deque[Asked]] = OrderedDict()
+        self._reading: list[Asked] = []
+        self._begun = 0.0
+        self._seconds_a_character = 0.0
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="fidkit-read", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Questions that wait."""
+        with self._state:
+            return sum(map(len, self._turns.values()))
+
+    @property
+    def running(self) -> int:
+        """Questions that are being read."""
+        with self._state:
+            return len(self._reading)
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the batch that is being read has taken so far."""
+        with self._state:
+            return time.monotonic() - self._begun if self._reading else 0.0
+
+    def submit(self, asked: Sequence[Asked]) -> None:
+        """Take questions of one caller, all or none.
+
+        Raises:
+            OverloadedError: too many wait, or so many that these would be late.
+        """
+        with self._state:
+            if self._closed:
+                raise OverloadedError("the server is stopping", 5.0)
+            waiting = sum(map(len, self._turns.values()))
+            ahead = self._seconds_ahead()
+            if waiting + len(asked) > self._most:
+                raise OverloadedError(
+                    f"{waiting} questions wait already, {self._most} may; ask again later", max(1.0, ahead)
+                )
+            own = self._seconds_a_character * sum(one.size for one in asked)
+            left = min(one.deadline for one in asked) - time.monotonic()
+            if ahead + own > left:
+                late = ahead + own - left
+                raise OverloadedError(
+                    f"what waits already takes {ahead:.0f} seconds, too long for these; ask again later",
+                    max(1.0, late),
+                )
+            for one in asked:
+                self._turns.setdefault(one.caller, deque()).append(one)
+            self._state.notify()
+
+    def close(self) -> None:
+        """End after the batch that is being read; what waits is cancelled."""
+        with self._state:
+            self._closed = True
+            for waiting in self._turns.values():
+                for one in waiting:
+                    one.answer.cancel()
+            self._turns.clear()
+            self._state.notify()
+        self._thread.join()
+
+    def _seconds_ahead(self) -> float:
+        sizes = sum(one.size for waiting in self._turns.values() for one in waiting)
+        running = self._seconds_a_character * sum(one.size for one in self._reading)
+        begun = time.monotonic() - self._begun if self._reading else 0.0
+        return self._seconds_a_character * sizes + max(0.0, running - begun)
+
+    def _run(self) -> None:
+        while True:
+            with self._state:
+                self._reading = []
+                self._state.wait_for(lambda: self._turns or self._closed)
+                if self._closed:
+                    return
+                self._reading = batch = self._next()
+                self._begun = time.monotonic()
+            if batch:
+                self._answer(batch)
+
+    def _next(self) -> list[Asked]:
+        """The question whose turn it is, and what goes with it, one of each caller in turn."""
+        batch: list[Asked] = []
+        size: Batch | None = None
+        grows = True
+        while grows:
+            grows = False
+            for caller in list(self._turns):
+                one = self._first_of(caller)
+                if one is None:
+                    continue
+                if size is None:
+                    size = Batch(self._together, one.size)
+                elif one.goes_with(batch[0]) and size.has_room(one.size):
+                    size.add(one.size)
+                else:  # it keeps its place, so that it is the first of a batch soon
+                    continue
+                batch.append(self._turns[caller].popleft())
+                self._turns.move_to_end(caller)
+                grows = True
+        return batch
+
+    def _first_of(self, caller: Hashable) -> Asked | None:
+        """What the caller asked first and still wants; one who wants nothing has no turn any more."""
+        waiting = self._turns[caller]
+        while waiting and not self._still_wanted(waiting[0]):
+            waiting.popleft()
+        if waiting:
+            return waiting[0]
+        del self._turns[caller]
+        return None
+
+    def _still_wanted(self, one: Asked) -> bool:
+        if one.answer.cancelled():
+            return False
+        if time.monotonic() > one.deadline:
+            one.answer.set_exception(LateError("the question waited for longer than it may take"))
+            return False
+        return True
+
+    def _answer(self, batch: list[Asked]) -> None:
+        wanted = [one for one in batch if one.answer.set_running_or_notify_cancel()]
+        if not wanted:
+            return
+        begun = time.monotonic()
+        try:
+            answers = self._read(wanted, [_while_wanted(one, wanted) for one in wanted])
+        except _Gone:
+            return
+        except Exception as error:
+            if len(wanted) == 1:
+                wanted[0].answer.set_exception(error)
+                return
+            # One of them is at fault, and the others shall not bear it.
+            _log.debug("a batch of %d failed, each is read alone: %s", len(wanted), error)
+            for one in wanted:
+                self._alone(one)
+            return
+        seconds = time.monotonic() - begun
+        self._learn(seconds / max(1, sum(one.size for one in wanted)))
+        for one, answer in zip(wanted, answers, strict=True):
+            one.answer.set_result((answer, begun - one.came))
+
+    def _alone(self, one: Asked) -> None:
+        begun = time.monotonic()
+        try:
+            [answer] = self._read([one], [_while_wanted(one, [one])])
+        except _Gone:
+            return
+        except Exception as error:
+            one.answer.set_exception(error)
+        else:
+            one.answer.set_result((answer, begun - one.came))
+
+    def _learn(self, seconds_a_character: float) -> None:
+        with self._state:
+            before = self._seconds_a_character or seconds_a_character
+            self._seconds_a_character = before + _WEIGHT_OF_NEW * (seconds_a_character - before)
+
+
+def abandon(one: Asked) -> None:
+    """Say that nobody waits for an answer any more: it isn't begun, or ended where it is being written."""
+    one.answer.cancel()
+    one.stream = _gone
+
+
+def _gone(_text: str) -> None:
+    """The stream of a question that nobody waits for."""
+
+
+def _while_wanted(one: Asked, batch: Sequence[Asked]) -> Stream | None:
+    """The stream of a question; it ends the batch when nobody waits for any answer of it."""
+    if one.stream is None:
+        return None
+
+    def grown(text: str) -> None:
+        if all(other.stream is _gone for other in batch):
+            raise _Gone
+        if one.stream is not None:
+            one.stream(text)
+
+    return grown
+
+
+__all__ = ["Asked", "CancelledError", "LateError", "OverloadedError", "Scheduler", "abandon"]

@@ -1,0 +1,199 @@
+"""What requests and responses look like. Their descriptions are the API's documentation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class GivenPassage(BaseModel):
+    """A passage of the caller's own."""
+
+    model_config = _STRICT
+    id: str = Field("", description="Given back with evidence; its number where it is empty.")
+    title: str = ""
+    text: Text
+
+
+class AnswerRequest(BaseModel):
+    """Questions to be answered: from the documents that are served, or from passages of the caller's own."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"question": "who wrote it?", "passages": 20}]},
+    )
+    question: Text | list[Text] = Field(description="One, or several.")
+    passages: int | list[GivenPassage] = Field(
+        20, description="How many are read, at most; or the passages to read, which nothing is searched for."
+    )
+    where: list[str] = Field([], description="Conditions on documents, as `fidkit ask --where` takes them.")
+    reader: str = Field("", description="By name; the first that is served where it is empty.")
+    test_evidence: int = Field(
+        0, ge=0, description="For so many passages, what the answer would be without each."
+    )
+    max_tokens: int = Field(32, ge=1, description="Length of an answer, at most.")
+    stream: bool = Field(
+        False,
+        description="Server-sent events: `passages` that are read, `text` so far, then `answer`. For one "
+        "question.",
+    )
+
+
+class SearchRequest(BaseModel):
+    """Passages are looked for."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"examples": [{"question": "who wrote it?", "passages": 5}]}
+    )
+    question: Text | list[Text] = Field(description="One, or several.")
+    passages: int = Field(10, ge=1, description="How many of each, at most.")
+    where: list[str] = Field([], description="Conditions on documents, as `fidkit ask --where` takes them.")
+
+
+class Without(BaseModel):
+    """What would be, had a passage not been found."""
+
+    answer: str
+    score: float = Field(description="Mean log-probability of the answer that was given, then.")
+
+
+class Box(BaseModel):
+    """A line of the answer on its page: edges in points from the page's upper left corner."""
+
+    page: int = Field(description="Counted from 1.")
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class Evidence(BaseModel):
+    """A passage that was read."""
+
+    id: str
+    title: str
+    text: str
+    score: float = Field(description="Its share of the answer; all sum to 1.")
+    source: str = Field(description="The document, and the passage's characters there: `notes/a.md:120-734`.")
+    span: tuple[int, int] | None = Field(description="Characters of the answer in the document.")
+    sentence: str = Field(description="Around the answer; empty where the passage doesn't have it.")
+    without: Without | None = Field(description="Where it was tested.")
+    where: dict[str, str] = Field(description="Page, slide, sheet, row, chapter, heading, part.")
+    boxes: list[Box]
+
+
+class Alternative(BaseModel):
+    """Another answer."""
+
+    answer: str
+    score: float
+
+
+class Answer(BaseModel):
+    """An answer with what it rests on."""
+
+    question: str
+    answer: str | None = Field(description="Null where the documents don't seem to say.")
+    guess: str | None = Field(description="What it would be, withheld or not.")
+    confidence: float = Field(description="Probability that the guess is right.")
+    score: float
+    verbatim: bool = Field(description="The answer stands in a passage.")
+    evidence: list[Evidence]
+    timings_ms: dict[str, float]
+    reader: str
+    notes: list[str]
+    alternatives: list[Alternative] = []
+
+
+class Answers(BaseModel):
+    """Answers to several questions, in their order."""
+
+    answers: list[Answer]
+
+
+class Found(BaseModel):
+    """A passage that a search found."""
+
+    id: str
+    title: str
+    text: str
+    score: float
+    source: str
+
+
+class Hits(BaseModel):
+    """The passages found for one question, best first."""
+
+    question: str
+    hits: list[Found]
+
+
+class HitsOfAll(BaseModel):
+    """Those of several questions, in their order."""
+
+    results: list[Hits]
+
+
+class Reader(BaseModel):
+    """A reader that is served."""
+
+    name: str
+    default: bool
+    calibrated: bool = Field(description="Whether its confidence is a probability, by which it may be silent.")
+
+
+class Readers(BaseModel):
+    """All that are served."""
+
+    readers: list[Reader]
+
+
+class CorpusState(BaseModel):
+    """The documents that are served."""
+
+    name: str
+    documents: int
+    files: int
+    passages: int
+    generation: int
+    kinds: dict[str, dict[str, int]]
+    left_out: list[tuple[str, str]] = Field(description="What was not read, and why.")
+    notes: list[str]
+
+
+class Health(BaseModel):
+    """Whether the server runs."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(BaseModel):
+    """Whether it answers."""
+
+    status: Literal["ready", "stuck"]
+    waiting: int
+    running: int
+
+
+class Problem(BaseModel):
+    """What went wrong."""
+
+    message: str = Field(description="What was given, what was expected, what to do next.")
+    type: str
+    code: str
+    param: str | None = None
+
+
+class Error(BaseModel):
+    """An error, in the shape that clients of OpenAI's API know."""
+
+    error: Problem
+
+
+Record = dict[str, Any]

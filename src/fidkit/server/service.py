@@ -1,0 +1,297 @@
+"""What a server answers with: its readers, its documents, and the stages that a question goes through.
+
+A question is searched for by a few threads, then waits to be read (`fidkit.server.scheduler`). Readers and
+documents are replaced as a whole: what has begun ends with what it began with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from fidkit.answerer import GUESS, Answerer
+from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.locating import placed
+from fidkit.errors import UsageError
+from fidkit.passages.protocol import NOTHING_FOUND, Passages
+from fidkit.server.limits import Limits
+from fidkit.server.scheduler import Asked, Scheduler, abandon
+from fidkit.types import Answer, Hit, Passage
+
+if TYPE_CHECKING:
+    from fidkit.engine.answering import Stream
+    from fidkit.engine.precision import Precision
+    from fidkit.passages.filter import Filter
+
+_SEARCHING_THREADS = 4
+_MEASURED_QUESTIONS = 3
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question as it is asked.
+
+    Attributes:
+        text: in plain words.
+        reader: by name; empty for the first that is served.
+        k: passages to read, at most.
+        where: the documents that may be read; None for all.
+        given: passages of the caller's own; None to search.
+        test_evidence: passages that are left out in turn.
+        decoding: how the answer is written.
+        stream: sees it grow.
+        found: sees the passages that are read, before they are.
+    """
+
+    text: str
+    reader: str = ""
+    k: int = 20
+    where: Filter | None = None
+    given: Sequence[Passage] | None = None
+    test_evidence: int = 0
+    decoding: Decoding = Decoding()
+    stream: Stream | None = None
+    found: Callable[[Sequence[Hit]], None] | None = None
+
+
+class _Held(Generic[T]):
+    """Something open that is closed when the last who uses it lets go; who makes it is the first."""
+
+    def __init__(self, what: T) -> None:
+        self.what = what
+        self._users, self._lock = 1, threading.Lock()
+
+    def __enter__(self) -> T:
+        with self._lock:
+            self._users += 1
+        return self.what
+
+    def __exit__(self, *_: object) -> None:
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close it, if nobody else uses it."""
+        with self._lock:
+            self._users -= 1
+            last = self._users == 0
+        if last and (close := getattr(self.what, "close", None)):
+            close()
+
+
+class Service:
+    """Readers and documents, kept warm for many callers.
+
+    Args:
+        corpus: the documents; it is closed with the service.
+        readers: what is opened, by name; the first is the default.
+        limits: what is taken.
+        device, precision: as `Answerer` takes them.
+        notes: what a person should know of the documents.
+        name: what the documents are called.
+
+    Attributes:
+        answered: sees each answer.
+        limits: what is taken.
+        notes: what a person should know of the documents that are served now.
+        capacity: questions a second, as it was measured; 0 before.
+    """
+
+    def __init__(
+        self,
+        corpus: Passages,
+        readers: Mapping[str, str],
+        limits: Limits | None = None,
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        notes: Sequence[str] = (),
+        name: str = "documents",
+    ) -> None:
+        if not readers:
+            raise UsageError("no reader to serve; expected one or more")
+        self.limits = limits or Limits()
+        self.notes, self.capacity, self.corpus_name = tuple(notes), 0.0, name
+        self.answered: Callable[[Answer], None] = lambda answer: None
+        self._device, self._precision = device, precision
+        self._replacing, self._swapping = threading.Lock(), threading.Lock()
+        self._places = dict(readers)
+        self._corpus = _Held(corpus)
+        self._answerers = self._opened(corpus)
+        self.scheduler = Scheduler(_read, waiting=self.limits.waiting)
+        self._searching = ThreadPoolExecutor(_SEARCHING_THREADS, "fidkit-search")
+
+    @property
+    def corpus(self) -> Passages:
+        """The documents that are served now."""
+        return self._corpus.what
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """Names, the default first."""
+        return tuple(self._places)
+
+    def reader(self, name: str = "") -> str:
+        """The name of a reader that is served; of none, the default's.
+
+        Raises:
+            UsageError: no such reader is served.
+        """
+        if name and name not in self._places:
+            served = ", ".join(self.readers)
+            raise UsageError(f"no reader {name!r} is served here; expected one of {served}")
+        return name or self.readers[0]
+
+    def is_calibrated(self, name: str) -> bool:
+        """Whether a reader's confidence is a probability."""
+        return self._answerers[name].what.runner.calibration is not None
+
+    @contextmanager
+    def opened_corpus(self) -> Iterator[Passages]:
+        """The documents, which stay open meanwhile."""
+        with ExitStack() as held:
+            with self._swapping:
+                corpus = held.enter_context(self._corpus)
+            yield corpus
+
+    async def search(self, question: str, k: int, where: Filter | None = None) -> list[Hit]:
+        """The k passages that match best."""
+        with self.opened_corpus() as corpus:
+            return await self._search(corpus, question, k, where)
+
+    async def answer(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answers to the questions of one caller, in their order.
+
+        When the task is cancelled, since its client has left, nothing that has not begun is read.
+
+        Raises:
+            OverloadedError, LateError: too much waits.
+            UsageError, CorpusError: no such reader; a filter that leaves no document.
+        """
+        deadline = time.monotonic() + self.limits.seconds
+        names = [self.reader(question.reader) for question in questions]
+        with ExitStack() as held:
+            with self._swapping:
+                corpus = held.enter_context(self._corpus)
+                answerers = {name: held.enter_context(self._answerers[name]) for name in set(names)}
+            found = await asyncio.gather(*(self._found(corpus, question) for question in questions))
+            caller = object()
+            asked = [
+                Asked(
+                    answerers[name], question.text, passages, question.decoding, question.test_evidence,
+                    question.stream, caller, deadline,
+                )
+                for name, question, (passages, _) in zip(names, questions, found, strict=True)
+            ]  # fmt: skip
+            self.scheduler.submit(asked)
+            try:
+                made = await asyncio.gather(*(asyncio.wrap_future(one.answer) for one in asked))
+            except BaseException:
+                for one in asked:
+                    abandon(one)
+                raise
+            finished = [
+                _finished(answer, waited, corpus, passages, search_ms)
+                for (answer, waited), (passages, search_ms) in zip(made, found, strict=True)
+            ]
+        for answer in finished:
+            self.answered(answer)
+        return finished
+
+    def measure(self, question: str, k: int = 20) -> float:
+        """Ask a question a few times; questions a second, which `capacity` is from now on."""
+        with self._answerers[self.readers[0]] as answerer:
+            answerer.answer(question, k)  # what is laid out at first use
+            begun = time.perf_counter()
+            for _ in range(_MEASURED_QUESTIONS):
+                answerer.answer(question, k)
+        self.capacity = _MEASURED_QUESTIONS / (time.perf_counter() - begun)
+        return self.capacity
+
+    def replace_corpus(self, corpus: Passages, notes: Sequence[str] = ()) -> None:
+        """Serve other documents from now on; what has begun ends with those before, which are closed then."""
+        with self._replacing:
+            made = self._opened(corpus)
+            before = [self._corpus, *self._answerers.values()]
+            with self._swapping:
+                self._corpus, self._answerers, self.notes = _Held(corpus), made, tuple(notes)
+        for held in before:
+            held.let_go()
+
+    def replace_reader(self, name: str, place: str) -> None:
+        """Serve another reader under a name from now on, or one under a new name.
+
+        Raises:
+            CheckpointError: no such reader; the one before stays.
+        """
+        with self._replacing:
+            made = _Held(Answerer(place, self.corpus, self._device, self._precision))
+            before = self._answerers.get(name)
+            with self._swapping:
+                self._answerers = {**self._answerers, name: made}
+                self._places = {**self._places, name: place}
+        if before is not None:
+            before.let_go()
+
+    def close(self) -> None:
+        """End after the batch that is being read."""
+        self.scheduler.close()
+        self._searching.shutdown(cancel_futures=True)
+        for held in (*self._answerers.values(), self._corpus):
+            held.let_go()
+
+    def _opened(self, corpus: Passages) -> dict[str, _Held[Answerer]]:
+        return {
+            name: _Held(Answerer(place, corpus, self._device, self._precision))
+            for name, place in self._places.items()
+        }
+
+    async def _search(
+        self, corpus: Passages, question: str, k: int, where: Filter | None
+    ) -> list[Hit]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._searching, lambda: corpus.search(question, k, where=where))
+
+    async def _found(self, corpus: Passages, question: Question) -> tuple[list[Passage], float | None]:
+        """What is to be read, and the milliseconds that the search took; None where there was none."""
+        if question.given is not None:
+            hits, milliseconds = [Hit(passage, 0.0) for passage in question.given], None
+        else:
+            begun = time.perf_counter()
+            hits = await self._search(corpus, question.text, question.k, question.where)
+            milliseconds = 1000 * (time.perf_counter() - begun)
+        if question.found is not None:
+            question.found(hits)
+        return [hit.passage for hit in hits], milliseconds
+
+
+def _read(asked: Sequence[Asked], streams: Sequence[Stream | None]) -> list[Answer]:
+    first = asked[0]
+    return first.reader.read(
+        [one.question for one in asked],
+        [one.passages for one in asked],
+        stream=streams,
+        decoding=first.decoding,
+        test_evidence=first.test_evidence,
+    )
+
+
+def _finished(
+    answer: Answer, waited: float, corpus: Passages, passages: Sequence[Passage], search_ms: float | None
+) -> Answer:
+    """An answer with its places in the documents, and what the stages before it took."""
+    timings = {} if search_ms is None else {"search": search_ms}
+    timings["queue"] = 1000 * waited
+    total = sum(timings.values()) + answer.timings_ms["total"]
+    answer = replace(answer, timings_ms={**timings, **answer.timings_ms, "total": total})
+    if search_ms is None:
+        return answer
+    if not passages:
+        answer = replace(answer, notes=(*answer.notes, f"{NOTHING_FOUND}; {GUESS}"))
+    return placed(answer, corpus)
