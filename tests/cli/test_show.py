@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fidkit.cli.app import run
-from fidkit.cli.show import surroundings
+from fidkit.passages.showing import surroundings
 from fidkit.passages import Corpus
 from fidkit.passages.load import table
 from fidkit.passages.load.document import Block

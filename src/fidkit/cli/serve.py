@@ -37,13 +37,15 @@ def serve(
             show_default=False,
         ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's need --keys.")] = (
-        "127.0.0.1"
-    ),
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than this machine's need --keys.")
+    ] = ("127.0.0.1"),
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
     keys: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Ask for a key of this file (`fidkit keys add`).", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Ask for a key of this file (`fidkit keys add`).", show_default=False
+        ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
@@ -55,8 +57,8 @@ def serve(
     """Answer questions over HTTP, with an API and a page."""
     if host not in _LOCAL and keys is None:
         raise UsageError(
-            f"--host {host} lets other machines ask; give --keys FILE, with a key of `fidkit keys add NAME --to "
-            "FILE`, or leave --host out"
+            f"--host {host} lets other machines ask; give --keys FILE, with a key of "
+            "`fidkit keys add NAME --to FILE`, or leave --host out"
         )
     if not 0 <= port <= 65535:
         raise UsageError(f"--port is {port}; expected 1 to 65535, or 0 for a free one")
@@ -67,11 +69,10 @@ def serve(
         raise UsageError(
             f"serving needs {error.name}, which is not installed; get it with: pip install 'fidkit[serve]'"
         ) from error
-    from fidkit.engine.meaning import runnable
-    from fidkit.passages.opening import open_sources
     from fidkit.server.app import application
     from fidkit.server.guard import Access
     from fidkit.server.keys import Keys
+    from fidkit.server.library import Library
     from fidkit.server.listening import listening
     from fidkit.server.service import Service
 
@@ -79,20 +80,26 @@ def serve(
     names = _named(reader or ["pocket"])
     with listening(host, port) as socket:
         with reported_progress() as tell:
-            corpus, notes = open_sources(sources or None, tell, runnable())
-        for note in notes:
+            library = Library(sources or [], tell)
+        for note in library.notes:
             print(f"note: {note}", file=sys.stderr)
         try:
-            service = Service(corpus, names, device=device, precision=cast("Precision", precision), notes=notes)
+            service = Service(
+                library.corpus,
+                names,
+                device=device,
+                precision=cast("Precision", precision),
+                notes=library.notes,
+            )
         except BaseException:
-            corpus.close()
+            library.corpus.close()
             raise
         try:
             service.measure(_MEASURED)
             _announce(service, host, socket.getsockname()[1], keyed=keys is not None)
             settings = uvicorn.Config(
-                application(service, access), log_level="warning", access_log=False, server_header=False,
-                timeout_graceful_shutdown=10, h11_max_incomplete_event_size=64_000,
+                application(service, access, library), log_level="warning", access_log=False,
+                server_header=False, timeout_graceful_shutdown=10, h11_max_incomplete_event_size=64_000,
             )  # fmt: skip
             uvicorn.Server(settings).run(sockets=[socket])
         finally:

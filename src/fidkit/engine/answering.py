@@ -329,9 +329,7 @@ def _watching(
     return watch if growing else None
 
 
-def _growing_text(
-    tokenizer: Tokenizer, stream: Stream, passages: Sequence[Passage]
-) -> Callable[[int], None]:
+def _growing_text(tokenizer: Tokenizer, stream: Stream, passages: Sequence[Passage]) -> Callable[[int], None]:
     """Tells a stream what is written so far, a token more each time; a piece of `passages` in their words."""
     ids: list[int] = []
     said = ""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
@@ -9,8 +13,9 @@ from fidkit import __version__
 from fidkit.server import errors
 from fidkit.server.asking import documented
 from fidkit.server.guard import Access, Guard
+from fidkit.server.library import Library
 from fidkit.server.metrics import Metrics
-from fidkit.server.routes import answering, state
+from fidkit.server.routes import answering, documents, state
 from fidkit.server.service import Service
 
 _ABOUT = """Questions answered from documents, with the place of every answer.
@@ -21,20 +26,32 @@ ask again. Limits of this server:
 """
 
 
-def application(service: Service, access: Access | None = None) -> ASGIApp:
+def application(service: Service, access: Access | None = None, library: Library | None = None) -> ASGIApp:
     """What a server runs, for any ASGI server.
 
     Args:
         service: answers; it is left open.
         access: who may ask; by default everybody on this machine.
+        library: keeps the documents up to date while the application runs; without one they stay as they are.
     """
     metrics = Metrics(service)
     service.answered = metrics.answered
+
+    @asynccontextmanager
+    async def running(_app: FastAPI) -> AsyncIterator[None]:
+        if library is not None:
+            library.start(service)
+        yield
+        if library is not None:
+            await asyncio.to_thread(library.stop)
+
     app = FastAPI(
+        lifespan=running,
         title="fidkit", version=__version__, description=_ABOUT + documented(service.limits),
         docs_url=None, redoc_url=None, openapi_url="/openapi.json",
     )  # fmt: skip
     errors.handle_all(app)
     app.include_router(answering.router(service))
+    app.include_router(documents.router(service, library))
     app.include_router(state.router(service, metrics))
     return Guard(app, access or Access(), service.limits, metrics.request)

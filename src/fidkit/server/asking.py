@@ -1,4 +1,4 @@
-"""From a request to the questions of a service, within the limits; and away from it when its client leaves."""
+"""From a request to the questions of a service, within its limits."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def within(param: str, given: int, most: int, what: str) -> None:
 def _given(given: Sequence[GivenPassage], limits: Limits) -> list[Passage]:
     within("passages", len(given), limits.passages, "passages of a question")
     for one in given:
-        within("passages", len(one.text) + len(one.title), limits.passage_characters, "characters of a passage")
+        within(
+            "passages", len(one.text) + len(one.title), limits.passage_characters, "characters of a passage"
+        )
     return [Passage(one.id or str(number), one.title, one.text) for number, one in enumerate(given, 1)]
 
 

@@ -94,5 +94,7 @@ def _key(path: Path, number: int, line: str) -> tuple[str, str]:
     name, _, kept = line.strip().partition(" ")
     digest = kept.strip().removeprefix(_HASH)
     if len(digest) != hashlib.sha256().digest_size * 2 or not kept.strip().startswith(_HASH):
-        raise UsageError(f"{path}, line {number}: no key; expected a name and {_HASH}HASH, as `keys add` writes")
+        raise UsageError(
+            f"{path}, line {number}: no key; expected a name and {_HASH}HASH, as `keys add` writes"
+        )
     return name, digest

@@ -1,4 +1,4 @@
-"""What a server takes of one request, and of all of them together; beyond it there is an error that says so."""
+"""What a server takes of one request, and of all of them together."""
 
 from __future__ import annotations
 

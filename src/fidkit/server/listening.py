@@ -22,7 +22,9 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as error:
-        raise UsageError(f"--host {host}: no such address ({error.strerror}); give one of this machine") from error
+        raise UsageError(
+            f"--host {host}: no such address ({error.strerror}); give one of this machine"
+        ) from error
     made = socket.socket(family, kind, protocol)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -31,7 +33,9 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
     except OSError as error:
         made.close()
         if error.errno == errno.EADDRINUSE:
-            raise UsageError(f"--port {port} is in use on {host}; give another, or 0 for a free one") from error
+            raise UsageError(
+                f"--port {port} is in use on {host}; give another, or 0 for a free one"
+            ) from error
         raise UsageError(f"{host}:{port} can't be listened on ({error.strerror}); give another") from error
     with made:
         yield made

@@ -79,7 +79,7 @@ class Asked:
         return same and self.test_evidence == other.test_evidence
 
 
-class _Gone(Exception):  # noqa: N818
+class _Gone(Exception):
     """Nobody waits for any answer of a batch any more."""
 
 

@@ -49,7 +49,9 @@ class SearchRequest(BaseModel):
     """Passages are looked for."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, json_schema_extra={"examples": [{"question": "who wrote it?", "passages": 5}]}
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"question": "who wrote it?", "passages": 5}]},
     )
     question: Text | list[Text] = Field(description="One, or several.")
     passages: int = Field(10, ge=1, description="How many of each, at most.")
@@ -145,7 +147,9 @@ class Reader(BaseModel):
 
     name: str
     default: bool
-    calibrated: bool = Field(description="Whether its confidence is a probability, by which it may be silent.")
+    calibrated: bool = Field(
+        description="Whether its confidence is a probability, by which it may be silent."
+    )
 
 
 class Readers(BaseModel):
@@ -165,6 +169,57 @@ class CorpusState(BaseModel):
     kinds: dict[str, dict[str, int]]
     left_out: list[tuple[str, str]] = Field(description="What was not read, and why.")
     notes: list[str]
+
+
+class Served(BaseModel):
+    """A file that is served."""
+
+    name: str
+    size: int = Field(description="Bytes.")
+    passages: int
+    status: Literal["indexed", "left out"]
+    reason: str = Field(description="Why it was left out.")
+
+
+class AddedFile(BaseModel):
+    """A file that a caller added."""
+
+    model_config = ConfigDict(from_attributes=True)
+    name: str
+    size: int = Field(description="Bytes.")
+    status: Literal["waiting", "indexed", "left out"]
+    reason: str = Field(description="Why it was left out.")
+
+
+class Documents(BaseModel):
+    """What is served, and what was added."""
+
+    total: int = Field(description="Files that are served.")
+    documents: list[Served] = Field(description="Those that were asked for, by name.")
+    added: list[AddedFile]
+    can_add: bool
+
+
+class Taken(BaseModel):
+    """What was taken, to be done in the background."""
+
+    names: list[str]
+    message: str
+
+
+class Shown(BaseModel):
+    """Characters of a document in their surroundings."""
+
+    source: str
+    title: str
+    facts: dict[str, str]
+    notes: list[str]
+    span: tuple[int, int]
+    before: str
+    text: str
+    after: str
+    where: dict[str, str]
+    boxes: list[Box]
 
 
 class Health(BaseModel):

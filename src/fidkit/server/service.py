@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fidkit.answerer import GUESS, Answerer
-from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.generation.decoding import GREEDY, Decoding
 from fidkit.engine.locating import placed
 from fidkit.errors import UsageError
 from fidkit.passages.protocol import NOTHING_FOUND, Passages
@@ -56,7 +56,7 @@ class Question:
     where: Filter | None = None
     given: Sequence[Passage] | None = None
     test_evidence: int = 0
-    decoding: Decoding = Decoding()
+    decoding: Decoding = GREEDY
     stream: Stream | None = None
     found: Callable[[Sequence[Hit]], None] | None = None
 
@@ -218,7 +218,7 @@ class Service:
         """Serve other documents from now on; what has begun ends with those before, which are closed then."""
         with self._replacing:
             made = self._opened(corpus)
-            before = [self._corpus, *self._answerers.values()]
+            before: list[_Held[Any]] = [self._corpus, *self._answerers.values()]
             with self._swapping:
                 self._corpus, self._answerers, self.notes = _Held(corpus), made, tuple(notes)
         for held in before:
@@ -243,7 +243,8 @@ class Service:
         """End after the batch that is being read."""
         self.scheduler.close()
         self._searching.shutdown(cancel_futures=True)
-        for held in (*self._answerers.values(), self._corpus):
+        all_held: list[_Held[Any]] = [*self._answerers.values(), self._corpus]
+        for held in all_held:
             held.let_go()
 
     def _opened(self, corpus: Passages) -> dict[str, _Held[Answerer]]:
@@ -252,9 +253,7 @@ class Service:
             for name, place in self._places.items()
         }
 
-    async def _search(
-        self, corpus: Passages, question: str, k: int, where: Filter | None
-    ) -> list[Hit]:
+    async def _search(self, corpus: Passages, question: str, k: int, where: Filter | None) -> list[Hit]:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._searching, lambda: corpus.search(question, k, where=where))
 

@@ -34,7 +34,7 @@ from fidkit.passages.local.layout import (
     real_path,
     sizes_on_disk,
 )
-from fidkit.passages.local.records import DocumentRecord
+from fidkit.passages.local.records import DocumentRecord, FileRecord
 from fidkit.passages.local.report import BuildProgress, BuildReport
 from fidkit.passages.local.vectors import EncoderSource
 from fidkit.passages.places import Where, split
@@ -405,6 +405,11 @@ class Corpus:
             skipped_files=skipped,
             notes=[(document.source, note) for document in noted for note in document.notes],
         )
+
+    def files(self) -> list[FileRecord]:
+        """The files that were found, read or left out, as they were then."""
+        with self._lock:
+            return self._catalogue.files()
 
     def count_alike(self) -> tuple[int, int]:
         """How many groups of passages say the same, and how many passages are in them; looks at each passage.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -102,18 +103,15 @@ def hit_record(hit: Hit) -> dict[str, Any]:
     return {"id": p.id, "title": p.title, "text": p.text, "score": hit.score, "source": p.source}
 
 
-class _of_filter:  # noqa: N801  (used as a word)
+@contextmanager
+def _of_filter(where: Sequence[str]) -> Iterator[None]:
     """A corpus that has nothing for the conditions is no fault of the server's."""
-
-    def __init__(self, where: Sequence[str]) -> None:
-        self._where = where
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if self._where and isinstance(error, CorpusError):
-            raise RequestError(404, f"where: {error}", "where") from error
+    try:
+        yield
+    except CorpusError as error:
+        if not where:
+            raise
+        raise RequestError(404, f"where: {error}", "where") from error
 
 
 def _json(record: object) -> Response:

@@ -1,0 +1,270 @@
+"""The documents that are served: folders that are followed, and what callers add to them.
+
+What is added lies in a folder of its own, under the name that it was given without any path, and is read by
+the limited workers that read all files. A corpus that was built before is served as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fidkit import assets
+from fidkit.engine.meaning import runnable
+from fidkit.errors import FidkitError
+from fidkit.passages.engines import is_url
+from fidkit.passages.load.table import described, ending_of, loader_of
+from fidkit.passages.local.corpus import Corpus
+from fidkit.passages.local.layout import default_location, is_corpus
+from fidkit.passages.local.report import BuildProgress
+from fidkit.passages.local.watch import follow
+from fidkit.passages.opening import open_sources
+from fidkit.server.errors import RequestError
+from fidkit.server.service import Service
+from fidkit.wording import counted
+
+_PIECE = 1 << 20
+_NAME_BYTES = 200
+_BUSY_SECONDS = 600.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A file that a caller added.
+
+    Attributes:
+        name: as it was given, and as evidence names it.
+        size: bytes.
+        status: `waiting` to be read, `indexed`, or `left out`.
+        reason: why it was left out.
+    """
+
+    name: str
+    size: int
+    status: str
+    reason: str = ""
+
+
+class Library:
+    """Documents as they are served, kept up to date.
+
+    Args:
+        sources: folders and files, a built corpus or its URL; none for fidkit's own until something is
+            added, and then for what was added alone.
+
+    Attributes:
+        corpus: what is opened first.
+        notes: what a person should know of it.
+        folder: where added files are kept; None where nothing can be added.
+    """
+
+    def __init__(self, sources: Sequence[str], tell: Any = None) -> None:
+        self._given = list(sources)
+        built = len(self._given) == 1 and (is_url(self._given[0]) or is_corpus(Path(self._given[0])))
+        self.folder = None if built else _folder(self._given)
+        self._sources = self._given if built else self._all()
+        self.corpus, self.notes = open_sources(self._sources or None, tell, runnable())
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._threads: list[threading.Thread] = []
+        self._service: Service | None = None
+
+    def start(self, service: Service) -> None:
+        """Keep the documents of a service up to date from now on, in threads of their own."""
+        self._service = service
+        self._loop = asyncio.get_running_loop()
+        if self.folder is None:
+            return
+        for work in (self._index, self._follow):
+            thread = threading.Thread(target=work, name=f"fidkit-{work.__name__.strip('_')}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """End, after a build that is under way."""
+        self._stop.set()
+        self._wake.set()
+        for thread in self._threads:
+            thread.join()
+
+    def added(self) -> list[Added]:
+        """The files that callers added, by name."""
+        if self.folder is None or self._service is None:
+            return []
+        with self._service.opened_corpus() as corpus:
+            assert isinstance(corpus, Corpus)
+            records = {record.path: record for record in corpus.files()}
+        found = []
+        for entry in sorted(os.scandir(self.folder), key=lambda entry: entry.name):
+            status = entry.stat()
+            record = records.get(entry.path)
+            known = record is not None and record.mtime_ns == status.st_mtime_ns
+            if not known or record is None:
+                found.append(Added(entry.name, status.st_size, "waiting"))
+            elif record.kind == "skipped" or not record.passages:
+                found.append(Added(entry.name, status.st_size, "left out", record.note or "holds no text"))
+            else:
+                found.append(Added(entry.name, status.st_size, "indexed"))
+        return found
+
+    def add(self, name: str, content: BinaryIO) -> str:
+        """Keep a file; it is read in a moment. One of the same name is replaced.
+
+        Raises:
+            RequestError: nothing can be added here, no name of a file, or of a kind that isn't read.
+        """
+        folder, kept = self._required(), file_name(name)
+        handle, temporary = tempfile.mkstemp(dir=folder.parent)
+        try:
+            with os.fdopen(handle, "wb") as out:
+                while piece := content.read(_PIECE):
+                    out.write(piece)
+            os.replace(temporary, folder / kept)
+        except OSError as error:
+            Path(temporary).unlink(missing_ok=True)
+            raise RequestError(
+                507, f"{kept}: can't be kept ({error.strerror}); make room, and try again"
+            ) from error
+        self._wake.set()
+        return kept
+
+    def remove(self, name: str) -> None:
+        """Take out a file that was added.
+
+        Raises:
+            RequestError: there is none of this name.
+        """
+        folder = self._required()
+        for entry in os.scandir(folder):  # a name is looked up, and never made a path of
+            if entry.name == name:
+                os.unlink(entry.path)
+                self._wake.set()
+                return
+        raise RequestError(
+            404, f"no file {name!r} was added; GET /v1/documents lists those that were", "name"
+        )
+
+    def listen(self) -> asyncio.Queue[dict[str, Any]]:
+        """What happens from now on, as events; `forget` ends it."""
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(maxsize=1000)
+        self._listeners.add(queue)
+        return queue
+
+    def forget(self, queue: asyncio.Queue[dict[str, Any]]) -> None:
+        """End listening."""
+        self._listeners.discard(queue)
+
+    def _required(self) -> Path:
+        if self.folder is None:
+            raise RequestError(
+                409, "a corpus that was built before is served as it is; serve folders to add documents"
+            )
+        return self.folder
+
+    def _all(self) -> list[str]:
+        """What is to be indexed: what was given, and what was added."""
+        assert self.folder is not None
+        some = any(os.scandir(self.folder))
+        if not self._given:
+            return [str(self.folder)] if some else []
+        return [*self._given, str(self.folder)]
+
+    def _index(self) -> None:
+        """Index what was added or removed, whenever something was."""
+        while True:
+            self._wake.wait()
+            if self._stop.is_set():
+                return
+            self._wake.clear()
+            begun = time.perf_counter()
+            try:
+                self._build()
+            except FidkitError as error:
+                _log.warning("%s", error)
+                self._say({"event": "error", "message": str(error)})
+            else:
+                self._say({"event": "indexed", "seconds": round(time.perf_counter() - begun, 3)})
+
+    def _build(self) -> None:
+        assert self._service is not None
+        sources = self._all()
+        if sources != self._sources:  # from fidkit's own documents to those that were added, or back
+            corpus, notes = open_sources(sources or None, self._progress, runnable())
+            self._sources = sources
+            self._service.replace_corpus(corpus, notes)
+            return
+        where = sources or [str(assets.documents())]
+        made = Corpus.build(
+            where, default_location(where), self._progress, wait=_BUSY_SECONDS, encoder=runnable()
+        )
+        made.close()
+
+    def _follow(self) -> None:
+        """Take up what changes in folders that were given."""
+        if not self._given:
+            return
+        where = default_location(self._sources)
+        for report in follow(self._sources, where, self._progress, encoder=runnable(), stop=self._stop):
+            if isinstance(report, FidkitError):
+                _log.warning("%s", report)
+                self._say({"event": "error", "message": str(report)})
+            elif report.files_read or report.files_removed:
+                self._say({"event": "indexed", "seconds": report.seconds})
+
+    def _progress(self, progress: BuildProgress) -> None:
+        self._say({"event": "progress", **asdict(progress)})
+
+    def _say(self, event: dict[str, Any]) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._tell, event)
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        for queue in self._listeners:
+            if not queue.full():  # one who doesn't listen any more is forgotten soon
+                queue.put_nowait(event)
+
+
+def file_name(name: str) -> str:
+    """The name of a file that a caller gives, without any path.
+
+    Raises:
+        RequestError: nothing is left of it, it is too long, or no such file is read.
+    """
+    kept = name.replace("\\", "/").rsplit("/", 1)[-1].strip()
+    if not kept or kept.startswith(".") or any(ord(c) < 32 or ord(c) == 127 for c in kept):
+        raise RequestError(422, f"{name!r} is no name of a file; expected one such as contract.pdf", "name")
+    try:
+        length = len(kept.encode())
+    except UnicodeEncodeError:
+        raise RequestError(422, f"{name!r} is no text; give the file another name", "name") from None
+    if length > _NAME_BYTES:
+        raise RequestError(422, f"the name {kept[:40]}… has {length} bytes; {_NAME_BYTES} are taken", "name")
+    if loader_of(kept) is None:
+        ending = ending_of(kept) or "a file without an ending"
+        raise RequestError(415, f"{kept}: {ending} isn't read; {described()} are", "name")
+    return kept
+
+
+def said_of(names: Iterable[str]) -> str:
+    """What was taken, in words."""
+    listed = list(names)
+    return f"{counted(len(listed), 'file')} taken, read in a moment"
+
+
+def _folder(given: Sequence[str]) -> Path:
+    """Where added files are kept, beside the corpus that holds them."""
+    place = default_location([*given, assets.documents()])
+    folder = place.with_name(f"{place.name}-added") / "added"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
