@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -51,6 +52,12 @@ def serve(
         list[str] | None,
         typer.Option(help="Name by which callers call this server; repeatable.", show_default=False),
     ] = None,
+    audit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write who asked which route, and how it ended, here.", show_default=False
+        ),
+    ] = None,
     device: DeviceName = "auto",
     precision: PrecisionName = "auto",
 ) -> None:
@@ -78,6 +85,8 @@ def serve(
 
     access = Access(Keys(keys) if keys else None, frozenset({host, *(allow_host or [])}))
     names = _named(reader or ["pocket"])
+    if audit is not None:
+        _write_audit(audit)
     with listening(host, port) as socket:
         with reported_progress() as tell:
             library = Library(sources or [], tell)
@@ -104,6 +113,20 @@ def serve(
             uvicorn.Server(settings).run(sockets=[socket])
         finally:
             service.close()
+
+
+def _write_audit(to: Path) -> None:
+    """Have the server's audit written to a file, with times."""
+    try:
+        handler = logging.FileHandler(to, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"--audit {to}: can't be written ({error.strerror}); choose another place"
+        ) from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    audit = logging.getLogger("fidkit_audit")
+    audit.setLevel(logging.INFO)
+    audit.addHandler(handler)
 
 
 def _named(readers: list[str]) -> dict[str, str]:

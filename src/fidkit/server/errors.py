@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 _CODES = {
     400: "bad_request", 401: "no_key", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
     408: "too_slow", 409: "conflict", 413: "too_large", 415: "unsupported", 422: "invalid",
-    429: "too_many", 500: "failure", 503: "overloaded", 504: "late",
+    421: "misdirected", 429: "too_many", 500: "failure", 503: "overloaded", 504: "late",
 }  # fmt: skip
 
 
@@ -60,11 +60,11 @@ def of(error: BaseException) -> JSONResponse:
         return response(504, str(error))
     if isinstance(error, UsageError):
         return response(422, str(error))
-    if isinstance(error, FidkitError):
-        return response(500 if error.exit_code == 1 else 422, str(error))
     if isinstance(error, HTTPException):
         return response(error.status_code, str(error.detail), None, error.headers)
-    _log.error("unexpected %s: %s", type(error).__name__, error, exc_info=error)
+    # It may name files of this machine, which are nobody's business elsewhere.
+    unexpected = None if isinstance(error, FidkitError) else error
+    _log.error("%s: %s", type(error).__name__, error, exc_info=unexpected)
     return response(500, "something went wrong here; the server's log says what")
 
 
@@ -86,5 +86,8 @@ def handle_all(app: FastAPI) -> None:
 def _first(error: RequestValidationError) -> tuple[str, str]:
     """What is wrong first, and where in the request."""
     found = error.errors()[0]
-    where = ".".join(str(part) for part in found["loc"] if part != "body") or "body"
+    inside = [part for part in found["loc"] if part not in ("body", "query", "path")]
+    # Behind a field's name come the kinds that it may be of, which say nothing to a person.
+    named = [str(part) for n, part in enumerate(inside) if n == 0 or isinstance(part, int)]
+    where = ".".join(named) or "body"
     return f"{where}: {found['msg']}", where

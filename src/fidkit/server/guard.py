@@ -33,7 +33,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_audit = logging.getLogger("fidkit.audit")
+_audit = logging.getLogger("fidkit_audit")
 
 Observe = Callable[[str, int, float], None]
 """Sees each response: path of the route, status, seconds."""

@@ -109,8 +109,9 @@ class Library:
         for entry in sorted(os.scandir(self.folder), key=lambda entry: entry.name):
             status = entry.stat()
             record = records.get(entry.path)
-            known = record is not None and record.mtime_ns == status.st_mtime_ns
-            if not known or record is None:
+            # One that was read in the moment it was written has no time, and is looked at again.
+            times = (0, status.st_mtime_ns)
+            if record is None or record.size != status.st_size or record.mtime_ns not in times:
                 found.append(Added(entry.name, status.st_size, "waiting"))
             elif record.kind == "skipped" or not record.passages:
                 found.append(Added(entry.name, status.st_size, "left out", record.note or "holds no text"))

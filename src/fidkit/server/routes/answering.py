@@ -39,7 +39,7 @@ def router(service: Service) -> APIRouter:
                 raise RequestError(422, "stream: shows one answer; ask one question with it", "stream")
             service.reader(body.reader)
             return streamed(service, asking[0])
-        with _of_filter(body.where):
+        with _of_filter(service, body.where):
             answers = await while_there(request, service.answer(asking))
         reader = service.reader(body.reader)
         records = [a.to_json(q.text, reader) for a, q in zip(answers, asking, strict=True)]
@@ -51,7 +51,7 @@ def router(service: Service) -> APIRouter:
         texts = questions(body.question, service.limits)
         counted_passages(body.passages, service.limits)
         where = Filter.parse(body.where) if body.where else None
-        with _of_filter(body.where):
+        with _of_filter(service, body.where):
             found = await while_there(
                 request, asyncio.gather(*(service.search(text, body.passages, where) for text in texts))
             )
@@ -104,14 +104,15 @@ def hit_record(hit: Hit) -> dict[str, Any]:
 
 
 @contextmanager
-def _of_filter(where: Sequence[str]) -> Iterator[None]:
+def _of_filter(service: Service, where: Sequence[str]) -> Iterator[None]:
     """A corpus that has nothing for the conditions is no fault of the server's."""
     try:
         yield
     except CorpusError as error:
         if not where:
             raise
-        raise RequestError(404, f"where: {error}", "where") from error
+        told = str(error).removeprefix(f"{service.corpus.derived}: ")  # a path of this machine
+        raise RequestError(404, f"where: {told}", "where") from error
 
 
 def _json(record: object) -> Response:

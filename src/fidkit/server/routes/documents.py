@@ -117,7 +117,9 @@ def _shown(service: Service, source: str) -> dict[str, object]:
         assert isinstance(corpus, Corpus)
         try:
             document, span = found(corpus, source)
-        except (CorpusError, UsageError) as error:
+        except CorpusError as error:
+            raise RequestError(404, f"no document is called {source!r}", "source") from error
+        except UsageError as error:
             raise RequestError(404, str(error), "source") from error
         where = corpus.place(document.record.source, span or (0, len(document.text)))
         record = record_of(document, span, where)
