@@ -85,7 +85,8 @@ def handle_all(app: FastAPI) -> None:
 
 def _first(error: RequestValidationError) -> tuple[str, str]:
     """What is wrong first, and where in the request."""
-    found = error.errors()[0]
+    # Of the kinds that a field may be of, the one is meant that it is most like.
+    found = max(error.errors(), key=lambda one: len(one["loc"]))
     inside = [part for part in found["loc"] if part not in ("body", "query", "path")]
     # Behind a field's name come the kinds that it may be of, which say nothing to a person.
     named = [str(part) for n, part in enumerate(inside) if n == 0 or isinstance(part, int)]

@@ -73,6 +73,7 @@ class Library:
         self.folder = None if built else _folder(self._given)
         self._sources = self._given if built else self._all()
         self.corpus, self.notes = open_sources(self._sources or None, tell, runnable())
+        self._where = self.corpus.derived
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
@@ -202,21 +203,17 @@ class Library:
         sources = self._all()
         if sources != self._sources:  # from fidkit's own documents to those that were added, or back
             corpus, notes = open_sources(sources or None, self._progress, runnable())
-            self._sources = sources
+            self._sources, self._where = sources, corpus.derived
             self._service.replace_corpus(corpus, notes)
             return
         where = sources or [str(assets.documents())]
-        made = Corpus.build(
-            where, default_location(where), self._progress, wait=_BUSY_SECONDS, encoder=runnable()
-        )
-        made.close()
+        Corpus.build(where, self._where, self._progress, wait=_BUSY_SECONDS, encoder=runnable()).close()
 
     def _follow(self) -> None:
         """Take up what changes in folders that were given."""
         if not self._given:
             return
-        where = default_location(self._sources)
-        for report in follow(self._sources, where, self._progress, encoder=runnable(), stop=self._stop):
+        for report in follow(self._sources, self._where, self._progress, encoder=runnable(), stop=self._stop):
             if isinstance(report, FidkitError):
                 _log.warning("%s", report)
                 self._say({"event": "error", "message": str(report)})

@@ -1,0 +1,148 @@
+"""`/v1/answer` and `/v1/search`, asked as a client does."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+ASKED = {
+    "who is the harbour master of Ringsend?": "Aoife Brennan",
+    "where is tea grown?": "Kenya",
+    "who built the mill at Ardgath?": "Tomas Quill",
+}
+
+
+def events(response):
+    """Name and record of each event."""
+    name = ""
+    for line in response.iter_lines():
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield name, json.loads(line.removeprefix("data: "))
+
+
+def answer(client, **request):
+    response = client.post("/v1/answer", json=request)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def test_an_answer_with_its_place(client):
+    found = answer(client, question="who is the harbour master of Ringsend?", passages=3)
+    assert found["answer"] == found["guess"] == "Aoife Brennan"
+    first = found["evidence"][0]
+    assert (first["source"], first["span"]) == ("harbour.txt:0-84", [34, 47])
+    assert first["sentence"] == "The harbour master of Ringsend is Aoife Brennan."
+    assert list(found["timings_ms"]) == [
+        *("search", "queue", "tokenize", "encode", "decode", "evidence", "total"),
+    ]
+    parts = [ms for stage, ms in found["timings_ms"].items() if stage != "total"]
+    assert sum(parts) <= found["timings_ms"]["total"] * 1.01
+
+
+def test_several_questions_keep_their_order(client):
+    found = answer(client, question=list(ASKED), passages=2)
+    assert [(a["question"], a["guess"]) for a in found["answers"]] == list(ASKED.items())
+
+
+def test_many_callers_get_their_own_answers(client):
+    def ask(n):
+        question, expected = list(ASKED.items())[n % len(ASKED)]
+        return answer(client, question=question, passages=2)["guess"] == expected
+
+    with ThreadPoolExecutor(12) as pool:
+        assert all(pool.map(ask, range(48)))
+
+
+def test_passages_of_the_callers_own(client):
+    given = [{"id": "x", "title": "Lamp", "text": "The lamp of the tower was lit by Oisin Daly in 1902."}]
+    found = answer(client, question="who lit the lamp of the tower?", passages=given)
+    assert found["guess"] == "Oisin Daly"
+    assert [e["id"] for e in found["evidence"]] == ["x"]
+    assert "search" not in found["timings_ms"]
+
+
+def test_evidence_is_tested(client):
+    found = answer(client, question="where is tea grown?", passages=3, test_evidence=1)
+    first, *others = found["evidence"]
+    assert first["without"]["answer"] != "Kenya"
+    assert first["without"]["score"] < found["score"]
+    assert all(other["without"] is None for other in others)
+
+
+def test_an_answer_is_streamed(client):
+    request = {"question": "who is the harbour master of Ringsend?", "passages": 3, "stream": True}
+    with client.stream("POST", "/v1/answer", json=request) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        seen = list(events(response))
+    names = [name for name, _ in seen]
+    assert names[0] == "passages"
+    assert names[-1] == "answer"
+    assert set(names[1:-1]) == {"text"}
+    assert seen[0][1]["passages"][0]["source"] == "harbour.txt:0-84"
+    assert seen[-2][1]["text"] == seen[-1][1]["answer"] == "Aoife Brennan"
+    whole = answer(client, question=request["question"], passages=3)
+    assert {**seen[-1][1], "timings_ms": 0} == {**whole, "timings_ms": 0}
+
+
+def test_a_fault_in_a_stream_is_its_last_event(client):
+    request = {"question": "tea?", "where": ["kind=pdf"], "stream": True}
+    with client.stream("POST", "/v1/answer", json=request) as response:
+        [(name, record)] = list(events(response))
+    assert name == "error"
+    assert record["error"]["message"]
+
+
+def test_passages_are_found(client):
+    found = client.post("/v1/search", json={"question": ["tea", "the mill"], "passages": 1}).json()
+    assert [(r["question"], r["hits"][0]["source"].split(":")[0]) for r in found["results"]] == [
+        ("tea", "tea.md"),
+        ("the mill", "mill.txt"),
+    ]
+
+
+def test_documents_are_filtered(client):
+    found = client.post("/v1/search", json={"question": "the", "where": ["source=mill.txt"]}).json()
+    assert {hit["source"].split(":")[0] for hit in found["results"][0]["hits"]} == {"mill.txt"}
+    none = client.post("/v1/search", json={"question": "the", "where": ["source=nothing.txt"]})
+    assert none.status_code == 404
+    assert "/" not in none.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "param", "says"),
+    [
+        ({}, 422, "question", "required"),
+        ({"question": ""}, 422, "question", "at least 1 character"),
+        ({"question": "  "}, 422, "question", "empty"),
+        ({"question": []}, 422, "question", "an empty list"),
+        ({"question": 5}, 422, "question", "string"),
+        ({"question": "a" * 2001}, 422, "question", "2,001 characters of a question; this server takes 2,000"),
+        ({"question": ["a"] * 65}, 422, "question", "65 questions"),
+        ({"question": "a", "passages": 0}, 422, "passages", "expected 1 or more"),
+        ({"question": "a", "passages": 101}, 422, "passages", "101 passages"),
+        ({"question": "a", "passages": [{"text": "x" * 20_001}]}, 422, "passages", "20,001 characters"),
+        ({"question": "a", "passages": [{"text": ""}]}, 422, "passages.0", "at least 1 character"),
+        ({"question": "a", "test_evidence": 21}, 422, "test_evidence", "21 passages to be left out"),
+        ({"question": "a", "max_tokens": 257}, 422, "max_tokens", "257 tokens"),
+        ({"question": "a", "max_tokens": 0}, 422, "max_tokens", "greater than or equal to 1"),
+        ({"question": "a", "reader": "nobody"}, 422, None, "no reader 'nobody' is served here; expected one of pocket"),
+        ({"question": "a", "where": ["colour"]}, 422, None, "colour"),
+        ({"question": "a", "colour": 1}, 422, "colour", "not permitted"),
+        ({"question": ["a"], "stream": True}, 422, "stream", "one question"),
+        ({"question": "a", "stream": "yes"}, 422, "stream", "boolean"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(client, request_, status, param, says):
+    response = client.post("/v1/answer", json=request_)
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (status, param)
+    assert says in error["message"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"\xff", b'{"question": "\\ud800"}', b"[" * 100_000])
+def test_what_is_no_json_of_ours(client, body):
+    response = client.post("/v1/answer", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code in (200, 400, 422)
+    assert response.status_code == 200 or response.json()["error"]["message"]

@@ -1,0 +1,211 @@
+"""Which questions are read next: turns, batches, deadlines, and what one question does to others."""
+
+import threading
+import time
+
+import pytest
+
+from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.schedule.batcher import Limits
+from fidkit.server.scheduler import Asked, LateError, OverloadedError, Scheduler, abandon
+from fidkit.types import Answer, Passage
+
+READER, OTHER = object(), object()
+
+
+class Reading:
+    """Reads when it is let, and keeps what it read together."""
+
+    def __init__(self):
+        self.batches, self.go, self.begun = [], threading.Event(), threading.Event()
+
+    def __call__(self, asked, streams):
+        self.batches.append([one.question for one in asked])
+        self.begun.set()
+        assert self.go.wait(10)
+        for stream in streams:
+            if stream:
+                stream("so far")
+        if any(one.question == "bad" for one in asked):
+            raise ValueError("bad")
+        return [Answer(f"of {one.question}", 0.0) for one in asked]
+
+
+@pytest.fixture
+def reading():
+    return Reading()
+
+
+@pytest.fixture
+def scheduler(reading):
+    made = Scheduler(reading, Limits(tokens=100), waiting=8)
+    yield made
+    reading.go.set()
+    made.close()
+
+
+def asked(question, caller=None, size=10, reader=READER, **more):
+    passages = [Passage("1", "", "x" * (size - len(question)))]
+    return Asked(reader, question, passages, Decoding(), caller=caller or object(), **more)
+
+
+def held(scheduler, reading):
+    """One question is being read, so that all that comes waits."""
+    first = asked("first")
+    scheduler.submit([first])
+    assert reading.begun.wait(10)
+    return first
+
+
+def texts(questions):
+    return [one.answer.result(10)[0].text for one in questions]
+
+
+def test_each_gets_its_own_answer(scheduler, reading):
+    reading.go.set()
+    questions = [asked(f"q{n}") for n in range(8)]
+    scheduler.submit(questions[:4])
+    assert texts(questions[:4]) == [f"of q{n}" for n in range(4)]
+    scheduler.submit(questions[4:])
+    assert texts(questions[4:]) == [f"of q{n}" for n in range(4, 8)]
+
+
+def test_callers_take_turns_and_large_requests_starve_nobody(scheduler, reading):
+    held(scheduler, reading)
+    many, small = [asked(f"m{n}", caller="many", size=60) for n in range(4)], asked("small", size=60)
+    scheduler.submit(many)
+    scheduler.submit([small])
+    reading.go.set()
+    texts([*many, small])
+    assert reading.batches == [["first"], ["m0"], ["small"], ["m1"], ["m2"], ["m3"]]
+
+
+def test_what_fits_is_read_together(scheduler, reading):
+    held(scheduler, reading)
+    questions = [asked(f"q{n}", size=40) for n in range(3)]
+    scheduler.submit(questions)
+    reading.go.set()
+    texts(questions)
+    assert reading.batches == [["first"], ["q0", "q1"], ["q2"]]
+
+
+def test_one_caller_fills_a_batch_alone(scheduler, reading):
+    held(scheduler, reading)
+    questions = [asked(f"q{n}", caller="one", size=25) for n in range(5)]
+    scheduler.submit(questions)
+    reading.go.set()
+    texts(questions)
+    assert reading.batches == [["first"], ["q0", "q1", "q2", "q3"], ["q4"]]
+
+
+def test_a_large_question_keeps_its_place(scheduler, reading):
+    held(scheduler, reading)
+    questions = [asked("a", size=40), asked("large", size=90), asked("b", size=40), asked("c", size=40)]
+    scheduler.submit(questions)
+    reading.go.set()
+    texts(questions)
+    assert reading.batches == [["first"], ["a", "b"], ["large"], ["c"]]
+
+
+@pytest.mark.parametrize("other", [{"reader": OTHER}, {"test_evidence": 2}])
+def test_only_what_goes_together_is_read_together(scheduler, reading, other):
+    held(scheduler, reading)
+    questions = [asked("a"), asked("b", **other), asked("c")]
+    scheduler.submit(questions)
+    reading.go.set()
+    texts(questions)
+    assert reading.batches == [["first"], ["a", "c"], ["b"]]
+
+
+def test_a_bad_question_harms_no_other(scheduler, reading):
+    held(scheduler, reading)
+    questions = [asked("good"), asked("bad"), asked("fine")]
+    scheduler.submit(questions)
+    reading.go.set()
+    assert texts([questions[0], questions[2]]) == ["of good", "of fine"]
+    with pytest.raises(ValueError, match="bad"):
+        questions[1].answer.result(10)
+    assert reading.batches[1:] == [["good", "bad", "fine"], ["good"], ["bad"], ["fine"]]
+
+
+def test_who_left_is_not_read_for(scheduler, reading):
+    held(scheduler, reading)
+    gone, there = asked("gone", size=60), asked("there", size=60)
+    scheduler.submit([gone])
+    scheduler.submit([there])
+    abandon(gone)
+    reading.go.set()
+    texts([there])
+    assert reading.batches == [["first"], ["there"]]
+
+
+def test_a_batch_that_nobody_waits_for_ends(scheduler, reading):
+    seen = []
+    one = asked("one", stream=seen.append)
+    scheduler.submit([one])
+    assert reading.begun.wait(10)
+    abandon(one)
+    reading.go.set()
+    after = asked("after")
+    scheduler.submit([after])
+    assert texts([after]) == ["of after"]
+    assert seen == []
+    assert not one.answer.done()
+
+
+def test_a_stream_sees_its_answer(scheduler, reading):
+    seen = []
+    one = asked("one", stream=seen.append)
+    reading.go.set()
+    scheduler.submit([one])
+    texts([one])
+    assert seen == ["so far"]
+
+
+def test_what_is_late_is_not_begun(scheduler, reading):
+    held(scheduler, reading)
+    late = asked("late", deadline=time.monotonic() + 0.05)
+    scheduler.submit([late])
+    time.sleep(0.1)
+    reading.go.set()
+    with pytest.raises(LateError):
+        late.answer.result(10)
+    assert reading.batches == [["first"]]
+
+
+def test_a_full_queue_takes_all_of_a_request_or_nothing(scheduler, reading):
+    held(scheduler, reading)
+    scheduler.submit([asked("w") for _ in range(6)])
+    with pytest.raises(OverloadedError, match="6 questions wait already, 8 may") as refused:
+        scheduler.submit([asked("x") for _ in range(3)])
+    assert refused.value.retry_after >= 1
+    assert scheduler.waiting == 6
+    scheduler.submit([asked("y") for _ in range(2)])
+    assert scheduler.waiting == 8
+    assert scheduler.running == 1
+
+
+def test_what_would_be_late_is_refused_at_once(reading):
+    reading.go.set()
+    slow = Scheduler(lambda a, s: (time.sleep(0.2), reading(a, s))[1], Limits(tokens=10), waiting=100)
+    one = asked("one", size=10)
+    slow.submit([one])
+    texts([one])  # from now on it is known how long a character takes
+    slow.submit([asked(f"q{n}", size=10) for n in range(10)])
+    with pytest.raises(OverloadedError, match="takes .* seconds, too long") as refused:
+        slow.submit([asked("late", deadline=time.monotonic() + 0.5)])
+    assert 1 <= refused.value.retry_after < 5
+    slow.close()
+
+
+def test_closing_cancels_what_waits(reading):
+    scheduler = Scheduler(reading, Limits(tokens=10))
+    first = held(scheduler, reading)
+    waits = asked("waits")
+    scheduler.submit([waits])
+    threading.Timer(0.1, reading.go.set).start()
+    scheduler.close()
+    assert texts([first]) == ["of first"]
+    assert waits.answer.cancelled()
+    with pytest.raises(OverloadedError, match="stopping"):
+        scheduler.submit([asked("more")])
