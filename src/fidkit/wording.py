@@ -10,6 +10,9 @@ CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u20
 _NOT_IN_A_LINE = re.compile(f"[\t\n{CONTROL}]")
 _SHORT = {"\n": "\\n", "\t": "\\t"}
 
+SILENT = "The documents don't seem to say."
+"""What is said in the place of an answer that is withheld."""
+
 
 def counted(number: int, one: str, many: str = "") -> str:
     """A number and what it counts: `1 file`, `2,000 files`.

@@ -25,10 +25,12 @@ DOCUMENTS = {
 
 
 @contextmanager
-def running(folder, home, *, limits=None, access=None, readers=None):
+def running(folder, *, limits=None, access=None, readers=None):
     """A server in a thread of its own; gives a client, and the service behind it."""
     library = Library([str(folder)])
-    service = Service(library.corpus, readers or {"pocket": "pocket"}, limits or Limits(), notes=library.notes)
+    service = Service(
+        library.corpus, readers or {"pocket": "pocket"}, limits or Limits(), notes=library.notes
+    )
     with listening("127.0.0.1", 0) as socket:
         settings = uvicorn.Config(application(service, access or Access(), library), log_level="error")
         server = uvicorn.Server(settings)
@@ -46,12 +48,6 @@ def running(folder, home, *, limits=None, access=None, readers=None):
 
 
 @pytest.fixture(scope="session")
-def served_home(tmp_path_factory):
-    """`FIDKIT_HOME` of servers that live longer than a test."""
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """The documents that are served."""
     made = tmp_path_factory.mktemp("documents")
@@ -61,9 +57,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def client(folder, served_home):
+def client(folder):
     """A client of one server for all tests that leave it as it is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIDKIT_HOME", str(served_home))
-        with running(folder, served_home) as made:
-            yield made
+    with running(folder) as made:
+        yield made

@@ -192,7 +192,7 @@ def test_what_would_be_late_is_refused_at_once(reading):
     slow.submit([one])
     texts([one])  # from now on it is known how long a character takes
     slow.submit([asked(f"q{n}", size=10) for n in range(10)])
-    with pytest.raises(OverloadedError, match="takes .* seconds, too long") as refused:
+    with pytest.raises(OverloadedError, match=r"takes .* seconds, too long") as refused:
         slow.submit([asked("late", deadline=time.monotonic() + 0.5)])
     assert 1 <= refused.value.retry_after < 5
     slow.close()

@@ -30,7 +30,7 @@ DEBUG = "--debug"
 
 VERBS = (
     *("ask", "show", "corpus", "memory", "train", "evaluate"),
-    *("calibrate", "convert", "plan", "bench", "serve", "keys", "doctor"),
+    *("calibrate", "convert", "plan", "bench", "serve", "mcp", "keys", "doctor"),
 )
 """As help lists them: a module of this package each, with a command of its name, or an `app` of several."""
 

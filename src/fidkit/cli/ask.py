@@ -17,7 +17,7 @@ from fidkit.cli.options import Where
 from fidkit.engine.asked import is_blank
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import FidkitError, UsageError
-from fidkit.wording import counted, in_one_line
+from fidkit.wording import SILENT, counted, in_one_line
 
 if TYPE_CHECKING:
     from fidkit.answerer import Answerer
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 3
 _EXCERPT_CHARACTERS = 220
-SILENT = "The documents don't seem to say."
 RAW = "confidence is raw and no answer withheld: the reader has no calibration (`fidkit calibrate`)"
 MARKS = ("»", "«")
 """Around the answer in a sentence."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -15,6 +17,7 @@ from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
     from fidkit.engine.precision import Precision
+    from fidkit.server.library import Library
     from fidkit.server.service import Service
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -79,40 +82,47 @@ def serve(
     from fidkit.server.app import application
     from fidkit.server.guard import Access
     from fidkit.server.keys import Keys
-    from fidkit.server.library import Library
     from fidkit.server.listening import listening
-    from fidkit.server.service import Service
 
     access = Access(Keys(keys) if keys else None, frozenset({host, *(allow_host or [])}))
     names = _named(reader or ["pocket"])
     if audit is not None:
         _write_audit(audit)
-    with listening(host, port) as socket:
-        with reported_progress() as tell:
-            library = Library(sources or [], tell)
-        for note in library.notes:
-            print(f"note: {note}", file=sys.stderr)
-        try:
-            service = Service(
-                library.corpus,
-                names,
-                device=device,
-                precision=cast("Precision", precision),
-                notes=library.notes,
-            )
-        except BaseException:
-            library.corpus.close()
-            raise
-        try:
-            service.measure(_MEASURED)
-            _announce(service, host, socket.getsockname()[1], keyed=keys is not None)
-            settings = uvicorn.Config(
-                application(service, access, library), log_level="warning", access_log=False,
-                server_header=False, timeout_graceful_shutdown=10, h11_max_incomplete_event_size=64_000,
-            )  # fmt: skip
-            uvicorn.Server(settings).run(sockets=[socket])
-        finally:
-            service.close()
+    with (
+        listening(host, port) as socket,
+        opened(sources or [], names, device, precision) as (service, library),
+    ):
+        service.measure(_MEASURED)
+        _announce(service, host, socket.getsockname()[1], keyed=keys is not None)
+        settings = uvicorn.Config(
+            application(service, access, library), log_level="warning", access_log=False, server_header=False,
+            timeout_graceful_shutdown=10, h11_max_incomplete_event_size=64_000,
+        )  # fmt: skip
+        uvicorn.Server(settings).run(sockets=[socket])
+
+
+@contextmanager
+def opened(
+    sources: list[str], readers: dict[str, str], device: str, precision: str
+) -> Iterator[tuple[Service, Library]]:
+    """Documents and readers, opened to be served; what is to be said of the documents is said."""
+    from fidkit.server.library import Library
+    from fidkit.server.service import Service
+
+    with reported_progress() as tell:
+        library = Library(sources, tell)
+    for note in library.notes:
+        print(f"note: {note}", file=sys.stderr)
+    of = cast("Precision", precision)
+    try:
+        service = Service(library.corpus, readers, device=device, precision=of, notes=library.notes)
+    except BaseException:
+        library.corpus.close()
+        raise
+    try:
+        yield service, library
+    finally:
+        service.close()
 
 
 def _write_audit(to: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from mcp.server.transport_security import TransportSecuritySettings
 from starlette.types import ASGIApp
 
 from fidkit import __version__
@@ -15,8 +16,9 @@ from fidkit.server.asking import documented
 from fidkit.server.guard import Access, Guard
 from fidkit.server.library import Library
 from fidkit.server.metrics import Metrics
-from fidkit.server.routes import answering, documents, state
+from fidkit.server.routes import answering, documents, openai, responses, state
 from fidkit.server.service import Service
+from fidkit.server.tools import server
 
 _ABOUT = """Questions answered from documents, with the place of every answer.
 
@@ -34,14 +36,21 @@ def application(service: Service, access: Access | None = None, library: Library
         access: who may ask; by default everybody on this machine.
         library: keeps the documents up to date while the application runs; without one they stay as they are.
     """
-    metrics = Metrics(service)
+    metrics, tools = Metrics(service), server(service, library)
+    # Whose page may ask, and by which name, the guard has looked at.
+    spoken = tools.streamable_http_app(
+        streamable_http_path="/", stateless_http=True, json_response=True,
+        max_request_body_size=service.limits.body_bytes,
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+    )  # fmt: skip
     service.answered = metrics.answered
 
     @asynccontextmanager
     async def running(_app: FastAPI) -> AsyncIterator[None]:
         if library is not None:
             library.start(service)
-        yield
+        async with tools.session_manager.run():
+            yield
         if library is not None:
             await asyncio.to_thread(library.stop)
 
@@ -52,6 +61,9 @@ def application(service: Service, access: Access | None = None, library: Library
     )  # fmt: skip
     errors.handle_all(app)
     app.include_router(answering.router(service))
+    app.include_router(openai.router(service))
+    app.include_router(responses.router(service))
     app.include_router(documents.router(service, library))
+    app.mount("/mcp", spoken)
     app.include_router(state.router(service, metrics))
     return Guard(app, access or Access(), service.limits, metrics.request)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from fidkit.engine.precision import Precision
     from fidkit.passages.filter import Filter
 
+PASSAGES = 20
+"""Read for a question where nobody says how many."""
 _SEARCHING_THREADS = 4
 _MEASURED_QUESTIONS = 3
 T = TypeVar("T")
@@ -52,7 +54,7 @@ class Question:
 
     text: str
     reader: str = ""
-    k: int = 20
+    k: int = PASSAGES
     where: Filter | None = None
     given: Sequence[Passage] | None = None
     test_evidence: int = 0
@@ -204,7 +206,7 @@ class Service:
             self.answered(answer)
         return finished
 
-    def measure(self, question: str, k: int = 20) -> float:
+    def measure(self, question: str, k: int = PASSAGES) -> float:
         """Ask a question a few times; questions a second, which `capacity` is from now on."""
         with self._answerers[self.readers[0]] as answerer:
             answerer.answer(question, k)  # what is laid out at first use

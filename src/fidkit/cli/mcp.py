@@ -1,0 +1,48 @@
+"""`fidkit mcp`: documents for a model of somebody else."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from fidkit.cli.decoding import DeviceName, PrecisionName
+from fidkit.errors import UsageError
+
+
+def mcp(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PATH]...",
+            help="Folders, files, a built corpus or its URL. fidkit's own docs if absent.",
+            show_default=False,
+        ),
+    ] = None,
+    reader: Annotated[str, typer.Option(help="Directory, bundled name, or hub name.")] = "pocket",
+    device: DeviceName = "auto",
+    precision: PrecisionName = "auto",
+) -> None:
+    """Speak MCP on stdin and stdout: search, answer, read and add. `fidkit serve` has it at /mcp."""
+    try:
+        from fidkit.server.tools import server
+    except ImportError as error:
+        raise UsageError(
+            f"MCP needs {error.name}, which is not installed; get it with: pip install 'fidkit[serve]'"
+        ) from error
+    import anyio
+
+    from fidkit.cli.serve import opened
+
+    with opened(sources or [], {reader: reader}, device, precision) as (service, library):
+
+        async def speak() -> None:
+            library.start(service)
+            try:
+                await server(service, library).run_stdio_async()
+            finally:
+                await anyio.to_thread.run_sync(library.stop)
+
+        print(f"note: {len(service.corpus):,} passages; MCP on stdin and stdout", file=sys.stderr)
+        anyio.run(speak)

@@ -1,0 +1,98 @@
+"""What a model of somebody else can do with the documents, over MCP: search, answer, read, add."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import Any
+
+from mcp.server import MCPServer
+
+from fidkit import __version__
+from fidkit.passages.filter import Filter
+from fidkit.passages.local.corpus import Corpus
+from fidkit.passages.showing import found, record_of
+from fidkit.server.asking import asked, counted_passages, questions
+from fidkit.server.library import Library, said_of
+from fidkit.server.routes.answering import hit_record
+from fidkit.server.schemas import AnswerRequest
+from fidkit.server.service import PASSAGES, Service
+
+_ABOUT = """Answers from a person's documents. `answer` finds passages and reads them: it is quick, and says \
+where each answer stands and how sure it is; null means that the documents don't seem to say. `search` gives \
+passages to read yourself. `read` shows a passage in its surroundings, by the source that both give."""
+
+
+def server(service: Service, library: Library | None) -> MCPServer:
+    """An MCP server of a service, not running yet; its tools raise what the API's routes say."""
+    made = MCPServer("fidkit", version=__version__, instructions=_ABOUT)
+
+    @made.tool(title="Answer a question from the documents")
+    async def answer(
+        question: str, passages: int = PASSAGES, where: list[str] | None = None
+    ) -> dict[str, Any]:
+        """Answer a question from the documents, with evidence and how sure that is.
+
+        Args:
+            question: in plain words.
+            passages: how many are read, at most.
+            where: conditions on documents, such as kind=pdf, source=contracts/*, after=2024-01-01.
+        """
+        request = AnswerRequest.model_validate(
+            {"question": question, "passages": passages, "where": where or []}
+        )
+        [made] = await service.answer(asked(request, service.limits))
+        record = made.to_json(question, service.reader())
+        record["evidence"] = [e for e in record["evidence"] if e["span"] is not None] or record["evidence"][
+            :3
+        ]
+        return record
+
+    @made.tool(title="Find passages in the documents")
+    async def search(question: str, passages: int = 10, where: list[str] | None = None) -> dict[str, Any]:
+        """Find the passages that match a question best.
+
+        Args:
+            question: in plain words.
+            passages: how many, at most.
+            where: conditions on documents, as of `answer`.
+        """
+        [text] = questions(question, service.limits)
+        counted_passages(passages, service.limits)
+        hits = await service.search(text, passages, Filter.parse(where) if where else None)
+        return {"passages": [hit_record(hit) for hit in hits]}
+
+    @made.tool(title="Read a passage in its surroundings")
+    async def read(source: str) -> dict[str, Any]:
+        """Read characters of a document, and what stands around them.
+
+        Args:
+            source: as `answer` and `search` give it: `notes/a.md:120-734`; without numbers the document's
+                whole text.
+        """
+
+        def shown() -> dict[str, Any]:
+            with service.opened_corpus() as corpus:
+                assert isinstance(corpus, Corpus)
+                document, span = found(corpus, source)
+                where = corpus.place(document.record.source, span or (0, len(document.text)))
+                record = record_of(document, span, where)
+                del record["file"]
+                return record
+
+        return await asyncio.to_thread(shown)
+
+    if library is not None and library.folder is not None:
+
+        @made.tool(title="Add a document")
+        async def add(name: str, text: str) -> str:
+            """Add a text to the documents; one of the same name is replaced.
+
+            Args:
+                name: of a file, such as notes.md.
+                text: what it holds.
+            """
+            kept = await asyncio.to_thread(library.add, name, io.BytesIO(text.encode("utf-8", "replace")))
+            return said_of([kept])
+
+    return made

@@ -1,0 +1,165 @@
+"""What other people's clients speak: OpenAI's, by its own client; Open WebUI's requests; MCP, by its own client."""
+
+import json
+
+import anyio
+import pytest
+from test_answering import events
+
+openai = pytest.importorskip("openai")
+mcp = pytest.importorskip("mcp")
+
+QUESTION = "who is the harbour master of Ringsend?"
+ANSWER = "Aoife Brennan"
+
+
+@pytest.fixture
+def sdk(client):
+    with openai.OpenAI(base_url=f"{client.base_url}v1", api_key="none", max_retries=0) as made:
+        yield made
+
+
+def shown(client, url):
+    """What stands at a citation."""
+    return client.get(url.removeprefix(str(client.base_url).rstrip("/"))).json()["text"]
+
+
+def test_models(sdk):
+    assert [model.id for model in sdk.models.list()] == ["pocket", "pocket:sources"]
+    assert sdk.models.retrieve("pocket").owned_by == "fidkit"
+
+
+def test_a_chat(sdk, client):
+    messages = [
+        {"role": "system", "content": "You are a pirate."},
+        {"role": "user", "content": "where is tea grown?"},
+        {"role": "assistant", "content": "Kenya"},
+        {"role": "user", "content": [{"type": "text", "text": QUESTION}]},
+    ]
+    done = sdk.chat.completions.create(model="pocket", messages=messages, temperature=0.7, max_tokens=2000)
+    [choice] = done.choices
+    assert (choice.message.content, choice.finish_reason) == (ANSWER, "stop")
+    citation = choice.message.annotations[0].url_citation
+    assert choice.message.content[citation.start_index : citation.end_index] == ANSWER
+    assert (citation.title, shown(client, citation.url)) == ("harbour.txt", ANSWER)
+    assert done.usage.total_tokens == done.usage.prompt_tokens + done.usage.completion_tokens > 0
+    assert done.evidence[0]["source"] == "harbour.txt:0-84"
+    assert done.metrics["generation_time_ms"] > 0
+
+
+def test_a_chat_that_is_streamed(sdk):
+    chunks = list(
+        sdk.chat.completions.create(
+            model="pocket",
+            messages=[{"role": "user", "content": QUESTION}],
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text == ANSWER
+    noted = [
+        c.choices[0].delta.annotations for c in chunks if c.choices and "annotations" in c.choices[0].delta
+    ]
+    assert noted[0][0]["url_citation"]["title"] == "harbour.txt"
+    assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
+    assert chunks[-1].usage.total_tokens > 0
+    assert len({c.id for c in chunks}) == 1
+
+
+def test_sources_in_the_text(sdk):
+    done = sdk.chat.completions.create(
+        model="pocket:sources", messages=[{"role": "user", "content": QUESTION}]
+    )
+    answer, listed = done.choices[0].message.content.split("\n\n")
+    assert answer == ANSWER
+    assert listed.startswith("1. [harbour.txt](http://127.0.0.1:")
+    assert listed.endswith("): The harbour master of Ringsend is Aoife Brennan.")
+
+
+def test_a_response(sdk, client):
+    done = sdk.responses.create(model="pocket", input=QUESTION)
+    assert (done.output_text, done.status) == (ANSWER, "completed")
+    [annotation, *_] = done.output[0].content[0].annotations
+    assert annotation.type == "url_citation"
+    assert shown(client, annotation.url) == ANSWER
+    assert done.output_text[annotation.start_index : annotation.end_index] == ANSWER
+
+
+def test_a_response_to_items(sdk):
+    items = [
+        {"role": "developer", "content": "Answer in verse."},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": QUESTION}]},
+        {"type": "reasoning", "id": "r", "summary": []},
+    ]
+    assert sdk.responses.create(model="pocket", input=items).output_text == ANSWER
+
+
+def test_a_response_that_is_streamed(sdk):
+    with sdk.responses.stream(model="pocket", input=QUESTION) as stream:
+        kinds = [event.type for event in stream]
+        done = stream.get_final_response()
+    assert done.output_text == ANSWER
+    assert kinds[0] == "response.created"
+    assert kinds[-1] == "response.completed"
+    assert "response.output_text.annotation.added" in kinds
+
+
+@pytest.mark.parametrize(
+    ("path", "request_", "status", "says"),
+    [
+        ("chat/completions", {"model": "gpt-9", "messages": [{"role": "user", "content": "a"}]}, 404, "expected one of"),
+        ("chat/completions", {"messages": []}, 422, "at least 1"),
+        ("chat/completions", {"messages": [{"role": "assistant", "content": "a"}]}, 422, "no text of a user"),
+        ("chat/completions", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 422, "image_url"),
+        ("chat/completions", {"messages": [{"role": "user", "content": "a" * 2001}]}, 422, "2,001"),
+        ("responses", {"input": ""}, 422, "at least 1"),
+        ("responses", {"input": [{"type": "reasoning"}]}, 422, "no text of a user"),
+        ("responses", {"input": "a", "previous_response_id": "x"}, 422, "nothing is kept"),
+        ("responses", {"input": "a", "background": True}, 422, "nothing is kept"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(client, path, request_, status, says):
+    response = client.post(f"/v1/{path}", json=request_)
+    error = response.json()["error"]
+    assert (response.status_code, error["type"]) == (status, "invalid_request_error")
+    assert says in error["message"]
+
+
+@pytest.mark.parametrize("key", ["title", "tags", "follow_ups", "queries"])
+def test_tasks_of_open_webui_cost_nothing(client, key):
+    task = (
+        f'### Task:\nGenerate something.\n### Output:\nJSON format: {{ "{key}": "x" }}\n'
+        "### Chat History:\n<chat_history>\nUSER: where is tea grown?\nASSISTANT: Kenya\n</chat_history>"
+    )
+    request = {"model": "pocket", "messages": [{"role": "user", "content": task}], "stream": False}
+    done = client.post("/v1/chat/completions", json=request).json()
+    expected = "where is tea grown?" if key == "title" else []
+    assert json.loads(done["choices"][0]["message"]["content"]) == {key: expected}
+    assert done["usage"]["total_tokens"] == 0
+
+
+def test_mcp_over_http(client):
+    async def talk():
+        async with mcp.Client(f"{client.base_url}mcp/") as session:
+            tools = {tool.name for tool in (await session.list_tools()).tools}
+            answer = await session.call_tool("answer", {"question": QUESTION})
+            found = await session.call_tool("search", {"question": "tea", "passages": 1})
+            read = await session.call_tool("read", {"source": "harbour.txt:34-47"})
+            wrong = await session.call_tool("answer", {"question": " "})
+            return tools, answer, found, read, wrong
+
+    tools, answer, found, read, wrong = anyio.run(talk)
+    assert tools == {"answer", "search", "read", "add"}
+    assert answer.structured_content["answer"] == ANSWER
+    assert found.structured_content["passages"][0]["source"].startswith("tea.md")
+    assert read.structured_content["text"] == ANSWER
+    assert wrong.is_error
+    assert "empty" in wrong.content[0].text
+
+
+def test_events_end_with_the_answer(client):
+    request = {"model": "pocket", "input": QUESTION, "stream": True}
+    with client.stream("POST", "/v1/responses", json=request) as response:
+        numbers = [record["sequence_number"] for _, record in events(response)]
+    assert numbers == list(range(len(numbers)))
