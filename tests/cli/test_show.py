@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from fidkit.cli.app import run
-from fidkit.passages.showing import surroundings
 from fidkit.passages import Corpus
 from fidkit.passages.load import table
 from fidkit.passages.load.document import Block
 from fidkit.passages.load.table import Loader
+from fidkit.passages.showing import surroundings
 from fidkit.reader import Reader
 
 PAGES = "paged The rent is due in March.\fThe deposit is two months of rent.\fKeys are with Ada."

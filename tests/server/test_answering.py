@@ -1,25 +1,16 @@
 """`/v1/answer` and `/v1/search`, asked as a client does."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from sse import events
 
 ASKED = {
     "who is the harbour master of Ringsend?": "Aoife Brennan",
     "where is tea grown?": "Kenya",
     "who built the mill at Ardgath?": "Tomas Quill",
 }
-
-
-def events(response):
-    """Name and record of each event."""
-    name = ""
-    for line in response.iter_lines():
-        if line.startswith("event: "):
-            name = line.removeprefix("event: ")
-        elif line.startswith("data: "):
-            yield name, json.loads(line.removeprefix("data: "))
 
 
 def answer(client, **request):

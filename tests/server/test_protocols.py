@@ -1,21 +1,23 @@
-"""What other people's clients speak: OpenAI's, by its own client; Open WebUI's requests; MCP, by its own client."""
+"""What other people's clients speak: OpenAI's and MCP by their own clients, and Open WebUI's requests."""
 
 import json
 
 import anyio
 import pytest
-from test_answering import events
+
+from sse import events
 
 openai = pytest.importorskip("openai")
 mcp = pytest.importorskip("mcp")
 
 QUESTION = "who is the harbour master of Ringsend?"
 ANSWER = "Aoife Brennan"
+CHAT = "chat/completions"
 
 
 @pytest.fixture
 def sdk(client):
-    with openai.OpenAI(base_url=f"{client.base_url}v1", api_key="none", max_retries=0) as made:
+    with openai.OpenAI(base_url=f"{client.base_url}/v1", api_key="none", max_retries=0) as made:
         yield made
 
 
@@ -58,9 +60,8 @@ def test_a_chat_that_is_streamed(sdk):
     )
     text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
     assert text == ANSWER
-    noted = [
-        c.choices[0].delta.annotations for c in chunks if c.choices and "annotations" in c.choices[0].delta
-    ]
+    deltas = [c.choices[0].delta for c in chunks if c.choices]
+    noted = [delta.annotations for delta in deltas if hasattr(delta, "annotations")]
     assert noted[0][0]["url_citation"]["title"] == "harbour.txt"
     assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
     assert chunks[-1].usage.total_tokens > 0
@@ -108,11 +109,11 @@ def test_a_response_that_is_streamed(sdk):
 @pytest.mark.parametrize(
     ("path", "request_", "status", "says"),
     [
-        ("chat/completions", {"model": "gpt-9", "messages": [{"role": "user", "content": "a"}]}, 404, "expected one of"),
-        ("chat/completions", {"messages": []}, 422, "at least 1"),
-        ("chat/completions", {"messages": [{"role": "assistant", "content": "a"}]}, 422, "no text of a user"),
-        ("chat/completions", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 422, "image_url"),
-        ("chat/completions", {"messages": [{"role": "user", "content": "a" * 2001}]}, 422, "2,001"),
+        (CHAT, {"model": "gpt-9", "messages": [{"role": "user", "content": "a"}]}, 404, "one of"),
+        (CHAT, {"messages": []}, 422, "at least 1"),
+        (CHAT, {"messages": [{"role": "assistant", "content": "a"}]}, 422, "no text of a user"),
+        (CHAT, {"messages": [{"role": "user", "content": [{"type": "image"}]}]}, 422, "image"),
+        (CHAT, {"messages": [{"role": "user", "content": "a" * 2001}]}, 422, "2,001"),
         ("responses", {"input": ""}, 422, "at least 1"),
         ("responses", {"input": [{"type": "reasoning"}]}, 422, "no text of a user"),
         ("responses", {"input": "a", "previous_response_id": "x"}, 422, "nothing is kept"),
@@ -141,7 +142,7 @@ def test_tasks_of_open_webui_cost_nothing(client, key):
 
 def test_mcp_over_http(client):
     async def talk():
-        async with mcp.Client(f"{client.base_url}mcp/") as session:
+        async with mcp.Client(f"{client.base_url}/mcp/") as session:
             tools = {tool.name for tool in (await session.list_tools()).tools}
             answer = await session.call_tool("answer", {"question": QUESTION})
             found = await session.call_tool("search", {"question": "tea", "passages": 1})

@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, ParamSpec, TypeVar
 
 from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 
 from fidkit import __version__
+from fidkit.errors import FidkitError
 from fidkit.passages.filter import Filter
 from fidkit.passages.local.corpus import Corpus
 from fidkit.passages.showing import found, record_of
 from fidkit.server.asking import asked, counted_passages, questions
+from fidkit.server.errors import RequestError
 from fidkit.server.library import Library, said_of
 from fidkit.server.routes.answering import hit_record
+from fidkit.server.scheduler import LateError, OverloadedError
 from fidkit.server.schemas import AnswerRequest
 from fidkit.server.service import PASSAGES, Service
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _ABOUT = """Answers from a person's documents. `answer` finds passages and reads them: it is quick, and says \
 where each answer stands and how sure it is; null means that the documents don't seem to say. `search` gives \
 passages to read yourself. `read` shows a passage in its surroundings, by the source that both give."""
+
+
+def _told(tool: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """A tool whose errors for a person reach the one who called it."""
+
+    @functools.wraps(tool)
+    async def telling(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await tool(*args, **kwargs)
+        except (RequestError, FidkitError, OverloadedError, LateError) as error:
+            raise ToolError(str(error)) from error
+
+    return telling
 
 
 def server(service: Service, library: Library | None) -> MCPServer:
@@ -28,6 +49,7 @@ def server(service: Service, library: Library | None) -> MCPServer:
     made = MCPServer("fidkit", version=__version__, instructions=_ABOUT)
 
     @made.tool(title="Answer a question from the documents")
+    @_told
     async def answer(
         question: str, passages: int = PASSAGES, where: list[str] | None = None
     ) -> dict[str, Any]:
@@ -49,6 +71,7 @@ def server(service: Service, library: Library | None) -> MCPServer:
         return record
 
     @made.tool(title="Find passages in the documents")
+    @_told
     async def search(question: str, passages: int = 10, where: list[str] | None = None) -> dict[str, Any]:
         """Find the passages that match a question best.
 
@@ -63,6 +86,7 @@ def server(service: Service, library: Library | None) -> MCPServer:
         return {"passages": [hit_record(hit) for hit in hits]}
 
     @made.tool(title="Read a passage in its surroundings")
+    @_told
     async def read(source: str) -> dict[str, Any]:
         """Read characters of a document, and what stands around them.
 
@@ -85,6 +109,7 @@ def server(service: Service, library: Library | None) -> MCPServer:
     if library is not None and library.folder is not None:
 
         @made.tool(title="Add a document")
+        @_told
         async def add(name: str, text: str) -> str:
             """Add a text to the documents; one of the same name is replaced.
 
