@@ -124,8 +124,8 @@ def _as_it_was_read(path: str, sha256: str, source: str) -> BinaryIO:
     Raises:
         UsageError: it is gone or another.
     """
-    from fidkit.passages.load.rows import unpacked
     from fidkit.disk import found_again
+    from fidkit.passages.load.rows import unpacked
 
     try:
         packed = found_again(path).read_bytes()

@@ -1,0 +1,205 @@
+"""Who may ask, from which page, how much, and how slowly."""
+
+import logging
+import socket
+import time
+
+import httpx
+import pytest
+
+from fidkit.errors import UsageError
+from fidkit.server.guard import Access
+from fidkit.server.keys import Keys, add
+from fidkit.server.limits import Limits
+from served import running
+
+SMALL = Limits(body_bytes=2_000, upload_bytes=3_000, quiet_seconds=0.5, waiting=8)
+
+
+@pytest.fixture(scope="module")
+def keyed(folder, tmp_path_factory):
+    """A server that asks for keys, has small limits, and whose name is answers.example too."""
+    path = tmp_path_factory.mktemp("keys") / "keys"
+    key = add(path, "ada")
+    access = Access(Keys(path), frozenset({"answers.example"}))
+    with running(folder, limits=SMALL, access=access) as client:
+        client.key, client.keys = key, path
+        yield client
+
+
+def bearer(key):
+    return {"Authorization": f"Bearer {key}"}
+
+
+def raw(client, sent, *, wait=5.0):
+    """What comes back for bytes, until the server ends it."""
+    url = client.base_url
+    with socket.create_connection((url.host, url.port), timeout=wait) as connection:
+        connection.sendall(sent)
+        came = b""
+        while piece := connection.recv(65536):
+            came += piece
+        return came
+
+
+ROUTES = [
+    ("POST", "/v1/answer"), ("POST", "/v1/search"), ("GET", "/v1/readers"), ("GET", "/v1/corpora"),
+    ("GET", "/v1/documents"), ("POST", "/v1/documents"), ("DELETE", "/v1/documents/x"),
+    ("GET", "/v1/documents/events"), ("GET", "/v1/passages/x"), ("GET", "/v1/pages/x"), ("GET", "/v1/models"),
+    ("POST", "/v1/chat/completions"), ("POST", "/v1/responses"), ("POST", "/mcp/"), ("GET", "/metrics"),
+    ("GET", "/openapi.json"), ("GET", "/nothing"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_every_route_wants_a_key(keyed, method, path):
+    for headers in (
+        {},
+        bearer("fk-wrong"),
+        {"Authorization": keyed.key},
+        {"Cookie": "fidkit_key=x"},
+    ):
+        response = keyed.request(method, path, headers=headers)
+        assert response.status_code == 401
+        assert response.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_all_routes_are_known_here(client):
+    """A route that comes later is asked for a key as well, or named as open."""
+    paths = client.get("/openapi.json").json()["paths"]
+    asked = {path for _, path in ROUTES} | {"/healthz", "/readyz"}
+    known = {path.replace("{name}", "x").replace("{source}", "x") for path in paths}
+    assert {path for path in known - asked if not path.startswith("/v1/models/")} == set()
+
+
+def test_a_key_opens(keyed):
+    assert keyed.get("/v1/readers", headers=bearer(keyed.key)).status_code == 200
+    assert keyed.get("/v1/readers", headers={"Cookie": f"fidkit_key={keyed.key}"}).status_code == 200
+    assert keyed.get("/healthz").status_code == 200
+    assert keyed.get("/readyz").json()["status"] == "ready"
+
+
+def test_a_key_that_is_taken_out_is_revoked(keyed):
+    other = add(keyed.keys, "bob")
+    assert keyed.get("/v1/readers", headers=bearer(other)).status_code == 200
+    kept = [line for line in keyed.keys.read_text().splitlines() if not line.startswith("bob ")]
+    keyed.keys.write_text("\n".join(kept) + "\n")
+    assert keyed.get("/v1/readers", headers=bearer(other)).status_code == 401
+    assert keyed.get("/v1/readers", headers=bearer(keyed.key)).status_code == 200
+
+
+def test_a_file_of_keys_holds_no_key(keyed):
+    assert keyed.key not in keyed.keys.read_text()
+    assert keyed.keys.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("line", ["ada", "ada sha256:12", "ada md5:" + "0" * 64])
+def test_a_line_that_is_no_key(tmp_path, line):
+    path = tmp_path / "keys"
+    path.write_text(f"# of the office\n\n{line}\n")
+    with pytest.raises(UsageError, match="line 3: no key"):
+        Keys(path)
+
+
+def test_names_of_keys(tmp_path):
+    path = tmp_path / "keys"
+    add(path, "ada")
+    for name, says in (("ada", "has a key of ada already"), ("", "no name"), ("a b", "no name")):
+        with pytest.raises(UsageError, match=says):
+            add(path, name)
+    with pytest.raises(UsageError, match="fidkit keys add"):
+        Keys(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("localhost:1", 200),
+        ("[::1]:80", 200),
+        ("evil.example", 421),
+        ("", 421),
+        ("[", 421),
+    ],
+)
+def test_the_name_that_it_is_called_by(client, host, status):
+    assert client.get("/healthz", headers={"Host": host}).status_code == status
+
+
+def test_another_name_is_allowed(keyed):
+    assert keyed.get("/healthz", headers={"Host": "answers.example"}).status_code == 200
+
+
+def test_pages_of_others_may_not_ask(client):
+    own = str(client.base_url).rstrip("/")
+    for origin, status in ((own, 200), ("http://evil.example", 403), ("null", 403), (own + "1", 403)):
+        assert client.get("/v1/readers", headers={"Origin": origin}).status_code == status
+
+
+def test_what_is_too_large_is_not_read(keyed):
+    headers = bearer(keyed.key)
+    response = keyed.post("/v1/answer", content=b"x" * 2_001, headers=headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")
+    # One that doesn't say how long it is.
+    response = keyed.post("/v1/answer", content=iter([b"x" * 1_500] * 2), headers=headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")
+    response = keyed.post("/v1/documents", files={"files": ("a.txt", b"x" * 3_000)}, headers=headers)
+    assert response.status_code == 413
+
+
+def test_a_body_that_doesn_t_come(keyed):
+    head = f"POST /v1/answer HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {keyed.key}\r\n"
+    begun = time.monotonic()
+    came = raw(
+        keyed,
+        f"{head}Content-Length: 100\r\nConnection: close\r\n\r\n{{".encode(),
+    )
+    assert b" 408 " in came.split(b"\r\n")[0]
+    assert time.monotonic() - begun < 4
+
+
+def test_what_is_no_http(client):
+    assert b" 400 " in raw(client, b"\x16\x03\x01 hello\r\n\r\n").split(b"\r\n")[0]
+    assert client.get("/healthz").status_code == 200
+
+
+def test_headers_against_markup(client):
+    headers = client.get("/healthz").headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "frame-ancestors 'none'" in policy
+
+
+def test_the_audit_says_who_and_never_what(keyed, caplog):
+    caplog.set_level("INFO", "fidkit_audit")
+    keyed.post("/v1/answer", json={"question": "where is tea grown?"}, headers=bearer(keyed.key))
+    keyed.get("/v1/readers")
+    said = [r.getMessage() for r in caplog.records if r.name == "fidkit_audit"]
+    assert any("POST /v1/answer 200" in line and line.endswith(" ada") for line in said)
+    assert any(" 401 " in line and line.endswith(" -") for line in said)
+    assert "tea" not in caplog.text
+    assert keyed.key not in caplog.text
+
+
+def test_a_client_that_leaves_gives_its_place(folder):
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    with running(folder, limits=SMALL) as client:
+        scheduler = client.service.scheduler
+        long = {"question": ["where is tea grown?"] * 8, "passages": 3, "test_evidence": 3}
+        with httpx.Client(base_url=client.base_url) as leaving, pytest.raises(httpx.ReadTimeout):
+            leaving.post("/v1/answer", json=long, timeout=0.05)
+        deadline = time.monotonic() + 5
+        while (scheduler.waiting or scheduler.running) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert (scheduler.waiting, scheduler.running) == (0, 0)
+
+
+def test_a_full_queue_says_when_to_come_again(folder):
+    with running(folder, limits=SMALL) as client:
+        response = client.post("/v1/answer", json={"question": ["where is tea grown?"] * 9})
+        assert response.status_code == 503
+        assert int(response.headers["Retry-After"]) >= 1
+        assert "8 may" in response.json()["error"]["message"]
+        assert client.post("/v1/answer", json={"question": "where is tea grown?"}).status_code == 200
