@@ -89,7 +89,8 @@ class Guard:
                 for name, value in _HEADERS.items():
                     out.setdefault(name, value)
                 out["X-Request-Id"] = scope["state"]["request"]
-            await asyncio.wait_for(send(message), self._limits.quiet_seconds)
+            async with asyncio.timeout(self._limits.quiet_seconds):
+                await send(message)
 
         scope.setdefault("state", {})["request"] = uuid.uuid4().hex
         try:
@@ -167,7 +168,8 @@ class _Body:
         if self._whole:  # what comes now is that the client leaves, whenever it does
             return await self._receive()
         try:
-            message = await asyncio.wait_for(self._receive(), self._seconds)
+            async with asyncio.timeout(self._seconds):
+                message = await self._receive()
         except TimeoutError:
             raise HTTPException(
                 408, f"the request's next piece didn't come within {self._seconds:.0f} seconds"

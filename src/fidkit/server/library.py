@@ -72,9 +72,8 @@ class Library:
         built = len(self._given) == 1 and (is_url(self._given[0]) or is_corpus(Path(self._given[0])))
         self.folder = None if built else _folder(self._given)
         self._sources = self._given if built else self._all()
-        self.corpus, self.notes = open_sources(self._sources or None, tell, runnable())
-        self._where = self.corpus.derived
-        self._stop = threading.Event()
+        self.corpus, self.notes = self._opened(tell)
+        self._stop, self._changed = threading.Event(), threading.Event()
         self._wake = threading.Event()
         self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -94,8 +93,8 @@ class Library:
 
     def stop(self) -> None:
         """End, after a build that is under way."""
-        self._stop.set()
-        self._wake.set()
+        for event in (self._stop, self._changed, self._wake):
+            event.set()
         for thread in self._threads:
             thread.join()
 
@@ -107,7 +106,9 @@ class Library:
             assert isinstance(corpus, Corpus)
             records = {record.path: record for record in corpus.files()}
         found = []
-        for entry in sorted(os.scandir(self.folder), key=lambda entry: entry.name):
+        with os.scandir(self.folder) as entries:
+            kept = sorted(entries, key=lambda entry: entry.name)
+        for entry in kept:
             status = entry.stat()
             record = records.get(entry.path)
             # One that was read in the moment it was written has no time, and is looked at again.
@@ -148,11 +149,12 @@ class Library:
             RequestError: there is none of this name.
         """
         folder = self._required()
-        for entry in os.scandir(folder):  # a name is looked up, and never made a path of
-            if entry.name == name:
-                os.unlink(entry.path)
-                self._wake.set()
-                return
+        with os.scandir(folder) as entries:  # a name is looked up, and never made a path of
+            found = [entry.path for entry in entries if entry.name == name]
+        if found:
+            os.unlink(found[0])
+            self._wake.set()
+            return
         raise RequestError(
             404, f"no file {name!r} was added; GET /v1/documents lists those that were", "name"
         )
@@ -175,12 +177,23 @@ class Library:
         return self.folder
 
     def _all(self) -> list[str]:
-        """What is to be indexed: what was given, and what was added."""
+        """What is to be indexed: what was given, and what was added.
+
+        An empty folder isn't: where nothing is left in a source that had something, a build takes it for one
+        that is away.
+        """
         assert self.folder is not None
-        some = any(os.scandir(self.folder))
-        if not self._given:
-            return [str(self.folder)] if some else []
-        return [*self._given, str(self.folder)]
+        return [*self._given, *([str(self.folder)] if os.listdir(self.folder) else [])]
+
+    def _opened(self, tell: Any) -> tuple[Corpus, tuple[str, ...]]:
+        """What is served now, and what is to be said of it."""
+        if self.folder is None or not self._sources:
+            return open_sources(self._sources or None, tell, runnable())
+        corpus = Corpus.build(
+            self._sources, _corpus(self.folder), tell, wait=_BUSY_SECONDS, encoder=runnable()
+        )
+        info = corpus.info()
+        return corpus, tuple(filter(None, (info.left_out(), info.without_text())))
 
     def _index(self) -> None:
         """Index what was added or removed, whenever something was."""
@@ -200,25 +213,30 @@ class Library:
 
     def _build(self) -> None:
         assert self._service is not None
-        sources = self._all()
-        if sources != self._sources:  # from fidkit's own documents to those that were added, or back
-            corpus, notes = open_sources(sources or None, self._progress, runnable())
-            self._sources, self._where = sources, corpus.derived
-            self._service.replace_corpus(corpus, notes)
-            return
-        where = sources or [str(assets.documents())]
-        Corpus.build(where, self._where, self._progress, wait=_BUSY_SECONDS, encoder=runnable()).close()
+        assert self.folder is not None
+        before, self._sources = self._sources, self._all()
+        if self._sources and before:
+            where = _corpus(self.folder)
+            Corpus.build(self._sources, where, self._progress, wait=_BUSY_SECONDS, encoder=runnable()).close()
+        elif self._sources != before:  # from fidkit's own documents to those that were added, or back
+            self._service.replace_corpus(*self._opened(self._progress))
+        if self._sources != before:
+            self._changed.set()
 
     def _follow(self) -> None:
         """Take up what changes in folders that were given."""
-        if not self._given:
-            return
-        for report in follow(self._sources, self._where, self._progress, encoder=runnable(), stop=self._stop):
-            if isinstance(report, FidkitError):
-                _log.warning("%s", report)
-                self._say({"event": "error", "message": str(report)})
-            elif report.files_read or report.files_removed:
-                self._say({"event": "indexed", "seconds": report.seconds})
+        assert self.folder is not None
+        while self._given and not self._stop.is_set():
+            self._changed.clear()
+            followed = follow(
+                self._sources, _corpus(self.folder), self._progress, encoder=runnable(), stop=self._changed
+            )
+            for report in followed:
+                if isinstance(report, FidkitError):
+                    _log.warning("%s", report)
+                    self._say({"event": "error", "message": str(report)})
+                elif report.files_read or report.files_removed:
+                    self._say({"event": "indexed", "seconds": report.seconds})
 
     def _progress(self, progress: BuildProgress) -> None:
         self._say({"event": "progress", **asdict(progress)})
@@ -258,6 +276,11 @@ def said_of(names: Iterable[str]) -> str:
     """What was taken, in words."""
     listed = list(names)
     return f"{counted(len(listed), 'file')} taken, read in a moment"
+
+
+def _corpus(folder: Path) -> Path:
+    """Where the corpus lies that has the added files too; `fidkit ask` has another of the same sources."""
+    return folder.with_name("corpus")
 
 
 def _folder(given: Sequence[str]) -> Path:

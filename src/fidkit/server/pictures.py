@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+import subprocess
 import sys
 import tempfile
 from collections import OrderedDict
@@ -41,34 +42,37 @@ class Pictures:
             self._drawn.move_to_end(key)
             return self._drawn[key]
         async with self._places:
-            drawn = await _draw(where, source)
+            drawn = await asyncio.to_thread(_draw, where, source)
         self._drawn[key] = drawn
         while len(self._drawn) > _KEPT:
             self._drawn.popitem(last=False)
         return drawn
 
 
-async def _draw(corpus: str, source: str) -> bytes:
+def _draw(corpus: str, source: str) -> bytes:
+    if "\0" in source:
+        raise RequestError(404, f"no document is called {source!r}", "source")
     with tempfile.TemporaryDirectory(prefix="fidkit-page-") as folder:
         to = Path(folder) / "page.png"
         command = ["-m", "fidkit", "show", "--in", corpus, "--picture", str(to), "--json", "--", source]
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+        process = subprocess.Popen(
+            [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         )  # fmt: skip
-        if hasattr(resource, "prlimit"):
-            with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(process.pid, resource.RLIMIT_AS, (_BYTES, _BYTES))
-        try:
-            _, said = await asyncio.wait_for(process.communicate(), _SECONDS)
-        except (TimeoutError, asyncio.CancelledError) as error:
-            process.kill()
-            await process.wait()
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            raise RequestError(422, f"{source}: its page took over {_SECONDS:.0f} seconds to draw") from None
+        with process:
+            if hasattr(resource, "prlimit"):
+                with contextlib.suppress(ProcessLookupError):
+                    resource.prlimit(process.pid, resource.RLIMIT_AS, (_BYTES, _BYTES))
+            try:
+                _, said = process.communicate(timeout=_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise RequestError(
+                    422, f"{source}: its page took over {_SECONDS:.0f} seconds to draw"
+                ) from None
         if process.returncode == 0 and to.exists():
             return to.read_bytes()
         lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.startswith("error: ")]
-        said_last = lines[-1].removeprefix("error: ") if lines else f"{source}: its page can't be drawn"
-        raise RequestError(422, said_last)
+        message = lines[-1].removeprefix("error: ") if lines else f"{source}: its page can't be drawn"
+        # What it says of a file may name its place on this machine.
+        raise RequestError(422, message.replace(f"{corpus}: ", ""))

@@ -1,0 +1,183 @@
+"""Documents: added, watched, removed, shown; and what a caller can't reach by them."""
+
+import shutil
+import time
+
+import pytest
+
+from fidkit.passages import Corpus
+from fidkit.server.errors import RequestError
+from fidkit.server.library import Library, file_name
+from served import running
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory, folder):
+    """A server whose documents may change."""
+    copied = tmp_path_factory.mktemp("own") / "documents"
+    shutil.copytree(folder, copied)
+    with running(copied) as client:
+        client.folder = copied
+        yield client
+
+
+def until(holds, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def guess(client, question):
+    return client.post("/v1/answer", json={"question": question, "passages": 3}).json()["guess"]
+
+
+def added(client):
+    return {
+        one["name"]: (one["status"], one["reason"]) for one in client.get("/v1/documents").json()["added"]
+    }
+
+
+def add(client, name, content):
+    response = client.post("/v1/documents", files={"files": (name, content)})
+    assert response.status_code == 202, response.text
+    return response.json()["names"]
+
+
+def test_what_is_served(client):
+    found = client.get("/v1/documents").json()
+    assert [(d["name"], d["status"]) for d in found["documents"]] == [
+        ("harbour.txt", "indexed"), ("mill.txt", "indexed"), ("tea.md", "indexed"),
+    ]  # fmt: skip
+    assert found["total"] == 3
+    [one] = client.get("/v1/documents?limit=1&offset=1").json()["documents"]
+    assert one["name"] == "mill.txt"
+    [corpus] = client.get("/v1/corpora").json()
+    assert (corpus["name"], corpus["passages"]) == ("documents", 3)
+
+
+def test_a_document_is_added_found_replaced_and_removed(own):
+    question = "who keeps the lighthouse of Skellan?"
+    assert add(own, "light.txt", b"The lighthouse of Skellan is kept by Nora Fahy.") == ["light.txt"]
+    until(lambda: added(own).get("light.txt") == ("indexed", ""))
+    assert guess(own, question) == "Nora Fahy"
+    add(own, "light.txt", b"The lighthouse of Skellan is kept by Una Breen.")
+    until(lambda: guess(own, question) == "Una Breen")
+    assert own.delete("/v1/documents/light.txt").status_code == 202
+    until(lambda: guess(own, question) != "Una Breen")
+    assert added(own) == {}
+
+
+def test_what_changes_in_a_folder_is_taken_up(own):
+    (own.folder / "bridge.txt").write_text("The bridge at Corra was designed by Ida Voss.")
+    until(lambda: guess(own, "who designed the bridge at Corra?") == "Ida Voss")
+    (own.folder / "bridge.txt").unlink()
+    until(lambda: guess(own, "who designed the bridge at Corra?") != "Ida Voss")
+
+
+def test_what_can_t_be_read_says_why(own):
+    add(own, "broken.pdf", b"%PDF-1.7 nothing of it")
+    status, reason = until(lambda: (found := added(own)["broken.pdf"])[0] != "waiting" and found)
+    assert status == "left out"
+    assert "PDF" in reason
+    own.delete("/v1/documents/broken.pdf")
+
+
+def test_indexing_tells_how_it_goes(own):
+    with own.stream("GET", "/v1/documents/events") as response:
+        lines = response.iter_lines()
+        add(own, "event.txt", b"Something happened.")
+        assert next(line for line in lines if line.startswith("event: "))
+        assert any(line == "event: indexed" for line in lines)
+    own.delete("/v1/documents/event.txt")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("a.txt", "a.txt"), ("../../etc/a.txt", "a.txt"), ("C:\\docs\\b.md", "b.md"), (" a.txt ", "a.txt"),
+        ("über uns.TXT", "über uns.TXT"),
+    ],
+)  # fmt: skip
+def test_names_lose_their_paths(given, kept):
+    assert file_name(given) == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("", 422), (".", 422), ("..", 422), ("a/..", 422), (".hidden.txt", 422), ("a\nb.txt", 422),
+        ("a\x00.txt", 422), ("\ud800.txt", 422), ("x" * 200 + ".txt", 422), ("a.exe", 415), ("txt", 415),
+    ],
+)  # fmt: skip
+def test_names_that_are_none(name, status):
+    with pytest.raises(RequestError) as refused:
+        file_name(name)
+    assert refused.value.status == status
+
+
+def test_nothing_is_written_or_removed_elsewhere(own):
+    outside = own.folder / "harbour.txt"
+    for name in ("harbour.txt", "../harbour.txt", "..%2f..%2fharbour.txt", str(outside)):
+        assert own.delete(f"/v1/documents/{name}").status_code in (404, 405)
+    assert outside.exists()
+    assert add(own, "../../harbour2.txt", b"Elsewhere.") == ["harbour2.txt"]
+    assert not (own.folder.parent / "harbour2.txt").exists()
+    own.delete("/v1/documents/harbour2.txt")
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["nothing.txt", "../../etc/passwd", "/etc/passwd", "harbour.txt:5-4", "harbour.txt:0-9999", "%00"],
+)
+def test_no_such_passage(client, source):
+    for kind in ("passages", "pages"):
+        response = client.get(f"/v1/{kind}/{source}")
+        assert response.status_code in (404, 422)
+        assert "/tmp" not in response.text
+        assert "root:" not in response.text
+
+
+def test_a_passage_in_its_surroundings(client):
+    found = client.get("/v1/passages/harbour.txt:34-47").json()
+    assert (found["before"], found["text"]) == ("The harbour master of Ringsend is ", "Aoife Brennan")
+    assert "file" not in found
+
+
+def test_the_page_of_a_pdf(tmp_path):
+    canvas = pytest.importorskip("reportlab.pdfgen.canvas")
+    drawn = canvas.Canvas(str(tmp_path / "ferry.pdf"))
+    drawn.drawString(72, 700, "The ferry to Inishmaan is captained by Peig Conroy.")
+    drawn.save()
+    with running(tmp_path) as client:
+        answer = client.post("/v1/answer", json={"question": "who captains the ferry to Inishmaan?"}).json()
+        first = answer["evidence"][0]
+        assert (answer["guess"], first["where"]) == ("Peig Conroy", {"page": "1"})
+        start, end = first["span"]
+        for _ in range(2):  # drawn, and kept
+            page = client.get(f"/v1/pages/ferry.pdf:{start}-{end}")
+            assert page.headers["content-type"] == "image/png"
+            assert page.content.startswith(b"\x89PNG")
+        begun = time.monotonic()
+        client.get(f"/v1/pages/ferry.pdf:{start}-{end}")
+        assert time.monotonic() - begun < 0.2
+
+
+def test_a_built_corpus_is_served_as_it_is(folder, tmp_path):
+    Corpus.build(folder, tmp_path / "corpus").close()
+    with running(tmp_path / "corpus") as client:
+        assert guess(client, "where is tea grown?") == "Kenya"
+        refused = client.post("/v1/documents", files={"files": ("a.txt", b"a")})
+        assert (refused.status_code, client.get("/v1/documents").json()["can_add"]) == (409, False)
+
+
+def test_without_documents_those_that_are_added_are_served_alone():
+    library = Library([])
+    try:
+        assert library.corpus.search("layer-sparse cross-attention")
+        assert library._all() == []
+        library.add("own.txt", __import__("io").BytesIO(b"Something of one's own."))
+        assert library._all() == [str(library.folder)]
+    finally:
+        library.corpus.close()

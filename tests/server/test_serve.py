@@ -1,0 +1,103 @@
+"""`fidkit serve` and `fidkit mcp` as commands: how they start, what they refuse, how they end."""
+
+import signal
+import socket
+import subprocess
+import sys
+
+import anyio
+import httpx
+import pytest
+
+from fidkit.cli.app import run
+
+mcp = pytest.importorskip("mcp")
+
+
+def started(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "fidkit", *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_it_says_where_it_is_and_ends_when_asked(folder):
+    with started("serve", folder, "--port", 0) as server:
+        url = server.stdout.readline().strip()
+        assert url.startswith("http://127.0.0.1:")
+        answer = httpx.post(f"{url}/v1/answer", json={"question": "where is tea grown?"}, timeout=30).json()
+        assert answer["guess"] == "Kenya"
+        server.send_signal(signal.SIGINT)
+        said = server.stderr.read()
+        assert server.wait(20) in (0, 130)
+    assert "3 passages, reader pocket" in said
+    assert "questions a second" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--host", "0.0.0.0"], "lets other machines ask; give --keys FILE"),
+        (["--host", "0.0.0.0", "--keys", "none"], "fidkit keys add NAME --to none"),
+        (["--port", "70000"], "--port is 70000; expected 1 to 65535"),
+        (["--port", "0", "--host", "nowhere.invalid", "--keys", "keys"], "no such address"),
+        (["--reader", "pocket", "--reader", "pocket"], "another one called pocket"),
+        (["--reader", "a="], "expected a reader, or NAME=READER"),
+        (["nowhere"], "nowhere"),
+        (["--reader", "nobody"], "nobody"),
+        (["--audit", "no/where", "--port", "0"], "--audit no/where: can't be written"),
+    ],
+)
+def test_what_is_refused(arguments, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "keys").write_text("")
+    assert run(["serve", *arguments]) in (1, 2)
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert says in line
+
+
+def test_a_port_that_is_in_use(capsys, folder):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert run(["serve", str(folder), "--port", str(port)]) == 2
+    assert f"--port {port} is in use on 127.0.0.1; give another, or 0" in capsys.readouterr().err
+
+
+def test_without_the_extra_the_command_is_named():
+    script = (
+        "import sys; sys.modules['fastapi'] = None; sys.modules['mcp'] = None\n"
+        "from fidkit.cli.app import run; print(run(['serve']), run(['mcp']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == ["2", "2"]
+    assert done.stderr.count("pip install 'fidkit[serve]'") == 2
+
+
+def test_a_key_is_shown_once(capsys, tmp_path):
+    assert run(["keys", "add", "ada", "--to", str(tmp_path / "keys")]) == 0
+    key = capsys.readouterr().out.strip()
+    assert key.startswith("fk-")
+    assert key not in (tmp_path / "keys").read_text()
+
+
+def test_mcp_over_stdin_and_stdout(folder):
+    async def talk():
+        parameters = mcp.StdioServerParameters(
+            command=sys.executable,
+            args=["-m", "fidkit", "mcp", str(folder)],
+            env=dict(__import__("os").environ),
+        )
+        async with mcp.Client(mcp.stdio_client(parameters)) as session:
+            await session.call_tool("add", {"name": "light.txt", "text": "The lamp is kept by Nora Fahy."})
+            for _ in range(100):
+                done = await session.call_tool("answer", {"question": "who keeps the lamp?"})
+                if done.structured_content["guess"] == "Nora Fahy":
+                    return done.structured_content
+                await anyio.sleep(0.1)
+        return None
+
+    answer = anyio.run(talk)
+    assert answer["evidence"][0]["source"].startswith("light.txt")
