@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -16,7 +17,10 @@ from fidkit.cli.decoding import DeviceName, PrecisionName
 from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
+    from socket import socket as Socket
+
     from fidkit.engine.precision import Precision
+    from fidkit.server.guard import Access
     from fidkit.server.library import Library
     from fidkit.server.service import Service
 
@@ -65,21 +69,7 @@ def serve(
     precision: PrecisionName = "auto",
 ) -> None:
     """Answer questions over HTTP, with an API and a page."""
-    if host not in _LOCAL and keys is None:
-        raise UsageError(
-            f"--host {host} lets other machines ask; give --keys FILE, with a key of "
-            "`fidkit keys add NAME --to FILE`, or leave --host out"
-        )
-    if not 0 <= port <= 65535:
-        raise UsageError(f"--port is {port}; expected 1 to 65535, or 0 for a free one")
-    try:
-        import fastapi  # noqa: F401
-        import uvicorn
-    except ImportError as error:
-        raise UsageError(
-            f"serving needs {error.name}, which is not installed; get it with: pip install 'fidkit[serve]'"
-        ) from error
-    from fidkit.server.app import application
+    _check(host, port, keys)
     from fidkit.server.guard import Access
     from fidkit.server.keys import Keys
     from fidkit.server.listening import listening
@@ -94,11 +84,37 @@ def serve(
     ):
         service.measure(_MEASURED)
         _announce(service, host, socket.getsockname()[1], keyed=keys is not None)
-        settings = uvicorn.Config(
-            application(service, access, library), log_level="warning", access_log=False, server_header=False,
-            timeout_graceful_shutdown=10, h11_max_incomplete_event_size=64_000,
-        )  # fmt: skip
-        uvicorn.Server(settings).run(sockets=[socket])
+        _run(service, library, access, socket)
+
+
+def _run(service: Service, library: Library, access: Access, socket: Socket) -> None:
+    """Answer until somebody ends it."""
+    import uvicorn
+
+    from fidkit.server.app import application
+
+    settings = uvicorn.Config(
+        application(service, access, library), log_level="warning", access_log=False, server_header=False,
+        timeout_graceful_shutdown=10, h11_max_incomplete_event_size=64_000,
+    )  # fmt: skip
+    uvicorn.Server(settings).run(sockets=[socket])
+
+
+def _check(host: str, port: int, keys: Path | None) -> None:
+    if host not in _LOCAL and keys is None:
+        raise UsageError(
+            f"--host {host} lets other machines ask; give --keys FILE, with a key of "
+            "`fidkit keys add NAME --to FILE`, or leave --host out"
+        )
+    if not 0 <= port <= 65535:
+        raise UsageError(f"--port is {port}; expected 1 to 65535, or 0 for a free one")
+    try:
+        for name in ("fastapi", "mcp", "uvicorn"):
+            import_module(name)
+    except ImportError as error:
+        raise UsageError(
+            f"serving needs {error.name}, which is not installed; get it with: pip install 'fidkit[serve]'"
+        ) from error
 
 
 @contextmanager

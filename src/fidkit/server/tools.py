@@ -14,12 +14,11 @@ from mcp.server.mcpserver.exceptions import ToolError
 from fidkit import __version__
 from fidkit.errors import FidkitError
 from fidkit.passages.filter import Filter
-from fidkit.passages.local.corpus import Corpus
-from fidkit.passages.showing import found, record_of
 from fidkit.server.asking import asked, counted_passages, questions
 from fidkit.server.errors import RequestError
 from fidkit.server.library import Library, said_of
 from fidkit.server.routes.answering import hit_record
+from fidkit.server.routes.documents import shown
 from fidkit.server.scheduler import LateError, OverloadedError
 from fidkit.server.schemas import AnswerRequest
 from fidkit.server.service import PASSAGES, Service
@@ -47,8 +46,15 @@ def _told(tool: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
 def server(service: Service, library: Library | None) -> MCPServer:
     """An MCP server of a service, not running yet; its tools raise what the API's routes say."""
     made = MCPServer("fidkit", version=__version__, instructions=_ABOUT)
+    _add_questions(made, service)
+    _add_reading(made, service)
+    if library is not None and library.folder is not None:
+        _add_adding(made, library)
+    return made
 
-    @made.tool(title="Answer a question from the documents")
+
+def _add_questions(to: MCPServer, service: Service) -> None:
+    @to.tool(title="Answer a question from the documents")
     @_told
     async def answer(
         question: str, passages: int = PASSAGES, where: list[str] | None = None
@@ -65,12 +71,11 @@ def server(service: Service, library: Library | None) -> MCPServer:
         )
         [made] = await service.answer(asked(request, service.limits))
         record = made.to_json(question, service.reader())
-        record["evidence"] = [e for e in record["evidence"] if e["span"] is not None] or record["evidence"][
-            :3
-        ]
+        having = [e for e in record["evidence"] if e["span"] is not None]
+        record["evidence"] = having or record["evidence"][:3]
         return record
 
-    @made.tool(title="Find passages in the documents")
+    @to.tool(title="Find passages in the documents")
     @_told
     async def search(question: str, passages: int = 10, where: list[str] | None = None) -> dict[str, Any]:
         """Find the passages that match a question best.
@@ -85,7 +90,9 @@ def server(service: Service, library: Library | None) -> MCPServer:
         hits = await service.search(text, passages, Filter.parse(where) if where else None)
         return {"passages": [hit_record(hit) for hit in hits]}
 
-    @made.tool(title="Read a passage in its surroundings")
+
+def _add_reading(to: MCPServer, service: Service) -> None:
+    @to.tool(title="Read a passage in its surroundings")
     @_told
     async def read(source: str) -> dict[str, Any]:
         """Read characters of a document, and what stands around them.
@@ -94,30 +101,18 @@ def server(service: Service, library: Library | None) -> MCPServer:
             source: as `answer` and `search` give it: `notes/a.md:120-734`; without numbers the document's
                 whole text.
         """
+        return await asyncio.to_thread(shown, service, source)
 
-        def shown() -> dict[str, Any]:
-            with service.opened_corpus() as corpus:
-                assert isinstance(corpus, Corpus)
-                document, span = found(corpus, source)
-                where = corpus.place(document.record.source, span or (0, len(document.text)))
-                record = record_of(document, span, where)
-                del record["file"]
-                return record
 
-        return await asyncio.to_thread(shown)
+def _add_adding(to: MCPServer, library: Library) -> None:
+    @to.tool(title="Add a document")
+    @_told
+    async def add(name: str, text: str) -> str:
+        """Add a text to the documents; one of the same name is replaced.
 
-    if library is not None and library.folder is not None:
-
-        @made.tool(title="Add a document")
-        @_told
-        async def add(name: str, text: str) -> str:
-            """Add a text to the documents; one of the same name is replaced.
-
-            Args:
-                name: of a file, such as notes.md.
-                text: what it holds.
-            """
-            kept = await asyncio.to_thread(library.add, name, io.BytesIO(text.encode("utf-8", "replace")))
-            return said_of([kept])
-
-    return made
+        Args:
+            name: of a file, such as notes.md.
+            text: what it holds.
+        """
+        kept = await asyncio.to_thread(library.add, name, io.BytesIO(text.encode("utf-8", "replace")))
+        return said_of([kept])

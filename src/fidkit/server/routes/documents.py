@@ -67,7 +67,7 @@ def router(service: Service, library: Library | None) -> APIRouter:
 
     @made.get("/passages/{source:path}", summary="A passage in its surroundings")
     async def passage(source: Source) -> Shown:
-        return Shown.model_validate(await asyncio.to_thread(_shown, service, source))
+        return Shown.model_validate(await asyncio.to_thread(shown, service, source))
 
     @made.get(
         "/pages/{source:path}",
@@ -112,7 +112,12 @@ def _documents(service: Service, library: Library | None, limit: int, offset: in
     )
 
 
-def _shown(service: Service, source: str) -> dict[str, object]:
+def shown(service: Service, source: str) -> dict[str, object]:
+    """Characters of a document in their surroundings.
+
+    Raises:
+        RequestError: no such document, or characters that it doesn't have.
+    """
     with service.opened_corpus() as corpus:
         assert isinstance(corpus, Corpus)
         try:
