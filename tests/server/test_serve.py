@@ -45,6 +45,7 @@ def test_it_says_where_it_is_and_ends_when_asked(folder):
         (["--reader", "pocket", "--reader", "pocket"], "another one called pocket"),
         (["--reader", "a="], "expected a reader, or NAME=READER"),
         (["nowhere"], "nowhere"),
+        ([""], "'' is no path"),
         (["--reader", "nobody"], "nobody"),
         (["--audit", "no/where", "--port", "0"], "--audit no/where: can't be written"),
     ],

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from fidkit.cli.options import Verb
+
 app = typer.Typer(help="Keys of those who may ask a server.", rich_markup_mode=None, no_args_is_help=True)
 
 
@@ -16,7 +18,7 @@ def _of_keys() -> None:
     pass
 
 
-@app.command()
+@app.command(cls=Verb)
 def add(
     name: Annotated[str, typer.Argument(help="Whose it is; the server's log says it.")],
     to: Annotated[Path, typer.Option(metavar="FILE", help="File of keys; made if absent.")],

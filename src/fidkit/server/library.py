@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from fidkit import assets
 from fidkit.engine.meaning import runnable
-from fidkit.errors import FidkitError
+from fidkit.errors import FidkitError, UsageError
 from fidkit.passages.engines import is_url
 from fidkit.passages.load.table import described, ending_of, loader_of
 from fidkit.passages.local.corpus import Corpus
@@ -69,6 +69,8 @@ class Library:
 
     def __init__(self, sources: Sequence[str], tell: Any = None) -> None:
         self._given = list(sources)
+        if "" in self._given:
+            raise UsageError("'' is no path; expected a folder, a file or a built corpus")
         built = len(self._given) == 1 and (is_url(self._given[0]) or is_corpus(Path(self._given[0])))
         self.folder = None if built else _folder(self._given)
         self._sources = self._given if built else self._all()
