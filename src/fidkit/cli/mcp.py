@@ -8,18 +8,12 @@ from typing import Annotated
 import typer
 
 from fidkit.cli.decoding import DeviceName, PrecisionName
+from fidkit.cli.options import Sources
 from fidkit.errors import UsageError
 
 
 def mcp(
-    sources: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[PATH]...",
-            help="Folders, files, a built corpus or its URL. fidkit's own docs if absent.",
-            show_default=False,
-        ),
-    ] = None,
+    sources: Sources = None,
     reader: Annotated[str, typer.Option(help="Directory, bundled name, or hub name.")] = "pocket",
     device: DeviceName = "auto",
     precision: PrecisionName = "auto",

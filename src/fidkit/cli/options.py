@@ -41,6 +41,14 @@ def _holds_empty(value: object) -> bool:
 
 
 Directory = Annotated[str, typer.Argument(help="A corpus directory, or postgresql://…", show_default=False)]
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PATH]...",
+        help="Folders, files, a built corpus or its URL. fidkit's own docs if absent.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Where = Annotated[
     list[str] | None,

@@ -14,6 +14,7 @@ import typer
 
 from fidkit.cli.building import reported_progress
 from fidkit.cli.decoding import DeviceName, PrecisionName
+from fidkit.cli.options import Sources
 from fidkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,14 +30,7 @@ _MEASURED = "what is this about?"
 
 
 def serve(
-    sources: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[PATH]...",
-            help="Folders, files, a built corpus or its URL. fidkit's own docs if absent.",
-            show_default=False,
-        ),
-    ] = None,
+    sources: Sources = None,
     reader: Annotated[
         list[str] | None,
         typer.Option(
