@@ -302,9 +302,8 @@ def test_a_server_with_too_many_connections_is_waited_for(own, admin):
     admin.execute(f"CREATE ROLE {user} LOGIN CONNECTION LIMIT 1")
     theirs = address_of(own.replace("postgres:@", f"{user}:@"))
     try:
-        with psycopg.connect(theirs.conninfo):
-            with pytest.raises(AwayError, match="too many connections"):
-                Database(theirs, patience=0.2).run(lambda connection: None)
+        with psycopg.connect(theirs.conninfo), pytest.raises(AwayError, match="too many connections"):
+            Database(theirs, patience=0.2).run(lambda connection: None)
         one = Database(theirs)
         one.run(lambda connection: None)
         one.close()
@@ -388,8 +387,6 @@ def test_the_server_searches_once_that_was_built(docs, own, capsys):
     Corpus.build(docs, served(own)).close()
     with Corpus.open(served(own)) as corpus:
         assert corpus.search("tea")[0].passage.id == "tea.md#1"
-        with pytest.raises(CorpusError, match="leave replica=none out to search by meaning"):
-            corpus.search("tea", by="meaning")
 
 
 def test_the_server_searches_in_what_was_just_written(docs, url):
