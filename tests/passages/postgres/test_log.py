@@ -9,6 +9,7 @@ import pytest
 from fidkit.errors import CorpusError, DataError
 from fidkit.passages import Corpus
 from fidkit.passages.load.record import Row
+from fidkit.passages.postgres import feeding
 from fidkit.passages.postgres import replica as replicas
 from fidkit.passages.postgres.address import address_of
 from fidkit.passages.postgres.change import NewFile, rows_as_parts
@@ -160,8 +161,8 @@ def test_replicas_with_different_histories_find_the_same(log, corpus, url, monke
 
 
 def test_a_large_replica_is_patched_and_settles(log, corpus, url, monkeypatch, tmp_path):
-    monkeypatch.setattr(replicas, "_PATCHED_FROM", 0)
-    monkeypatch.setattr(replicas, "_PATCHED_SHARE", 1.0)
+    monkeypatch.setattr(feeding, "_PATCHED_FROM", 0)
+    monkeypatch.setattr(feeding, "_PATCHED_SHARE", 1.0)
     for number in range(1, 8):
         log.put(corpus, *named(number, "old"))
     database = Database(address_of(url))

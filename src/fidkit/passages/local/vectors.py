@@ -23,10 +23,13 @@ from fidkit.passages.local.layout import VECTORS, WITHOUT_VECTORS, explained_dis
 from fidkit.passages.search.encoder import VectorEncoder
 
 if TYPE_CHECKING:
-    from fidkit.passages.search.vectors import Vectors
+    from fidkit.passages.search.vectors import Entries, Vectors
 
 EncoderSource = Callable[[], VectorEncoder]
 """Gives an encoder when there is use for one."""
+
+Ready = Callable[[VectorEncoder, NDArray[np.int64]], "Iterator[Entries]"]
+"""Gives vectors of some of these rows that were made elsewhere, by this encoder."""
 
 _TOLD = 256
 _BYTES_BESIDE = 32
@@ -37,10 +40,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a build is to do about vectors; see `fidkit.passages.local.build.build`."""
+    """What a build is to do about vectors; see `fidkit.passages.local.build.build`.
+
+    Attributes:
+        encoder, vectors: as given there.
+        ready: where vectors are taken from before any is made.
+    """
 
     encoder: EncoderSource | None = None
     vectors: bool | None = None
+    ready: Ready | None = None
 
     def __post_init__(self) -> None:
         if self.vectors and self.encoder is None:
@@ -129,14 +138,17 @@ class Wanted:
         assert self.encoder is not None
         now = np.sort(np.fromiter(catalogue.row_numbers(), np.int64))
         then = rows_of(before) if before is not None else np.zeros(0, np.int64)
-        encoder, new = self.encoder(), np.setdiff1d(now, then, True)
+        encoder, missing = self.encoder(), np.setdiff1d(now, then, True)
         # Parts are written first, and then all of them together.
-        needed = 2 * len(new) * (encoder.dimension + encoder.dimension // 8 + _BYTES_BESIDE)
+        needed = 2 * len(missing) * (encoder.dimension + encoder.dimension // 8 + _BYTES_BESIDE)
         with explained_disk(to.parent, needed_bytes=needed):
             writer = VectorWriter(to, encoder, before.directory if before is not None else None)
             # As arrays, since lists of so many numbers would take more than the vectors that are at work.
             writer.remove(np.setdiff1d(then, now, True))
-            writer.add(_told(catalogue.texts(map(int, new)), tell))
+            for made in self.ready(writer.encoder, missing) if self.ready else ():
+                writer.take(made)
+                missing = np.setdiff1d(missing, made.rows, True)
+            writer.add(_told(catalogue.texts(map(int, missing)), tell))
             tell()
             writer.finish()
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 
-from fidkit.errors import CorpusError, UsageError
+from fidkit.errors import CorpusError
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.check import CheckReport, Fault
 from fidkit.passages.local.check import check as check_directory
@@ -18,12 +18,13 @@ from fidkit.passages.local.cuts import WantedCutting
 from fidkit.passages.local.info import CorpusInfo
 from fidkit.passages.local.layout import CorpusBusyError, UnwritableError
 from fidkit.passages.local.report import BuildProgress, BuildReport
-from fidkit.passages.local.vectors import EncoderSource
+from fidkit.passages.local.vectors import EncoderSource, Wanted
 from fidkit.passages.postgres.address import Address
 from fidkit.passages.postgres.build import build
 from fidkit.passages.postgres.database import AwayError, Database
+from fidkit.passages.postgres.feeding import Tell
 from fidkit.passages.postgres.log import Log
-from fidkit.passages.postgres.replica import Replica, Tell
+from fidkit.passages.postgres.replica import Replica
 from fidkit.passages.postgres.served import ServedCorpus
 from fidkit.passages.postgres.server_catalogue import make_words
 
@@ -148,18 +149,23 @@ def build_corpus(
     Raises:
         CorpusError: the database can't be reached or refuses; what was committed stays.
     """
-    if vectors and encoder is None:
-        raise UsageError("vectors are wanted, but no encoder was given; give one, such as fidkit's minilm")
+    from fidkit.passages.postgres.server_meaning import make_meaning
+    from fidkit.passages.postgres.sharing import share  # both with all of search by meaning
+
+    Wanted(encoder, vectors)  # refuses vectors without an encoder
     database = Database(address)
     try:
         log = Log(database)
         if not address.replica:
             log.open(make=True)
             make_words(log)
+            if vectors:
+                make_meaning(log)
         report = build(log, sources, tell, cutting=cutting, vectors=vectors)
+        share(log, Replica(log, encoder) if address.replica else None, encoder, tell)
     finally:
         database.close()
-    corpus = PostgresCorpus(address, encoder, tell) if address.replica else ServedCorpus(address)
+    corpus = PostgresCorpus(address, encoder, tell) if address.replica else ServedCorpus(address, encoder)
     corpus.report = report
     return corpus
 

@@ -6,7 +6,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import psycopg
@@ -23,11 +24,14 @@ PATIENCE_SECONDS = 30.0
 _MOST_CONNECTIONS = 8
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 _GETTING_SECONDS, _LEAST_SECONDS = 5.0, 0.5
+# A pool that failed to connect waits longer and longer, up to this; then the next who asks has it try again.
+_POOL_TRIES_SECONDS = 1.0
 _SAY_GONE = (
     *("connection refused", "no such file or directory", "timeout", "could not translate host name"),
     *("name or service not known", "failed to resolve", "network is unreachable", "no route to host"),
     *("starting up", "shutting down", "recovery mode", "closed the connection", "connection is lost"),
     *("terminating connection", "not yet accepting", "connection reset", "broken pipe"),
+    *("too many clients", "too many connections", "connection slots are reserved"),
 )
 _TRIED_AGAIN = (errors.DeadlockDetected, errors.SerializationFailure)
 
@@ -76,8 +80,8 @@ class Database:
                     raise self._refused(error) from error
                 if time.monotonic() + pause > deadline:
                     raise AwayError(
-                        f"{self.address.shown}: the database can't be reached ({self._cause(error)}); check "
-                        "that the server runs, and the host and port"
+                        f"{self.address.shown}: the database can't be reached ({self.address.clean(error)}); "
+                        "check that the server runs, and the host and port"
                     ) from error
             except (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction) as error:
                 raise self._refused(error) from error
@@ -92,10 +96,29 @@ class Database:
 
     def _once(self, work: Callable[[Connection], T], snapshot: bool, left: float) -> T:
         getting = min(_GETTING_SECONDS, max(_LEAST_SECONDS, left))
-        with self._connections().connection(getting) as connection, connection.transaction():
+        with self._connection(getting) as connection, connection.transaction():
             if snapshot:
                 connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             return work(connection)
+
+    @contextmanager
+    def _connection(self, seconds: float) -> Iterator[Connection]:
+        """One of the pool; where it has none in time, one beside it.
+
+        A pool that has none can't tell a server that is away from a machine that is busy. Connecting says
+        what is wrong, or serves as well.
+        """
+        pool = self._connections()
+        try:
+            connection = pool.getconn(seconds)
+        except PoolTimeout:
+            with psycopg.connect(self.address.conninfo) as connection:
+                yield connection
+            return
+        try:
+            yield connection
+        finally:
+            pool.putconn(connection)
 
     def _connections(self) -> ConnectionPool[Connection]:
         with self._lock:
@@ -105,25 +128,17 @@ class Database:
                 self._pool = ConnectionPool(
                     self.address.conninfo, min_size=0, max_size=_MOST_CONNECTIONS, num_workers=1,
                     check=ConnectionPool.check_connection, open=True, max_idle=60.0,
+                    reconnect_timeout=_POOL_TRIES_SECONDS,
                 )  # fmt: skip
             return self._pool
 
     def _is_gone(self, error: psycopg.Error) -> bool:
-        if isinstance(error, PoolTimeout | psycopg.InterfaceError):
+        if isinstance(error, psycopg.InterfaceError):
             return True
         if error.sqlstate is not None:  # said by a server that answered
             return error.sqlstate.startswith(("57P", "08"))
         said = str(error).lower()
         return any(sign in said for sign in _SAY_GONE)
-
-    def _cause(self, error: psycopg.Error) -> str:
-        """Why there is no connection; a pool says only that there is none."""
-        if isinstance(error, PoolTimeout):
-            try:
-                psycopg.connect(self.address.conninfo).close()
-            except psycopg.Error as found:
-                error = found
-        return self.address.clean(error)
 
     def _refused(self, error: psycopg.Error) -> CorpusError:
         return CorpusError(

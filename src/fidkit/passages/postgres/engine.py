@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fidkit.passages.local.check import CheckReport
     from fidkit.passages.local.corpus import Corpus
     from fidkit.passages.local.vectors import EncoderSource
-    from fidkit.passages.postgres.replica import Tell
+    from fidkit.passages.postgres.feeding import Tell
 
 
 def said(url: str) -> str:
@@ -27,7 +27,7 @@ def open_corpus(url: str, encoder: EncoderSource | None = None, tell: Tell | Non
     if not address.replica:
         from fidkit.passages.postgres.served import ServedCorpus
 
-        return ServedCorpus(address)
+        return ServedCorpus(address, encoder)
     from fidkit.passages.postgres.corpus import PostgresCorpus
 
     return PostgresCorpus(address, encoder, tell)

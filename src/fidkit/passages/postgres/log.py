@@ -19,6 +19,14 @@ from fidkit.passages.postgres.schema import prepare
 T = TypeVar("T")
 
 
+class MadeBy(NamedTuple):
+    """An encoder, as `fidkit.passages.search.encoder.VectorEncoder` tells of itself."""
+
+    name: str
+    fingerprint: str
+    dimension: int
+
+
 class State(NamedTuple):
     """How far the log of a corpus is.
 
@@ -28,6 +36,7 @@ class State(NamedTuple):
         sequence: number of the last change.
         passages, fingerprint: of all that is there.
         facts: `sources` and how documents are cut.
+        encoder: whose vectors the database has; None for none.
     """
 
     corpus: int
@@ -36,6 +45,7 @@ class State(NamedTuple):
     passages: int
     fingerprint: str
     facts: dict[str, Any]
+    encoder: MadeBy | None
 
 
 class Log:
@@ -120,8 +130,9 @@ def state_of(connection: Connection, address: Address) -> State:
     Raises:
         CorpusError: there is none of the name, or it is of another format.
     """
-    query = """SELECT corpus, identity, sequence, passages, fingerprint, facts, format
-        FROM fidkit.corpora WHERE name = %s"""
+    query = """SELECT c.corpus, identity, sequence, passages, c.fingerprint, e.name, e.fingerprint,
+        e.dimension, facts, format
+        FROM fidkit.corpora c LEFT JOIN fidkit.encoders e USING (corpus) WHERE c.name = %s"""
     found = connection.execute(query, (address.corpus,)).fetchone()
     build = f"`fidkit corpus build SOURCE --to '{address.shown}'`"
     if found is None:
@@ -142,6 +153,7 @@ def state_of(connection: Connection, address: Address) -> State:
             f"{address.shown}: this corpus has format version {version}, this fidkit reads {FORMAT_VERSION}; "
             f"build it under another name with {build}"
         )
-    corpus, identity, sequence, passages, fingerprint = known
+    corpus, identity, sequence, passages, fingerprint, *encoder = known
     held = facts if isinstance(facts, dict) else json.loads(facts)
-    return State(corpus, str(identity), sequence, passages, bytes(fingerprint).hex(), held)
+    made_by = None if encoder[0] is None else MadeBy(*encoder)
+    return State(corpus, str(identity), sequence, passages, bytes(fingerprint).hex(), held, made_by)

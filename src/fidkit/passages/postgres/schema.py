@@ -5,6 +5,8 @@
     documents   numbered within their file
     passages    numbered within their file; a file says which row its first passage is
     removed     numbers of files that are gone, each with the change that took it away
+    encoders    whose vectors a corpus has
+    vectors     those of up to 1,024 passages of a file; they go with the file
 
 Nothing is changed in place but where a file was found: a file that is read again gets a new number.
 """
@@ -15,6 +17,22 @@ from psycopg import Connection, errors
 
 from fidkit.errors import CorpusError
 from fidkit.passages.postgres.address import Address
+
+# Who may do something with passages may do it with what is made of them.
+_RIGHTS = """DO $$ DECLARE may record; BEGIN
+    FOR may IN SELECT one.grantee, one.privilege_type AS what
+        FROM pg_class c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) one
+        WHERE c.oid = 'fidkit.passages'::regclass
+    LOOP
+        EXECUTE format('GRANT %s ON {} TO %s', may.what,
+            CASE may.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(may.grantee)) END);
+    END LOOP; END $$"""
+
+
+def rights(*tables: str) -> str:
+    """The statement that gives new tables the rights that `passages` has."""
+    return _RIGHTS.format(", ".join(tables))
+
 
 # The step at position n makes version n + 1 of the schema.
 _STEPS: tuple[tuple[str, ...], ...] = (
@@ -47,6 +65,18 @@ _STEPS: tuple[tuple[str, ...], ...] = (
             corpus integer NOT NULL, file bigint NOT NULL, sequence bigint NOT NULL,
             PRIMARY KEY (corpus, file))""",
         "CREATE INDEX removed_by_sequence ON fidkit.removed (corpus, sequence)",
+    ),
+    (
+        """CREATE TABLE fidkit.encoders (
+            corpus integer PRIMARY KEY REFERENCES fidkit.corpora ON DELETE CASCADE, name text NOT NULL,
+            fingerprint text NOT NULL, dimension integer NOT NULL)""",
+        """CREATE TABLE fidkit.vectors (
+            file bigint NOT NULL REFERENCES fidkit.files ON DELETE CASCADE, number bigint NOT NULL,
+            keys bytea NOT NULL, scales bytea NOT NULL, vectors bytea NOT NULL,
+            PRIMARY KEY (file, number))""",
+        # They look like noise: what tries to compress them only takes time.
+        "ALTER TABLE fidkit.vectors ALTER vectors SET STORAGE EXTERNAL",
+        rights("fidkit.encoders", "fidkit.vectors"),
     ),
 )
 VERSION = len(_STEPS)

@@ -35,6 +35,13 @@ class VectorEncoder:
     apart: Callable[[Sequence[Passage]], NDArray[np.float32]] | None = None
     others: tuple[VectorEncoder, ...] = ()
 
+    def that_made(self, fingerprint: str, dimension: int) -> VectorEncoder | None:
+        """This one or one of its `others`, whichever it is that made such vectors."""
+        for one in (self, *self.others):
+            if (fingerprint, dimension) == (one.fingerprint, one.dimension):
+                return one
+        return None
+
     def of_passages(self, passages: Sequence[Passage]) -> NDArray[np.float32]:
         """Vectors [N, D] of passages.
 

@@ -72,14 +72,17 @@ class VectorWriter:
             vectors = Vectors(base)
             encoder = vectors.require(encoder)
             self._base = vectors.shards
-        self._directory, self._encoder = directory, encoder
+        self._directory, self.encoder = directory, encoder
         directory.mkdir(exist_ok=True)
-        self._known = _Known([*self._base, *_left_by_another(directory, encoder)])
+        self._maker = VectorMaker(encoder, [*self._base, *_left_by_another(directory, encoder)])
         self._live = [shard.live_places() for shard in self._base]
         self._parts: list[_Some] = []
         self._pending: list[Entries] = []
-        self.encoded = 0
+
+    @property
+    def encoded(self) -> int:
         """Passages whose vector had to be made."""
+        return self._maker.encoded
 
     def add(self, passages: Iterable[tuple[int, str, str]]) -> None:
         """Add (row, title, text).
@@ -90,9 +93,18 @@ class VectorWriter:
         """
         stream = iter(passages)
         while batch := list(islice(stream, _BATCH)):
-            self._pending += self._vectors(batch)
-            if sum(map(len, self._pending)) >= _PART_ROWS:
-                self._write_part()
+            for made in self._maker.entries(batch):
+                self.take(made)
+
+    def take(self, made: Entries) -> None:
+        """Add passages whose vectors are there already.
+
+        Raises:
+            WriteError, OSError: the files can't be written.
+        """
+        self._pending.append(made)
+        if sum(map(len, self._pending)) >= _PART_ROWS:
+            self._write_part()
 
     def remove(self, rows: Iterable[int] | NDArray[np.int64]) -> None:
         """Remove passages by row, whenever they were added; rows that aren't there don't matter."""
@@ -111,35 +123,16 @@ class VectorWriter:
         """
         kept, pool = self._kept_and_pool()
         shards = [self._linked(shard, places) for shard, places in kept]
-        shards += [write_shard(self._directory, self._encoder.fingerprint, some) for some in _packed(pool)]
-        write_index(self._directory, self._encoder, shards)
+        shards += [write_shard(self._directory, self.encoder.fingerprint, some) for some in _packed(pool)]
+        write_index(self._directory, self.encoder, shards)
         names = {INDEX, *(shard.path.name for shard in shards)}
         for entry in self._directory.iterdir():
             if entry.name not in names:
                 remove(entry)
         sync_directory(self._directory)
 
-    def _vectors(self, batch: Sequence[tuple[int, str, str]]) -> list[Entries]:
-        """A batch as entries: those that are known, and the others encoded, each content once."""
-        passages = [Passage("", title, text) for _, title, text in batch]
-        keys = [passage_key(passage) for passage in passages]
-        rows = np.array([row for row, _, _ in batch], np.int64)
-        known, missing = self._known.find(keys)
-        found = [some.of_rows(rows[at]) for some, at in known]
-        places: dict[bytes, int] = {}
-        for at in missing:
-            places.setdefault(keys[at], at)
-        if places:
-            new = [passages[at] for at in places.values()]
-            made = entries(range(len(new)), list(places), self._encoder.of_passages(new))
-            number = {key: n for n, key in enumerate(places)}
-            made = made.take(np.array([number[keys[at]] for at in missing]))
-            found.append(made.of_rows(rows[missing]))
-            self.encoded += len(new)
-        return found
-
     def _write_part(self) -> None:
-        shard = write_shard(self._directory, self._encoder.fingerprint, joined(self._pending))
+        shard = write_shard(self._directory, self.encoder.fingerprint, joined(self._pending))
         self._parts.append((shard, np.arange(len(shard.entries))))
         self._pending = []
 
@@ -148,7 +141,7 @@ class VectorWriter:
         pool = [*self._parts]
         if self._pending:
             pending = joined(self._pending)
-            pool.append((Shard(self._directory, self._encoder.fingerprint, pending), np.arange(len(pending))))
+            pool.append((Shard(self._directory, self.encoder.fingerprint, pending), np.arange(len(pending))))
         kept: list[_Some] = []
         for shard, places in zip(self._base, self._live, strict=True):
             fits = len(places) >= (1 - _PATCHED_SHARE) * len(shard.entries)
@@ -172,6 +165,41 @@ class VectorWriter:
             live = np.zeros(len(shard.entries), bool)
             live[places] = True
         return replace(shard, path=target, live=live)
+
+
+class VectorMaker:
+    """Vectors of passages: those that shards have, by content, and the others encoded, each content once.
+
+    Attributes:
+        encoded: passages whose vector had to be made.
+    """
+
+    def __init__(self, encoder: VectorEncoder, shards: Sequence[Shard]) -> None:
+        self._encoder, self._known = encoder, _Known(shards)
+        self.encoded = 0
+
+    def entries(self, batch: Sequence[tuple[int, str, str]]) -> list[Entries]:
+        """Vectors of (row, title, text), in no order.
+
+        Raises:
+            CorpusError: the encoder gives no vectors, or a vector to be used again is damaged.
+        """
+        passages = [Passage("", title, text) for _, title, text in batch]
+        keys = [passage_key(passage) for passage in passages]
+        rows = np.array([row for row, _, _ in batch], np.int64)
+        known, missing = self._known.find(keys)
+        found = [some.of_rows(rows[at]) for some, at in known]
+        places: dict[bytes, int] = {}
+        for at in missing:
+            places.setdefault(keys[at], at)
+        if places:
+            new = [passages[at] for at in places.values()]
+            made = entries(range(len(new)), list(places), self._encoder.of_passages(new))
+            number = {key: n for n, key in enumerate(places)}
+            made = made.take(np.array([number[keys[at]] for at in missing]))
+            found.append(made.of_rows(rows[missing]))
+            self.encoded += len(new)
+        return found
 
 
 class _Known:

@@ -89,14 +89,19 @@ def entries(rows: Sequence[int], keys: Sequence[bytes], vectors_ND: NDArray[np.f
     largest = np.abs(vectors_ND).max(1)
     scales = np.where(largest > 0, largest / _LARGEST, 1).astype(np.float32)
     rounded = np.rint(vectors_ND / scales[:, None]).astype(np.int8)
-    return Entries(
-        np.array(rows, np.int64),
-        signs(rounded),
-        scales,
-        np.array([zlib.crc32(vector) for vector in rounded], np.uint32),
-        np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), -1),
-        rounded,
-    )
+    key_bytes = np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), -1)
+    return of_numbers(np.array(rows, np.int64), key_bytes, scales, rounded)
+
+
+def of_numbers(
+    rows: NDArray[np.int64],
+    keys: NDArray[np.uint8],
+    scales: NDArray[np.float32],
+    vectors_ND: NDArray[np.int8],
+) -> Entries:
+    """Vectors that were rounded before, with codes and checks."""
+    checks = np.array([zlib.crc32(vector) for vector in vectors_ND], np.uint32)
+    return Entries(rows, signs(vectors_ND), scales, checks, keys, vectors_ND)
 
 
 def signs(vectors_ND: NDArray[Any]) -> NDArray[np.uint64]:
@@ -228,15 +233,11 @@ class Vectors:
         Raises:
             CorpusError: says what is there and what was given.
         """
-        for one in (encoder, *encoder.others):
-            if (self.fingerprint, self.dimension) == (one.fingerprint, one.dimension):
-                return one
-        raise CorpusError(
-            f"{shown(self.directory)}: holds vectors of {self.encoder!r} ({self.dimension} numbers, "
-            f"fingerprint {self.fingerprint[:12]}), but the encoder is {encoder.name!r} "
-            f"({encoder.dimension} numbers, fingerprint {encoder.fingerprint[:12]}); search with the "
-            "encoder that made them, or build the corpus again with this one"
-        )
+        found = encoder.that_made(self.fingerprint, self.dimension)
+        if found is None:
+            where = shown(self.directory)
+            raise of_another_encoder(where, self.encoder, self.fingerprint, self.dimension, encoder)
+        return found
 
     def __len__(self) -> int:
         """Number of passages."""
@@ -280,6 +281,17 @@ def damage(path: Path, what: object) -> CorpusError:
     return CorpusError(
         f"{shown(path)}: the vectors can't be read ({what}); delete {shown(path.parent)} and build the "
         "corpus again"
+    )
+
+
+def of_another_encoder(
+    where: str, name: str, fingerprint: str, dimension: int, given: VectorEncoder
+) -> CorpusError:
+    """The error for vectors that the given encoder didn't make."""
+    return CorpusError(
+        f"{where}: holds vectors of {name!r} ({dimension} numbers, fingerprint {fingerprint[:12]}), but "
+        f"the encoder is {given.name!r} ({given.dimension} numbers, fingerprint {given.fingerprint[:12]}); "
+        "search with the encoder that made them, or build the corpus again with this one"
     )
 
 
