@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import io
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from mcp.server import MCPServer
@@ -45,12 +47,25 @@ def _told(tool: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
 
 def server(service: Service, library: Library | None) -> MCPServer:
     """An MCP server of a service, not running yet; its tools raise what the API's routes say."""
-    made = MCPServer("fidkit", version=__version__, instructions=_ABOUT)
+    with _logging_as_it_was():
+        made = MCPServer("fidkit", version=__version__, instructions=_ABOUT)
     _add_questions(made, service)
     _add_reading(made, service)
     if library is not None and library.folder is not None:
         _add_adding(made, library)
     return made
+
+
+@contextmanager
+def _logging_as_it_was() -> Iterator[None]:
+    """A library that logs all that anybody says to stderr, once it is used, is asked not to."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 def _add_questions(to: MCPServer, service: Service) -> None:
