@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 
+from fidkit.cluster import By
 from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.check import CheckReport, Fault
@@ -142,6 +143,7 @@ def build_corpus(
     encoder: EncoderSource | None,
     vectors: bool | None,
     cutting: WantedCutting,
+    by: By = "local",
 ) -> Corpus:
     """Bring a corpus in the database up to date with its sources, and open it.
 
@@ -156,7 +158,7 @@ def build_corpus(
         if not address.replica:
             log.open(make=True)
             make_words(log)
-        report = build(log, sources, tell, cutting=cutting, vectors=vectors)
+        report = build(log, sources, tell, cutting=cutting, vectors=vectors, by=by)
     finally:
         database.close()
     corpus = PostgresCorpus(address, encoder, tell) if address.replica else ServedCorpus(address)
