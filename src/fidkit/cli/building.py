@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from fidkit.cli.options import AsJson
+from fidkit.cli.options import AsJson, ByOption
 from fidkit.cli.progress import clock, progress
 from fidkit.errors import FidkitError, UsageError
 from fidkit.passages.load.table import described
@@ -22,12 +22,14 @@ from fidkit.passages.local.amounts import A_SECOND, MOST_UNASKED
 from fidkit.wording import counted
 
 if TYPE_CHECKING:
+    from fidkit.cluster import By
     from fidkit.passages import BuildProgress, BuildReport, CorpusInfo
     from fidkit.passages.local.vectors import EncoderSource
     from fidkit.precompute import MemoryReport
 
 Sources = Annotated[
-    list[str], typer.Argument(metavar="SRC...", help=f"Folders, {described()}.", show_default=False)
+    list[str],
+    typer.Argument(metavar="SRC...", help=f"Folders, s3://BUCKET/PREFIX, {described()}.", show_default=False),
 ]
 Watch = Annotated[
     bool, typer.Option("--watch", help="Go on, and follow what happens in the sources until Ctrl-C.")
@@ -85,11 +87,12 @@ def build(
     passage_words: PassageWords = None,
     overlap: Overlap = None,
     memory: MemoryOf = None,
+    by: ByOption = "local",
     watch: Watch = False,
     as_json: AsJson = False,
 ) -> None:
     """Build a corpus, or bring it up to date: only new and changed files are read."""
-    _check(to, memory, vectors, watch=watch)
+    _check(sources, to, memory, vectors, by, watch=watch)
     from fidkit.engine.meaning import minilm, runnable
     from fidkit.passages import Corpus
 
@@ -104,7 +107,7 @@ def build(
         corpus = stack.enter_context(
             Corpus.build(
                 sources, to, tell, encoder=encoder, vectors=vectors, passage_words=passage_words,
-                overlap=overlap,
+                overlap=overlap, by=cast("By", by),
             )
         )  # fmt: skip
         remembered = None if once is None else once.finish(corpus)
@@ -124,7 +127,9 @@ def build(
         _follow(sources, Path(to), encoder, vectors, as_json=as_json)
 
 
-def _check(to: str, memory: str | None, vectors: bool | None, *, watch: bool) -> None:
+def _check(
+    sources: list[str], to: str, memory: str | None, vectors: bool | None, by: str, *, watch: bool
+) -> None:
     """What is wrong with the call is said before anything is read."""
     from fidkit.passages.engines import is_url, said_place
 
@@ -141,10 +146,12 @@ def _check(to: str, memory: str | None, vectors: bool | None, *, watch: bool) ->
             "--watch brings no memory up to date; leave --memory out, and run `fidkit memory build` when the "
             "documents have changed"
         )
+    if watch and by != "local":
+        raise UsageError("--watch reads on this machine; leave --by out, or run the build again by hand")
     if watch:
-        from fidkit.passages.local.watch import require_watchfiles
+        from fidkit.passages.local.watch import require_followed
 
-        require_watchfiles()
+        require_followed(sources)
 
 
 def _follow(

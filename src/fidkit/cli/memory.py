@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from fidkit.cli.decoding import DeviceName
-from fidkit.cli.options import AsJson, Directory, Verb
+from fidkit.cli.options import AsJson, ByOption, Directory, Verb
 from fidkit.cli.progress import clock, progress
 from fidkit.errors import FidkitError, UsageError
 from fidkit.types import Progress
 from fidkit.wording import counted
 
 if TYPE_CHECKING:
+    from fidkit.cluster import By
     from fidkit.engine.precision import Precision
     from fidkit.precompute import BuildForecast, MemoryReport
-    from fidkit.precompute.records import By
 
 app = typer.Typer(
     help="Build, describe and check the memory of a corpus (LUMEN, MemoryFiD).",
@@ -39,7 +39,6 @@ Codec = Annotated[
 ]
 PrecisionOption = Annotated[str, typer.Option(help="Memory is computed with: auto, float32 or bfloat16.")]
 Workers = Annotated[int, typer.Option(metavar="N", help="Processes, or actors of Ray.")]
-ByOption = Annotated[str, typer.Option(help="local, or ray: a cluster.")]
 ShardMb = Annotated[
     int | None, typer.Option(metavar="MB", help="MiB of a shard, about.", show_default="1024")
 ]

@@ -50,6 +50,7 @@ Sources = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+ByOption = Annotated[str, typer.Option(help="Who does the work: local, or ray, a cluster.")]
 Where = Annotated[
     list[str] | None,
     typer.Option(

@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from fidkit.errors import UsageError
+from fidkit.passages.load.address import is_in_store
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://?", re.IGNORECASE)
 _POSTGRES = "fidkit.passages.postgres.engine"
@@ -34,10 +35,15 @@ def engine_of(place: str | os.PathLike[str]) -> Any | None:
     match = _URL.match(os.fspath(place))
     assert match is not None
     scheme = match[1].lower()
+    if is_in_store(place):
+        raise UsageError(
+            f"{os.fspath(place)}: holds documents, and no corpus; run `fidkit corpus build "
+            f"{os.fspath(place)} --to DIR`, and give DIR"
+        )
     if scheme not in _ENGINES:
         raise UsageError(
             f"{scheme}://…: no engine is known for this; give a folder, files, a built corpus, or "
-            "postgresql://USER@HOST/DATABASE"
+            "postgresql://USER@HOST/DATABASE; documents may be in s3://BUCKET/PREFIX"
         )
     return importlib.import_module(_ENGINES[scheme])
 

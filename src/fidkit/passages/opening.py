@@ -14,6 +14,7 @@ from fidkit import assets
 from fidkit.disk import shown
 from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.engines import engine_of, is_url
+from fidkit.passages.load.address import is_in_store
 from fidkit.passages.local.corpus import Corpus
 from fidkit.passages.local.layout import CorpusBusyError, UnwritableError, default_location, is_corpus
 from fidkit.passages.local.report import BuildProgress
@@ -40,8 +41,8 @@ def open_sources(
     waits until there is.
 
     Args:
-        sources: a folder, a file, a built corpus, its URL, or several folders and files; None takes
-            fidkit's own documents.
+        sources: a folder, a file, a built corpus, its URL, or several folders and files, also in an object
+            store (`s3://bucket/prefix`); None takes fidkit's own documents.
         progress: called now and then while files are read.
         encoder: gives what makes vectors; without one there is search by words alone.
 
@@ -56,7 +57,7 @@ def open_sources(
         # Few, and written in the words that they are asked for: an encoder would only take time to open.
         return _up_to_date([assets.documents()], progress, None)
     chosen = _listed(sources)
-    if any(map(is_url, chosen)):
+    if any(is_url(source) and not is_in_store(source) for source in chosen):
         return _behind_url(chosen, progress, encoder)
     if len(chosen) == 1 and is_corpus(Path(chosen[0]).expanduser()):
         corpus = Corpus.open(Path(chosen[0]).expanduser(), encoder)
@@ -91,9 +92,10 @@ def _behind_url(
     chosen: list[Source], progress: Tell | None, encoder: EncoderSource | None
 ) -> tuple[Corpus, tuple[str, ...]]:
     """A corpus that a server keeps, and what is to be said of it."""
-    engines = [engine for engine in map(engine_of, chosen) if engine is not None]
+    engines = [engine_of(source) for source in chosen if not is_in_store(source)]
     if len(chosen) > 1:
         raise UsageError("a corpus behind a URL is asked alone; give one URL, or folders and files")
+    assert engines[0] is not None
     corpus: Corpus = engines[0].open_corpus(os.fspath(chosen[0]), encoder, progress)
     fault = corpus.vectors_fault()
     return corpus, (*corpus.notes, fault) if fault else corpus.notes

@@ -125,10 +125,17 @@ def _as_it_was_read(path: str, sha256: str, source: str) -> BinaryIO:
         UsageError: it is gone or another.
     """
     from fidkit.disk import found_again
+    from fidkit.passages.load.address import is_in_store
     from fidkit.passages.load.rows import unpacked
 
     try:
-        packed = found_again(path).read_bytes()
+        if is_in_store(path):
+            from fidkit.passages.load.objects import opened
+
+            with opened(path) as stored:
+                packed = stored.read()
+        else:
+            packed = found_again(path).read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: can't be read ({error.strerror}); a picture needs the file") from error
     if hashlib.sha256(packed).hexdigest() != sha256:

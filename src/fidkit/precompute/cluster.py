@@ -1,37 +1,18 @@
 """Building units on a cluster, with Ray: one actor a worker, each of which loads the reader once.
 
-Units and shards are files, so all machines must see the corpus' directory under the same path. Without the
-address of a cluster (`RAY_ADDRESS`) Ray is started on this machine, and ended afterwards.
+Units and shards are files, so all machines must see the corpus' directory under the same path.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from fidkit.errors import FidkitError, MemoryStoreError, UsageError
+from fidkit.cluster import joined
+from fidkit.errors import FidkitError, MemoryStoreError
 from fidkit.precompute.local import Finished
 from fidkit.precompute.unit import read_unit
 from fidkit.precompute.work import Advance, Job, Worker
-
-
-def require_ray() -> Any:
-    """The module.
-
-    Raises:
-        UsageError: it isn't installed.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise UsageError(
-            "--by ray needs Ray, which is not installed; run `pip install 'fidkit[ray]'`, or leave --by out "
-            "to build on this machine"
-        ) from error
-    return ray
 
 
 def build_with_ray(job: Job, count: int, units: Sequence[Path], finished: Finished, advance: Advance) -> None:
@@ -42,45 +23,31 @@ def build_with_ray(job: Job, count: int, units: Sequence[Path], finished: Finish
         MemoryStoreError: an actor died, or Ray can't be started.
         FidkitError: what an actor failed of.
     """
-    ray = require_ray()
-    own = not ray.is_initialized()
-    try:
-        if own:
-            _start(ray, count)
-        gpus = 1 if job.device.startswith("cuda") else 0
-        actor = ray.remote(num_cpus=1, num_gpus=gpus)(Worker)
-        actors = [actor.remote(job) for _ in range(min(count, len(units)))]
-        waiting = list(reversed(units))
-        working = {each.build.remote(unit): (each, unit) for each in actors for unit in [waiting.pop()]}
-        while working:
-            [ready], _ = ray.wait(list(working), num_returns=1)
-            each, unit = working.pop(ready)
-            shard = ray.get(ready)
-            advance(len(read_unit(unit).keys))
-            finished(unit, shard)
-            if waiting:
-                unit = waiting.pop()
-                working[each.build.remote(unit)] = each, unit
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        raise (
-            cause
-            if isinstance(cause, FidkitError)
-            else MemoryStoreError(f"a worker failed: {cause}; see Ray's log")
-        ) from error
-    except ray.exceptions.RayError as error:
-        raise MemoryStoreError(
-            f"Ray lost a worker ({type(error).__name__}: {str(error).splitlines()[0]}); run the build again, "
-            "it goes on where it stopped"
-        ) from error
-    finally:
-        if own:
-            ray.shutdown()
-
-
-def _start(ray: Any, count: int) -> None:
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level="ERROR")
-    else:
-        ray.init(num_cpus=max(count, os.cpu_count() or 1), **quiet)
+    with joined(count) as ray:
+        try:
+            gpus = 1 if job.device.startswith("cuda") else 0
+            actor = ray.remote(num_cpus=1, num_gpus=gpus)(Worker)
+            actors = [actor.remote(job) for _ in range(min(count, len(units)))]
+            waiting = list(reversed(units))
+            working = {each.build.remote(unit): (each, unit) for each in actors for unit in [waiting.pop()]}
+            while working:
+                [ready], _ = ray.wait(list(working), num_returns=1)
+                each, unit = working.pop(ready)
+                shard = ray.get(ready)
+                advance(len(read_unit(unit).keys))
+                finished(unit, shard)
+                if waiting:
+                    unit = waiting.pop()
+                    working[each.build.remote(unit)] = each, unit
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            raise (
+                cause
+                if isinstance(cause, FidkitError)
+                else MemoryStoreError(f"a worker failed: {cause}; see Ray's log")
+            ) from error
+        except ray.exceptions.RayError as error:
+            raise MemoryStoreError(
+                f"Ray lost a worker ({type(error).__name__}: {str(error).splitlines()[0]}); run the build "
+                "again, it goes on where it stopped"
+            ) from error

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
+from fidkit.cluster import By, require
 from fidkit.devices import choose_device
 from fidkit.engine.precision import Precision
 from fidkit.errors import UsageError
-from fidkit.precompute.cluster import require_ray
 from fidkit.precompute.codec import DEFAULT_PQ_CODES
 from fidkit.precompute.unit import Identity
 
-By = Literal["local", "ray"]
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -118,10 +117,7 @@ def check(options: Options) -> None:
     Raises:
         UsageError: names the option, and what it takes.
     """
-    if options.by not in ("local", "ray"):
-        raise UsageError(f"--by is {options.by!r}; expected local or ray")
-    if options.by == "ray":
-        require_ray()
+    require(options.by)
     if options.workers < 1:
         raise UsageError(f"--workers is {options.workers}; expected 1 or more")
     if options.shard_mb is not None and options.shard_mb < 1:

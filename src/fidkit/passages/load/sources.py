@@ -1,6 +1,7 @@
 """Finds the files that a corpus is made of.
 
-A folder is searched recursively. What is left out is listed with its reason: files of other kinds, files
+A folder is searched recursively, and so is what lies below a prefix of an object store
+(`fidkit.passages.load.keys`). What is left out is listed with its reason: files of other kinds, files
 that aren't what their ending says, hidden files and folders, links to folders, corpora.
 Which endings are read, `fidkit.passages.load.table` says. Within one folder passage files go first: text
 files beside them (a README, a licence) describe the data and are not documents.
@@ -13,55 +14,32 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from fidkit.disk import shown
 from fidkit.errors import CorpusError, UsageError
-from fidkit.passages.load.rows import UnreadableFile, read_rows
-from fidkit.passages.load.table import Kind as ReadKind
+from fidkit.passages.load.address import ObjectAddress, source_of
+from fidkit.passages.load.found import (
+    ANOTHER_CORPUS,
+    DESCRIBES,
+    HIDDEN,
+    LARGEST_DOCUMENT,
+    TOO_LARGE,
+    Kind,
+    SourceFile,
+    describes,
+    kind_of,
+    passages_or_not,
+    told_apart_by,
+)
 from fidkit.passages.load.table import described, loader_of
-from fidkit.passages.load.tsv import OtherHeader
 from fidkit.passages.local.layout import is_corpus
 
-Kind = Literal[ReadKind, "skipped"]
+__all__ = ["ANOTHER_CORPUS", "HIDDEN", "LINKED", "SourceFile", "discover", "nothing_usable"]
 
-HIDDEN = "hidden"
-ANOTHER_CORPUS = "a corpus, not a source of one"
 LINKED = "a link to a folder; name that as a source of its own"
-DESCRIBES = "describes the passage files beside it"
-_DESCRIPTIONS = {"README", "LICENSE", "LICENCE", "NOTICE", "CITATION", "COPYING", "CHANGELOG"}
-OTHER = "not a kind of file that is read"
-LARGEST_DOCUMENT = 1 << 32
-"""Bytes; whatever is larger can't be read within a worker's memory."""
-TOO_LARGE = f"larger than {LARGEST_DOCUMENT / 1e6:,.0f} MB, the most that is read; split it"
-TEMPORARY = "kept by an editor while it has a document open"
 _READ_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
-_OPENED = "~$"  # what Word, Excel and PowerPoint put before the name of that document
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A file as found.
-
-    Attributes:
-        name: unique in the corpus.
-        path: where it is.
-        kind: what it is read as.
-        size, mtime_ns: bytes, and when it was written.
-        note: why a skipped file is skipped.
-        named: given as a source itself, and not found in a folder: then it must be readable.
-    """
-
-    name: str
-    path: Path
-    kind: Kind
-    size: int = 0
-    mtime_ns: int = 0
-    note: str = ""
-    named: bool = False
 
 
 def discover(sources: Iterable[str | os.PathLike[str]]) -> list[SourceFile]:
@@ -74,16 +52,16 @@ def discover(sources: Iterable[str | os.PathLike[str]]) -> list[SourceFile]:
 
     Raises:
         UsageError: no sources.
-        CorpusError: a source is missing or is a corpus itself, or no file could be used.
+        CorpusError: a source is missing, can't be reached or is a corpus itself, or no file could be used.
     """
-    roots = [Path(source).expanduser() for source in sources]
+    roots = [source_of(source) for source in sources]
     if not roots:
         raise UsageError(
             "no sources given; expected folders, documents or passage files to build a corpus from"
         )
-    found: dict[str, tuple[Path, SourceFile]] = {}
+    found: dict[str, tuple[Path | ObjectAddress, SourceFile]] = {}
     for root in roots:
-        for where, file in _files_of(root):
+        for where, file in _of_store(root) if isinstance(root, ObjectAddress) else _files_of(root):
             first, known = found.setdefault(where, (root, file))
             if file.named and not known.named:
                 found[where] = (first, replace(file, name=known.name))
@@ -99,6 +77,12 @@ def nothing_usable(roots: Iterable[str | os.PathLike[str]], skipped: list[tuple[
     told = [of_one for of_one in skipped if of_one[1] != HIDDEN] or skipped
     why = f" ({len(skipped)} skipped, the first: {told[0][0]}, {told[0][1]})" if skipped else ""
     return f"{where}: found nothing to read{why}; expected {described()}"
+
+
+def _of_store(root: ObjectAddress) -> Iterator[tuple[str, SourceFile]]:
+    from fidkit.passages.load.keys import files_of  # folders alone need no client of a store
+
+    return files_of(root)
 
 
 def _files_of(root: Path) -> Iterator[tuple[str, SourceFile]]:
@@ -189,45 +173,19 @@ def _folder(
         files.append((os.path.realpath(where) if entry.is_symlink() else where, file))
     has_passages = any(file.kind == "passages" for _, file in files)
     for where, file in files:
-        if has_passages and file.kind == "document" and _describes(file.path):
+        if has_passages and file.kind == "document" and describes(file.path.name):
             file = replace(file, kind="skipped", note=DESCRIBES)
         yield where, file
 
 
-def _describes(path: Path) -> bool:
-    """Whether a document says what the files beside it are, as one comes along with a set of passages."""
-    return path.name.split(".")[0].upper() in _DESCRIPTIONS
-
-
 def _kind(name: str, path: Path) -> tuple[Kind, str]:
     """What a file in a folder is read as, and why if it isn't."""
-    if name.startswith("."):
-        return "skipped", HIDDEN
-    if name.startswith(_OPENED):
-        return "skipped", TEMPORARY
-    loader = loader_of(name)
-    if loader is None:
-        return "skipped", OTHER
-    if loader.kind == "passages" and os.path.isfile(path):
-        return _passages_or_not(path)
-    return loader.kind, ""
+    kind, note = kind_of(name)
+    return _passages_or_not(path) if kind == "passages" and os.path.isfile(path) else (kind, note)
 
 
 def _passages_or_not(path: Path) -> tuple[Kind, str]:
-    """A passage file, or what keeps it from being one, as far as its first row tells.
-
-    A log is none, and the text beside it no description of it. A table of something else is a document.
-    """
-    try:
-        with path.open("rb") as raw:
-            problem = "" if list(islice(read_rows(raw, path.name), 1)) else "empty"
-    except OtherHeader:
-        return "document", ""
-    except UnreadableFile as error:
-        problem = error.reason
-    except OSError as error:
-        problem = (error.strerror or "unreadable").lower()
-    return ("skipped" if problem else "passages"), problem
+    return passages_or_not(path.name, lambda: path.open("rb"))
 
 
 def _stated(
@@ -248,12 +206,12 @@ def _stated(
     return SourceFile(name, path, kind, info.st_size, info.st_mtime_ns, note, named)
 
 
-def _with_unique_names(found: list[tuple[Path, SourceFile]]) -> list[SourceFile]:
+def _with_unique_names(found: list[tuple[Path | ObjectAddress, SourceFile]]) -> list[SourceFile]:
     names = [file.name for _, file in found]
     if len(set(names)) == len(names):
         return [file for _, file in found]
     names = _told_apart(names, [f"{_folder_name(root)}/{file.name}" for root, file in found])
-    names = _told_apart(names, [shown(os.path.realpath(file.path)) for _, file in found])
+    names = _told_apart(names, [shown(told_apart_by(file.path)) for _, file in found])
     # Names of other bytes may be shown alike. Bytes can't be, and the ending has to stay at the end.
     if len(set(names)) < len(names):
         hashes = [hashlib.sha256(os.fsencode(file.path)).hexdigest()[:8] for _, file in found]
@@ -261,7 +219,9 @@ def _with_unique_names(found: list[tuple[Path, SourceFile]]) -> list[SourceFile]
     return [replace(file, name=name) for name, (_, file) in zip(names, found, strict=True)]
 
 
-def _folder_name(root: Path) -> str:
+def _folder_name(root: Path | ObjectAddress) -> str:
+    if isinstance(root, ObjectAddress):
+        return root.name
     return shown(root.name if root.is_dir() else root.resolve().parent.name)
 
 

@@ -10,12 +10,14 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable
-from contextlib import closing, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fidkit.cluster import By, require
 from fidkit.errors import CorpusError, UsageError
+from fidkit.passages.load.address import absolute
 from fidkit.passages.load.sources import SourceFile, discover
 from fidkit.passages.local.away import mounts_below, mounts_of, require_sources
 from fidkit.passages.local.catalogue import Catalogue
@@ -51,11 +53,12 @@ def build(
     vectors: bool | None = None,
     cutting: WantedCutting | None = None,
     following: Following | None = None,
+    by: By = "local",
 ) -> BuildReport:
     """Make `directory` the corpus of exactly these sources; what was committed stays if this fails.
 
     Args:
-        sources: folders, documents and passage files.
+        sources: folders, documents and passage files; `s3://bucket/prefix` for those in a store.
         directory: of the corpus.
         progress: called now and then while files are read.
         wait: seconds to wait for another process that builds.
@@ -67,6 +70,7 @@ def build(
             of at most `MOST_UNASKED` passages gets them.
         cutting: how documents are cut from now on. Where that is another way, all of them are read again.
         following: what to wait for, where sources are followed.
+        by: who reads documents: workers on this machine, or `ray`.
 
     Raises:
         UsageError: no sources, vectors without an encoder, or passages that can't be cut so.
@@ -75,6 +79,7 @@ def build(
         DataError: a source that is a file isn't what its ending says, or has an id that comes twice.
     """
     began = time.monotonic()
+    require(by)
     roots = _roots(sources)
     wanted, cuts = Wanted(encoder, vectors), cutting or WantedCutting()
     if not is_corpus(directory):
@@ -86,18 +91,25 @@ def build(
     with writer_lock(directory, wait, waiting) as waited, explained_disk(directory):
         found = discover(map(real_path, roots)) if waited else found  # they may have changed meanwhile
         with closing(Catalogue.for_writing(directory)) as catalogue:
-            building = _builder(catalogue, directory, roots, progress, limits, wanted, cuts)
-            try:
+            building = _builder(catalogue, directory, roots, progress, limits, wanted, cuts, by)
+            with _undone_if_it_fails(building, catalogue, directory):
                 return building.run(found, began, again, following)
-            except BaseException:
-                building.say_kept()
-                # Ask what was committed: an interruption may have come after that.
-                with suppress(sqlite3.Error):
-                    catalogue.rollback()
-                    keep_begun(directory, catalogue.meta())
-                raise
-            finally:
-                building.reading.close()
+
+
+@contextmanager
+def _undone_if_it_fails(building: Builder, catalogue: Catalogue, directory: Path) -> Iterator[None]:
+    """Take back what a build that failed didn't commit, and end what reads for it."""
+    try:
+        yield
+    except BaseException:
+        building.say_kept()
+        # Ask what was committed: an interruption may have come after that.
+        with suppress(sqlite3.Error):
+            catalogue.rollback()
+            keep_begun(directory, catalogue.meta())
+        raise
+    finally:
+        building.reading.close()
 
 
 def _roots(sources: Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -105,7 +117,7 @@ def _roots(sources: Iterable[str | os.PathLike[str]]) -> list[str]:
     given = list(sources)
     if any(not os.fspath(source) for source in given):
         raise UsageError("a source is empty; expected the path of a folder or a file, or . for this folder")
-    return [stored_path(os.path.realpath(Path(source).expanduser())) for source in given]
+    return [stored_path(absolute(source)) for source in given]
 
 
 def reindex(directory: Path, encoder: EncoderSource | None = None) -> None:

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fidkit.cluster import By
 from fidkit.disk import shown
 from fidkit.errors import CorpusError
 from fidkit.passages.load.record import UnreadableFile
@@ -62,6 +63,7 @@ class Builder:
         limits: Limits | None,
         wanted: Wanted,
         cuts: WantedCutting,
+        by: By = "local",
     ) -> None:
         self._wanted = wanted
         self._catalogue = catalogue
@@ -72,7 +74,7 @@ class Builder:
         self._progress = progress
         self._meta = catalogue.meta()
         self._new_cutting = cuts.facts(self._meta)
-        self.reading = Reading(limits, cuts.after(self._meta))
+        self.reading = Reading(limits, cuts.after(self._meta), by)
         self._next_row = int(self._meta.get("next_row", 1))
         self._next_file = int(self._meta.get("next_file", 1))
         self._next_document = int(self._meta.get("next_document", 1))

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from fidkit.disk import found_again, shown
-from fidkit.errors import CorpusError
+from fidkit.errors import CorpusError, UsageError
+from fidkit.passages.load.address import is_in_store
 from fidkit.passages.load.packed import blocks_of, boxes_in, places_in, text_of
 from fidkit.passages.local.build import build, reindex
 from fidkit.passages.local.catalogue import Catalogue, vectors_of
@@ -80,7 +81,8 @@ def check(directory: Path, *, repair: bool = False, encoder: EncoderSource | Non
                 reasons = list(_of_file(catalogue, file, report))
                 damaged |= {file.file} if reasons else set()
                 report.faults += [Fault(file.name, reason) for reason in reasons]
-                report.outdated += _of_source(file)
+                report.outdated += _of_source(file) if not is_in_store(file.path) else ()
+            report.outdated += _of_stores(files)
             report.faults += _of_whole(catalogue, meta, report, files)
             rows = set(catalogue.row_numbers())
             report.faults += _of_index(directory, str(meta["lexical"]), rows)
@@ -129,6 +131,25 @@ def _of_source(file: FileRecord) -> Iterator[Fault]:
         return
     if file.mtime_ns and (found.st_size, found.st_mtime_ns) != (file.size, file.mtime_ns):
         yield Fault(file.name, "written to since it was read")
+
+
+def _of_stores(files: list[FileRecord]) -> Iterator[Fault]:
+    """As `_of_source`, of objects: their buckets are listed, a folder's worth of them at once."""
+    objects = [file for file in files if file.kind != "skipped" and is_in_store(file.path)]
+    if not objects:
+        return
+    from fidkit.passages.load.objects import states_of
+
+    try:
+        states = states_of(file.path for file in objects)
+    except (CorpusError, UsageError) as error:
+        yield Fault("the sources", str(error))
+        return
+    for file in objects:
+        if (state := states.get(file.path)) is None:
+            yield Fault(file.name, "no such object any more")
+        elif state != (file.size, file.mtime_ns):
+            yield Fault(file.name, "written to since it was read")
 
 
 def _of_whole(

@@ -44,6 +44,7 @@ from fidkit.passages.search.ways import Explaining, Mixed, Part
 from fidkit.types import Hit, Passage
 
 if TYPE_CHECKING:
+    from fidkit.cluster import By as ReadBy
     from fidkit.passages.filter import Filter
     from fidkit.passages.local.matching import Matched, Matching
     from fidkit.passages.search.dense import Allowed, Dense
@@ -133,6 +134,7 @@ class Corpus:
         vectors: bool | None = None,
         passage_words: int | None = None,
         overlap: int | None = None,
+        by: ReadBy = "local",
     ) -> Corpus:
         """Build the corpus `to` from files and folders, or bring it up to date, and open it.
 
@@ -141,8 +143,8 @@ class Corpus:
 
         Args:
             sources: documents, passage files (`fidkit.passages.load.table` lists them) and folders of them.
-                In a folder, a file that isn't what its ending says, or has ids of passages that were read
-                before, is left out; `info` says so.
+                `s3://bucket/prefix` names those in an object store. In a folder, a file that isn't what its
+                ending says, or has ids of passages that were read before, is left out; `info` says so.
             to: directory of the corpus: new, empty or a corpus; or a URL, as of `open`.
             progress: called now and then while files are read.
             wait: seconds to wait where another process is building this corpus; `math.inf` for as long as
@@ -156,6 +158,7 @@ class Corpus:
                 Where this or `overlap` changes, all documents are read again.
             overlap: words, at most, that a passage repeats from the one before, as whole sentences; fewer
                 than it has. By default what the corpus has, of a new one 0.
+            by: who reads documents: workers on this machine, or `ray`, a cluster.
 
         Raises:
             UsageError: no sources, vectors without an encoder, or passages that can't be cut so.
@@ -169,11 +172,11 @@ class Corpus:
         cutting = WantedCutting(passage_words, overlap)
         engine = engine_of(to)
         if engine is not None:
-            made = engine.build_corpus(sources, os.fspath(to), progress, encoder, vectors, cutting)
+            made = engine.build_corpus(sources, os.fspath(to), progress, encoder, vectors, cutting, by)
             return cast(Corpus, made)
         report = build(
             sources, Path(to), progress, wait=wait, waiting=waiting, encoder=encoder, vectors=vectors,
-            cutting=cutting,
+            cutting=cutting, by=by,
         )  # fmt: skip
         corpus = cls(to, encoder)
         corpus.report = report

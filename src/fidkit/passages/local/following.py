@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from fidkit.passages.load.address import ObjectAddress
 from fidkit.passages.load.sources import SourceFile
 
 SETTLED_SECONDS = 1.0
@@ -27,8 +28,8 @@ class Following:
 
     def __init__(self, settled: float = SETTLED_SECONDS, longest: float = _LONGEST_SECONDS) -> None:
         self._settled, self._longest = settled, longest
-        self._since: dict[Path, float] = {}
-        self._let: set[Path] = set()
+        self._since: dict[Path | ObjectAddress, float] = {}
+        self._let: set[Path | ObjectAddress] = set()
 
     def begin(self) -> None:
         """Before each build, which may ask of a file more than once: all that waited too long wait anew."""

@@ -25,6 +25,7 @@ from pathlib import Path
 from fidkit.disk import explained, held, shown, sync
 from fidkit.errors import CorpusError
 from fidkit.home import home
+from fidkit.passages.load.address import absolute
 from fidkit.paths import remove
 
 FORMAT_VERSION = 2
@@ -72,7 +73,7 @@ def default_location(sources: Iterable[str | os.PathLike[str]]) -> Path:
     `$FIDKIT_HOME/corpora/<hash>`, by default below `~/.cache/fidkit`. The hash is of the absolute paths
     in their order, so the same sources find the same corpus from any working directory.
     """
-    paths = b"\0".join(os.fsencode(Path(source).expanduser().resolve()) for source in sources)
+    paths = b"\0".join(os.fsencode(absolute(source)) for source in sources)
     return home() / "corpora" / hashlib.sha256(paths).hexdigest()[:16]
 
 

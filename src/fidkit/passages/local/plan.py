@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fidkit.disk import shown
+from fidkit.passages.load.address import ObjectAddress
 from fidkit.passages.load.extras import may_be_read_now
 from fidkit.passages.load.record import TAKEN
 from fidkit.passages.load.sources import SourceFile
@@ -112,6 +113,8 @@ def _position(one: tuple[int, SourceFile]) -> int:
 
 def trusted_time(file: SourceFile) -> int:
     """The modification time to note: 0, equal to none, for a file that may change within its tick."""
+    if isinstance(file.path, ObjectAddress):  # that of an object changes with its content
+        return file.mtime_ns
     return file.mtime_ns if file.mtime_ns < time.time_ns() - _TRUST_AFTER_NS else 0
 
 
@@ -136,6 +139,8 @@ def _same_stat(file: SourceFile, record: FileRecord) -> bool:
 
 
 def _hash(file: SourceFile) -> str:
+    if isinstance(file.path, ObjectAddress):  # to hash it is to download it, which reading it does too
+        return "not asked for"
     try:
         with file.path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

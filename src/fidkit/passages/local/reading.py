@@ -1,25 +1,32 @@
-"""What a build reads: files in their order, texts here and everything else in workers, some of it ahead."""
+"""What a build reads: files in their order, texts here and everything else in workers, some of it ahead.
+
+By Ray, all documents are read by workers on its machines. Passage files are always read here, since they are
+cut already.
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from fidkit.cluster import By
+from fidkit.passages.load.address import is_in_store
 from fidkit.passages.load.cutting import Cutting
 from fidkit.passages.load.extras import READS_IT
+from fidkit.passages.load.found import SourceFile, loader_for
 from fidkit.passages.load.packed import Packed, pack
 from fidkit.passages.load.record import Row, UnreadableFile
 from fidkit.passages.load.rows import passages_of, read_rows, unpacked
-from fidkit.passages.load.sources import SourceFile
-from fidkit.passages.load.table import NAMED, PACKED, Loader, loader_of
+from fidkit.passages.load.table import PACKED, Loader
 from fidkit.passages.local.away import mounts_below
 
 if TYPE_CHECKING:
-    from fidkit.passages.load.workers import Job, Limits, Read, Workers
+    from fidkit.passages.load.fetched import Fetched, Fetcher
+    from fidkit.passages.load.workers import Limits, Read, Workers
 
 _HERE = "fidkit.passages.load"
 # Code of ours alone, which only looks at characters. All others are read apart, and texts that are large.
@@ -47,13 +54,18 @@ def gone(error: OSError, roots: Sequence[str], mounts: Sequence[str] = ()) -> st
         mounts: where file systems were mounted in the sources when the build began (`away.mounts_below`).
     """
     try:
-        there = set(mounts) <= set(mounts_below(roots))
-        there = there and all(
-            os.listdir(root) if os.path.isdir(root) else os.path.exists(root) for root in roots
-        )
+        there = set(mounts) <= set(mounts_below(roots)) and all(map(_is_there, roots))
     except OSError:
         there = False
     return _GONE.get(error.errno or 0, "") if there else ""
+
+
+def _is_there(root: str) -> bool:
+    if is_in_store(root):
+        from fidkit.passages.load.objects import holds_any
+
+        return holds_any(root)
+    return bool(os.listdir(root)) if os.path.isdir(root) else os.path.exists(root)
 
 
 class FileReading:
@@ -65,10 +77,17 @@ class FileReading:
     """
 
     def __init__(
-        self, file: SourceFile, loader: Loader, apart: Iterator[Read] | None, cutting: Cutting
+        self,
+        file: SourceFile,
+        loader: Loader,
+        apart: Iterator[Read] | None,
+        here: Iterator[Fetched] | None,
+        cutting: Cutting,
     ) -> None:
         self.sha256 = self.lacking = ""
-        self._file, self._loader, self._apart, self._cutting = file, loader, apart, cutting
+        self._file, self._loader, self._apart, self._here = file, loader, apart, here
+        self._cutting = cutting
+        self._fetched: Fetched | None = None
         self._at = 0
 
     def parts(self) -> Iterator[Part]:
@@ -86,7 +105,7 @@ class FileReading:
 
     def _read_here(self) -> Iterator[Part]:
         name, words, overlap = self._file.name, self._cutting.words, self._cutting.overlap
-        with self._file.path.open("rb") as raw:
+        with self._path().open("rb") as raw:
             # Hashed before it is read: a write in between makes the next build read it again.
             self.sha256 = hashlib.file_digest(raw, "sha256").hexdigest()
             raw.seek(0)
@@ -96,6 +115,12 @@ class FileReading:
             with unpacked(raw, name) as stream:
                 for document in self._loader.documents(stream, name):
                     yield pack(document, name), passages_of(document, name, words, overlap)
+
+    def _path(self) -> Path:
+        """Where the file is on this machine; a second time, where it was the first."""
+        if self._fetched is None and self._here is not None:
+            self._fetched = next(self._here)
+        return Path(self._file.path) if self._fetched is None else self._fetched.path()
 
     def _followed(self, rows: Iterator[Row], raw: object) -> Iterator[Row]:
         for row in rows:
@@ -115,46 +140,69 @@ class FileReading:
 
 
 class Reading:
-    """Reads files; workers are started with the first file that is read apart."""
+    """Reads files; workers are started with the first file that is read apart.
 
-    def __init__(self, limits: Limits | None, cutting: Cutting) -> None:
-        self._limits, self._cutting = limits, cutting
+    Args:
+        limits: of what reading a file may take.
+        cutting: of documents.
+        by: who reads documents.
+    """
+
+    def __init__(self, limits: Limits | None, cutting: Cutting, by: By = "local") -> None:
+        self._limits, self._cutting, self._by = limits, cutting, by
         self._workers: Workers | None = None
+        self._fetcher: Fetcher | None = None
+        self._ahead: list[Generator[Any]] = []
 
     def read(
         self, files: Sequence[tuple[int, SourceFile]]
     ) -> Iterator[tuple[tuple[int, SourceFile], FileReading]]:
         """Each file with its reading, whose parts have to be asked for before the next file."""
-        loaders = [_loader_of(file) for _, file in files]
-        jobs = [
-            (file.path, file.name, loader.read, file.size)
-            for (_, file), loader in zip(files, loaders, strict=True)
-            if _is_apart(file, loader)
-        ]
-        apart = self._start(jobs) if jobs else None
-        for numbered, loader in zip(files, loaders, strict=True):
-            file = numbered[1]
-            own = apart if _is_apart(file, loader) else None
-            yield numbered, FileReading(file, loader, own, self._cutting)
+        loaders = [loader_for(file) for _, file in files]
+        is_apart = [self._is_apart(file, loader) for (_, file), loader in zip(files, loaders, strict=True)]
+        apart = [file for (_, file), aside in zip(files, is_apart, strict=True) if aside]
+        here = [
+            file for (_, file), aside in zip(files, is_apart, strict=True)
+            if not aside and file.kind != "skipped"
+        ]  # fmt: skip
+        reads = self._read_apart(apart) if apart else None
+        fetched = self._fetching().ahead(here) if any(is_in_store(file.path) for file in here) else None
+        self._ahead += [ahead for ahead in (reads, fetched) if ahead is not None]
+        for numbered, loader, aside in zip(files, loaders, is_apart, strict=True):
+            own = reads if aside else None
+            yield numbered, FileReading(numbered[1], loader, own, fetched, self._cutting)
 
     def close(self) -> None:
-        """End the workers, if any."""
+        """End the workers, if any, and fetch no more; a cluster is left."""
+        for ahead in self._ahead:
+            ahead.close()
         if self._workers:
             self._workers.close()
+        if self._fetcher:
+            self._fetcher.close()
 
-    def _start(self, jobs: Sequence[tuple[Path, str, str, int]]) -> Iterator[Read]:
-        from fidkit.passages.load.workers import Job, Workers  # texts alone need none
+    def _read_apart(self, files: Sequence[SourceFile]) -> Generator[Read]:
+        if self._by == "ray":
+            from fidkit.passages.load.tasks import read_on_cluster
 
-        self._workers = Workers(self._limits)
-        made: Iterator[Job] = (Job(*job, self._cutting) for job in jobs)
-        return self._workers.read(made)
+            return read_on_cluster(files, self._limits, self._cutting)
+        from fidkit.passages.load.apart import read_apart  # texts alone need none
+        from fidkit.passages.load.workers import Workers
 
+        self._workers = self._workers or Workers(self._limits)
+        return read_apart(files, self._workers, self._fetching(), self._cutting)
 
-def _loader_of(file: SourceFile) -> Loader:
-    return loader_of(file.name, None if file.kind == "skipped" else file.kind) or NAMED
+    def _fetching(self) -> Fetcher:
+        from fidkit.passages.load.fetched import Fetcher
+
+        self._fetcher = self._fetcher or Fetcher()
+        return self._fetcher
+
+    def _is_apart(self, file: SourceFile, loader: Loader) -> bool:
+        return file.kind == "document" and (self._by == "ray" or _is_apart(file, loader))
 
 
 def _is_apart(file: SourceFile, loader: Loader) -> bool:
     """Packed texts are: nobody knows how large they are."""
     large = file.size > _LARGEST_HERE or file.name.lower().endswith(PACKED)
-    return file.kind == "document" and (large or loader.read not in _READ_HERE)
+    return large or loader.read not in _READ_HERE

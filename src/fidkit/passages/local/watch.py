@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from fidkit.disk import shown
 from fidkit.errors import FidkitError, UsageError
+from fidkit.passages.load.address import is_in_store
 from fidkit.passages.load.extras import COMMAND
 from fidkit.passages.local.build import build, reindex
 from fidkit.passages.local.catalogue import Catalogue
@@ -43,12 +44,18 @@ _TEMPORARY = ("~", ".swp", ".tmp", ".part", ".crdownload")
 _log = logging.getLogger(__name__)
 
 
-def require_watchfiles() -> None:
-    """Say how to get what following needs.
+def require_followed(sources: Sequence[str | os.PathLike[str]]) -> None:
+    """Refuse what can't be followed, and say how to get what following needs.
 
     Raises:
-        UsageError: it isn't installed.
+        UsageError: a source is in an object store, which tells nothing of changes; or watchfiles isn't
+            installed.
     """
+    if stored := [os.fspath(source) for source in sources if is_in_store(source)]:
+        raise UsageError(
+            f"{stored[0]}: an object store can't be followed; leave --watch out, and run the build again "
+            "when objects have changed, such as every hour by cron: it downloads only those"
+        )
     try:
         import watchfiles  # noqa: F401
     except ImportError:
@@ -84,10 +91,10 @@ def follow(
         once. After a fault there is another try, with a pause that grows.
 
     Raises:
-        UsageError: no sources, or watchfiles isn't installed.
+        UsageError: no sources, or as of `require_followed`.
     """
-    require_watchfiles()
     given = list(sources)
+    require_followed(given)
     roots = [os.path.realpath(Path(source).expanduser()) for source in given]
     following, stop = Following(), stop or threading.Event()
     fault, pause, quiet = "", 0.0, False

@@ -10,13 +10,14 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 from psycopg import Connection
 
+from fidkit.cluster import By, require
 from fidkit.disk import shown
 from fidkit.errors import CorpusError
+from fidkit.passages.load.address import absolute
 from fidkit.passages.load.record import UnreadableFile
 from fidkit.passages.load.sources import SourceFile, discover, nothing_usable
 from fidkit.passages.local.away import require_sources
@@ -39,6 +40,7 @@ def build(
     *,
     cutting: WantedCutting | None = None,
     vectors: bool | None = None,
+    by: By = "local",
 ) -> BuildReport:
     """Make a corpus that of exactly these sources.
 
@@ -50,17 +52,19 @@ def build(
         progress: called now and then while files are read.
         cutting: how documents are cut from now on.
         vectors: what replicas are to do about vectors from now on (`fidkit.passages.local.build.build`).
+        by: who reads documents.
 
     Raises:
         UsageError, CorpusError, DataError: as of `fidkit.passages.local.build.build`, or of the database.
     """
     began = time.monotonic()
-    roots = [stored_path(os.path.realpath(Path(source).expanduser())) for source in sources]
+    require(by)
+    roots = [stored_path(absolute(source)) for source in sources]
     wanted = cutting or WantedCutting()
     wanted.after({})
     found = discover(map(real_path, roots))
     state = log.open(make=True)
-    building = _Build(log, state, roots, progress, wanted, vectors)
+    building = _Build(log, state, roots, progress, wanted, vectors, by)
     try:
         return building.run(found, began)
     finally:
@@ -76,13 +80,14 @@ class _Build:
         progress: Callable[[BuildProgress], None] | None,
         wanted: WantedCutting,
         vectors: bool | None,
+        by: By,
     ) -> None:
         self._log, self._corpus, self._roots, self._progress = log, state.corpus, roots, progress
         self._facts: dict[str, Any] = dict(state.facts)
         meta = {key: str(self._facts[key]) for key in _CUTTING if key in self._facts}
         meta["next_file"] = str(log.database.run(_next_file))
         self._new_cutting = wanted.facts(meta)
-        self.reading = Reading(None, wanted.after(meta))
+        self.reading = Reading(None, wanted.after(meta), by)
         self._facts |= {"sources": roots} | self._new_cutting
         self._facts |= {} if vectors is None else {"vectors": vectors}
         self._former_facts = state.facts

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 
+from fidkit.cluster import By
 from fidkit.errors import CorpusError
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.check import CheckReport, Fault
@@ -143,6 +144,7 @@ def build_corpus(
     encoder: EncoderSource | None,
     vectors: bool | None,
     cutting: WantedCutting,
+    by: By = "local",
 ) -> Corpus:
     """Bring a corpus in the database up to date with its sources, and open it.
 
@@ -161,7 +163,7 @@ def build_corpus(
             make_words(log)
             if vectors:
                 make_meaning(log)
-        report = build(log, sources, tell, cutting=cutting, vectors=vectors)
+        report = build(log, sources, tell, cutting=cutting, vectors=vectors, by=by)
         share(log, Replica(log, encoder) if address.replica else None, encoder, tell)
     finally:
         database.close()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from fidkit.cluster import By
 from fidkit.passages.local.cuts import WantedCutting
 from fidkit.passages.postgres.address import address_of
 
@@ -40,12 +41,13 @@ def build_corpus(
     encoder: EncoderSource | None = None,
     vectors: bool | None = None,
     cutting: WantedCutting | None = None,
+    by: By = "local",
 ) -> Corpus:
     """See `Corpus.build`."""
     address = address_of(url)
     from fidkit.passages.postgres.corpus import build_corpus
 
-    return build_corpus(sources, address, tell, encoder, vectors, cutting or WantedCutting())
+    return build_corpus(sources, address, tell, encoder, vectors, cutting or WantedCutting(), by)
 
 
 def check_corpus(url: str, repair: bool = False, encoder: EncoderSource | None = None) -> CheckReport:

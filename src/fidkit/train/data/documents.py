@@ -191,8 +191,8 @@ def _parts(entry: Path, say: Say, group: Group | None) -> list[tuple[int, Callab
     if is_corpus(entry):
         return [_rows([entry], say, group)]
     files = discover([entry])
-    packed = [file.path for file in files if file.kind == "passages"]
-    whole = [file.path for file in files if file.kind == "document"]
+    packed = [Path(file.path) for file in files if file.kind == "passages"]
+    whole = [Path(file.path) for file in files if file.kind == "document"]
     # The same corpus as of the recipe's passages, where both name one folder.
     rows = [_rows([entry] if not whole else packed, say, group)] if packed else []
     texts = _readable(whole, say) if entry.is_dir() else [path for path in whole if read_text(path).strip()]

@@ -1,0 +1,81 @@
+"""Ray: whether work is done by it, and how it is started or joined.
+
+Without the address of a cluster (`RAY_ADDRESS`) Ray is started on this machine, and ended afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from fidkit.errors import FidkitError, UsageError
+
+By = Literal["local", "ray"]
+"""Who does the work: processes on this machine, or Ray."""
+
+
+def require(by: str) -> None:
+    """Refuse what nobody can do.
+
+    Raises:
+        UsageError: neither `local` nor `ray`, or Ray isn't installed.
+    """
+    if by not in ("local", "ray"):
+        raise UsageError(f"--by is {by!r}; expected local or ray")
+    if by == "ray":
+        require_ray()
+
+
+def require_ray() -> Any:
+    """The module.
+
+    Raises:
+        UsageError: it isn't installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise UsageError(
+            "--by ray needs Ray, which is not installed; run `pip install 'fidkit[ray]'`, or leave --by out "
+            "to build on this machine"
+        ) from error
+    return ray
+
+
+@contextmanager
+def joined(processors: int = 0) -> Iterator[Any]:
+    """Ray, started or joined; left as it was found.
+
+    Args:
+        processors: that a Ray of this machine has at least, whatever it has really.
+
+    Yields:
+        The module.
+
+    Raises:
+        UsageError: it isn't installed.
+        FidkitError: it can't be started or joined.
+    """
+    ray = require_ray()
+    own = not ray.is_initialized()
+    try:
+        if own:
+            _start(ray, processors)
+        yield ray
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _start(ray: Any, processors: int) -> None:
+    address = os.environ.get("RAY_ADDRESS")
+    here = {"num_cpus": max(processors, os.cpu_count() or 1), "include_dashboard": False}
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR", **({} if address else here))
+    except (OSError, RuntimeError, ValueError) as error:
+        said = " ".join(str(error).split())[:300]
+        what = f"joined at RAY_ADDRESS, which is {address!r}" if address else "started"
+        raise FidkitError(f"Ray can't be {what} ({said}); mend that, or leave --by out") from error
