@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -92,6 +92,10 @@ class Catalogue(CatalogueReader):
         """Note where an unchanged file was found this time."""
         path, size = shown(found.path), found.size
         self.move(record._replace(path=path, size=size, mtime_ns=mtime_ns, position=position))
+
+    def shift(self, shifted: Iterable[tuple[int, int]]) -> None:
+        """Note new positions of files; pairs of position and number."""
+        self._sql.executemany("UPDATE files SET position = ? WHERE file = ?", shifted)
 
     def move(self, record: FileRecord) -> None:
         """Note where a file with this number was found, and when it was written."""
