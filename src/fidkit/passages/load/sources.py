@@ -164,16 +164,21 @@ def _folder(
     folder: Path, real: str, within: str, entries: list[os.DirEntry[str]]
 ) -> Iterator[tuple[str, SourceFile]]:
     """The files of one folder; `within` is its path in the source, with a slash behind."""
-    files = []
+    files: list[tuple[str, SourceFile]] = []
+    has_passages, before = False, os.path.join(real, "")
     for entry in entries:
-        path = folder / entry.name
-        kind, note = _kind(entry.name, path)
-        file = _stated(shown(within + entry.name), path, kind, note, entry.stat)
-        where = os.path.join(real, entry.name)
+        name = entry.name
+        path = folder / name
+        kind, note = _kind(name, path)
+        file = _stated(shown(within + name), path, kind, note, entry.stat)
+        has_passages = has_passages or file.kind == "passages"
+        where = before + name
         files.append((os.path.realpath(where) if entry.is_symlink() else where, file))
-    has_passages = any(file.kind == "passages" for _, file in files)
+    if not has_passages:
+        yield from files
+        return
     for where, file in files:
-        if has_passages and file.kind == "document" and describes(file.path.name):
+        if file.kind == "document" and describes(file.path.name):
             file = replace(file, kind="skipped", note=DESCRIBES)
         yield where, file
 

@@ -11,7 +11,8 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,21 +85,28 @@ def build(
     wanted, cuts = Wanted(encoder, vectors), cutting or WantedCutting()
     if not is_corpus(directory):
         cuts.after({})  # what can't be is said before anything is made
-    found = discover(map(real_path, roots))
-    if again is None and (nothing := _nothing_to_do(directory, roots, found, wanted, cuts, following)):
-        return BuildReport(0, 0, 0, time.monotonic() - began, files_waiting=nothing.waiting)
-    prepare(directory)
-    with writer_lock(directory, wait, waiting) as waited, explained_disk(directory):
-        found = discover(map(real_path, roots)) if waited else found  # they may have changed meanwhile
-        with closing(Catalogue.for_writing(directory)) as catalogue:
-            building = _builder(catalogue, directory, roots, progress, limits, wanted, cuts, by)
-            with _undone_if_it_fails(building, catalogue, directory):
-                return building.run(found, began, again, following)
+    places = list(map(real_path, roots))
+    found = discover(places)
+    with ExitStack() as open_until_locked:
+        look = _look(directory, places, found, following) if again is None else None
+        if look is not None:
+            open_until_locked.enter_context(closing(look.catalogue))
+            if not look.changed(directory, roots, wanted, cuts):
+                return BuildReport(0, 0, 0, time.monotonic() - began, files_waiting=look.plan.waiting)
+        prepare(directory)
+        with writer_lock(directory, wait, waiting) as waited, explained_disk(directory):
+            found = discover(places) if waited else found  # they may have changed meanwhile
+            with closing(Catalogue.for_writing(directory)) as catalogue:
+                plan = look.plan if look and not waited and look.holds(cuts) else None
+                open_until_locked.close()
+                building = _builder(catalogue, directory, roots, progress, limits, wanted, cuts, by)
+                with _undone(building, catalogue, directory):
+                    return building.run(found, began, again, following, plan)
 
 
 @contextmanager
-def _undone_if_it_fails(building: Builder, catalogue: Catalogue, directory: Path) -> Iterator[None]:
-    """Take back what a build that failed didn't commit, and end what reads for it."""
+def _undone(building: Builder, catalogue: Catalogue, directory: Path) -> Iterator[None]:
+    """Of a build that fails, what was committed stays."""
     try:
         yield
     except BaseException:
@@ -148,28 +156,50 @@ def _builder(*given: Any) -> Builder:
     return Builder(*given)
 
 
-def _nothing_to_do(
-    directory: Path,
-    roots: list[str],
-    found: list[SourceFile],
-    wanted: Wanted,
-    cuts: WantedCutting,
-    following: Following | None,
-) -> Plan | None:
-    """A plan with nothing to do, found out without writing or keeping a writer out; None if there is more."""
+@dataclass(frozen=True)
+class _Look:
+    """What there is to do, found out without writing or keeping a writer out.
+
+    Attributes:
+        catalogue: that was read, still open.
+        number: of its state.
+        mounts_differ: whether other file systems are mounted in the sources than it says.
+        meta, plan: what it says, and what follows for the files found.
+    """
+
+    catalogue: Catalogue
+    number: int
+    mounts_differ: bool
+    meta: dict[str, str]
+    plan: Plan
+
+    def changed(self, directory: Path, roots: list[str], wanted: Wanted, cuts: WantedCutting) -> bool:
+        """Whether a build has anything to do."""
+        meta = self.meta
+        changed = self.plan.changes_files() or meta["sources"] != json.dumps(roots)
+        changed = changed or self.mounts_differ or meta.get("unread", "0") != "0" or bool(cuts.facts(meta))
+        whole = (directory / meta["lexical"] / "meta.json").exists()
+        return changed or not whole or not wanted.is_met(directory, meta)
+
+    def holds(self, cuts: WantedCutting) -> bool:
+        """Whether the plan still does, asked by the one that holds the lock."""
+        return self.catalogue.state_number() == self.number and not cuts.facts(self.meta)
+
+
+def _look(
+    directory: Path, places: list[str], found: list[SourceFile], following: Following | None
+) -> _Look | None:
+    """Compare a corpus with the files found; None where it is to be created, or refused in so many words."""
     try:
         catalogue = Catalogue.for_reading(directory)
-    except CorpusError:  # to be created, or refused in so many words
+    except CorpusError:
         return None
     try:
+        number = catalogue.state_number()
         meta, files = catalogue.state()
-    finally:
+        require_sources(places, found, files, mounts_of(meta))
+        plan = make_plan(found, files, cut_otherwise(meta, files), following)
+        return _Look(catalogue, number, mounts_of(meta) != mounts_below(places), meta, plan)
+    except BaseException:
         catalogue.close()
-    places = list(map(real_path, roots))
-    require_sources(places, found, files, mounts_of(meta))
-    plan = make_plan(found, files, cut_otherwise(meta, files), following)
-    changed = plan.read or plan.remove or plan.moved or meta["sources"] != json.dumps(roots)
-    changed = changed or meta.get("unread", "0") != "0" or bool(cuts.facts(meta))
-    changed = changed or mounts_of(meta) != mounts_below(places)
-    whole = (directory / meta["lexical"] / "meta.json").exists()
-    return plan if not changed and whole and wanted.is_met(directory, meta) else None
+        raise

@@ -89,7 +89,17 @@ class Builder:
         began: float,
         again: Collection[int] | None,
         following: Following | None,
+        plan: Plan | None = None,
     ) -> BuildReport:
+        """Make the corpus that of the files found.
+
+        Args:
+            found: in the sources.
+            began: when, by `time.monotonic`.
+            again: numbers of files to be read again although they didn't change.
+            following: what to wait for.
+            plan: what there is to do, where it is known already.
+        """
         old = self._meta.get("lexical")
         keep_begun(self._directory, self._meta)
         usable = old is not None and (self._directory / old / "meta.json").exists() and again is None
@@ -98,9 +108,11 @@ class Builder:
         if self._new_cutting and old is not None:
             _log.info("passages are cut in another way from now on: all documents are read again")
         self._meta |= self._new_cutting
-        files = self._catalogue.files()
-        require_sources(self._places, found, files, mounts_of(self._meta))
-        plan = make_plan(found, files, cut_otherwise(self._meta, files) | frozenset(again or ()), following)
+        if plan is None:
+            files = self._catalogue.files()
+            require_sources(self._places, found, files, mounts_of(self._meta))
+            others = cut_otherwise(self._meta, files) | frozenset(again or ())
+            plan = make_plan(found, files, others, following)
         index = old
         if usable and not _touches_passages(plan):
             self._note_skipped(plan)
@@ -109,7 +121,7 @@ class Builder:
         if index == old and not self._wanted.is_met(self._directory, self._meta):
             index = self._only_vectors(str(old))
         meta = {"sources": json.dumps(self._roots), "mounts": stored_mounts(self._mounts), "unread": "0"}
-        changed = index != old or plan.read or plan.remove or plan.moved or self._new_cutting
+        changed = index != old or plan.changes_files() or self._new_cutting
         if changed or meta.items() - self._meta.items():
             with explained_disk(self._directory, plan.bytes_to_read):
                 self._commit(plan, str(index))
@@ -311,6 +323,7 @@ class Builder:
         """Name the index and all that is known of the corpus; `unread` files are still to be read."""
         for position, file, record in plan.moved:
             self._catalogue.restat(record, file, trusted_time(file), position)
+        self._catalogue.shift(plan.shifted)
         total, passages = Sum(), 0
         for of_file, count in self._catalogue.sums():
             total.join(of_file)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from fidkit.disk import shown
 from fidkit.passages.load.document import WITHOUT_TEXT
 from fidkit.passages.load.sources import ANOTHER_CORPUS, HIDDEN
 from fidkit.passages.load.table import ending_of
-from fidkit.passages.local.records import FileRecord
+from fidkit.passages.local.cuts import cutting_of
+from fidkit.passages.local.layout import FORMAT_VERSION, bytes_on_disk, sizes_on_disk
+from fidkit.passages.local.records import DocumentRecord, FileRecord
+from fidkit.passages.local.schema import sources_of
 from fidkit.wording import counted, in_one_line, some
 
 _REASONS_SHOWN = 3
@@ -60,6 +65,51 @@ class CorpusInfo:
     kinds: dict[str, dict[str, int]]
     skipped_files: list[tuple[str, str]]
     notes: list[tuple[str, str]]
+
+    @classmethod
+    def of(
+        cls,
+        directory: Path,
+        meta: dict[str, str],
+        files: list[FileRecord],
+        documents: int,
+        noted: Iterable[DocumentRecord],
+    ) -> CorpusInfo:
+        """Of what a catalogue says at one moment.
+
+        Args:
+            directory: of the corpus.
+            meta: what is known of the corpus as a whole.
+            files: of its sources.
+            documents: how many there are.
+            noted: those that have notes.
+        """
+        from fidkit.passages.local.vectors import about  # knows NumPy, which the rest here doesn't need
+
+        skipped = [(file.name, file.note) for file in files if file.kind == "skipped"]
+        vectors, fault = about(directory, meta)
+        return cls(
+            path=shown(directory),
+            passages=int(meta["passages"]),
+            files=sum(file.kind != "skipped" for file in files),
+            documents=documents,
+            unread=int(meta.get("unread", 0)),
+            passage_files=sum(file.kind == "passages" for file in files),
+            skipped=len(skipped),
+            bytes_on_disk=bytes_on_disk(directory),
+            sizes=sizes_on_disk(directory),
+            vectors=vectors,
+            vectors_fault=fault,
+            sources=[shown(source) for source in sources_of(meta, directory)],
+            format_version=int(meta.get("format_version", FORMAT_VERSION)),
+            passage_words=cutting_of(meta).words,
+            overlap=cutting_of(meta).overlap,
+            generation=int(meta["generation"]),
+            fingerprint=meta["fingerprint"],
+            kinds=kinds_of(files),
+            skipped_files=skipped,
+            notes=[(document.source, note) for document in noted for note in document.notes],
+        )
 
     def to_json(self) -> dict[str, Any]:
         record = asdict(self)

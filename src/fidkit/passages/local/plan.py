@@ -28,14 +28,20 @@ class Plan:
     """`remove` goes, `read` comes, `keep` changes its place in the order at most.
 
     Positions count the files of the sources in their order. Those of `keep` that were found elsewhere, or
-    with another time, are `moved`. `waiting` files are being written just now, and stay as they were.
+    with another time, are `moved`; `shifted` are new positions of files that are otherwise as they were, with
+    their numbers. `waiting` files are being written just now, and stay as they were.
     """
 
     read: list[tuple[int, SourceFile]] = field(default_factory=list)
     keep: list[tuple[int, SourceFile, FileRecord]] = field(default_factory=list)
     moved: list[tuple[int, SourceFile, FileRecord]] = field(default_factory=list)
+    shifted: list[tuple[int, int]] = field(default_factory=list)
     remove: list[FileRecord] = field(default_factory=list)
     waiting: int = 0
+
+    def changes_files(self) -> bool:
+        """Whether the catalogue has to note something of the files."""
+        return bool(self.read or self.remove or self.moved or self.shifted)
 
     @property
     def bytes_to_read(self) -> int:
@@ -76,8 +82,10 @@ def make_plan(
         same = record is not None and _same_stat(file, record)
         if record and record.file not in again and _unchanged(file, record, same):
             plan.keep.append((position, file, record))
-            if not same or position != record.position:
+            if not same:
                 plan.moved.append((position, file, record))
+            elif position != record.position:
+                plan.shifted.append((position, record.file))
             continue
         if following is not None and following.waits_for(file):
             plan.waiting += 1

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,6 +151,28 @@ class Wanted:
             writer.add(_told(catalogue.texts(map(int, missing)), tell))
             tell()
             writer.finish()
+
+
+def about(directory: Path, meta: dict[str, str]) -> tuple[dict[str, Any] | None, str]:
+    """Facts of the vectors of a corpus, and why they can't be read."""
+    if (name := vectors_of(meta)) is None:
+        return None, ""
+    from fidkit.passages.search.vectors import Vectors
+
+    try:
+        found = Vectors(directory / name)
+    except (FileNotFoundError, CorpusError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        return None, with_remedy("its vectors are missing" if missing else error, directory)
+    return {"encoder": found.encoder, "dimension": found.dimension, "passages": len(found)}, ""
+
+
+def with_remedy(fault: object, directory: Path) -> str:
+    """What is wrong with the vectors of a corpus, and what mends it."""
+    return (
+        f"{fault}; `fidkit corpus build SOURCE --to {shown(directory)} --vectors` makes them, until then "
+        "search by words"
+    )
 
 
 def rows_of(vectors: Vectors) -> NDArray[np.int64]:
