@@ -85,8 +85,7 @@ def build(
     wanted, cuts = Wanted(encoder, vectors), cutting or WantedCutting()
     if not is_corpus(directory):
         cuts.after({})  # what can't be is said before anything is made
-    places = list(map(real_path, roots))
-    found = discover(places)
+    found = discover(places := list(map(real_path, roots)))
     with ExitStack() as open_until_locked:
         look = _look(directory, places, found, following) if again is None else None
         if look is not None:
