@@ -36,6 +36,20 @@ def table(records: list[dict[str, Any]]) -> str:
     return "\n".join([line("", ""), rule(2), *rows, "", *legends]) if rows else NOTHING
 
 
+def object_store(records: list[dict[str, Any]]) -> str:
+    """Seconds of builds of a folder and of a store, by whom, by the newest row."""
+    found = [row for row in records if row["kind"] == "object-store"]
+    if not found:
+        return NOTHING
+    row = found[-1]
+    who = {"local": "workers here", "ray": "Ray"}
+    lines = [line("", "build", "again, unchanged"), rule(3)]
+    for name, took in row["seconds"].items():
+        source, _, by = name.partition("-")
+        lines.append(line(f"{source}, {who[by]}", f"{took['build']:.1f} s", f"{took['unchanged']:.2f} s"))
+    return "\n".join([*lines, "", f"{row['files']:,} texts, {row['bytes'] / 1e6:.1f} MB. {_legend(row)}"])
+
+
 _KILLED = {"--first": "first builds", "--watch": "following", "--vectors": "vectors being made"}
 
 
@@ -62,4 +76,7 @@ def _legend(row: dict[str, Any]) -> str:
     return f"{hardware['cpu']}, cores: {hardware['cores']}. `{row['command']}`"
 
 
-TABLES = {"corpus-kept": (table, "corpora.jsonl")}
+TABLES = {
+    "corpus-kept": (table, "corpora.jsonl"),
+    "object-store": (object_store, "corpora.jsonl"),
+}

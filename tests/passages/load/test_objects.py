@@ -139,6 +139,7 @@ def test_keys_that_are_no_names_are_left_out_by_name(bucket: Bucket, tmp_path: P
         assert len(skipped) == 11
         read = {record.name for record in corpus._catalogue.files() if record.kind == "document"}
         assert read == {"good.txt", long, r"bell\u0007.txt"}
+    assert check(tmp_path / "c").outdated == []
 
 
 def test_one_object_is_a_source(bucket: Bucket, tmp_path: Path) -> None:

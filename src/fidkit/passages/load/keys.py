@@ -45,7 +45,7 @@ def files_of(root: ObjectAddress) -> Iterator[tuple[str, SourceFile]]:
     found = listed(root)
     if not found:
         what = "no object is called so, or lies below it" if root.key else "an empty bucket"
-        raise CorpusError(f"{root}: {what}; expected {described()}, check the address")
+        raise CorpusError(f"{shown(root)}: {what}; expected {described()}, check the address")
     if root.key and [one.key for one in found] == [root.key]:
         files = [_named(root, found[0])]
     else:
@@ -69,7 +69,7 @@ def _in_folders(root: ObjectAddress, objects: list[tuple[str, Listed]]) -> list[
     catalogues = [name for name in names if name.rpartition("/")[2] == CATALOGUE]
     corpora = {name.removesuffix(CATALOGUE) for name in catalogues}
     if "" in corpora:
-        raise CorpusError(f"{root} is a built corpus, not a source; copy it to a directory and open that")
+        raise CorpusError(f"{shown(root)} is a built corpus, not a source; copy it to a folder and open that")
     files: list[SourceFile] = []
     passed: set[str] = set()
     for name, found in sorted(objects, key=lambda one: _in_order(one[0])):
