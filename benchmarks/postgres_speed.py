@@ -74,6 +74,7 @@ def speed(
         "vector_bytes": _bytes(database, "pg_total_relation_size('fidkit.vectors')"),
         "replica_bytes": replica.info().bytes_on_disk,
         "faults": len(faults),
+        "differences": list(faults),
     }
     record["server"] = _served(uri, folder, encoder, replica, database, questions[:_FEW])
     for corpus in (local, replica, second):

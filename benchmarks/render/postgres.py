@@ -27,11 +27,12 @@ def speed(records: Rows) -> str:
         line(f"{changed}: written, encoded", _seconds(last, "change_s", "change_share_s")),
         line("followed by a replica", _seconds(last, "catch_up_s")),
         line("on disk: database, of it vectors, replica", sizes),
-        line("searches that differ among directory and replicas", str(last["faults"])),
+        line("comparisons that show a difference, of 8", str(last["faults"])),
     ]
     about = (
-        f"{last['passages']:,} passages, encoded before, {last['questions']} questions; server and replicas "
-        f"on {_where(last)}"
+        f"{last['passages']:,} passages, encoded before, {last['questions']} questions. A directory and a "
+        "second replica are compared with the first: the fingerprints, and all questions by each of three "
+        f"ways. Server and replicas on {_where(last)}"
     )
     return "\n".join([*lines, "", about])
 
