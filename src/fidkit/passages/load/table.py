@@ -127,7 +127,7 @@ def loader_of(name: str, kind: Kind | None = None) -> Loader | None:
     """
     # By hand where that is enough: it is asked for each file of a folder.
     ending = name[name.rfind(".") :].lower() if "." in name else ""
-    if ending == PACKED or name.startswith(".") or "/" in ending:
+    if ending == PACKED or name.startswith(".") or "/" in name:
         ending = os.path.splitext(name.lower().removesuffix(PACKED))[1]
     if kind == "document" and ending in _TABLES:
         return _TABLES[ending]
