@@ -125,7 +125,10 @@ def loader_of(name: str, kind: Kind | None = None) -> Loader | None:
         name: of the file.
         kind: what it turned out to be, where its ending says something else: a table without passages.
     """
-    ending = os.path.splitext(name.lower().removesuffix(PACKED))[1]
+    # By hand where that is enough: it is asked for each file of a folder.
+    ending = name[name.rfind(".") :].lower() if "." in name else ""
+    if ending == PACKED or name.startswith(".") or "/" in name:
+        ending = os.path.splitext(name.lower().removesuffix(PACKED))[1]
     if kind == "document" and ending in _TABLES:
         return _TABLES[ending]
     return LOADERS.get(ending) or (_of_others().get(ending) if ending else None)

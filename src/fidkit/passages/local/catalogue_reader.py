@@ -109,7 +109,7 @@ class CatalogueReader:
         """Files in the order of the sources, those that were skipped included."""
         with self._whole_records():
             found = self._sql.execute("SELECT * FROM files ORDER BY position").fetchall()
-        records = [FileRecord(*record) for record in found]
+        records = list(map(FileRecord._make, found))
         if not all(map(is_possible, records)):
             raise damaged(self.directory, "impossible numbers of a file")
         return records
