@@ -32,9 +32,10 @@ function given(answer) {
 }
 
 function withheld(answer) {
-  const guess = answer.guess
-    ? h("details", {}, h("summary", {}, say("best_guess")), h("p", { class: "guess" }, answer.guess, " ", chips(answer)))
-    : null;
+  const guess =
+    answer.guess &&
+    h("details", {}, h("summary", {}, say("best_guess")),
+      h("p", { class: "guess" }, answer.guess, " ", chips(answer)), h("p", { class: "quiet" }, say("confidence", percent(answer.confidence))));
   return [h("p", { class: "said" }, say("silent")), guess];
 }
 
@@ -63,7 +64,7 @@ function chip(one, n) {
 function more(answer, readers) {
   const reader = readers.find((one) => one.name === answer.reader);
   const word = reader?.calibrated === false ? "likelihood" : "confidence";
-  const facts = [say(word, percent(answer.confidence))];
+  const facts = answer.answer === null ? [] : [say(word, percent(answer.confidence))];
   if (answer.verbatim && answer.answer !== null) facts.push(say("verbatim"));
   facts.push(milliseconds(answer.timings_ms.total));
   return [

@@ -101,7 +101,7 @@ function dropping() {
 
 function drawHead({ documents, corpus }) {
   const counts = corpus && say("served", number(corpus.files), number(corpus.passages));
-  fill(byId("served"), corpus && `${corpus.name}: ${counts}`);
+  fill(byId("served"), counts);
   if (!documents) return;
   const chosen = (event) => {
     add([...event.target.files]);

@@ -48,7 +48,8 @@ function passage(one, n) {
         h("span", { "aria-hidden": "true" }, percent(one.score)))),
     done && bar(one.score),
     h("p", { class: "place quiet" }, placeInWords(one)),
-    h("p", { class: "text" }, done ? marked(one).map(markedPiece) : one.text),
+    // What the answer stands in is shown whole; of the others a few lines, and all of them with the source.
+    h("p", { class: one.sentence ? "text" : "text clamped" }, done ? marked(one).map(markedPiece) : dense(one.text)),
     done && actions(one, n),
     done && state.without[keyOf(one)] && without(one, n),
     done && openedSource(one, n),
@@ -62,8 +63,11 @@ const bar = (share) =>
 
 function markedPiece({ text, kind }) {
   if (kind === "answer") return h("mark", { class: "exact" }, text);
-  return kind ? h("mark", {}, text) : text;
+  return kind ? h("mark", {}, text) : dense(text);
 }
+
+/** Without empty lines, which a document has for other reasons. */
+const dense = (text) => text.replaceAll(/\n\s*\n/g, "\n");
 
 function placeInWords(one) {
   const where = Object.entries(one.where ?? {}).map(([kind, name]) => 

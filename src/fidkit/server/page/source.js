@@ -16,14 +16,14 @@ export async function toggleSource(one) {
     return;
   }
   const asked = state.answer;
-  put(key, { loading: true });
+  change({ opened: { ...state.opened, [key]: { loading: true } } });
   let found;
   try {
     found = { shown: await get(placed("passages", one.source)) };
   } catch (error) {
     found = { problem: described(error) };
   }
-  if (state.answer === asked && key in state.opened) put(key, found);
+  if (state.answer === asked && key in state.opened) change({ opened: { ...state.opened, [key]: found } });
 }
 
 /** Close the source that was opened last; whether there was one. */

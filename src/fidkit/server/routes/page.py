@@ -82,7 +82,7 @@ def _kept(path: Path) -> _Kept:
 
 
 def _sent(file: _Kept, request: Request, more: Mapping[str, str] | None = None) -> Response:
-    """A file, or that the browser has it already: it asks each time, so that none is older than the server."""
+    """A file, or that the browser has it: it asks each time, so that none is older than the server."""
     headers = {
         "Cache-Control": "no-cache",
         "ETag": file.tag,
