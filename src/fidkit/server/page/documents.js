@@ -151,8 +151,10 @@ function ownFile(file) {
 }
 
 function servedFile(file) {
-  const status = file.status === "indexed" ? say("passages", number(file.passages)) : say("left_out");
-  return h("li", {}, h("span", { class: "name" }, file.name), h("span", { class: "quiet" }, reasoned(status, file.reason)));
+  const status = file.status === "indexed"
+    ? reasoned(say("passages", number(file.passages)), file.reason)
+    : reasoned(say("left_out"), file.reason || say("no_text"));
+  return h("li", {}, h("span", { class: "name" }, file.name), h("span", { class: "quiet" }, status));
 }
 
 const reasoned = (status, reason) => (reason ? `${status}: ${reason}` : status);
