@@ -19,7 +19,8 @@ export async function toggleSource(one) {
   change({ opened: { ...state.opened, [key]: { loading: true } } });
   let found;
   try {
-    found = { shown: await get(placed("passages", one.source)) };
+    const shown = await get(placed("passages", one.source));
+    found = { shown, picture: shown.boxes.length > 0 && pictureOf(one, key) };
   } catch (error) {
     found = { problem: described(error) };
   }
@@ -42,7 +43,7 @@ export function openedSource(one, n) {
   return h("div", { class: "source", id: `source-${n + 1}` }, inside(one, open));
 }
 
-function inside(one, { loading, problem, shown }) {
+function inside(one, { loading, problem, shown, picture }) {
   if (loading) return h("p", { class: "quiet" }, say("opening"));
   if (problem) return h("p", { class: "problem", role: "alert" }, problem);
   const text = h(
@@ -53,7 +54,8 @@ function inside(one, { loading, problem, shown }) {
   return [
     h("p", { class: "quiet" }, shown.source),
     facts.length > 0 && h("ul", { class: "facts quiet" }, facts),
-    shown.boxes.length > 0 ? [picture(one, shown), h("h4", {}, say("page_text"))] : null,
+    picture && [named(picture, shown), h("h4", {}, say("page_text"))],
+    picture === null && h("p", { class: "quiet" }, say("page_failed")),
     text,
     shown.notes.map((note) => h("p", { class: "quiet note" }, note)),
   ];
@@ -66,11 +68,15 @@ function passageText(one, shown) {
   );
 }
 
-function picture(one, shown) {
-  const failed = (event) => event.target.replaceWith(h("p", { class: "quiet" }, say("page_failed")));
-  const page = shown.boxes[0].page;
-  return h("img", {
-    class: "page", src: placed("pages", sentenceSource(one)), alt: say("page_picture", page, shown.source),
-    onerror: failed,
-  });
+/** The picture of a page is made once, since one that is made anew is loaded anew; null where there is none. */
+function pictureOf(one, key) {
+  const failed = () => {
+    if (key in state.opened) change({ opened: { ...state.opened, [key]: { ...state.opened[key], picture: null } } });
+  };
+  return h("img", { class: "page", src: placed("pages", sentenceSource(one)), onerror: failed });
+}
+
+function named(picture, shown) {
+  picture.alt = say("page_picture", shown.boxes[0].page, shown.source);
+  return picture;
 }
