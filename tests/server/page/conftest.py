@@ -6,10 +6,9 @@ import shutil
 
 import pytest
 
+from paged import HIT, MARKUP
 from served import DOCUMENTS, running
 
-HIT = "window.hit = 1"
-MARKUP = f'<img src="x" onerror="{HIT}"><script>{HIT}</script>'
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -67,7 +66,9 @@ def opened(browser, served):
     contexts, wrong = [], []
 
     def go(path="/", *, base=None, complains=False, **settings):
-        context = browser.new_context(**{"locale": "en-US", "viewport": {"width": 1280, "height": 900}, **settings})
+        context = browser.new_context(
+            **{"locale": "en-US", "viewport": {"width": 1280, "height": 900}, **settings}
+        )
         context.set_default_timeout(10_000)
         contexts.append(context)
         page = context.new_page()
