@@ -19,7 +19,7 @@ GROWING = """() => {
 
 
 def until(page, expression):
-    """Wait for what JavaScript says. The page's policy allows no evaluation inside of it, so it is asked again."""
+    """Wait for what JavaScript says. Asked from outside: the page evaluates nothing."""
     for _ in range(200):
         if page.evaluate(expression):
             return

@@ -85,7 +85,7 @@ def test_documents_that_cannot_be_added_to(opened):
 
 
 def test_markup_stays_text(opened):
-    """In titles, texts, names of files, questions, links, history and what is added: it is shown and doesn't run."""
+    """In titles, texts, names of files, questions, links, history, what is added: shown, and not run."""
     page = opened()
     ask(page, "who keeps the cellar of the Anchor?")
     first = page.locator(".passage").first

@@ -39,14 +39,15 @@ export async function* streamed(path, record, signal) {
   }
 }
 
-/** A file sent to be indexed; `tell` sees the share that is sent. XMLHttpRequest, since fetch doesn't say it. */
+/** Files sent to be indexed; `tell` sees the share that is sent, 1 at the end. XMLHttpRequest, since fetch doesn't say it. */
 export function upload(files, tell) {
   return new Promise((resolve, reject) => {
     const form = new FormData();
     for (const file of files) form.append("files", file);
     const sending = new XMLHttpRequest();
     sending.open("POST", "/v1/documents");
-    sending.upload.addEventListener("progress", (e) => e.lengthComputable && tell(e.loaded / e.total));
+    sending.upload.addEventListener("progress", (e) => e.lengthComputable && e.loaded < e.total && tell(e.loaded / e.total));
+    sending.upload.addEventListener("load", () => tell(1));
     sending.addEventListener("load", () => {
       if (sending.status < 300) resolve(JSON.parse(sending.responseText));
       else reject(refusal(sending.status, sending.responseText, null));

@@ -61,8 +61,7 @@ async function add(files) {
   const message = say("sending", [...files].map((file) => file.name).join(", "));
   change({ work: { message, share: 0 } });
   try {
-    await upload(files, (share) => change({ work: { message, share } }));
-    change({ work: { message: say("sent"), share: null } });
+    await upload(files, (share) => change({ work: share < 1 ? { message, share } : { message: say("sent"), share: null } }));
   } catch (error) {
     change({ work: { problem: described(error) } });
   }
@@ -70,9 +69,9 @@ async function add(files) {
 }
 
 async function remove(name) {
+  change({ work: { message: say("removed", name), share: null } }); // before the event that it is done can come
   try {
     await get(`/v1/documents/${encodeURIComponent(name)}`, { method: "DELETE" });
-    change({ work: { message: say("removed", name), share: null } });
   } catch (error) {
     change({ work: { problem: described(error) } });
   }
