@@ -171,6 +171,7 @@ def test_a_key_is_asked_for(browser, opened, documents, tmp_path):
         (cookie,) = page.context.cookies()
         assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"]) == ("fidkit_key", True, "Strict")
         assert page.evaluate("document.cookie") == ""
+        page.goto("about:blank")  # lets go of the server's events
 
 
 def test_the_api_has_a_page_of_its_own(opened, served):
