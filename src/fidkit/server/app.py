@@ -16,7 +16,7 @@ from fidkit.server.asking import documented
 from fidkit.server.guard import Access, Guard
 from fidkit.server.library import Library
 from fidkit.server.metrics import Metrics
-from fidkit.server.routes import answering, documents, openai, responses, state
+from fidkit.server.routes import answering, documents, openai, page, responses, state
 from fidkit.server.service import Service
 from fidkit.server.tools import server
 
@@ -36,7 +36,7 @@ def application(service: Service, access: Access | None = None, library: Library
         access: who may ask; by default everybody on this machine.
         library: keeps the documents up to date while the application runs; without one they stay as they are.
     """
-    metrics, tools = Metrics(service), server(service, library)
+    metrics, tools, access = Metrics(service), server(service, library), access or Access()
     # Whose page may ask, and by which name, the guard has looked at.
     spoken = tools.streamable_http_app(
         streamable_http_path="/", stateless_http=True, json_response=True,
@@ -66,4 +66,5 @@ def application(service: Service, access: Access | None = None, library: Library
     app.include_router(documents.router(service, library))
     app.mount("/mcp", spoken)
     app.include_router(state.router(service, metrics))
-    return Guard(app, access or Access(), service.limits, metrics.request)
+    app.include_router(page.router(access))
+    return Guard(app, access, service.limits, metrics.request)

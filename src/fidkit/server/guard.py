@@ -24,6 +24,9 @@ from fidkit.server.limits import Limits
 
 OPEN = frozenset({"/healthz", "/readyz"})
 """Routes that need no key."""
+_ASKING, _PAGE = frozenset({"/", "/enter"}), "/page/"
+"""Where the page asks for a key itself, and its files, which are the same everywhere and say nothing of the
+documents."""
 COOKIE = "fidkit_key"
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _HEADERS = {
@@ -138,7 +141,7 @@ class Guard:
         name = keys.owner(_key_of(headers))
         if name is not None:
             return name, None
-        if scope["path"] in ("/", "/enter"):  # the page asks for a key itself
+        if scope["path"] in _ASKING or scope["path"].startswith(_PAGE):
             return "-", None
         return "-", errors.response(
             401,
