@@ -176,9 +176,18 @@ def test_the_audit_says_who_and_never_what(keyed, caplog):
     caplog.set_level("INFO", "fidkit_audit")
     keyed.post("/v1/answer", json={"question": "where is tea grown?"}, headers=bearer(keyed.key))
     keyed.get("/v1/readers")
-    said = [r.getMessage() for r in caplog.records if r.name == "fidkit_audit"]
-    assert any("POST /v1/answer 200" in line and line.endswith(" ada") for line in said)
-    assert any(" 401 " in line and line.endswith(" -") for line in said)
+
+    def said():
+        return [r.getMessage() for r in caplog.records if r.name == "fidkit_audit"]
+
+    deadline = time.monotonic() + 5
+    while len(said()) < 2 and time.monotonic() < deadline:  # it is written behind the response
+        time.sleep(0.01)
+    answered, refused = said()
+    assert "POST /v1/answer 200" in answered
+    assert answered.endswith(" ada")
+    assert "/v1/readers 401" in refused or "unknown 401" in refused
+    assert refused.endswith(" -")
     assert "tea" not in caplog.text
     assert keyed.key not in caplog.text
 

@@ -67,6 +67,8 @@ class Filter:
         values: dict[str, object] = {"source": _many(self.source), "kind": kinds, "facts": facts}
         for name in ("after", "before"):
             given = getattr(self, name)
+            if not isinstance(given, str):
+                raise UsageError(f"{name} is {given!r}; expected a day as text, such as 2024-01-31")
             values[name] = day_of(given)
             if given and not values[name]:
                 raise UsageError(f"{name} is {given!r}; expected a day such as 2024-01-31, a month or a year")
@@ -167,7 +169,11 @@ def day_of(text: str) -> str:
 
 
 def _many(given: Many) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+    many = (given,) if isinstance(given, str) else given
+    many = tuple(many) if isinstance(many, Iterable) else (many,)
+    if not all(isinstance(one, str) for one in many):  # those who don't check types may give anything
+        raise UsageError(f"a filter has {given!r}; expected a text such as contracts/* or pdf, or several")
+    return many
 
 
 def _pairs(where: Filter) -> tuple[tuple[str, str], ...]:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
 from fidkit.disk import shown
-from fidkit.errors import CorpusError, FidkitError
+from fidkit.errors import CorpusError, FidkitError, UsageError
 from fidkit.passages.alike import content_of
 from fidkit.passages.engines import engine_of
 from fidkit.passages.local.build import build
@@ -254,6 +254,7 @@ class Corpus(Searching):
         """Let go of all files. The corpus can't be used afterwards."""
         with self._lock:
             self._catalogue.close()
+            self._catalogue = cast(Catalogue, _Closed(self.path))
             self._forget()
 
     def __enter__(self) -> Self:
@@ -284,3 +285,18 @@ def _opened(directory: Path) -> Catalogue:
         except (FidkitError, ValueError, TypeError) as error:
             raise CorpusError(f"{former}; it can't be built again as it is: {error}") from error
         return Catalogue.for_reading(directory)
+
+
+class _Closed:
+    """In the place of what was closed: says so to whoever uses it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def close(self) -> None:
+        """Once more does no harm."""
+
+    def __getattr__(self, name: str) -> object:
+        raise UsageError(
+            f"{shown(self._path)}: this corpus is closed; open it again, or use it inside its `with`"
+        )

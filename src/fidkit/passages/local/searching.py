@@ -116,10 +116,13 @@ class Searching:
         if isinstance(questions, str):
             raise UsageError("the questions are one string; expected a list of them, or use `search`")
         for question in questions:
+            if not isinstance(question, str):
+                raise UsageError(f"the question is {question!r}; expected a text")
             if not question.strip():
                 raise UsageError("the question is empty; expected some words to search for")
         if by is not None and by not in get_args(By):
             raise UsageError(f"by is {by!r}; expected one of {', '.join(get_args(By))}, or None")
+        _require_filter(where)
         k = _whole(k)
         for _ in range(_ATTEMPTS):
             found = self._different(*self._current_search(by, where), questions, k)
@@ -266,6 +269,15 @@ def _folded(found: Sequence[Mixed], known: dict[int, Passage]) -> list[Explained
         )
         for first, *others in alike.values()
     ]  # fmt: skip
+
+
+def _require_filter(where: object) -> None:
+    from fidkit.passages.filter import Filter  # most searches have none
+
+    if where is not None and not isinstance(where, Filter):
+        raise UsageError(
+            f"where is {where!r}; expected Filter(source=..., kind=...), or None for all documents"
+        )
 
 
 def _whole(k: int) -> int:
