@@ -4,7 +4,6 @@ import gc
 import itertools
 import os
 import re
-import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -475,7 +474,7 @@ def test_closing_lets_go_of_what_was_opened_and_of_nothing_else(corpus: Corpus, 
         opened = qa.corpus
         assert opened is not None
         assert opened.search("tea", 1)
-    with pytest.raises(sqlite3.ProgrammingError):
+    with pytest.raises(UsageError, match="this corpus is closed"):
         opened.search("tea", 1)
 
 
