@@ -13,7 +13,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,7 @@ class Asked:
         caller: whose turn it is; the questions of one request have one.
         deadline: by `time.monotonic`; a question isn't begun after it.
         answer: of this question, and seconds that it waited.
+        size: characters to read; all that waits is summed up whenever a question comes.
     """
 
     reader: Answerer
@@ -67,11 +68,10 @@ class Asked:
     deadline: float = math.inf
     came: float = field(default_factory=time.monotonic)
     answer: Future[tuple[Answer, float]] = field(default_factory=Future)
+    size: int = field(init=False)
 
-    @property
-    def size(self) -> int:
-        """Characters to read."""
-        return sum(len(p.text) + len(p.title) for p in self.passages) + len(self.question)
+    def __post_init__(self) -> None:
+        self.size = sum(len(p.text) + len(p.title) for p in self.passages) + len(self.question)
 
     def goes_with(self, other: Asked) -> bool:
         """Whether one call can read both."""
@@ -285,4 +285,4 @@ def _while_wanted(one: Asked, batch: Sequence[Asked]) -> Stream | None:
     return grown
 
 
-__all__ = ["Asked", "CancelledError", "LateError", "OverloadedError", "Scheduler", "abandon"]
+__all__ = ["Asked", "LateError", "OverloadedError", "Scheduler", "abandon"]

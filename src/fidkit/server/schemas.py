@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from fidkit.server.service import PASSAGES
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -30,7 +32,8 @@ class AnswerRequest(BaseModel):
     )
     question: Text | list[Text] = Field(description="One, or several.")
     passages: int | list[GivenPassage] = Field(
-        20, description="How many are read, at most; or the passages to read, which nothing is searched for."
+        PASSAGES,
+        description="How many are read, at most; or the passages to read, which nothing is searched for.",
     )
     where: list[str] = Field([], description="Conditions on documents, as `fidkit ask --where` takes them.")
     reader: str = Field("", description="By name; the first that is served where it is empty.")
@@ -249,6 +252,3 @@ class Error(BaseModel):
     """An error, in the shape that clients of OpenAI's API know."""
 
     error: Problem
-
-
-Record = dict[str, Any]
