@@ -208,8 +208,7 @@ class Library:
             try:
                 self._build()
             except FidkitError as error:
-                _log.warning("%s", error)
-                self._say({"event": "error", "message": str(error)})
+                self._say_fault(error)
             else:
                 self._say({"event": "indexed", "seconds": round(time.perf_counter() - begun, 3)})
 
@@ -235,13 +234,16 @@ class Library:
             )
             for report in followed:
                 if isinstance(report, FidkitError):
-                    _log.warning("%s", report)
-                    self._say({"event": "error", "message": str(report)})
+                    self._say_fault(report)
                 elif report.files_read or report.files_removed:
                     self._say({"event": "indexed", "seconds": report.seconds})
 
     def _progress(self, progress: BuildProgress) -> None:
         self._say({"event": "progress", **asdict(progress)})
+
+    def _say_fault(self, error: FidkitError) -> None:
+        _log.warning("%s", error)
+        self._say({"event": "error", "message": str(error)})
 
     def _say(self, event: dict[str, Any]) -> None:
         if self._loop is not None and not self._loop.is_closed():
