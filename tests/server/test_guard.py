@@ -174,20 +174,25 @@ def test_headers_against_markup(client):
 
 def test_the_audit_says_who_and_never_what(keyed, caplog):
     caplog.set_level("INFO", "fidkit_audit")
-    keyed.post("/v1/answer", json={"question": "where is tea grown?"}, headers=bearer(keyed.key))
-    keyed.get("/v1/readers")
+    asked = {"question": "where is tea grown?"}
+    answered = keyed.post("/v1/answer", json=asked, headers=bearer(keyed.key))
+    refused = keyed.get("/v1/readers")
 
-    def said():
-        return [r.getMessage() for r in caplog.records if r.name == "fidkit_audit"]
+    def said_of(response):
+        """Its line of the log, which is written behind the response."""
+        request, deadline = response.headers["X-Request-Id"], time.monotonic() + 5
+        while time.monotonic() < deadline:
+            lines = [r.getMessage() for r in caplog.records if r.name == "fidkit_audit"]
+            if found := [line for line in lines if line.startswith(request)]:
+                return found
+            time.sleep(0.01)
+        return []
 
-    deadline = time.monotonic() + 5
-    while len(said()) < 2 and time.monotonic() < deadline:  # it is written behind the response
-        time.sleep(0.01)
-    answered, refused = said()
-    assert "POST /v1/answer 200" in answered
-    assert answered.endswith(" ada")
-    assert "/v1/readers 401" in refused or "unknown 401" in refused
-    assert refused.endswith(" -")
+    (of_answered,), (of_refused,) = said_of(answered), said_of(refused)
+    assert "POST /v1/answer 200" in of_answered
+    assert of_answered.endswith(" ada")
+    assert "/v1/readers 401" in of_refused or "unknown 401" in of_refused
+    assert of_refused.endswith(" -")
     assert "tea" not in caplog.text
     assert keyed.key not in caplog.text
 
