@@ -38,7 +38,7 @@ def folder(root: Path, files: int, draw: random.Random, paragraphs: int = 12) ->
 def beside_fresh(directory: Path, fresh: Path, draw: random.Random, questions: int = 200) -> dict[str, Any]:
     """What a corpus that was kept up to date has in common with one that was built at once.
 
-    Passages are compared in (id, title, text, source); hits by words in passage and score, whatever the order
+    Passages are compared in (id, title, text, source); hits by words in content and score, whatever the order
     of those with equal scores.
     """
     with Corpus.open(directory) as kept, Corpus.open(fresh) as built:
@@ -75,13 +75,17 @@ def _documents(directory: Path) -> list[tuple[str, str]]:
         return sorted((name, corpus.document(name).text) for name in names)
 
 
-def _hits(hits: Sequence[Hit]) -> set[tuple[str, float]]:
-    """Those before the last score, of which there may be more than fit."""
-    return {(hit.passage.id, hit.score) for hit in hits if hit.score > hits[-1].score}
+def _hits(hits: Sequence[Hit]) -> set[tuple[str, str, float]]:
+    """Those before the last score, of which there may be more than fit; by content, as files may have copies."""
+    return {(*_content(hit), hit.score) for hit in hits if hit.score > hits[-1].score}
 
 
-def _first(hits: Sequence[Hit]) -> set[str]:
-    return {hit.passage.id for hit in hits if hit.score == hits[0].score}
+def _first(hits: Sequence[Hit]) -> set[tuple[str, str]]:
+    return {_content(hit) for hit in hits if hit.score == hits[0].score}
+
+
+def _content(hit: Hit) -> tuple[str, str]:
+    return hit.passage.title, hit.passage.text
 
 
 def _difference(mine: Sequence[Hit], theirs: Sequence[Hit]) -> float:

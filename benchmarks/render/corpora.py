@@ -18,22 +18,33 @@ def table(records: list[dict[str, Any]]) -> str:
         about["caught up after the last operation"] = f"{row['behind_s']:.1f} s"
         about |= {f"followed: {name}": said for name, said in _beside(row["beside_fresh"]).items()}
         legends.append(_legend(row))
-    if row := newest.get("corpus-refresh"):
-        share = row["refresh_s"] / row["full_s"]
-        about["files, changed"] = f"{row['files']:,}, {100 * row['changed']:g} %"
-        about["full build, refresh"] = (
-            f"{row['full_s']:.1f} s, {row['refresh_s']:.2f} s ({100 * share:.1f} %)"
-        )
-        about |= {f"refreshed: {name}": said for name, said in _beside(row["beside_fresh"]).items()}
-        again = _beside(row["beside_fresh_after_reindex"])
-        about["with the index written anew: hits and scores equal"] = again["hits and scores equal"]
-        if "unchanged_s" in row:
-            about["a look at unchanged files"] = f"{row['unchanged_files']:,} in {row['unchanged_s']:.1f} s"
+    refreshes = {row["of"]: row for row in records if row["kind"] == "corpus-refresh"}
+    for row in refreshes.values():
+        about |= _refreshed(row)
         legends.append(_legend(row))
     kills = {row["command"]: row for row in records if row["kind"] == "corpus-kill"}
     about |= dict(map(_killed, kills.values()))
     rows = [line(*pair) for pair in about.items()]
     return "\n".join([line("", ""), rule(2), *rows, "", *legends]) if rows else NOTHING
+
+
+_FILES = {"texts": "made-up texts", "mixed": "files of many kinds"}
+
+
+def _refreshed(row: dict[str, Any]) -> dict[str, str]:
+    """One folder of which a share was changed."""
+    of, full, after = _FILES[row["of"]], row["full_s"], _beside(row["beside_fresh_after_build"])
+    about = {
+        f"{of}, changed": f"{row['files']:,}, {100 * row['changed']:g} %",
+        f"{of}: full build": f"{full:.1f} s",
+        f"{of}: refresh": f"{row['refresh_s']:.2f} s ({100 * row['refresh_s'] / full:.1f} %)",
+        f"{of}: build": f"{row['build_s']:.2f} s ({100 * row['build_s'] / full:.1f} %)",
+    }
+    about |= {f"{of}: {name} after a refresh": said for name, said in _beside(row["beside_fresh"]).items()}
+    about[f"{of}: hits and scores equal after a build"] = after["hits and scores equal"]
+    if "unchanged_s" in row:
+        about["a look at unchanged files"] = f"{row['unchanged_files']:,} in {row['unchanged_s']:.1f} s"
+    return about
 
 
 def object_store(records: list[dict[str, Any]]) -> str:

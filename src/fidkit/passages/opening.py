@@ -107,7 +107,7 @@ def _up_to_date(
     where = default_location(sources)
     try:
         with _of_sources(sources, where):
-            return Corpus.build(sources, where, progress, encoder=encoder), ()
+            return Corpus.build(sources, where, progress, encoder=encoder, tidied=False), ()
     except CorpusBusyError:
         if (earlier := _last_state(where, encoder)) is not None:
             return earlier, (BEING_INDEXED,)
@@ -116,7 +116,9 @@ def _up_to_date(
             return earlier, (f"{error}; this is answered from their state before",)
         raise
     with _of_sources(sources, where):
-        corpus = Corpus.build(sources, where, progress, wait=math.inf, waiting=_say_waiting, encoder=encoder)
+        corpus = Corpus.build(
+            sources, where, progress, wait=math.inf, waiting=_say_waiting, encoder=encoder, tidied=False
+        )
     return corpus, ()
 
 

@@ -192,7 +192,7 @@ class Library:
         if self.folder is None or not self._sources:
             return open_sources(self._sources or None, tell, runnable())
         corpus = Corpus.build(
-            self._sources, _corpus(self.folder), tell, wait=_BUSY_SECONDS, encoder=runnable()
+            self._sources, _corpus(self.folder), tell, wait=_BUSY_SECONDS, encoder=runnable(), tidied=False
         )
         info = corpus.info()
         return corpus, tuple(filter(None, (info.left_out(), info.without_text())))
@@ -218,7 +218,9 @@ class Library:
         before, self._sources = self._sources, self._all()
         if self._sources and before:
             where = _corpus(self.folder)
-            Corpus.build(self._sources, where, self._progress, wait=_BUSY_SECONDS, encoder=runnable()).close()
+            Corpus.build(
+                self._sources, where, self._progress, wait=_BUSY_SECONDS, encoder=runnable(), tidied=False
+            ).close()
         elif self._sources != before:  # from fidkit's own documents to those that were added, or back
             self._service.replace_corpus(*self._opened(self._progress))
         if self._sources != before:

@@ -527,7 +527,7 @@ def test_rows_of_a_file_that_was_taken_back_are_counted_against_the_index(
     rows = [{"id": str(n), "title": "", "text": f"row {n}"} for n in range(3)]
     lines = [*map(json.dumps, rows), json.dumps({"what": "no passage"})]
     (folder / "log.jsonl").write_text("\n".join(lines))
-    Corpus.build(folder, tmp_path / "corpus").close()
+    Corpus.build(folder, tmp_path / "corpus", tidied=False).close()
     with sqlite3.connect(tmp_path / "corpus" / "catalogue.sqlite") as sql:
         meta = dict(sql.execute("SELECT key, value FROM meta"))
     sql.close()

@@ -363,19 +363,6 @@ def test_without_watchfiles_one_line_says_how_to_get_it(monkeypatch, docs, tmp_p
         next(watch.follow([docs], tmp_path / "c"))
 
 
-def test_of_many_passages_a_share_has_to_be_gone_before_the_index_is_written_anew(docs, corpus, monkeypatch):
-    for number in range(10):
-        (docs / f"note{number}.txt").write_text(f"Note {number} comes from somewhere.")
-    corpus.refresh()
-    (docs / "coffee.txt").unlink()
-    corpus.refresh()
-    monkeypatch.setattr(watch, "_TIDIED_PASSAGES", 1)
-    for share, left in ((0.1, 1), (0.05, 0)):  # one is gone, twelve are there
-        monkeypatch.setattr(watch, "_TIDIED_SHARE", share)
-        watch._tidy(corpus.path, None)
-        assert removed(corpus) == left
-
-
 def test_when_it_is_quiet_the_index_becomes_that_of_a_fresh_build(
     docs, corpus, follower, tmp_path, monkeypatch
 ):

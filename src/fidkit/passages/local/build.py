@@ -24,6 +24,7 @@ from fidkit.passages.local.away import mounts_below, mounts_of, require_sources
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.cuts import WantedCutting, cut_otherwise
 from fidkit.passages.local.layout import (
+    CorpusBusyError,
     explained_disk,
     is_corpus,
     prepare,
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from fidkit.passages.load.workers import Limits
     from fidkit.passages.local.builder import Builder
     from fidkit.passages.local.following import Following
+
+_TIDIED_PASSAGES, _TIDIED_SHARE = 100_000, 0.01
+"""An index is written anew in a corpus of at most so many passages, or where so large a share was removed."""
 
 
 def build(
@@ -127,12 +131,49 @@ def _roots(sources: Iterable[str | os.PathLike[str]]) -> list[str]:
     return [stored_path(absolute(source)) for source in given]
 
 
-def reindex(directory: Path, encoder: EncoderSource | None = None) -> None:
+def tidy(
+    directory: Path,
+    encoder: EncoderSource | None = None,
+    progress: Callable[[BuildProgress], None] | None = None,
+) -> float:
+    """Write the index anew where passages that were removed count in its scores; seconds that it took.
+
+    tantivy counts them in its statistics. Without them scores are those of a fresh build. In a large corpus
+    a few removed passages hardly matter, and writing its index takes long: it is left as it is. So it is
+    while another process builds.
+
+    Args:
+        directory: of the corpus.
+        encoder: as of `reindex`.
+        progress: as there.
+
+    Raises:
+        CorpusError: no corpus, or the disk is full. What was there before is whole.
+    """
+    began = time.monotonic()
+    catalogue = Catalogue.for_reading(directory)
+    try:
+        meta = catalogue.meta()
+    finally:
+        catalogue.close()
+    removed, passages = int(meta.get("removed_since_fresh", 0)), int(meta["passages"])
+    if removed and (passages <= _TIDIED_PASSAGES or removed >= _TIDIED_SHARE * passages):
+        with suppress(CorpusBusyError):
+            reindex(directory, encoder, progress)
+    return time.monotonic() - began
+
+
+def reindex(
+    directory: Path,
+    encoder: EncoderSource | None = None,
+    progress: Callable[[BuildProgress], None] | None = None,
+) -> None:
     """Write the index of a corpus anew, and its vectors if it has any, from its catalogue alone.
 
     Args:
         directory: of the corpus.
         encoder: of its vectors; without one they are left out.
+        progress: called when the index is written, and while passages are encoded.
 
     Raises:
         CorpusBusyError: another process is building.
@@ -142,7 +183,7 @@ def reindex(directory: Path, encoder: EncoderSource | None = None) -> None:
         catalogue = Catalogue.for_writing(directory)
         try:
             roots = json.loads(catalogue.meta()["sources"])
-            _builder(catalogue, directory, roots, None, None, Wanted(encoder), WantedCutting()).reindex()
+            _builder(catalogue, directory, roots, progress, None, Wanted(encoder), WantedCutting()).reindex()
         finally:
             catalogue.rollback()
             keep_begun(directory, catalogue.meta())

@@ -158,6 +158,7 @@ class Builder:
         self._writer = self._next_writer(None)
         self._meta["removed_since_fresh"] = "0"
         try:
+            self._tell("index")
             self._writer.add(self._catalogue.rows())
             self._finish_index(last=True)
         except BaseException:

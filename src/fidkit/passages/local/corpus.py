@@ -16,7 +16,7 @@ from fidkit.disk import shown
 from fidkit.errors import CorpusError, FidkitError, UsageError
 from fidkit.passages.alike import content_of
 from fidkit.passages.engines import engine_of
-from fidkit.passages.local.build import build
+from fidkit.passages.local.build import build, tidy
 from fidkit.passages.local.catalogue import Catalogue, FormerFormat
 from fidkit.passages.local.cuts import WantedCutting
 from fidkit.passages.local.info import CorpusInfo
@@ -89,6 +89,7 @@ class Corpus(Searching):
         passage_words: int | None = None,
         overlap: int | None = None,
         by: ReadBy = "local",
+        tidied: bool = True,
     ) -> Corpus:
         """Build the corpus `to` from files and folders, or bring it up to date, and open it.
 
@@ -113,6 +114,9 @@ class Corpus(Searching):
             overlap: words, at most, that a passage repeats from the one before, as whole sentences; fewer
                 than it has. By default what the corpus has, of a new one 0.
             by: who reads documents: workers on this machine, or `ray`, a cluster.
+            tidied: passages that were removed don't count in scores by words any more, so that these are
+                those of a fresh build. It takes a second for 70,000 passages, and is left out in a corpus of
+                more than 100,000 of which less than 1 % were removed. `refresh` does without it.
 
         Raises:
             UsageError: no sources, vectors without an encoder, or passages that can't be cut so.
@@ -132,6 +136,8 @@ class Corpus(Searching):
             sources, Path(to), progress, wait=wait, waiting=waiting, encoder=encoder, vectors=vectors,
             cutting=cutting, by=by,
         )  # fmt: skip
+        if tidied:
+            report = report.longer_by(tidy(Path(to), encoder, progress))
         corpus = cls(to, encoder)
         corpus.report = report
         return corpus

@@ -19,8 +19,7 @@ from fidkit.disk import shown
 from fidkit.errors import FidkitError, UsageError
 from fidkit.passages.load.address import is_in_store
 from fidkit.passages.load.extras import COMMAND
-from fidkit.passages.local.build import build, reindex
-from fidkit.passages.local.catalogue import Catalogue
+from fidkit.passages.local.build import build, tidy
 from fidkit.passages.local.following import SETTLED_SECONDS, Following
 from fidkit.passages.local.report import BuildProgress, BuildReport
 from fidkit.passages.local.vectors import EncoderSource
@@ -37,8 +36,6 @@ _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
 _TICK_SECONDS = 0.5
 _GATHERED_MS = 200  # changes that come together are told together
-# Writing so many passages into a new index takes seconds; of more, this share has to be gone.
-_TIDIED_PASSAGES, _TIDIED_SHARE = 20_000, 0.01
 _TEMPORARY = ("~", ".swp", ".tmp", ".part", ".crdownload")
 
 _log = logging.getLogger(__name__)
@@ -106,8 +103,8 @@ def follow(
                     given, directory, progress, encoder=encoder, vectors=vectors, following=following
                 )
                 changed = bool(report.files_read or report.files_removed or report.files_left_out)
-                if quiet and not changed and not report.files_waiting:
-                    _tidy(directory, encoder)
+                if quiet and not changed and not report.files_waiting:  # nothing else happens
+                    tidy(directory, encoder)
             except UsageError:
                 raise
             except FidkitError as error:
@@ -123,21 +120,6 @@ def follow(
             quiet = not wakes.wait(waited)
             # What comes next is given time to settle, and looking is never all that is done.
             stop.wait(max(SETTLED_SECONDS, report.seconds if not report.files_read else 0))
-
-
-def _tidy(directory: Path, encoder: EncoderSource | None) -> None:
-    """Write the index anew while nothing else happens.
-
-    tantivy counts removed passages in its statistics. Without them scores are those of a fresh build.
-    """
-    catalogue = Catalogue.for_reading(directory)
-    try:
-        meta = catalogue.meta()
-    finally:
-        catalogue.close()
-    removed, passages = int(meta.get("removed_since_fresh", 0)), int(meta["passages"])
-    if removed and (passages <= _TIDIED_PASSAGES or removed >= _TIDIED_SHARE * passages):
-        reindex(directory, encoder)
 
 
 class _Wakes:
