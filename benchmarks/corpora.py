@@ -76,7 +76,7 @@ def _documents(directory: Path) -> list[tuple[str, str]]:
 
 
 def _hits(hits: Sequence[Hit]) -> set[tuple[str, str, float]]:
-    """Those before the last score, of which there may be more than fit; by content, as files may have copies."""
+    """Those before the last score, of which there may be more than fit; by content."""
     return {(*_content(hit), hit.score) for hit in hits if hit.score > hits[-1].score}
 
 
