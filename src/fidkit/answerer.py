@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, overload
 
 from fidkit.devices import choose_device, has_torch, on_cpu
-from fidkit.engine.answering import Stream, answer_batch, tokenizer_of
+from fidkit.engine.answering import Stream, answer_batch, answering, tokenizer_of
 from fidkit.engine.asked import (
     asked_decoding,
     asked_passages,
@@ -23,6 +23,7 @@ from fidkit.engine.asked import (
     check_tests,
 )
 from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.generation.steps import Stepwise, whole
 from fidkit.engine.locating import placed
 from fidkit.engine.meaning import runnable
 from fidkit.engine.opening import made_ready
@@ -261,6 +262,44 @@ class Answerer:
             answers = self._read(questions, given, how, watched, test_evidence)
         return answers[0] if isinstance(question, str) else answers
 
+    def reading(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[Sequence[Passage]],
+        decoding: Decoding,
+        streams: Sequence[Stream | None],
+        test_evidence: int = 0,
+    ) -> Stepwise[list[Answer]]:
+        """`read`, with pauses between its steps, in which others may ask; for who serves many.
+
+        A reader whose runner doesn't take turns reads without a pause. The answerer isn't closed before the
+        work has ended, or was closed itself.
+
+        Args:
+            questions: all are read together.
+            passages: of each.
+            decoding: how answers are written.
+            streams: what sees each answer grow, or None.
+            test_evidence: see `answer`.
+
+        Raises:
+            UsageError: as `read` does, when the work begins.
+        """
+        with self._use(nested=True):
+            work = answering(
+                self.runner, questions, passages, decoding, cache=self._cache, memory=self._memory,
+                streams=streams, test_evidence=test_evidence,
+            )  # fmt: skip
+            while True:
+                with self._reading:
+                    if not self.runner.takes_turns:
+                        return whole(work)
+                    try:
+                        next(work)
+                    except StopIteration as end:
+                        return list(end.value)
+                yield
+
     def close(self) -> None:
         """Wait for answers under way, and let go of all that was opened here. Once is enough."""
         with self._state:
@@ -316,10 +355,11 @@ class Answerer:
         return [answers[number] for number in range(len(questions))]
 
     @contextmanager
-    def _use(self) -> Iterator[None]:
+    def _use(self, *, nested: bool = False) -> Iterator[None]:
         """While an answer is under way, nothing is closed."""
         with self._state:
-            self._refuse_nested()
+            if not nested:
+                self._refuse_nested()
             if self._closed:
                 raise UsageError("this answerer is closed; open another one, or ask inside its `with` block")
             if self._torn:
@@ -327,12 +367,13 @@ class Answerer:
                     "this process was forked while the answerer was answering another question; open another "
                     "one here, or fork while nothing is asked"
                 )
-            self._under_way.append(threading.get_ident())
+            thread = threading.get_ident()
+            self._under_way.append(thread)
         try:
             yield
         finally:
             with self._state:
-                self._under_way.remove(threading.get_ident())
+                self._under_way.remove(thread)
                 self._state.notify_all()
 
     def _forked(self) -> None:

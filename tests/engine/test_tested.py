@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from fidkit.answerer import Answerer
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import generate
+from fidkit.engine.generation.steps import whole
 from fidkit.engine.runner import Runner
 from fidkit.engine.tested import leave_out
 from fidkit.errors import UsageError
@@ -53,7 +54,7 @@ def test_it_is_reading_the_other_passages(examples, knobs, plain: bool) -> None:
     context = runner.read(batch)
     written = generate(runner, context, DECODING)
     all_of_them = [range(len(passages)) for _, passages, _ in examples]
-    found = leave_out(runner, context, written, all_of_them, DECODING, reader.tokenizer)
+    found = whole(leave_out(runner, context, written, all_of_them, DECODING, reader.tokenizer))
     for number, (question, passages, _) in enumerate(examples):
         answer = [i for i in written.ids_BT[number].tolist() if i >= 0]
         assert found[number].keys() == (set(range(len(passages))) if len(passages) > 1 else set())

@@ -2,11 +2,13 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.schedule.batcher import Limits
+from fidkit.server import scheduler as scheduling
 from fidkit.server.scheduler import Asked, LateError, OverloadedError, Scheduler, abandon
 from fidkit.types import Answer, Passage
 
@@ -14,13 +16,17 @@ READER, OTHER = object(), object()
 
 
 class Reading:
-    """Reads when it is let, and keeps what it read together."""
+    """Reads when it is let, and keeps what it read together, and what ended when."""
 
     def __init__(self):
-        self.batches, self.go, self.begun = [], threading.Event(), threading.Event()
+        self.batches, self.ended, self.go, self.begun = [], [], threading.Event(), threading.Event()
+        self.taking_in = self.step = 0.0
+        self.sleep = time.sleep
 
     def __call__(self, asked, streams):
+        """Questions that begin with a number have so many steps more."""
         self.batches.append([one.question for one in asked])
+        self.sleep(self.taking_in)
         self.begun.set()
         assert self.go.wait(10)
         for stream in streams:
@@ -28,12 +34,31 @@ class Reading:
                 stream("so far")
         if any(one.question == "bad" for one in asked):
             raise ValueError("bad")
+        for _ in range(
+            max(int(one.question.split()[0]) if one.question[0].isdigit() else 0 for one in asked)
+        ):
+            yield
+            self.sleep(self.step)
+        self.ended += [one.question for one in asked]
         return [Answer(f"of {one.question}", 0.0) for one in asked]
 
 
 @pytest.fixture
 def reading():
     return Reading()
+
+
+@pytest.fixture
+def clock(reading, monkeypatch):
+    """Time that goes by only while something is read."""
+    now = SimpleNamespace(seconds=0.0)
+
+    def sleep(seconds):
+        now.seconds += seconds
+
+    monkeypatch.setattr(scheduling, "time", SimpleNamespace(monotonic=lambda: now.seconds))
+    reading.sleep = sleep
+    return now
 
 
 @pytest.fixture
@@ -187,7 +212,8 @@ def test_a_full_queue_takes_all_of_a_request_or_nothing(scheduler, reading):
 
 def test_what_would_be_late_is_refused_at_once(reading):
     reading.go.set()
-    slow = Scheduler(lambda a, s: (time.sleep(0.2), reading(a, s))[1], Limits(tokens=10), waiting=100)
+    reading.taking_in = 0.2
+    slow = Scheduler(reading, Limits(tokens=10), waiting=100)
     one = asked("one", size=10)
     slow.submit([one])
     texts([one])  # from now on it is known how long a character takes
@@ -196,6 +222,83 @@ def test_what_would_be_late_is_refused_at_once(reading):
         slow.submit([asked("late", deadline=time.monotonic() + 0.5)])
     assert 1 <= refused.value.retry_after < 5
     slow.close()
+
+
+def test_a_long_answer_lets_short_ones_pass(scheduler, reading):
+    reading.step = 0.01
+    reading.go.set()
+    long = asked("200 steps", size=100)
+    scheduler.submit([long])
+    assert reading.begun.wait(10)
+    short = [asked(f"short{n}", size=60) for n in range(3)]
+    scheduler.submit(short)
+    texts(short)
+    assert not long.answer.done()
+    assert texts([long]) == ["of 200 steps"]
+    assert reading.ended == ["short0", "short1", "short2", "200 steps"]
+
+
+def test_a_long_answer_goes_on_while_others_come(clock, reading, scheduler):
+    """Taking in one more takes as long as six of its steps, so there are six between two of them."""
+    reading.taking_in, reading.step = 6.0, 1.0
+    scheduler.submit([asked("30 steps", size=100)])
+    assert reading.begun.wait(10)
+    short = [asked(f"short{n}", size=100) for n in range(8)]
+    scheduler.submit(short)
+    reading.go.set()
+    texts(short)
+    assert reading.ended.index("30 steps") == 4
+
+
+def test_so_many_are_written_side_by_side(scheduler, reading):
+    reading.step = 0.005
+    reading.go.set()
+    many = [asked(f"{60 + n} steps", size=100) for n in range(8)]
+    scheduler.submit(many)
+    most = 0
+    while not many[-1].answer.done():
+        most = max(most, scheduler.running)
+        time.sleep(0.001)
+    assert most == 4
+    assert sorted(reading.ended) == [one.question for one in many]
+
+
+def test_pauses_count_as_waiting(clock, reading, scheduler):
+    reading.taking_in, reading.step = 6.0, 1.0
+    long, short = asked("20 steps", size=100, came=0.0), asked("short", size=100, came=0.0)
+    scheduler.submit([long])
+    assert reading.begun.wait(10)
+    scheduler.submit([short])
+    reading.go.set()
+    assert long.answer.result(10)[1] == 6
+    assert short.answer.result(10)[1] == 12
+
+
+def test_what_nobody_waits_for_ends_between_steps(scheduler, reading):
+    reading.step = 0.01
+    reading.go.set()
+    gone = asked("2000 steps")
+    scheduler.submit([gone])
+    assert reading.begun.wait(10)
+    abandon(gone)
+    after = time.monotonic()
+    while scheduler.running and time.monotonic() < after + 5:
+        time.sleep(0.01)
+    assert scheduler.running == 0
+    assert reading.ended == []
+
+
+def test_a_step_that_is_stuck_is_told(scheduler, reading):
+    scheduler.submit([asked("first")])
+    assert reading.begun.wait(10)
+    time.sleep(0.1)
+    assert 0.1 <= scheduler.busy_seconds < 5
+    reading.go.set()
+    after = asked("after")
+    scheduler.submit([after])
+    texts([after])
+    time.sleep(0.05)
+    assert scheduler.busy_seconds == 0
 
 
 def test_closing_cancels_what_waits(reading):

@@ -16,7 +16,8 @@ from fidkit.context import IGNORED, Context, collate, collate_memory
 from fidkit.engine.asked import check_passages, check_question
 from fidkit.engine.evidence import Looked, look_back
 from fidkit.engine.generation.decoding import Decoding
-from fidkit.engine.generation.generate import Generated, generate
+from fidkit.engine.generation.generate import Generated, generating
+from fidkit.engine.generation.steps import Stepwise, whole
 from fidkit.engine.locating import by_share, in_their_words, located
 from fidkit.engine.ready import Ready
 from fidkit.engine.recall import Recall
@@ -78,6 +79,29 @@ def answer_batch(
         UsageError: no question, no passages, or lists of different lengths.
         CheckpointError: the reader has no tokenizer.
     """
+    return whole(
+        answering(
+            runner, questions, passages, decoding, cache=cache, memory=memory, streams=streams,
+            test_evidence=test_evidence,
+        )
+    )  # fmt: skip
+
+
+def answering(
+    runner: Ready,
+    questions: Sequence[str],
+    passages: Sequence[Sequence[Passage]],
+    decoding: Decoding | None = None,
+    *,
+    cache: TokenCache | None = None,
+    memory: MemoryStore | None = None,
+    streams: Sequence[Stream | None] = (),
+    test_evidence: int = 0,
+) -> Stepwise[list[Answer]]:
+    """`answer_batch`, with a pause after each step of writing.
+
+    In a pause other questions may be answered by the same runner where it `takes_turns`.
+    """
     _check(questions, passages)
     if not questions:
         return []
@@ -89,18 +113,19 @@ def answer_batch(
     filled = [of_one or [EMPTY] for of_one in read]
     with runner.at_work():
         context, encoded = _context(runner, asked, filled, tokenize, memory, clock)
-        with clock.stage("decode"):
-            watch = _watching(tokenizer, streams, read, how)
-            generated = generate(runner, context, how, watch, tokenizer)
+        watch = _watching(tokenizer, streams, read, how)
+        writing = generating(runner, context, how, watch, tokenizer)
+        generated = yield from clock.timed("decode", writing)
         with clock.stage("evidence"):
             looked = look_back(runner, context, generated.best, max(map(len, read)))
             written = _written(tokenizer, generated)
             quoted = _judged(_quoted(tokenizer, written, read, looked, how), questions, looked, runner)
         if test_evidence:
+            orders = [by_share(s[: len(p)]) for s, p in zip(looked.shares, read, strict=True)]
+            first = [order[:test_evidence] for order in orders]
+            leaving = leave_out(runner, context, generated.best, first, how, tokenizer)
+            without = yield from clock.timed("test", leaving)
             with clock.stage("test"):
-                orders = [by_share(s[: len(p)]) for s, p in zip(looked.shares, read, strict=True)]
-                first = [order[:test_evidence] for order in orders]
-                without = leave_out(runner, context, generated.best, first, how, tokenizer)
                 quoted = _with_tests(quoted, orders, read, without, how)
     notes, said = _not_stored(encoded, passages, read, memory), []
     for answer, question, ids in zip(quoted, questions, asked, strict=True):
@@ -388,6 +413,17 @@ class _Clock:
     def timings(self) -> dict[str, float]:
         """Each stage and `total`, anew for each answer that gets them."""
         return {**self.ms, "total": sum(self.ms.values())}
+
+    def timed(self, name: str, work: Stepwise[T]) -> Stepwise[T]:
+        """The same work, its pauses not counted."""
+        while True:
+            with self.stage(name):
+                try:
+                    next(work)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+            yield
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

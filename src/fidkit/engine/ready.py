@@ -17,6 +17,7 @@ class Ready(Protocol):
 
     Attributes:
         device: where batches go; None of NumPy's arrays.
+        takes_turns: whether it may answer other questions while answers pause between steps.
     """
 
     @property
@@ -40,6 +41,9 @@ class Ready(Protocol):
     def memory_type(self) -> Any:
         """What memory is wanted in: a type of tensors, or the word `float32` for NumPy's arrays."""
         ...
+
+    @property
+    def takes_turns(self) -> bool: ...
 
     def at_work(self) -> AbstractContextManager[object]:
         """All that is called below is called within it."""

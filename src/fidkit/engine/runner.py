@@ -101,6 +101,9 @@ class Runner:
         """What it computes with: `float32`, `bfloat16` or `int8`."""
         return "int8" if self.int8 else str(self.memory_type).removeprefix("torch.")
 
+    takes_turns = False
+    """What it works within, such as `torch.inference_mode`, is the thread's, and one graph has one cache."""
+
     @property
     def memory_type(self) -> torch.dtype:
         """What memory is wanted in."""

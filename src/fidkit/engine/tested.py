@@ -16,8 +16,8 @@ from fidkit.arrays import Array
 from fidkit.context import IGNORED, Context
 from fidkit.engine.evidence import Looks
 from fidkit.engine.generation.decoding import Decoding
-from fidkit.engine.generation.generate import Generated, generate
-from fidkit.engine.generation.steps import C, Steps
+from fidkit.engine.generation.generate import Generated, generating
+from fidkit.engine.generation.steps import C, Steps, Stepwise
 from fidkit.tokens import Tokenizer
 from fidkit.types import Answer, Without
 
@@ -33,8 +33,8 @@ def leave_out(
     passages: Sequence[Sequence[int]],
     decoding: Decoding,
     tokenizer: Tokenizer,
-) -> list[dict[int, Without]]:
-    """For each question, what happens without each of some of its passages.
+) -> Stepwise[list[dict[int, Without]]]:
+    """For each question, what happens without each of some of its passages; with a pause after each step.
 
     A passage is passed over where nothing else would be left to read.
 
@@ -55,7 +55,7 @@ def leave_out(
             found.append({})
             continue
         without = _contexts(context, question, list(left.values()))
-        written = generate(source, without, one, None, tokenizer).best.ids_BT.tolist()
+        written = (yield from generating(source, without, one, None, tokenizer)).best.ids_BT.tolist()
         scores = _scores(source, without, generated.ids_BT[question])
         texts = [tokenizer.decode([i for i in ids if i != IGNORED]) for ids in written]
         found.append({n: Without(t, s) for n, t, s in zip(left, texts, scores, strict=True)})

@@ -3,6 +3,11 @@
 A question uses all cores while it is read, so there is one thread. Callers take turns: one that asks sixty
 questions at once is behind nobody, and nobody is behind its sixty. What is read together has the same reader
 and the same way to write answers, within a budget of characters (`fidkit.engine.schedule.batcher`).
+
+Answers are written step by step, and between steps others are taken in: a long answer, or one of which much
+evidence is tested, lets short ones pass. Taking one in costs many steps, since its passages are encoded. So
+those that are being written have the processor for as long as the last to be taken in had it, and none of
+them starves.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from fidkit.engine.answering import Stream
 from fidkit.engine.generation.decoding import Decoding
+from fidkit.engine.generation.steps import Stepwise
 from fidkit.engine.schedule.batcher import READ_TOGETHER, Batch, Limits
 from fidkit.types import Answer, Passage
 
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     from fidkit.answerer import Answerer
 
 _WEIGHT_OF_NEW = 0.2  # of the last batch, in how long a character takes
+_SIDE_BY_SIDE = 4  # batches that are being written at once, each of which holds its context
 _log = logging.getLogger(__name__)
 
 
@@ -83,15 +90,36 @@ class _Gone(Exception):
     """Nobody waits for any answer of a batch any more."""
 
 
-ReadAll = Callable[[Sequence[Asked], Sequence[Stream | None]], list[Answer]]
-"""Reads questions that go together; each stream sees its answer grow."""
+ReadAll = Callable[[Sequence[Asked], Sequence[Stream | None]], Stepwise[list[Answer]]]
+"""Reads questions that go together, step by step; each stream sees its answer grow."""
+
+
+@dataclass(eq=False)
+class _Batch:
+    """Questions that are being read together.
+
+    Attributes:
+        questions: that somebody waited for when it began.
+        steps: what is left of the work.
+        begun: by `time.monotonic`.
+        seconds: that its steps took so far.
+    """
+
+    questions: list[Asked]
+    steps: Stepwise[list[Answer]]
+    begun: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+
+    @property
+    def size(self) -> int:
+        return sum(one.size for one in self.questions)
 
 
 class Scheduler:
     """Questions in, answers out, a batch at a time.
 
     Args:
-        read: what reads a batch. It is called by one thread.
+        read: what reads a batch. It is called, and its steps are gone, by one thread.
         together: the most that is read in one call.
         waiting: questions that may wait.
     """
@@ -100,8 +128,9 @@ class Scheduler:
         self._read, self._together, self._most = read, together, waiting
         self._state = threading.Condition()
         self._turns: OrderedDict[Hashable, deque[Asked]] = OrderedDict()
-        self._reading: list[Asked] = []
-        self._begun = 0.0
+        self._reading: list[_Batch] = []
+        self._step_begun = math.inf
+        self._taking_in = self._since = 0.0  # seconds that the last batch took, and that all steps took since
         self._seconds_a_character = 0.0
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="fidkit-read", daemon=True)
@@ -117,13 +146,12 @@ class Scheduler:
     def running(self) -> int:
         """Questions that are being read."""
         with self._state:
-            return len(self._reading)
+            return sum(len(batch.questions) for batch in self._reading)
 
     @property
     def busy_seconds(self) -> float:
-        """How long the batch that is being read has taken so far."""
-        with self._state:
-            return time.monotonic() - self._begun if self._reading else 0.0
+        """How long the step that is under way has taken so far."""
+        return max(0.0, time.monotonic() - self._step_begun)
 
     def submit(self, asked: Sequence[Asked]) -> None:
         """Take questions of one caller, all or none.
@@ -153,7 +181,7 @@ class Scheduler:
             self._state.notify()
 
     def close(self) -> None:
-        """End after the batch that is being read; what waits is cancelled."""
+        """End after what is being read; what waits is cancelled."""
         with self._state:
             self._closed = True
             for waiting in self._turns.values():
@@ -165,21 +193,26 @@ class Scheduler:
 
     def _seconds_ahead(self) -> float:
         sizes = sum(one.size for waiting in self._turns.values() for one in waiting)
-        running = self._seconds_a_character * sum(one.size for one in self._reading)
-        begun = time.monotonic() - self._begun if self._reading else 0.0
-        return self._seconds_a_character * sizes + max(0.0, running - begun)
+        rate = self._seconds_a_character
+        return rate * sizes + sum(max(0.0, rate * batch.size - batch.seconds) for batch in self._reading)
 
     def _run(self) -> None:
         while True:
             with self._state:
-                self._reading = []
-                self._state.wait_for(lambda: self._turns or self._closed)
-                if self._closed:
+                self._state.wait_for(lambda: self._turns or self._reading or self._closed)
+                if not self._turns and not self._reading:
                     return
-                self._reading = batch = self._next()
-                self._begun = time.monotonic()
+                batch = self._next() if self._turns and self._takes_in() else []
             if batch:
-                self._answer(batch)
+                self._begin(batch)
+            for under_way in list(self._reading):
+                self._go_on(under_way)
+
+    def _takes_in(self) -> bool:
+        """Whether it is the turn of those that wait, and not of those whose answers are being written."""
+        if not self._reading:
+            return True
+        return len(self._reading) < _SIDE_BY_SIDE and self._since >= self._taking_in
 
     def _next(self) -> list[Asked]:
         """The question whose turn it is, and what goes with it, one of each caller in turn."""
@@ -221,39 +254,62 @@ class Scheduler:
             return False
         return True
 
-    def _answer(self, batch: list[Asked]) -> None:
-        wanted = [one for one in batch if one.answer.set_running_or_notify_cancel()]
+    def _begin(self, questions: Sequence[Asked]) -> None:
+        """Take questions in: their first step, in which passages are encoded."""
+        wanted = [one for one in questions if one.answer.set_running_or_notify_cancel()]
         if not wanted:
             return
-        begun = time.monotonic()
-        try:
-            answers = self._read(wanted, [_while_wanted(one, wanted) for one in wanted])
-        except _Gone:
-            return
-        except Exception as error:
-            if len(wanted) == 1:
-                wanted[0].answer.set_exception(error)
-                return
-            # One of them is at fault, and the others shall not bear it.
-            _log.debug("a batch of %d failed, each is read alone: %s", len(wanted), error)
-            for one in wanted:
-                self._alone(one)
-            return
-        seconds = time.monotonic() - begun
-        self._learn(seconds / max(1, sum(one.size for one in wanted)))
-        for one, answer in zip(wanted, answers, strict=True):
-            one.answer.set_result((answer, begun - one.came))
+        batch = _Batch(wanted, self._read(wanted, [_while_wanted(one, wanted) for one in wanted]))
+        with self._state:
+            self._reading.append(batch)
+        self._go_on(batch)
+        self._taking_in, self._since = batch.seconds, 0.0
 
-    def _alone(self, one: Asked) -> None:
-        begun = time.monotonic()
+    def _go_on(self, batch: _Batch) -> None:
+        """Go one step, and give the answers after the last."""
+        self._step_begun = begun = time.monotonic()
+        answers: list[Answer] | None = None
+        fault: Exception | None = None
         try:
-            [answer] = self._read([one], [_while_wanted(one, [one])])
-        except _Gone:
-            return
+            if all(one.stream is _gone for one in batch.questions):
+                raise _Gone
+            next(batch.steps)
+        except StopIteration as end:
+            answers = end.value
         except Exception as error:
-            one.answer.set_exception(error)
+            fault = error
+        seconds = time.monotonic() - begun
+        self._step_begun = math.inf
+        with self._state:
+            batch.seconds += seconds
+            self._since += seconds
+            if answers is None and fault is None:
+                return
+            self._reading.remove(batch)
+        batch.steps.close()
+        if answers is not None:
+            self._give(batch, answers)
         else:
-            one.answer.set_result((answer, begun - one.came))
+            assert fault is not None
+            self._fail(batch, fault)
+
+    def _give(self, batch: _Batch, answers: list[Answer]) -> None:
+        self._learn(batch.seconds / max(1, batch.size))
+        paused = time.monotonic() - batch.begun - batch.seconds
+        for one, answer in zip(batch.questions, answers, strict=True):
+            one.answer.set_result((answer, batch.begun - one.came + paused))
+
+    def _fail(self, batch: _Batch, fault: Exception) -> None:
+        if isinstance(fault, _Gone):
+            return
+        if len(batch.questions) == 1:
+            batch.questions[0].answer.set_exception(fault)
+            return
+        # One of them is at fault, and the others shall not bear it.
+        _log.debug("a batch of %d failed, each is read alone: %s", len(batch.questions), fault)
+        alone = [_Batch([one], self._read([one], [_while_wanted(one, [one])])) for one in batch.questions]
+        with self._state:
+            self._reading += alone
 
     def _learn(self, seconds_a_character: float) -> None:
         with self._state:

@@ -26,6 +26,7 @@ from fidkit.types import Answer, Hit, Passage
 
 if TYPE_CHECKING:
     from fidkit.engine.answering import Stream
+    from fidkit.engine.generation.steps import Stepwise
     from fidkit.engine.precision import Precision
     from fidkit.passages.filter import Filter
 
@@ -272,14 +273,14 @@ class Service:
         return [hit.passage for hit in hits], milliseconds
 
 
-def _read(asked: Sequence[Asked], streams: Sequence[Stream | None]) -> list[Answer]:
+def _read(asked: Sequence[Asked], streams: Sequence[Stream | None]) -> Stepwise[list[Answer]]:
     first = asked[0]
-    return first.reader.read(
+    return first.reader.reading(
         [one.question for one in asked],
         [one.passages for one in asked],
-        stream=streams,
-        decoding=first.decoding,
-        test_evidence=first.test_evidence,
+        first.decoding,
+        streams,
+        first.test_evidence,
     )
 
 

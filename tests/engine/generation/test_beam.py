@@ -14,10 +14,11 @@ from engine.toy import END, Toy, all_answers, contexts_of, log_probability, naiv
 from fidkit.context import IGNORED
 from fidkit.convert import import_t5
 from fidkit.engine.generation import beam
-from fidkit.engine.generation.beam import beam_search
+from fidkit.engine.generation.beam import searching_beams
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import Generated, generate, greedy
 from fidkit.engine.generation.rules import Rules
+from fidkit.engine.generation.steps import whole
 from oracles import EXAMPLES, NaiveReader, batch_of, hf_batch_context, hf_t5, questions, quick
 
 MOST = 6
@@ -93,7 +94,7 @@ def test_one_beam_is_greedy(examples, seed: int, name: str) -> None:
     with torch.no_grad():
         context = reader.read(batch_of(examples))
         rules = Rules(Decoding(), END, context.states_BMD, None)
-        searched = beam_search(reader, context, Decoding(max_tokens=MOST), rules)
+        searched = whole(searching_beams(reader, context, Decoding(max_tokens=MOST), rules))
     written = greedy(reader, context, MOST)
     assert searched.ids_BT.tolist() == written.ids_BT.tolist()
     torch.testing.assert_close(searched.log_probabilities_BT, written.log_probabilities_BT)

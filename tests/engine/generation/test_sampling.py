@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -148,3 +149,13 @@ def test_very_low_temperature_is_greedy() -> None:
     toy, context = Toy(), contexts_of(1, 2, 3)
     cold = generate(toy, context, Decoding(max_tokens=6, temperature=1e-320))
     assert cold.ids_BT.tolist() == greedy(toy, context, 6).ids_BT.tolist()
+
+
+def test_where_nothing_may_follow_others_are_drawn_as_ever() -> None:
+    """An answer that has ended keeps its row until the others have; NumPy would warn of infinities."""
+    log_probabilities = np.log(np.array([[0.2, 0.8], [0.5, 0.5]], np.float32))
+    uniform, how = np.array([0.5, 0.1]), Decoding(temperature=1.0)
+    expected = draw(log_probabilities, uniform, how)[0]
+    log_probabilities[1] = -np.inf
+    for chosen in (how, replace(how, top_k=1), replace(how, top_p=0.9)):
+        assert draw(log_probabilities, uniform, chosen)[0] == expected

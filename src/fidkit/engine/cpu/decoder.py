@@ -107,8 +107,9 @@ class NativeDecoder:
         self.config, self.kernels, self.words, self.rounding = config, kernels, words, rounding
         self._alive: list[Array] = []
         self._spare: np.ndarray | None = None
-        self._last: tuple[weakref.ref[Context], weakref.ref[Crossed]] | None = None
-        self._keeps, self._kept = False, list[Crossed]()
+        # By the context that they are of; kept while a context that is worked on lives.
+        self._made: weakref.WeakValueDictionary[int, Crossed] = weakref.WeakValueDictionary()
+        self._works, self._kept = 0, dict[int, Crossed]()
         of_decoder = within(weights, "decoder.")
         of_layers = layers_of(of_decoder, config.decoder.layers)
         layers = [self._layer(of) for of in of_layers]
@@ -125,13 +126,14 @@ class NativeDecoder:
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
-        """Within it the last context's keys and values are kept: it is looked back at."""
-        self._keeps = True
+        """Within it a context's keys and values are kept as long as it is: it is looked back at."""
+        self._works += 1
         try:
             yield
         finally:
-            self._keeps = False
-            self._kept.clear()
+            self._works -= 1
+            if not self._works:
+                self._kept.clear()
 
     def start(self, context: Context, max_tokens: int, beams: int = 1) -> NativeCache:
         """Project the context's keys and values, unless they are at hand still; make room for steps."""
@@ -207,11 +209,8 @@ class NativeDecoder:
         return Sight(logits_BTV, mass_BM[:, :M], first_BM[:, :M])
 
     def _crossed(self, context: Context) -> Crossed:
-        if self._last is not None:
-            of, made = self._last[0](), self._last[1]()
-            if of is context and made is not None:
-                return made
-        self._kept.clear()
+        if (made := self._made.get(id(context))) is not None:
+            return made
         lengths = np.ascontiguousarray(np.asarray(context.mask_BM).sum(1).astype(np.int64))
         room = -(-context.mask_BM.shape[1] // LANES) * LANES
         shape = (len(lengths), self.config.kv_heads[1], room, self.config.decoder.head_width)
@@ -226,10 +225,16 @@ class NativeDecoder:
             self._fill(context.states_BMD[question, :length], of_question)
         crossed = Crossed(lengths, room, packed, layers)
         weakref.finalize(crossed, self._give_back, memory).atexit = False
-        self._last = weakref.ref(context), weakref.ref(crossed)
-        if self._keeps:
-            self._kept.append(crossed)
+        self._made[id(context)] = crossed
+        if self._works:
+            self._kept[id(context)] = crossed
+        weakref.finalize(context, self._forget, id(context)).atexit = False
         return crossed
+
+    def _forget(self, context: int) -> None:
+        """Another context may get the number of one that is gone."""
+        self._made.pop(context, None)
+        self._kept.pop(context, None)
 
     def _take(self, size: int) -> np.ndarray:
         """Memory that belongs to a context's keys and values while they live, and to later ones then.

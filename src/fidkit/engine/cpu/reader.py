@@ -132,6 +132,9 @@ class NativeReader:
         """What it computes with: `float32`, or `int8`."""
         return "int8" if self.rounding == "always" else "float32"
 
+    takes_turns = True
+    """Whether it may answer other questions while answers pause between steps."""
+
     memory_type: Literal["float32"] = "float32"
     """Of NumPy's arrays."""
 

@@ -20,7 +20,14 @@ from fidkit.arrays import Array
 from fidkit.context import IGNORED, Context
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.rules import Rules
-from fidkit.engine.generation.steps import C, Generated, Steps, next_log_probabilities, time_to_look
+from fidkit.engine.generation.steps import (
+    C,
+    Generated,
+    Steps,
+    Stepwise,
+    next_log_probabilities,
+    time_to_look,
+)
 
 _NONE = float("-inf")
 
@@ -60,8 +67,10 @@ class _Hypotheses:
         )
 
 
-def beam_search(source: Steps[C], context: Context, decoding: Decoding, rules: Rules) -> Generated:
-    """The `n_best` best finished hypotheses of each question.
+def searching_beams(
+    source: Steps[C], context: Context, decoding: Decoding, rules: Rules
+) -> Stepwise[Generated]:
+    """The `n_best` best finished hypotheses of each question, with a pause after each step.
 
     Args:
         source: steps through B * beams rows.
@@ -89,6 +98,7 @@ def beam_search(source: Steps[C], context: Context, decoding: Decoding, rules: R
             break
         cache.select((first_row_B1 + arrays.gather(parent_BK, kept_BW, 1)).flatten())
         last_N = running.ids_BWT[..., t].flatten()
+        yield
     return _generated(finished, decoding)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fidkit import arrays
 from fidkit.arrays import Array
 from fidkit.context import IGNORED, Context
-from fidkit.engine.generation.beam import beam_search
+from fidkit.engine.generation.beam import searching_beams
 from fidkit.engine.generation.decoding import GREEDY, Decoding
 from fidkit.engine.generation.rules import Rules
 from fidkit.engine.generation.sampling import draw, noise
@@ -14,9 +14,11 @@ from fidkit.engine.generation.steps import (
     Cache,
     Generated,
     Steps,
+    Stepwise,
     Watch,
     next_log_probabilities,
     time_to_look,
+    whole,
 )
 from fidkit.engine.schedule.room import check_room
 from fidkit.tokens import Tokenizer
@@ -44,15 +46,26 @@ def generate(
         UsageError: stop texts without a tokenizer, or answers that don't fit into memory.
         CheckpointError: weights so large that what comes out are no numbers.
     """
+    return whole(generating(source, context, decoding, watch, tokenizer))
+
+
+def generating(
+    source: Steps[C],
+    context: Context,
+    decoding: Decoding = GREEDY,
+    watch: Watch | None = None,
+    tokenizer: Tokenizer | None = None,
+) -> Stepwise[Generated]:
+    """`generate`, with a pause after each step."""
     check_room(source.config, context, decoding)
     rules = Rules.of(source.config, context, decoding, tokenizer)
     with arrays.without_gradients(context.mask_BM):
         if decoding.rows == 1:
-            return _one_by_one(source, context, decoding, rules, watch)
+            return (yield from _one_by_one(source, context, decoding, rules, watch))
         if decoding.samples:
-            generated = _one_by_one(source, context, decoding, rules, None).ranked()
+            generated = (yield from _one_by_one(source, context, decoding, rules, None)).ranked()
         else:
-            generated = beam_search(source, context, decoding, rules)
+            generated = yield from searching_beams(source, context, decoding, rules)
         if watch is not None:
             for ids_B in generated.best.ids_BT.T:
                 watch(ids_B)
@@ -66,7 +79,7 @@ def greedy(source: Steps[C], context: Context, max_tokens: int = 32, watch: Watc
 
 def _one_by_one(
     source: Steps[C], context: Context, decoding: Decoding, rules: Rules, watch: Watch | None
-) -> Generated:
+) -> Stepwise[Generated]:
     """Rows that go their own ways: greedy, or samples in the order they are drawn."""
     like, B = context.mask_BM, len(context.mask_BM)
     N, T = B * decoding.rows, decoding.max_tokens
@@ -87,6 +100,7 @@ def _one_by_one(
         running_N = running_N & ~rules.ended(ids_NT[:, : t + 1])
         if time_to_look(t, like) and not running_N.any():
             break
+        yield
     return Generated(ids_NT, log_probabilities_NT, decoding.n_best, decoding.length_penalty).trimmed()
 
 
@@ -94,4 +108,4 @@ def _of(log_probabilities_NV: Array, ids_N: Array) -> Array:
     return arrays.gather(log_probabilities_NV, ids_N[:, None], 1)[:, 0]
 
 
-__all__ = ["Cache", "Generated", "Steps", "Watch", "generate", "greedy"]
+__all__ = ["Cache", "Generated", "Steps", "Watch", "generate", "generating", "greedy"]

@@ -32,6 +32,10 @@ def draw(log_probabilities_NV: Array, uniform_N: Array, decoding: Decoding) -> A
     candidates_NK, tokens_NK = _candidates(log_probabilities_NV, decoding)
     # The likeliest becomes 0 before the division, which then can't overflow.
     best_N1 = arrays.largest(candidates_NK, 1)[0]
+    # Where an answer has ended, nothing may follow; what is drawn there isn't looked at.
+    nothing_N1 = best_N1 == float("-inf")
+    candidates_NK = arrays.masked(candidates_NK, nothing_N1, 0.0)
+    best_N1 = arrays.masked(best_N1, nothing_N1, 0.0)
     scaled_NK = arrays.typed(candidates_NK - best_N1, "float64") / decoding.temperature
     probabilities_NK = arrays.softmax(scaled_NK)
     if decoding.top_p < 1:

@@ -7,7 +7,7 @@ V vocabulary, T tokens of an answer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
@@ -31,6 +31,20 @@ class Cache(Protocol):
 
 
 C = TypeVar("C", bound=Cache)
+R = TypeVar("R")
+
+Stepwise = Generator[None, None, R]
+"""Work with pauses between its steps, in which whoever runs it may do something else."""
+
+
+def whole(work: Stepwise[R]) -> R:
+    """What comes of work, without a pause."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: R = end.value
+            return result
 
 
 class Steps(Protocol[C]):

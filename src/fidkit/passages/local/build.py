@@ -138,9 +138,9 @@ def tidy(
 ) -> float:
     """Write the index anew where passages that were removed count in its scores; seconds that it took.
 
-    tantivy counts them in its statistics. Without them scores are those of a fresh build. In a large corpus
-    a few removed passages hardly matter, and writing its index takes long: it is left as it is. So it is
-    while another process builds.
+    tantivy counts them in its statistics. Without them scores are those of a fresh build. Writing
+    takes a second for 70,000 passages. So a corpus of more than 100,000, of which less than 1 % were removed,
+    is left as it is; and so it is while another process builds.
 
     Args:
         directory: of the corpus.

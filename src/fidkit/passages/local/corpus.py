@@ -102,11 +102,9 @@ class Corpus(Searching):
                 ending says, or has ids of passages that were read before, is left out; `info` says so.
             to: directory of the corpus: new, empty or a corpus; or a URL, as of `open`.
             progress: called now and then while files are read.
-            wait: seconds to wait where another process is building this corpus; `math.inf` for as long as
-                it takes.
+            wait: seconds to wait where another process is building this corpus, up to `math.inf`.
             waiting: called once when such a wait begins.
-            encoder: gives what makes vectors, such as `fidkit.engine.meaning.minilm`; without one there are
-                none.
+            encoder: gives what makes vectors, such as `fidkit.engine.meaning.minilm`; None makes none.
             vectors: make them whatever it takes, or have none. By default a corpus that has vectors keeps
                 them up to date, and one of at most 2,000 passages gets them.
             passage_words: of a passage, about, 10 to 1,000. By default what the corpus has, of a new one 100.
@@ -114,9 +112,7 @@ class Corpus(Searching):
             overlap: words, at most, that a passage repeats from the one before, as whole sentences; fewer
                 than it has. By default what the corpus has, of a new one 0.
             by: who reads documents: workers on this machine, or `ray`, a cluster.
-            tidied: passages that were removed don't count in scores by words any more, so that these are
-                those of a fresh build. It takes a second for 70,000 passages, and is left out in a corpus of
-                more than 100,000 of which less than 1 % were removed. `refresh` does without it.
+            tidied: see `fidkit.passages.local.build.tidy`; `refresh` goes without.
 
         Raises:
             UsageError: no sources, vectors without an encoder, or passages that can't be cut so.
@@ -125,8 +121,7 @@ class Corpus(Searching):
             DataError: a source that is a file isn't what its ending says, or has an id that comes twice. On
                 every error the last state that was committed is whole.
         """
-        if isinstance(sources, str | os.PathLike):
-            sources = [sources]
+        sources = [sources] if isinstance(sources, str | os.PathLike) else sources
         cutting = WantedCutting(passage_words, overlap)
         engine = engine_of(to)
         if engine is not None:
