@@ -93,8 +93,7 @@ class Corpus(Searching):
     ) -> Corpus:
         """Build the corpus `to` from files and folders, or bring it up to date, and open it.
 
-        Only new and changed files are read; passages of files that are gone go too. `report` of the
-        result says what was done.
+        Only new and changed files are read, and what is gone goes. `report` says what was done.
 
         Args:
             sources: documents, passage files (`fidkit.passages.load.table` lists them) and folders of them.
