@@ -88,6 +88,17 @@ def test_a_key_that_is_taken_out_is_revoked(keyed):
     assert keyed.get("/v1/readers", headers=bearer(keyed.key)).status_code == 200
 
 
+def test_without_its_file_nobody_has_a_key(keyed, caplog):
+    away = keyed.keys.rename(keyed.keys.with_name("away"))
+    for _ in range(2):
+        refused = keyed.get("/v1/readers", headers=bearer(keyed.key))
+        assert refused.status_code == 401
+        assert str(keyed.keys.parent) not in refused.text
+    assert caplog.text.count("until then nobody's key is known") == 1
+    away.rename(keyed.keys)
+    assert keyed.get("/v1/readers", headers=bearer(keyed.key)).status_code == 200
+
+
 def test_a_file_of_keys_holds_no_key(keyed):
     assert keyed.key not in keyed.keys.read_text()
     assert keyed.keys.stat().st_mode & 0o077 == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import threading
@@ -13,6 +14,7 @@ from fidkit.errors import UsageError
 
 _PREFIX = "fk-"
 _HASH = "sha256:"
+_log = logging.getLogger(__name__)
 
 
 class Keys:
@@ -29,12 +31,19 @@ class Keys:
         self._path, self._lock = path, threading.Lock()
         self._stamp: tuple[int, int] | None = None
         self._hashes: dict[str, str] = {}
+        self._fault = ""
         self._read()
 
     def owner(self, key: str) -> str | None:
-        """The name of a key; None of one that isn't known."""
+        """The name of a key; None of one that isn't known, and of any while the file can't be read."""
         with self._lock:
-            self._read()
+            try:
+                self._read()
+                self._fault = ""
+            except UsageError as error:
+                if str(error) != self._fault:  # once, and not with every request
+                    _log.error("%s; until then nobody's key is known", error)
+                self._fault = str(error)
             hashes = list(self._hashes.items())
         digest, found = _digest(key), None
         for name, known in hashes:  # all of them, so that time tells nothing
@@ -42,8 +51,9 @@ class Keys:
                 found = name
         return found
 
-    def __len__(self) -> int:
-        return len(self._hashes)
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a key of this name."""
+        return name in self._hashes
 
     def _read(self) -> None:
         try:
@@ -58,6 +68,7 @@ class Keys:
                 f"{self._path}: the keys can't be read ({error}); make one with "
                 f"`fidkit keys add NAME --to {self._path}`"
             ) from error
+        self._hashes, self._stamp = {}, None  # a file with a fault is looked at again with the next request
         self._hashes = dict(_key(self._path, n, line) for n, line in enumerate(lines, 1) if _is_key(line))
         self._stamp = stamp
 
@@ -70,7 +81,7 @@ def add(path: Path, name: str) -> str:
     """
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise UsageError(f"{name!r} is no name for a key; expected letters, digits, '-', '_' and '.'")
-    if path.exists() and name in Keys(path)._hashes:
+    if path.exists() and name in Keys(path):
         raise UsageError(f"{path} has a key of {name} already; take another name, or take its line out first")
     key = _PREFIX + secrets.token_urlsafe(32)
     try:
