@@ -7,6 +7,7 @@ import logging
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +36,8 @@ SHA256_KEYS = {TOKENIZER: TOKENIZER_SHA256, PASSAGE_FILE: "memory_tokenizer_sha2
 SCALE = ".scale"
 """Behind the name of a matrix of 8 bits: what its rows are multiplied by."""
 _TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I8": np.int8}
+
+Stamp = tuple[tuple[str, int, int, int, int], ...]
 
 T = TypeVar("T")
 
@@ -184,6 +187,21 @@ def _check_tokenizer(file: Path, expected: str) -> None:
 def is_bundled(path_or_name: str | Path) -> bool:
     """Whether it is the name of a reader, or of an encoder, that comes with fidkit."""
     return str(path_or_name) in assets.READERS + assets.EMBEDDERS
+
+
+def stamp_of(path_or_name: str | Path) -> Stamp:
+    """What is another when files of a reader's directory were replaced or written to.
+
+    Empty where there is no such directory: for bundled readers, those of the hub, and one that is away.
+    """
+    if is_bundled(path_or_name):
+        return ()
+    found = []
+    for name in FILES:
+        with suppress(OSError):
+            info = os.stat(Path(path_or_name) / name)
+            found.append((name, info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns))
+    return tuple(found)
 
 
 def locate(path_or_name: str | Path) -> Path:

@@ -16,6 +16,7 @@ from fidkit.server.asking import documented
 from fidkit.server.guard import Access, Guard
 from fidkit.server.library import Library
 from fidkit.server.metrics import Metrics
+from fidkit.server.renewal import renewing
 from fidkit.server.routes import answering, documents, openai, page, responses, state
 from fidkit.server.service import Service
 from fidkit.server.tools import server
@@ -49,7 +50,7 @@ def application(service: Service, access: Access | None = None, library: Library
     async def running(_app: FastAPI) -> AsyncIterator[None]:
         if library is not None:
             library.start(service)
-        async with tools.session_manager.run():
+        async with tools.session_manager.run(), renewing(service):
             yield
         if library is not None:
             await asyncio.to_thread(library.stop)

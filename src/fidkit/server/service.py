@@ -16,12 +16,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fidkit.answerer import GUESS, Answerer
+from fidkit.checkpoint.files import Stamp, stamp_of
 from fidkit.engine.generation.decoding import GREEDY, Decoding
 from fidkit.engine.locating import placed
 from fidkit.errors import UsageError
 from fidkit.passages.protocol import NOTHING_FOUND, Passages
 from fidkit.server.limits import Limits
 from fidkit.server.scheduler import Asked, Scheduler, abandon
+from fidkit.server.told import without_places
 from fidkit.types import Answer, Hit, Passage
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ PASSAGES = 20
 """Read for a question where nobody says how many."""
 _SEARCHING_THREADS = 4
 _MEASURED_QUESTIONS = 3
+_FIRST = "who wrote it?", [Passage("1", "Tea", "Tea is grown in Kenya.")]
 T = TypeVar("T")
 
 
@@ -124,7 +127,7 @@ class Service:
         self.answered: Callable[[Answer], None] = lambda answer: None
         self._device, self._precision = device, precision
         self._replacing, self._swapping = threading.Lock(), threading.Lock()
-        self._places = dict(readers)
+        self._places = _stamped(readers)
         self._corpus = _Held(corpus)
         self._answerers = self._opened(corpus)
         self.scheduler = Scheduler(_read, waiting=self.limits.waiting)
@@ -227,18 +230,30 @@ class Service:
         for held in before:
             held.let_go()
 
+    def places(self) -> Mapping[str, tuple[str, Stamp]]:
+        """Where each reader was opened, and what its directory was then."""
+        return self._places
+
     def replace_reader(self, name: str, place: str) -> None:
         """Serve another reader under a name from now on, or one under a new name.
 
+        It has answered a question before it is served. What has begun ends with the one before.
+
         Raises:
-            CheckpointError: no such reader; the one before stays.
+            CheckpointError: no such reader; the one before stays, as after any other error.
         """
         with self._replacing:
-            made = _Held(Answerer(place, self.corpus, self._device, self._precision))
+            stamped = _stamped({name: place})
+            answerer = Answerer(place, self.corpus, self._device, self._precision)
+            try:
+                answerer.read(*_FIRST)
+            except BaseException:
+                answerer.close()
+                raise
             before = self._answerers.get(name)
             with self._swapping:
-                self._answerers = {**self._answerers, name: made}
-                self._places = {**self._places, name: place}
+                self._answerers = {**self._answerers, name: _Held(answerer)}
+                self._places = {**self._places, **stamped}
         if before is not None:
             before.let_go()
 
@@ -253,7 +268,7 @@ class Service:
     def _opened(self, corpus: Passages) -> dict[str, _Held[Answerer]]:
         return {
             name: _Held(Answerer(place, corpus, self._device, self._precision))
-            for name, place in self._places.items()
+            for name, (place, _) in self._places.items()
         }
 
     async def _search(self, corpus: Passages, question: str, k: int, where: Filter | None) -> list[Hit]:
@@ -284,6 +299,11 @@ def _read(asked: Sequence[Asked], streams: Sequence[Stream | None]) -> Stepwise[
     )
 
 
+def _stamped(readers: Mapping[str, str]) -> dict[str, tuple[str, Stamp]]:
+    """Readers with what is in their places, before they are opened: what comes later is another."""
+    return {name: (place, stamp_of(place)) for name, place in readers.items()}
+
+
 def _finished(
     answer: Answer, waited: float, corpus: Passages, passages: Sequence[Passage], search_ms: float | None
 ) -> Answer:
@@ -291,7 +311,11 @@ def _finished(
     timings = {} if search_ms is None else {"search": search_ms}
     timings["queue"] = 1000 * waited
     total = sum(timings.values()) + answer.timings_ms["total"]
-    answer = replace(answer, timings_ms={**timings, **answer.timings_ms, "total": total})
+    answer = replace(
+        answer,
+        timings_ms={**timings, **answer.timings_ms, "total": total},
+        notes=tuple(without_places(answer.notes)),
+    )
     if search_ms is None:
         return answer
     if not passages:

@@ -1,0 +1,52 @@
+"""Readers in whose directories others come while they are served: taken up without a failed question.
+
+A directory is looked at every few seconds, as a file of keys is. What has come is opened and asked once
+beside the reader before, which goes on until then, and for good where the new one can't be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fidkit.checkpoint.files import Stamp, stamp_of
+from fidkit.server.service import Service
+
+_LOOK_SECONDS = 2.0
+_log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def renewing(service: Service) -> AsyncIterator[None]:
+    """Readers of a service are taken up anew meanwhile."""
+    task = asyncio.create_task(_renew(service))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _renew(service: Service) -> None:
+    seen: dict[str, Stamp] = {}
+    refused: dict[str, Stamp] = {}
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        for name, (place, served) in service.places().items():
+            found = await asyncio.to_thread(stamp_of, place)
+            # One that is still being written changes from look to look; one that is away is waited for.
+            settled = found == seen.get(name)
+            seen[name] = found
+            if not found or not settled or found in (served, refused.get(name)):
+                continue
+            try:
+                await asyncio.to_thread(service.replace_reader, name, place)
+            except Exception as error:  # whatever is wrong with it, the one before answers
+                _log.warning("reader %s: %s; the one before goes on", name, error)
+                refused[name] = found
+            else:
+                _log.warning("reader %s: another one is in %s, and answers from now on", name, place)
