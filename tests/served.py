@@ -22,9 +22,9 @@ DOCUMENTS = {
 
 
 @contextmanager
-def running(folder, *, limits=None, access=None, readers=None):
+def running(*sources, limits=None, access=None, readers=None):
     """A server in a thread of its own; gives a client, and the service behind it."""
-    library = Library([str(folder)])
+    library = Library(list(map(str, sources)))
     service = Service(
         library.corpus, readers or {"pocket": "pocket"}, limits or Limits(), notes=library.notes
     )

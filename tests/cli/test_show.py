@@ -145,10 +145,13 @@ def test_a_picture_has_the_passage_marked(docs, lease, tmp_path, capsys):
     again = ["show", *map(str, arguments), "--picture", str(tmp_path / "again.png")]
     lease.write_bytes(b"another")
     assert run(again) == 2
-    assert "was written to since lease.pdf was read from it" in capsys.readouterr().err
+    assert "lease.pdf: its file was written to since it was read" in capsys.readouterr().err
     lease.unlink()
     assert run(again) == 2
-    assert "can't be read (No such file or directory); a picture needs the file" in capsys.readouterr().err
+    assert (
+        "lease.pdf: its file can't be read (No such file or directory); a picture needs it"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("source", ["tea.md:2-5", "deep/lease.odd"])

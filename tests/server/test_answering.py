@@ -82,7 +82,8 @@ def test_a_fault_in_a_stream_is_its_last_event(client):
     with client.stream("POST", "/v1/answer", json=request) as response:
         [(name, record)] = list(events(response))
     assert name == "error"
-    assert record["error"]["message"]
+    assert record["error"]["message"].startswith("where: no document has")
+    assert record["error"]["code"] == "not_found"
 
 
 def test_passages_are_found(client):

@@ -9,7 +9,7 @@ from datetime import date
 from fnmatch import translate
 from typing import NamedTuple, Self
 
-from fidkit.errors import UsageError
+from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.load.table import PACKED, ending_of
 
 _DAY = re.compile(r"(\d{4})(?:-(\d\d))?(?:-(\d\d))?(?!\d)")
@@ -31,6 +31,18 @@ class Described(NamedTuple):
     file: str
     day: str
     facts: Mapping[str, str]
+
+
+class FilterError(CorpusError):
+    """A filter leaves no document.
+
+    Attributes:
+        told: which condition nothing meets, and what there is instead.
+    """
+
+    def __init__(self, place: str, told: str) -> None:
+        super().__init__(f"{place}: {told}")
+        self.told = told
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,10 +137,12 @@ def _as_it_was_read(path: str, sha256: str, source: str) -> BinaryIO:
         else:
             packed = found_again(path).read_bytes()
     except OSError as error:
-        raise UsageError(f"{path}: can't be read ({error.strerror}); a picture needs the file") from error
+        raise UsageError(
+            f"{source}: its file can't be read ({error.strerror}); a picture needs it"
+        ) from error
     if hashlib.sha256(packed).hexdigest() != sha256:
         raise UsageError(
-            f"{path}: was written to since {source} was read from it; build the corpus again, and ask again"
+            f"{source}: its file was written to since it was read; build the corpus again, and ask again"
         )
     with unpacked(io.BytesIO(packed), path) as stream:
         return io.BytesIO(stream.read())

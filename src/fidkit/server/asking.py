@@ -16,8 +16,8 @@ from fidkit.passages.filter import Filter
 from fidkit.server.errors import RequestError
 from fidkit.server.limits import Limits
 from fidkit.server.schemas import AnswerRequest, GivenPassage
-from fidkit.server.service import Question
-from fidkit.types import Passage
+from fidkit.server.service import Question, Service
+from fidkit.types import Hit, Passage
 
 T = TypeVar("T")
 GONE = 499  # what nginx says of a client that closed its connection
@@ -43,6 +43,22 @@ def asked(request: AnswerRequest, limits: Limits) -> list[Question]:
         )
         for text in questions(request.question, limits)
     ]  # fmt: skip
+
+
+async def searched(
+    service: Service, question: str | list[str], k: int, where: list[str]
+) -> list[tuple[str, list[Hit]]]:
+    """The questions, and the passages that match each best.
+
+    Raises:
+        RequestError: beyond a limit.
+        UsageError: a condition on documents that is none.
+    """
+    texts = questions(question, service.limits)
+    counted_passages(k, service.limits)
+    chosen = Filter.parse(where) if where else None
+    found = await asyncio.gather(*(service.search(text, k, chosen) for text in texts))
+    return list(zip(texts, found, strict=True))
 
 
 def questions(given: str | list[str], limits: Limits) -> list[str]:

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from fidkit.errors import FidkitError, UsageError
+from fidkit.passages.filter import FilterError
 from fidkit.server.scheduler import LateError, OverloadedError
 
 _log = logging.getLogger(__name__)
@@ -51,21 +52,32 @@ def response(
 
 def of(error: BaseException) -> JSONResponse:
     """The response that says what went wrong."""
+    return response(*_told(error))
+
+
+def said(error: BaseException) -> str:
+    """What went wrong, in the words of its response."""
+    return _told(error)[1]
+
+
+def _told(error: BaseException) -> tuple[int, str, str | None, Mapping[str, str] | None]:
+    """Status, message, what of the request is meant, and headers."""
     if isinstance(error, RequestError):
-        return response(error.status, str(error), error.param)
+        return error.status, str(error), error.param, None
     if isinstance(error, OverloadedError):
-        seconds = math.ceil(error.retry_after)
-        return response(503, str(error), None, {"Retry-After": str(seconds)})
+        return 503, str(error), None, {"Retry-After": str(math.ceil(error.retry_after))}
     if isinstance(error, LateError):
-        return response(504, str(error))
+        return 504, str(error), None, None
+    if isinstance(error, FilterError):
+        return 404, f"where: {error.told}", "where", None
     if isinstance(error, UsageError):
-        return response(422, str(error))
+        return 422, str(error), None, None
     if isinstance(error, HTTPException):
-        return response(error.status_code, str(error.detail), None, error.headers)
+        return error.status_code, str(error.detail), None, error.headers
     # It may name files of this machine, which are nobody's business elsewhere.
     unexpected = None if isinstance(error, FidkitError) else error
     _log.error("%s: %s", type(error).__name__, error, exc_info=unexpected)
-    return response(500, "something went wrong here; the server's log says what")
+    return 500, "something went wrong here; the server's log says what", None, None
 
 
 def handle_all(app: FastAPI) -> None:

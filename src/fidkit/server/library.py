@@ -29,6 +29,7 @@ from fidkit.passages.local.watch import follow
 from fidkit.passages.opening import open_sources
 from fidkit.server.errors import RequestError
 from fidkit.server.service import Service
+from fidkit.server.told import of_indexing
 from fidkit.wording import counted
 
 _PIECE = 1 << 20
@@ -245,7 +246,7 @@ class Library:
 
     def _say_fault(self, error: FidkitError) -> None:
         _log.warning("%s", error)
-        self._say({"event": "error", "message": str(error)})
+        self._say({"event": "error", "message": of_indexing(error, self._sources)})
 
     def _say(self, event: dict[str, Any]) -> None:
         if self._loop is not None and not self._loop.is_closed():

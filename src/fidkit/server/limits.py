@@ -22,6 +22,8 @@ class Limits:
         seconds: that a question may take, from its arrival to its answer.
         quiet_seconds: that a client may take to send the next piece of its request, or to take the next of
             its answer.
+        listening_seconds: that one response tells how indexing goes; browsers ask again by themselves. A
+            server that is asked to end waits for responses under way, and for this one no longer than so.
     """
 
     body_bytes: int = 2_000_000
@@ -35,3 +37,4 @@ class Limits:
     waiting: int = 256
     seconds: float = 60.0
     quiet_seconds: float = 20.0
+    listening_seconds: float = 20.0

@@ -15,8 +15,8 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from fidkit import __version__
 from fidkit.errors import FidkitError
-from fidkit.passages.filter import Filter
-from fidkit.server.asking import asked, counted_passages, questions
+from fidkit.server import errors
+from fidkit.server.asking import asked, searched
 from fidkit.server.errors import RequestError
 from fidkit.server.library import Library, said_of
 from fidkit.server.routes.answering import hit_record
@@ -40,7 +40,7 @@ def _told(tool: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         try:
             return await tool(*args, **kwargs)
         except (RequestError, FidkitError, OverloadedError, LateError) as error:
-            raise ToolError(str(error)) from error
+            raise ToolError(errors.said(error)) from error
 
     return telling
 
@@ -100,9 +100,7 @@ def _add_questions(to: MCPServer, service: Service) -> None:
             passages: how many, at most.
             where: conditions on documents, as of `answer`.
         """
-        [text] = questions(question, service.limits)
-        counted_passages(passages, service.limits)
-        hits = await service.search(text, passages, Filter.parse(where) if where else None)
+        [(_, hits)] = await searched(service, question, passages, where or [])
         return {"passages": [hit_record(hit) for hit in hits]}
 
 

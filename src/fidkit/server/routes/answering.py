@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from fidkit.errors import CorpusError
-from fidkit.passages.filter import Filter
 from fidkit.server import errors
-from fidkit.server.asking import asked, counted_passages, questions, while_there
+from fidkit.server.asking import asked, searched, while_there
 from fidkit.server.errors import RequestError
 from fidkit.server.schemas import Answer, AnswerRequest, Answers, Error, HitsOfAll, SearchRequest
 from fidkit.server.service import Question, Service
@@ -39,8 +36,7 @@ def router(service: Service) -> APIRouter:
                 raise RequestError(422, "stream: shows one answer; ask one question with it", "stream")
             service.reader(body.reader)
             return streamed(service, asking[0])
-        with _of_filter(service, body.where):
-            answers = await while_there(request, service.answer(asking))
+        answers = await while_there(request, service.answer(asking))
         reader = service.reader(body.reader)
         records = [a.to_json(q.text, reader) for a, q in zip(answers, asking, strict=True)]
         return _json(records[0] if isinstance(body.question, str) else {"answers": records})
@@ -48,17 +44,8 @@ def router(service: Service) -> APIRouter:
     @made.post("/search", response_model=HitsOfAll, summary="Find passages")
     async def search(body: SearchRequest, request: Request) -> Response:
         """Find the passages that match best, without reading them."""
-        texts = questions(body.question, service.limits)
-        counted_passages(body.passages, service.limits)
-        where = Filter.parse(body.where) if body.where else None
-        with _of_filter(service, body.where):
-            found = await while_there(
-                request, asyncio.gather(*(service.search(text, body.passages, where) for text in texts))
-            )
-        results = [
-            {"question": text, "hits": [hit_record(hit) for hit in hits]}
-            for text, hits in zip(texts, found, strict=True)
-        ]
+        found = await while_there(request, searched(service, body.question, body.passages, body.where))
+        results = [{"question": text, "hits": [hit_record(hit) for hit in hits]} for text, hits in found]
         return _json({"results": results})
 
     return made
@@ -101,18 +88,6 @@ def hit_record(hit: Hit) -> dict[str, Any]:
     """A hit as it is given."""
     p = hit.passage
     return {"id": p.id, "title": p.title, "text": p.text, "score": hit.score, "source": p.source}
-
-
-@contextmanager
-def _of_filter(service: Service, where: Sequence[str]) -> Iterator[None]:
-    """A corpus that has nothing for the conditions is no fault of the server's."""
-    try:
-        yield
-    except CorpusError as error:
-        if not where:
-            raise
-        told = str(error).removeprefix(f"{service.corpus.derived}: ")  # a path of this machine
-        raise RequestError(404, f"where: {told}", "where") from error
 
 
 def _json(record: object) -> Response:

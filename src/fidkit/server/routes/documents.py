@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated
 
+import anyio
 from fastapi import APIRouter, File, Path, Query, Request, Response, UploadFile
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from fidkit.errors import CorpusError, UsageError
-from fidkit.passages.local.corpus import Corpus
+from fidkit.passages import Passages
+from fidkit.passages.local.corpus import Corpus, StoredDocument
 from fidkit.passages.showing import found, record_of
 from fidkit.server.asking import while_there
 from fidkit.server.errors import RequestError
 from fidkit.server.library import Library, said_of
+from fidkit.server.limits import Limits
 from fidkit.server.pictures import Pictures
 from fidkit.server.routes.answering import REFUSALS
 from fidkit.server.schemas import AddedFile, Documents, Served, Shown, Taken
@@ -24,6 +29,11 @@ from fidkit.server.service import Service
 Source = Annotated[
     str, Path(description="A document with its characters, as evidence has it: `notes/a.md:120-734`.")
 ]
+
+_LOOK_SECONDS = 0.25
+"""How often a response that waits for events looks whether it should end."""
+_AGAIN_MS = 500
+"""After which a browser asks for events again."""
 
 
 def router(service: Service, library: Library | None) -> APIRouter:
@@ -51,19 +61,8 @@ def router(service: Service, library: Library | None) -> APIRouter:
 
     @made.get("/documents/events", summary="How indexing goes", response_class=EventSourceResponse)
     async def events() -> EventSourceResponse:
-        """Server-sent events `progress`, `indexed` and `error`."""
-        library_ = _of(library)
-
-        async def said() -> AsyncIterator[ServerSentEvent]:
-            queue = library_.listen()
-            try:
-                while True:
-                    event = await queue.get()
-                    yield ServerSentEvent(json.dumps(event), event=event["event"])
-            finally:
-                library_.forget(queue)
-
-        return EventSourceResponse(said(), send_timeout=service.limits.quiet_seconds)
+        """Server-sent events `progress`, `indexed` and `error`, for a while; then ask again."""
+        return _events(_of(library), service.limits)
 
     @made.get("/passages/{source:path}", summary="A passage in its surroundings")
     async def passage(source: Source) -> Shown:
@@ -77,10 +76,34 @@ def router(service: Service, library: Library | None) -> APIRouter:
     )
     async def page(source: Source, request: Request) -> Response:
         with service.opened_corpus() as corpus:
+            await asyncio.to_thread(_found, corpus, source)
             drawn = await while_there(request, pictures.of(corpus, source))
         return Response(drawn, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
     return made
+
+
+def _events(library: Library, limits: Limits) -> EventSourceResponse:
+    """What happens to the documents, as it happens."""
+    ending = anyio.Event()
+
+    async def said() -> AsyncIterator[ServerSentEvent]:
+        queue = library.listen()
+        until = time.monotonic() + limits.listening_seconds
+        try:
+            yield ServerSentEvent(retry=_AGAIN_MS)
+            while not ending.is_set() and time.monotonic() < until:
+                with contextlib.suppress(TimeoutError):
+                    event = await asyncio.wait_for(queue.get(), _LOOK_SECONDS)
+                    yield ServerSentEvent(json.dumps(event), event=event["event"])
+        finally:
+            library.forget(queue)
+
+    # Of uvicorn it is known when it is asked to end; other servers wait until the time is over.
+    return EventSourceResponse(
+        said(), send_timeout=limits.quiet_seconds, shutdown_event=ending,
+        shutdown_grace_period=4 * _LOOK_SECONDS,
+    )  # fmt: skip
 
 
 def _of(library: Library | None) -> Library:
@@ -112,6 +135,16 @@ def _documents(service: Service, library: Library | None, limit: int, offset: in
     )
 
 
+def _found(corpus: Passages, source: str) -> tuple[StoredDocument, tuple[int, int] | None]:
+    assert isinstance(corpus, Corpus)
+    try:
+        return found(corpus, source)
+    except CorpusError as error:
+        raise RequestError(404, f"no document is called {source!r}", "source") from error
+    except UsageError as error:
+        raise RequestError(404, str(error), "source") from error
+
+
 def shown(service: Service, source: str) -> dict[str, object]:
     """Characters of a document in their surroundings.
 
@@ -120,12 +153,7 @@ def shown(service: Service, source: str) -> dict[str, object]:
     """
     with service.opened_corpus() as corpus:
         assert isinstance(corpus, Corpus)
-        try:
-            document, span = found(corpus, source)
-        except CorpusError as error:
-            raise RequestError(404, f"no document is called {source!r}", "source") from error
-        except UsageError as error:
-            raise RequestError(404, str(error), "source") from error
+        document, span = _found(corpus, source)
         where = corpus.place(document.record.source, span or (0, len(document.text)))
         record = record_of(document, span, where)
         del record["file"]  # a path of this machine

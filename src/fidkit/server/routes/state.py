@@ -10,6 +10,7 @@ from fastapi import APIRouter, Response
 from fidkit.server.metrics import Metrics
 from fidkit.server.schemas import CorpusState, Error, Health, Reader, Readers, Ready
 from fidkit.server.service import Service
+from fidkit.server.told import without_places
 
 STUCK_SECONDS = 60.0
 """After so long with one batch the server says that it isn't ready."""
@@ -68,5 +69,5 @@ def corpus_state(service: Service) -> CorpusState:
             generation=corpus.generation,
             kinds=info.kinds,
             left_out=[(name, reason) for name, reason in info.skipped_files],
-            notes=list(service.notes),
+            notes=without_places(service.notes),
         )

@@ -1,0 +1,258 @@
+"""What the server does when something under it breaks, or another comes in its place."""
+
+import json
+import shutil
+import threading
+import time
+from contextlib import contextmanager
+
+import anyio
+import httpx
+import mcp
+import pytest
+
+from fidkit import assets
+from fidkit.errors import CorpusError, DataError
+from fidkit.home import home
+from fidkit.passages import Corpus
+from fidkit.passages.local.away import AwayError
+from fidkit.passages.local.layout import UnwritableError
+from fidkit.server import renewal
+from fidkit.server.limits import Limits
+from fidkit.server.told import of_indexing, without_places
+from served import running
+from sse import events
+
+QUESTION = "who is the harbour master of Ringsend?"
+ANSWER = "Aoife Brennan"
+
+
+@pytest.fixture
+def docs(folder, tmp_path):
+    """Documents that may change."""
+    return shutil.copytree(folder, tmp_path / "docs")
+
+
+def guess(client):
+    response = client.post("/v1/answer", json={"question": QUESTION, "passages": 3})
+    assert response.status_code == 200, response.text
+    return response.json()["guess"]
+
+
+def until(holds, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+@contextmanager
+def asking(client):
+    """A client asks again and again meanwhile; gives the answers, and errors as they are."""
+    seen, over = [], threading.Event()
+
+    def ask():
+        with httpx.Client(base_url=client.base_url, timeout=30) as own:
+            while not over.is_set():
+                try:
+                    seen.append(guess(own))
+                except Exception as error:
+                    seen.append(repr(error))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """A reader's directory, and another reader that may come in its place: the same without calibration."""
+    made = shutil.copytree(assets.reader("pocket"), tmp_path / "reader")
+    other = shutil.copytree(made, tmp_path / "other")
+    (other / "calibration.json").unlink()
+    monkeypatch.setattr(renewal, "_LOOK_SECONDS", 0.2)
+    return made
+
+
+def is_calibrated(client):
+    return client.get("/v1/readers").json()["readers"][0]["calibrated"]
+
+
+def test_another_reader_is_taken_up_without_a_failed_question(docs, reader):
+    with running(docs, readers={"own": str(reader)}) as client:
+        assert is_calibrated(client)
+        with asking(client) as seen:
+            until(lambda: len(seen) > 2)
+            reader.rename(reader.with_name("before"))
+            reader.with_name("other").rename(reader)
+            until(lambda: not is_calibrated(client))
+            asked = len(seen)
+            until(lambda: len(seen) > asked + 2)
+        assert set(seen) == {ANSWER}
+
+
+def test_a_reader_that_can_t_be_read_is_not_taken_up(docs, reader, caplog):
+    other = reader.with_name("other")
+    (other / "model.safetensors").write_bytes(b"none")
+    with running(docs, readers={"own": str(reader)}) as client:
+        reader.rename(reader.with_name("before"))
+        other.rename(reader)
+        until(lambda: "the one before goes on" in caplog.text)
+        assert (guess(client), is_calibrated(client)) == (ANSWER, True)
+        time.sleep(0.7)
+        assert caplog.text.count("the one before goes on") == 1
+        # And once it is mended:
+        shutil.copy(reader.with_name("before") / "model.safetensors", reader / "mended")
+        (reader / "mended").rename(reader / "model.safetensors")
+        until(lambda: not is_calibrated(client))
+        assert guess(client) == ANSWER
+
+
+def test_a_reader_is_replaced_by_name(docs, reader):
+    with running(docs) as client:
+        client.service.replace_reader("second", str(reader.with_name("other")))
+        names = [(one["name"], one["calibrated"]) for one in client.get("/v1/readers").json()["readers"]]
+        assert names == [("pocket", True), ("second", False)]
+
+
+def test_a_page_that_listens_doesn_t_keep_the_server(docs):
+    with running(docs, limits=Limits(listening_seconds=0.5)) as client:
+        begun, lines = threading.Event(), []
+
+        def listen():
+            with httpx.stream("GET", f"{client.base_url}/v1/documents/events", timeout=30) as response:
+                for line in response.iter_lines():
+                    lines.append(line)
+                    begun.set()
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        assert begun.wait(10)
+        ending = time.monotonic()
+    assert time.monotonic() - ending < 5
+    thread.join()
+    assert lines[0] == "retry: 500"  # and it ended as a response does, or `listen` had raised
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """Fails at a response that names a place of this machine."""
+    places = [str(tmp_path), str(home())]
+
+    def look(response):
+        response.read()
+        said = f"{response.text} {dict(response.headers)}"
+        assert not any(place in said for place in places), said
+
+    return look
+
+
+def test_a_fault_of_indexing_names_the_document(docs, tmp_path):
+    facts = tmp_path / "facts.jsonl"
+    facts.write_text(json.dumps({"id": "1", "title": "Tea", "text": "Tea is grown in Kenya."}) + "\n")
+    with running(docs, facts) as client:
+        with client.stream("GET", "/v1/documents/events", timeout=30) as response:
+            heard = events(response)
+            facts.write_text('{"id": "1", "title": "Tea"\n')
+            record = next(record for name, record in heard if name == "error")
+        assert record["message"].startswith("facts.jsonl, line 1: expected one JSON object")
+        assert guess(client) == ANSWER
+
+
+def test_a_document_that_is_gone_is_told_by_its_name(docs, tmp_path, caplog):
+    facts = tmp_path / "facts.txt"
+    facts.write_text("Tea is grown in Kenya.")
+    with running(docs, facts) as client:
+        with client.stream("GET", "/v1/documents/events", timeout=30) as response:
+            heard = events(response)
+            facts.unlink()
+            record = next(record for name, record in heard if name == "error")
+        assert record["message"] == "facts.txt: could not be read; what was indexed before is still served"
+        assert f"{facts}: no such file" in caplog.text
+        assert guess(client) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (UnwritableError("/place/x: the disk is full (0 MB free)"), "the server's disk is full"),
+        (AwayError("/place/docs: holds nothing to read any more"), "docs: is away"),
+        (
+            CorpusError("/place/docs/a/b.txt: can't be read (Input/output error)"),
+            "a/b.txt: could not be read",
+        ),
+        (DataError("a.jsonl, line 3: expected JSON"), "a.jsonl, line 3: expected JSON"),
+        (DataError("/place/docs, line 3: no JSON"), "indexing failed, the server's log"),
+        (CorpusError("a process can't be started (`/usr/bin/python`)"), "indexing failed, the server's log"),
+        (CorpusError("/place/docs2/a.txt: can't be read"), "indexing failed, the server's log"),
+    ],
+)
+def test_what_is_told_of_indexing(error, says):
+    told = of_indexing(error, ["/place/docs", "/place/added"])
+    assert told.startswith(says)
+    assert told.endswith("; what was indexed before is still served")
+    assert "/place" not in told
+
+
+@pytest.mark.parametrize(
+    ("note", "told"),
+    [
+        ("2 of 3 files were left out (a: 1; b: 1); `fidkit corpus info /home/x` lists them",
+         ["2 of 3 files were left out (a: 1; b: 1)"]),
+        ("postgresql://host/db?corpus=x: can't be reached; this is answered from change 5",
+         ["this is answered from change 5"]),
+        ("/home/x: the disk is full", []),
+        ("and/or is no path", ["and/or is no path"]),
+    ],
+)  # fmt: skip
+def test_notes_name_no_place(note, told):
+    assert without_places([note]) == told
+
+
+def test_no_response_names_a_place(docs, tmp_path, whole):
+    canvas = pytest.importorskip("reportlab.pdfgen.canvas")
+    drawn = canvas.Canvas(str(docs / "ferry.pdf"))
+    drawn.drawString(72, 700, "The ferry to Inishmaan is captained by Peig Conroy.")
+    drawn.save()
+    (docs / "broken.pdf").write_bytes(b"%PDF-1.7 nothing of it")
+    (docs / "broken.docx").write_bytes(b"PK\x03\x04 nothing of it")
+    with running(docs) as client:
+        client.event_hooks = {"response": [whole]}
+        for path in ("/v1/documents", "/v1/corpora", "/v1/readers", "/openapi.json", "/metrics", "/readyz"):
+            assert client.get(path).status_code == 200
+        assert client.get("/v1/corpora").json()[0]["notes"] == [
+            "2 of 6 files were left out (expected a Word document, but File is not a zip file: 1; "
+            "a PDF that is damaged or cut off: 1)"
+        ]
+    Corpus.build(docs, tmp_path / "corpus").close()
+    with running(tmp_path / "corpus") as client:
+        client.event_hooks = {"response": [whole]}
+        (docs / "ferry.pdf").write_bytes(b"another")
+        assert "its file was written to since" in client.get("/v1/pages/ferry.pdf:4-20").text
+        for source in ("ferry.pdf:4-20", "harbour.txt:0-5", "nothing.txt:0-5", "broken.pdf:0-5"):
+            for kind in ("passages", "pages"):
+                client.get(f"/v1/{kind}/{source}")
+        (docs / "ferry.pdf").unlink()
+        assert "its file can't be read" in client.get("/v1/pages/ferry.pdf:4-20").text
+        for request in ({"where": ["kind=odt"]}, {"where": ["source=/etc/*"]}, {"reader": "/etc/passwd"}):
+            client.post("/v1/search", json={"question": "a", **request})
+            client.post("/v1/answer", json={"question": "a", **request})
+        client.delete("/v1/documents/../../a")
+
+        async def call():
+            async with mcp.Client(f"{client.base_url}/mcp/") as session:
+                return [
+                    await session.call_tool("search", {"question": "tea", "where": ["kind=odt"]}),
+                    await session.call_tool("answer", {"question": "tea", "where": ["kind=odt"]}),
+                    await session.call_tool("read", {"source": "nothing.txt"}),
+                ]
+
+        for result in anyio.run(call):
+            assert result.is_error
+            assert str(tmp_path) not in result.content[0].text
+            assert str(home()) not in result.content[0].text
