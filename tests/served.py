@@ -12,6 +12,7 @@ from fidkit.server.guard import Access
 from fidkit.server.library import Library
 from fidkit.server.limits import Limits
 from fidkit.server.listening import listening
+from fidkit.server.patience import settings
 from fidkit.server.service import Service
 
 DOCUMENTS = {
@@ -29,8 +30,8 @@ def running(*sources, limits=None, access=None, readers=None):
         library.corpus, readers or {"pocket": "pocket"}, limits or Limits(), notes=library.notes
     )
     with listening("127.0.0.1", 0) as socket:
-        settings = uvicorn.Config(application(service, access or Access(), library), log_level="error")
-        server = uvicorn.Server(settings)
+        app = application(service, access or Access(), library)
+        server = uvicorn.Server(settings(app, service.limits, "error"))
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([socket])))
         thread.start()
         try:

@@ -138,3 +138,41 @@ def test_what_is_no_json_of_ours(client, body):
     response = client.post("/v1/answer", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code in (200, 400, 422)
     assert response.status_code == 200 or response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("answer", '{"question": "\\ud800"}'),
+        ("answer", '{"question": "a", "where": ["author=\\ud800"]}'),
+        ("answer", '{"question": "a", "reader": "\\ud800"}'),
+        ("answer", '{"question": "a", "passages": [{"text": "b", "title": "\\ud800"}]}'),
+        ("answer", '{"question": "a", "passages": [{"text": "b", "id": "\\ud800"}]}'),
+        ("search", '{"question": "a", "where": ["author=\\ud800"]}'),
+        ("chat/completions", '{"messages": [{"role": "user", "content": "\\ud800"}]}'),
+        ("chat/completions", '{"model": "\\ud800", "messages": [{"role": "user", "content": "a"}]}'),
+        ("responses", '{"input": "\\ud800"}'),
+    ],
+)
+def test_half_characters_are_refused(client, path, body):
+    response = client.post(f"/v1/{path}", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 422, response.text
+
+
+def test_a_body_that_is_no_json_says_so(client):
+    body = '{"question": "who?"}'
+    for headers in ({}, {"Content-Type": "application/x-www-form-urlencoded"}):
+        error = client.post("/v1/answer", content=body, headers=headers).json()["error"]
+        assert error["message"].endswith("send it with the header Content-Type: application/json")
+    broken = client.post("/v1/answer", content=body[:-1], headers={"Content-Type": "application/json"})
+    assert broken.status_code == 422
+    assert broken.json()["error"]["message"].startswith("the body is no JSON: ")
+    assert broken.json()["error"]["message"].endswith(f"at character {len(body) - 1}")
+
+
+def test_a_filter_that_leaves_nothing_is_told_in_a_stream_as_well(client):
+    asked = {"question": "a", "where": ["kind=epub"]}
+    plain = client.post("/v1/answer", json=asked).json()["error"]
+    assert plain["message"].startswith("where: no document has kind=.epub")
+    [(name, record)] = events(client.post("/v1/answer", json={**asked, "stream": True}))
+    assert (name, record["error"]) == ("error", plain)

@@ -84,6 +84,67 @@ def test_what_can_t_be_read_says_why(own):
     own.delete("/v1/documents/broken.pdf")
 
 
+def test_of_several_files_those_that_can_t_be_taken_are_named(own):
+    files = [("files", (name, b"Some text.")) for name in ("p1.txt", "program.exe", "p3.txt")]
+    response = own.post("/v1/documents", files=files)
+    assert response.status_code == 202
+    taken = response.json()
+    assert taken["names"] == ["p1.txt", "p3.txt"]
+    assert [one["name"] for one in taken["refused"]] == ["program.exe"]
+    assert taken["refused"][0]["reason"].startswith("program.exe: .exe isn't read")
+    assert taken["message"] == "2 files taken, read in a moment, 1 not"
+    until(
+        lambda: (
+            {"p1.txt", "p3.txt"} <= {name for name, (status, _) in added(own).items() if status == "indexed"}
+        )
+    )
+    none = own.post("/v1/documents", files=files[1:2])
+    assert (none.status_code, none.json()["error"]["param"]) == (415, "name")
+    for name in taken["names"]:
+        own.delete(f"/v1/documents/{name}")
+
+
+def test_indexing_does_not_get_in_its_own_way(own, caplog):
+    """What is added is indexed by one thread, what changes in a folder by another."""
+    for number in range(6):
+        add(own, f"many{number}.txt", b"Some text.")
+        (own.folder / f"more{number}.txt").write_text("More of it.")
+        time.sleep(0.05)
+    until(lambda: sum(status == "indexed" for status, _ in added(own).values()) == 6)
+    until(lambda: own.get("/v1/documents").json()["total"] == 3 + 12)
+    assert "another process is building" not in caplog.text
+    for number in range(6):
+        own.delete(f"/v1/documents/many{number}.txt")
+        (own.folder / f"more{number}.txt").unlink()
+    until(lambda: own.get("/v1/documents").json()["total"] == 3)
+
+
+def test_what_an_archive_left_out_is_told(own):
+    import io
+    import zipfile
+
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("program.exe", b"MZ")
+    add(own, "packed.zip", out.getvalue())
+    status, reason = until(lambda: (found := added(own)["packed.zip"])[0] != "waiting" and found)
+    assert (status, ".exe" in reason or "program" in reason or "left out" in reason) == ("left out", True), (
+        reason
+    )
+    [served] = [d for d in own.get("/v1/documents").json()["documents"] if d["name"] == "packed.zip"]
+    assert (served["status"], served["reason"]) == ("left out", reason)
+    own.delete("/v1/documents/packed.zip")
+
+
+def test_a_file_that_isn_t_what_its_name_says(own):
+    for name, content in (("really-a-pdf.txt", b"%PDF-1.4 1 0 obj"), ("really.md", b"{\\rtf1 hello}")):
+        add(own, name, content)
+        status, reason = until(lambda name=name: (found := added(own)[name])[0] != "waiting" and found)
+        assert status == "left out"
+        assert "not text" in reason
+        own.delete(f"/v1/documents/{name}")
+
+
 def test_indexing_tells_how_it_goes(own):
     with own.stream("GET", "/v1/documents/events") as response:
         lines = response.iter_lines()

@@ -104,12 +104,37 @@ def test_a_file_of_keys_holds_no_key(keyed):
     assert keyed.keys.stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("line", ["ada", "ada sha256:12", "ada md5:" + "0" * 64])
+@pytest.mark.parametrize("line", ["ada", "ada sha256:12", "ada md5:" + "0" * 64, "ada sha256:" + "\xe9" * 64])
 def test_a_line_that_is_no_key(tmp_path, line):
     path = tmp_path / "keys"
-    path.write_text(f"# of the office\n\n{line}\n")
+    path.write_text(f"# of the office\n\n{line}\n", encoding="utf-8")
     with pytest.raises(UsageError, match="line 3: no key"):
         Keys(path)
+
+
+def test_a_key_is_added_behind_a_line_that_an_editor_left_open(tmp_path):
+    path = tmp_path / "keys"
+    ada = add(path, "ada")
+    path.write_text(path.read_text().rstrip("\n"))
+    bob = add(path, "bob")
+    keys = Keys(path)
+    assert (keys.owner(ada), keys.owner(bob)) == ("ada", "bob")
+    assert path.read_text().count("\n") == 2
+
+
+def test_a_line_of_keys_may_have_tabs(tmp_path):
+    path = tmp_path / "keys"
+    ada = add(path, "ada")
+    path.write_text(path.read_text().replace(" ", "\t  "))
+    assert Keys(path).owner(ada) == "ada"
+
+
+@pytest.mark.parametrize("other", ["a/b=1", "(x)=1", '{"a":1}', "[x]=1", "fidkit=1", "x"])
+def test_cookies_of_others_are_passed_over(keyed, other):
+    """Cookies know no ports: any other program of this machine may have set some."""
+    for header in (f"{other}; fidkit_key={keyed.key}", f"fidkit_key={keyed.key};{other}"):
+        assert keyed.get("/v1/readers", headers={"Cookie": header}).status_code == 200
+    assert keyed.get("/v1/readers", headers={"Cookie": other}).status_code == 401
 
 
 def test_names_of_keys(tmp_path):
@@ -143,7 +168,14 @@ def test_another_name_is_allowed(keyed):
 
 def test_pages_of_others_may_not_ask(client):
     own = str(client.base_url).rstrip("/")
-    for origin, status in ((own, 200), ("http://evil.example", 403), ("null", 403), (own + "1", 403)):
+    for origin, status in (
+        (own, 200),
+        ("http://evil.example", 403),
+        ("null", 403),
+        (own + "1", 403),
+        ("http://[", 403),
+        ("x", 403),
+    ):
         assert client.get("/v1/readers", headers={"Origin": origin}).status_code == status
 
 
@@ -167,6 +199,40 @@ def test_a_body_that_doesn_t_come(keyed):
     )
     assert b" 408 " in came.split(b"\r\n")[0]
     assert time.monotonic() - begun < 4
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /hea", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-A: "])
+def test_a_head_that_doesn_t_come(keyed, sent):
+    begun = time.monotonic()
+    assert raw(keyed, sent) == b""
+    assert 0.4 < time.monotonic() - begun < 4
+
+
+def test_a_head_that_trickles_and_one_behind_an_answer(keyed):
+    head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+    url = keyed.base_url
+    for first in (b"", head + b"\r\n"):
+        with socket.create_connection((url.host, url.port), timeout=5) as connection:
+            connection.sendall(first)
+            if first:
+                assert b" 200 " in connection.recv(65536)
+            begun = time.monotonic()
+            with pytest.raises(OSError, match=r"reset|[Bb]roken|abort"):  # noqa: PT012
+                for n in range(200):
+                    connection.sendall(head if n == 0 else b"X-%d: 1\r\n" % n)
+                    time.sleep(0.05)
+            assert 0.4 < time.monotonic() - begun < 4
+
+
+def test_what_can_be_got_has_a_head(keyed, client):
+    for path in ("/healthz", "/", "/v1/readers", "/openapi.json", "/v1/documents/events"):
+        got = client.head(path)
+        assert (got.status_code, got.content) == (200, b"")
+        assert "Content-Security-Policy" in got.headers
+    assert client.head("/nothing").status_code == 404
+    assert client.head("/v1/answer").status_code == 405
+    assert keyed.head("/v1/readers").status_code == 401
+    assert int(client.head("/healthz").headers["Content-Length"]) == len(client.get("/healthz").content)
 
 
 def test_what_is_no_http(client):

@@ -301,6 +301,32 @@ def test_a_step_that_is_stuck_is_told(scheduler, reading):
     assert scheduler.busy_seconds == 0
 
 
+def test_what_is_being_read_counts_in_how_long_others_wait(clock, reading, scheduler):
+    reading.taking_in = 10.0
+    reading.go.set()
+    one = asked("one", size=10)
+    scheduler.submit([one])
+    texts([one])  # a character takes a second
+    reading.go.clear()
+    reading.begun.clear()
+    scheduler.submit([asked("two", size=10)])
+    assert reading.begun.wait(10)
+    with pytest.raises(OverloadedError, match="what waits already takes 10 seconds"):
+        scheduler.submit([asked("late", size=10, deadline=clock.seconds + 15)])
+    scheduler.submit([asked("in time", size=10, deadline=clock.seconds + 25)])
+
+
+def test_closing_ends_answers_that_are_being_written(reading):
+    scheduler = Scheduler(reading, Limits(tokens=10))
+    reading.step = 0.005
+    reading.go.set()
+    long = asked("40 steps")
+    scheduler.submit([long])
+    assert reading.begun.wait(10)
+    scheduler.close()
+    assert long.answer.result(0)[0].text == "of 40 steps"
+
+
 def test_closing_cancels_what_waits(reading):
     scheduler = Scheduler(reading, Limits(tokens=10))
     first = held(scheduler, reading)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,7 +69,7 @@ def serve(
     from fidkit.server.keys import Keys
     from fidkit.server.listening import listening
 
-    access = Access(Keys(keys) if keys else None, frozenset({host, *(allow_host or [])}))
+    access = Access(Keys(keys) if keys else None, frozenset({host, *_host_names(allow_host or [])}))
     names = _named(reader or ["pocket"])
     if audit is not None:
         _write_audit(audit)
@@ -86,12 +87,21 @@ def _run(service: Service, library: Library, access: Access, socket: Socket) -> 
     import uvicorn
 
     from fidkit.server.app import application
+    from fidkit.server.patience import settings
 
-    settings = uvicorn.Config(
-        application(service, access, library), log_level="warning", access_log=False, server_header=False,
-        timeout_graceful_shutdown=10, h11_max_incomplete_event_size=64_000,
-    )  # fmt: skip
-    uvicorn.Server(settings).run(sockets=[socket])
+    uvicorn.Server(settings(application(service, access, library), service.limits)).run(sockets=[socket])
+
+
+def _host_names(given: list[str]) -> list[str]:
+    """Names as they are compared: in small letters, and without a port."""
+    for name in given:
+        if not re.fullmatch(r"[\w.-]+|\[?[0-9a-fA-F:.]*:[0-9a-fA-F:.]*\]?", name) or re.fullmatch(
+            r".*[^:]:\d+", name
+        ):
+            raise UsageError(
+                f"--allow-host {name!r}; expected a name such as answers.example, without a port"
+            )
+    return [name.strip("[]").lower() for name in given]
 
 
 def _check(host: str, port: int, keys: Path | None) -> None:

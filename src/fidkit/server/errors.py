@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from fidkit.errors import FidkitError, UsageError
@@ -39,6 +41,7 @@ class RequestError(Exception):
 def problem(status: int, message: str, param: str | None = None) -> dict[str, object]:
     """The body of an error."""
     kind = "invalid_request_error" if status < 500 else "server_error"
+    message = message.encode("utf-8", "replace").decode()  # it may quote what is no text
     found = {"message": message, "type": kind, "code": _CODES.get(status, "failure"), "param": param}
     return {"error": found}
 
@@ -68,6 +71,9 @@ def _told(error: BaseException) -> tuple[int, str, str | None, Mapping[str, str]
         return 503, str(error), None, {"Retry-After": str(math.ceil(error.retry_after))}
     if isinstance(error, LateError):
         return 504, str(error), None, None
+    if isinstance(error, ValidationError):
+        message, where = _first(error.errors())
+        return 422, message, where, None
     if isinstance(error, FilterError):
         return 404, f"where: {error.told}", "where", None
     if isinstance(error, UsageError):
@@ -88,17 +94,27 @@ def handle_all(app: FastAPI) -> None:
 
     async def invalid(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return response(422, *_first(error))
+        found = error.errors()
+        if found[0]["type"] == "json_invalid":
+            at = found[0]["loc"][-1]
+            why = found[0].get("ctx", {}).get("error", "no JSON")
+            return response(422, f"the body is no JSON: {why} at character {at}", "body")
+        if found[0]["loc"] == ("body",) and isinstance(error.body, bytes):
+            return response(
+                422, "the body wasn't read as JSON; send it with the header Content-Type: application/json",
+                "body",
+            )  # fmt: skip
+        return response(422, *_first(found))
 
     for kind in (RequestError, OverloadedError, LateError, FidkitError, HTTPException, Exception):
         app.add_exception_handler(kind, say)
     app.add_exception_handler(RequestValidationError, invalid)
 
 
-def _first(error: RequestValidationError) -> tuple[str, str]:
+def _first(errors: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """What is wrong first, and where in the request."""
     # Of the kinds that a field may be of, the one is meant that it is most like.
-    found = max(error.errors(), key=lambda one: len(one["loc"]))
+    found = max(errors, key=lambda one: len(one["loc"]))
     inside = [part for part in found["loc"] if part not in ("body", "query", "path")]
     # Behind a field's name come the kinds that it may be of, which say nothing to a person.
     named = [str(part) for n, part in enumerate(inside) if n == 0 or isinstance(part, int)]

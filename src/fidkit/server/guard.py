@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.cookies import SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -49,7 +48,7 @@ class Access:
     Attributes:
         keys: one of which is asked for, or None where everybody may who reaches the port.
         hosts: names by which the server is called, beside those of this machine; a page elsewhere that has
-            its name point here (DNS rebinding) calls it by another.
+            its name point here (DNS rebinding) calls it by another. Small letters, no ports.
     """
 
     keys: Keys | None = None
@@ -82,7 +81,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
         begun, headers = time.perf_counter(), Headers(scope=scope)
-        caller, status = "-", 500
+        caller, status, method = "-", 500, scope["method"]
+        if method == "HEAD":  # whatever can be got has a head, which is that of what would be got
+            scope, send = {**scope, "method": "GET"}, _head_of(send)
 
         async def say(message: Message) -> None:
             nonlocal status
@@ -116,7 +117,7 @@ class Guard:
             self._observe(route, status, seconds)
             # Who asked what route, and how it ended: never what was asked or answered.
             _audit.info(
-                "%s %s %s %d %.0f ms %s", scope["state"]["request"], scope["method"], route, status,
+                "%s %s %s %d %.0f ms %s", scope["state"]["request"], method, route, status,
                 1000 * seconds, caller,
             )  # fmt: skip
 
@@ -129,7 +130,7 @@ class Guard:
                 "printed, or start it with --allow-host",
             )
         origin = headers.get("origin")
-        if origin is not None and (origin == "null" or urlsplit(origin).netloc != hosts[0]):
+        if origin is not None and _address(origin) != hosts[0]:
             return errors.response(403, f"a page of {origin} asked; only this server's own page may")
         return None
 
@@ -153,6 +154,21 @@ class Guard:
     def _most(self, scope: Scope) -> int:
         upload = scope["path"] == "/v1/documents" and scope["method"] == "POST"
         return self._limits.upload_bytes if upload else self._limits.body_bytes
+
+
+def _head_of(send: Send) -> Send:
+    """Sends a response without its body."""
+    ended = False
+
+    async def say(message: Message) -> None:
+        nonlocal ended
+        if message["type"] == "http.response.start":
+            await send(message)
+        elif not ended:
+            ended = True
+            await send({"type": "http.response.body"})
+
+    return say
 
 
 class _Body:
@@ -193,5 +209,14 @@ def _key_of(headers: Headers) -> str:
     kind, _, key = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return key.strip()
-    cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    return cookie.value if cookie else ""
+    # By hand: a parser would give up at what other servers of this machine have set, whatever that is.
+    pairs = (pair.partition("=") for pair in ";".join(headers.getlist("cookie")).split(";"))
+    return next((value.strip() for name, _, value in pairs if name.strip() == COOKIE), "")
+
+
+def _address(origin: str) -> str | None:
+    """Host and port of an Origin header; None of one that has none."""
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None

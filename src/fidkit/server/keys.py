@@ -6,14 +6,17 @@ import hashlib
 import hmac
 import logging
 import os
+import re
 import secrets
 import threading
 from pathlib import Path
+from typing import BinaryIO
 
 from fidkit.errors import UsageError
 
 _PREFIX = "fk-"
 _HASH = "sha256:"
+_KEPT = re.compile(_HASH + "[0-9a-f]{64}")
 _log = logging.getLogger(__name__)
 
 
@@ -85,12 +88,21 @@ def add(path: Path, name: str) -> str:
         raise UsageError(f"{path} has a key of {name} already; take another name, or take its line out first")
     key = _PREFIX + secrets.token_urlsafe(32)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(handle, "a", encoding="utf-8") as file:
-            file.write(f"{name} {_HASH}{_digest(key)}\n")
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(handle, "ab+") as file:
+            whole = _ends_a_line(file)
+            file.write(f"{'' if whole else chr(10)}{name} {_HASH}{_digest(key)}\n".encode())
     except OSError as error:
         raise UsageError(f"{path}: can't be written ({error.strerror}); choose another place") from error
     return key
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    """Whether what is written behind begins a line: editors may leave the last one open."""
+    if not file.seek(0, os.SEEK_END):
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 def _digest(key: str) -> str:
@@ -102,10 +114,9 @@ def _is_key(line: str) -> bool:
 
 
 def _key(path: Path, number: int, line: str) -> tuple[str, str]:
-    name, _, kept = line.strip().partition(" ")
-    digest = kept.strip().removeprefix(_HASH)
-    if len(digest) != hashlib.sha256().digest_size * 2 or not kept.strip().startswith(_HASH):
+    name, *kept = line.split()
+    if len(kept) != 1 or not _KEPT.fullmatch(kept[0]):
         raise UsageError(
             f"{path}, line {number}: no key; expected a name and {_HASH}HASH, as `keys add` writes"
         )
-    return name, digest
+    return name, kept[0].removeprefix(_HASH)

@@ -12,7 +12,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -107,7 +107,7 @@ class Library:
             return []
         with self._service.opened_corpus() as corpus:
             assert isinstance(corpus, Corpus)
-            records = {record.path: record for record in corpus.files()}
+            records, noted = {record.path: record for record in corpus.files()}, corpus.noted()
         found = []
         with os.scandir(self.folder) as entries:
             kept = sorted(entries, key=lambda entry: entry.name)
@@ -119,7 +119,8 @@ class Library:
             if record is None or record.size != status.st_size or record.mtime_ns not in times:
                 found.append(Added(entry.name, status.st_size, "waiting"))
             elif record.kind == "skipped" or not record.passages:
-                found.append(Added(entry.name, status.st_size, "left out", record.note or "holds no text"))
+                why = record.note or noted.get(record.name) or "holds no text"
+                found.append(Added(entry.name, status.st_size, "left out", why))
             else:
                 found.append(Added(entry.name, status.st_size, "indexed"))
         return found
@@ -233,8 +234,9 @@ class Library:
         while self._given and not self._stop.is_set():
             self._changed.clear()
             followed = follow(
-                self._sources, _corpus(self.folder), self._progress, encoder=runnable(), stop=self._changed
-            )
+                self._sources, _corpus(self.folder), self._progress, wait=_BUSY_SECONDS, encoder=runnable(),
+                stop=self._changed,
+            )  # fmt: skip
             for report in followed:
                 if isinstance(report, FidkitError):
                     self._say_fault(report)
@@ -279,10 +281,10 @@ def file_name(name: str) -> str:
     return kept
 
 
-def said_of(names: Iterable[str]) -> str:
+def said_of(names: Sequence[str], refused: int = 0) -> str:
     """What was taken, in words."""
-    listed = list(names)
-    return f"{counted(len(listed), 'file')} taken, read in a moment"
+    others = f", {refused} not" if refused else ""
+    return f"{counted(len(names), 'file')} taken, read in a moment{others}"
 
 
 def _corpus(folder: Path) -> Path:

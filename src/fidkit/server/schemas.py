@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fidkit.server.service import PASSAGES
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
-Text = Annotated[str, Field(min_length=1)]
+
+def _whole(text: str) -> str:
+    """Refuse half characters, which JSON can write and nothing can be made of."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("halves of characters (lone surrogates) in it; expected text") from None
+    return text
+
+
+Said = Annotated[str, AfterValidator(_whole)]
+"""What a caller writes; it may be empty."""
+Text = Annotated[str, Field(min_length=1), AfterValidator(_whole)]
 
 
 class GivenPassage(BaseModel):
     """A passage of the caller's own."""
 
     model_config = _STRICT
-    id: str = Field("", description="Given back with evidence; its number where it is empty.")
-    title: str = ""
+    id: Said = Field("", description="Given back with evidence; its number where it is empty.")
+    title: Said = ""
     text: Text
 
 
@@ -35,8 +47,8 @@ class AnswerRequest(BaseModel):
         PASSAGES,
         description="How many are read, at most; or the passages to read, which nothing is searched for.",
     )
-    where: list[str] = Field([], description="Conditions on documents, as `fidkit ask --where` takes them.")
-    reader: str = Field("", description="By name; the first that is served where it is empty.")
+    where: list[Said] = Field([], description="Conditions on documents, as `fidkit ask --where` takes them.")
+    reader: Said = Field("", description="By name; the first that is served where it is empty.")
     test_evidence: int = Field(
         0, ge=0, description="For so many passages, what the answer would be without each."
     )
@@ -58,7 +70,7 @@ class SearchRequest(BaseModel):
     )
     question: Text | list[Text] = Field(description="One, or several.")
     passages: int = Field(10, ge=1, description="How many of each, at most.")
-    where: list[str] = Field([], description="Conditions on documents, as `fidkit ask --where` takes them.")
+    where: list[Said] = Field([], description="Conditions on documents, as `fidkit ask --where` takes them.")
 
 
 class Without(BaseModel):
@@ -203,10 +215,18 @@ class Documents(BaseModel):
     can_add: bool
 
 
+class Refused(BaseModel):
+    """A file that was not taken."""
+
+    name: str
+    reason: str
+
+
 class Taken(BaseModel):
     """What was taken, to be done in the background."""
 
     names: list[str]
+    refused: list[Refused] = Field([], description="Files that were not taken, and why.")
     message: str
 
 

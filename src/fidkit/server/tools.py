@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import ValidationError
 
 from fidkit import __version__
 from fidkit.errors import FidkitError
@@ -39,7 +40,7 @@ def _told(tool: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     async def telling(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await tool(*args, **kwargs)
-        except (RequestError, FidkitError, OverloadedError, LateError) as error:
+        except (RequestError, FidkitError, OverloadedError, LateError, ValidationError) as error:
             raise ToolError(errors.said(error)) from error
 
     return telling

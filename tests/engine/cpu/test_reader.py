@@ -194,6 +194,20 @@ def test_keys_and_values_of_a_context_are_projected_once_while_it_is_worked_on(m
     assert len(projected) == 2
 
 
+def test_keys_and_values_are_never_those_of_a_context_that_is_gone() -> None:
+    """Another context may lie where it lay, and is not to be taken for it."""
+    config = small(encoder=stack(head_width=16), decoder=stack(2, head_width=16))
+    made = without_torch(random_reader(config))
+    with made.at_work():
+        context = made.read(of_numpy(batch_of([([1, 2], [[3, 4]], [1])])))
+        cache, place = made.start(context, 2), id(context)
+        assert made._decoder._made[place] is cache.crossed
+        del context
+        gc.collect()
+        assert place not in made._decoder._made
+        assert place not in made._decoder._kept
+
+
 def test_a_larger_context_after_a_small_one_has_room() -> None:
     reader = random_reader(small(encoder=stack(head_width=16), decoder=stack(2, head_width=16)))
     made = without_torch(reader)

@@ -15,6 +15,8 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# Files of other kinds that are text to look at, by how they begin.
+_OTHERS = ((b"%PDF-", "a PDF", ".pdf"), (b"{\\rtf", "RTF", ".rtf"))
 # An encoding shows in the first characters that aren't ASCII; guessing over megabytes takes seconds.
 _GUESSED_FROM = 64_000
 # What a text has next to none of, and a binary file is full of.
@@ -33,8 +35,11 @@ def decode(data: bytes, name: str, declared: str = "") -> str:
         declared: the encoding that the file says of itself, where its kind has a place for that.
 
     Raises:
-        UnreadableFile: binary, or in an encoding that can't be told.
+        UnreadableFile: binary, a PDF or RTF under another name, or in an encoding that can't be told.
     """
+    for mark, kind, ending in _OTHERS:
+        if data.startswith(mark):
+            raise UnreadableFile(name, f"{kind}, not text", f"give it a name that ends in {ending}")
     encoding = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), "utf-8")
     text = _tried(data, encoding)
     if text is None and encoding == "utf-8" and not _is_binary(data):

@@ -219,6 +219,11 @@ class Corpus(Searching):
         with self._lock:
             return self._catalogue.files()
 
+    def noted(self) -> dict[str, str]:
+        """The first note of each document that has some, by its name."""
+        with self._lock:
+            return {found.source: found.notes[0] for found in self._catalogue.documents_with_notes()}
+
     def count_alike(self) -> tuple[int, int]:
         """How many groups of passages say the same, and how many passages are in them; looks at each passage.
 

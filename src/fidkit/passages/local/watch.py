@@ -68,6 +68,7 @@ def follow(
     *,
     encoder: EncoderSource | None = None,
     vectors: bool | None = None,
+    wait: float = 0.0,
     stop: threading.Event | None = None,
 ) -> Iterator[BuildReport | FidkitError]:
     """Keep a corpus up to date with its sources until `stop` is set.
@@ -81,6 +82,7 @@ def follow(
         progress: called now and then while files are read.
         encoder: as of `fidkit.passages.local.build.build`.
         vectors: as there.
+        wait: as there.
         stop: ends following, between builds. Without it, following ends with the iteration.
 
     Yields:
@@ -90,8 +92,7 @@ def follow(
     Raises:
         UsageError: no sources, or as of `require_followed`.
     """
-    given = list(sources)
-    require_followed(given)
+    require_followed(given := list(sources))
     roots = [os.path.realpath(Path(source).expanduser()) for source in given]
     following, stop = Following(), stop or threading.Event()
     fault, pause, quiet = "", 0.0, False
@@ -100,8 +101,9 @@ def follow(
             following.begin()
             try:
                 report = build(
-                    given, directory, progress, encoder=encoder, vectors=vectors, following=following
-                )
+                    given, directory, progress, wait=wait, encoder=encoder, vectors=vectors,
+                    following=following,
+                )  # fmt: skip
                 changed = bool(report.files_read or report.files_removed or report.files_left_out)
                 if quiet and not changed and not report.files_waiting:  # nothing else happens
                     tidy(directory, encoder)
@@ -116,8 +118,7 @@ def follow(
             if changed or fault:
                 yield report
             fault, pause = "", 0.0
-            waited = SETTLED_SECONDS if report.files_waiting else wakes.longest(report.seconds)
-            quiet = not wakes.wait(waited)
+            quiet = not wakes.wait(SETTLED_SECONDS if report.files_waiting else wakes.longest(report.seconds))
             # What comes next is given time to settle, and looking is never all that is done.
             stop.wait(max(SETTLED_SECONDS, report.seconds if not report.files_read else 0))
 

@@ -39,14 +39,19 @@ function follow() {
   } else if (events === null) {
     events = new EventSource("/v1/documents/events");
     const on = (name, listen) => events.addEventListener(name, (event) => event.data && listen(JSON.parse(event.data)));
-    on("progress", (progress) => change({ work: { message: inWords(progress), share: shareOf(progress) } }));
-    on("error", (error) => change({ work: { problem: error.message } }));
+    on("progress", (progress) => tell({ message: inWords(progress), share: shareOf(progress) }));
+    on("error", (error) => change({ work: { problem: state.work?.problem, fault: error.message } }));
     on("indexed", () => {
-      change({ work: { message: say("indexed") } });
+      tell({ message: say("indexed") });
       refresh();
     });
     events.addEventListener("open", () => state.documents && refresh()); // what was missed meanwhile
   }
+}
+
+/** What goes on; a problem with what was sent stays beside it until something else is done. */
+function tell(work) {
+  change({ work: { problem: state.work?.problem, ...work } });
 }
 
 const shareOf = (progress) => (progress.total_bytes ? progress.done_bytes / progress.total_bytes : null);
@@ -61,7 +66,8 @@ async function add(files) {
   const message = say("sending", [...files].map((file) => file.name).join(", "));
   change({ work: { message, share: 0 } });
   try {
-    await upload(files, (share) => change({ work: share < 1 ? { message, share } : { message: say("sent"), share: null } }));
+    const taken = await upload(files, (share) => change({ work: share < 1 ? { message, share } : { message: say("sent"), share: null } }));
+    if (taken.refused.length) change({ work: { ...state.work, problem: taken.refused.map((file) => file.reason).join("\n") } });
   } catch (error) {
     change({ work: { problem: described(error) } });
   }
@@ -116,9 +122,9 @@ function drawHead({ documents, corpus }) {
 
 function drawWork({ work }) {
   if (work === null) return fill(byId("documents-said"));
-  if (work.problem) return fill(byId("documents-said"), h("p", { class: "problem" }, work.problem));
   const bar = work.share !== undefined && h("progress", { value: work.share, "aria-label": work.message });
-  fill(byId("documents-said"), h("p", { class: "quiet" }, work.message), bar);
+  const problems = `${work.problem ?? ""}\n${work.fault ?? ""}`.split("\n").filter(Boolean).map((line) => h("p", { class: "problem" }, line));
+  fill(byId("documents-said"), problems, work.message && h("p", { class: "quiet" }, work.message), bar);
 }
 
 function drawList({ documents }) {

@@ -26,7 +26,7 @@ export const state = {
   reader: "",
   corpus: null,
   documents: null,
-  work: null, // what is being done with documents: {message, share}
+  work: null, // what is being done with documents: {message, share}, and what went wrong: {problem, fault}
   history: [],
 };
 

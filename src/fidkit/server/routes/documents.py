@@ -23,7 +23,7 @@ from fidkit.server.library import Library, said_of
 from fidkit.server.limits import Limits
 from fidkit.server.pictures import Pictures
 from fidkit.server.routes.answering import REFUSALS
-from fidkit.server.schemas import AddedFile, Documents, Served, Shown, Taken
+from fidkit.server.schemas import AddedFile, Documents, Refused, Served, Shown, Taken
 from fidkit.server.service import Service
 
 Source = Annotated[
@@ -49,15 +49,26 @@ def router(service: Service, library: Library | None) -> APIRouter:
 
     @made.post("/documents", status_code=202, summary="Add documents")
     async def add(files: Annotated[list[UploadFile], File(description="One or several.")]) -> Taken:
-        """Add files, which are indexed in the background; `/v1/documents/events` says how that goes."""
-        library_ = _of(library)
-        names = [await asyncio.to_thread(library_.add, file.filename or "", file.file) for file in files]
-        return Taken(names=names, message=said_of(names))
+        """Add files, which are indexed in the background; `/v1/documents/events` says how that goes.
+
+        Of several, those that can't be taken are named, and the others are taken. Where none can, that is an
+        error.
+        """
+        library_, names, refused, faults = _of(library), list[str](), list[Refused](), list[RequestError]()
+        for file in files:
+            try:
+                names.append(await asyncio.to_thread(library_.add, file.filename or "", file.file))
+            except RequestError as error:
+                faults.append(error)
+                refused.append(Refused(name=file.filename or "", reason=str(error)))
+        if not names:
+            raise faults[0]
+        return Taken(names=names, refused=refused, message=said_of(names, len(refused)))
 
     @made.delete("/documents/{name}", status_code=202, summary="Take out a document that was added")
     async def remove(name: str) -> Taken:
         await asyncio.to_thread(_of(library).remove, name)
-        return Taken(names=[name], message="taken out in a moment")
+        return Taken(names=[name], refused=[], message="taken out in a moment")
 
     @made.get("/documents/events", summary="How indexing goes", response_class=EventSourceResponse)
     async def events() -> EventSourceResponse:
@@ -78,7 +89,7 @@ def router(service: Service, library: Library | None) -> APIRouter:
         with service.opened_corpus() as corpus:
             await asyncio.to_thread(_found, corpus, source)
             drawn = await while_there(request, pictures.of(corpus, source))
-        return Response(drawn, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+        return Response(drawn, media_type="image/png", headers={"Cache-Control": "private, no-cache"})
 
     return made
 
@@ -116,14 +127,14 @@ def _documents(service: Service, library: Library | None, limit: int, offset: in
     added = [] if library is None else library.added()
     with service.opened_corpus() as corpus:
         assert isinstance(corpus, Corpus)
-        files = sorted(corpus.files(), key=lambda file: file.name)
+        files, noted = sorted(corpus.files(), key=lambda file: file.name), corpus.noted()
     served = [
         Served(
             name=file.name,
             size=file.size,
             passages=file.passages,
             status="left out" if file.kind == "skipped" or not file.passages else "indexed",
-            reason=file.note,
+            reason=file.note or ("" if file.passages else noted.get(file.name, "")),
         )
         for file in files[offset : offset + limit]
     ]

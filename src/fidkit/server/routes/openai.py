@@ -22,6 +22,7 @@ from fidkit.server.asking import questions, while_there
 from fidkit.server.cited import WITH_SOURCES, Cited, cited, question_of
 from fidkit.server.errors import RequestError
 from fidkit.server.routes.answering import REFUSALS
+from fidkit.server.schemas import Said
 from fidkit.server.service import PASSAGES, Question, Service
 from fidkit.types import Answer
 
@@ -39,7 +40,7 @@ class Part(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     type: str
-    text: str | None = None
+    text: Said | None = None
 
 
 class Message(BaseModel):
@@ -47,7 +48,7 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     role: str
-    content: str | list[Part] | None = None
+    content: Said | list[Part] | None = None
 
 
 class StreamOptions(BaseModel):
@@ -66,7 +67,7 @@ class ChatRequest(BaseModel):
             "examples": [{"model": "pocket", "messages": [{"role": "user", "content": "who wrote it?"}]}]
         },
     )
-    model: str = Field("", description="A reader; with `:sources` behind it sources are listed in the text.")
+    model: Said = Field("", description="A reader; with `:sources` behind it sources are listed in the text.")
     messages: Annotated[list[Message], Field(min_length=1)]
     stream: bool | None = False
     stream_options: StreamOptions | None = None

@@ -17,6 +17,7 @@ from fidkit.server.cited import WITH_SOURCES, Cited, cited, question_of
 from fidkit.server.errors import RequestError
 from fidkit.server.routes.answering import REFUSALS
 from fidkit.server.routes.openai import Part, asking, base_of, chosen, extra, text_of, usage_of
+from fidkit.server.schemas import Said
 from fidkit.server.service import Service
 from fidkit.types import Answer
 
@@ -27,7 +28,7 @@ class Item(BaseModel):
     model_config = ConfigDict(extra="allow")
     type: str = "message"
     role: str = ""
-    content: str | list[Part] | None = None
+    content: Said | list[Part] | None = None
 
 
 class ResponsesRequest(BaseModel):
@@ -36,8 +37,8 @@ class ResponsesRequest(BaseModel):
     model_config = ConfigDict(
         extra="allow", json_schema_extra={"examples": [{"model": "pocket", "input": "who wrote it?"}]}
     )
-    model: str = Field("", description="A reader; with `:sources` behind it sources are listed in the text.")
-    input: Annotated[str | list[Item], Field(min_length=1)]
+    model: Said = Field("", description="A reader; with `:sources` behind it sources are listed in the text.")
+    input: Annotated[Said | list[Item], Field(min_length=1)]
     stream: bool | None = False
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     instructions: str | None = None
