@@ -232,5 +232,5 @@ def _say_skipped(info: CorpusInfo) -> None:
     for line in lines[:_REASONS]:
         print(f"skipped {line}", file=sys.stderr)
     if len(lines) > _REASONS:
-        more = counted(len(lines) - _REASONS, "reason")
-        print(f"... and {more} more, see `fidkit corpus info {info.path}`", file=sys.stderr)
+        more = counted(len(lines) - _REASONS, "more reason")
+        print(f"... and {more}, see `fidkit corpus info {info.path}`", file=sys.stderr)
