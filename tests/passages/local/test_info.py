@@ -59,7 +59,7 @@ def test_what_was_left_out_is_said_by_reason(tmp_path: Path, capsys: pytest.Capt
     assert run(["corpus", "build", str(folder), "--to", str(tmp_path / "c"), "--no-vectors"]) == 0
     said = capsys.readouterr().err.splitlines()
     assert len([line for line in said if line.startswith("skipped 2 files: ")]) == 5
-    assert f"... and 1 reason more, see `fidkit corpus info {tmp_path / 'c'}`" in said
+    assert f"... and 1 more reason, see `fidkit corpus info {tmp_path / 'c'}`" in said
     with Corpus.open(tmp_path / "c") as corpus:
         info = corpus.info()
     left_out = info.left_out()
