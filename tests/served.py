@@ -37,7 +37,7 @@ def running(*sources, limits=None, access=None, readers=None):
         try:
             base = f"http://127.0.0.1:{socket.getsockname()[1]}"
             with httpx.Client(base_url=base, timeout=30) as client:
-                client.service = service
+                client.service, client.library = service, library
                 yield client
         finally:
             server.should_exit = True

@@ -16,8 +16,8 @@ from fidkit.errors import CorpusError, DataError
 from fidkit.home import home
 from fidkit.passages import Corpus
 from fidkit.passages.local.away import AwayError
-from fidkit.passages.local.layout import UnwritableError
-from fidkit.server import renewal
+from fidkit.passages.local.layout import UnwritableError, default_location
+from fidkit.server import library, renewal
 from fidkit.server.limits import Limits
 from fidkit.server.told import of_indexing, without_places
 from served import running
@@ -67,6 +67,94 @@ def asking(client):
     finally:
         over.set()
         thread.join()
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """What is looked at now and then is looked at often."""
+    monkeypatch.setattr(library, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(library, "_AGAIN_SECONDS", 0.1)
+
+
+def add(client, name, text):
+    assert client.post("/v1/documents", files={"files": (name, text.encode())}).status_code == 202
+
+
+def keeper(client):
+    asked = {"question": "who keeps the lighthouse of Skellan?", "passages": 3}
+    return client.post("/v1/answer", json=asked).json().get("guess")
+
+
+KEPT = "The lighthouse of Skellan is kept by {}."
+
+
+def test_ask_and_serve_have_one_corpus_until_something_is_added(docs, soon):
+    alone = default_location([docs])
+    with running(docs) as client:
+        assert client.service.corpus.path == alone
+        with asking(client) as seen:
+            add(client, "light.txt", KEPT.format("Nora Fahy"))
+            until(lambda: keeper(client) == "Nora Fahy")
+            assert client.service.corpus.path != alone
+            with Corpus.open(alone) as corpus:
+                assert not corpus.search("Skellan")
+            client.delete("/v1/documents/light.txt")
+            until(lambda: client.service.corpus.path == alone)
+            until(lambda: keeper(client) != "Nora Fahy")
+        assert set(seen) == {ANSWER}
+
+
+def test_two_servers_of_one_folder_have_the_same_documents(docs, soon):
+    with running(docs) as one, running(docs) as other:
+        add(one, "light.txt", KEPT.format("Nora Fahy"))
+        until(lambda: keeper(one) == keeper(other) == "Nora Fahy")
+        (docs / "mill.txt").write_text(KEPT.format("nobody"))  # both look at all now
+        time.sleep(2)
+        assert keeper(one) == keeper(other) == "Nora Fahy"
+        other.delete("/v1/documents/light.txt")
+        until(lambda: "Nora Fahy" not in (keeper(one), keeper(other)))
+
+
+def test_what_was_added_is_indexed_when_the_fault_is_mended(docs, soon, caplog):
+    with running(docs) as client:
+        place = default_location([docs, client.library.folder])
+        place.write_text("in the way")
+        add(client, "light.txt", KEPT.format("Nora Fahy"))
+        until(lambda: str(place) in caplog.text)
+        assert guess(client) == ANSWER
+        [added] = client.get("/v1/documents").json()["added"]
+        assert added["status"] == "waiting"
+        place.unlink()
+        until(lambda: keeper(client) == "Nora Fahy")
+
+
+def test_a_corpus_that_is_deleted_answers_until_another_is_there(docs, tmp_path, soon, caplog):
+    Corpus.build(docs, tmp_path / "corpus").close()
+    (docs / "light.txt").write_text(KEPT.format("Nora Fahy"))
+    Corpus.build(docs, tmp_path / "other").close()
+    with running(tmp_path / "corpus") as client, asking(client) as seen:
+        until(lambda: len(seen) > 2)
+        shutil.rmtree(tmp_path / "corpus")
+        until(lambda: "was deleted while it is served" in caplog.text)
+        asked = len(seen)
+        until(lambda: len(seen) > asked + 2)
+        (tmp_path / "other").rename(tmp_path / "corpus")
+        until(lambda: keeper(client) == "Nora Fahy")
+    assert set(seen) == {ANSWER}
+
+
+def test_the_corpus_of_a_folder_that_is_deleted_is_built_again(docs, soon):
+    statuses = []
+    with running(docs) as client:
+        shutil.rmtree(client.service.corpus.path)
+        (docs / "light.txt").write_text(KEPT.format("Nora Fahy"))
+        # Nobody had asked yet, so its index wasn't open.
+        client.event_hooks = {
+            "response": [lambda r: statuses.append((r.status_code, "retry-after" in r.headers))]
+        }
+        until(lambda: keeper(client) == "Nora Fahy")
+        assert client.service.corpus.path.is_dir()
+    assert set(statuses) <= {(200, False), (503, True)}
 
 
 @pytest.fixture
@@ -235,8 +323,8 @@ def test_no_response_names_a_place(docs, tmp_path, whole):
         (docs / "ferry.pdf").write_bytes(b"another")
         assert "its file was written to since" in client.get("/v1/pages/ferry.pdf:4-20").text
         for source in ("ferry.pdf:4-20", "harbour.txt:0-5", "nothing.txt:0-5", "broken.pdf:0-5"):
-            for kind in ("passages", "pages"):
-                client.get(f"/v1/{kind}/{source}")
+            client.get(f"/v1/passages/{source}")
+        client.get("/v1/pages/broken.pdf:0-5")
         (docs / "ferry.pdf").unlink()
         assert "its file can't be read" in client.get("/v1/pages/ferry.pdf:4-20").text
         for request in ({"where": ["kind=odt"]}, {"where": ["source=/etc/*"]}, {"reader": "/etc/passwd"}):

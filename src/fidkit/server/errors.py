@@ -13,11 +13,12 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from fidkit.errors import FidkitError, UsageError
+from fidkit.errors import CorpusError, FidkitError, UsageError
 from fidkit.passages.filter import FilterError
 from fidkit.server.scheduler import LateError, OverloadedError
 
 _log = logging.getLogger(__name__)
+_AWAY_SECONDS = 5
 _CODES = {
     400: "bad_request", 401: "no_key", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
     408: "too_slow", 409: "conflict", 413: "too_large", 415: "unsupported", 422: "invalid",
@@ -78,6 +79,10 @@ def _told(error: BaseException) -> tuple[int, str, str | None, Mapping[str, str]
         return 404, f"where: {error.told}", "where", None
     if isinstance(error, UsageError):
         return 422, str(error), None, None
+    if isinstance(error, CorpusError):  # a database is away, or an index is being replaced
+        _log.error("%s", error)
+        told = "the documents can't be searched at the moment; ask again in a few seconds"
+        return 503, told, None, {"Retry-After": str(_AWAY_SECONDS)}
     if isinstance(error, HTTPException):
         return error.status_code, str(error.detail), None, error.headers
     # It may name files of this machine, which are nobody's business elsewhere.

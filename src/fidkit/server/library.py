@@ -13,17 +13,21 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from fidkit import assets
+from fidkit.disk import shown
 from fidkit.engine.meaning import runnable
 from fidkit.errors import FidkitError, UsageError
+from fidkit.passages import Passages
 from fidkit.passages.engines import is_url
 from fidkit.passages.load.table import described, ending_of, loader_of
+from fidkit.passages.local.copying import begin_as_copy
 from fidkit.passages.local.corpus import Corpus
-from fidkit.passages.local.layout import default_location, is_corpus
+from fidkit.passages.local.layout import CATALOGUE, CorpusBusyError, default_location, is_corpus
 from fidkit.passages.local.report import BuildProgress
 from fidkit.passages.local.watch import follow
 from fidkit.passages.opening import open_sources
@@ -35,6 +39,8 @@ from fidkit.wording import counted
 _PIECE = 1 << 20
 _NAME_BYTES = 200
 _BUSY_SECONDS = 600.0
+_AGAIN_SECONDS = 10.0
+_LOOK_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
 
@@ -74,8 +80,10 @@ class Library:
             raise UsageError("'' is no path; expected a folder, a file or a built corpus")
         built = len(self._given) == 1 and (is_url(self._given[0]) or is_corpus(Path(self._given[0])))
         self.folder = None if built else _folder(self._given)
-        self._sources = self._given if built else self._all()
+        self._indexed = self._listed()
+        self._sources = self._all()
         self.corpus, self.notes = self._opened(tell)
+        self._identity, self._is_away = _identity(self.corpus), False
         self._stop, self._changed = threading.Event(), threading.Event()
         self._wake = threading.Event()
         self._listeners: set[asyncio.Queue[dict[str, Any]]] = set()
@@ -87,9 +95,7 @@ class Library:
         """Keep the documents of a service up to date from now on, in threads of their own."""
         self._service = service
         self._loop = asyncio.get_running_loop()
-        if self.folder is None:
-            return
-        for work in (self._index, self._follow):
+        for work in (self._index, self._follow) if self.folder else (self._index,):
             thread = threading.Thread(target=work, name=f"fidkit-{work.__name__.strip('_')}", daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -109,20 +115,16 @@ class Library:
             assert isinstance(corpus, Corpus)
             records, noted = {record.path: record for record in corpus.files()}, corpus.noted()
         found = []
-        with os.scandir(self.folder) as entries:
-            kept = sorted(entries, key=lambda entry: entry.name)
-        for entry in kept:
-            status = entry.stat()
-            record = records.get(entry.path)
+        for name, size, mtime_ns in self._listed():
+            record = records.get(str(self.folder / name))
             # One that was read in the moment it was written has no time, and is looked at again.
-            times = (0, status.st_mtime_ns)
-            if record is None or record.size != status.st_size or record.mtime_ns not in times:
-                found.append(Added(entry.name, status.st_size, "waiting"))
+            if record is None or record.size != size or record.mtime_ns not in (0, mtime_ns):
+                found.append(Added(name, size, "waiting"))
             elif record.kind == "skipped" or not record.passages:
                 why = record.note or noted.get(record.name) or "holds no text"
-                found.append(Added(entry.name, status.st_size, "left out", why))
+                found.append(Added(name, size, "left out", why))
             else:
-                found.append(Added(entry.name, status.st_size, "indexed"))
+                found.append(Added(name, size, "indexed"))
         return found
 
     def add(self, name: str, content: BinaryIO) -> str:
@@ -186,58 +188,89 @@ class Library:
         An empty folder isn't: where nothing is left in a source that had something, a build takes it for one
         that is away.
         """
-        assert self.folder is not None
+        if self.folder is None:
+            return self._given
         return [*self._given, *([str(self.folder)] if os.listdir(self.folder) else [])]
+
+    def _listed(self) -> list[tuple[str, int, int]]:
+        """The added files as they are now: name, size, time."""
+        if self.folder is None:
+            return []
+        found = []
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # taken out in this moment
+                    status = entry.stat()
+                    found.append((entry.name, status.st_size, status.st_mtime_ns))
+        return sorted(found)
 
     def _opened(self, tell: Any) -> tuple[Corpus, tuple[str, ...]]:
         """What is served now, and what is to be said of it."""
-        if self.folder is None or not self._sources:
-            return open_sources(self._sources or None, tell, runnable())
-        corpus = Corpus.build(
-            self._sources, _corpus(self.folder), tell, wait=_BUSY_SECONDS, encoder=runnable(), tidied=False
-        )
-        info = corpus.info()
-        return corpus, tuple(filter(None, (info.left_out(), info.without_text())))
+        return open_sources(self._sources or None, tell, runnable())
 
     def _index(self) -> None:
-        """Index what was added or removed, whenever something was."""
+        """Index what was added or removed, here or by another server, and open a corpus that was replaced.
+
+        After a fault it is tried again and again.
+        """
         while True:
-            self._wake.wait()
+            self._wake.wait(_LOOK_SECONDS)
             if self._stop.is_set():
                 return
             self._wake.clear()
-            begun = time.perf_counter()
+            found, begun = self._listed(), time.perf_counter()
+            if found == self._indexed and not self._is_replaced():
+                continue
             try:
                 self._build()
             except FidkitError as error:
                 self._say_fault(error)
+                self._stop.wait(_AGAIN_SECONDS)
             else:
+                self._indexed = found
                 self._say({"event": "indexed", "seconds": round(time.perf_counter() - begun, 3)})
 
     def _build(self) -> None:
+        """Bring the corpus up to date; where sources came or went it is another one, begun as a copy."""
         assert self._service is not None
-        assert self.folder is not None
-        before, self._sources = self._sources, self._all()
-        if self._sources and before:
-            where = _corpus(self.folder)
+        before, now = self._sources, self._all()
+        if now and self.folder is not None:
+            where = default_location(now)
+            if before:
+                begin_as_copy(where, default_location(before), _BUSY_SECONDS)
             Corpus.build(
-                self._sources, where, self._progress, wait=_BUSY_SECONDS, encoder=runnable(), tidied=False
+                now, where, self._progress, wait=_BUSY_SECONDS, encoder=runnable(), tidied=False
             ).close()
-        elif self._sources != before:  # from fidkit's own documents to those that were added, or back
+        if now != before or self._is_replaced():
+            self._sources = now
             self._service.replace_corpus(*self._opened(self._progress))
-        if self._sources != before:
+            self._identity, self._is_away = _identity(self._service.corpus), False
             self._changed.set()
+
+    def _is_replaced(self) -> bool:
+        """Whether another corpus lies where the one was that is served, or is to be made there.
+
+        One that was deleted is still open, and answers until then.
+        """
+        assert self._service is not None
+        found = _identity(self._service.corpus)
+        if self._identity and not found and not self._is_away:
+            self._is_away = True
+            _log.warning("%s: was deleted while it is served", shown(self._service.corpus.derived))
+        return found != self._identity and bool(found or self.folder)
 
     def _follow(self) -> None:
         """Take up what changes in folders that were given."""
-        assert self.folder is not None
         while self._given and not self._stop.is_set():
             self._changed.clear()
+            sources = self._sources
             followed = follow(
-                self._sources, _corpus(self.folder), self._progress, wait=_BUSY_SECONDS, encoder=runnable(),
+                sources, default_location(sources), self._progress, wait=_BUSY_SECONDS, encoder=runnable(),
                 stop=self._changed,
             )  # fmt: skip
             for report in followed:
+                if isinstance(report, CorpusBusyError):
+                    continue  # what it builds is the same, and is looked at again
                 if isinstance(report, FidkitError):
                     self._say_fault(report)
                 elif report.files_read or report.files_removed:
@@ -258,6 +291,15 @@ class Library:
         for queue in self._listeners:
             if not queue.full():  # one who doesn't listen any more is forgotten soon
                 queue.put_nowait(event)
+
+
+def _identity(corpus: Passages) -> tuple[int, int] | None:
+    """What is another when another corpus lies in the place of one; None where none does."""
+    try:
+        found = (corpus.derived / CATALOGUE).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def file_name(name: str) -> str:
@@ -287,13 +329,8 @@ def said_of(names: Sequence[str], refused: int = 0) -> str:
     return f"{counted(len(names), 'file')} taken, read in a moment{others}"
 
 
-def _corpus(folder: Path) -> Path:
-    """Where the corpus lies that has the added files too; `fidkit ask` has another of the same sources."""
-    return folder.with_name("corpus")
-
-
 def _folder(given: Sequence[str]) -> Path:
-    """Where added files are kept, beside the corpus that holds them."""
+    """Where files are kept that were added to these sources."""
     place = default_location([*given, assets.documents()])
     folder = place.with_name(f"{place.name}-added") / "added"
     folder.mkdir(parents=True, exist_ok=True)

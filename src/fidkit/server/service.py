@@ -221,9 +221,18 @@ class Service:
         return self.capacity
 
     def replace_corpus(self, corpus: Passages, notes: Sequence[str] = ()) -> None:
-        """Serve other documents from now on; what has begun ends with those before, which are closed then."""
+        """Serve other documents from now on; what has begun ends with those before, which are closed then.
+
+        Raises:
+            CorpusError: they can't be searched; those before stay, and these are closed.
+        """
         with self._replacing:
-            made = self._opened(corpus)
+            try:
+                corpus.search(_FIRST[0], 1)  # an index that is missing is found out now
+                made = self._opened(corpus)
+            except BaseException:
+                corpus.close()  # type: ignore[attr-defined]
+                raise
             before: list[_Held[Any]] = [self._corpus, *self._answerers.values()]
             with self._swapping:
                 self._corpus, self._answerers, self.notes = _Held(corpus), made, tuple(notes)
