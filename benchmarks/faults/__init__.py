@@ -1,0 +1,1 @@
+"""Faults of what a server stands on, made while clients ask it."""
