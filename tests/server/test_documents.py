@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from urllib.parse import quote
 
 import pytest
 
@@ -134,6 +135,14 @@ def test_what_an_archive_left_out_is_told(own):
     [served] = [d for d in own.get("/v1/documents").json()["documents"] if d["name"] == "packed.zip"]
     assert (served["status"], served["reason"]) == ("left out", reason)
     own.delete("/v1/documents/packed.zip")
+
+
+def test_a_name_that_can_t_be_printed_is_found_again(own):
+    name = "\u202egnp\u200d.txt"
+    add(own, name, b"Some text.")
+    until(lambda: added(own).get(name) == ("indexed", ""))
+    assert own.delete(f"/v1/documents/{quote(name)}").status_code == 202
+    until(lambda: name not in added(own))
 
 
 def test_a_file_that_isn_t_what_its_name_says(own):

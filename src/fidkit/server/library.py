@@ -116,7 +116,7 @@ class Library:
             records, noted = {record.path: record for record in corpus.files()}, corpus.noted()
         found = []
         for name, size, mtime_ns in self._listed():
-            record = records.get(str(self.folder / name))
+            record = records.get(shown(self.folder / name))
             # One that was read in the moment it was written has no time, and is looked at again.
             if record is None or record.size != size or record.mtime_ns not in (0, mtime_ns):
                 found.append(Added(name, size, "waiting"))
