@@ -1,9 +1,10 @@
 # Everything a developer types. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help ask test slow gpu lint fix wheel wheels
+.PHONY: help ask test slow gpu adapters lint fix wheel wheels
 
 PYTHON ?= python3
 VENV := .venv
+ADAPTERS := .venv-adapters
 UV := $(shell command -v uv 2>/dev/null)
 CXX_FOUND := $(shell command -v c++ g++ clang++ 2>/dev/null)
 ifeq ($(UV),)
@@ -23,7 +24,7 @@ export Q
 unexport PYTHONDONTWRITEBYTECODE
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ask: $(VENV)/.core ## Ask the bundled reader; Q="your question" asks another
 	@$(VENV)/bin/fidkit ask "$$Q"
@@ -37,6 +38,9 @@ gpu: $(VENV)/.dev ## Run the tests that need a CUDA device
 slow: $(VENV)/.dev ## Run the tests marked slow, and each property with many examples
 	$(VENV)/bin/python -m pytest -m "slow and not gpu and not network"
 	FIDKIT_EXAMPLES=100 $(VENV)/bin/python -m pytest -n auto -m "hypothesis and not slow and not gpu and not network"
+
+adapters: $(ADAPTERS)/.installed ## Run the tests of the adapters against the real frameworks
+	HAYSTACK_TELEMETRY_ENABLED=False $(ADAPTERS)/bin/python -m pytest -m adapters
 
 lint: $(VENV)/.dev ## Check style, types, the import contract and the length of functions
 	$(VENV)/bin/ruff check
@@ -69,3 +73,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing fidkit and the developer tools into $(VENV) (once; torch is large)" >&2
 	@$(INSTALL) -e '.[dev]'
 	@touch $@ $(VENV)/.core
+
+# Apart from the other tools: the frameworks bring a hundred packages, and none of them needs PyTorch here.
+$(ADAPTERS)/.installed: pyproject.toml constraints.txt
+	@$(MAKE_VENV) $(ADAPTERS)
+	@$(subst $(VENV)/,$(ADAPTERS)/,$(INSTALL)) -e '.[adapters,serve]' pytest hypothesis httpx openai
+	@touch $@
