@@ -1,11 +1,17 @@
 """The retriever and the module of DSPy."""
 
+import importlib
+
 import pytest
 
 from .conftest import QUESTION, UNSAID
 
 pytestmark = pytest.mark.adapters
-dspy = pytest.importorskip("dspy")
+
+
+@pytest.fixture(scope="module")
+def dspy():
+    return importlib.import_module("dspy")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +32,7 @@ def test_passages_are_found(adapter, corpus):
     assert tea.where == {"heading": "Tea"}
 
 
-def test_what_programs_search_with(adapter, corpus):
+def test_what_programs_search_with(dspy, adapter, corpus):
     with dspy.context(rm=adapter.FidkitRetriever(corpus)):
         [text] = dspy.Retrieve(k=1)(QUESTION).passages
     assert text.startswith("The harbour master")

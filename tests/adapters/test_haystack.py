@@ -1,5 +1,6 @@
 """The components in pipelines of Haystack."""
 
+import importlib
 import logging
 
 import pytest
@@ -9,8 +10,12 @@ from fidkit.errors import UsageError
 from .conftest import QUESTION, UNSAID
 
 pytestmark = pytest.mark.adapters
-haystack = pytest.importorskip("haystack")
 MODULE = "fidkit.adapters.haystack"
+
+
+@pytest.fixture(scope="module")
+def haystack():
+    return importlib.import_module("haystack")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +51,7 @@ def test_an_answer_that_is_withheld(adapter, answerer):
     assert answer.meta["guess"]
 
 
-def test_a_pipeline_that_is_saved_and_closed(adapter, documents, caplog):
+def test_a_pipeline_that_is_saved_and_closed(haystack, adapter, documents, caplog):
     """A retriever finds, and what it found is read; opened when it runs, once, and again after closing."""
     (documents / "broken.pdf").write_bytes(b"%PDF-1.7 and nothing else")
     try:

@@ -1,6 +1,7 @@
 """The retriever and the runnable in chains of LangChain."""
 
 import asyncio
+import importlib
 from operator import itemgetter
 
 import pytest
@@ -10,7 +11,11 @@ from fidkit.errors import UsageError
 from .conftest import GARDEN, QUESTION, UNSAID
 
 pytestmark = pytest.mark.adapters
-runnables = pytest.importorskip("langchain_core.runnables")
+
+
+@pytest.fixture(scope="module")
+def runnables():
+    return importlib.import_module("langchain_core.runnables")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +45,7 @@ def test_an_answer_with_its_evidence(adapter, answerer):
     assert adapter.FidkitAnswerer(answerer).invoke(UNSAID)["answer"] is None
 
 
-def test_a_chain(adapter, answerer, corpus):
+def test_a_chain(runnables, adapter, answerer, corpus):
     """What a retriever found is read; the places of passages survive the way."""
     found = adapter.FidkitRetriever(corpus=corpus, k=1)
     chain = {"input": runnables.RunnablePassthrough(), "context": found} | adapter.FidkitAnswerer(answerer)

@@ -1,6 +1,7 @@
 """The query engine of LlamaIndex."""
 
 import asyncio
+import importlib
 
 import pytest
 
@@ -10,7 +11,11 @@ from fidkit.errors import UsageError
 from .conftest import GARDEN, QUESTION, UNSAID
 
 pytestmark = pytest.mark.adapters
-schema = pytest.importorskip("llama_index.core.schema")
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return importlib.import_module("llama_index.core.schema")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +39,7 @@ def test_an_answer_with_its_evidence(engine):
     assert str(asyncio.run(engine.aquery(QUESTION))) == "Aoife Brennan"
 
 
-def test_a_language_model_is_shown_where_it_stands_and_no_more(engine):
+def test_a_language_model_is_shown_where_it_stands_and_no_more(schema, engine):
     [first, *_] = engine.query(QUESTION).source_nodes
     shown = first.node.get_content(schema.MetadataMode.LLM)
     assert "harbour.txt:0-84" in shown
@@ -47,7 +52,7 @@ def test_an_answer_that_is_withheld(engine):
     assert str(response) == "The documents don't seem to say."
 
 
-def test_finding_and_reading_apart(engine):
+def test_finding_and_reading_apart(schema, engine):
     asked = schema.QueryBundle(GARDEN)
     nodes = engine.retrieve(asked)
     assert nodes[0].node.metadata["source"] == "tea.md:0-74"
@@ -59,6 +64,6 @@ def test_finding_and_reading_apart(engine):
     assert {one.node.metadata["source"] for one in response.source_nodes} == {"tea.md:0-74", ""}
 
 
-def test_without_documents(engine):
+def test_without_documents(schema, engine):
     with Answerer("pocket") as bare, pytest.raises(UsageError, match="no documents"):
         type(engine)(bare).retrieve(schema.QueryBundle(GARDEN))
