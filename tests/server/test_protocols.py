@@ -1,10 +1,13 @@
 """What other people's clients speak: OpenAI's and MCP by their own clients, and Open WebUI's requests."""
 
 import json
+from urllib.parse import parse_qs, quote
 
 import anyio
 import pytest
 
+from fidkit.server.cited import cited
+from fidkit.types import Answer, Evidence, Passage
 from sse import events
 
 openai = pytest.importorskip("openai")
@@ -22,8 +25,13 @@ def sdk(client):
 
 
 def shown(client, url):
-    """What stands at a citation."""
-    return client.get(url.removeprefix(str(client.base_url).rstrip("/"))).json()["text"]
+    """What a citation's link has the page mark."""
+    page, _, link = url.partition("#")
+    assert page == f"{str(client.base_url).rstrip('/')}/"
+    [source], [answer] = map(parse_qs(link).get, ("source", "answer"))
+    passage = client.get(f"/v1/passages/{quote(source, safe='')}").json()
+    start, end = (int(character) - passage["span"][0] for character in answer.split("-"))
+    return passage["text"][start:end]
 
 
 def test_models(sdk):
@@ -76,6 +84,22 @@ def test_sources_in_the_text(sdk):
     assert answer == ANSWER
     assert listed.startswith("1. [harbour.txt](http://127.0.0.1:")
     assert listed.endswith("): The harbour master of Ringsend is Aoife Brennan.")
+
+
+def test_a_link_has_any_name_of_a_document():
+    name = "a & b+c (1)#?%20.md"
+    evidence = Evidence(Passage("1", "", "ink", f"{name}:10-13"), 1.0, (0, 3), (10, 13), "ink")
+    [citation] = cited(Answer("ink", 0.0, (evidence,)), "http://here").citations
+    page, _, link = citation["url"].partition("#")
+    assert page == "http://here/"
+    assert parse_qs(link) == {"source": [f"{name}:10-13"], "answer": ["10-13"]}
+    assert not set("() ") & set(link)  # it ends where Markdown's links end
+
+
+def test_characters_of_a_passage_that_has_no_document_are_not_linked_to():
+    evidence = Evidence(Passage("1", "", "ink", "notes.jsonl"), 1.0, (0, 3), (0, 3), "ink")
+    [citation] = cited(Answer("ink", 0.0, (evidence,)), "http://here").citations
+    assert citation["url"] == "http://here/#source=notes.jsonl"
 
 
 def test_a_response(sdk, client):

@@ -61,10 +61,13 @@ def question_of(messages: Sequence[tuple[str, str]]) -> str:
 
 
 def _url(base: str, evidence: Evidence) -> str:
-    """Where this server shows the answer in its document."""
-    name, _ = split(evidence.passage.source)
-    at = evidence.passage.source if evidence.span is None else f"{name}:{evidence.span[0]}-{evidence.span[1]}"
-    return f"{base}/v1/passages/{quote(at, safe='/:')}"
+    """Where this server's page shows the passage in its document, with the answer marked."""
+    source = evidence.passage.source
+    link = f"{base}/#source={quote(source, safe='/:')}"
+    # Without characters of a document, those of the answer are of the passage, which the page can't tell.
+    if evidence.span is None or split(source)[1] is None:
+        return link
+    return f"{link}&answer={evidence.span[0]}-{evidence.span[1]}"
 
 
 def _title(evidence: Evidence) -> str:

@@ -52,7 +52,7 @@ function passage(one, n) {
     h("p", { class: one.sentence ? "text" : "text clamped" }, done ? marked(one).map(markedPiece) : dense(one.text)),
     done && actions(one, n),
     done && state.without[keyOf(one)] && without(one, n),
-    done && openedSource(one, n),
+    done && openedSource(one, `source-${n + 1}`),
   );
 }
 
@@ -69,7 +69,8 @@ function markedPiece({ text, kind }) {
 /** Without empty lines, which a document has for other reasons. */
 const dense = (text) => text.replaceAll(/\n\s*\n/g, "\n");
 
-function placeInWords(one) {
+/** The document and the places in it, as a person calls them. */
+export function placeInWords(one) {
   const where = Object.entries(one.where ?? {}).map(([kind, name]) => 
     kind === "heading" ? name : `${say("kinds")[kind] ?? kind} ${name}`,
   );

@@ -7,6 +7,7 @@ import { byId, fill, h } from "./dom.js";
 import * as documents from "./documents.js";
 import { show } from "./evidence.js";
 import * as history from "./history.js";
+import { openLinked } from "./linked.js";
 import { closeSource } from "./source.js";
 import { change, drawn, state } from "./state.js";
 import { preferred, say, switched } from "./words.js";
@@ -32,9 +33,15 @@ function drawForm({ phase, question, reader, readers }) {
   fill(choice, h("label", {}, `${say("reader")} `, h("select", { id: "reader", "data-key": "reader", onchange: chosen }, options)));
 }
 
-/** Ask what the address says, as a link or the browser's way back have it. */
+/** Ask or open what the address says, as a link or the browser's way back have it. */
 function follow() {
-  const asked = new URLSearchParams(location.hash.slice(1)).get("q");
+  const link = new URLSearchParams(location.hash.slice(1));
+  const [asked, source] = [link.get("q"), link.get("source")];
+  if (source) {
+    stop();
+    openLinked(source, link.get("answer"));
+    return;
+  }
   if (!asked || asked.trim() === "") return;
   field.value = asked;
   ask(asked);
@@ -92,7 +99,7 @@ async function start() {
   addEventListener("hashchange", follow);
   history.start();
   follow();
-  if (state.phase === "idle") field.focus();
+  if (state.phase === "idle" && !state.linked) field.focus();
   documents.start();
   try {
     const { readers } = await get("/v1/readers");

@@ -14,6 +14,15 @@ export function marked(one) {
   ].filter((piece) => piece.text);
 }
 
+/** What a link leads to as a passage that is marked: the answer, given as `34-47`, or else all of it. */
+export function markedAs({ title, text, where, span }, answer) {
+  const found = /^(\d+)-(\d+)$/.exec(answer ?? "")?.slice(1).map(Number);
+  const inside = found && span[0] <= found[0] && found[0] < found[1] && found[1] <= span[1];
+  const chosen = inside ? found : span;
+  const sentence = [...text].slice(chosen[0] - span[0], chosen[1] - span[0]).join("");
+  return { title, text, where, span: chosen, sentence };
+}
+
 /** The characters of a passage in its document, as its source says; null where it doesn't. */
 export function charactersOf(source) {
   const found = /^(.*):(\d+)-(\d+)$/s.exec(source);

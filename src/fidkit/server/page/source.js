@@ -7,8 +7,8 @@ import { marked, sentenceSource } from "./marks.js";
 import { change, keyOf, state } from "./state.js";
 import { say } from "./words.js";
 
-/** Open or close the source of a passage. */
-export async function toggleSource(one) {
+/** Open or close the source of a passage; `see` has what is shown before it is drawn. */
+export async function toggleSource(one, see = () => {}) {
   const key = keyOf(one);
   const { [key]: open, ...others } = state.opened;
   if (open !== undefined) {
@@ -20,6 +20,7 @@ export async function toggleSource(one) {
   let found;
   try {
     const shown = await get(placed("passages", one.source));
+    see(shown);
     found = { shown, picture: shown.boxes.length > 0 && pictureOf(one, key) };
   } catch (error) {
     found = { problem: described(error) };
@@ -37,10 +38,10 @@ export function closeSource() {
 }
 
 /** What is shown of a source that was opened; nothing of others. */
-export function openedSource(one, n) {
+export function openedSource(one, id) {
   const open = state.opened[keyOf(one)];
   if (open === undefined) return null;
-  return h("div", { class: "source", id: `source-${n + 1}` }, inside(one, open));
+  return h("div", { class: "source", id }, inside(one, open));
 }
 
 function inside(one, { loading, problem, shown, picture }) {

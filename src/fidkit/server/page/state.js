@@ -14,6 +14,7 @@ export const blank = () => ({
   tests: null, // by passage: what the answer would be without it
   testing: false,
   testProblem: "",
+  linked: null, // characters of a document that a link leads to
   opened: {}, // by passage: its source, as the API shows it
   without: {}, // by passage: whether it is looked at what would be without it
   others: null, // answers of other readers
