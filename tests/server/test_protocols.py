@@ -1,4 +1,4 @@
-"""What other people's clients speak: OpenAI's and MCP by their own clients, and Open WebUI's requests."""
+"""What other people's clients speak: OpenAI's and MCP by their own clients."""
 
 import json
 from urllib.parse import parse_qs, quote
@@ -8,7 +8,6 @@ import pytest
 
 from fidkit.server.cited import cited
 from fidkit.types import Answer, Evidence, Passage
-from sse import events
 
 openai = pytest.importorskip("openai")
 mcp = pytest.importorskip("mcp")
@@ -16,6 +15,8 @@ mcp = pytest.importorskip("mcp")
 QUESTION = "who is the harbour master of Ringsend?"
 ANSWER = "Aoife Brennan"
 CHAT = "chat/completions"
+MUST = {"type": "allowed_tools", "mode": "required"}
+SAID = [{"role": "user", "content": "a"}]
 
 
 @pytest.fixture
@@ -138,10 +139,16 @@ def test_a_response_that_is_streamed(sdk):
         (CHAT, {"messages": [{"role": "assistant", "content": "a"}]}, 422, "no text of a user"),
         (CHAT, {"messages": [{"role": "user", "content": [{"type": "image"}]}]}, 422, "image"),
         (CHAT, {"messages": [{"role": "user", "content": "a" * 2001}]}, 422, "2,001"),
+        (CHAT, {"messages": SAID, "tool_choice": "required"}, 422, "no tools are called"),
+        (CHAT, {"messages": SAID, "tool_choice": {"type": "function", "function": {}}}, 422, "'function'"),
+        (CHAT, {"messages": SAID, "response_format": {"type": "json_object"}}, 422, "answers are text"),
         ("responses", {"input": ""}, 422, "at least 1"),
         ("responses", {"input": [{"type": "reasoning"}]}, 422, "no text of a user"),
         ("responses", {"input": "a", "previous_response_id": "x"}, 422, "nothing is kept"),
         ("responses", {"input": "a", "background": True}, 422, "nothing is kept"),
+        ("responses", {"input": "a", "tool_choice": "required"}, 422, "tool_choice: 'required'"),
+        ("responses", {"input": "a", "tool_choice": MUST}, 422, "no tools"),
+        ("responses", {"input": "a", "text": {"format": {"type": "json_schema"}}}, 422, "text.format: "),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(client, path, request_, status, says):
@@ -149,19 +156,6 @@ def test_what_is_wrong_is_said(client, path, request_, status, says):
     error = response.json()["error"]
     assert (response.status_code, error["type"]) == (status, "invalid_request_error")
     assert says in error["message"]
-
-
-@pytest.mark.parametrize("key", ["title", "tags", "follow_ups", "queries"])
-def test_tasks_of_open_webui_cost_nothing(client, key):
-    task = (
-        f'### Task:\nGenerate something.\n### Output:\nJSON format: {{ "{key}": "x" }}\n'
-        "### Chat History:\n<chat_history>\nUSER: where is tea grown?\nASSISTANT: Kenya\n</chat_history>"
-    )
-    request = {"model": "pocket", "messages": [{"role": "user", "content": task}], "stream": False}
-    done = client.post("/v1/chat/completions", json=request).json()
-    expected = "where is tea grown?" if key == "title" else []
-    assert json.loads(done["choices"][0]["message"]["content"]) == {key: expected}
-    assert done["usage"]["total_tokens"] == 0
 
 
 def test_mcp_over_http(client):
@@ -183,8 +177,22 @@ def test_mcp_over_http(client):
     assert "empty" in wrong.content[0].text
 
 
+@pytest.mark.parametrize("choice", ["auto", "none", {"type": "allowed_tools", "mode": "auto", "tools": []}])
+def test_tools_that_need_not_be_called_are_left_alone(sdk, choice):
+    tools = [{"type": "function", "name": "weather", "parameters": {}}]
+    done = sdk.responses.create(
+        model="pocket", input=QUESTION, tools=tools, tool_choice=choice, text={"format": {"type": "text"}}
+    )
+    assert done.output_text == ANSWER
+
+
 def test_events_end_with_the_answer(client):
+    """Numbered from 0, of the type that their name says, and the mark of the end behind them."""
     request = {"model": "pocket", "input": QUESTION, "stream": True}
-    with client.stream("POST", "/v1/responses", json=request) as response:
-        numbers = [record["sequence_number"] for _, record in events(response)]
-    assert numbers == list(range(len(numbers)))
+    sent = client.post("/v1/responses", json=request).text
+    *told, end, rest = sent.split("\n\n")
+    assert (end, rest) == ("data: [DONE]", "")
+    records = [(one.split("\n")[0], json.loads(one.split("\n")[1].removeprefix("data: "))) for one in told]
+    assert [record["sequence_number"] for _, record in records] == list(range(len(records)))
+    assert all(name == f"event: {record['type']}" for name, record in records)
+    assert records[-1][1]["response"]["status"] == "completed"

@@ -7,10 +7,9 @@ for language models (temperature, tools, a system's message) has no meaning here
 from __future__ import annotations
 
 import json
-import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -24,15 +23,11 @@ from fidkit.server.errors import RequestError
 from fidkit.server.routes.answering import REFUSALS
 from fidkit.server.schemas import Said
 from fidkit.server.service import PASSAGES, Question, Service
+from fidkit.server.webui import question_in, task_done
 from fidkit.types import Answer
 
 _LOOSE = ConfigDict(extra="allow", json_schema_extra={"examples": []})
 _STARTED = int(time.time())
-# Open WebUI asks the model for titles, tags and the like; these are no questions about documents.
-_TASK = re.compile(r"^### Task:")
-_TASK_KEY = re.compile(r'"(title|tags|follow_ups|queries)"\s*:')
-_FIRST_ASKED = re.compile(r"^USER: (.+)$", re.MULTILINE)
-_TITLE_CHARACTERS = 60
 
 
 class Part(BaseModel):
@@ -73,6 +68,8 @@ class ChatRequest(BaseModel):
     stream_options: StreamOptions | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
 
 
 class Model(BaseModel):
@@ -108,16 +105,18 @@ def router(service: Service) -> APIRouter:
     async def chat(body: ChatRequest, request: Request) -> Response:
         """Answer the last message of the user."""
         reader, sources = chosen(service, body.model)
-        text = question_of([(m.role, text_of(m.content)) for m in body.messages])
+        refuse_tools_and_formats(body.tool_choice, body.response_format, "response_format")
+        messages = [(m.role, text_of(m.content)) for m in body.messages]
+        text = question_in(question_of(messages))
         name = f"chatcmpl-{uuid.uuid4().hex}"
         head = {"id": name, "created": int(time.time()), "model": body.model or reader}
-        if _TASK.match(text):
-            return _chat(body, head, Cited(_done(text), ()), None)
+        if (done := task_done(messages)) is not None:
+            return _chat(body, head, Cited(done, ()), None, {})
         most = body.max_completion_tokens or body.max_tokens
         asked = asking(service, text, reader, most, "messages")
         [answer] = await while_there(request, service.answer([asked]))
         said = cited(answer, base_of(request), sources=sources)
-        return _chat(body, head, said, answer)
+        return _chat(body, head, said, answer, extra(answer, text, reader))
 
     return made
 
@@ -163,6 +162,26 @@ def text_of(content: str | list[Part] | None) -> str:
     return "\n".join(part.text or "" for part in content)
 
 
+def refuse_tools_and_formats(
+    tool_choice: str | dict[str, Any] | None, form: Mapping[str, Any] | None, param: str
+) -> None:
+    """Refuse what a caller counts on and a reader can't do: other tools and formats may be there, unused.
+
+    Raises:
+        RequestError: a tool has to be called, or the answer has to be of another form than text.
+    """
+    wanted, mode = tool_choice, None
+    if isinstance(tool_choice, dict):
+        wanted, mode = tool_choice.get("type"), tool_choice.get("mode", "auto")
+    if wanted not in (None, "none", "auto") and (wanted, mode) != ("allowed_tools", "auto"):
+        raise RequestError(
+            422, f"tool_choice: {str(wanted)[:40]!r}; no tools are called here, leave it out", "tool_choice"
+        )
+    kind = (form or {}).get("type", "text")
+    if kind != "text":
+        raise RequestError(422, f"{param}: {str(kind)[:40]!r}; answers are text, leave it out", param)
+
+
 def base_of(request: Request) -> str:
     """The URL by which this server was called."""
     return str(request.base_url).rstrip("/")
@@ -176,10 +195,8 @@ def usage_of(answer: Answer | None) -> tuple[int, int]:
     return read, len(answer.guess.split())
 
 
-def extra(answer: Answer | None, question: str, reader: str) -> dict[str, Any]:
+def extra(answer: Answer, question: str, reader: str) -> dict[str, Any]:
     """Our own fields beside a protocol's."""
-    if answer is None:
-        return {}
     record = answer.to_json(question, reader)
     kept = ("evidence", "confidence", "guess", "verbatim", "notes")
     timings = record["timings_ms"]
@@ -193,24 +210,15 @@ def _names(service: Service) -> Iterator[str]:
         yield name + WITH_SOURCES
 
 
-def _done(task: str) -> str:
-    """What a task of Open WebUI expects, without a model: nothing, and as a title the first question."""
-    keys = _TASK_KEY.findall(task)
-    key = keys[-1] if keys else "title"
-    asked = _FIRST_ASKED.search(task)
-    title = asked.group(1)[:_TITLE_CHARACTERS] if asked else "Documents"
-    return json.dumps({key: title if key == "title" else []})
-
-
 def _annotations(said: Cited) -> list[dict[str, Any]]:
     return [{"type": "url_citation", "url_citation": citation} for citation in said.citations]
 
 
-def _chat(body: ChatRequest, head: dict[str, Any], said: Cited, answer: Answer | None) -> Response:
+def _chat(
+    body: ChatRequest, head: dict[str, Any], said: Cited, answer: Answer | None, more: dict[str, Any]
+) -> Response:
     read, written = usage_of(answer)
     usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-    question = question_of([(m.role, text_of(m.content)) for m in body.messages])
-    more = extra(answer, question, str(head["model"]).removesuffix(WITH_SOURCES))
     if body.stream:
         with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
         chunks = _chunks(head, said, usage if with_usage else None, more)

@@ -16,7 +16,16 @@ from fidkit.server.asking import while_there
 from fidkit.server.cited import WITH_SOURCES, Cited, cited, question_of
 from fidkit.server.errors import RequestError
 from fidkit.server.routes.answering import REFUSALS
-from fidkit.server.routes.openai import Part, asking, base_of, chosen, extra, text_of, usage_of
+from fidkit.server.routes.openai import (
+    Part,
+    asking,
+    base_of,
+    chosen,
+    extra,
+    refuse_tools_and_formats,
+    text_of,
+    usage_of,
+)
 from fidkit.server.schemas import Said
 from fidkit.server.service import Service
 from fidkit.types import Answer
@@ -45,6 +54,8 @@ class ResponsesRequest(BaseModel):
     metadata: dict[str, str] | None = None
     previous_response_id: str | None = None
     background: bool | None = False
+    tool_choice: str | dict[str, Any] | None = None
+    text: dict[str, Any] | None = None
 
 
 def router(service: Service) -> APIRouter:
@@ -58,6 +69,8 @@ def router(service: Service) -> APIRouter:
         if body.previous_response_id or body.background:
             param = "previous_response_id" if body.previous_response_id else "background"
             raise RequestError(422, f"{param}: nothing is kept here; send all of the input", param)
+        form = (body.text or {}).get("format")
+        refuse_tools_and_formats(body.tool_choice, form if isinstance(form, dict) else None, "text.format")
         text = _asked(body.input)
         asked = asking(service, text, reader, body.max_output_tokens, "input")
         [answer] = await while_there(request, service.answer([asked]))
@@ -163,3 +176,4 @@ def _events(record: dict[str, Any]) -> Iterator[str]:
     yield event("response.content_part.done", **at, part=part)
     yield event("response.output_item.done", output_index=0, item=message)
     yield event("response.completed", response=record)
+    yield "data: [DONE]\n\n"
