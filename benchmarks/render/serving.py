@@ -1,4 +1,4 @@
-"""A server under load, in overload, and at its start."""
+"""A server under load, in overload, at its start; its page; its evidence when it is tested."""
 
 from __future__ import annotations
 
@@ -7,64 +7,168 @@ from typing import Any
 from render.summaries import NOTHING, line, rule
 
 Rows = list[dict[str, Any]]
-WAYS = {"batched": "", "alone": ", each question alone"}
+WAYS = {
+    "batched": "fidkit",
+    "unbatched": "fidkit, each question alone",
+    "transformers": "FiD on transformers",
+}
 
 
 def load(records: Rows) -> str:
-    """What clients got, a line a number of them; the newest row of each."""
-    rows = {(row["way"], row["clients"]): row for row in records if row["of"] == "load"}
+    """What clients got, a line a way and a number of them; the newest row of each."""
+    rows = _under_load(records)
     if not rows:
         return NOTHING
-    heads = (
-        "clients",
-        "questions a second",
-        "median ms",
-        "95 %",
-        "99 %",
-        "of it HTTP, median",
-        "wrong",
-        "errors",
-    )
+    heads = ("clients", "served by", "questions a second", "transformers = 1")
+    heads += ("median ms", "95 %", "99 %", "wrong", "errors")
     lines = [line(*heads), rule(len(heads))]
-    for (way, clients), row in rows.items():
+    order = sorted(rows, key=lambda key: (key[1], list(WAYS).index(key[0])))
+    for way, clients in order:
+        row = rows[way, clients]
         times = [f"{row['ms'][of]:,.0f}" for of in ("median", "p95", "p99")]
         errors = sum(count for status, count in row["statuses"].items() if status != "200")
+        wrong = "–" if way == "transformers" else str(row["wrong"])
         lines.append(
             line(
-                f"{clients}{WAYS[way]}",
-                f"{row['questions_per_second']:.1f}",
+                str(clients),
+                WAYS[way],
+                f"{row['questions_per_second']:.2f}",
+                f"{row['times_transformers']:.1f}",
                 *times,
-                f"{row['http_ms']['median']:.1f}",
-                str(row["wrong"]),
+                wrong,
                 str(errors),
             )
         )
-    last = list(rows.values())[-1]
+    last = rows[order[-1]]
     cpu, cores = last["hardware"]["cpu"], last["hardware"]["cores"]
-    about = f"{last['passages']} passages a question. {cpu}, {cores} cores, which the clients use as well."
-    return "\n".join([*lines, "", f"{about} `{last['command']}`"])
+    about = (
+        f"{last['passages']} passages a question, {last['seconds']:.0f} s of each, in {last['rounds']} rounds "
+        f"in which they take turns. {cpu}, {cores} cores, which the clients use as well.{_way(records, rows)} "
+        f"`{last['command']}`"
+    )
+    return "\n".join([*lines, "", about])
+
+
+def _under_load(records: Rows) -> dict[tuple[str, int], dict[str, Any]]:
+    return {(row["way"], row["clients"]): row for row in records if row["of"] == "load"}
+
+
+def _way(records: Rows, rows: dict[tuple[str, int], dict[str, Any]]) -> str:
+    """How the peer runs, and which ways were slower."""
+    used = next((row["peer"] for row in rows.values() if "peer" in row), None)
+    tried = [row for row in records if row["of"] == "peer"]
+    if used is None or not tried:
+        return ""
+    named = {
+        f"{row['readers']} at once in {row['dtype']}, threads of each: {row['threads']}": row for row in tried
+    }
+    ours = {name for name, row in named.items() if all(row[of] == value for of, value in used.items())}
+    others = "; ".join(
+        f"{name}, {row['questions_per_second']:.2f}" for name, row in named.items() if name not in ours
+    )
+    return f" On transformers, questions are read {', '.join(ours)}; what was slower, a second: {others}."
+
+
+def together(records: Rows) -> str:
+    """What reading questions together gains, and how much of the cores each way uses."""
+    rows = _under_load(records)
+    pair = rows.get(("batched", 16)), rows.get(("unbatched", 16))
+    if pair[0] is None or pair[1] is None:
+        return NOTHING
+    batched, alone = pair
+    return (
+        f"With 16 clients, reading questions together makes {batched['times_unbatched']:.2f} times as many "
+        f"answers as reading each alone. The server computes on {batched['cores']:.2f} of the "
+        f"{batched['hardware']['cores']} cores then, and on {alone['cores']:.2f} when each is read alone: "
+        f"{1000 * batched['cores'] / batched['questions_per_second']:.0f} and "
+        f"{1000 * alone['cores'] / alone['questions_per_second']:.0f} ms of a core for a question."
+    )
 
 
 def overload(records: Rows) -> str:
-    """What an overload did, of the newest row, and what a start takes."""
-    last = next((row for row in reversed(records) if row["of"] == "overload"), None)
-    started = next((row for row in reversed(records) if row["of"] == "start"), None)
-    if last is None or started is None:
+    """What an overload did, of the newest row."""
+    last = _last(records, "overload")
+    if last is None:
         return NOTHING
     refused = last["statuses"].get("503", 0)
     others = sum(count for status, count in last["statuses"].items() if status not in ("200", "503"))
+    asked = f"{last['asked_per_second']:.0f} for {last['seconds']:.0f} s"
     lines = [
         line("", ""),
         rule(2),
-        line("asked a second", f"{last['asked_per_second']:.0f}, {last['times']:.0f} times what it can"),
-        line("answered, of them wrong", f"{last['answered']}, {last['wrong']}"),
-        line("503, of them without `Retry-After`", f"{refused}, {last['without_retry_after']}"),
+        line("asked a second", f"{asked}, {last['times']:.0f} times what it can"),
+        line("answered, of them wrong", f"{last['answered']:,}, {last['wrong']}"),
+        line("503, of them without `Retry-After`", f"{refused:,}, {last['without_retry_after']}"),
         line("anything else", str(others)),
         line("memory before, at most", f"{last['mb_before']:.0f} MB, {last['peak_mb']:.0f} MB"),
         line("answers again after", f"{last['recovered_s']:.1f} s"),
-        line("from the command to ready, memory then", f"{started['ready_s']:.1f} s, {started['mb']:.0f} MB"),
     ]
-    return "\n".join([*lines, "", f"`{last['command']}`, `{started['command']}`"])
+    return "\n".join([*lines, "", f"`{last['command']}`"])
 
 
-TABLES = {"serving-load": (load, "serving.jsonl"), "serving-overload": (overload, "serving.jsonl")}
+def beginning(records: Rows) -> str:
+    """From the command to an answer, and memory; what HTTP adds; the page."""
+    found = [_last(records, of) for of in ("start", "python", "page")]
+    loads = [row["peak_mb"] for row in records if row["of"] == "load" and row["way"] == "batched"]
+    if None in found or not loads:
+        return NOTHING
+    started, python, page = (row for row in found if row is not None)
+    cold, warm = page["cold"], page["warm"]
+    lines = [
+        line("", ""),
+        rule(2),
+        line("from the command to ready", f"{started['ready_s']:.1f} s"),
+        line("memory at rest, under load at most", f"{started['mb']:.0f} MB, {max(loads):.0f} MB"),
+        line(
+            "an answer over HTTP, in Python, between them (medians)",
+            f"{python['http_ms']['median']:.0f} ms, {python['python_ms']['median']:.0f} ms, "
+            f"{python['over_ms']['median']:.1f} ms",
+        ),
+        line(
+            "first paint of the page in a new browser, and again",
+            f"{cold['paint_ms']:.0f} ms, {warm['paint_ms']:.0f} ms",
+        ),
+        line(
+            "the page over the wire, and again",
+            f"{cold['bytes'] / 1000:.0f} kB in {cold['requests']:.0f} requests, "
+            f"{warm['bytes'] / 1000:.0f} kB in {warm['requests']:.0f}",
+        ),
+    ]
+    commands = ", ".join(f"`{row['command']}`" for row in (started, python, page))
+    return "\n".join([*lines, "", commands])
+
+
+def tested(records: Rows) -> str:
+    """What right answers become without a piece of evidence, as measured last."""
+    if not records:
+        return NOTHING
+    last = records[-1]
+    without = {
+        "the piece that is listed first": last["changed_without_first"],
+        "the passage with the largest share": last["changed_without_largest_share"],
+        "the piece that is listed last": last["changed_without_last"],
+    }
+    lines = [
+        line(f"of {last['n']} right answers, without", "became another"),
+        rule(2),
+        *(line(name, f"{share:.1f} %") for name, share in without.items()),
+    ]
+    about = (
+        f"{last['passages']} passages were read, and each of them left out: {last['ms_a_passage']:.1f} ms a "
+        f"passage beside {last['answer_ms']:.0f} ms for the answer (threads: {last['threads']}). "
+        f"`{last['command']}`"
+    )
+    return "\n".join([*lines, "", about])
+
+
+def _last(records: Rows, of: str) -> dict[str, Any] | None:
+    return next((row for row in reversed(records) if row["of"] == of), None)
+
+
+TABLES = {
+    "serving-load": (load, "serving.jsonl"),
+    "serving-together": (together, "serving.jsonl"),
+    "serving-overload": (overload, "serving.jsonl"),
+    "serving-beginning": (beginning, "serving.jsonl"),
+    "serving-tested": (tested, "tested-evidence.jsonl"),
+}

@@ -1,0 +1,1 @@
+"""How `fidkit serve` is measured."""
