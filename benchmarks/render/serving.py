@@ -27,7 +27,7 @@ def load(records: Rows) -> str:
         row = rows[way, clients]
         times = [f"{row['ms'][of]:,.0f}" for of in ("median", "p95", "p99")]
         errors = sum(count for status, count in row["statuses"].items() if status != "200")
-        wrong = "–" if way == "transformers" else str(row["wrong"])
+        wrong = "" if way == "transformers" else str(row["wrong"])
         lines.append(
             line(
                 str(clients),
@@ -42,8 +42,8 @@ def load(records: Rows) -> str:
     last = rows[order[-1]]
     cpu, cores = last["hardware"]["cpu"], last["hardware"]["cores"]
     about = (
-        f"{last['passages']} passages a question, {last['seconds']:.0f} s of each, in {last['rounds']} rounds "
-        f"in which they take turns. {cpu}, {cores} cores, which the clients use as well.{_way(records, rows)} "
+        f"{last['passages']} passages a question; {last['seconds']:.0f} s of each way, in {last['rounds']} "
+        f"rounds. {cpu}, {cores} cores, which the clients use as well.{_way(records, rows)} "
         f"`{last['command']}`"
     )
     return "\n".join([*lines, "", about])

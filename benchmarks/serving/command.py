@@ -13,12 +13,12 @@ from typing import Any
 
 import httpx
 import rows
-from serving import servers
-from serving.clients import PASSAGES, Known, Seen, closed, flooded, known, one, questions_of, spread
 
 from fidkit import Answerer
 from fidkit.checkpoint.files import locate, open_directory
 from fidkit.passages import Corpus
+from serving import servers
+from serving.clients import PASSAGES, Known, Seen, closed, flooded, known, one, questions_of, spread
 
 _WAYS = ("batched", "unbatched", "transformers")
 _PEERS = [(n, t, dtype) for n, t in ((1, 2), (2, 1)) for dtype in ("bfloat16", "float32")]

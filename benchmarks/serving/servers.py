@@ -15,6 +15,8 @@ import sys
 from fidkit.engine.schedule import batcher
 if sys.argv.pop(1) == "unbatched":
     batcher.READ_TOGETHER = batcher.Limits(tokens=1)
+    from fidkit.server import scheduler
+    scheduler._SIDE_BY_SIDE = 1
 from fidkit.cli import main
 main()
 """
@@ -48,7 +50,7 @@ class Server:
 
 @contextmanager
 def fidkit(corpus: str, way: str = "batched") -> Iterator[Server]:
-    """`fidkit serve`; `unbatched` reads no two questions together."""
+    """`fidkit serve`; `unbatched` reads one question at a time, from its first step to its last."""
     with _running(["-c", _FIDKIT, way, "serve", corpus, "--port", "0"]) as server:
         yield server
 

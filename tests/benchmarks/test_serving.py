@@ -3,11 +3,15 @@
 import argparse
 import json
 
+import httpx
 import pytest
-from serving import clients, command
+from serving import clients, command, servers
 from serving.clients import Known, Seen
 
+from fidkit.cli.app import run
+from fidkit.passages import Corpus
 from fidkit.server.limits import Limits
+from fidkit.server.schemas import Answer
 from served import DOCUMENTS, running
 
 QUESTIONS = ("where is tea grown?", "who built the mill?")
@@ -79,3 +83,37 @@ def test_the_fastest_way_of_the_peer_is_taken(tmp_path):
     assert command._fastest_peer(options) == {"readers": 2, "threads": 1, "dtype": "bfloat16"}
     with pytest.raises(SystemExit, match="run it"):
         command._fastest_peer(argparse.Namespace(to=tmp_path / "none.jsonl"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("way", "together"), [("batched", True), ("unbatched", False)])
+def test_what_is_read_together_is_told_by_its_times(folder, way, together):
+    """Questions of one batch have its times; the first ones, which nothing waited with, count for nothing."""
+    with servers.fidkit(str(folder), way) as server, httpx.Client(base_url=server.url, timeout=60) as client:
+        answers = client.post("/v1/answer", json={"question": [*QUESTIONS, *QUESTIONS]}).json()["answers"]
+        encoded = [answer["timings_ms"]["encode"] for answer in answers]
+        assert server.megabytes() > 10
+        assert server.cpu_seconds() > 0
+    assert (len(set(encoded)) < len(encoded)) is together
+
+
+@pytest.mark.slow
+def test_the_peer_answers_as_fidkit_does(folder, tmp_path):
+    pytest.importorskip("transformers")
+    with Corpus.build(tmp_path / "corpus", folder) as corpus:
+        passages = len(corpus)
+    assert run(["convert", "pocket", str(tmp_path / "encoder"), "--to", "hf-bert"]) == 0
+    with servers.peer(str(tmp_path / "corpus"), tmp_path / "encoder", 1, 1, "float32") as server:
+        answers = clients.known(server.url, dict.fromkeys(QUESTIONS, 3))
+        seen = clients.closed(server.url, answers, 2, 0.5)
+        asked = {"question": QUESTIONS[0], "max_tokens": 3}
+        record = httpx.post(f"{server.url}/v1/answer", json=asked, timeout=60).json()
+    assert (seen.wrong, seen.statuses) == (0, {"200": len(seen.seconds)})
+    assert len(record["evidence"]) == passages
+    assert set(record["timings_ms"]) == {"search", "queue", "read", "total"}
+    assert Answer.model_validate(record)
+
+
+def test_an_answer_of_the_peer_is_as_long_as_ours():
+    written = command._written({"who?": Known("Wanjiru Kamau"), "what?": Known("")})
+    assert written["who?"] > written["what?"] >= 1

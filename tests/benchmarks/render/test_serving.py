@@ -39,7 +39,7 @@ def test_load():
     lines = serving.load(rows).splitlines()
     assert lines[2] == "| 1 | fidkit, each question alone | 6.25 | 8.0 | 1,234 | 2,000 | 3,000 | 0 | 3 |"
     assert lines[3] == "| 16 | fidkit | 6.25 | 8.0 | 1,234 | 2,000 | 3,000 | 2 | 0 |"
-    assert lines[4] == "| 16 | FiD on transformers | 0.78 | 8.0 | 1,234 | 2,000 | 3,000 | – | 0 |"
+    assert lines[4] == "| 16 | FiD on transformers | 0.78 | 8.0 | 1,234 | 2,000 | 3,000 |  | 0 |"
     assert "read 2 at once in bfloat16, threads of each: 1; what was slower" in lines[-1]
     assert "a second: 2 at once in float32, threads of each: 1, 0.25." in lines[-1]
     assert serving.load([]) == serving.NOTHING
