@@ -44,9 +44,14 @@ def load(records: Rows) -> str:
     about = (
         f"{last['passages']} passages a question; {last['seconds']:.0f} s of each way, in {last['rounds']} "
         f"rounds. {cpu}, {cores} cores, which the clients use as well.{_way(records, rows)} "
-        f"`{last['command']}`"
+        f"{_commands([rows[key] for key in order])}"
     )
     return "\n".join([*lines, "", about])
+
+
+def _commands(made: Rows) -> str:
+    """What was run, each once."""
+    return ", ".join(f"`{command}`" for command in dict.fromkeys(row["command"] for row in made))
 
 
 def _under_load(records: Rows) -> dict[tuple[str, int], dict[str, Any]]:
@@ -134,8 +139,7 @@ def beginning(records: Rows) -> str:
             f"{warm['bytes'] / 1000:.0f} kB in {warm['requests']:.0f}",
         ),
     ]
-    commands = ", ".join(f"`{row['command']}`" for row in (started, python, page))
-    return "\n".join([*lines, "", commands])
+    return "\n".join([*lines, "", _commands([started, python, page])])
 
 
 def tested(records: Rows) -> str:
