@@ -205,11 +205,19 @@ def stamp_of(path_or_name: str | Path) -> Stamp:
 
 
 def locate(path_or_name: str | Path) -> Path:
-    """The directory of a reader or an encoder of ours: as given, bundled, or fetched from the hub.
+    """The directory of a reader or an encoder of ours: as given, bundled, or fetched.
+
+    Args:
+        path_or_name: a directory, a bundled name, `s3://bucket/prefix`, or a name of the hub.
 
     Raises:
-        CheckpointError: none of the three.
+        CheckpointError: none of these.
+        UsageError: it is in an object store, and the extra `s3` isn't installed.
     """
+    if isinstance(path_or_name, str) and path_or_name.lower().startswith("s3:/"):
+        from fidkit.checkpoint.fetched import fetched
+
+        return fetched(path_or_name, FILES, CONFIG)
     directory = Path(path_or_name)
     # The name means the same in every working directory; a folder of that name is ./pocket, or a Path.
     name = str(path_or_name)

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from fidkit.server.service import Service
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
-_MEASURED = "what is this about?"
 
 
 def serve(
@@ -68,16 +67,17 @@ def serve(
     from fidkit.server.guard import Access
     from fidkit.server.keys import Keys
     from fidkit.server.listening import listening
+    from fidkit.server.readers import by_name
 
     access = Access(Keys(keys) if keys else None, frozenset({host, *_host_names(allow_host or [])}))
-    names = _named(reader or ["pocket"])
+    names = by_name(reader or ["pocket"])
     if audit is not None:
         _write_audit(audit)
     with (
         listening(host, port) as socket,
         opened(sources or [], names, device, precision) as (service, library),
     ):
-        service.measure(_MEASURED)
+        service.measure()
         _announce(service, host, socket.getsockname()[1], keyed=keys is not None)
         _run(service, library, access, socket)
 
@@ -157,20 +157,6 @@ def _write_audit(to: Path) -> None:
     audit = logging.getLogger("fidkit_audit")
     audit.setLevel(logging.INFO)
     audit.addHandler(handler)
-
-
-def _named(readers: list[str]) -> dict[str, str]:
-    """Readers by the names that callers use."""
-    named: dict[str, str] = {}
-    for one in readers:
-        name, given, place = one.partition("=")
-        name, place = (name, place) if given else (Path(one).name, one)
-        if not name or not place:
-            raise UsageError(f"--reader {one!r}; expected a reader, or NAME=READER")
-        if name in named:
-            raise UsageError(f"--reader {one}: there is another one called {name}; give NAME=READER")
-        named[name] = place
-    return named
 
 
 def _announce(service: Service, host: str, port: int, *, keyed: bool) -> None:

@@ -33,6 +33,10 @@ class Metrics:
         scheduler = service.scheduler
         gauge("fidkit_questions_waiting", "Questions that wait to be read.", lambda: scheduler.waiting)
         gauge("fidkit_questions_running", "Questions that are being read.", lambda: scheduler.running)
+        gauge(
+            "fidkit_seconds_ahead", "How long what waits, and what is being read, will take.",
+            lambda: scheduler.seconds_ahead,
+        )  # fmt: skip
         self._requests = Counter(
             "fidkit_requests", "Requests by route and status.", ("route", "status"), registry=self._registry
         )

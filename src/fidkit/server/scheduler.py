@@ -153,6 +153,12 @@ class Scheduler:
         """How long the step that is under way has taken so far."""
         return max(0.0, time.monotonic() - self._step_begun)
 
+    @property
+    def seconds_ahead(self) -> float:
+        """How long what waits, and what is being read, will take, as it went so far."""
+        with self._state:
+            return self._seconds_ahead()
+
     def submit(self, asked: Sequence[Asked]) -> None:
         """Take questions of one caller, all or none.
 

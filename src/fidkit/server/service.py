@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 PASSAGES = 20
 """Read for a question where nobody says how many."""
 _SEARCHING_THREADS = 4
-_MEASURED_QUESTIONS = 3
+_MEASURED, _MEASURED_QUESTIONS = "what is this about?", 3
 _FIRST = "who wrote it?", [Passage("1", "Tea", "Tea is grown in Kenya.")]
 T = TypeVar("T")
 
@@ -210,7 +210,7 @@ class Service:
             self.answered(answer)
         return finished
 
-    def measure(self, question: str, k: int = PASSAGES) -> float:
+    def measure(self, question: str = _MEASURED, k: int = PASSAGES) -> float:
         """Ask a question a few times; questions a second, which `capacity` is from now on."""
         with self._answerers[self.readers[0]] as answerer:
             answerer.answer(question, k)  # what is laid out at first use

@@ -261,7 +261,7 @@ def explained(address: ObjectAddress) -> Iterator[None]:
         import botocore.exceptions as errors
     except ImportError as error:
         raise UsageError(
-            f"{address}: documents in an object store need the extra `s3`; run `pip install 'fidkit[s3]'`"
+            f"{address}: what is in an object store needs the extra `s3`; run `pip install 'fidkit[s3]'`"
         ) from error
     try:
         yield
@@ -286,8 +286,8 @@ def explained(address: ObjectAddress) -> Iterator[None]:
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         at = f"AWS_ENDPOINT_URL, which is {endpoint}" if endpoint else "AWS_ENDPOINT_URL, which is not set"
         raise CorpusError(
-            f"{address}: can't be reached ({_line(error)}); check the network and {at}, and run the build "
-            "again; what was committed before is whole"
+            f"{address}: can't be reached ({_line(error)}); check the network and {at}, and try "
+            "again; a build goes on from what was committed, which is whole"
         ) from error
 
 
