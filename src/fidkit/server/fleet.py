@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from fidkit.cluster import require_ray
 from fidkit.errors import FidkitError, UsageError
-from fidkit.passages.engines import is_url
+from fidkit.passages.engines import engine_of
 from fidkit.passages.local.layout import is_corpus
 from fidkit.server.readers import by_name
 from fidkit.server.scaling import SECONDS_AHEAD, TARGET_SECONDS, BySecondsAhead
@@ -68,7 +68,7 @@ class Fleet(BaseModel):
         Raises:
             UsageError: documents that replicas wouldn't share, others without a key, two readers of one name.
         """
-        if not is_url(self.corpus) and not is_corpus(Path(self.corpus)):
+        if engine_of(self.corpus) is None and not is_corpus(Path(self.corpus)):
             raise UsageError(
                 f"corpus={self.corpus}: no built corpus is there; a fleet serves postgresql://…, or what "
                 f"`fidkit corpus build {self.corpus} --to DIR` made at a path that all machines have"
