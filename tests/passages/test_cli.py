@@ -145,3 +145,12 @@ def test_following_makes_the_vectors_that_were_asked_for(docs, tmp_path, monkeyp
     assert given == ([str(docs)], tmp_path / "c")
     assert more["vectors"] is wanted
     assert more["encoder"] is not None
+
+
+def test_sources_that_are_named_no_more_are_said(docs, tmp_path):
+    (docs / "more.txt").write_text("Maté comes from Paraguay.")
+    assert "note" not in run("build", docs / "tea.md", docs / "more.txt", "--to", tmp_path / "c").stderr
+    dropped = run("build", docs / "tea.md", "--to", tmp_path / "c").stderr
+    said = f"note: what it had of {docs / 'more.txt'} is out of it; name all sources to keep them\n"
+    assert said in dropped
+    assert said not in run("build", docs / "tea.md", "--to", tmp_path / "c").stderr

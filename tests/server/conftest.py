@@ -30,7 +30,11 @@ def fleet(folder):
     from fidkit.passages import Corpus
     from fidkit.server.fleet import Fleet
 
-    with postgres_server.started() as database, s3_server.started() as store, pytest.MonkeyPatch.context() as own:
+    with (
+        postgres_server.started() as database,
+        s3_server.started() as store,
+        pytest.MonkeyPatch.context() as own,
+    ):
         for name, value in s3_server.environment(store).items():
             own.setenv(name, value)
         corpora = [postgres_server.with_option(database, corpus=name) for name in ("fleet", "next")]

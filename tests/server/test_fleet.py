@@ -138,7 +138,9 @@ def test_a_replica_that_is_killed(fleet):
 def test_more_replicas_come_when_work_waits_and_go_when_none_does(restored):
     import fleet as fleets
 
-    fleets.deploy(restored.given.model_copy(update={"replicas": 1, "max_replicas": 2, "target_seconds": 0.01}))
+    fleets.deploy(
+        restored.given.model_copy(update={"replicas": 1, "max_replicas": 2, "target_seconds": 0.01})
+    )
     assert fleets.running() == 1
     with fleets.Clients(restored.url, ASKED, 8) as clients:
         deadline = time.monotonic() + 90

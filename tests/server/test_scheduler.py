@@ -327,7 +327,7 @@ def test_closing_ends_answers_that_are_being_written(reading):
     assert long.answer.result(0)[0].text == "of 40 steps"
 
 
-def test_closing_cancels_what_waits(reading):
+def test_closing_refuses_what_waits(reading):
     scheduler = Scheduler(reading, Limits(tokens=10))
     first = held(scheduler, reading)
     waits = asked("waits")
@@ -335,6 +335,7 @@ def test_closing_cancels_what_waits(reading):
     threading.Timer(0.1, reading.go.set).start()
     scheduler.close()
     assert texts([first]) == ["of first"]
-    assert waits.answer.cancelled()
+    with pytest.raises(OverloadedError, match="stopping"):
+        waits.answer.result(0)
     with pytest.raises(OverloadedError, match="stopping"):
         scheduler.submit([asked("more")])

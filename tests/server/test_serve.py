@@ -4,6 +4,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import httpx
@@ -33,6 +35,48 @@ def test_it_says_where_it_is_and_ends_when_asked(folder):
     assert "3 passages, reader pocket" in said
     assert "questions a second" in said
     assert said.splitlines()[-1].startswith("note: 3 passages, ")  # and nothing of requests
+
+
+def test_who_waits_is_told_of_an_end(folder):
+    """Answers that are being read are given, the others are refused so that clients ask again."""
+    with started("serve", folder, "--port", 0) as server:
+        url = server.stdout.readline().strip()
+
+        def ask(number):
+            asked = {"question": [f"where is tea grown, {number}?"] * 8, "passages": 3, "test_evidence": 3}
+            return httpx.post(f"{url}/v1/answer", json=asked, timeout=30)
+
+        with ThreadPoolExecutor(12) as pool:
+            asking = [pool.submit(ask, number) for number in range(12)]
+            while not any(one.done() for one in asking):
+                time.sleep(0.005)
+            server.send_signal(signal.SIGTERM)
+            responses = [one.result() for one in asking]
+        said = server.stderr.read()
+        assert server.wait(20) == 128 + signal.SIGTERM
+    refused = [response for response in responses if response.status_code != 200]
+    assert refused
+    assert len(refused) < 12
+    for response in refused:
+        assert response.status_code == 503
+        assert int(response.headers["Retry-After"]) >= 1
+        assert "stopping" in response.json()["error"]["message"]
+    assert said.splitlines()[-1].startswith("note: 3 passages, ")
+
+
+@pytest.mark.parametrize("name", ["answers.example:8080", "http://answers.example", "a b"])
+def test_names_that_can_t_be_called_by(name, capsys, folder):
+    assert run(["serve", str(folder), "--port", "0", "--allow-host", name]) == 2
+    assert "expected a name such as answers.example, without a port" in capsys.readouterr().err
+
+
+def test_names_are_compared_in_small_letters(folder):
+    with started("serve", folder, "--port", 0, "--allow-host", "Answers.Example") as server:
+        url = server.stdout.readline().strip()
+        for host, status in (("ANSWERS.example:1", 200), ("other.example", 421)):
+            assert httpx.get(f"{url}/healthz", headers={"Host": host}).status_code == status
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=20)
 
 
 @pytest.mark.parametrize(

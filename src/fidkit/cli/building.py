@@ -204,6 +204,9 @@ def _say_built(info: CorpusInfo, report: BuildReport, *, unasked: bool) -> None:
     read = counted(report.files_read, "file")
     counts = f"{read} read, {report.files_removed:,} removed, {info.skipped:,} skipped"
     print(f"{info.path}: {size} ({counts})")
+    if report.sources_dropped:
+        before = ", ".join(report.sources_dropped)
+        print(f"note: what it had of {before} is out of it; name all sources to keep them", file=sys.stderr)
     _say_skipped(info)
     if said := info.without_text():
         print(f"note: {said}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from fidkit.server.service import Service
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
+_HOST = re.compile(r"[\w.-]+|[0-9a-fA-F.]*(:[0-9a-fA-F.]*){2,}")
 
 
 def serve(
@@ -83,21 +85,23 @@ def serve(
 
 
 def _run(service: Service, library: Library, access: Access, socket: Socket) -> None:
-    """Answer until somebody ends it."""
-    import uvicorn
-
+    """Answer until somebody ends it, be it by SIGTERM: then what was opened is closed, too."""
     from fidkit.server.app import application
-    from fidkit.server.patience import settings
+    from fidkit.server.patience import Server, settings
 
-    uvicorn.Server(settings(application(service, access, library), service.limits)).run(sockets=[socket])
+    signal.signal(signal.SIGTERM, _terminate)
+    made = settings(application(service, access, library), service.limits)
+    Server(made, service.scheduler.drain).run(sockets=[socket])
+
+
+def _terminate(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)  # as shells say of one that a signal ended
 
 
 def _host_names(given: list[str]) -> list[str]:
     """Names as they are compared: in small letters, and without a port."""
     for name in given:
-        if not re.fullmatch(r"[\w.-]+|\[?[0-9a-fA-F:.]*:[0-9a-fA-F:.]*\]?", name) or re.fullmatch(
-            r".*[^:]:\d+", name
-        ):
+        if not _HOST.fullmatch(name.strip("[]")):
             raise UsageError(
                 f"--allow-host {name!r}; expected a name such as answers.example, without a port"
             )

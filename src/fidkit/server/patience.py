@@ -1,8 +1,10 @@
-"""How the server listens: what uvicorn leaves open, a client that never says what it wants, is ended."""
+"""How uvicorn runs: a client that never says what it wants is ended, and who waits is told of an end."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -31,6 +33,23 @@ def settings(application: ASGIApp, limits: Limits, log_level: str = "warning") -
         application, http=Patient, log_level=log_level, access_log=False, server_header=False,
         timeout_graceful_shutdown=_ENDING_SECONDS, h11_max_incomplete_event_size=_HEAD_BYTES,
     )  # fmt: skip
+
+
+class Server(uvicorn.Server):
+    """A server that says so as soon as it is told to end.
+
+    Args:
+        config: of uvicorn.
+        ending: called then.
+    """
+
+    def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()
+        await super().shutdown(sockets)
 
 
 class _Patient(H11Protocol):

@@ -48,6 +48,10 @@ class OverloadedError(Exception):
         self.retry_after = retry_after
 
 
+def _stopping() -> OverloadedError:
+    return OverloadedError("the server is stopping; ask again in a moment", 5.0)
+
+
 class LateError(Exception):
     """The question waited longer than it may take."""
 
@@ -167,7 +171,7 @@ class Scheduler:
         """
         with self._state:
             if self._closed:
-                raise OverloadedError("the server is stopping", 5.0)
+                raise _stopping()
             waiting = sum(map(len, self._turns.values()))
             ahead = self._seconds_ahead()
             if waiting + len(asked) > self._most:
@@ -186,15 +190,20 @@ class Scheduler:
                 self._turns.setdefault(one.caller, deque()).append(one)
             self._state.notify()
 
-    def close(self) -> None:
-        """End after what is being read; what waits is cancelled."""
+    def drain(self) -> None:
+        """Take nothing in any more: what waits is told so, and what is being read is read to its end."""
         with self._state:
             self._closed = True
-            for waiting in self._turns.values():
-                for one in waiting:
-                    one.answer.cancel()
+            waiting = [one for of_caller in self._turns.values() for one in of_caller]
             self._turns.clear()
             self._state.notify()
+        for one in waiting:
+            if one.answer.set_running_or_notify_cancel():
+                one.answer.set_exception(_stopping())
+
+    def close(self) -> None:
+        """`drain`, and wait for what is being read."""
+        self.drain()
         self._thread.join()
 
     def _seconds_ahead(self) -> float:

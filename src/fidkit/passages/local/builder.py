@@ -73,6 +73,7 @@ class Builder:
         self._mounts = mounts_below(self._places)
         self._progress = progress
         self._meta = catalogue.meta()
+        self._former_roots: list[str] = json.loads(self._meta.get("sources", "[]"))
         self._new_cutting = cuts.facts(self._meta)
         self.reading = Reading(limits, cuts.after(self._meta), by)
         self._next_row = int(self._meta.get("next_row", 1))
@@ -130,8 +131,12 @@ class Builder:
         return BuildReport(
             files_read, len(plan.remove), self._read_passages, time.monotonic() - began,
             len(plan.read) - files_read + len(self._unreadable), plan.waiting,
-            plan.changes(frozenset(self._unreadable)),
+            plan.changes(frozenset(self._unreadable)), self._dropped(),
         )  # fmt: skip
+
+    def _dropped(self) -> tuple[str, ...]:
+        """Sources of the state before that are none now."""
+        return tuple(shown(source) for source in self._former_roots if source not in self._roots)
 
     def _note_skipped(self, plan: Plan) -> None:
         """Files that are left out come and go without a new index."""

@@ -54,6 +54,7 @@ class BuildReport:
         files_left_out: that are new or had changed, and have no passages; `Corpus.info` has the reasons.
         files_waiting: that are being written just now, where sources are followed.
         changes: names of the files, of a build of a directory; not part of the JSON, as they may be many.
+        sources_dropped: that the corpus had before, and of which nothing is in it any more.
     """
 
     files_read: int
@@ -63,6 +64,7 @@ class BuildReport:
     files_left_out: int = 0
     files_waiting: int = 0
     changes: Changes = Changes()
+    sources_dropped: tuple[str, ...] = ()
 
     def longer_by(self, seconds: float) -> BuildReport:
         """The same, with what was done after it."""
