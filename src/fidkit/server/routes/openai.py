@@ -177,7 +177,7 @@ def refuse_tools_and_formats(
         raise RequestError(
             422, f"tool_choice: {str(wanted)[:40]!r}; no tools are called here, leave it out", "tool_choice"
         )
-    kind = (form or {}).get("type", "text")
+    kind = (form or {}).get("type") or "text"
     if kind != "text":
         raise RequestError(422, f"{param}: {str(kind)[:40]!r}; answers are text, leave it out", param)
 
