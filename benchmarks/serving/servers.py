@@ -21,6 +21,8 @@ from fidkit.cli import main
 main()
 """
 _PEER = Path(__file__).with_name("peer.py")
+_OURS = ("GOMP_SPINCOUNT",)
+"""What benchmarks set for this process, and nobody would for FiD on transformers."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -51,7 +53,7 @@ class Server:
 @contextmanager
 def fidkit(corpus: str, way: str = "batched") -> Iterator[Server]:
     """`fidkit serve`; `unbatched` reads one question at a time, from its first step to its last."""
-    with _running(["-c", _FIDKIT, way, "serve", corpus, "--port", "0"]) as server:
+    with _running(["-c", _FIDKIT, way, "serve", corpus, "--port", "0"], dict(os.environ)) as server:
         yield server
 
 
@@ -60,14 +62,16 @@ def peer(corpus: str, encoder: Path, readers: int, threads: int, dtype: str) -> 
     """FiD on transformers; see `peer.py`."""
     settings = {"encoder": encoder, "readers": readers, "threads": threads, "dtype": dtype}
     options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-    with _running([str(_PEER), corpus, *options], OMP_NUM_THREADS=str(threads)) as server:
+    environment = {name: value for name, value in os.environ.items() if name not in _OURS}
+    environment["OMP_NUM_THREADS"] = str(threads)
+    with _running([str(_PEER), corpus, *options], environment) as server:
         yield server
 
 
 @contextmanager
-def _running(arguments: Sequence[str], **environment: str) -> Iterator[Server]:
+def _running(arguments: Sequence[str], environment: dict[str, str]) -> Iterator[Server]:
     process = subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
+        [sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env=environment
     )
     try:
         assert process.stdout is not None
