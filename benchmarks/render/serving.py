@@ -42,8 +42,8 @@ def load(records: Rows) -> str:
     last = rows[order[-1]]
     cpu, cores = last["hardware"]["cpu"], last["hardware"]["cores"]
     about = (
-        f"{last['passages']} passages a question; {last['seconds']:.0f} s of each way, in rounds in which they "
-        f"take turns. {cpu}, {cores} cores, which the clients use as well.{_way(records, rows)} "
+        f"{last['passages']} passages a question; {last['seconds']:.0f} s of each way, in rounds in which "
+        f"they take turns. {cpu}, {cores} cores, which the clients use as well.{_way(records, rows)} "
         f"{_commands([rows[key] for key in order])}"
     )
     return "\n".join([*lines, "", about])
