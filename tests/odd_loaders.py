@@ -57,6 +57,15 @@ def crash(*_: str) -> Iterator[Document]:
     ctypes.string_at(0)
 
 
+def once(rest: str, _: str) -> Iterator[Document]:
+    """Killed the first time; the first word is the path that tells."""
+    path, _, text = rest.partition(" ")
+    if not os.path.exists(path):
+        open(path, "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield Document("", text)
+
+
 def hang(*_: str) -> Iterator[Document]:
     time.sleep(3600)
     yield Document("", "")

@@ -82,6 +82,11 @@ def test_what_goes_wrong_is_said_and_the_next_file_is_read(one, job, content, re
     assert bool(bad.sha256) == (content != "missing")
 
 
+def test_a_file_whose_worker_somebody_killed_is_read_again(one, job, tmp_path):
+    (read,) = one.read([job(f"once {tmp_path / 'told'} good words")])
+    assert (texts(read), read.reason) == (["good words"], "")
+
+
 @pytest.mark.parametrize(
     ("content", "why"), [("hang", "1 s to read"), ("spin", "1 s to read"), ("drip", "1 s to read")]
 )

@@ -151,13 +151,16 @@ class Workers:
         """In a thread of the pool, which has a worker of its own."""
         last = time.monotonic() + self._limits.whole * self._limits.seconds_for(job.size)
         passed: dict[str, str] = {}
-        attempts = 0
+        attempts, was_killed = 0, False
         while attempts < _ATTEMPTS:
             worker = self._worker()
             try:
                 found = worker.read(job, self._limits, last, passed)
             except _Ended as end:
                 self._retire(worker)
+                if end.killed and not was_killed:
+                    was_killed = True  # by somebody else, perhaps for what another process took: once more
+                    continue
                 # Only the member that did it is left out, and the rest read by another process.
                 if end.member and len(passed) < _MOST_PASSED and time.monotonic() < last:
                     passed[end.member] = end.reason
@@ -200,11 +203,12 @@ class _Ended(Exception):
     Attributes:
         reason: what is said of the file.
         member: of an archive or a mail, which is to blame; empty for the file itself.
+        killed: by the system or a person; no limit of a worker's ends it so.
     """
 
-    def __init__(self, reason: str, member: str = "") -> None:
+    def __init__(self, reason: str, member: str = "", *, killed: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.member = reason, member
+        self.reason, self.member, self.killed = reason, member, killed
 
 
 class _Worker:
@@ -348,7 +352,8 @@ class _Worker:
                 raise TimeoutError
             piece = os.read(self._answers, min(_PIECE, count - len(found)))
             if not piece:
-                raise _Ended(_why(self.process.wait()), self._member)
+                code = self.process.wait()
+                raise _Ended(_why(code), self._member, killed=code == -signal.SIGKILL)
             found += piece
         return bytes(found)
 
