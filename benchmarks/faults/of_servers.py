@@ -108,12 +108,9 @@ def slow_clients(given: Given) -> Row:
         for thread in threads:
             thread.join()
         load.settle()
-    return {**load.seen.record(answers), "mb_before": before, "mb": peak,
-            "waiting_after": _waiting(server, given)}  # fmt: skip
-
-
-def _waiting(server: Server, given: Given) -> int:
-    return 0 if server.process.poll() is not None else len(given.asked)
+        state = server.get("/readyz")
+    most = state["waiting"] + state["running"]
+    return {**load.seen.record(answers), "mb_before": before, "mb": peak, "under_way_after": most}
 
 
 def _request(question: str) -> bytes:

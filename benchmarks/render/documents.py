@@ -13,6 +13,7 @@ import rows
 from render import (
     beginnings,
     corpora,
+    faults,
     growth,
     hostile,
     install,
@@ -55,6 +56,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     **postgres.TABLES,
     **retrieval.TABLES,
     **serving.TABLES,
+    **faults.TABLES,
     **growth.TABLES,
     **mixed.TABLES,
     **hostile.TABLES,
