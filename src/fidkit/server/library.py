@@ -218,12 +218,12 @@ class Library:
             if self._stop.is_set():
                 return
             self._wake.clear()
-            found, begun = self._listed(), time.perf_counter()
-            if found == self._indexed and not self._is_replaced():
-                continue
             try:
+                found, begun = self._listed(), time.perf_counter()
+                if found == self._indexed and not self._is_replaced():
+                    continue
                 self._build()
-            except FidkitError as error:
+            except (FidkitError, OSError) as error:
                 self._say_fault(error)
                 self._stop.wait(_AGAIN_SECONDS)
             else:
@@ -279,7 +279,7 @@ class Library:
     def _progress(self, progress: BuildProgress) -> None:
         self._say({"event": "progress", **asdict(progress)})
 
-    def _say_fault(self, error: FidkitError) -> None:
+    def _say_fault(self, error: FidkitError | OSError) -> None:
         _log.warning("%s", error)
         self._say({"event": "error", "message": of_indexing(error, self._sources)})
 

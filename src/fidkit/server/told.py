@@ -23,7 +23,7 @@ def without_places(notes: Iterable[str]) -> list[str]:
     return [note for note in kept if note]
 
 
-def of_indexing(error: FidkitError, sources: Sequence[str]) -> str:
+def of_indexing(error: FidkitError | OSError, sources: Sequence[str]) -> str:
     """Why indexing failed: the document by its name, or the source, where one of them is at fault.
 
     Args:
