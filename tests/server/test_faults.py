@@ -104,6 +104,7 @@ def test_ask_and_serve_have_one_corpus_until_something_is_added(docs, soon):
         assert set(seen) == {ANSWER}
 
 
+@pytest.mark.slow
 def test_two_servers_of_one_folder_have_the_same_documents(docs, soon):
     with running(docs) as one, running(docs) as other:
         add(one, "light.txt", KEPT.format("Nora Fahy"))
@@ -182,6 +183,9 @@ def test_another_reader_is_taken_up_without_a_failed_question(docs, reader):
             asked = len(seen)
             until(lambda: len(seen) > asked + 2)
         assert set(seen) == {ANSWER}
+        client.service.replace_reader("second", str(reader.with_name("before")))
+        readers = [(one["name"], one["calibrated"]) for one in client.get("/v1/readers").json()["readers"]]
+        assert readers == [("own", False), ("second", True)]
 
 
 def test_a_reader_that_can_t_be_read_is_not_taken_up(docs, reader, caplog):
@@ -199,13 +203,6 @@ def test_a_reader_that_can_t_be_read_is_not_taken_up(docs, reader, caplog):
         (reader / "mended").rename(reader / "model.safetensors")
         until(lambda: not is_calibrated(client))
         assert guess(client) == ANSWER
-
-
-def test_a_reader_is_replaced_by_name(docs, reader):
-    with running(docs) as client:
-        client.service.replace_reader("second", str(reader.with_name("other")))
-        names = [(one["name"], one["calibrated"]) for one in client.get("/v1/readers").json()["readers"]]
-        assert names == [("pocket", True), ("second", False)]
 
 
 def test_a_page_that_listens_doesn_t_keep_the_server(docs):
@@ -252,6 +249,7 @@ def test_a_fault_of_indexing_names_the_document(docs, tmp_path):
         assert guess(client) == ANSWER
 
 
+@pytest.mark.slow
 def test_a_document_that_is_gone_is_told_by_its_name(docs, tmp_path, caplog):
     facts = tmp_path / "facts.txt"
     facts.write_text("Tea is grown in Kenya.")
