@@ -3,11 +3,10 @@
     python benchmarks/fleet.py CORPUS --questions QA.jsonl.gz [--clients 4] [--seconds 20]
 
 CORPUS is a built corpus or `postgresql://…`, QA.jsonl.gz has questions in FiD's layout. Two replicas on this
-machine are asked by clients that each have one connection and ask as soon as they have an answer; every answer
-is compared with the one that the same question got when nobody else asked. Meanwhile nothing happens
-(`steady`), all replicas are replaced, since a reader is added (`update`), or one of them is killed (`kill`).
-In `kill` a client whose question failed asks it once more, as may be done with a question: it changes nothing.
-Rows go to benchmarks/results/fleet.jsonl.
+machine are asked by clients that ask as soon as they have an answer; every answer is compared with the one
+that the same question got when nobody else asked. Meanwhile nothing happens (`steady`), all replicas are
+replaced, since a reader is added (`update`), or one of them is killed (`kill`). A question that got no answer
+is asked once more. Rows go to benchmarks/results/fleet.jsonl.
 """
 
 from __future__ import annotations
@@ -19,14 +18,13 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import rows
-import serving
+from serving import clients
 
 from fidkit.server.fleet import NAME, Fleet, application
 
@@ -75,7 +73,9 @@ def kill() -> None:
     import ray
 
     [name, *_] = [
-        actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True) if f"#{NAME}#" in actor["name"]
+        actor["name"]
+        for actor in ray.util.list_named_actors(all_namespaces=True)
+        if f"#{NAME}#" in actor["name"]
     ]
     replica = ray.get_actor(name, namespace="serve")
     os.kill(ray.get(replica.__ray_call__.remote(lambda _self: os.getpid())), signal.SIGKILL)
@@ -87,21 +87,24 @@ class Clients:
     Args:
         url: of the server.
         known: questions and their answers.
-        clients: that ask at the same time.
-        again: ask a question once more that got no answer.
+        number: of clients.
 
     Attributes:
         seen: what they saw.
-        again: questions that were asked once more, and of them those that were answered then.
+        failed: questions that got no answer. Each is asked once more, as may be done with a question: it
+            changes nothing.
+        answered_then: of them.
     """
 
-    def __init__(self, url: str, known: dict[str, Any], clients: int = 4, *, again: bool = False) -> None:
-        self._url, self._known, self._again = url, known, again
+    def __init__(self, url: str, known: dict[str, clients.Known], number: int = 4) -> None:
+        self._url, self._known = url, known
         self._stop, self._lock = threading.Event(), threading.Lock()
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(clients)]
-        self.seen, self.again = serving.Seen(), [0, 0]
+        self._threads = [threading.Thread(target=self._ask, args=(seed,)) for seed in range(number)]
+        self._begun = 0.0
+        self.seen, self.failed, self.answered_then = clients.Seen(), 0, 0
 
     def __enter__(self) -> Clients:
+        self._begun = time.perf_counter()
         for thread in self._threads:
             thread.start()
         return self
@@ -110,29 +113,21 @@ class Clients:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+        self.seen.took = time.perf_counter() - self._begun
 
-    @property
-    def failed(self) -> int:
-        """Questions that got no answer when they were asked first."""
-        return sum(count for status, count in self.seen.statuses.items() if status != "200")
-
-    def _ask(self, number: int) -> None:
-        chance = random.Random(number)
-        with httpx.Client(base_url=self._url, timeout=120) as client:
-            while not self._stop.is_set():
-                question = chance.choice(list(self._known))
-                seen = self._one(question, client)
-                with self._lock:
-                    self.seen.add(seen)
-                if self._again and "200" not in seen.statuses:
-                    repeated = self._one(question, client)
-                    with self._lock:
-                        self.again[0] += 1
-                        self.again[1] += "200" in repeated.statuses
-                        self.seen.wrong += repeated.wrong
-
-    def _one(self, question: str, client: httpx.Client) -> serving.Seen:
-        return serving._one(self._url, {question: self._known[question]}, random.Random(), client)
+    def _ask(self, seed: int) -> None:
+        chance = random.Random(seed)
+        while not self._stop.is_set():
+            question = chance.choice(list(self._known))
+            known = {question: self._known[question]}
+            seen = clients.one(self._url, known, chance)
+            again = None if seen.seconds else clients.one(self._url, known, chance)
+            with self._lock:
+                self.seen.add(seen)
+                if again is not None:
+                    self.failed += 1
+                    self.answered_then += len(again.seconds)
+                    self.seen.wrong += again.wrong
 
 
 def main() -> None:
@@ -153,17 +148,15 @@ def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     begun = time.perf_counter()
     with cluster() as url:
         ray_s = time.perf_counter() - begun
-        ready_s = deploy(fleet)
-        known = serving._known(url, serving._questions(options.questions))
-        yield {"of": "start", "ray_s": ray_s, "ready_s": ready_s}
+        yield {"of": "start", "ray_s": ray_s, "ready_s": deploy(fleet)}
+        known = clients.known(url, dict.fromkeys(clients.questions_of(options.questions)))
         for of, happens in (("steady", None), ("update", _update), ("kill", _kill)):
-            begun = time.perf_counter()
-            with Clients(url, known, options.clients, again=of == "kill") as clients:
+            with Clients(url, known, options.clients) as asking:
                 time.sleep(options.seconds / 4)
                 took = happens(fleet) if happens else 0.0
                 time.sleep(options.seconds / 2)
-            found = clients.seen.record(time.perf_counter() - begun)
-            yield {"of": of, "took_s": took, "failed": clients.failed, "again": clients.again, **found}
+            again = {"failed": asking.failed, "answered_then": asking.answered_then}
+            yield {"of": of, "took_s": took, **again, **asking.seen.record()}
 
 
 def _update(fleet: Fleet) -> float:
@@ -172,12 +165,19 @@ def _update(fleet: Fleet) -> float:
 
 def _kill(_fleet: Fleet) -> float:
     """Seconds until there are as many replicas as before."""
+    begun = time.perf_counter()
     kill()
-    begun, gone = time.perf_counter(), False
-    while not gone or running() < REPLICAS:
-        gone = gone or running() < REPLICAS
-        time.sleep(0.1)
+    until(lambda: running() < REPLICAS)
+    until(lambda: running() == REPLICAS)
     return time.perf_counter() - begun
+
+
+def until(holds: Callable[[], bool], seconds: float = 90.0) -> None:
+    """Wait for something, at most so long."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":

@@ -168,3 +168,22 @@ def made(tmp_path_factory: pytest.TempPathFactory):
 def source(made, tmp_path: Path) -> Path:
     """A copy of it to change."""
     return Path(shutil.copytree(made[0], tmp_path / "source"))
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    """Of an object store."""
+    import s3_server
+
+    with s3_server.started() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch):
+    """A new bucket in it, which the environment leads to."""
+    import s3_server
+
+    for name, value in s3_server.environment(endpoint).items():
+        monkeypatch.setenv(name, value)
+    return s3_server.Bucket()

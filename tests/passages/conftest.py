@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-import s3_server
 from postgres_server import started, with_option
 
 
@@ -55,18 +54,3 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return str(tmp_path / "corpus")
     url = request.getfixturevalue("url")
     return url if request.param == "postgres" else with_option(url, replica="none")
-
-
-@pytest.fixture(scope="session")
-def endpoint() -> Iterator[str]:
-    """Of an object store."""
-    with s3_server.started() as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> s3_server.Bucket:
-    """A new bucket in it, which the environment leads to."""
-    for name, value in s3_server.environment(endpoint).items():
-        monkeypatch.setenv(name, value)
-    return s3_server.Bucket()

@@ -26,6 +26,7 @@ def fleet(folder):
     """
     pytest.importorskip("ray.serve", reason="needs fidkit[ray]")
     import fleet as fleets
+
     from fidkit import assets
     from fidkit.passages import Corpus
     from fidkit.server.fleet import Fleet

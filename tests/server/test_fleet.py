@@ -6,13 +6,17 @@ What one server answers, a fleet is asked as well (`client` in conftest.py).
 import time
 from types import SimpleNamespace
 
+import anyio
+import httpx
 import pytest
 
-from fidkit.errors import UsageError
+from fidkit.errors import FidkitError, UsageError
 from fidkit.passages import Corpus
-from fidkit.server.fleet import Fleet, application
+from fidkit.server.fleet import Fleet, Replica, application
+from fidkit.server.keys import add
+from fidkit.server.routes import state
 from fidkit.server.scaling import SECONDS_AHEAD, BySecondsAhead
-from served import DOCUMENTS, running
+from served import DOCUMENTS
 
 ASKED = {
     "who is the harbour master of Ringsend?": "Aoife Brennan",
@@ -31,6 +35,7 @@ DATABASE = "postgresql://db.example/team?corpus=contracts"
         ({"corpus": DATABASE, "readers": []}, "readers: List should have at least 1"),
         ({"corpus": DATABASE, "readers": "pocket,pocket"}, "another one called pocket"),
         ({"corpus": DATABASE, "allow_host": "answers.example"}, "fidkit keys add NAME"),
+        ({"corpus": DATABASE, "keys": "keys", "allow_host": ["a.example:80"]}, "without a port"),
         ({"corpus": "contracts"}, "fidkit corpus build contracts --to DIR"),
         ({"corpus": "s3://bucket/contracts"}, "holds documents, and no corpus"),
     ],
@@ -55,24 +60,49 @@ def test_replicas_by_the_work_that_waits():
     assert wanted({}) == wanted(None) == 3
 
 
-def test_a_server_says_how_much_waits(folder):
-    with running(folder) as client:
-        scheduler = client.service.scheduler
-        assert scheduler.seconds_ahead == 0
-        client.post("/v1/answer", json={"question": "where is tea grown?"})
-        scheduler._seconds_a_character = 1.0
-        scheduler._reading = [SimpleNamespace(size=5)]
-        scheduler._begun = time.monotonic() - 2
-        assert 2.5 < scheduler.seconds_ahead < 3.1
-        assert "fidkit_seconds_ahead 2." in client.get("/metrics").text
-        scheduler._reading = []
+@pytest.fixture
+def replica(folder, tmp_path):
+    """One without Ray, that is called answers.example and asks for a key."""
+    Corpus.build(folder, tmp_path / "corpus").close()
+    add(tmp_path / "keys", "ada")
+    corpus, keys = str(tmp_path / "corpus"), str(tmp_path / "keys")
+    return Replica(Fleet(corpus=corpus, keys=keys, allow_host="Answers.example").check())
 
 
-def same(clients):
-    """Nobody got another's answer, and all got one."""
-    return (clients.seen.wrong, clients.failed, dict(clients.seen.statuses)) == (
-        0, 0, {"200": len(clients.seen.seconds)},
-    )  # fmt: skip
+def test_a_replica_says_how_it_is(replica, monkeypatch):
+    assert replica.record_autoscaling_stats() == {SECONDS_AHEAD: 0.0}
+    replica.check_health()
+    monkeypatch.setattr(state, "STUCK_SECONDS", -1.0)
+    with pytest.raises(FidkitError, match="one batch has been read"):
+        replica.check_health()
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "status"),
+    [
+        ("/healthz", "answers.example", 200),
+        ("/v1/readers", "answers.example", 401),
+        ("/healthz", "elsewhere.example", 421),
+    ],
+)
+def test_a_replica_is_guarded_as_a_server(replica, path, host, status):
+    async def asked():
+        transport = httpx.ASGITransport(replica.__serve_build_asgi_app__())
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
+            return (await client.get(path)).status_code
+
+    assert anyio.run(asked) == status
+
+
+def known():
+    from serving.clients import Known
+
+    return {question: Known(answer) for question, answer in ASKED.items()}
+
+
+def all_answered(clients):
+    """Everybody got an answer, and nobody got another's."""
+    return (clients.seen.wrong, dict(clients.seen.statuses)) == (0, {"200": len(clients.seen.seconds)})
 
 
 @pytest.fixture
@@ -89,10 +119,10 @@ def test_reader_and_corpus_are_replaced_and_no_question_fails(restored):
     import fleet as fleets
 
     readers = [*restored.given.readers, "second=pocket-fido"]
-    with fleets.Clients(restored.url, ASKED) as clients:
+    with fleets.Clients(restored.url, known()) as clients:
         fleets.deploy(restored.given.model_copy(update={"readers": readers, "corpus": restored.next_corpus}))
         asked = len(clients.seen.seconds)
-    assert same(clients)
+    assert all_answered(clients)
     assert asked > 20
     assert [r["name"] for r in restored.get("/v1/readers").json()["readers"]] == ["pocket", "second"]
 
@@ -118,33 +148,29 @@ def test_what_changes_in_the_database_is_answered_by_all(fleet, folder, tmp_path
 def test_a_replica_that_is_killed(fleet):
     import fleet as fleets
 
-    with fleets.Clients(fleet.url, ASKED, again=True) as clients:
-        time.sleep(1)
+    with fleets.Clients(fleet.url, known()) as clients:
+        fleets.until(lambda: len(clients.seen.seconds) > 20)
         fleets.kill()
-        deadline, gone = time.monotonic() + 60, False
-        while not gone or fleets.running() < fleets.REPLICAS:
-            gone = gone or fleets.running() < fleets.REPLICAS
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        time.sleep(1)
+        fleets.until(lambda: fleets.running() < fleets.REPLICAS)
+        fleets.until(lambda: fleets.running() == fleets.REPLICAS)
+        answered = len(clients.seen.seconds)
+        fleets.until(lambda: len(clients.seen.seconds) > answered + 20)
     assert clients.seen.wrong == 0
     assert set(clients.seen.statuses) <= {"200", "500", "503"}
-    # At most what each client had asked that replica, once, and all of that is answered when asked again.
-    assert clients.failed <= 4
-    assert clients.again == [clients.failed, clients.failed]
+    # What the four had asked that replica, and all of it is answered when it is asked again.
+    assert clients.answered_then == clients.failed <= 4
 
 
 @pytest.mark.fleet
-def test_more_replicas_come_when_work_waits_and_go_when_none_does(restored):
+def test_more_replicas_come_when_work_waits(restored):
     import fleet as fleets
+    from ray import serve
 
+    serve.delete("default")  # else there are as many as before, for some minutes
     fleets.deploy(
         restored.given.model_copy(update={"replicas": 1, "max_replicas": 2, "target_seconds": 0.01})
     )
     assert fleets.running() == 1
-    with fleets.Clients(restored.url, ASKED, 8) as clients:
-        deadline = time.monotonic() + 90
-        while fleets.running() < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-    assert same(clients)
+    with fleets.Clients(restored.url, known(), 8) as clients:
+        fleets.until(lambda: fleets.running() == 2)
+    assert all_answered(clients)

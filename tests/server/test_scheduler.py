@@ -9,6 +9,7 @@ import pytest
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.schedule.batcher import Limits
 from fidkit.server import scheduler as scheduling
+from fidkit.server.metrics import Metrics
 from fidkit.server.scheduler import Asked, LateError, OverloadedError, Scheduler, abandon
 from fidkit.types import Answer, Passage
 
@@ -339,3 +340,20 @@ def test_closing_refuses_what_waits(reading):
         waits.answer.result(0)
     with pytest.raises(OverloadedError, match="stopping"):
         scheduler.submit([asked("more")])
+
+
+def test_how_long_what_waits_takes(scheduler, reading, clock):
+    reading.taking_in = 2.0
+    reading.go.set()
+    first = asked("first", size=10)  # a fifth of a second a character
+    scheduler.submit([first])
+    first.answer.result(5)
+    assert scheduler.seconds_ahead == 0
+    reading.go.clear()
+    reading.begun.clear()
+    scheduler.submit([asked("second", size=10)])
+    assert reading.begun.wait(5)
+    scheduler.submit([asked("third", size=20)])
+    assert scheduler.seconds_ahead == pytest.approx(6.0)
+    said = Metrics(SimpleNamespace(scheduler=scheduler)).response().body.decode()
+    assert "\nfidkit_seconds_ahead 6.0" in said

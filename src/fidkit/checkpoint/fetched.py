@@ -73,7 +73,8 @@ def _fetch(root: ObjectAddress, there: dict[str, Listed], kept: Path) -> None:
                 fetch(ObjectAddress(root.bucket, found.key), out, threading.Event())
             if (got := os.path.getsize(temporary / name)) != found.size:
                 raise CheckpointError(
-                    f"{root}: {name} has {got:,} bytes, and had {found.size:,}; it is being replaced: try again"
+                    f"{root}: {name} has {got:,} bytes, and had {found.size:,}; it is being "
+                    "replaced, try again in a moment"
                 )
         if not kept.is_dir():  # another process may have been faster
             temporary.rename(kept)

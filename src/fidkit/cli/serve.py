@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from fidkit.server.service import Service
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
-_HOST = re.compile(r"[\w.-]+|[0-9a-fA-F.]*(:[0-9a-fA-F.]*){2,}")
 
 
 def serve(
@@ -66,12 +64,12 @@ def serve(
 ) -> None:
     """Answer questions over HTTP, with an API and a page."""
     _check(host, port, keys)
-    from fidkit.server.guard import Access
+    from fidkit.server.guard import Access, host_names
     from fidkit.server.keys import Keys
     from fidkit.server.listening import listening
     from fidkit.server.readers import by_name
 
-    access = Access(Keys(keys) if keys else None, frozenset({host, *_host_names(allow_host or [])}))
+    access = Access(Keys(keys) if keys else None, frozenset({host, *host_names(allow_host or [])}))
     names = by_name(reader or ["pocket"])
     if audit is not None:
         _write_audit(audit)
@@ -96,16 +94,6 @@ def _run(service: Service, library: Library, access: Access, socket: Socket) -> 
 
 def _terminate(number: int, _frame: object) -> None:
     raise SystemExit(128 + number)  # as shells say of one that a signal ended
-
-
-def _host_names(given: list[str]) -> list[str]:
-    """Names as they are compared: in small letters, and without a port."""
-    for name in given:
-        if not _HOST.fullmatch(name.strip("[]")):
-            raise UsageError(
-                f"--allow-host {name!r}; expected a name such as answers.example, without a port"
-            )
-    return [name.strip("[]").lower() for name in given]
 
 
 def _check(host: str, port: int, keys: Path | None) -> None:

@@ -19,6 +19,8 @@ from fidkit.cluster import require_ray
 from fidkit.errors import FidkitError, UsageError
 from fidkit.passages.engines import engine_of
 from fidkit.passages.local.layout import is_corpus
+from fidkit.server.guard import Access, host_names
+from fidkit.server.keys import Keys
 from fidkit.server.readers import by_name
 from fidkit.server.scaling import SECONDS_AHEAD, TARGET_SECONDS, BySecondsAhead
 
@@ -26,6 +28,7 @@ NAME = "fidkit"
 """Of the deployment."""
 _ONGOING = 1_000  # beyond what a replica lets wait, so that it says 503 with Retry-After itself
 _SHUTDOWN_SECONDS = 70.0  # longer than a question may take
+_UPSCALE_SECONDS = 5.0  # of work that waits; a question may wait for a minute
 _SURGE_PERCENT = 25  # at least one replica more than usual while they are replaced
 
 
@@ -66,7 +69,7 @@ class Fleet(BaseModel):
         """Itself, if it can be served.
 
         Raises:
-            UsageError: documents that replicas wouldn't share, others without a key, two readers of one name.
+            UsageError: documents that replicas wouldn't share, others without a key, names that are none.
         """
         if engine_of(self.corpus) is None and not is_corpus(Path(self.corpus)):
             raise UsageError(
@@ -79,6 +82,7 @@ class Fleet(BaseModel):
                 "of `fidkit keys add NAME --to FILE`, or leave allow_host out"
             )
         by_name(self.readers)
+        host_names(self.allow_host)
         return self
 
 
@@ -104,11 +108,10 @@ class Replica:
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """The application, for Ray."""
         from fidkit.server.app import application as served
-        from fidkit.server.guard import Access
-        from fidkit.server.keys import Keys
 
         keys = None if self._fleet.keys is None else Keys(Path(self._fleet.keys))
-        return served(self._service, Access(keys, frozenset(self._fleet.allow_host)), self._library)
+        access = Access(keys, frozenset(host_names(self._fleet.allow_host)))
+        return served(self._service, access, self._library)
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """What the number of replicas is decided by."""
@@ -153,6 +156,7 @@ def application(given: dict[str, Any] | Fleet) -> Any:
         autoscaling_config={
             "min_replicas": fleet.replicas,
             "max_replicas": max(fleet.replicas, fleet.max_replicas),
+            "upscale_delay_s": _UPSCALE_SECONDS,
             "policy": {
                 "policy_function": f"{BySecondsAhead.__module__}:{BySecondsAhead.__name__}",
                 "policy_kwargs": {"target_seconds": fleet.target_seconds},

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fidkit.errors import UsageError
 from fidkit.server import errors
 from fidkit.server.keys import Keys
 from fidkit.server.limits import Limits
@@ -28,6 +30,7 @@ _ASKING, _PAGE = frozenset({"/", "/enter"}), "/page/"
 documents."""
 COOKIE = "fidkit_key"
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+_HOST = re.compile(r"[\w.-]+|[0-9a-fA-F.]*(:[0-9a-fA-F.]*){2,}")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -61,6 +64,20 @@ class Access:
         except ValueError:
             return False
         return name is not None and (name in _LOCAL or name in self.hosts)
+
+
+def host_names(given: Sequence[str]) -> list[str]:
+    """Names as they are compared: in small letters, and without a port.
+
+    Raises:
+        UsageError: one that is none.
+    """
+    for name in given:
+        if not _HOST.fullmatch(name.strip("[]")):
+            raise UsageError(
+                f"--allow-host {name!r}; expected a name such as answers.example, without a port"
+            )
+    return [name.strip("[]").lower() for name in given]
 
 
 class Guard:
