@@ -46,7 +46,7 @@ CAME_OF_IT = {
     ),
     "corpus refreshed": lambda row: f"{row['generations']} times, by another process",
     "corpus compacted": lambda row: f"in {row['compaction_s']:.0f} s, by another process",
-    "corpus deleted": lambda row: "answered from what is open; the one that is put back is taken up",
+    "corpus deleted": lambda row: "answered from what is open",
     "disk full": _disk,
     "reader swapped": lambda row: f"{row['swaps']} times, taken up within {row['taken_up_s']:.1f} s",
     "database gone": _database,

@@ -19,7 +19,9 @@ from fidkit.passages.local.away import AwayError
 from fidkit.passages.local.layout import UnwritableError, default_location
 from fidkit.server import library, renewal
 from fidkit.server.limits import Limits
+from fidkit.server.service import _finished
 from fidkit.server.told import of_indexing, without_places
+from fidkit.types import Answer
 from served import running
 from sse import events
 
@@ -298,6 +300,12 @@ def test_what_is_told_of_indexing(error, says):
 )  # fmt: skip
 def test_notes_name_no_place(note, told):
     assert without_places([note]) == told
+
+
+def test_an_answer_s_notes_name_no_place():
+    note = "2 of 3 passages have no stored memory and were encoded now; `fidkit memory build /x` stores it"
+    made = _finished(Answer("tea", 0.0, timings_ms={"total": 1.0}, notes=(note,)), 0.0, None, [], None)
+    assert made.notes == ("2 of 3 passages have no stored memory and were encoded now",)
 
 
 def test_no_response_names_a_place(docs, tmp_path, whole):
