@@ -28,8 +28,9 @@ def test_the_passage_is_opened_with_the_answer_marked(opened, served):
 
 
 def test_a_page_of_a_pdf_is_shown(opened, served):
-    page = opened(address(served, LEASE))
+    page = opened(address(served, LEASE), viewport={"width": 360, "height": 740})
     page.wait_for_selector("#linked img.page")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.locator("#linked mark").inner_text() == "Maeve Connolly"
     assert page.locator("#linked img.page").get_attribute("src").endswith("lease.pdf%3A51-65")
     assert "page 1" in page.locator("#linked .place").inner_text()
