@@ -4,6 +4,7 @@ The frames are those of its source (`routers/tasks.py`, `config.py`, `utils/midd
 """
 
 import json
+import time
 
 import pytest
 
@@ -85,10 +86,12 @@ def test_a_task_of_another_kind_is_a_question():
 
 def test_a_long_message_of_marks_takes_no_time():
     """A caller may send two megabytes of them."""
+    begun = time.process_time()
     for mark in ("<context>", "<user_query>", "</context>", '"'):
         wrapped = "### Task:<context>" + 200_000 * mark
         assert task_done([("user", wrapped)]) is None
         question_in(wrapped)
+    assert time.process_time() - begun < 2
 
 
 def test_a_chat_as_it_is_sent(client):
