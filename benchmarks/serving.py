@@ -9,7 +9,8 @@
 
 CORPUS is what `fidkit serve` takes, QA.jsonl.gz has questions in FiD's layout. Clients are threads of a
 process of their own, each with one connection, that ask as soon as they have an answer. Every answer is
-compared with the one that the same question got when nobody else asked.
+compared with the one that the same question got when nobody else asked, but for those of a reader with random
+weights.
 
 `load` asks three servers in turn, a third of the time each round: fidkit's, the same with batches of one
 question, and FiD on transformers (`serving/peer.py`), in the way that `peer` found fastest before. DIR is

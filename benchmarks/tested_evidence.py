@@ -24,7 +24,6 @@ from fidkit.engine.generation.decoding import Decoding
 from fidkit.evaluate.contexts import passages_for
 from fidkit.evaluate.metrics import exact_match
 from fidkit.native.threads import threads
-from fidkit.passages import Corpus
 from fidkit.questions.files import Question, read_questions
 from fidkit.types import Passage
 
@@ -43,8 +42,8 @@ def main() -> None:
     options = parser.parse_args()
     sets = (read_questions(options.data / "qa" / f"dev.{name}.jsonl.gz") for name in SETS)
     questions = [*itertools.chain.from_iterable(zip(*sets, strict=False))]
-    with Corpus.open(options.corpus) as corpus, Answerer(options.reader) as qa:
-        asked = passages_for(questions, "retrieved", options.passages, corpus)
+    with Answerer.open(options.corpus, options.reader) as qa:
+        asked = passages_for(questions, "retrieved", options.passages, qa.corpus)
         found = measure(qa, asked, options.passages, options.answers)
     rows.append(options.to, rows.row("tested-evidence", reader=options.reader, **found))
 

@@ -90,6 +90,20 @@ def together(records: Rows) -> str:
     )
 
 
+def short(records: Rows) -> str:
+    """What 16 clients get, and a start, in a sentence."""
+    busy, started = _under_load(records).get(("batched", 16)), _last(records, "start")
+    if busy is None or started is None:
+        return NOTHING
+    return (
+        f"16 clients that ask all the time get {busy['questions_per_second']:.1f} answers a second out of "
+        f"{busy['passages']} passages each on {busy['hardware']['cores']} cores, "
+        f"{busy['times_transformers']:.1f} times what FiD of the same size on transformers gives behind the "
+        f"same route. The server is ready {started['ready_s']:.1f} s after the command, with "
+        f"{started['mb']:.0f} MB of memory ({busy['hardware']['cpu']})."
+    )
+
+
 def overload(records: Rows) -> str:
     """What an overload did, of the newest row."""
     last = _last(records, "overload")
@@ -172,6 +186,7 @@ def _last(records: Rows, of: str) -> dict[str, Any] | None:
 TABLES = {
     "serving-load": (load, "serving.jsonl"),
     "serving-together": (together, "serving.jsonl"),
+    "serving-short": (short, "serving.jsonl"),
     "serving-overload": (overload, "serving.jsonl"),
     "serving-beginning": (beginning, "serving.jsonl"),
     "serving-tested": (tested, "tested-evidence.jsonl"),

@@ -31,10 +31,12 @@ class Known:
     Attributes:
         guess: the answer.
         max_tokens: that the question asks for; None leaves it to the server.
+        compared: whether every answer has to be this one.
     """
 
     guess: str | None
     max_tokens: int | None = None
+    compared: bool = True
 
 
 @dataclass
@@ -148,7 +150,8 @@ def _ask(client: httpx.Client, answers: dict[str, Known], chance: random.Random)
     seen.statuses[str(response.status_code)] += 1
     if response.status_code == 200:
         record = response.json()
-        seen.wrong += record["question"] != question or record["guess"] != expected.guess
+        other = expected.compared and record["guess"] != expected.guess
+        seen.wrong += record["question"] != question or other
         times = record["timings_ms"]
         seen.seconds.append(took)
         seen.queued.append(times["queue"])

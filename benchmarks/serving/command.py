@@ -16,13 +16,14 @@ import rows
 
 from fidkit import Answerer
 from fidkit.checkpoint.files import locate, open_directory
-from fidkit.passages import Corpus
 from serving import servers
 from serving.clients import PASSAGES, Known, Seen, closed, flooded, known, one, questions_of, spread
 
 _WAYS = ("batched", "unbatched", "transformers")
 _PEERS = [(n, t, dtype) for n, t in ((1, 2), (2, 1)) for dtype in ("bfloat16", "float32")]
 """Questions at once, threads of each, and the type of numbers."""
+_WARM = 12
+"""Questions that the peer is asked before it is measured."""
 _PACKAGES = ("torch", "transformers", "fidkit")
 _TOKENS = 6
 """Of the peer's answers while its ways are compared; what answers to these questions have."""
@@ -48,7 +49,7 @@ def main() -> None:
 
 def peer(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A row a way to run FiD on transformers: what four clients get."""
-    asked = dict.fromkeys(questions_of(options.questions)[:12], _TOKENS)
+    asked = dict.fromkeys(questions_of(options.questions)[:_WARM], _TOKENS)
     for readers, threads, dtype in _PEERS:
         with servers.peer(options.corpus, options.encoder, readers, threads, dtype) as server:
             answers = known(server.url, asked)
@@ -63,7 +64,8 @@ def load(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         served = {way: held.enter_context(servers.fidkit(options.corpus, way)) for way in _WAYS[:2]}
         served["transformers"] = held.enter_context(servers.peer(options.corpus, options.encoder, **fastest))
         ours = known(served["batched"].url, dict.fromkeys(questions_of(options.questions)))
-        theirs = known(served["transformers"].url, _written(ours))
+        theirs = _random_answers(ours)
+        known(served["transformers"].url, dict.fromkeys([*ours][:_WARM], _TOKENS))
         answers = {"batched": ours, "unbatched": ours, "transformers": theirs}
         for clients in options.clients:
             rounds = _rounds(served, answers, clients, options)
@@ -102,8 +104,7 @@ def python(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     questions = questions_of(options.questions)
     with (
         servers.fidkit(options.corpus) as server,
-        Corpus.open(options.corpus) as corpus,
-        Answerer("pocket", corpus) as qa,
+        Answerer.open(options.corpus) as qa,
         httpx.Client(base_url=server.url, timeout=120) as client,
     ):
 
@@ -163,11 +164,14 @@ def _fastest_peer(options: argparse.Namespace) -> dict[str, Any]:
     return {name: best[name] for name in ("readers", "threads", "dtype")}
 
 
-def _written(answers: dict[str, Known]) -> dict[str, int | None]:
-    """How many tokens each answer was written in, its end included."""
+def _random_answers(answers: dict[str, Known]) -> dict[str, Known]:
+    """The same questions to the peer: its answers mean nothing, and are as long, their ends included."""
     tokenizer = open_directory(locate("pocket")).tokenizer
     assert tokenizer is not None
-    return {question: len(tokenizer.target(answer.guess or "")) for question, answer in answers.items()}
+    return {
+        question: Known(None, len(tokenizer.target(answer.guess or "")), compared=False)
+        for question, answer in answers.items()
+    }
 
 
 def _rounds(

@@ -28,7 +28,9 @@ from transformers import AutoModel, AutoTokenizer, T5Config, T5ForConditionalGen
 from transformers.modeling_outputs import BaseModelOutput
 
 from fidkit.checkpoint.files import locate, open_directory
+from fidkit.engine.meaning import runnable
 from fidkit.passages import Corpus
+from fidkit.passages.opening import open_sources
 from fidkit.server.schemas import Answer, AnswerRequest
 from fidkit.types import Hit
 
@@ -124,14 +126,15 @@ def record(question: str, text: str, hits: Sequence[Hit], times: Sequence[float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Serve FiD on transformers.")
-    parser.add_argument("corpus", type=Path)
+    parser.add_argument("corpus")
     parser.add_argument("--encoder", type=Path, required=True, help="as transformers has it")
     parser.add_argument("--readers", type=int, default=1, help="questions read at once")
     parser.add_argument("--threads", type=int, default=2, help="of each")
     parser.add_argument("--dtype", choices=tuple(DTYPES), default="bfloat16")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    with Corpus.open(options.corpus) as corpus, socket.create_server(("127.0.0.1", 0)) as listening:
+    opened, _ = open_sources(options.corpus, encoder=runnable())
+    with opened as corpus, socket.create_server(("127.0.0.1", 0)) as listening:
         reader = Reader(options.encoder, DTYPES[options.dtype])
         print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
         settings = uvicorn.Config(

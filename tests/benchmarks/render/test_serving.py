@@ -54,6 +54,14 @@ def test_what_reading_together_gains():
     assert serving.together(rows[:1]) == serving.NOTHING
 
 
+def test_in_a_sentence():
+    rows = [under_load("batched", 16), row(of="start", ready_s=1.51, mb=293.5)]
+    said = serving.short(rows)
+    assert "6.2 answers a second out of 20 passages each on 2 cores, 8.0 times" in said
+    assert "ready 1.5 s after the command, with 294 MB" in said
+    assert serving.short(rows[:1]) == serving.short(rows[1:]) == serving.NOTHING
+
+
 def test_overload():
     made = row(
         of="overload", times=10.0, seconds=60.0, asked_per_second=58.7, answered=1204, wrong=1,
