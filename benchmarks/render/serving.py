@@ -139,7 +139,7 @@ def beginning(records: Rows) -> str:
         line("from the command to ready", f"{started['ready_s']:.1f} s"),
         line("memory at rest, under load at most", f"{started['mb']:.0f} MB, {max(loads):.0f} MB"),
         line(
-            "an answer over HTTP, in Python, between them (medians)",
+            "an answer over HTTP, in Python, what HTTP adds to its stages (medians)",
             f"{python['http_ms']['median']:.0f} ms, {python['python_ms']['median']:.0f} ms, "
             f"{python['over_ms']['median']:.1f} ms",
         ),
