@@ -102,8 +102,8 @@ def overload(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def python(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """One row: milliseconds of the same answers over HTTP and in Python, and what HTTP adds.
 
-    Both say what the stages of an answer took, which differ from one time to the next by more than HTTP takes.
-    So what is compared is the time beside them.
+    Both say what the stages of an answer took, which differs from one time to the next by more than HTTP
+    takes. So what is compared is the time beside them.
     """
     questions = questions_of(options.questions)
     with (
