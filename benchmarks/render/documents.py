@@ -35,6 +35,7 @@ from render import (
 )
 from render.paper import page, plots
 from render.paper.sections import sections
+from render.study import part as study
 
 ROOT = Path(__file__).resolve().parents[2]
 CARD = ROOT / "src/fidkit/assets/readers/pocket/README.md"
@@ -93,6 +94,7 @@ PICTURES: dict[str, tuple[Callable[[list[dict[str, Any]]], pictures.Points], str
     **beginnings.PICTURES,
     **learning_curve.PICTURES,
     **growth.PICTURES,
+    **study.PICTURES,
 }
 """How each plot of the documents is made, and of which rows."""
 
@@ -134,9 +136,10 @@ def draw(results: Path, docs: Path, check: bool) -> list[Path]:
 
 
 def reproduce(results: Path, docs: Path, check: bool) -> list[Path]:
-    """Write the page of the FiDO paper's tables and figures, and its plots; which of them were stale."""
+    """Write the page of what the papers say, and the plots of times; which of them were stale."""
     quality = [row for file in sorted(results.glob("quality*.jsonl")) for row in rows.read(file)]
-    text, path = page.render(results, quality), docs / "reproduce.md"
+    learnt = study.part(list(rows.read(results / "study.jsonl")))
+    text, path = f"{page.render(results, quality)}\n{learnt}\n", docs / "reproduce.md"
     stale = [] if path.exists() and path.read_text(encoding="utf-8") == text else [path]
     if stale and not check:
         path.write_text(text, encoding="utf-8")

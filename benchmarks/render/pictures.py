@@ -60,7 +60,8 @@ def _explain(figure: Any, panels: Sequence[Any]) -> None:
         figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=6)
     else:
         for axes in panels:
-            axes.legend(fontsize=6)
+            if axes.get_legend_handles_labels()[1]:
+                axes.legend(fontsize=6)
 
 
 def _bars(axes: Any, panel: dict[str, Any]) -> None:
@@ -101,6 +102,16 @@ def _scatter(axes: Any, panel: dict[str, Any]) -> None:
     axes.set_ylabel(panel["y"], fontsize=7)
 
 
+def _dots(axes: Any, panel: dict[str, Any]) -> None:
+    """Each with its name beside it."""
+    for name, (x, y) in panel["points"].items():
+        axes.plot(x, y, "o", markersize=3)
+        axes.annotate(name, (x[0], y[0]), fontsize=6, xytext=(3, 2), textcoords="offset points")
+    axes.set_xscale("log")
+    axes.set_xlabel(panel["x"], fontsize=7)
+    axes.set_ylabel(panel["y"], fontsize=7)
+
+
 def _curves(axes: Any, panel: dict[str, Any]) -> None:
     for name, (x, y) in panel["lines"].items():
         axes.plot(x, y, linewidth=1, label=name)
@@ -124,4 +135,11 @@ def _spread(axes: Any, panel: dict[str, Any]) -> None:
     axes.set_ylabel(panel["y"], fontsize=7)
 
 
-DRAWERS = {"bars": _bars, "lines": _lines, "scatter": _scatter, "curves": _curves, "spread": _spread}
+DRAWERS = {
+    "bars": _bars,
+    "lines": _lines,
+    "scatter": _scatter,
+    "dots": _dots,
+    "curves": _curves,
+    "spread": _spread,
+}

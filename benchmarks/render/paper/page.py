@@ -13,10 +13,11 @@ from render.paper.sections import sections
 
 PREFIX = "paper-"
 
-HEAD = """# The FiDO paper's times and memory
+HEAD = """# What the papers say, measured here
 
 Each table and figure of the FiDO paper (arXiv 2212.08153) that is about time or memory, with the command \
-that measures it here. `python benchmarks/render.py` makes this page and its plots of the rows in \
+that measures it here; behind them, [what the papers say of quality](#what-the-papers-say-of-quality), FiDO \
+and LUMEN (arXiv 2301.10448). `python benchmarks/render.py` makes this page and its plots of the rows in \
 `benchmarks/results`. No number is typed in but the paper's own, which stand in `benchmarks/paper/facts.py`.
 
 The paper's numbers are of T5 v1.1 base and XL on TPU v4, with 40 passages of 256 tokens and 32 output \

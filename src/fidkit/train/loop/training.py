@@ -20,6 +20,7 @@ from torch import Tensor
 from fidkit.checkpoint.moments import Moments
 from fidkit.devices import choose_device
 from fidkit.errors import CheckpointError, FidkitError
+from fidkit.nn.encoder import EncoderLayers, Run
 from fidkit.tokens import Tokenizer
 from fidkit.train.data.examples import Example
 from fidkit.train.data.stream import Stream, load_tasks
@@ -61,6 +62,8 @@ class Trainer:
         report: called with each row that goes to the log.
         device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:1`. Under torchrun, `cuda` is each
             process' own.
+        run: how encoder layers are run for a step, where there is another way than the plain one: layers that
+            training leaves as they are make the same of a row each time.
 
     Raises:
         UsageError: no such device.
@@ -68,7 +71,13 @@ class Trainer:
         DataError: passages or questions are malformed or missing.
     """
 
-    def __init__(self, recipe: Recipe, report: Report = lambda row: None, device: str = "auto") -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        report: Report = lambda row: None,
+        device: str = "auto",
+        run: Run = EncoderLayers.__call__,
+    ) -> None:
         self.recipe, self.report = recipe, report
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
@@ -82,7 +91,7 @@ class Trainer:
         self.reader = make_reader(recipe).to(self.device)
         self.auxiliary = Auxiliary(self.reader, recipe.guide).to(self.device)
         leave_as_they_are(self.reader, self.auxiliary, recipe.optimiser.rates)
-        self.objectives = Objectives(recipe, self.reader, self.auxiliary)
+        self.objectives = Objectives(recipe, self.reader, self.auxiliary, run)
         torch.manual_seed(recipe.seed + self.group.rank)  # dropout; the same weights, other masks
         table = self._open_passages()
         self.passages, self.passages_before = table.fingerprint, None

@@ -11,6 +11,7 @@ from torch import Tensor
 from fidkit.context import IGNORED, Batch, Context
 from fidkit.errors import ConfigError
 from fidkit.nn.decoder import LayerProbe
+from fidkit.nn.encoder import EncoderLayers, Run
 from fidkit.reader import Reader
 from fidkit.train.data.examples import Example, collate_examples
 from fidkit.train.losses.auxiliary import Auxiliary, find_places
@@ -30,14 +31,17 @@ class Objectives:
         recipe: its stages, and the precision of activations.
         reader: to be trained.
         auxiliary: of that reader.
+        run: how its encoder layers are run.
 
     Raises:
         CheckpointError: no such teacher.
         ConfigError: a stage trains what the reader lacks, or the teacher has another vocabulary.
     """
 
-    def __init__(self, recipe: Recipe, reader: Reader, auxiliary: Auxiliary) -> None:
-        self.recipe, self.reader, self.auxiliary = recipe, reader, auxiliary
+    def __init__(
+        self, recipe: Recipe, reader: Reader, auxiliary: Auxiliary, run: Run = EncoderLayers.__call__
+    ) -> None:
+        self.recipe, self.reader, self.auxiliary, self.run = recipe, reader, auxiliary, run
         _check_stages(recipe, reader)
         self.teacher: Teacher | None = None
         if recipe.teacher is not None:
@@ -64,10 +68,10 @@ class Objectives:
         assert batch.labels is not None
         losses = {}
         with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            memory_XD = self.reader.encode_passages(batch.passage_ids, batch.passage_lengths)
+            memory_XD = self.reader.encode_passages(batch.passage_ids, batch.passage_lengths, self.run)
             # First: auxiliary losses are about what the reader read last.
             wanted_BN = answer_likelihoods(self.reader, batch, memory_XD) if stage.rerank else None
-            context = self.reader.read_memory(batch, memory_XD)
+            context = self.reader.read_memory(batch, memory_XD, self.run)
             if wanted_BN is not None and context.scores_BN is not None:
                 losses["rerank"] = perplexity_distillation(
                     context.scores_BN, wanted_BN, stage.rerank_temperature

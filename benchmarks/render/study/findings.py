@@ -1,0 +1,174 @@
+"""What the papers find of quality, and what the rows of the study say of each finding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from study import facts
+
+from render.study.groups import WHOLE, Group
+from render.study.verdicts import OPEN, BySeed, Verdict, about_as_good, clearly_worse, growing
+
+Groups = Mapping[str, Group]
+ALPHAS = ("0", "1/6", "1/3", "1/2", "1")
+BUDGETS = ("1/4", "1/2", WHOLE)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a paper says.
+
+    Attributes:
+        where: paper, and table or figure.
+        claim: in words.
+        theirs: the paper's numbers; empty where only the statement is known.
+        judge: what our rows say.
+        skipped: why nothing was tried; then there is nothing to judge.
+    """
+
+    where: str
+    claim: str
+    theirs: str = ""
+    judge: Callable[[Groups], Verdict] | None = None
+    skipped: str = ""
+
+
+def lumen(alpha: str) -> str:
+    """The name of LUMEN's rows at a live proportion."""
+    return f"lumen-{alpha.replace('/', '-')}"
+
+
+def _em(groups: Groups, name: str, budget: str = WHOLE) -> BySeed:
+    return groups[name].em(budget) if name in groups else {}
+
+
+def _good(one: str, other: str) -> Callable[[Groups], Verdict]:
+    return lambda groups: about_as_good(_em(groups, one), _em(groups, other))
+
+
+def _worse(one: str, other: str) -> Callable[[Groups], Verdict]:
+    return lambda groups: clearly_worse(_em(groups, one), _em(groups, other))
+
+
+def _beside(scores: Mapping[str, facts.Scores], one: str, other: str) -> str:
+    pairs = zip(facts.SETS, scores[one], scores[other], strict=True)
+    return ", ".join(f"{name} {a:g} beside {b:g}" for name, a, b in pairs)
+
+
+def _beams(groups: Groups) -> Verdict:
+    """The larger decoder beside beams of the smaller."""
+    if "mq" not in groups or "fido" not in groups:
+        return Verdict(OPEN, "not both are measured yet")
+    small, large = groups["mq"], groups["fido"]
+    found = clearly_worse(small.beams(4), large.em())
+    ms = f"{small.decoder_ms('20', 4):.1f} beside {large.decoder_ms('20'):.1f} ms in the decoder"
+    return Verdict(found.word, f"{found.ours}; {ms}")
+
+
+def _by_alpha(groups: Groups) -> Verdict:
+    return growing([(f"{alpha} live", _em(groups, lumen(alpha))) for alpha in ALPHAS])
+
+
+def _gap_closes(groups: Groups) -> Verdict:
+    """How much LUMEN(1/3) still loses beside FiD, as training goes on."""
+    steps = []
+    for budget in BUDGETS:
+        blind, live = (_em(groups, lumen(alpha), budget) for alpha in ("1/3", "1"))
+        steps.append((f"{budget} of the steps", {s: blind[s] - live[s] for s in blind.keys() & live.keys()}))
+    return growing(steps)
+
+
+FIDO, LUMEN = "FiDO", "LUMEN"
+FINDINGS = (
+    Finding(
+        f"{FIDO}, table 4",
+        "Cross-attention in every sixth layer (FiD-LSA) costs little",
+        _beside(facts.LIGHT, "lsa-6", "fid"),
+        _good("lsa-6", "fid"),
+    ),
+    Finding(
+        f"{FIDO}, table 4",
+        "FiD-Light at the same factor costs much",
+        _beside(facts.LIGHT, "light-6", "lsa-6"),
+        _worse("light-6", "lsa-6"),
+    ),
+    Finding(
+        f"{FIDO}, table 4",
+        "… also where the encoder is trained along",
+        judge=_worse("light-6-tuned", "lsa-6-tuned"),
+    ),
+    Finding(f"{FIDO}, section 3.1", "K = 6 is about as good as K = 2", judge=_good("lsa-6", "lsa-2")),
+    Finding(
+        f"{FIDO}, table 3", "Multi-query attention on top of it costs little", judge=_good("mq", "lsa-6")
+    ),
+    Finding(
+        f"{FIDO}, table 3",
+        "FiDO is about as good as without LSA",
+        _beside(facts.ABLATIONS, "fido", "fido-no-lsa"),
+        _good("fido", "fido-no-lsa"),
+    ),
+    Finding(
+        f"{FIDO}, table 3",
+        "FiDO is about as good as without multi-query attention",
+        _beside(facts.ABLATIONS, "fido", "fido-no-mq"),
+        _good("fido", "fido-no-mq"),
+    ),
+    Finding(
+        f"{FIDO}, table 3",
+        "Without the larger decoder it is clearly worse",
+        _beside(facts.ABLATIONS, "mq", "fido"),
+        _worse("mq", "fido"),
+    ),
+    Finding(
+        f"{FIDO}, table 7",
+        "A larger decoder is better than beams of the smaller",
+        "NQ {mq-beams:g} beside {fido:g}".format(**facts.BEAM_OR_SIZE),
+        _beams,
+    ),
+    Finding(
+        f"{FIDO}, appendix A",
+        "The larger decoder learns as well by the hybrid optimiser as by Adafactor",
+        judge=_good("fido-hybrid", "fido-adafactor"),
+    ),
+    Finding(
+        f"{FIDO}, appendix A",
+        "Second moments carried over from pre-training help",
+        skipped="a drawn decoder has none; it takes a pre-training of the decoder, which is hours of its own",
+    ),
+    Finding(LUMEN, "Quality grows with the live proportion", judge=_by_alpha),
+    Finding(
+        LUMEN, "A third of the encoder live is about as good as FiD", judge=_good(lumen("1/3"), lumen("1"))
+    ),
+    Finding(
+        LUMEN,
+        "Pure memory (MemoryFiD) is clearly worse than a third live",
+        judge=_worse(lumen("0"), lumen("1/3")),
+    ),
+    Finding(LUMEN, "What a third live loses beside FiD shrinks as more is trained", judge=_gap_closes),
+    Finding(
+        LUMEN,
+        "Passages that don't see the question in the live layers are clearly worse",
+        judge=_worse("lumen-1-3-question-sees-passage", lumen("1/3")),
+    ),
+    Finding(
+        LUMEN,
+        "Questions that don't see the passage lose less than that",
+        judge=_worse("lumen-1-3-question-sees-passage", "lumen-1-3-passage-sees-question"),
+    ),
+    Finding(
+        LUMEN,
+        "A question encoder that is left as it is, is clearly worse",
+        judge=_worse("lumen-1-3-question-frozen", lumen("1/3")),
+    ),
+    Finding(
+        LUMEN,
+        "A deeper or wider memory encoder helps",
+        skipped="it takes a memory encoder that was pre-trained with that shape; there is none",
+    ),
+    Finding(
+        LUMEN,
+        "Transfer of live and memory encoder helps most at few live layers",
+        skipped="two trainings a proportion and seed, after the proportions themselves are done",
+    ),
+)
