@@ -1,0 +1,109 @@
+"""The part of the page that is about quality says what the rows say."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from render import documents
+from render.study import part
+from render.study.findings import FINDINGS, lumen
+from render.study.groups import grouped
+from study.variants import TABLES
+
+
+def scores(em: float) -> dict[str, Any]:
+    return {name: {"n": 500, "em": em + more, "f1": em + 10, "log_likelihood": -9.0}
+            for name, more in (("squad", 1.0), ("newwiki", -1.0))}  # fmt: skip
+
+
+def row(variant: str, seed: int, em: float, **more: Any) -> dict[str, Any]:
+    return {
+        "kind": "study", "variant": variant, "seed": seed, "steps": 320, "questions": 16, "set": [],
+        "git": "abc",
+        "hardware": {"cpu": "EPYC"}, "cpu_seconds": 120.0, "states_seconds": 60.0, **scores(em),
+        "on_the_way": {"1/4": {"step": 80, **scores(em - 10)}, "1/2": {"step": 160, **scores(em - 4)}},
+        "decoder_ms": {"1": 3.0, "20": 12.0}, "cross_cache_bytes": 2_500_000,
+        "flops": {"live": 9e10, "projection": 2e9, "decode": 1e9, "head": 5e8}, **more,
+    }  # fmt: skip
+
+
+def rows(**means: float) -> list[dict[str, Any]]:
+    return [
+        row(name.replace("_", "-"), seed, em + seed / 10) for name, em in means.items() for seed in range(3)
+    ]
+
+
+def verdict_of(text: str, claim: str) -> str:
+    (found,) = [line for line in text.splitlines() if claim in line]
+    return found.split(" | ")[-1].removesuffix(" |")
+
+
+def test_rows_decide() -> None:
+    text = part.part(rows(fid=50.0, lsa_6=49.5, light_6=38.0))
+    assert verdict_of(text, "(FiD-LSA) costs little") == "**reproduced**"
+    assert verdict_of(text, "FiD-Light at the same factor") == "**reproduced**"
+    assert "38.1 beside 49.6: -11.5 (spread 0.2)" in text
+    assert "NQ 36.3 beside 45.8" in text
+    assert verdict_of(text, "Multi-query attention on top") == "**open**"
+    assert verdict_of(text, "Second moments carried over").startswith("not attempted: ")
+    other = part.part(rows(fid=50.0, lsa_6=40.0, light_6=45.0))
+    assert verdict_of(other, "(FiD-LSA) costs little") == "**not reproduced**"
+    assert verdict_of(other, "FiD-Light at the same factor") == "**not reproduced**"
+
+
+def test_a_table_has_a_line_a_reader() -> None:
+    text = part.part(rows(fid=50.0, lsa_6=49.5))
+    (line,) = [line for line in text.splitlines() if line.startswith("| `fid` |")]
+    cells = line.strip("| ").split(" | ")
+    assert cells[1:3] == ["3", "51.10 (51.00 to 51.20)"]
+    assert cells[8:] == ["40.10 (40.00 to 40.20)", "3.0", "12.0", "3.50", "2.5", "2.0"]
+    assert "0.3 hours of one core" in text
+    assert part.TITLES["table-3"] not in text
+
+
+def test_every_table_has_a_title_and_every_finding_knows_its_rows() -> None:
+    assert part.TITLES.keys() == TABLES.keys()
+    every = {variant.name for variants in TABLES.values() for variant in variants}
+    found = grouped([
+        row(name, seed, 40.0, beams={"4": {**scores(40.0), "decoder_ms": {"1": 3.0, "20": 12.0}}})
+        for name in every for seed in range(3)
+    ])  # fmt: skip
+    for finding in FINDINGS:
+        assert (finding.judge is None) == bool(finding.skipped)
+        if finding.judge:
+            assert "open" not in finding.judge(found).word, finding.claim
+
+
+def test_the_gap_that_training_closes_is_that_beside_fid() -> None:
+    live = [row(lumen("1"), seed, 50.0) for seed in range(3)]
+    third = [row(lumen("1/3"), seed, 48.0) for seed in range(3)]
+    for one in third:
+        one["on_the_way"]["1/4"] |= scores(20.0)
+    text = part.part([*live, *third])
+    assert "1/4 of the steps: -20.0, 1/2 of the steps: -2.0, 1 of the steps: -2.0" in text
+
+
+def test_of_two_runs_the_newer_counts() -> None:
+    old, new = row("fid", 0, 10.0, steps=80), row("fid", 0, 50.0)
+    assert grouped([old, row("fid", 1, 10.0, steps=80), new])["fid"].em() == {0: 50.0}
+    assert grouped([new, row("fid", 0, 51.0)])["fid"].em() == {0: 51.0}
+    assert grouped([new, row("fid", 0, 60.0, set=["dropout=0.1"])])["fid"].em() == {0: 50.0}
+
+
+def test_the_page_ends_with_it(tmp_path: Path) -> None:
+    documents.reproduce(tmp_path, tmp_path, check=False)
+    text = (tmp_path / "reproduce.md").read_text(encoding="utf-8")
+    assert text.endswith("## What the papers say of quality\n\nNot measured yet.\n")
+    assert "(#what-the-papers-say-of-quality)" in text
+
+
+def test_the_plot_has_decoders_and_proportions() -> None:
+    drawn = part.panels([*rows(fid=50.0, lsa_6=49.0), row(lumen("0"), 0, 20.0), row(lumen("1"), 0, 50.0)])
+    decoders, proportions = drawn
+    assert decoders["points"] == {
+        "fid": ([12.0], [pytest.approx(50.1)]),
+        "lsa-6": ([12.0], [pytest.approx(49.1)]),
+    }
+    assert proportions["lines"]["all steps"] == ([0.0, 1.0], [20.0, 50.0])
+    assert proportions["lines"]["1/4 of the steps"] == ([0.0, 1.0], [10.0, 40.0])
+    assert part.panels([]) == []

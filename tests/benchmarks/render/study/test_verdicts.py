@@ -1,0 +1,57 @@
+"""The rules by which rows decide."""
+
+import pytest
+from render.study.verdicts import NOT, ORDER, REPRODUCED, about_as_good, clearly_worse, growing
+
+FIRM = {0: 50.0, 1: 50.5, 2: 50.2}
+
+
+def shifted(by: float) -> dict[int, float]:
+    return {seed: em + by for seed, em in FIRM.items()}
+
+
+@pytest.mark.parametrize(
+    ("by", "word"), [(2.0, REPRODUCED), (-0.9, REPRODUCED), (-2.0, ORDER), (-3.0, ORDER), (-3.2, NOT)]
+)
+def test_about_as_good_is_within_a_point(by: float, word: str) -> None:
+    assert about_as_good(shifted(by), FIRM).word == word
+
+
+def test_about_as_good_is_within_the_spread() -> None:
+    loose = {0: 46.0, 1: 50.0, 2: 48.0}  # 2.2 worse on average, with a range of 4
+    assert about_as_good(loose, FIRM).word == REPRODUCED
+
+
+@pytest.mark.parametrize(("by", "word"), [(-5.0, REPRODUCED), (-0.4, ORDER), (0.5, NOT)])
+def test_clearly_worse_is_beyond_the_spread(by: float, word: str) -> None:
+    assert clearly_worse(shifted(by), FIRM).word == word
+
+
+def test_clearly_worse_is_worse_with_every_seed() -> None:
+    assert clearly_worse({0: 45.0, 1: 45.1, 2: 50.3}, FIRM).word == ORDER
+
+
+def test_seeds_are_compared_one_by_one_where_both_have_them() -> None:
+    found = clearly_worse({0: 40.0, 1: 40.5, 2: 40.2, 3: 99.0}, FIRM)
+    assert (found.word, found.ours) == (REPRODUCED, "40.2 beside 50.2: -10.0 (spread 0.5)")
+
+
+def test_with_few_seeds_nothing_is_decided() -> None:
+    found = clearly_worse({0: 40.0, 1: 40.5}, FIRM)
+    assert found.word == "open, so far reproduced"
+    assert found.ours.endswith("2 of 3 seeds")
+    assert about_as_good({}, FIRM).word == growing([("0", {}), ("1", FIRM)]).word == "open"
+
+
+@pytest.mark.parametrize(
+    ("levels", "word"),
+    [
+        ((10.0, 20.0, 30.0), REPRODUCED),
+        ((10.0, 30.0, 29.8), ORDER),
+        ((10.0, 30.0, 20.0), NOT),
+        ((3.0, 2.9, 2.8), NOT),
+    ],
+)
+def test_what_grows_goes_down_nowhere(levels: tuple[float, ...], word: str) -> None:
+    steps = [(str(level), {seed: level + em for seed, em in FIRM.items()}) for level in levels]
+    assert growing(steps).word == word
