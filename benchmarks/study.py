@@ -1,6 +1,6 @@
 """Train and judge the readers of one table of the FiDO and LUMEN papers at small scale, with several seeds.
 
-    python benchmarks/study.py table-4 --data DATA --corpus DIR --states DIR [--seeds 0 1 2] [--steps 320]
+    python benchmarks/study.py table-4 --data DATA --corpus DIR --states DIR [--seeds 0 1 2] [--steps 240]
 
 All readers of a table learn from the same questions in the same order, for the same steps. What the frozen
 encoder makes of questions and passages is kept in the folder of `--states` and shared by all runs. Rows go to

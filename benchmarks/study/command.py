@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--corpus", type=Path, required=True, help="a built corpus of the passages")
     parser.add_argument("--states", type=Path, default=Path("runs/study/states"), help="kept between runs")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=320, help="of training")
+    parser.add_argument("--steps", type=int, default=240, help="of training")
     parser.add_argument("--limit", type=int, default=500, help="questions of each dataset to judge by")
     parser.add_argument("--only", nargs="*", default=[], help="variants; all of the table unless given")
     parser.add_argument("--set", nargs="*", default=[], help="changes of the recipe, key=value")

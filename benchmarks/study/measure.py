@@ -24,6 +24,8 @@ from fidkit.types import Passage
 from study.states import States
 
 BATCH = 20
+LONGEST = 20
+"""Tokens of an answer that is judged."""
 TIMED = 20
 MANY = 20
 """Passages of a question that is timed, beside a single one."""
@@ -44,7 +46,9 @@ def judged(
     runner: Runner, sets: Mapping[str, Asked], beams: int = 1, limit: int | None = None
 ) -> dict[str, dict[str, float]]:
     """By dataset: questions, exact match and F1 (percent), log-likelihood of the first answer (nats)."""
-    return {name: _judged(runner, asked[:limit], _how(beams)) for name, asked in sets.items()}
+    return {
+        name: _judged(runner, asked[:limit], _how(beams, max_tokens=LONGEST)) for name, asked in sets.items()
+    }
 
 
 def _judged(runner: Runner, asked: Asked, how: Decoding) -> dict[str, float]:

@@ -23,7 +23,7 @@ from study.variants import START, Variant
 RECIPE = Path(__file__).with_name("recipe.toml")
 BUDGETS = (Fraction(1, 4), Fraction(1, 2))
 """Shares of the steps after which a reader is judged on its way, ..."""
-ON_THE_WAY = 200
+ON_THE_WAY = 100
 """... by so many questions of each set."""
 PARTS_OF_DECODER = ("decoder.", "head.")
 
@@ -94,7 +94,7 @@ def trained(
     trainer.run()
     stage = recipe.stages[-1]
     outcome = {
-        "steps": recipe.steps, "questions": stage.questions, "cpu_seconds": round(trainer.cpu_seconds, 1),
+        "questions": stage.questions, "cpu_seconds": round(trainer.cpu_seconds, 1),
         "states_seconds": round(states.seconds - before, 1), "on_the_way": on_the_way,
         **sized(trainer.reader.eval(), states, sets, variant.beams),
     }  # fmt: skip
