@@ -47,7 +47,7 @@ def settings() -> list[Setting]:
     plan += [Setting("everyday", "gold", 1), Setting("everyday", "retrieved", 5)]
     plan += [Setting("everyday.absent", "retrieved", 5)]
     plan += [Setting(d, "retrieved", 1) for d in (*wiki, *opened)]  # 10,342 answers, for loops and places
-    for n, limit in ((5, 500), (20, 200), (40, 100)):
+    for n, limit in ((5, 500), (10, 300), (20, 200), (40, 100)):
         plan += [Setting(d, "retrieved", n, limit) for d in (*wiki, *opened)]
         plan += [Setting(d, "foreign", n, limit // 2) for d in wiki if n < 40]
     return plan

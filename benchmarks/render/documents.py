@@ -138,7 +138,7 @@ def draw(results: Path, docs: Path, check: bool) -> list[Path]:
 def reproduce(results: Path, docs: Path, check: bool) -> list[Path]:
     """Write the page of what the papers say, and the plots of times; which of them were stale."""
     quality = [row for file in sorted(results.glob("quality*.jsonl")) for row in rows.read(file)]
-    learnt = study.part(list(rows.read(results / "study.jsonl")))
+    learnt = study.part(*(list(rows.read(results / f"{name}.jsonl")) for name in ("study", "passages")))
     text, path = f"{page.render(results, quality)}\n{learnt}\n", docs / "reproduce.md"
     stale = [] if path.exists() and path.read_text(encoding="utf-8") == text else [path]
     if stale and not check:

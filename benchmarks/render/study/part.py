@@ -50,8 +50,13 @@ hours of one core.
 {rules}"""
 
 
-def part(rows: Rows) -> str:
-    """All of it; without rows, that nothing was measured."""
+def part(rows: Rows, asked: Rows = ()) -> str:
+    """All of it; without rows, that nothing was measured.
+
+    Args:
+        rows: of `benchmarks/study.py`.
+        asked: of `benchmarks/quality.py`, the same questions with more and more passages.
+    """
     if not rows:
         return f"## What the papers say of quality\n\n{NOTHING}"
     groups, last = grouped(rows), rows[-1]
@@ -63,7 +68,29 @@ def part(rows: Rows) -> str:
     for table, variants in TABLES.items():
         if found := {v.name: groups[v.name] for v in variants if v.name in groups}:
             blocks += [f"### {TITLES[table]}", _table(found), _about(found, table)]
+    if asked:
+        blocks += ["### Passages that are read", passages(asked)]
     return "\n\n".join(blocks)
+
+
+def passages(asked: Rows) -> str:
+    """Exact match of the bundled reader by passages retrieved: a line a set, for the questions that all have."""
+    found = {(row["dataset"], row["passages"]): row for row in asked if row["context"] == "retrieved"}
+    counts = sorted({n for _, n in found})
+    names = list(dict.fromkeys(name for name, _ in found))
+    lines = [line("EM (an answer is among the passages)", *map(str, counts)), rule(1 + len(counts))]
+    for name in names:
+        rows = (found.get((name, n)) for n in counts)
+        lines.append(
+            line(name, *(_answered(row, n) if row else "" for row, n in zip(rows, counts, strict=True)))
+        )
+    last = asked[-1]
+    about = f"The first {last['n']} questions of each set, where the reader has to answer; percent."
+    return "\n".join([*lines, "", f"{about} `{last['command']}`"])
+
+
+def _answered(row: Mapping[str, Any] | None, n: int) -> str:
+    return "" if row is None else f"{row['forced_em']:.1f} ({row['recall'][str(n)]:.0f})"
 
 
 def verdicts(groups: Groups) -> str:

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from fidkit import Passage
 from fidkit.answerer import Answerer
 from fidkit.errors import CheckpointError, ConfigError, DataError
+from fidkit.nn.encoder import EncoderLayers
 from fidkit.nn.positions import RelativeBias
+from fidkit.nn.rows import Rows
 from fidkit.reader import Reader
 from fidkit.train.data.examples import Example
 from fidkit.train.loop.checkpoints import OPTIMISER, STATE
@@ -152,6 +155,21 @@ def test_an_unreadable_state_says_what_to_delete(tmp_path: Path) -> None:
     (tmp_path / "run" / "last" / STATE).write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match=r"delete .*last to start over"):
         trainer.resume()
+
+
+def test_encoder_layers_are_run_as_they_are_said_to_be(tmp_path: Path) -> None:
+    ran: list[EncoderLayers] = []
+
+    def noted(layers: EncoderLayers, x: Tensor, rows: Rows, norm: nn.Module | None = None) -> Tensor:
+        ran.append(layers)
+        return layers(x, rows, norm)
+
+    split = stages(), 'reader.preset="tiny-lumen"', 'reader.initialisation="t5"'
+    plain = Trainer(world(tmp_path / "plain", *split))
+    trainer = Trainer(world(tmp_path / "noted", *split), run=noted)
+    assert trainer.train_step() == plain.train_step()
+    reader = trainer.reader
+    assert ran == [reader.memory_encoder.encoder, reader.question_encoder, reader.live_encoder]
 
 
 # What a run directory holds

@@ -107,3 +107,18 @@ def test_the_plot_has_decoders_and_proportions() -> None:
     assert proportions["lines"]["all steps"] == ([0.0, 1.0], [20.0, 50.0])
     assert proportions["lines"]["1/4 of the steps"] == ([0.0, 1.0], [10.0, 40.0])
     assert part.panels([]) == []
+
+
+def test_passages_that_are_read_have_a_column_each() -> None:
+    asked = [
+        {
+            "context": "retrieved", "dataset": name, "passages": n, "forced_em": 30.0 + n, "n": 100,
+            "recall": {"1": 50.0, str(n): 60.4}, "command": "python benchmarks/quality.py",
+        }
+        for name, n in (("squad", 20), ("squad", 5), ("nq", 5))
+    ]  # fmt: skip
+    text = part.part(rows(fid=50.0), asked)
+    assert "| EM (an answer is among the passages) | 5 | 20 |" in text
+    assert "| squad | 35.0 (60) | 50.0 (60) |\n| nq | 35.0 (60) |  |" in text
+    assert "first 100 questions" in text
+    assert "Passages that are read" not in part.part(rows(fid=50.0))
