@@ -74,16 +74,13 @@ def part(rows: Rows, asked: Rows = ()) -> str:
 
 
 def passages(asked: Rows) -> str:
-    """Exact match of the bundled reader by passages retrieved: a line a set, for the questions that all have."""
+    """Exact match of the bundled reader by passages retrieved, a line a set."""
     found = {(row["dataset"], row["passages"]): row for row in asked if row["context"] == "retrieved"}
     counts = sorted({n for _, n in found})
     names = list(dict.fromkeys(name for name, _ in found))
     lines = [line("EM (an answer is among the passages)", *map(str, counts)), rule(1 + len(counts))]
     for name in names:
-        rows = (found.get((name, n)) for n in counts)
-        lines.append(
-            line(name, *(_answered(row, n) if row else "" for row, n in zip(rows, counts, strict=True)))
-        )
+        lines.append(line(name, *(_answered(found.get((name, n)), n) for n in counts)))
     last = asked[-1]
     about = f"The first {last['n']} questions of each set, where the reader has to answer; percent."
     return "\n".join([*lines, "", f"{about} `{last['command']}`"])
