@@ -10,7 +10,7 @@ START = "pocket"
 """Whose encoder all readers have."""
 LAYERS = 6
 """Of a decoder, unless a variant says otherwise: as many as the encoder has."""
-ROW = 168
+ROW = 140
 """Vectors of an average question with its passage, which FiD-Light keeps a share of."""
 BEAMS = (4, 16)
 

@@ -79,7 +79,7 @@ def test_states_outlive_a_process_that_was_killed_while_it_wrote(tmp_path: Path)
 
 def test_readers_are_the_start_with_another_decoder() -> None:
     start, light = Reader.from_pretrained(START), made(LIGHT[6], 0)
-    assert light.config.kept_vectors == 28
+    assert light.config.kept_vectors == 23
     for name, p in light.live_encoder.named_parameters():
         torch.testing.assert_close(p, start.live_encoder.get_parameter(name), rtol=0, atol=0)
     sparse, other = made(LSA[6], 0), made(LSA[6], 1)
