@@ -23,9 +23,7 @@ from study.variants import START, TABLES, Variant
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)
-    kernels = native.kernels()
-    compute: Run = EncoderLayers.__call__ if kernels is None else NativeEncoder(kernels)
-    states, sets = States(options.states, compute), judging.gold(options.data, options.corpus, options.limit)
+    sets = judging.gold(options.data, options.corpus, options.limit)
     changes = [
         f"data={options.data}", f"passages=[{str(options.corpus.absolute())!r}]",
         f"stages.0.steps={options.steps}", *options.set,
@@ -34,8 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.only and variant.name not in options.only:
             continue
         if not any(key(variant, seed, options).items() <= row.items() for row in rows.read(options.to)):
-            outcome = trained(variant, seed, changes, states, sets, options.runs / f"{variant.name}-{seed}")
+            folder, states = options.runs / f"{variant.name}-{seed}", States(options.states, encoding())
+            outcome = trained(variant, seed, changes, states, sets, folder)
             rows.append(options.to, rows.row("study", **key(variant, seed, options), **outcome))
+
+
+def encoding() -> Run:
+    """How frozen layers are run: anew for each reader, since kernels keep the layers that they have run."""
+    kernels = native.kernels()
+    return EncoderLayers.__call__ if kernels is None else NativeEncoder(kernels)
 
 
 def key(variant: Variant, seed: int, options: argparse.Namespace) -> dict[str, Any]:

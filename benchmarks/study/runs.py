@@ -71,7 +71,7 @@ def trained(
         variant: what to train.
         seed: of the decoder's weights and of the questions' order.
         changes: of the recipe, for all variants.
-        states: of frozen layers.
+        states: of frozen layers; what they took so far counts as this reader's.
         sets: to judge by.
         folder: for the run; gone afterwards, since the row is all that is kept.
     """
@@ -89,13 +89,12 @@ def trained(
             on_the_way[share] = {"step": row["step"], **judged(runner, sets, limit=ON_THE_WAY)}
 
     recipe = recipe.replace(log_every=min(judged_at))
-    before = states.seconds
     trainer = Trainer(recipe, report, "cpu", states)
     trainer.run()
     stage = recipe.stages[-1]
     outcome = {
         "questions": stage.questions, "cpu_seconds": round(trainer.cpu_seconds, 1),
-        "states_seconds": round(states.seconds - before, 1), "on_the_way": on_the_way,
+        "states_seconds": round(states.seconds, 1), "on_the_way": on_the_way,
         **sized(trainer.reader.eval(), states, sets, variant.beams),
     }  # fmt: skip
     shutil.rmtree(folder)

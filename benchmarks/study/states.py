@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 from struct import Struct
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,8 @@ class States:
         self._vectors = (directory / "states.bin").open("a+b")
         self._index = (directory / "index.bin").open("a+b")
         self._places: dict[bytes, tuple[int, int]] = {}
-        self._digests: dict[tuple[int, int], bytes] = {}
+        # Weakly: another reader's layers may stand in memory where a forgotten one's stood.
+        self._digests: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
         self._load()
 
     def _load(self) -> None:
@@ -83,10 +85,8 @@ class States:
                 self._append(keys[number], states)
             self._vectors.flush()  # before the index says where they are
             self._index.flush()
-            self.computed, self.seconds = (
-                self.computed + len(missing),
-                self.seconds + time.process_time() - began,
-            )
+            self.computed += len(missing)
+            self.seconds += time.process_time() - began
         width = layers.stack.width
         return torch.cat([self._read(key, width) for key in keys]).to(x_XD.dtype)
 
@@ -103,11 +103,11 @@ class States:
 
     def _digest(self, layers: EncoderLayers, norm: nn.Module | None) -> bytes:
         """Of all weights that rows go through."""
-        known = (id(layers), id(norm))
-        if known not in self._digests:
-            digest = hashlib.blake2b(digest_size=32)
-            for part in (layers, norm):
-                for p in part.parameters() if part is not None else ():
+        parts = (layers,) if norm is None else (layers, norm)
+        for part in parts:
+            if part not in self._digests:
+                digest = hashlib.blake2b(digest_size=32)
+                for p in part.parameters():
                     digest.update(p.detach().float().numpy().tobytes())
-            self._digests[known] = digest.digest()
-        return self._digests[known]
+                self._digests[part] = digest.digest()
+        return b"".join(self._digests[part] for part in parts)
