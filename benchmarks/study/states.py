@@ -103,7 +103,7 @@ class States:
 
     def _digest(self, layers: EncoderLayers, norm: nn.Module | None) -> bytes:
         """Of all weights that rows go through."""
-        parts = (layers,) if norm is None else (layers, norm)
+        parts = [part for part in (layers, norm) if part is not None and list(part.parameters())]
         for part in parts:
             if part not in self._digests:
                 digest = hashlib.blake2b(digest_size=32)
