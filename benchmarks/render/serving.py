@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from render.summaries import NOTHING, line, rule
@@ -51,7 +52,11 @@ def load(records: Rows) -> str:
 
 def _commands(made: Rows) -> str:
     """What was run, each once."""
-    return ", ".join(f"`{command}`" for command in dict.fromkeys(row["command"] for row in made))
+    return _quoted(row["command"] for row in made)
+
+
+def _quoted(commands: Iterable[str]) -> str:
+    return ", ".join(f"`{command}`" for command in dict.fromkeys(commands))
 
 
 def _under_load(records: Rows) -> dict[tuple[str, int], dict[str, Any]]:
@@ -59,19 +64,19 @@ def _under_load(records: Rows) -> dict[tuple[str, int], dict[str, Any]]:
 
 
 def _way(records: Rows, rows: dict[tuple[str, int], dict[str, Any]]) -> str:
-    """How the peer runs, and which ways were slower."""
+    """How the peer runs, and how many ways were tried."""
     used = next((row["peer"] for row in rows.values() if "peer" in row), None)
-    tried = [row for row in records if row["of"] == "peer"]
+    tried = {
+        (row["readers"], row["threads"], row["dtype"]): row["command"]
+        for row in records
+        if row["of"] == "peer"
+    }
     if used is None or not tried:
         return ""
-    named = {
-        f"{row['readers']} at once in {row['dtype']}, threads of each: {row['threads']}": row for row in tried
-    }
-    ours = {name for name, row in named.items() if all(row[of] == value for of, value in used.items())}
-    others = "; ".join(
-        f"{name}, {row['questions_per_second']:.2f}" for name, row in named.items() if name not in ours
+    return (
+        f" On transformers, {used['readers']} questions are read at once, in {used['dtype']} (threads of "
+        f"each: {used['threads']}), which was the fastest of {len(tried)} ways: {_quoted(tried.values())}."
     )
-    return f" On transformers, questions are read {', '.join(ours)}; what was slower, a second: {others}."
 
 
 def together(records: Rows) -> str:
@@ -158,9 +163,10 @@ def beginning(records: Rows) -> str:
 
 def tested(records: Rows) -> str:
     """What right answers become without a piece of evidence, as measured last."""
-    if not records:
+    measured = [row for row in records if "changed_without_largest_share" in row]
+    if not measured:
         return NOTHING
-    last = records[-1]
+    last = measured[-1]
     without = {
         "the piece that is listed first": last["changed_without_first"],
         "the passage with the largest share": last["changed_without_largest_share"],
