@@ -3,6 +3,7 @@
 import logging
 import socket
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -135,6 +136,12 @@ def test_cookies_of_others_are_passed_over(keyed, other):
     for header in (f"{other}; fidkit_key={keyed.key}", f"fidkit_key={keyed.key};{other}"):
         assert keyed.get("/v1/readers", headers={"Cookie": header}).status_code == 200
     assert keyed.get("/v1/readers", headers={"Cookie": other}).status_code == 401
+
+
+@pytest.mark.parametrize("place", ["/dev/full", "/dev/zero", "/"])
+def test_what_is_no_file_holds_no_keys(place):
+    with pytest.raises(UsageError, match="it is no file"):
+        add(Path(place), "ada")
 
 
 def test_names_of_keys(tmp_path):

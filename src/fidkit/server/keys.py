@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import secrets
+import stat
 import threading
 from pathlib import Path
 from typing import BinaryIO
@@ -61,6 +62,8 @@ class Keys:
     def _read(self) -> None:
         try:
             status = self._path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError("it is no file")
             stamp = (status.st_mtime_ns, status.st_size)
             if stamp == self._stamp:
                 return

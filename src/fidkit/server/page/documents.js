@@ -105,7 +105,8 @@ function dropping() {
 }
 
 function drawHead({ documents, corpus }) {
-  const counts = corpus && say("served", number(corpus.files), number(corpus.passages));
+  const left = Math.max(0, (documents?.total ?? 0) - (corpus?.files ?? 0));
+  const counts = corpus && say("served", number(corpus.files), number(corpus.passages), number(left));
   fill(byId("served"), counts);
   if (!documents) return;
   const chosen = (event) => {

@@ -60,20 +60,20 @@ const WORDS = {
     },
     building: { read: "Reading", index: "Indexing", vectors: "Indexing by meaning" },
     documents: "Documents",
-    served: (files, passages) => `${files} files, ${passages} passages`,
+    served: (files, passages, out) => listed(many(files, "file", "files"), many(passages, "passage", "passages"), out !== "0" && `${out} left out`),
     add: "Add documents",
     add_hint: "or drop them anywhere on this page",
     fixed: "These documents were indexed before; none can be added here.",
     drop: "Drop the files to add them",
     sending: (names) => `Sending ${names}`,
-    files_done: (done, total, passages) => `${done} of ${total} files, ${passages} passages`,
+    files_done: (done, total, passages) => listed(`${done} of ${many(total, "file", "files")}`, many(passages, "passage", "passages")),
     sent: "Sent; it is read in a moment.",
     indexed: "Done: the documents are up to date.",
     waiting: "waiting to be read",
     left_out: "left out",
     no_text: "holds no text",
     status_indexed: "ready",
-    passages: (n) => (n === "1" ? "1 passage" : `${n} passages`),
+    passages: (n) => many(n, "passage", "passages"),
     remove: "Remove",
     remove_what: (name) => `Remove ${name}`,
     removed: (name) => `${name} is being removed.`,
@@ -157,20 +157,20 @@ const WORDS = {
     },
     building: { read: "Lesen", index: "Erfassen", vectors: "Nach Bedeutung erfassen" },
     documents: "Dokumente",
-    served: (files, passages) => `${files} Dateien, ${passages} Stellen`,
+    served: (files, passages, out) => listed(many(files, "Datei", "Dateien"), many(passages, "Stelle", "Stellen"), out !== "0" && `${out} ausgelassen`),
     add: "Dokumente hinzufügen",
     add_hint: "oder irgendwo auf diese Seite ziehen",
     fixed: "Diese Dokumente wurden vorher erfasst; hier kommen keine hinzu.",
     drop: "Dateien loslassen, um sie hinzuzufügen",
     sending: (names) => `${names} wird gesendet`,
-    files_done: (done, total, passages) => `${done} von ${total} Dateien, ${passages} Stellen`,
+    files_done: (done, total, passages) => listed(`${done} von ${many(total, "Datei", "Dateien")}`, many(passages, "Stelle", "Stellen")),
     sent: "Gesendet; gleich wird gelesen.",
     indexed: "Fertig: die Dokumente sind auf dem neuesten Stand.",
     waiting: "wartet",
     left_out: "ausgelassen",
     no_text: "enthält keinen Text",
     status_indexed: "bereit",
-    passages: (n) => (n === "1" ? "1 Stelle" : `${n} Stellen`),
+    passages: (n) => many(n, "Stelle", "Stellen"),
     remove: "Entfernen",
     remove_what: (name) => `${name} entfernen`,
     removed: (name) => `${name} wird entfernt.`,
@@ -199,6 +199,11 @@ const WORDS = {
 };
 
 const KEPT = "fidkit.language";
+
+/** A number, as it is written, with the word for so many. */
+const many = (n, one, more) => `${n} ${n === "1" ? one : more}`;
+
+const listed = (...parts) => parts.filter(Boolean).join(", ");
 
 /** A word or sentence in the language of the page. */
 export function say(name, ...values) {
