@@ -26,6 +26,8 @@ from study.states import States
 BATCH = 20
 LONGEST = 20
 """Tokens of an answer that is judged."""
+FEW = 100
+"""Questions of each set, the first, where a reader is judged again and again."""
 TIMED = 20
 MANY = 20
 """Passages of a question that is timed, beside a single one."""
@@ -129,7 +131,7 @@ def sized(reader: Reader, states: States, sets: Mapping[str, Asked], beams: Sequ
     runner = StatesRunner(reader, states)
     asked = next(iter(sets.values()))
     searched = {
-        str(width): {**judged(runner, sets, width, 150), "decoder_ms": times(runner, asked, width)}
+        str(width): {**judged(runner, sets, width, FEW), "decoder_ms": times(runner, asked, width)}
         for width in beams
     }
     return {

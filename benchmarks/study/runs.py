@@ -16,15 +16,13 @@ from fidkit.convert.fresh import with_decoder
 from fidkit.reader import Reader
 from fidkit.train.loop.training import Trainer
 from fidkit.train.recipe import load_recipe
-from study.measure import StatesRunner, judged, sized
+from study.measure import FEW, StatesRunner, judged, sized
 from study.states import States
 from study.variants import START, Variant
 
 RECIPE = Path(__file__).with_name("recipe.toml")
-BUDGETS = (Fraction(1, 4), Fraction(1, 2))
-"""Shares of the steps after which a reader is judged on its way, ..."""
-ON_THE_WAY = 100
-"""... by so many questions of each set."""
+BUDGETS = (Fraction(1, 4), Fraction(1, 2), Fraction(1))
+"""Shares of the steps after which a reader is judged by few questions, the same each time."""
 PARTS_OF_DECODER = ("decoder.", "head.")
 
 
@@ -86,7 +84,7 @@ def trained(
     def report(row: dict[str, Any]) -> None:
         if (share := judged_at.get(row["step"])) and share not in on_the_way:
             runner = StatesRunner(trainer.reader.eval(), states)
-            on_the_way[share] = {"step": row["step"], **judged(runner, sets, limit=ON_THE_WAY)}
+            on_the_way[share] = {"step": row["step"], **judged(runner, sets, limit=FEW)}
 
     recipe = recipe.replace(log_every=min(judged_at))
     trainer = Trainer(recipe, report, "cpu", states)

@@ -119,7 +119,7 @@ def test_a_table_has_a_row_for_each_reader_and_seed_once(
     ]  # fmt: skip
     for row in found:
         assert row["steps"] == 4
-        assert [row["on_the_way"][share]["step"] for share in ("1/4", "1/2")] == [1, 2]
+        assert [row["on_the_way"][share]["step"] for share in ("1/4", "1/2", "1")] == [1, 2, 4]
         assert row["squad"]["n"] == row["newwiki"]["n"] == 3
         assert row["decoder_ms"]["20"] > row["decoder_ms"]["1"] > 0
     assert found[0]["states_seconds"] > 0

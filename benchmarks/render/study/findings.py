@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from study import facts
 
-from render.study.groups import WHOLE, Group
+from render.study.groups import BUDGETS, Group
 from render.study.verdicts import OPEN, BySeed, Verdict, about_as_good, clearly_worse, growing
 
 Groups = Mapping[str, Group]
 ALPHAS = ("0", "1/6", "1/3", "1/2", "1")
-BUDGETS = ("1/4", "1/2", WHOLE)
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ def lumen(alpha: str) -> str:
     return f"lumen-{alpha.replace('/', '-')}"
 
 
-def _em(groups: Groups, name: str, budget: str = WHOLE) -> BySeed:
-    return groups[name].em(budget) if name in groups else {}
+def _em(groups: Groups, name: str) -> BySeed:
+    return groups[name].em() if name in groups else {}
 
 
 def _good(one: str, other: str) -> Callable[[Groups], Verdict]:
@@ -57,11 +56,11 @@ def _beside(scores: Mapping[str, facts.Scores], one: str, other: str) -> str:
 
 
 def _beams(groups: Groups) -> Verdict:
-    """The larger decoder beside beams of the smaller."""
+    """The larger decoder beside beams of the smaller, by the first questions."""
     if "mq" not in groups or "fido" not in groups:
         return Verdict(OPEN, "not both are measured yet")
     small, large = groups["mq"], groups["fido"]
-    found = clearly_worse(small.beams(4), large.em())
+    found = clearly_worse(small.beams(4), large.on_the_way("1"))
     ms = f"{small.decoder_ms('20', 4):.1f} beside {large.decoder_ms('20'):.1f} ms in the decoder"
     return Verdict(found.word, f"{found.ours}; {ms}")
 
@@ -74,7 +73,8 @@ def _gap_closes(groups: Groups) -> Verdict:
     """How much LUMEN(1/3) still loses beside FiD, as training goes on."""
     steps = []
     for budget in BUDGETS:
-        blind, live = (_em(groups, lumen(alpha), budget) for alpha in ("1/3", "1"))
+        found = (groups.get(lumen(alpha)) for alpha in ("1/3", "1"))
+        blind, live = (group.on_the_way(budget) if group else {} for group in found)
         steps.append((f"{budget} of the steps", {s: blind[s] - live[s] for s in blind.keys() & live.keys()}))
     return growing(steps)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 SETS = ("squad", "newwiki")
-WHOLE = "1"
-"""The budget of a reader that was trained to its end."""
+BUDGETS = ("1/4", "1/2", "1")
+"""Shares of the training after which readers are judged on their way."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,19 @@ class Group:
 
     rows: Mapping[int, Mapping[str, Any]]
 
-    def em(self, budget: str = WHOLE) -> dict[int, float]:
-        """By seed, the mean of both sets' exact match after a share of the training."""
-        points = {s: row if budget == WHOLE else row["on_the_way"][budget] for s, row in self.rows.items()}
-        return {seed: statistics.mean(point[name]["em"] for name in SETS) for seed, point in points.items()}
+    def em(self) -> dict[int, float]:
+        """By seed, the mean of both sets' exact match after the whole training."""
+        return {seed: _mean(row) for seed, row in self.rows.items()}
+
+    def on_the_way(self, budget: str) -> dict[int, float]:
+        """The same after a share of the training, by the first questions; of rows that have it."""
+        return {
+            s: _mean(row["on_the_way"][budget]) for s, row in self.rows.items() if budget in row["on_the_way"]
+        }
 
     def beams(self, width: int) -> dict[int, float]:
-        """The same of the whole training, written with so many beams."""
-        found = {seed: row["beams"][str(width)] for seed, row in self.rows.items()}
-        return {seed: statistics.mean(point[name]["em"] for name in SETS) for seed, point in found.items()}
+        """The same with so many beams, after the whole training."""
+        return {seed: _mean(row["beams"][str(width)]) for seed, row in self.rows.items()}
 
     def decoder_ms(self, passages: str, width: int = 1) -> float:
         """The median over seeds of a question's time in the decoder."""
@@ -41,6 +45,10 @@ class Group:
     def any(self) -> Mapping[str, Any]:
         """One of the rows, for what all of them share."""
         return next(iter(self.rows.values()))
+
+
+def _mean(point: Mapping[str, Any]) -> float:
+    return statistics.mean(point[name]["em"] for name in SETS)
 
 
 def grouped(rows: Sequence[Mapping[str, Any]]) -> dict[str, Group]:

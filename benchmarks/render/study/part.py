@@ -10,8 +10,8 @@ from typing import Any
 from study.variants import TABLES
 
 from render.pictures import Points
-from render.study.findings import ALPHAS, BUDGETS, FINDINGS, Finding, Groups, lumen
-from render.study.groups import SETS, WHOLE, Group, grouped
+from render.study.findings import ALPHAS, FINDINGS, Finding, Groups, lumen
+from render.study.groups import BUDGETS, SETS, Group, grouped
 from render.study.verdicts import RULES
 from render.summaries import MEASURES, NOTHING, line, rule, spread
 
@@ -107,8 +107,8 @@ def _finding(finding: Finding, groups: Groups) -> str:
 
 def _table(found: Mapping[str, Group]) -> str:
     header = [f"{name}: {words}" for name in SETS for words in MEASURES.values()]
-    names = ["reader", "seeds", *header, "EM of both after 1/4", "decoder ms, 1 passage", "20 passages",
-             "decoder's GFLOPs, 20", "cross cache, MB, 20", "core minutes"]  # fmt: skip
+    names = ["reader", "seeds", *header, "first questions: EM after 1/4", "decoder ms, 1 passage",
+             "20 passages", "decoder's GFLOPs, 20", "cross cache, MB, 20", "core minutes"]  # fmt: skip
     lines = [line(*names), rule(len(names))]
     for name, group in found.items():
         lines.append(line(f"`{name}`", str(len(group.rows)), *_cells(group)))
@@ -121,7 +121,7 @@ def _cells(group: Group) -> Iterator[str]:
     for name in SETS:
         for measure in MEASURES:
             yield spread([row[name][measure] for row in group.rows.values()], seeds=seeds)
-    early = group.em("1/4")
+    early = group.on_the_way("1/4")
     yield spread(list(early.values()), seeds=seeds)
     yield from (f"{group.decoder_ms(passages):.1f}" for passages in ("1", "20"))
     flops = group.any["flops"]
@@ -171,14 +171,14 @@ def panels(rows: Rows) -> Points:
     alphas = [alpha for alpha in ALPHAS if lumen(alpha) in groups]
     if alphas:
         lines = {
-            f"{budget} of the steps" if budget != WHOLE else "all steps": (
+            f"{budget} of the steps": (
                 [float(Fraction(alpha)) for alpha in alphas],
-                [statistics.mean(groups[lumen(alpha)].em(budget).values()) for alpha in alphas],
+                [statistics.mean(groups[lumen(alpha)].on_the_way(budget).values()) for alpha in alphas],
             )
             for budget in BUDGETS
         }
-        drawn.append({"kind": "lines", "title": "LUMEN", "lines": lines, "x": "live proportion",
-                      "y": "EM, mean of both sets"})  # fmt: skip
+        drawn.append({"kind": "lines", "title": "LUMEN, first questions", "lines": lines,
+                      "x": "live proportion", "y": "EM, mean of both sets"})  # fmt: skip
     return drawn
 
 

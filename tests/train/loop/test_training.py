@@ -165,9 +165,9 @@ def test_encoder_layers_are_run_as_they_are_said_to_be(tmp_path: Path) -> None:
         return layers(x, rows, norm)
 
     split = stages(), 'reader.preset="tiny-lumen"', 'reader.initialisation="t5"'
-    plain = Trainer(world(tmp_path / "plain", *split))
+    plainly = Trainer(world(tmp_path / "plain", *split)).train_step()
     trainer = Trainer(world(tmp_path / "noted", *split), run=noted)
-    assert trainer.train_step() == plain.train_step()
+    assert trainer.train_step() == plainly
     reader = trainer.reader
     assert ran == [reader.memory_encoder.encoder, reader.question_encoder, reader.live_encoder]
 

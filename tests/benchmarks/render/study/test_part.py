@@ -21,7 +21,8 @@ def row(variant: str, seed: int, em: float, **more: Any) -> dict[str, Any]:
         "kind": "study", "variant": variant, "seed": seed, "steps": 320, "questions": 16, "set": [],
         "git": "abc",
         "hardware": {"cpu": "EPYC"}, "cpu_seconds": 120.0, "states_seconds": 60.0, **scores(em),
-        "on_the_way": {"1/4": {"step": 80, **scores(em - 10)}, "1/2": {"step": 160, **scores(em - 4)}},
+        "on_the_way": {"1/4": {"step": 80, **scores(em - 10)}, "1/2": {"step": 160, **scores(em - 4)},
+                       "1": {"step": 320, **scores(em - 1)}},
         "decoder_ms": {"1": 3.0, "20": 12.0}, "cross_cache_bytes": 2_500_000,
         "flops": {"live": 9e10, "projection": 2e9, "decode": 1e9, "head": 5e8}, **more,
     }  # fmt: skip
@@ -104,7 +105,7 @@ def test_the_plot_has_decoders_and_proportions() -> None:
         "fid": ([12.0], [pytest.approx(50.1)]),
         "lsa-6": ([12.0], [pytest.approx(49.1)]),
     }
-    assert proportions["lines"]["all steps"] == ([0.0, 1.0], [20.0, 50.0])
+    assert proportions["lines"]["1 of the steps"] == ([0.0, 1.0], [19.0, 49.0])
     assert proportions["lines"]["1/4 of the steps"] == ([0.0, 1.0], [10.0, 40.0])
     assert part.panels([]) == []
 
