@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import OrderedDict
 from pathlib import Path
 
@@ -42,24 +44,62 @@ class Pictures:
             self._drawn.move_to_end(key)
             return self._drawn[key]
         async with self._places:
-            drawn = await asyncio.to_thread(_draw, where, source)
+            drawn = await _drawn(_Drawing(where, source))
         self._drawn[key] = drawn
         while len(self._drawn) > _KEPT:
             self._drawn.popitem(last=False)
         return drawn
 
 
-def _draw(corpus: str, source: str) -> bytes:
-    if "\0" in source:
-        raise RequestError(404, f"no document is called {source!r}", "source")
-    with tempfile.TemporaryDirectory(prefix="fidkit-page-") as folder:
-        to = Path(folder) / "page.png"
-        command = ["-m", "fidkit", "show", "--in", corpus, "--picture", str(to), "--json", "--", source]
-        process = subprocess.Popen(
-            [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
-        with process:
+class _Drawing:
+    """The process that draws one page.
+
+    Args:
+        corpus: a directory.
+        source: a document of it, with characters.
+    """
+
+    def __init__(self, corpus: str, source: str) -> None:
+        self._corpus, self._source = corpus, source
+        self._lock, self._ended = threading.Lock(), False
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def picture(self) -> bytes:
+        """Draw it: a PNG.
+
+        Raises:
+            RequestError: it can't be drawn, or was ended.
+        """
+        corpus, source = self._corpus, self._source
+        if "\0" in source:
+            raise RequestError(404, f"no document is called {source!r}", "source")
+        with tempfile.TemporaryDirectory(prefix="fidkit-page-") as folder:
+            to = Path(folder) / "page.png"
+            status, said = self._run("--in", corpus, "--picture", str(to), "--json", "--", source)
+            if status == 0 and to.exists():
+                return to.read_bytes()
+        lines = [line for line in said.splitlines() if line.startswith("error: ")]
+        message = lines[-1].removeprefix("error: ") if lines else f"{source}: its page can't be drawn"
+        # What it says of a file may name its place on this machine.
+        raise RequestError(404, message.replace(f"{corpus}: ", ""), "source")
+
+    def end(self) -> None:
+        """Have it end now, if it hasn't."""
+        with self._lock:
+            self._ended = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _run(self, *arguments: str) -> tuple[int, str]:
+        """How `fidkit show` ended, and what it said on stderr."""
+        with self._lock:
+            if self._ended:
+                return -signal.SIGKILL, ""
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "fidkit", "show", *arguments], stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            )  # fmt: skip
+        with self._process as process:
             if hasattr(resource, "prlimit"):
                 with contextlib.suppress(ProcessLookupError):
                     resource.prlimit(process.pid, resource.RLIMIT_AS, (_BYTES, _BYTES))
@@ -68,11 +108,18 @@ def _draw(corpus: str, source: str) -> bytes:
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise RequestError(
-                    422, f"{source}: its page took over {_SECONDS:.0f} seconds to draw"
+                    422, f"{self._source}: its page took over {_SECONDS:.0f} seconds to draw"
                 ) from None
-        if process.returncode == 0 and to.exists():
-            return to.read_bytes()
-        lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.startswith("error: ")]
-        message = lines[-1].removeprefix("error: ") if lines else f"{source}: its page can't be drawn"
-        # What it says of a file may name its place on this machine.
-        raise RequestError(422, message.replace(f"{corpus}: ", ""))
+        return process.returncode, said.decode("utf-8", "replace")
+
+
+async def _drawn(drawing: _Drawing) -> bytes:
+    """The picture. When the task is cancelled, the process is ended, and over before this returns."""
+    work = asyncio.ensure_future(asyncio.to_thread(drawing.picture))
+    try:
+        return await asyncio.shield(work)
+    finally:
+        drawing.end()
+        while not work.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
