@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from fidkit.errors import CorpusError, FidkitError, UsageError
 from fidkit.passages.filter import FilterError
@@ -19,6 +20,7 @@ from fidkit.server.scheduler import LateError, OverloadedError
 
 _log = logging.getLogger(__name__)
 _AWAY_SECONDS = 5
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _CODES = {
     400: "bad_request", 401: "no_key", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
     408: "too_slow", 409: "conflict", 413: "too_large", 415: "unsupported", 422: "invalid",
@@ -94,8 +96,11 @@ def _told(error: BaseException) -> tuple[int, str, str | None, Mapping[str, str]
 def handle_all(app: FastAPI) -> None:
     """Have an application say every error so."""
 
-    async def say(_request: Request, error: Exception) -> JSONResponse:
-        return of(error)
+    async def say(request: Request, error: Exception) -> JSONResponse:
+        said = of(error)
+        if said.status_code == 405:
+            said.headers["Allow"] = ", ".join(_methods(app, request))
+        return said
 
     async def invalid(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
@@ -114,6 +119,16 @@ def handle_all(app: FastAPI) -> None:
     for kind in (RequestError, OverloadedError, LateError, FidkitError, HTTPException, Exception):
         app.add_exception_handler(kind, say)
     app.add_exception_handler(RequestValidationError, invalid)
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """What the path of a request may be asked for; its router knows of one route of the path alone."""
+    allowed = [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.routes)
+    ]
+    return [*allowed, *(["HEAD"] if "GET" in allowed else [])]  # the guard makes a GET of it
 
 
 def _first(errors: Sequence[Mapping[str, Any]]) -> tuple[str, str]:

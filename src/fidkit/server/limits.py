@@ -24,6 +24,7 @@ class Limits:
             its answer.
         listening_seconds: that one response tells how indexing goes; browsers ask again by themselves. A
             server that is asked to end waits for responses under way, and for this one no longer than so.
+        ending_seconds: that answers under way have left once the server is asked to end.
     """
 
     body_bytes: int = 2_000_000
@@ -38,3 +39,4 @@ class Limits:
     seconds: float = 60.0
     quiet_seconds: float = 20.0
     listening_seconds: float = 20.0
+    ending_seconds: float = 10.0

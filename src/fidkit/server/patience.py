@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from fidkit.server.limits import Limits
 
 _HEAD_BYTES = 64_000
-_ENDING_SECONDS = 10
 
 
 def settings(application: ASGIApp, limits: Limits, log_level: str = "warning") -> uvicorn.Config:
@@ -22,7 +22,7 @@ def settings(application: ASGIApp, limits: Limits, log_level: str = "warning") -
 
     Args:
         application: to be run.
-        limits: how long a client may be quiet.
+        limits: how long a client may be quiet, and answers may take at the end.
         log_level: of uvicorn.
     """
 
@@ -31,7 +31,7 @@ def settings(application: ASGIApp, limits: Limits, log_level: str = "warning") -
 
     return uvicorn.Config(
         application, http=Patient, log_level=log_level, access_log=False, server_header=False,
-        timeout_graceful_shutdown=_ENDING_SECONDS, h11_max_incomplete_event_size=_HEAD_BYTES,
+        timeout_graceful_shutdown=math.ceil(limits.ending_seconds), h11_max_incomplete_event_size=_HEAD_BYTES,
     )  # fmt: skip
 
 

@@ -19,15 +19,21 @@ from fidkit.server.service import Question, Service
 from fidkit.types import Hit
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Error} for status in (401, 403, 404, 408, 413, 421, 422, 500, 503, 504)
+    status: {"model": Error} for status in (400, 401, 403, 404, 408, 413, 421, 422, 500, 503, 504)
 }
+
+STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+"""Of a route that answers in events where that is asked for, and in JSON otherwise."""
 
 
 def router(service: Service) -> APIRouter:
     """Of a service."""
     made = APIRouter(prefix="/v1", tags=["answers"], responses=REFUSALS)
 
-    @made.post("/answer", response_model=Answer | Answers, summary="Answer questions")
+    @made.post(
+        "/answer", response_model=Answer | Answers, summary="Answer questions",
+        responses=STREAMED,
+    )  # fmt: skip
     async def answer(body: AnswerRequest, request: Request) -> Response:
         """Answer one question or several, with evidence."""
         asking = asked(body, service.limits)
@@ -81,7 +87,10 @@ def streamed(service: Service, question: Question) -> EventSourceResponse:
         finally:
             task.cancel()
 
-    return EventSourceResponse(said(), send_timeout=service.limits.quiet_seconds)
+    limits = service.limits  # at the end of the server it has as long as an answer that isn't streamed
+    return EventSourceResponse(
+        said(), send_timeout=limits.quiet_seconds, shutdown_grace_period=limits.ending_seconds
+    )
 
 
 def hit_record(hit: Hit) -> dict[str, Any]:

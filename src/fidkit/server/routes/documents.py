@@ -7,7 +7,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, File, Path, Query, Request, Response, UploadFile
@@ -23,7 +23,7 @@ from fidkit.server.library import Library, said_of
 from fidkit.server.limits import Limits
 from fidkit.server.pictures import Pictures
 from fidkit.server.routes.answering import REFUSALS
-from fidkit.server.schemas import AddedFile, Documents, Refused, Served, Shown, Taken
+from fidkit.server.schemas import AddedFile, Documents, Error, Refused, Served, Shown, Taken
 from fidkit.server.service import Service
 
 Source = Annotated[
@@ -38,7 +38,8 @@ _AGAIN_MS = 500
 
 def router(service: Service, library: Library | None) -> APIRouter:
     """Of a service, and what is served."""
-    made = APIRouter(prefix="/v1", tags=["documents"], responses=REFUSALS)
+    refusals: dict[int | str, dict[str, Any]] = {status: {"model": Error} for status in (409, 415, 507)}
+    made = APIRouter(prefix="/v1", tags=["documents"], responses=REFUSALS | refusals)
     pictures = Pictures()
 
     @made.get("/documents", summary="What is served, and what was added")
@@ -48,7 +49,9 @@ def router(service: Service, library: Library | None) -> APIRouter:
         return await asyncio.to_thread(_documents, service, library, limit, offset)
 
     @made.post("/documents", status_code=202, summary="Add documents")
-    async def add(files: Annotated[list[UploadFile], File(description="One or several.")]) -> Taken:
+    async def add(
+        files: Annotated[list[UploadFile], File(min_length=1, description="One or several.")],
+    ) -> Taken:
         """Add files, which are indexed in the background; `/v1/documents/events` says how that goes.
 
         Of several, those that can't be taken are named, and the others are taken. Where none can, that is an

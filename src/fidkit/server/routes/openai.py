@@ -20,7 +20,7 @@ from fidkit.engine.generation.decoding import Decoding
 from fidkit.server.asking import questions, while_there
 from fidkit.server.cited import WITH_SOURCES, Cited, cited, question_of
 from fidkit.server.errors import RequestError
-from fidkit.server.routes.answering import REFUSALS
+from fidkit.server.routes.answering import REFUSALS, STREAMED
 from fidkit.server.schemas import Said
 from fidkit.server.service import PASSAGES, Question, Service
 from fidkit.server.webui import question_in, task_done
@@ -49,7 +49,7 @@ class Message(BaseModel):
 class StreamOptions(BaseModel):
     """What else a stream has."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", strict=True)
     include_usage: bool | None = False
 
 
@@ -58,6 +58,7 @@ class ChatRequest(BaseModel):
 
     model_config = ConfigDict(
         extra="allow",
+        strict=True,
         json_schema_extra={
             "examples": [{"model": "pocket", "messages": [{"role": "user", "content": "who wrote it?"}]}]
         },
@@ -101,7 +102,7 @@ def router(service: Service) -> APIRouter:
         chosen(service, name)
         return Model(id=name)
 
-    @made.post("/chat/completions", response_model=None, summary="Answer as a chat")
+    @made.post("/chat/completions", response_model=None, summary="Answer as a chat", responses=STREAMED)
     async def chat(body: ChatRequest, request: Request) -> Response:
         """Answer the last message of the user."""
         reader, sources = chosen(service, body.model)

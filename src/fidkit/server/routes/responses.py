@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fidkit.server.asking import while_there
 from fidkit.server.cited import WITH_SOURCES, Cited, cited, question_of
 from fidkit.server.errors import RequestError
-from fidkit.server.routes.answering import REFUSALS
+from fidkit.server.routes.answering import REFUSALS, STREAMED
 from fidkit.server.routes.openai import (
     Part,
     asking,
@@ -44,7 +44,9 @@ class ResponsesRequest(BaseModel):
     """A request as OpenAI's clients write it."""
 
     model_config = ConfigDict(
-        extra="allow", json_schema_extra={"examples": [{"model": "pocket", "input": "who wrote it?"}]}
+        extra="allow",
+        strict=True,
+        json_schema_extra={"examples": [{"model": "pocket", "input": "who wrote it?"}]},
     )
     model: Said = Field("", description="A reader; with `:sources` behind it sources are listed in the text.")
     input: Annotated[Said | list[Item], Field(min_length=1)]
@@ -62,7 +64,7 @@ def router(service: Service) -> APIRouter:
     """Of a service."""
     made = APIRouter(prefix="/v1", tags=["OpenAI"], responses=REFUSALS)
 
-    @made.post("/responses", response_model=None, summary="Answer as a response")
+    @made.post("/responses", response_model=None, summary="Answer as a response", responses=STREAMED)
     async def responses(body: ResponsesRequest, request: Request) -> Response:
         """Answer the last message of the user."""
         reader, sources = chosen(service, body.model)
