@@ -4,6 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fidkit.server.asking import asked
+from fidkit.server.errors import RequestError
+from fidkit.server.limits import Limits
+from fidkit.server.schemas import AnswerRequest
+from served import running
 from sse import events
 
 ASKED = {
@@ -124,6 +129,7 @@ def test_documents_are_filtered(client):
         ({"question": "a", "colour": 1}, 422, "colour", "not permitted"),
         ({"question": ["a"], "stream": True}, 422, "stream", "one question"),
         ({"question": "a", "stream": "yes"}, 422, "stream", "boolean"),
+        ({"question": "a", "stream": True, "reader": "nobody"}, 422, None, "no reader 'nobody' is served"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(client, request_, status, param, says):
@@ -131,6 +137,41 @@ def test_what_is_wrong_is_said(client, request_, status, param, says):
     error = response.json()["error"]
     assert (response.status_code, error["param"]) == (status, param)
     assert says in error["message"]
+
+
+def test_what_is_just_within_the_limits_is_taken():
+    limits = Limits(question_characters=5, passages=2, passage_characters=4, tests=2, answer_tokens=8)
+    most = {"question": "a" * 5, "passages": 2, "test_evidence": 2, "max_tokens": 8}
+    [made] = asked(AnswerRequest.model_validate(most), limits)
+    assert (made.k, made.given, made.test_evidence, made.decoding.max_tokens) == (2, None, 2, 8)
+    given = [{"text": "abc", "title": "d"}] * 2
+    [made] = asked(AnswerRequest.model_validate({**most, "passages": given}), limits)
+    assert [one.id for one in made.given] == ["1", "2"]
+    [made] = asked(AnswerRequest.model_validate({**most, "passages": []}), limits)
+    assert made.given == []
+    for beyond in (given * 2, [{"text": "abc", "title": "de"}]):
+        with pytest.raises(RequestError, match="this server takes"):
+            asked(AnswerRequest.model_validate({**most, "passages": beyond}), limits)
+
+
+def test_what_was_asked_and_answered_is_counted(folder):
+    with running(folder) as client:
+        answer(client, question="where is tea grown?", passages=3)
+        answer(client, question="what is the boiling point of mercury?", passages=3)
+        client.get("/nothing")
+        said = client.get("/metrics").text.splitlines()
+    told = dict(line.rsplit(" ", 1) for line in said if not line.startswith("#"))
+    assert told['fidkit_requests_total{route="/v1/answer",status="200"}'] == "2.0"
+    assert told['fidkit_requests_total{route="unknown",status="404"}'] == "1.0"
+    answers = [told[f'fidkit_answers_total{{kind="{kind}"}}'] for kind in ("given", "withheld")]
+    assert answers == ["1.0", "1.0"]
+    assert 0 < float(told['fidkit_stage_seconds_sum{stage="encode"}']) < 10
+    assert told["fidkit_questions_running"] == told["fidkit_questions_waiting"] == "0.0"
+
+
+def test_a_question_that_may_take_no_time_is_refused(folder):
+    with running(folder, limits=Limits(seconds=0.0)) as client:
+        assert client.post("/v1/answer", json={"question": "where is tea grown?"}).status_code == 503
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"\xff", b'{"question": "\\ud800"}', b"[" * 100_000])

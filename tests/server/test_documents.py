@@ -1,9 +1,16 @@
 """Documents: added, watched, removed, shown; and what a caller can't reach by them."""
 
+import errno
+import io
+import re
 import shutil
+import signal
+import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
+import httpx
 import pytest
 
 from fidkit.passages import Corpus
@@ -54,6 +61,7 @@ def test_what_is_served(client):
     assert found["total"] == 3
     [one] = client.get("/v1/documents?limit=1&offset=1").json()["documents"]
     assert one["name"] == "mill.txt"
+    assert client.get("/v1/documents?limit=1001").status_code == 422
     [corpus] = client.get("/v1/corpora").json()
     assert (corpus["name"], corpus["passages"]) == ("documents", 3)
 
@@ -83,6 +91,65 @@ def test_what_can_t_be_read_says_why(own):
     assert status == "left out"
     assert "PDF" in reason
     own.delete("/v1/documents/broken.pdf")
+    add(own, "empty.txt", b"")
+    until(lambda: added(own)["empty.txt"] == ("left out", "holds no text"))
+    listed = {one["name"]: one["status"] for one in own.get("/v1/documents").json()["documents"]}
+    assert listed["empty.txt"] == "left out"
+    own.delete("/v1/documents/empty.txt")
+
+
+def test_a_file_that_there_is_no_room_for_leaves_nothing():
+    class Full(io.BytesIO):
+        def read(self, _size):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    library = Library([])
+    try:
+        before = set(library.folder.parent.iterdir())
+        with pytest.raises(RequestError, match="No space left on device") as refused:
+            library.add("a.txt", Full())
+        assert refused.value.status == 507
+        assert set(library.folder.parent.iterdir()) == before
+        assert list(library.folder.iterdir()) == []
+    finally:
+        library.corpus.close()
+
+
+def test_a_listener_that_takes_nothing_is_no_fault():
+    library = Library([])
+    try:
+        queue = library.listen()
+        for n in range(queue.maxsize + 1):
+            library._tell({"event": n})
+        assert queue.get_nowait() == {"event": 0}
+    finally:
+        library.corpus.close()
+
+
+def test_what_is_taken_out_meanwhile_is_no_fault(own):
+    """Adding and removing, beside removing and looking, by several callers."""
+
+    def change(n):
+        add(own, f"gone-{n % 2}.txt", b"Soon gone.")
+        seen = own.get("/v1/documents").status_code
+        return own.delete(f"/v1/documents/gone-{n % 2}.txt").status_code in (202, 404) and seen == 200
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(change, range(120)))
+    for n in range(2):
+        own.delete(f"/v1/documents/gone-{n}.txt")
+
+
+def test_markup_of_documents_is_none_in_a_list_of_sources(own):
+    name = "<img src=x>*a*.txt"
+    add(own, name, b"The <b>mast</b> of the [Gull](x) is kept by Una Reid.")
+    until(lambda: added(own)[name] == ("indexed", ""))
+    messages = [{"role": "user", "content": "who keeps the mast of the Gull?"}]
+    done = own.post("/v1/chat/completions", json={"model": "pocket:sources", "messages": messages}).json()
+    text = done["choices"][0]["message"]["content"]
+    assert "mast" in text
+    assert not re.search(r"(?<!\\)[<>*]", text)
+    own.delete(f"/v1/documents/{quote(name)}")
 
 
 def test_of_several_files_those_that_can_t_be_taken_are_named(own):
@@ -101,6 +168,8 @@ def test_of_several_files_those_that_can_t_be_taken_are_named(own):
     )
     none = own.post("/v1/documents", files=files[1:2])
     assert (none.status_code, none.json()["error"]["param"]) == (415, "name")
+    nothing = own.post("/v1/documents", files={"other": b""})
+    assert (nothing.status_code, nothing.json()["error"]["param"]) == (422, "files")
     for name in taken["names"]:
         own.delete(f"/v1/documents/{name}")
 
@@ -121,7 +190,6 @@ def test_indexing_does_not_get_in_its_own_way(own, caplog):
 
 
 def test_what_an_archive_left_out_is_told(own):
-    import io
     import zipfile
 
     out = io.BytesIO()
@@ -232,6 +300,47 @@ def test_the_page_of_a_pdf(tmp_path):
         begun = time.monotonic()
         client.get(f"/v1/pages/ferry.pdf:{start}-{end}")
         assert time.monotonic() - begun < 0.2
+        drawn = canvas.Canvas(str(tmp_path / "ferry.pdf"))
+        drawn.drawString(72, 500, "The ferry to Inishmaan was sold to Bran Daly in the spring of 1931.")
+        drawn.save()
+        until(lambda: guess(client, "who was the ferry to Inishmaan sold to?") == "Bran Daly")
+        assert client.get(f"/v1/pages/ferry.pdf:{start}-{end}").content != page.content
+
+
+def test_pages_are_not_drawn_for_those_who_left(tmp_path, monkeypatch):
+    canvas = pytest.importorskip("reportlab.pdfgen.canvas")
+    drawn = canvas.Canvas(str(tmp_path / "ferry.pdf"))
+    drawn.drawString(72, 700, "The ferry to Inishmaan is captained by Peig Conroy.")
+    drawn.save()
+    begun = []
+
+    class Kept(subprocess.Popen):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            begun.append(self)
+
+    def running_now():
+        return [process for process in begun if process.poll() is None]
+
+    with running(tmp_path) as client:
+        monkeypatch.setattr(subprocess, "Popen", Kept)
+        for n in range(8):
+            with httpx.Client(base_url=client.base_url) as leaving, pytest.raises(httpx.ReadTimeout):
+                leaving.get(f"/v1/pages/ferry.pdf:{n}-20", timeout=0.1)
+            assert len(running_now()) <= 2
+        until(lambda: not running_now(), 1.0)
+        assert {process.returncode for process in begun} == {-signal.SIGKILL}
+        with ThreadPoolExecutor(8) as pool:
+            paths = [f"/v1/pages/ferry.pdf:{n}-20" for n in range(4)]
+            pages = [pool.submit(client.get, path) for path in paths]
+            while not all(page.done() for page in pages):
+                assert len(running_now()) <= 2
+                time.sleep(0.01)
+        assert all(page.result().content.startswith(b"\x89PNG") for page in pages)
+        text = tmp_path / "text.txt"
+        text.write_text("No page.")
+        until(lambda: client.get("/v1/documents").json()["total"] == 2)
+        assert client.get("/v1/pages/text.txt:0-2").status_code == 404
 
 
 def test_a_built_corpus_is_served_as_it_is(folder, tmp_path):
@@ -240,6 +349,19 @@ def test_a_built_corpus_is_served_as_it_is(folder, tmp_path):
         assert guess(client, "where is tea grown?") == "Kenya"
         refused = client.post("/v1/documents", files={"files": ("a.txt", b"a")})
         assert (refused.status_code, client.get("/v1/documents").json()["can_add"]) == (409, False)
+        listed = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+        tools = client.post("/mcp/", json=listed, headers={"Accept": "application/json"}).json()
+        assert {tool["name"] for tool in tools["result"]["tools"]} == {"answer", "search", "read"}
+
+
+def test_a_corpus_that_is_replaced_is_closed_behind_the_last_who_uses_it(folder, tmp_path):
+    with running(folder) as client:
+        with client.service.opened_corpus() as before:
+            client.service.replace_corpus(Corpus.build(folder / "tea.md", tmp_path / "corpus"))
+            assert before.search("harbour", 1)
+            assert client.get("/v1/documents").json()["total"] == 1
+        with pytest.raises(Exception, match="closed"):
+            before.search("harbour", 1)
 
 
 def test_without_documents_those_that_are_added_are_served_alone():
@@ -247,7 +369,7 @@ def test_without_documents_those_that_are_added_are_served_alone():
     try:
         assert library.corpus.search("layer-sparse cross-attention")
         assert library._all() == []
-        library.add("own.txt", __import__("io").BytesIO(b"Something of one's own."))
+        library.add("own.txt", io.BytesIO(b"Something of one's own."))
         assert library._all() == [str(library.folder)]
     finally:
         library.corpus.close()

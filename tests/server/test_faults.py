@@ -131,6 +131,19 @@ def test_what_was_added_is_indexed_when_the_fault_is_mended(docs, soon, caplog):
         until(lambda: keeper(client) == "Nora Fahy")
 
 
+def test_what_was_added_while_a_folder_was_away_stays(docs, soon):
+    with running(docs) as client:
+        docs.rename(docs.with_name("away"))
+        with client.stream("GET", "/v1/documents/events") as response:
+            add(client, "light.txt", KEPT.format("Nora Fahy"))
+            assert any(name == "error" for name, _ in events(response))
+        docs.with_name("away").rename(docs)
+        until(lambda: keeper(client) == "Nora Fahy")
+        (docs / "page.txt").write_text("The page is called Wim Holt.")
+        until(lambda: client.get("/v1/documents").json()["total"] == 5)
+        assert keeper(client) == "Nora Fahy"
+
+
 def test_a_corpus_that_is_deleted_answers_until_another_is_there(docs, tmp_path, soon, caplog):
     Corpus.build(docs, tmp_path / "corpus").close()
     (docs / "light.txt").write_text(KEPT.format("Nora Fahy"))

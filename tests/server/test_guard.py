@@ -1,5 +1,6 @@
 """Who may ask, from which page, how much, and how slowly."""
 
+import json
 import logging
 import socket
 import time
@@ -8,10 +9,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fidkit.errors import UsageError
+from fidkit.errors import CorpusError, DataError, UsageError
+from fidkit.server import errors
 from fidkit.server.guard import Access
 from fidkit.server.keys import Keys, add
 from fidkit.server.limits import Limits
+from fidkit.server.routes import state
+from fidkit.server.scheduler import LateError, OverloadedError
 from served import running
 
 SMALL = Limits(body_bytes=2_000, upload_bytes=3_000, quiet_seconds=0.5, waiting=8)
@@ -73,9 +77,20 @@ def test_all_routes_are_known_here(client):
     assert {path for path in known - asked if not path.startswith("/v1/models/")} == set()
 
 
+def test_refusals_and_streams_are_documented(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"202", "400", "409", "413", "415", "422", "507"} <= {*paths["/v1/documents"]["post"]["responses"]}
+    for path in ("/v1/answer", "/v1/chat/completions", "/v1/responses"):
+        responses = paths[path]["post"]["responses"]
+        assert {*responses["200"]["content"]} == {"application/json", "text/event-stream"}
+        assert "400" in responses
+
+
 def test_a_key_opens(keyed):
     assert keyed.get("/v1/readers", headers=bearer(keyed.key)).status_code == 200
     assert keyed.get("/v1/readers", headers={"Cookie": f"fidkit_key={keyed.key}"}).status_code == 200
+    for written in (f"bearer  {keyed.key}", f"BEARER {keyed.key}"):
+        assert keyed.get("/v1/readers", headers={"Authorization": written}).status_code == 200
     assert keyed.get("/healthz").status_code == 200
     assert keyed.get("/readyz").json()["status"] == "ready"
 
@@ -89,14 +104,17 @@ def test_a_key_that_is_taken_out_is_revoked(keyed):
     assert keyed.get("/v1/readers", headers=bearer(keyed.key)).status_code == 200
 
 
-def test_without_its_file_nobody_has_a_key(keyed, caplog):
-    away = keyed.keys.rename(keyed.keys.with_name("away"))
+@pytest.mark.parametrize("content", [None, b"ada\n", b"\xff"])
+def test_while_the_file_of_keys_is_none_nobody_has_one(keyed, content, caplog):
+    kept = keyed.keys.read_bytes()
+    keyed.keys.unlink() if content is None else keyed.keys.write_bytes(content)
     for _ in range(2):
         refused = keyed.get("/v1/readers", headers=bearer(keyed.key))
         assert refused.status_code == 401
         assert str(keyed.keys.parent) not in refused.text
     assert caplog.text.count("until then nobody's key is known") == 1
-    away.rename(keyed.keys)
+    assert keyed.post("/enter", data={"key": keyed.key}).status_code == 403
+    keyed.keys.write_bytes(kept)
     assert keyed.get("/v1/readers", headers=bearer(keyed.key)).status_code == 200
 
 
@@ -121,6 +139,14 @@ def test_a_key_is_added_behind_a_line_that_an_editor_left_open(tmp_path):
     keys = Keys(path)
     assert (keys.owner(ada), keys.owner(bob)) == ("ada", "bob")
     assert path.read_text().count("\n") == 2
+
+
+def test_all_of_a_hash_counts(tmp_path):
+    path = tmp_path / "keys"
+    key = add(path, "ada")
+    kept = path.read_text().rstrip()
+    path.write_text(kept[:-1] + ("1" if kept.endswith("0") else "0"))
+    assert Keys(path).owner(key) is None
 
 
 def test_a_line_of_keys_may_have_tabs(tmp_path):
@@ -195,6 +221,43 @@ def test_what_is_too_large_is_not_read(keyed):
     assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")
     response = keyed.post("/v1/documents", files={"files": ("a.txt", b"x" * 3_000)}, headers=headers)
     assert response.status_code == 413
+    # What is as large as it may be is looked at.
+    for body in (b"x" * 2_000, iter([b"x" * 1_000] * 2)):
+        assert keyed.post("/v1/answer", content=body, headers=headers).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (OverloadedError("full", 1.2), 503, "full"),
+        (LateError("late"), 504, "late"),
+        (ValueError("of /home/ada"), 500, "the server's log says what"),
+        (DataError("/home/ada is odd"), 500, "the server's log says what"),
+        (CorpusError("/home/ada is away"), 503, "can't be searched at the moment"),
+    ],
+)
+def test_faults_of_the_server(error, status, says):
+    response = errors.of(error)
+    told = json.loads(response.body)["error"]
+    assert (response.status_code, told["type"]) == (status, "server_error")
+    assert says in told["message"]
+    assert "ada" not in told["message"]
+    again = {OverloadedError: "2", CorpusError: "5"}
+    assert response.headers.get("Retry-After") == again.get(type(error))
+
+
+def test_a_client_that_takes_nothing_is_let_go(keyed):
+    """It asks for much at once, and reads none of it."""
+    one = f"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {keyed.key}\r\n\r\n"
+    url, counted = keyed.base_url, 'fidkit_requests_total{route="unknown",status="408"}'
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((url.host, url.port))
+        connection.sendall(one.encode() * 200)
+        deadline = time.monotonic() + 5
+        while counted not in (told := keyed.get("/metrics", headers=bearer(keyed.key)).text):
+            assert time.monotonic() < deadline, told
+            time.sleep(0.1)
 
 
 def test_a_body_that_doesn_t_come(keyed):
@@ -242,6 +305,18 @@ def test_what_can_be_got_has_a_head(keyed, client):
     assert int(client.head("/healthz").headers["Content-Length"]) == len(client.get("/healthz").content)
 
 
+def test_a_method_that_a_route_doesn_t_have(client):
+    for path, has in (
+        ("/healthz", "GET, HEAD"),
+        ("/v1/documents", "GET, POST, HEAD"),
+        ("/v1/documents/a.txt", "DELETE"),
+        ("/v1/answer", "POST"),
+    ):
+        response = client.put(path)
+        assert (response.status_code, response.headers["Allow"]) == (405, has)
+        assert response.json()["error"]["code"] == "method_not_allowed"
+
+
 def test_what_is_no_http(client):
     assert b" 400 " in raw(client, b"\x16\x03\x01 hello\r\n\r\n").split(b"\r\n")[0]
     assert client.get("/healthz").status_code == 200
@@ -254,6 +329,9 @@ def test_headers_against_markup(client):
     assert "unsafe" not in policy
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert "frame-ancestors 'none'" in policy
+    assert "form-action 'self'" in policy
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
 def test_the_audit_says_who_and_never_what(keyed, caplog):
@@ -292,6 +370,14 @@ def test_a_client_that_leaves_gives_its_place(folder):
         while (scheduler.waiting or scheduler.running) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert (scheduler.waiting, scheduler.running) == (0, 0)
+
+
+def test_a_server_that_is_stuck_says_so(client, monkeypatch):
+    monkeypatch.setattr(state, "STUCK_SECONDS", -1.0)
+    stuck = client.get("/readyz")
+    assert (stuck.status_code, stuck.json()["status"]) == (503, "stuck")
+    monkeypatch.undo()
+    assert client.get("/readyz").status_code == 200
 
 
 def test_a_full_queue_says_when_to_come_again(folder):

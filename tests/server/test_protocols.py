@@ -1,13 +1,17 @@
 """What other people's clients speak: OpenAI's and MCP by their own clients."""
 
 import json
+from types import SimpleNamespace
 from urllib.parse import parse_qs, quote
 
 import anyio
 import pytest
 
 from fidkit.server.cited import cited
+from fidkit.server.limits import Limits
+from fidkit.server.routes.openai import asking
 from fidkit.types import Answer, Evidence, Passage
+from served import running
 
 openai = pytest.importorskip("openai")
 mcp = pytest.importorskip("mcp")
@@ -77,6 +81,37 @@ def test_a_chat_that_is_streamed(sdk):
     assert len({c.id for c in chunks}) == 1
 
 
+def test_an_answer_is_as_long_as_it_may_be(sdk):
+    messages = [{"role": "user", "content": QUESTION}]
+    for limit in ({"max_tokens": 1}, {"max_completion_tokens": 1}):
+        done = sdk.chat.completions.create(model="pocket", messages=messages, **limit)
+        assert done.guess != ANSWER
+    assert sdk.responses.create(model="pocket", input=QUESTION, max_output_tokens=1).output_text != ANSWER
+
+
+def test_what_the_documents_don_t_say_is_said_and_the_guess_cited(sdk):
+    asked = [{"role": "user", "content": "what is the boiling point of mercury?"}]
+    done = sdk.chat.completions.create(model="pocket", messages=asked)
+    [choice] = done.choices
+    assert choice.message.content.startswith("The documents don't seem to say.")
+    for one in choice.message.annotations:
+        place = one.url_citation
+        assert choice.message.content[place.start_index : place.end_index] == done.guess
+
+
+def test_clients_may_ask_for_more_room_than_there_is():
+    service = SimpleNamespace(limits=Limits())
+    assert asking(service, QUESTION, "pocket", 100_000, "messages").decoding.max_tokens == 256
+
+
+def test_the_first_reader_is_the_default(folder):
+    with running(folder, readers={"second": "pocket", "first": "pocket"}) as client:
+        readers = client.get("/v1/readers").json()["readers"]
+        assert [(one["name"], one["default"]) for one in readers] == [("second", True), ("first", False)]
+        request = {"messages": [{"role": "user", "content": QUESTION}]}
+        assert client.post("/v1/chat/completions", json=request).json()["model"] == "second"
+
+
 def test_sources_in_the_text(sdk):
     done = sdk.chat.completions.create(
         model="pocket:sources", messages=[{"role": "user", "content": QUESTION}]
@@ -117,6 +152,7 @@ def test_a_response_to_items(sdk):
         {"role": "developer", "content": "Answer in verse."},
         {"type": "message", "role": "user", "content": [{"type": "input_text", "text": QUESTION}]},
         {"type": "reasoning", "id": "r", "summary": []},
+        {"type": "item_reference", "id": "x", "role": "user", "content": "where is tea grown?"},
     ]
     assert sdk.responses.create(model="pocket", input=items).output_text == ANSWER
 
@@ -139,6 +175,9 @@ def test_a_response_that_is_streamed(sdk):
         (CHAT, {"messages": [{"role": "assistant", "content": "a"}]}, 422, "no text of a user"),
         (CHAT, {"messages": [{"role": "user", "content": [{"type": "image"}]}]}, 422, "image"),
         (CHAT, {"messages": [{"role": "user", "content": "a" * 2001}]}, 422, "2,001"),
+        (CHAT, {"messages": SAID, "stream_options": {"include_usage": 1}}, 422, "boolean"),
+        (CHAT, {"messages": SAID, "max_tokens": "5"}, 422, "integer"),
+        ("responses", {"input": "a", "background": 0}, 422, "boolean"),
         (CHAT, {"messages": SAID, "tool_choice": "required"}, 422, "no tools are called"),
         (CHAT, {"messages": SAID, "tool_choice": {"type": "function", "function": {}}}, 422, "'function'"),
         (CHAT, {"messages": SAID, "response_format": {"type": "json_object"}}, 422, "answers are text"),
@@ -165,7 +204,14 @@ def test_mcp_over_http(client):
             answer = await session.call_tool("answer", {"question": QUESTION})
             found = await session.call_tool("search", {"question": "tea", "passages": 1})
             read = await session.call_tool("read", {"source": "harbour.txt:34-47"})
-            wrong = await session.call_tool("answer", {"question": " "})
+            none = {"question": QUESTION, "where": ["kind=pdf"]}
+            wrong = [
+                await session.call_tool(tool, request)
+                for tool in ("answer", "search")
+                for request in ({"question": " "}, none)
+            ]
+            wrong.append(await session.call_tool("search", {"question": "", "passages": 1}))
+            wrong.append(await session.call_tool("search", {"question": "tea", "passages": 101}))
             return tools, answer, found, read, wrong
 
     tools, answer, found, read, wrong = anyio.run(talk)
@@ -174,8 +220,13 @@ def test_mcp_over_http(client):
     assert answer.structured_content["answer"] == ANSWER
     assert found.structured_content["passages"][0]["source"].startswith("tea.md")
     assert read.structured_content["text"] == ANSWER
-    assert wrong.is_error
-    assert "empty" in wrong.content[0].text
+    assert all(one.is_error for one in wrong)
+    *told, empty, beyond = [one.content[0].text for one in wrong]
+    assert "it is empty" in empty
+    assert "takes 100 at most" in beyond
+    assert ["it is empty" in text for text in told] == [True, False] * 2
+    assert ["no document has kind=.pdf" in text for text in told] == [False, True] * 2
+    assert "/" not in "".join(told)
 
 
 @pytest.mark.parametrize("choice", ["auto", "none", {"type": "allowed_tools", "mode": "auto", "tools": []}])

@@ -179,6 +179,29 @@ def test_a_batch_that_nobody_waits_for_ends(scheduler, reading):
     assert not one.answer.done()
 
 
+def test_who_left_takes_no_answer_from_others(scheduler, reading):
+    gone, there = asked("gone", stream=print), asked("there", stream=lambda text: None)
+    scheduler.submit([gone, there])
+    assert reading.begun.wait(10)  # both are being read
+    abandon(gone)
+    reading.go.set()
+    assert texts([there]) == ["of there"]
+    assert reading.batches == [["gone", "there"]]
+
+
+def test_nothing_is_left_of_those_who_asked(scheduler, reading):
+    reading.go.set()
+    read, gone, last = asked("read"), asked("gone"), asked("last")
+    abandon(gone)
+    for one in (read, gone, last):
+        scheduler.submit([one])
+    texts([read, last])
+    deadline = time.monotonic() + 5
+    while scheduler._turns and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not scheduler._turns
+
+
 def test_a_stream_sees_its_answer(scheduler, reading):
     seen = []
     one = asked("one", stream=seen.append)
@@ -315,6 +338,51 @@ def test_what_is_being_read_counts_in_how_long_others_wait(clock, reading, sched
     with pytest.raises(OverloadedError, match="what waits already takes 10 seconds"):
         scheduler.submit([asked("late", size=10, deadline=clock.seconds + 15)])
     scheduler.submit([asked("in time", size=10, deadline=clock.seconds + 25)])
+
+
+def test_what_was_read_of_an_answer_is_not_ahead_any_more(clock):
+    begun, go = threading.Event(), threading.Event()
+
+    def read(asked, _streams):
+        clock.seconds += 4.0
+        yield
+        begun.set()
+        assert go.wait(10)
+        clock.seconds += 6.0
+        return [Answer("", 0.0) for _ in asked]
+
+    scheduler = Scheduler(read, Limits(tokens=100))
+    go.set()
+    scheduler.submit([one := asked("one", size=10)])
+    texts([one])  # a character takes a second
+    go.clear()
+    begun.clear()
+    scheduler.submit([asked("two", size=10)])
+    assert begun.wait(10)
+    assert scheduler.seconds_ahead == pytest.approx(6.0)
+    go.set()
+    scheduler.close()
+
+
+def test_one_of_several_that_would_be_late_is_refused_too(clock, reading, scheduler):
+    reading.taking_in = 10.0
+    reading.go.set()
+    scheduler.submit([one := asked("one", size=10)])
+    texts([one])  # a character takes a second
+    with pytest.raises(OverloadedError):
+        scheduler.submit([asked("late", deadline=clock.seconds + 15), asked("in time")])
+    assert scheduler.waiting == 0
+
+
+def test_one_slow_answer_is_forgotten(clock, reading, scheduler):
+    reading.taking_in = 30.0
+    reading.go.set()
+    for n in range(30):
+        scheduler.submit([one := asked(f"q{n}", size=10)])
+        texts([one])
+        reading.taking_in = 0.0
+    scheduler.submit([last := asked("soon", size=10, deadline=clock.seconds + 1)])
+    assert texts([last]) == ["of soon"]
 
 
 def test_closing_ends_answers_that_are_being_written(reading):

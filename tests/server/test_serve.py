@@ -4,31 +4,41 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import anyio
 import httpx
 import pytest
 
 from fidkit.cli.app import run
+from fidkit.server.keys import add
 
 mcp = pytest.importorskip("mcp")
 
 
+@contextmanager
 def started(*arguments):
-    return subprocess.Popen(
+    """A command that runs; it ends with the test, however that goes."""
+    with subprocess.Popen(
         [sys.executable, "-m", "fidkit", *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    ) as made:  # fmt: skip
+        try:
+            yield made
+        finally:
+            made.kill()
 
 
 def test_it_says_where_it_is_and_ends_when_asked(folder):
     with started("serve", folder, "--port", 0) as server:
         url = server.stdout.readline().strip()
         assert url.startswith("http://127.0.0.1:")
-        answer = httpx.post(f"{url}/v1/answer", json={"question": "where is tea grown?"}, timeout=30).json()
-        assert answer["guess"] == "Kenya"
+        response = httpx.post(f"{url}/v1/answer", json={"question": "where is tea grown?"}, timeout=30)
+        assert response.json()["guess"] == "Kenya"
+        assert "server" not in response.headers
         server.send_signal(signal.SIGINT)
         said = server.stderr.read()
         assert server.wait(20) in (0, 130)
@@ -64,6 +74,60 @@ def test_who_waits_is_told_of_an_end(folder):
     assert said.splitlines()[-1].startswith("note: 3 passages, ")
 
 
+def test_who_listens_is_told_of_an_end(folder):
+    """Pages that listen to events, and answers that are being streamed."""
+    with started("serve", folder, "--port", 0) as server:
+        url = server.stdout.readline().strip()
+        begun = threading.Barrier(7)
+
+        def listen(number):
+            asked = {"question": f"where is tea grown, {number}?", "passages": 3, "test_evidence": 3}
+            events, answer = ("GET", f"{url}/v1/documents/events"), ("POST", f"{url}/v1/answer")
+            method, path = events if number < 3 else answer
+            body = None if number < 3 else {**asked, "stream": True}
+            with httpx.stream(method, path, json=body, timeout=30) as response:
+                lines = response.iter_lines()
+                first = next(lines)
+                begun.wait(20)
+                return [first, *lines]
+
+        with ThreadPoolExecutor(6) as pool:
+            listening = [pool.submit(listen, number) for number in range(6)]
+            begun.wait(20)
+            server.send_signal(signal.SIGINT)
+            said = server.stderr.read()
+            heard = [one.result() for one in listening]
+        assert server.wait(20) in (0, 130)
+    assert said.splitlines()[-1].startswith("note: 3 passages, ")
+    for lines in heard[3:]:
+        assert [line for line in lines if line.startswith("event:")][-1] in ("event: answer", "event: error")
+
+
+def test_keys_another_name_a_reader_s_name_and_an_audit(tmp_path):
+    (folder := tmp_path / "documents").mkdir()
+    (folder / "tea.txt").write_text("Tea is grown in Kenya.")
+    (folder / "tea.png").write_bytes(b"")
+    key = add(tmp_path / "keys", "ada")
+    options = {"keys": tmp_path / "keys", "allow-host": "Answers.Example", "audit": tmp_path / "audit",
+               "reader": "mine=pocket", "port": 0}  # fmt: skip
+    with started("serve", folder, *(f"--{name}={value}" for name, value in options.items())) as server:
+        url = server.stdout.readline().strip()
+        named = {"Host": "answers.example"}
+        assert httpx.get(f"{url}/v1/readers", headers=named).status_code == 401
+        named["Authorization"] = f"Bearer {key}"
+        [reader] = httpx.get(f"{url}/v1/readers", headers=named).json()["readers"]
+        assert reader["name"] == "mine"
+        server.send_signal(signal.SIGINT)
+        said = server.stderr.read()
+    assert "reader mine, " in said
+    assert ", with keys; " in said
+    assert "note: 1 of 2 files were left out" in said
+    refused, told = (tmp_path / "audit").read_text().splitlines()
+    assert " GET unknown 401 " in refused
+    assert " GET /v1/readers 200 " in told
+    assert told.endswith(" ada")
+
+
 @pytest.mark.parametrize("name", ["answers.example:8080", "http://answers.example", "a b"])
 def test_names_that_can_t_be_called_by(name, capsys, folder):
     assert run(["serve", str(folder), "--port", "0", "--allow-host", name]) == 2
@@ -83,6 +147,7 @@ def test_names_are_compared_in_small_letters(folder):
     ("arguments", "says"),
     [
         (["--host", "0.0.0.0"], "lets other machines ask; give --keys FILE"),
+        (["--host", "127.0.0.2"], "lets other machines ask; give --keys FILE"),
         (["--host", "0.0.0.0", "--keys", "none"], "fidkit keys add NAME --to none"),
         (["--port", "70000"], "--port is 70000; expected 1 to 65535"),
         (["--port", "0", "--host", "nowhere.invalid", "--keys", "keys"], "no such address"),
@@ -100,6 +165,11 @@ def test_what_is_refused(arguments, says, capsys, tmp_path, monkeypatch):
     assert run(["serve", *arguments]) in (1, 2)
     [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert says in line
+
+
+def test_mcp_with_a_reader_that_is_none(capsys, folder):
+    assert run(["mcp", str(folder), "--reader", "nobody"]) in (1, 2)
+    assert "nobody" in capsys.readouterr().err
 
 
 def test_a_port_that_is_in_use(capsys, folder):

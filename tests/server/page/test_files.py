@@ -24,6 +24,8 @@ def test_each_file_is_sent_as_it_is(client, name):
     assert "unsafe" not in response.headers["content-security-policy"]
     again = client.get(f"/page/{name}", headers={"If-None-Match": response.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+    assert client.get(f"/page/{name}", headers={"If-None-Match": '"of before"'}).status_code == 200
+    assert response.headers["vary"] == "Accept-Encoding, Cookie"
 
 
 def test_a_client_without_gzip_gets_plain_bytes(client):
@@ -80,8 +82,14 @@ def test_the_page_asks_for_a_key_and_keeps_it_where_scripts_cannot_read_it(folde
         assert cookie.startswith(f"fidkit_key={key.lower()};")
         assert "httponly" in cookie
         assert "samesite=strict" in cookie
+        assert "secure" not in cookie
+        behind = client.post("/enter", data={"key": key}, headers={"X-Forwarded-Proto": "https"})
+        assert "secure" in behind.headers["set-cookie"].lower()
+        client.cookies.set("fidkit_key", key)
         assert client.get("/").content == (FOLDER / "index.html").read_bytes()
         assert client.get("/v1/readers").status_code == 200
         assert client.get("/page/main.js").status_code == 200
         client.cookies.clear()
         assert client.get("/api").status_code == 401
+        assert client.get("/page/enter.js").status_code == 200
+        assert wrong.headers["cache-control"] == "no-store"
