@@ -111,6 +111,10 @@ def test_a_file_that_there_is_no_room_for_leaves_nothing():
         assert refused.value.status == 507
         assert set(library.folder.parent.iterdir()) == before
         assert list(library.folder.iterdir()) == []
+        library.folder.parent.rename(library.folder.parent.with_name("away"))
+        with pytest.raises(RequestError, match="No such file") as refused:
+            library.add("a.txt", io.BytesIO(b"a"))
+        assert refused.value.status == 507
     finally:
         library.corpus.close()
 

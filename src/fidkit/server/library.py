@@ -134,14 +134,16 @@ class Library:
             RequestError: nothing can be added here, no name of a file, or of a kind that isn't read.
         """
         folder, kept = self._required(), file_name(name)
-        handle, temporary = tempfile.mkstemp(dir=folder.parent)
+        temporary = None
         try:
+            handle, temporary = tempfile.mkstemp(dir=folder.parent)
             with os.fdopen(handle, "wb") as out:
                 while piece := content.read(_PIECE):
                     out.write(piece)
             os.replace(temporary, folder / kept)
         except OSError as error:
-            Path(temporary).unlink(missing_ok=True)
+            if temporary is not None:
+                Path(temporary).unlink(missing_ok=True)
             raise RequestError(
                 507, f"{kept}: can't be kept ({error.strerror}); make room, and try again"
             ) from error
@@ -158,9 +160,10 @@ class Library:
         with os.scandir(folder) as entries:  # a name is looked up, and never made a path of
             found = [entry.path for entry in entries if entry.name == name]
         if found:
-            os.unlink(found[0])
-            self._wake.set()
-            return
+            with suppress(FileNotFoundError):  # somebody else took it out in this moment
+                os.unlink(found[0])
+                self._wake.set()
+                return
         raise RequestError(
             404, f"no file {name!r} was added; GET /v1/documents lists those that were", "name"
         )
