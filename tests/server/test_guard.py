@@ -78,7 +78,9 @@ def test_all_routes_are_known_here(client):
 
 
 def test_refusals_and_streams_are_documented(client):
-    paths = client.get("/openapi.json").json()["paths"]
+    described = client.get("/openapi.json").json()
+    paths = described["paths"]
+    assert described["components"]["schemas"]["Body_add_v1_documents_post"]["properties"]["files"]["minItems"]
     assert {"202", "400", "409", "413", "415", "422", "507"} <= {*paths["/v1/documents"]["post"]["responses"]}
     for path in ("/v1/answer", "/v1/chat/completions", "/v1/responses"):
         responses = paths[path]["post"]["responses"]

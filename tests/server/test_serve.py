@@ -53,7 +53,12 @@ def test_who_waits_is_told_of_an_end(folder):
         url = server.stdout.readline().strip()
 
         def ask(number):
-            asked = {"question": [f"where is tea grown, {number}?"] * 8, "passages": 3, "test_evidence": 3}
+            # Callers take turns: the last, who asks little, has its answer long before the others.
+            asked = {
+                "question": [f"where is tea grown, {number}?"] * (8 if number < 11 else 1),
+                "passages": 3,
+                "test_evidence": 3,
+            }
             return httpx.post(f"{url}/v1/answer", json=asked, timeout=30)
 
         with ThreadPoolExecutor(12) as pool:
