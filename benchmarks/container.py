@@ -32,6 +32,8 @@ ROOT = Path(__file__).parents[1]
 FILE = ROOT / "deploy" / "Dockerfile"
 SIZED = "/opt/fidkit"
 _COMPILERS = ("c++", "g++", "gcc", "cc", "clang", "clang++")
+_FOLDER = "FIDKIT_CONTAINER_FOLDER"
+"""The variable that tells the process with mounts of its own where to make the layer."""
 _DOCUMENT = "Tea is grown in Kenya. The largest garden belongs to Wanjiru Kamau."
 
 
@@ -156,34 +158,49 @@ def _python() -> str:
     return next(rest.partition("=")[2] for name, rest in steps(FILE) if name == "ARG")
 
 
+def _layered(folder: Path) -> Path:
+    """A root whose files are this machine's until they are changed."""
+    upper, work, root = (folder / name for name in ("upper", "work", "root"))
+    for made in (upper, work, root):
+        made.mkdir()
+    layers = f"lowerdir=/,upperdir={upper},workdir={work}"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, root], check=True)
+    for bound in ("proc", "dev"):
+        subprocess.run(["mount", "--rbind", f"/{bound}", root / bound], check=True)
+    return root
+
+
+def _in_layer(folder: Path, extras: str, machine: str) -> dict[str, Any]:
+    """Build the image in a layer below a folder, and measure it."""
+    keep = {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "SSL_"))}
+    image = Image(
+        _layered(folder), {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", **keep}
+    )
+    image.run(
+        f"for name in python python3; do ln -sf /usr/bin/python{_python()} /usr/local/bin/$name; done; "
+        "printf '#!/bin/sh\\nexec python -m pip \"$@\"\\n' > /usr/local/bin/pip; "
+        "chmod +x /usr/local/bin/pip; rm -rf /opt/fidkit /wheels"
+    )
+    build(image, {"EXTRAS": extras, "KERNELS": machine})
+    return measured(image, extras)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Do the steps of deploy/Dockerfile.")
     parser.add_argument("--extras", default="serve,postgres,s3")
     parser.add_argument("--machine", default="x86_64")
     parser.add_argument("--to", type=Path, default=rows.RESULTS / "container.jsonl", help="the row goes here")
     options = parser.parse_args()
-    if "FIDKIT_UNSHARED" not in os.environ:  # mounts that nobody else sees, and that end with this
-        os.environ["FIDKIT_UNSHARED"] = "1"
-        os.execvp("unshare", ["unshare", "--mount", sys.executable, *sys.argv])
-    with tempfile.TemporaryDirectory(prefix="fidkit-image-", ignore_cleanup_errors=True) as folder:
-        upper, work, root = (Path(folder) / name for name in ("upper", "work", "root"))
-        for made in (upper, work, root):
-            made.mkdir()
-        layers = f"lowerdir=/,upperdir={upper},workdir={work}"
-        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, root], check=True)
-        for bound in ("proc", "dev"):
-            subprocess.run(["mount", "--rbind", f"/{bound}", root / bound], check=True)
-        keep = {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "SSL_"))}
-        image = Image(root, {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", **keep})
-        image.run(
-            f"for name in python python3; do ln -sf /usr/bin/python{_python()} /usr/local/bin/$name; done; "
-            "printf '#!/bin/sh\\nexec python -m pip \"$@\"\\n' > /usr/local/bin/pip; "
-            "chmod +x /usr/local/bin/pip; rm -rf /opt/fidkit /wheels"
-        )
-        build(image, {"EXTRAS": options.extras, "KERNELS": options.machine})
-        row = measured(image, options.extras)
-        subprocess.run(["umount", "--recursive", root], check=True)
-    rows.append(options.to, rows.row("container", **row))
+    if _FOLDER in os.environ:
+        row = _in_layer(Path(os.environ[_FOLDER]), options.extras, options.machine)
+        rows.append(options.to, rows.row("container", **row))
+        return
+    # Mounts are seen by the process that makes them alone, and end with it: what is removed here afterwards
+    # are the layer's files, and never this machine's own that were mounted there.
+    with tempfile.TemporaryDirectory(prefix="fidkit-image-") as folder:
+        command = ["unshare", "--mount", sys.executable, *sys.argv]
+        done = subprocess.run(command, env={**os.environ, _FOLDER: folder}, check=False)
+    raise SystemExit(done.returncode)
 
 
 if __name__ == "__main__":

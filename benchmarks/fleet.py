@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import rows
 from serving import clients
 
@@ -148,7 +149,9 @@ def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     begun = time.perf_counter()
     with cluster() as url:
         ray_s = time.perf_counter() - begun
-        yield {"of": "start", "ray_s": ray_s, "ready_s": deploy(fleet)}
+        ready_s = deploy(fleet)
+        [corpus] = httpx.get(f"{url}/v1/corpora").json()
+        yield {"of": "start", "ray_s": ray_s, "ready_s": ready_s, "passages": corpus["passages"]}
         known = clients.known(url, dict.fromkeys(clients.questions_of(options.questions)))
         for of, happens in (("steady", None), ("update", _update), ("kill", _kill)):
             with Clients(url, known, options.clients) as asking:

@@ -38,9 +38,9 @@ def changes(records: Rows) -> str:
     started = rows["start"]
     cpu, cores = started["hardware"]["cpu"], started["hardware"]["cores"]
     about = (
-        f"{started['replicas']} replicas and {started['clients']} clients. Ray and Ray Serve start in "
-        f"{started['ray_s']:.0f} s, the replicas in {started['ready_s']:.0f} s. {cpu}, {cores} cores for all "
-        f"of them. `{started['command']}`"
+        f"{started['replicas']} replicas of {started['passages']:,} passages, and {started['clients']} "
+        f"clients. Ray and Ray Serve start in {started['ray_s']:.0f} s, the replicas in "
+        f"{started['ready_s']:.0f} s. {cpu}, {cores} cores for all of them. `{started['command']}`"
     )
     return "\n".join([*lines, "", about])
 

@@ -14,7 +14,7 @@ def happened(of, **more):
 
 
 def test_changes():
-    started = row(of="start", ray_s=7.6, ready_s=5.2, replicas=2, clients=4)
+    started = row(of="start", ray_s=7.6, ready_s=5.2, replicas=2, clients=4, passages=20_000)
     rows = [
         started, happened("steady"),
         happened("update", took_s=12.4, wrong=9), happened("update", took_s=12.4),
@@ -25,6 +25,7 @@ def test_changes():
     assert lines[3].startswith("| all replicas are replaced, since a reader was added | 12 s |")
     assert lines[3].endswith("| 0 | 0 | 0 |")
     assert lines[4].endswith("| 0 | 3 | 2 |")
+    assert lines[-1].startswith("2 replicas of 20,000 passages, and 4 clients. ")
     assert "Ray and Ray Serve start in 8 s, the replicas in 5 s. a CPU, 2 cores" in lines[-1]
     assert fleet.changes(rows[:-1]) == fleet.NOTHING
 
