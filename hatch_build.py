@@ -43,26 +43,36 @@ class KernelsHook(BuildHookInterface[Any]):
         # Nothing else is to be seen from outside: a process may have another C++ library.
         (folder / EXPORTS).write_text("{ global: fidkit_*; local: *; };\n")
 
-        def add(target: Any) -> None:
-            made = folder / target.library.name
-            _compile(targets, machine, target, made)
-            build_data["force_include"][str(made)] = f"fidkit/native/compiled/{made.name}"
-
+        kinds = targets.TARGETS[machine]
+        objects = [folder / f"{target.library.stem}.o" for target in kinds]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(add, targets.TARGETS[machine]))
+            list(pool.map(lambda *each: _compile(targets, machine, *each), kinds, objects))
+        for target, compiled in zip(kinds, objects, strict=True):
+            made = folder / target.library.name
+            _link(targets, machine, compiled, made)
+            build_data["force_include"][str(made)] = f"fidkit/native/compiled/{made.name}"
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-manylinux_{GLIBC[0]}_{GLIBC[1]}_{machine}"
 
 
 def _compile(targets: ModuleType, machine: str, target: Any, to: Path) -> None:
-    command = [sys.executable, "-m", "ziglang", "c++", *targets.FLAGS, *targets.LIBRARY, "-s"]
-    command += ["-target", f"{machine}-linux-gnu.{GLIBC[0]}.{GLIBC[1]}", f"-mcpu={target.cpu}"]
-    command += [f"-Wl,--version-script={to.with_name(EXPORTS)}"]
-    # Kept beside what it makes: the standard library takes longer than the kernels, and is the same for all.
+    options = [f"-mcpu={target.cpu}", *targets.FLAGS, "-fPIC", "-pthread", "-g0"]
+    _zig(machine, to, ["-c", *options, str(targets.SOURCE)])
+
+
+def _link(targets: ModuleType, machine: str, compiled: Path, to: Path) -> None:
+    # The standard library that is linked is that of the least CPU, whatever the kernels are for: it takes
+    # longer to compile than they do, and so it is compiled once for all.
+    options = [f"-mcpu={targets.TARGETS[machine][-1].cpu}", *targets.LIBRARY, "-s"]
+    _zig(machine, to, [*options, f"-Wl,--version-script={to.with_name(EXPORTS)}", str(compiled)])
+
+
+def _zig(machine: str, to: Path, arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "ziglang", "c++", *arguments, "-o", str(to)]
+    command += ["-target", f"{machine}-linux-gnu.{GLIBC[0]}.{GLIBC[1]}"]
+    # Kept beside what it makes, for the next library.
     cache = str(to.parent.parent / "zig")
     told = os.environ | {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
-    done = subprocess.run(
-        [*command, str(targets.SOURCE), "-o", str(to)], env=told, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, env=told, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"the kernels for {target.cpu} can't be compiled:\n{done.stderr}")
+        raise SystemExit(f"{to.name} can't be compiled:\n{done.stderr}")
