@@ -78,7 +78,7 @@ def _compared(one: BySeed, other: BySeed, rule: Callable[[Sequence[float], float
 
 def _as_good(differences: Sequence[float], spread: float) -> str:
     mean = statistics.mean(differences)
-    if mean >= 0 or -mean <= max(LITTLE, spread):
+    if -mean <= max(LITTLE, spread):
         return REPRODUCED
     return ORDER if -mean <= 3 * LITTLE else NOT
 
