@@ -329,7 +329,7 @@ def test_pages_are_not_drawn_for_those_who_left(tmp_path, monkeypatch):
     with running(tmp_path) as client:
         monkeypatch.setattr(subprocess, "Popen", Kept)
         for n in range(8):
-            with httpx.Client(base_url=client.base_url) as leaving, pytest.raises(httpx.ReadTimeout):
+            with httpx.Client(base_url=client.base_url) as leaving, pytest.raises(httpx.TimeoutException):
                 leaving.get(f"/v1/pages/ferry.pdf:{n}-20", timeout=0.1)
             assert len(running_now()) <= 2
         until(lambda: not running_now(), 1.0)

@@ -8,7 +8,7 @@ import pytest
 
 from served import running
 
-SEEDS, CASES, EXAMPLES = range(1, 11), 1_000, 100
+SEEDS, CASES, EXAMPLES = range(1, 11), 1_000, 60
 _TESTED = re.compile(r"^\s*([\d,]+) generated", re.MULTILINE)
 # What no schema says is refused with 422 (a limit of this server, a question of blanks, a condition that
 # names nothing), and a kind of file that isn't read with 415.
