@@ -44,7 +44,11 @@ class Pictures:
             self._drawn.move_to_end(key)
             return self._drawn[key]
         async with self._places:
-            drawn = await _drawn(_Drawing(where, source))
+            drawing = _Drawing(where, source)
+            try:
+                drawn = await asyncio.to_thread(drawing.picture)
+            finally:
+                drawing.end()  # who waited may have left
         self._drawn[key] = drawn
         while len(self._drawn) > _KEPT:
             self._drawn.popitem(last=False)
@@ -111,15 +115,3 @@ class _Drawing:
                     422, f"{self._source}: its page took over {_SECONDS:.0f} seconds to draw"
                 ) from None
         return process.returncode, said.decode("utf-8", "replace")
-
-
-async def _drawn(drawing: _Drawing) -> bytes:
-    """The picture. When the task is cancelled, the process is ended, and over before this returns."""
-    work = asyncio.ensure_future(asyncio.to_thread(drawing.picture))
-    try:
-        return await asyncio.shield(work)
-    finally:
-        drawing.end()
-        while not work.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([work])
