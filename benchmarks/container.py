@@ -109,11 +109,11 @@ def measured(image: Image, extras: str) -> dict[str, Any]:
     """The size of what is copied into the last stage, and whether it answers as its user."""
     image.run(f"rm -rf /src /wheels {' '.join(f'/usr/bin/{name}' for name in _COMPILERS)}")
     size = _bytes(image.path(SIZED))
-    packages = {
+    sizes = {
         name: _bytes(image.path(SIZED) / "lib" / f"python{_python()}" / "site-packages" / name)
         for name in ("torch", "fidkit", "ray", "pyarrow")
     }
-    return {"of": "image", "extras": extras, "bytes": size, "packages": packages, **_answers(image)}
+    return {"of": "image", "extras": extras, "bytes": size, "sizes": sizes, **_answers(image)}
 
 
 def _answers(image: Image) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def image(records: Rows) -> str:
         return NOTHING
     lines = [line("extras", "installed", "of it fidkit", "healthy after"), rule(4)]
     for extras, row in rows.items():
-        own = row["packages"]["fidkit"]
+        own = row["sizes"]["fidkit"]
         lines.append(
             line(
                 f"`{extras}`",
@@ -61,7 +61,7 @@ def image(records: Rows) -> str:
                 f"{row['healthy_s']:.1f} s",
             )
         )
-    without = all(row["packages"]["torch"] == 0 for row in rows.values())
+    without = all(row["sizes"]["torch"] == 0 for row in rows.values())
     about = "PyTorch isn't among it. " if without else ""
     return "\n".join([*lines, "", f"{about}`{list(rows.values())[-1]['command']}`"])
 

@@ -1,5 +1,6 @@
 """Tables of a fleet."""
 
+import rows
 from render import fleet
 
 
@@ -32,9 +33,9 @@ def test_changes():
 
 def test_image():
     sizes = {"fidkit": 60_400_000, "torch": 0}
-    made = row(of="image", extras="serve", bytes=412_000_000, packages=sizes, healthy_s=3.14)
+    made = rows.row("container", of="image", extras="serve", bytes=412_000_000, sizes=sizes, healthy_s=3.14)
     text = fleet.image([made])
     assert "| `serve` | 412 MB | 60 MB | 3.1 s |" in text
     assert "PyTorch isn't among it." in text
-    assert "PyTorch" not in fleet.image([{**made, "packages": {**sizes, "torch": 5}}])
+    assert "PyTorch" not in fleet.image([{**made, "sizes": {**sizes, "torch": 5}}])
     assert fleet.image([]) == fleet.NOTHING
