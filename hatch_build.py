@@ -56,8 +56,8 @@ class KernelsHook(BuildHookInterface[Any]):
 
 
 def _compile(targets: ModuleType, machine: str, target: Any, to: Path) -> None:
-    options = [f"-mcpu={target.cpu}", *targets.FLAGS, "-fPIC", "-pthread", "-g0"]
-    _zig(machine, to, ["-c", *options, str(targets.SOURCE)])
+    options = [*targets.FLAGS, *(option for option in targets.LIBRARY if option != "-shared")]
+    _zig(machine, to, ["-c", f"-mcpu={target.cpu}", *options, str(targets.SOURCE)])
 
 
 def _link(targets: ModuleType, machine: str, compiled: Path, to: Path) -> None:
