@@ -53,6 +53,7 @@ def beside_fresh(directory: Path, fresh: Path, draw: random.Random, questions: i
             "equal_fingerprint": kept.fingerprint == built.fingerprint,
             "equal_documents": equal_documents,
             "passages": len(expected),
+            "left_out": [len(kept.info().skipped_files), len(built.info().skipped_files)],
             "questions": questions,
             "equal_hits_and_scores": sum(_hits(mine) == _hits(theirs) for mine, theirs in pairs),
             "equal_first": sum(_first(mine) == _first(theirs) for mine, theirs in pairs),

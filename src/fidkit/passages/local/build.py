@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from fidkit.passages.local.builder import Builder
     from fidkit.passages.local.following import Following
 
-_TIDIED_PASSAGES, _TIDIED_SHARE = 100_000, 0.01
+_TIDIED_PASSAGES, _TIDIED_SHARE = 200_000, 0.01
 """An index is written anew in a corpus of at most so many passages, or where so large a share was removed."""
 
 
@@ -139,7 +139,7 @@ def tidy(
     """Write the index anew where passages that were removed count in its scores; seconds that it took.
 
     tantivy counts them in its statistics. Without them scores are those of a fresh build. Writing
-    takes a second for 70,000 passages. So a corpus of more than 100,000, of which less than 1 % were removed,
+    takes a second for 70,000 passages. So a corpus of more than 200,000, of which less than 1 % were removed,
     is left as it is; and so it is while another process builds.
 
     Args:
