@@ -92,7 +92,7 @@ def test_what_can_t_be_read_says_why(own):
     assert "PDF" in reason
     own.delete("/v1/documents/broken.pdf")
     add(own, "empty.txt", b"")
-    until(lambda: added(own)["empty.txt"] == ("left out", "holds no text"))
+    until(lambda: added(own)["empty.txt"] == ("left out", "empty"))
     listed = {one["name"]: one["status"] for one in own.get("/v1/documents").json()["documents"]}
     assert listed["empty.txt"] == "left out"
     own.delete("/v1/documents/empty.txt")

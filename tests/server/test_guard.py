@@ -117,6 +117,7 @@ def test_while_the_file_of_keys_is_none_nobody_has_one(keyed, content, caplog):
     assert caplog.text.count("until then nobody's key is known") == 1
     assert keyed.post("/enter", data={"key": keyed.key}).status_code == 403
     keyed.keys.write_bytes(kept)
+    keyed.keys.chmod(0o600)
     assert keyed.get("/v1/readers", headers=bearer(keyed.key)).status_code == 200
 
 

@@ -179,6 +179,7 @@ def test_changed_documents_stay_until_they_are_read_again(folder, tmp_path):
         folder,
         tmp_path / "c",
         lambda _: states.append((len(corpus), *map(bool, map(corpus.search, ("China", "Assam"))))),
+        tidied=False,
     )
     # A reader opened it before; to it, each is as it was or as it is now, and never gone.
     assert {count for count, *_ in states} == {len(corpus)}

@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ from fidkit.passages.local.plan import Plan, make_plan, trusted_time
 from fidkit.passages.local.reading import FileReading, Reading, gone
 from fidkit.passages.local.records import FileRecord, Sum
 from fidkit.passages.local.report import BuildProgress, BuildReport
+from fidkit.passages.local.schema import sources_of
 from fidkit.passages.local.vectors import Wanted, keep_begun
 from fidkit.passages.search.lexical import LexicalWriter
 
@@ -73,7 +75,9 @@ class Builder:
         self._mounts = mounts_below(self._places)
         self._progress = progress
         self._meta = catalogue.meta()
-        self._former_roots: list[str] = json.loads(self._meta.get("sources", "[]"))
+        self._former_roots = list[str]()
+        with suppress(CorpusError):  # a catalogue that doesn't say: it was damaged, or is new
+            self._former_roots = sources_of(self._meta, directory)
         self._new_cutting = cuts.facts(self._meta)
         self.reading = Reading(limits, cuts.after(self._meta), by)
         self._next_row = int(self._meta.get("next_row", 1))

@@ -92,7 +92,7 @@ def sources_of(meta: dict[str, str], directory: Path) -> list[str]:
     Raises:
         CorpusError: it doesn't say.
     """
-    with suppress(ValueError, RecursionError):
+    with suppress(KeyError, ValueError, RecursionError):
         sources = json.loads(meta["sources"])
         if isinstance(sources, list) and all(isinstance(source, str) for source in sources):
             return sources
