@@ -82,7 +82,7 @@ class Library:
         self.folder = None if built else _folder(self._given)
         self._indexed = self._listed()
         self._sources = self._all()
-        self.corpus, self.notes = self._opened(tell)
+        self.corpus, self.notes = _opened(self._sources, tell)
         self._identity, self._is_away = _identity(self.corpus), False
         self._stop, self._changed = threading.Event(), threading.Event()
         self._wake = threading.Event()
@@ -207,10 +207,6 @@ class Library:
                     found.append((entry.name, status.st_size, status.st_mtime_ns))
         return sorted(found)
 
-    def _opened(self, tell: Any) -> tuple[Corpus, tuple[str, ...]]:
-        """What is served now, and what is to be said of it."""
-        return open_sources(self._sources or None, tell, runnable())
-
     def _index(self) -> None:
         """Index what was added or removed, here or by another server, and open a corpus that was replaced.
 
@@ -245,8 +241,8 @@ class Library:
                 now, where, self._progress, wait=_BUSY_SECONDS, encoder=runnable(), tidied=False
             ).close()
         if now != before or self._is_replaced():
-            self._sources = now
-            self._service.replace_corpus(*self._opened(self._progress))
+            self._service.replace_corpus(*_opened(now, self._progress))
+            self._sources = now  # and not before: where this fails, it is tried again
             self._identity, self._is_away = _identity(self._service.corpus), False
             self._changed.set()
 
@@ -294,6 +290,11 @@ class Library:
         for queue in self._listeners:
             if not queue.full():  # one who doesn't listen any more is forgotten soon
                 queue.put_nowait(event)
+
+
+def _opened(sources: Sequence[str], tell: Any) -> tuple[Corpus, tuple[str, ...]]:
+    """What is served of these sources, and what is to be said of it."""
+    return open_sources(sources or None, tell, runnable())
 
 
 def _identity(corpus: Passages) -> tuple[int, int] | None:
