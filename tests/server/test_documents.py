@@ -178,6 +178,7 @@ def test_of_several_files_those_that_can_t_be_taken_are_named(own):
         own.delete(f"/v1/documents/{name}")
 
 
+@pytest.mark.slow
 def test_indexing_does_not_get_in_its_own_way(own, caplog):
     """What is added is indexed by one thread, what changes in a folder by another."""
     for number in range(6):
