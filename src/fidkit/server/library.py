@@ -224,7 +224,7 @@ class Library:
                 self._build()
             except (FidkitError, OSError) as error:
                 self._say_fault(error)
-                self._stop.wait(_AGAIN_SECONDS)
+                self._wake.wait(_AGAIN_SECONDS)  # or until something else is added
             else:
                 self._indexed = found
                 self._say({"event": "indexed", "seconds": round(time.perf_counter() - begun, 3)})
