@@ -23,7 +23,7 @@ from fidkit.engine.asked import (
     check_tests,
 )
 from fidkit.engine.generation.decoding import Decoding
-from fidkit.engine.generation.steps import Stepwise, whole
+from fidkit.engine.generation.steps import Stepwise, whole, within
 from fidkit.engine.locating import placed
 from fidkit.engine.meaning import runnable
 from fidkit.engine.opening import made_ready
@@ -290,15 +290,10 @@ class Answerer:
                 self.runner, questions, passages, decoding, cache=self._cache, memory=self._memory,
                 streams=streams, test_evidence=test_evidence,
             )  # fmt: skip
-            while True:
-                with self._reading:
-                    if not self.runner.takes_turns:
-                        return whole(work)
-                    try:
-                        next(work)
-                    except StopIteration as end:
-                        return list(end.value)
-                yield
+            if self.runner.takes_turns:
+                return (yield from within(work, lambda: self._reading))
+            with self._reading:
+                return whole(work)
 
     def close(self) -> None:
         """Wait for answers under way, and let go of all that was opened here. Once is enough."""

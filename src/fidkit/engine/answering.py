@@ -17,7 +17,7 @@ from fidkit.engine.asked import check_passages, check_question
 from fidkit.engine.evidence import Looked, look_back
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import Generated, generating
-from fidkit.engine.generation.steps import Stepwise, whole
+from fidkit.engine.generation.steps import Stepwise, whole, within
 from fidkit.engine.locating import by_share, in_their_words, located
 from fidkit.engine.ready import Ready
 from fidkit.engine.recall import Recall
@@ -416,14 +416,7 @@ class _Clock:
 
     def timed(self, name: str, work: Stepwise[T]) -> Stepwise[T]:
         """The same work, its pauses not counted."""
-        while True:
-            with self.stage(name):
-                try:
-                    next(work)
-                except StopIteration as end:
-                    result: T = end.value
-                    return result
-            yield
+        return within(work, lambda: self.stage(name))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -12,7 +12,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from fidkit.passages.load.table import described, ending_of, loader_of
 from fidkit.passages.local.copying import begin_as_copy
 from fidkit.passages.local.corpus import Corpus
 from fidkit.passages.local.layout import CATALOGUE, CorpusBusyError, default_location, is_corpus
+from fidkit.passages.local.records import FileRecord
 from fidkit.passages.local.report import BuildProgress
 from fidkit.passages.local.watch import follow
 from fidkit.passages.opening import open_sources
@@ -107,14 +108,16 @@ class Library:
         for thread in self._threads:
             thread.join()
 
-    def added(self) -> list[Added]:
-        """The files that callers added, by name."""
-        if self.folder is None or self._service is None:
+    def added(self, files: Iterable[FileRecord], noted: Mapping[str, str]) -> list[Added]:
+        """The files that callers added, by name.
+
+        Args:
+            files: of the corpus that is served.
+            noted: the first note of each of its documents that has some.
+        """
+        if self.folder is None:
             return []
-        with self._service.opened_corpus() as corpus:
-            assert isinstance(corpus, Corpus)
-            records, noted = {record.path: record for record in corpus.files()}, corpus.noted()
-        found = []
+        records, found = {record.path: record for record in files}, []
         for name, size, mtime_ns in self._listed():
             record = records.get(shown(self.folder / name))
             # One that was read in the moment it was written has no time, and is looked at again.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
@@ -35,6 +36,18 @@ R = TypeVar("R")
 
 Stepwise = Generator[None, None, R]
 """Work with pauses between its steps, in which whoever runs it may do something else."""
+
+
+def within(work: Stepwise[R], around: Callable[[], AbstractContextManager[object]]) -> Stepwise[R]:
+    """The same work, each step within a context of its own, and its pauses outside."""
+    while True:
+        with around():
+            try:
+                next(work)
+            except StopIteration as end:
+                result: R = end.value
+                return result
+        yield
 
 
 def whole(work: Stepwise[R]) -> R:

@@ -127,7 +127,6 @@ def _of(library: Library | None) -> Library:
 
 
 def _documents(service: Service, library: Library | None, limit: int, offset: int) -> Documents:
-    added = [] if library is None else library.added()
     with service.opened_corpus() as corpus:
         assert isinstance(corpus, Corpus)
         files, noted = sorted(corpus.files(), key=lambda file: file.name), corpus.noted()
@@ -144,7 +143,7 @@ def _documents(service: Service, library: Library | None, limit: int, offset: in
     return Documents(
         total=len(files),
         documents=served,
-        added=[AddedFile.model_validate(one) for one in added],
+        added=[AddedFile.model_validate(one) for one in (library.added(files, noted) if library else [])],
         can_add=library is not None and library.folder is not None,
     )
 
