@@ -49,6 +49,28 @@ def test_what_another_build_did_in_between_is_not_done_again(docs, tmp_path, mon
         assert corpus.report.files_read == 0
 
 
+@pytest.mark.parametrize("moment", ["discover", "prepare"])
+@pytest.mark.parametrize("is_first", [False, True])
+def test_what_another_build_saw_later_is_not_forgotten(docs, tmp_path, monkeypatch, moment, is_first):
+    """A build that is held up behind its look takes nothing out that came, and was read, meanwhile."""
+    if not is_first:
+        Corpus.build(docs, tmp_path / "c").close()
+        (docs / "b.txt").unlink()
+    looked, between = getattr(building, moment), []
+
+    def held_up(given):
+        found = looked(given)
+        if not between:
+            between.append(given)
+            (docs / "e.txt").write_text("The text of e.")
+            Corpus.build(docs, tmp_path / "c").close()
+        return found
+
+    monkeypatch.setattr(building, moment, held_up)
+    with Corpus.build(docs, tmp_path / "c") as corpus:
+        assert texts(corpus) == [f"The text of {name}." for name in ("bde" if is_first else "de")]
+
+
 def test_what_changed_while_a_build_waited_is_read(docs, tmp_path):
     Corpus.build(docs, tmp_path / "c").close()
     (docs / "d.txt").unlink()

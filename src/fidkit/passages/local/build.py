@@ -89,18 +89,20 @@ def build(
     wanted, cuts = Wanted(encoder, vectors), cutting or WantedCutting()
     if not is_corpus(directory):
         cuts.after({})  # what can't be is said before anything is made
-    found = discover(places := list(map(real_path, roots)))
+    places = list(map(real_path, roots))
     with ExitStack() as open_until_locked:
-        look = _look(directory, places, found, following) if again is None else None
+        look = _look(directory, places, following) if again is None else None
+        found = look.found if look else discover(places)
         if look is not None:
             open_until_locked.enter_context(closing(look.catalogue))
             if not look.changed(directory, roots, wanted, cuts):
                 return BuildReport(0, 0, 0, time.monotonic() - began, files_waiting=look.plan.waiting)
         prepare(directory)
         with writer_lock(directory, wait, waiting) as waited, explained_disk(directory):
-            found = discover(places) if waited else found  # they may have changed meanwhile
             with closing(Catalogue.for_writing(directory)) as catalogue:
-                plan = look.plan if look and not waited and look.holds(cuts) else None
+                if waited or not (look.is_current() if look else not catalogue.meta()):
+                    found, look = discover(places), None  # who built meanwhile may have seen more of them
+                plan = look.plan if look and look.holds(cuts) else None
                 open_until_locked.close()
                 building = _builder(catalogue, directory, roots, progress, limits, wanted, cuts, by)
                 with _undone(building, catalogue, directory):
@@ -202,13 +204,15 @@ class _Look:
 
     Attributes:
         catalogue: that was read, still open.
-        number: of its state.
+        number: of its state, from before anything was looked at.
+        found: in the sources.
         mounts_differ: whether other file systems are mounted in the sources than it says.
         meta, plan: what it says, and what follows for the files found.
     """
 
     catalogue: Catalogue
     number: int
+    found: list[SourceFile]
     mounts_differ: bool
     meta: dict[str, str]
     plan: Plan
@@ -221,25 +225,27 @@ class _Look:
         whole = (directory / meta["lexical"] / "meta.json").exists()
         return changed or not whole or not wanted.is_met(directory, meta)
 
+    def is_current(self) -> bool:
+        """Whether nobody has built since, asked by the one that holds the lock."""
+        return self.catalogue.state_number() == self.number
+
     def holds(self, cuts: WantedCutting) -> bool:
-        """Whether the plan still does, asked by the one that holds the lock."""
-        return self.catalogue.state_number() == self.number and not cuts.facts(self.meta)
+        """Whether its plan is that of a build which cuts so."""
+        return not cuts.facts(self.meta)
 
 
-def _look(
-    directory: Path, places: list[str], found: list[SourceFile], following: Following | None
-) -> _Look | None:
-    """Compare a corpus with the files found; None where it is to be created, or refused in so many words."""
+def _look(directory: Path, places: list[str], following: Following | None) -> _Look | None:
+    """Compare a corpus with its sources; None where it is to be created, or refused in so many words."""
     try:
         catalogue = Catalogue.for_reading(directory)
     except CorpusError:
         return None
     try:
-        number = catalogue.state_number()
+        number, found = catalogue.state_number(), discover(places)
         meta, files = catalogue.state()
         require_sources(places, found, files, mounts_of(meta))
         plan = make_plan(found, files, cut_otherwise(meta, files), following)
-        return _Look(catalogue, number, mounts_of(meta) != mounts_below(places), meta, plan)
+        return _Look(catalogue, number, found, mounts_of(meta) != mounts_below(places), meta, plan)
     except BaseException:
         catalogue.close()
         raise
