@@ -9,6 +9,7 @@ import pytest
 from fidkit.errors import CorpusError, DataError
 from fidkit.passages import Corpus
 from fidkit.passages.load.record import Row
+from fidkit.passages.postgres import build as building
 from fidkit.passages.postgres import feeding
 from fidkit.passages.postgres import replica as replicas
 from fidkit.passages.postgres.address import address_of
@@ -127,6 +128,28 @@ def test_what_postgres_cannot_keep_is_said(log, corpus):
                 NewFile("odd", "/odd", "passages"),
                 lambda text=text: rows_as_parts([Row("1", "", text)]),
             )
+
+
+def test_what_another_build_read_meanwhile_is_not_taken_out(url, tmp_path, monkeypatch):
+    """A file that came after a build had looked at its folder, and that another build has put there."""
+    docs, looked, between = tmp_path / "docs", building.discover, []
+    docs.mkdir()
+    for name in "ab":
+        (docs / f"{name}.txt").write_text(f"The text of {name}.")
+    Corpus.build(docs, url).close()
+    (docs / "a.txt").unlink()
+
+    def held_up(sources):
+        found = looked(given := list(sources))
+        if not between:
+            between.append(given)
+            (docs / "c.txt").write_text("The text of c.")
+            Corpus.build(docs, url).close()
+        return found
+
+    monkeypatch.setattr(building, "discover", held_up)
+    with Corpus.build(docs, url) as built:
+        assert sorted(passage.text for passage in built) == ["The text of b.", "The text of c."]
 
 
 def test_a_replica_reads_only_what_changed(log, corpus, url):

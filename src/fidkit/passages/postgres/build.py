@@ -173,6 +173,9 @@ class _Build:
         """Take out what is gone, and note what was found elsewhere or at another time."""
         read = {file.name for _, file in plan.read}
         gone = [record for record in plan.remove if record.name not in read]
+        if gone:  # what came after the first look may have been read by somebody else meanwhile
+            there = {file.name for file in discover(map(real_path, self._roots))}
+            gone = [record for record in gone if record.name not in there]
         moved = [one for one in plan.keep if not _is_same(*one)]
         facts = self._facts if self._facts != self._former_facts else None
         if not gone and not moved and facts is None:
