@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import time
 
 import httpx
 import pytest
@@ -50,10 +51,17 @@ def test_so_many_tokens_are_asked_for(folder):
     assert (whole.max_tokens, cut.max_tokens) == (None, 1)
 
 
-def test_a_flood_counts_what_is_refused(folder):
+def test_a_flood_counts_what_is_refused(folder, monkeypatch):
     with running(folder, limits=Limits(waiting=1)) as client:
-        url = str(client.base_url)
-        seen = clients.flooded(url, clients.known(url, dict.fromkeys(QUESTIONS)), 40, 1)
+        url, scheduler = str(client.base_url), client.service.scheduler
+        answers, read = clients.known(url, dict.fromkeys(QUESTIONS)), scheduler._read
+
+        def slowly(*asked):  # half of those that come, however fast the machine is
+            time.sleep(0.05)
+            return read(*asked)
+
+        monkeypatch.setattr(scheduler, "_read", slowly)
+        seen = clients.flooded(url, answers, 40, 1)
     assert sum(seen.statuses.values()) == 40
     assert seen.statuses["200"] == len(seen.seconds) > 0
     assert seen.statuses["503"] > 0

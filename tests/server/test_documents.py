@@ -13,7 +13,10 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from fidkit.errors import CorpusError
+from fidkit.home import home
 from fidkit.passages import Corpus
+from fidkit.passages.local.away import AwayError
 from fidkit.server.errors import RequestError
 from fidkit.server.library import Library, file_name
 from served import running
@@ -35,15 +38,6 @@ def until(holds, seconds=20.0):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     return found
-
-
-def removed(client, *names):
-    """Take out what was added, and wait until it is out of what is served."""
-    for name in names:
-        assert client.delete(f"/v1/documents/{quote(name)}").status_code == 202
-    left = {one["name"] for one in client.get("/v1/documents").json()["added"]}
-    assert left.isdisjoint(names)
-    until(lambda: client.get("/v1/documents").json()["total"] == 3 + len(left))
 
 
 def guess(client, question):
@@ -128,6 +122,36 @@ def test_a_file_that_there_is_no_room_for_leaves_nothing():
         library.corpus.close()
 
 
+def test_where_things_lie_is_settled_at_the_start(folder, tmp_path, monkeypatch):
+    """Behind a link too, which the corpus names by where it leads."""
+    (tmp_path / "link").symlink_to(home())
+    monkeypatch.setenv("FIDKIT_HOME", str(tmp_path / "link"))
+    with running(folder / "tea.md") as client:
+        add(client, "first.txt", b"The first of them.")
+        until(lambda: added(client).get("first.txt") == ("indexed", ""))
+        monkeypatch.setenv("FIDKIT_HOME", str(tmp_path / "elsewhere"))
+        add(client, "second.txt", b"The second of them.")
+        until(lambda: added(client).get("second.txt") == ("indexed", ""))
+    assert not (tmp_path / "elsewhere" / "corpora").exists()
+
+
+def test_what_was_taken_out_is_not_said_to_be_away(tmp_path, caplog):
+    (tmp_path / "own.txt").write_text("Something of one's own.")
+    library = Library([str(tmp_path / "own.txt")])
+    said = []
+    library._say = said.append
+    try:
+        library.add("a.txt", io.BytesIO(b"a"))
+        library._say_fault(AwayError("gone"))
+        library.remove("a.txt")
+        library._say_fault(AwayError("gone"))
+        library._say_fault(CorpusError("full"))
+        assert [one["event"] for one in said] == ["error", "error"]
+        assert re.findall("gone|full", caplog.text) == ["gone", "full"]
+    finally:
+        library.corpus.close()
+
+
 def test_a_listener_that_takes_nothing_is_no_fault():
     library = Library([])
     try:
@@ -183,10 +207,10 @@ def test_of_several_files_those_that_can_t_be_taken_are_named(own):
     assert (none.status_code, none.json()["error"]["param"]) == (415, "name")
     nothing = own.post("/v1/documents", files={"other": b""})
     assert (nothing.status_code, nothing.json()["error"]["param"]) == (422, "files")
-    removed(own, *taken["names"])
+    for name in taken["names"]:
+        own.delete(f"/v1/documents/{name}")
 
 
-@pytest.mark.slow
 def test_indexing_does_not_get_in_its_own_way(own, caplog):
     """What is added is indexed by one thread, what changes in a folder by another."""
     for number in range(6):
@@ -215,7 +239,7 @@ def test_what_an_archive_left_out_is_told(own):
     )
     [served] = [d for d in own.get("/v1/documents").json()["documents"] if d["name"] == "packed.zip"]
     assert (served["status"], served["reason"]) == ("left out", reason)
-    removed(own, "packed.zip")
+    own.delete("/v1/documents/packed.zip")
 
 
 def test_a_name_that_can_t_be_printed_is_found_again(own):

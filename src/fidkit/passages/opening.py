@@ -68,8 +68,13 @@ def open_sources(
         return corpus, (*notes, fault) if fault else notes
     corpus, notes = _up_to_date(chosen, progress, encoder)
     # Of fidkit's own documents nobody wants to know, and who built a corpus was told then.
+    return corpus, (*notes, *left_out_of(corpus))
+
+
+def left_out_of(corpus: Corpus) -> tuple[str, ...]:
+    """What a person should know of files that hold nothing to be found."""
     info = corpus.info()
-    return corpus, (*notes, *filter(None, (info.left_out(), info.without_text())))
+    return tuple(filter(None, (info.left_out(), info.without_text())))
 
 
 def _listed(sources: Any) -> list[Source]:

@@ -25,13 +25,14 @@ from fidkit.errors import FidkitError, UsageError
 from fidkit.passages import Passages
 from fidkit.passages.engines import is_url
 from fidkit.passages.load.table import described, ending_of, loader_of
+from fidkit.passages.local.away import AwayError
 from fidkit.passages.local.copying import begin_as_copy
 from fidkit.passages.local.corpus import Corpus
 from fidkit.passages.local.layout import CATALOGUE, CorpusBusyError, default_location, is_corpus
 from fidkit.passages.local.records import FileRecord
 from fidkit.passages.local.report import BuildProgress
 from fidkit.passages.local.watch import follow
-from fidkit.passages.opening import open_sources
+from fidkit.passages.opening import left_out_of, open_sources
 from fidkit.server.errors import RequestError
 from fidkit.server.service import Service
 from fidkit.server.told import of_indexing
@@ -80,10 +81,12 @@ class Library:
         if "" in self._given:
             raise UsageError("'' is no path; expected a folder, a file or a built corpus")
         built = len(self._given) == 1 and (is_url(self._given[0]) or is_corpus(Path(self._given[0])))
-        self.folder = None if built else _folder(self._given)
+        # Where things lie is settled now, whatever becomes of the environment.
+        self._places = default_location([]).parent.absolute()
+        self.folder = None if built else self._added_to(self._given)
         self._indexed = self._listed()
         self._sources = self._all()
-        self.corpus, self.notes = _opened(self._sources, tell)
+        self.corpus, self.notes = open_sources(self._sources or None, tell, runnable())
         self._identity, self._is_away = _identity(self.corpus), False
         self._stop, self._changed = threading.Event(), threading.Event()
         self._wake = threading.Event()
@@ -188,6 +191,16 @@ class Library:
             )
         return self.folder
 
+    def _place(self, sources: Sequence[str]) -> Path:
+        """Where the corpus of these sources lies."""
+        return self._places / default_location(sources).name
+
+    def _added_to(self, given: Sequence[str]) -> Path:
+        """Where files are kept that are added to these sources."""
+        folder = self._places / f"{default_location([*given, assets.documents()]).name}-added" / "added"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder.resolve()  # as the corpus names what is in it
+
     def _all(self) -> list[str]:
         """What is to be indexed: what was given, and what was added.
 
@@ -237,14 +250,19 @@ class Library:
         assert self._service is not None
         before, now = self._sources, self._all()
         if now and self.folder is not None:
-            where = default_location(now)
+            where = self._place(now)
             if before:
-                begin_as_copy(where, default_location(before), _BUSY_SECONDS)
-            Corpus.build(
+                begin_as_copy(where, self._place(before), _BUSY_SECONDS)
+            corpus = Corpus.build(
                 now, where, self._progress, wait=_BUSY_SECONDS, encoder=runnable(), tidied=False
-            ).close()
-        if now != before or self._is_replaced():
-            self._service.replace_corpus(*_opened(now, self._progress))
+            )
+            notes = left_out_of(corpus)
+        else:
+            corpus, notes = open_sources(now or None, self._progress, runnable())
+        if now == before and not self._is_replaced():
+            corpus.close()
+        else:
+            self._service.replace_corpus(corpus, notes)
             self._sources = now  # and not before: where this fails, it is tried again
             self._identity, self._is_away = _identity(self._service.corpus), False
             self._changed.set()
@@ -267,7 +285,7 @@ class Library:
             self._changed.clear()
             sources = self._sources
             followed = follow(
-                sources, default_location(sources), self._progress, wait=_BUSY_SECONDS, encoder=runnable(),
+                sources, self._place(sources), self._progress, wait=_BUSY_SECONDS, encoder=runnable(),
                 stop=self._changed,
             )  # fmt: skip
             for report in followed:
@@ -282,6 +300,8 @@ class Library:
         self._say({"event": "progress", **asdict(progress)})
 
     def _say_fault(self, error: FidkitError | OSError) -> None:
+        if isinstance(error, AwayError) and self.folder is not None and not os.listdir(self.folder):
+            return  # the last of what was added was taken out just now, and what is indexed next is without
         _log.warning("%s", error)
         self._say({"event": "error", "message": of_indexing(error, self._sources)})
 
@@ -293,11 +313,6 @@ class Library:
         for queue in self._listeners:
             if not queue.full():  # one who doesn't listen any more is forgotten soon
                 queue.put_nowait(event)
-
-
-def _opened(sources: Sequence[str], tell: Any) -> tuple[Corpus, tuple[str, ...]]:
-    """What is served of these sources, and what is to be said of it."""
-    return open_sources(sources or None, tell, runnable())
 
 
 def _identity(corpus: Passages) -> tuple[int, int] | None:
@@ -334,11 +349,3 @@ def said_of(names: Sequence[str], refused: int = 0) -> str:
     """What was taken, in words."""
     others = f", {refused} not" if refused else ""
     return f"{counted(len(names), 'file')} taken, read in a moment{others}"
-
-
-def _folder(given: Sequence[str]) -> Path:
-    """Where files are kept that were added to these sources."""
-    place = default_location([*given, assets.documents()])
-    folder = place.with_name(f"{place.name}-added") / "added"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

@@ -98,15 +98,18 @@ def build(
             if not look.changed(directory, roots, wanted, cuts):
                 return BuildReport(0, 0, 0, time.monotonic() - began, files_waiting=look.plan.waiting)
         prepare(directory)
-        with writer_lock(directory, wait, waiting) as waited, explained_disk(directory):
-            with closing(Catalogue.for_writing(directory)) as catalogue:
-                if waited or not (look.is_current() if look else not catalogue.meta()):
-                    found, look = discover(places), None  # who built meanwhile may have seen more of them
-                plan = look.plan if look and look.holds(cuts) else None
-                open_until_locked.close()
-                building = _builder(catalogue, directory, roots, progress, limits, wanted, cuts, by)
-                with _undone(building, catalogue, directory):
-                    return building.run(found, began, again, following, plan)
+        with (
+            writer_lock(directory, wait, waiting) as waited,
+            explained_disk(directory),
+            closing(Catalogue.for_writing(directory)) as catalogue,
+        ):
+            if waited or not (look.is_current() if look else not catalogue.meta()):
+                found, look = discover(places), None  # who built meanwhile may have seen more of them
+            plan = look.plan if look and look.holds(cuts) else None
+            open_until_locked.close()
+            building = _builder(catalogue, directory, roots, progress, limits, wanted, cuts, by)
+            with _undone(building, catalogue, directory):
+                return building.run(found, began, again, following, plan)
 
 
 @contextmanager
