@@ -28,6 +28,7 @@ from render import (
     predictions,
     repairs,
     retrieval,
+    reuse,
     serving,
     siblings,
     summaries,
@@ -139,7 +140,8 @@ def reproduce(results: Path, docs: Path, check: bool) -> list[Path]:
     """Write the page of what the papers say, and the plots of times; which of them were stale."""
     quality = [row for file in sorted(results.glob("quality*.jsonl")) for row in rows.read(file)]
     learnt = study.part(*(list(rows.read(results / f"{name}.jsonl")) for name in ("study", "passages")))
-    text, path = f"{page.render(results, quality)}\n{learnt}\n", docs / "reproduce.md"
+    beside = reuse.part(list(rows.read(results / "bench-lumen.jsonl")))
+    text, path = f"{page.render(results, quality)}\n{learnt}\n\n{beside}\n", docs / "reproduce.md"
     stale = [] if path.exists() and path.read_text(encoding="utf-8") == text else [path]
     if stale and not check:
         path.write_text(text, encoding="utf-8")
