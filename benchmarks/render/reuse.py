@@ -96,5 +96,5 @@ def _lumen(size: str) -> int:
 def _saved(times: Sequence[dict[str, Any]]) -> str:
     """How much faster a whole question is, of the newest run of each reader in float32."""
     newest = {row["subject"]: row["total_ms"]["median"] for row in times if row["dtype"] == "float32"}
-    fid, lumen = newest["fid-base"], newest["lumen-fido-base-base"]
-    return f"a question of 40 passages {fid / lumen:.1f} times as fast as FiD's"
+    fid, lumen = newest.get("fid-base"), newest.get("lumen-fido-base-base")
+    return f"a question of 40 passages {fid / lumen:.1f} times as fast as FiD's" if fid and lumen else NONE

@@ -84,25 +84,19 @@ def build(
         DataError: a source that is a file isn't what its ending says, or has an id that comes twice.
     """
     began = time.monotonic()
-    require(by)
-    roots = _roots(sources)
     wanted, cuts = Wanted(encoder, vectors), cutting or WantedCutting()
-    if not is_corpus(directory):
-        cuts.after({})  # what can't be is said before anything is made
+    roots = _required(sources, directory, cuts, by)
     places = list(map(real_path, roots))
     with ExitStack() as open_until_locked:
-        look = _look(directory, places, following) if again is None else None
+        look = _look(directory, places, following, open_until_locked) if again is None else None
         found = look.found if look else discover(places)
-        if look is not None:
-            open_until_locked.enter_context(closing(look.catalogue))
-            if not look.changed(directory, roots, wanted, cuts):
-                return BuildReport(0, 0, 0, time.monotonic() - began, files_waiting=look.plan.waiting)
+        if look and not look.changed(directory, roots, wanted, cuts):
+            return BuildReport(0, 0, 0, time.monotonic() - began, files_waiting=look.plan.waiting)
         prepare(directory)
         with (
-            writer_lock(directory, wait, waiting) as waited,
-            explained_disk(directory),
+            writer_lock(directory, wait, waiting) as waited, explained_disk(directory),
             closing(Catalogue.for_writing(directory)) as catalogue,
-        ):
+        ):  # fmt: skip
             if waited or not (look.is_current() if look else not catalogue.meta()):
                 found, look = discover(places), None  # who built meanwhile may have seen more of them
             plan = look.plan if look and look.holds(cuts) else None
@@ -110,6 +104,17 @@ def build(
             building = _builder(catalogue, directory, roots, progress, limits, wanted, cuts, by)
             with _undone(building, catalogue, directory):
                 return building.run(found, began, again, following, plan)
+
+
+def _required(
+    sources: Iterable[str | os.PathLike[str]], directory: Path, cuts: WantedCutting, by: By
+) -> list[str]:
+    """The sources' real paths; what can't be is said before anything is made."""
+    require(by)
+    roots = _roots(sources)
+    if not is_corpus(directory):
+        cuts.after({})
+    return roots
 
 
 @contextmanager
@@ -237,18 +242,16 @@ class _Look:
         return not cuts.facts(self.meta)
 
 
-def _look(directory: Path, places: list[str], following: Following | None) -> _Look | None:
+def _look(
+    directory: Path, places: list[str], following: Following | None, is_open: ExitStack
+) -> _Look | None:
     """Compare a corpus with its sources; None where it is to be created, or refused in so many words."""
     try:
-        catalogue = Catalogue.for_reading(directory)
+        catalogue = is_open.enter_context(closing(Catalogue.for_reading(directory)))
     except CorpusError:
         return None
-    try:
-        number, found = catalogue.state_number(), discover(places)
-        meta, files = catalogue.state()
-        require_sources(places, found, files, mounts_of(meta))
-        plan = make_plan(found, files, cut_otherwise(meta, files), following)
-        return _Look(catalogue, number, found, mounts_of(meta) != mounts_below(places), meta, plan)
-    except BaseException:
-        catalogue.close()
-        raise
+    number, found = catalogue.state_number(), discover(places)
+    meta, files = catalogue.state()
+    require_sources(places, found, files, mounts_of(meta))
+    plan = make_plan(found, files, cut_otherwise(meta, files), following)
+    return _Look(catalogue, number, found, mounts_of(meta) != mounts_below(places), meta, plan)

@@ -91,10 +91,10 @@ def test_of_two_runs_the_newer_counts() -> None:
     assert grouped([new, row("fid", 0, 60.0, set=["dropout=0.1"])])["fid"].em() == {0: 50.0}
 
 
-def test_the_page_ends_with_it(tmp_path: Path) -> None:
+def test_the_page_has_it_and_what_stands_beside_lumen_behind(tmp_path: Path) -> None:
     documents.reproduce(tmp_path, tmp_path, check=False)
     text = (tmp_path / "reproduce.md").read_text(encoding="utf-8")
-    assert text.endswith("## What the papers say of quality\n\nNot measured yet.\n")
+    assert "## What the papers say of quality\n\nNot measured yet.\n\n### Beside LUMEN" in text
     assert "(#what-the-papers-say-of-quality)" in text
 
 
