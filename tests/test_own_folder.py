@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fidkit import Answerer
 from fidkit.types import Passage
 
 FOLDER = Path(__file__).parents[1] / "examples" / "own-folder"
@@ -136,3 +137,10 @@ def test_what_reads_files_is_asked_for(peers: ModuleType, monkeypatch: pytest.Mo
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "gguf" else name)
     with pytest.raises(peers.UsageError, match="not installed is gguf; run `pip install"):
         peers.check_needed()
+
+
+def test_models_read_what_the_reader_reads(peers: ModuleType, questions: list[dict[str, Any]]) -> None:
+    with peers.searched(FOLDER) as corpus, Answerer.open(FOLDER / "documents") as answerer:
+        for asked in questions[:3]:
+            found = [hit.passage for hit in corpus.search(asked["question"], 3)]
+            assert found == [hit.passage for hit in answerer.corpus.search(asked["question"], 3)]

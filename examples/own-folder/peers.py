@@ -1,7 +1,7 @@
 """Asks small language models all questions about the folder, from the passages that fidkit's search finds.
 
     python examples/own-folder/peers.py --model NAME=FILE.gguf [--model NAME=FILE.gguf ...]
-        [FOLDER] [--passages 3] [--threads 1] [--json]
+        [FOLDER] [--passages 3] [--threads N] [--json]
 
 FOLDER is as for `judge.py`, which judges the answers. A model is a GGUF file that transformers reads, once
 `pip install 'fidkit[encoders]' gguf accelerate` was run. One with a chat template is told in a message what
@@ -24,7 +24,10 @@ from typing import Any
 
 from judge import HERE, Judged, judge, questions_of, show, summary
 
+from fidkit.engine.meaning import runnable
 from fidkit.errors import FidkitError, UsageError
+from fidkit.native.threads import default
+from fidkit.passages import Corpus
 from fidkit.passages.opening import open_sources
 from fidkit.types import Passage
 
@@ -130,6 +133,11 @@ def cleaned(text: str) -> str:
 def is_silence(text: str) -> bool:
     """Whether an answer says that the passages don't say, or nothing."""
     return not text.strip() or bool(_SILENCE.search(text))
+
+
+def searched(folder: Path) -> Corpus:
+    """The documents, found as the bundled reader's are: by words and by meaning."""
+    return open_sources(folder / "documents", encoder=runnable())[0]
 
 
 def named_files(given: Iterable[str]) -> dict[str, Path]:
@@ -246,7 +254,7 @@ def _options() -> argparse.Namespace:
         "--model", action="append", required=True, metavar="NAME=FILE", help="a GGUF file; may be given again"
     )
     parser.add_argument("--passages", type=int, default=3, help="how many passages to read, at most")
-    parser.add_argument("--threads", type=int, default=1, help="of a model")
+    parser.add_argument("--threads", type=int, default=default(), help="of a model")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
 
@@ -263,7 +271,7 @@ def run(options: argparse.Namespace) -> None:
     check_needed()
     torch.set_num_threads(options.threads)
     questions = questions_of(options.folder)
-    corpus, _ = open_sources(options.folder / "documents")
+    corpus = searched(options.folder)
     records = []
 
     def search(question: str) -> list[Passage]:
