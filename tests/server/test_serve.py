@@ -1,5 +1,7 @@
 """`fidkit serve` and `fidkit mcp` as commands: how they start, what they refuse, how they end."""
 
+import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +15,7 @@ import anyio
 import httpx
 import pytest
 
+from fidkit import assets
 from fidkit.cli.app import run
 from fidkit.server.keys import add
 
@@ -204,21 +207,34 @@ def test_a_key_is_shown_once(capsys, tmp_path):
     assert key not in (tmp_path / "keys").read_text()
 
 
-def test_mcp_over_stdin_and_stdout(folder):
+def test_mcp_over_stdin_and_stdout(folder, tmp_path):
+    """What is added is answered from, and another reader that is put in the place of the first answers."""
+    reader = shutil.copytree(assets.reader("pocket"), tmp_path / "reader")
+    (shutil.copytree(reader, tmp_path / "other") / "calibration.json").unlink()
+
     async def talk():
         parameters = mcp.StdioServerParameters(
             command=sys.executable,
-            args=["-m", "fidkit", "mcp", str(folder)],
-            env=dict(__import__("os").environ),
+            args=["-m", "fidkit", "mcp", str(folder), "--reader", str(reader)],
+            env=dict(os.environ),
         )
         async with mcp.Client(mcp.stdio_client(parameters)) as session:
+
+            async def until(holds):
+                for _ in range(100):
+                    done = await session.call_tool("answer", {"question": "who keeps the lamp?"})
+                    if holds(done.structured_content):
+                        return done.structured_content
+                    await anyio.sleep(0.1)
+                raise AssertionError(done)
+
             await session.call_tool("add", {"name": "light.txt", "text": "The lamp is kept by Nora Fahy."})
-            for _ in range(100):
-                done = await session.call_tool("answer", {"question": "who keeps the lamp?"})
-                if done.structured_content["guess"] == "Nora Fahy":
-                    return done.structured_content
-                await anyio.sleep(0.1)
-        return None
+            added = await until(lambda answer: answer["guess"] == "Nora Fahy")
+            reader.rename(tmp_path / "before")
+            reader.with_name("other").rename(reader)
+            # Without a calibration, confidence is another.
+            await until(lambda answer: answer["confidence"] != added["confidence"])
+            return added
 
     answer = anyio.run(talk)
     assert answer["evidence"][0]["source"].startswith("light.txt")

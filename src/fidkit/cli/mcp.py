@@ -28,15 +28,13 @@ def mcp(
     import anyio
 
     from fidkit.cli.serve import opened
+    from fidkit.server.renewal import kept_up
 
     with opened(sources or [], {reader: reader}, device, precision) as (service, library):
 
         async def speak() -> None:
-            library.start(service)
-            try:
+            async with kept_up(service, library):
                 await server(service, library).run_stdio_async()
-            finally:
-                await anyio.to_thread.run_sync(library.stop)
 
         print(f"note: {len(service.corpus):,} passages; MCP on stdin and stdout", file=sys.stderr)
         anyio.run(speak)

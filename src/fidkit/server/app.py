@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,7 +15,7 @@ from fidkit.server.asking import documented
 from fidkit.server.guard import Access, Guard
 from fidkit.server.library import Library
 from fidkit.server.metrics import Metrics
-from fidkit.server.renewal import renewing
+from fidkit.server.renewal import kept_up
 from fidkit.server.routes import answering, documents, openai, page, responses, state
 from fidkit.server.service import Service
 from fidkit.server.tools import server
@@ -48,12 +47,8 @@ def application(service: Service, access: Access | None = None, library: Library
 
     @asynccontextmanager
     async def running(_app: FastAPI) -> AsyncIterator[None]:
-        if library is not None:
-            library.start(service)
-        async with tools.session_manager.run(), renewing(service):
+        async with tools.session_manager.run(), kept_up(service, library):
             yield
-        if library is not None:
-            await asyncio.to_thread(library.stop)
 
     app = FastAPI(
         lifespan=running,

@@ -1,7 +1,8 @@
-"""Readers in whose directories others come while they are served: taken up without a failed question.
+"""What is served, kept up to date: documents, and readers in whose directories others come.
 
 A directory is looked at every few seconds, as a file of keys is. What has come is opened and asked once
-beside the reader before, which goes on until then, and for good where the new one can't be read.
+beside the reader before, which goes on until then, and for good where the new one can't be read. No question
+fails meanwhile.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fidkit.checkpoint.files import Stamp, stamp_of
+from fidkit.server.library import Library
 from fidkit.server.service import Service
 
 _LOOK_SECONDS = 2.0
@@ -20,8 +22,10 @@ _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def renewing(service: Service) -> AsyncIterator[None]:
-    """Readers of a service are taken up anew meanwhile."""
+async def kept_up(service: Service, library: Library | None) -> AsyncIterator[None]:
+    """Readers of a service, and its documents where there is a library, are kept up to date meanwhile."""
+    if library is not None:
+        library.start(service)
     task = asyncio.create_task(_renew(service))
     try:
         yield
@@ -29,6 +33,8 @@ async def renewing(service: Service) -> AsyncIterator[None]:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+        if library is not None:
+            await asyncio.to_thread(library.stop)
 
 
 async def _renew(service: Service) -> None:
