@@ -64,6 +64,7 @@ class Answerer:
 
     Attributes:
         corpus, runner: what finds and what reads.
+        memory: of the passages, where the reader has use for one and it is stored.
         notes: what a person should know about the documents, such as files that were left out.
 
     Raises:
@@ -93,13 +94,13 @@ class Answerer:
         self._closed = self._torn = False
         of_child = weakref.WeakMethod(self._forked)
         os.register_at_fork(after_in_child=lambda: (method := of_child()) and method())
-        self.runner, self._memory = made_ready(reader, corpus if stored else None, device, precision)
+        self.runner, self.memory = made_ready(reader, corpus if stored else None, device, precision)
         self._cache = None
         if corpus is not None:
             self._cache = TokenCache(corpus.derived, tokenizer_of(self.runner).fingerprint)
             self._opened.callback(self._cache.close)
-        if self._memory:
-            self._opened.callback(self._memory.close)
+        if self.memory:
+            self._opened.callback(self.memory.close)
 
     @classmethod
     def open(
@@ -287,7 +288,7 @@ class Answerer:
         """
         with self._use(nested=True):
             work = answering(
-                self.runner, questions, passages, decoding, cache=self._cache, memory=self._memory,
+                self.runner, questions, passages, decoding, cache=self._cache, memory=self.memory,
                 streams=streams, test_evidence=test_evidence,
             )  # fmt: skip
             if self.runner.takes_turns:
@@ -342,7 +343,7 @@ class Answerer:
                     [passages[number] for number in batch],
                     decoding,
                     cache=self._cache,
-                    memory=self._memory,
+                    memory=self.memory,
                     streams=[streams[number] for number in batch],
                     test_evidence=test_evidence,
                 )

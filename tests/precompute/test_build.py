@@ -489,7 +489,7 @@ def test_passages_without_a_directory_have_the_same_memory(make_corpus, reader_d
     assert precompute.build(passages, reader_directory).encoded == 9
     with Answerer(reader_directory, passages, precision="float32") as qa:
         assert len(qa.answer("harbour lamp", k=3, max_new_tokens=2).evidence) == 3
-        assert qa._memory is not None
+        assert qa.memory is not None
 
 
 def test_a_path_is_no_corpus(reader_directory, tmp_path):

@@ -11,7 +11,7 @@ import httpx
 import mcp
 import pytest
 
-from fidkit import assets
+from fidkit import assets, precompute
 from fidkit.errors import CorpusError, DataError
 from fidkit.home import home
 from fidkit.passages import Corpus
@@ -218,6 +218,43 @@ def test_a_reader_that_can_t_be_read_is_not_taken_up(docs, reader, caplog):
         (reader / "mended").rename(reader / "model.safetensors")
         until(lambda: not is_calibrated(client))
         assert guess(client) == ANSWER
+
+
+def corpus_notes(client):
+    [corpus] = client.get("/v1/corpora").json()
+    return corpus["notes"]
+
+
+def test_a_memory_goes_along_when_documents_are_added(docs, soon):
+    corpus = default_location([docs])
+    Corpus.build(docs, corpus).close()
+    with Corpus.open(corpus) as opened:
+        precompute.build(opened, "pocket-lumen", precompute.Options())
+    with running(docs, readers={"lumen": "pocket-lumen"}) as client:
+        asked = {"question": "who keeps the lighthouse of Skellan?", "passages": 4}
+        assert client.post("/v1/answer", json=asked).json()["notes"] == []
+        add(client, "light.txt", KEPT.format("Nora Fahy"))
+        until(lambda: client.service.corpus.path != corpus)
+        # Only what is new is encoded for each question.
+        [note] = client.post("/v1/answer", json=asked).json()["notes"]
+        assert note == "1 of 4 passages have no stored memory and were encoded now"
+        assert corpus_notes(client) == []
+
+
+def test_a_memory_that_is_lacking_is_told_and_taken_up_once_it_is_there(docs, monkeypatch, caplog):
+    monkeypatch.setattr(renewal, "_LOOK_SECONDS", 0.2)
+    with running(docs, readers={"lumen": "pocket-lumen", "own": "pocket"}) as client:
+        [note] = corpus_notes(client)
+        assert note.startswith("reader lumen: no memory of these documents is stored")
+        corpus = client.service.corpus.path
+        assert f"`fidkit memory build {corpus} --reader pocket-lumen` stores it" in caplog.text
+        with Corpus.open(corpus) as opened:
+            precompute.build(opened, "pocket-lumen", precompute.Options())
+        until(lambda: not corpus_notes(client))
+        until(lambda: "a memory of the documents is stored, and used from now on" in caplog.text)
+        assert guess(client) == ANSWER
+        time.sleep(0.7)
+        assert caplog.text.count("used from now on") == 1
 
 
 def test_a_page_that_listens_doesn_t_keep_the_server(docs):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fidkit.database import has_table, is_damage, open_to_read, open_to_write
+from fidkit.disk import sync
 from fidkit.errors import MemoryStoreError
 from fidkit.memory.index import Index
 from fidkit.memory.layout import FORMAT_VERSION, MANIFEST, is_shard, refuse_link
@@ -212,6 +213,12 @@ class Manifest:
             with self._transaction("BEGIN"):
                 known = {key for (key,) in self._sql.execute(query, some)}
             yield from (key for key in some if key not in known)
+
+    def copy_to(self, file: Path) -> None:
+        """Write all of it, as it is at one moment, into a file that isn't there yet; it is on the disk then."""
+        with self._lock, closing(sqlite3.connect(file)) as copy:
+            self._sql.backup(copy)
+        sync(file)
 
     # Writing
 

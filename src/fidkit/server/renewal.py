@@ -18,6 +18,8 @@ from fidkit.server.library import Library
 from fidkit.server.service import Service
 
 _LOOK_SECONDS = 2.0
+_State = tuple[Stamp, bool]
+"""What is in a reader's directory, and whether a memory came that it lacked."""
 _log = logging.getLogger(__name__)
 
 
@@ -38,21 +40,27 @@ async def kept_up(service: Service, library: Library | None) -> AsyncIterator[No
 
 
 async def _renew(service: Service) -> None:
-    seen: dict[str, Stamp] = {}
-    refused: dict[str, Stamp] = {}
+    seen: dict[str, _State] = {}
+    refused: dict[str, _State] = {}
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
         for name, (place, served) in service.places().items():
             found = await asyncio.to_thread(stamp_of, place)
+            remembered = await asyncio.to_thread(service.memory_has_come, name)
             # One that is still being written changes from look to look; one that is away is waited for.
-            settled = found == seen.get(name)
-            seen[name] = found
-            if not found or not settled or found in (served, refused.get(name)):
+            settled = (found, remembered) == seen.get(name)
+            seen[name] = found, remembered
+            is_another = bool(found) and found != served
+            if not settled or not (is_another or remembered) or seen[name] == refused.get(name):
                 continue
             try:
                 await asyncio.to_thread(service.replace_reader, name, place)
             except Exception as error:  # whatever is wrong with it, the one before answers
                 _log.warning("reader %s: %s; the one before goes on", name, error)
-                refused[name] = found
+                refused[name] = found, remembered
             else:
-                _log.warning("reader %s: another one is in %s, and answers from now on", name, place)
+                if is_another:
+                    came = f"another one is in {place}, and answers from now on"
+                else:
+                    came = "a memory of the documents is stored, and used from now on"
+                _log.warning("reader %s: %s", name, came)

@@ -7,20 +7,24 @@ documents are replaced as a whole: what has begun ends with what it began with.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from fidkit.answerer import GUESS, Answerer
 from fidkit.checkpoint.files import Stamp, stamp_of
 from fidkit.engine.generation.decoding import GREEDY, Decoding
 from fidkit.engine.locating import placed
 from fidkit.errors import UsageError
+from fidkit.memory import has_memory
 from fidkit.passages.protocol import NOTHING_FOUND, Passages
+from fidkit.server import remembered
+from fidkit.server.held import Held
 from fidkit.server.limits import Limits
 from fidkit.server.scheduler import Asked, Scheduler, abandon
 from fidkit.server.told import without_places
@@ -32,12 +36,13 @@ if TYPE_CHECKING:
     from fidkit.engine.precision import Precision
     from fidkit.passages.filter import Filter
 
+_log = logging.getLogger(__name__)
+
 PASSAGES = 20
 """Read for a question where nobody says how many."""
 _SEARCHING_THREADS = 4
 _MEASURED, _MEASURED_QUESTIONS = "what is this about?", 3
 _FIRST = "who wrote it?", [Passage("1", "Tea", "Tea is grown in Kenya.")]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,30 +72,6 @@ class Question:
     found: Callable[[Sequence[Hit]], None] | None = None
 
 
-class _Held(Generic[T]):
-    """Something open that is closed when the last who uses it lets go; who makes it is the first."""
-
-    def __init__(self, what: T) -> None:
-        self.what = what
-        self._users, self._lock = 1, threading.Lock()
-
-    def __enter__(self) -> T:
-        with self._lock:
-            self._users += 1
-        return self.what
-
-    def __exit__(self, *_: object) -> None:
-        self.let_go()
-
-    def let_go(self) -> None:
-        """Close it, if nobody else uses it."""
-        with self._lock:
-            self._users -= 1
-            last = self._users == 0
-        if last and (close := getattr(self.what, "close", None)):
-            close()
-
-
 class Service:
     """Readers and documents, kept warm for many callers.
 
@@ -105,7 +86,6 @@ class Service:
     Attributes:
         answered: sees each answer.
         limits: what is taken.
-        notes: what a person should know of the documents that are served now.
         capacity: questions a second, as it was measured; 0 before.
     """
 
@@ -123,12 +103,12 @@ class Service:
         if not readers:
             raise UsageError("no reader to serve; expected one or more")
         self.limits = limits or Limits()
-        self.notes, self.capacity, self.corpus_name = tuple(notes), 0.0, name
+        self._notes, self.capacity, self.corpus_name = tuple(notes), 0.0, name
         self.answered: Callable[[Answer], None] = lambda answer: None
         self._device, self._precision = device, precision
         self._replacing, self._swapping = threading.Lock(), threading.Lock()
         self._places = _stamped(readers)
-        self._corpus = _Held(corpus)
+        self._corpus = Held(corpus)
         self._answerers = self._opened(corpus)
         self.scheduler = Scheduler(_read, waiting=self.limits.waiting)
         self._searching = ThreadPoolExecutor(_SEARCHING_THREADS, "fidkit-search")
@@ -153,6 +133,16 @@ class Service:
             served = ", ".join(self.readers)
             raise UsageError(f"no reader {name!r} is served here; expected one of {served}")
         return name or self.readers[0]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the documents that are served now."""
+        lacking = (remembered.told(name, held.what) for name, held in self._answerers.items())
+        return (*self._notes, *filter(None, lacking))
+
+    def memory_has_come(self, name: str) -> bool:
+        """Whether a memory for this reader is stored now that wasn't when it was opened."""
+        return remembered.lacks(self._answerers[name].what) and has_memory(self.corpus.derived)
 
     def is_calibrated(self, name: str) -> bool:
         """Whether a reader's confidence is a probability."""
@@ -229,13 +219,14 @@ class Service:
         with self._replacing:
             try:
                 corpus.search(_FIRST[0], 1)  # an index that is missing is found out now
+                remembered.take_along([held.what for held in self._answerers.values()], corpus)
                 made = self._opened(corpus)
             except BaseException:
                 corpus.close()  # type: ignore[attr-defined]
                 raise
-            before: list[_Held[Any]] = [self._corpus, *self._answerers.values()]
+            before: list[Held[Any]] = [self._corpus, *self._answerers.values()]
             with self._swapping:
-                self._corpus, self._answerers, self.notes = _Held(corpus), made, tuple(notes)
+                self._corpus, self._answerers, self._notes = Held(corpus), made, tuple(notes)
         for held in before:
             held.let_go()
 
@@ -253,7 +244,7 @@ class Service:
         """
         with self._replacing:
             stamped = _stamped({name: place})
-            answerer = Answerer(place, self.corpus, self._device, self._precision)
+            answerer = self._open(name, place, self.corpus)
             try:
                 answerer.read(*_FIRST)
             except BaseException:
@@ -261,7 +252,7 @@ class Service:
                 raise
             before = self._answerers.get(name)
             with self._swapping:
-                self._answerers = {**self._answerers, name: _Held(answerer)}
+                self._answerers = {**self._answerers, name: Held(answerer)}
                 self._places = {**self._places, **stamped}
         if before is not None:
             before.let_go()
@@ -270,15 +261,18 @@ class Service:
         """End after the batch that is being read."""
         self.scheduler.close()
         self._searching.shutdown(cancel_futures=True)
-        all_held: list[_Held[Any]] = [*self._answerers.values(), self._corpus]
+        all_held: list[Held[Any]] = [*self._answerers.values(), self._corpus]
         for held in all_held:
             held.let_go()
 
-    def _opened(self, corpus: Passages) -> dict[str, _Held[Answerer]]:
-        return {
-            name: _Held(Answerer(place, corpus, self._device, self._precision))
-            for name, (place, _) in self._places.items()
-        }
+    def _opened(self, corpus: Passages) -> dict[str, Held[Answerer]]:
+        return {name: Held(self._open(name, place, corpus)) for name, (place, _) in self._places.items()}
+
+    def _open(self, name: str, place: str, corpus: Passages) -> Answerer:
+        answerer = Answerer(place, corpus, self._device, self._precision)
+        if note := remembered.told(name, answerer, place):
+            _log.warning("%s", note)
+        return answerer
 
     async def _search(self, corpus: Passages, question: str, k: int, where: Filter | None) -> list[Hit]:
         loop = asyncio.get_running_loop()
