@@ -8,7 +8,14 @@ from pathlib import Path
 
 from fidkit.errors import MemoryStoreError
 from fidkit.memory.layout import (
-    CODEC, MANIFEST, PART, explained_disk, has_memory, memory_directory, put_in_place, refuse_link,
+    CODEC,
+    MANIFEST,
+    PART,
+    explained_disk,
+    has_memory,
+    memory_directory,
+    put_in_place,
+    refuse_link,
     writer_lock,
 )  # fmt: skip
 from fidkit.memory.manifest import Manifest
@@ -39,8 +46,8 @@ def begin_as_copy(directory: Path, of: Path) -> None:
             return
         if meta is not None and meta.shards_at:
             raise MemoryStoreError(
-                f"{source}: its shards lie in {meta.shards_at}, so the memory isn't copied; run `fidkit memory "
-                f"build {directory} --reader {meta.reader}`"
+                f"{source}: its shards lie in {meta.shards_at}, so the memory isn't copied; run "
+                f"`fidkit memory build {directory} --reader {meta.reader}`"
             )
         names = [shard.name for shard in manifest.shards()]
         if os.path.lexists(source / CODEC):
@@ -61,6 +68,6 @@ def _link(file: Path, to: Path) -> None:
         os.link(file, to)
     except OSError as error:
         raise MemoryStoreError(
-            f"{file}: can't be linked from {to.parent} ({error.strerror}); build the memory there with `fidkit "
-            "memory build`"
+            f"{file}: can't be linked from {to.parent} ({error.strerror}); build the memory there with "
+            "`fidkit memory build`"
         ) from error

@@ -215,7 +215,7 @@ class Manifest:
             yield from (key for key in some if key not in known)
 
     def copy_to(self, file: Path) -> None:
-        """Write all of it, as it is at one moment, into a file that isn't there yet; it is on the disk then."""
+        """Write all of it, as it is at one moment, into a new file, which is safe on the disk then."""
         with self._lock, closing(sqlite3.connect(file)) as copy:
             self._sql.backup(copy)
         sync(file)

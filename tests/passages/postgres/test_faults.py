@@ -97,7 +97,11 @@ def said(capsys, *arguments):
             1,
             "can't be reached .*check that the server runs, and the host and port",
         ),
-        (f"postgresql://u:{SECRET}@localhost/db?corps=x", 2, "the URL of the database can't be read"),
+        (
+            f"postgresql://u:{SECRET}@localhost/db?corps=x",
+            2,
+            "has an option 'corps', which neither PostgreSQL nor",
+        ),
         (f"postgresql://u:{SECRET}@localhost/db?corpus=", 2, "the name of the corpus is ''"),
         (f"postgresql://u:{SECRET}@localhost/db?replica=some", 2, "replica is 'some'; expected none"),
         (f"mysql://u:{SECRET}@localhost/db", 2, "mysql://…: no engine is known for this; .*postgresql://"),

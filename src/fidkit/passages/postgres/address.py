@@ -1,20 +1,31 @@
-"""Where a corpus is in a database: `postgresql://USER@HOST:PORT/DATABASE?corpus=NAME`."""
+"""Where a corpus is in a database: `postgresql://USER@HOST:PORT/DATABASE?corpus=NAME`.
+
+But for what is ours, it is an address of libpq, whatever that takes: several hosts, a folder with a socket, no
+host for the socket of this machine.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, unquote_plus, urlencode
 
 from fidkit.errors import UsageError
 from fidkit.home import home
 
 DEFAULT = "default"
 EXTRA = "pip install 'fidkit[postgres]'"
-_EXPECTED = "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE?corpus=NAME"
+_EXPECTED = (
+    "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE?corpus=NAME, with %40 for an @ in a password, or "
+    "postgresql:///DATABASE?corpus=NAME for a server of this machine"
+)
+_OURS = ("corpus", "replica")
+# As libpq takes it apart: a question mark before an @ is of the user or the password.
+_URL = re.compile(r"(?P<scheme>\w+)://(?P<place>(?:[^@/]*@)?[^?]*)\??(?P<query>.*)", re.DOTALL)
 _LONGEST_NAME = 200
 _CONNECT_SECONDS = "10"
 
@@ -69,14 +80,19 @@ def address_of(url: str) -> Address:
         raise UsageError(
             f"a corpus in PostgreSQL needs psycopg, which can't be imported ({error}); {EXTRA}"
         ) from error
+    parts = _URL.fullmatch(url)
+    if parts is None:
+        raise UsageError(f"the URL of the database can't be read; {_EXPECTED}")
+    named = [(option.partition("=")[0], option) for option in parts["query"].split("&") if option]
+    ours = {name: unquote_plus(option.partition("=")[2]) for name, option in named if name in _OURS}
+    theirs = [option for name, option in named if name not in _OURS]
+    corpus, replica = ours.get("corpus", DEFAULT), ours.get("replica", "own")
     try:
-        parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        corpus, replica = options.pop("corpus", DEFAULT), options.pop("replica", "own")
-        known = conninfo_to_dict(urlunsplit(parts._replace(query=urlencode(options, quote_via=quote))))
+        known = conninfo_to_dict(f"{parts['scheme'].lower()}://{parts['place']}?{'&'.join(theirs)}")
     except (ValueError, ProgrammingError) as error:
         # What they say may quote a password.
-        raise UsageError(f"the URL of the database can't be read; {_EXPECTED}") from error
+        fault = _fault(theirs) or "can't be read"
+        raise UsageError(f"the URL of the database {fault}; {_EXPECTED}") from error
     if not corpus.strip() or len(corpus) > _LONGEST_NAME or "\0" in corpus:
         raise UsageError(
             f"the name of the corpus is {corpus[:40]!r}; expected 1 to {_LONGEST_NAME} characters, as in "
@@ -92,13 +108,35 @@ def address_of(url: str) -> Address:
     )
 
 
+def _fault(options: list[str]) -> str:
+    """What is wrong with the options of a URL, without their values; empty where that isn't it."""
+    from psycopg.pq import Conninfo
+
+    taken = {default.keyword.decode() for default in Conninfo.get_defaults()} | {"ssl"}
+    for option in options:
+        name, has_value, _ = option.partition("=")
+        if unquote(name) not in taken:
+            return f"has an option {unquote(name)[:40]!r}, which neither PostgreSQL nor fidkit knows"
+        if not has_value:
+            return f"has an option {name!r} without a value"
+    return ""
+
+
 def _shown(known: dict[str, Any], corpus: str, replica: str) -> str:
+    """An address that is read as this one, but for its password and options of libpq."""
     user = quote(str(known.get("user") or ""), safe="")
-    host, port = str(known.get("host") or ""), str(known.get("port") or "")
+    hosts, ports = (str(known.get(name) or "").split(",") for name in ("host", "port"))
     options = {} if corpus == DEFAULT else {"corpus": corpus}
     options |= {} if replica == "own" else {"replica": replica}
-    if host.startswith("/"):
-        options, host = {"host": host, **options}, ""
-    place = f"{user}{'@' if user else ''}{host}{f':{port}' if port and host else ''}"
-    query = urlencode(options, safe="/", quote_via=quote)
+    if any(host.startswith("/") for host in hosts):  # folders with sockets
+        where = {"host": ",".join(hosts), "port": ",".join(ports)}
+        options, hosts, ports = {name: value for name, value in where.items() if value} | options, [""], [""]
+    if len(ports) < len(hosts):  # one for all
+        ports = ports * len(hosts)
+    places = [
+        (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
+        for host, port in zip(hosts, ports, strict=False)
+    ]
+    query = urlencode(options, safe="/,", quote_via=quote)
+    place = f"{user}{'@' if user else ''}{','.join(places)}"
     return f"postgresql://{place}/{quote(str(known.get('dbname') or ''))}{'?' if query else ''}{query}"
