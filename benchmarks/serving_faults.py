@@ -23,8 +23,8 @@ from pathlib import Path
 
 import rows
 from faults import of_documents, of_servers
-from faults.clients import questions
 from faults.servers import Given
+from serving.clients import questions_of
 
 FAULTS = {
     "worker killed": of_documents.worker_killed,
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=rows.RESULTS / "serving-faults.jsonl")
     options = parser.parse_args()
     os.environ.setdefault("FIDKIT_HOME", str(Path("~/.cache/fidkit").expanduser()))
-    asked = questions(options.questions, options.different)
+    asked = questions_of(options.questions, options.different)
     wrong = 0
     for fault in options.only or FAULTS:
         with tempfile.TemporaryDirectory(prefix="fidkit-faults-") as scratch:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import itertools
-import json
 import multiprocessing
 import random
 import time
@@ -15,15 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
-from pathlib import Path
 from typing import Any
 
 import httpx
+from serving.clients import PASSAGES, asked, opened
 
 from fidkit import Answerer
 from fidkit.server.library import Library
 
-PASSAGES = 20
 _MOST_SECONDS = 150
 _ANSWERED = 8  # more answers, after which a state is taken for usual
 Known = dict[str, set[str]]
@@ -69,19 +66,12 @@ class Seen:
         }
 
 
-def questions(path: Path, count: int) -> list[str]:
-    """Some of a file in FiD's layout."""
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8") as file:
-        return random.Random(0).sample([json.loads(line)["question"] for line in file], count)
-
-
-def known(documents: Sequence[str], asked: Sequence[str], so_far: Known | None = None) -> Known:
+def known(documents: Sequence[str], questions: Sequence[str], so_far: Known | None = None) -> Known:
     """What Python answers from the documents as they are now, beside what it answered before."""
     found: Known = defaultdict(set, so_far or {})
     library = Library(documents)
     with library.corpus, Answerer("pocket", library.corpus) as answerer:
-        for question in asked:
+        for question in questions:
             found[question] = found[question] | {answerer.answer(question, PASSAGES).guess}
     return dict(found)
 
@@ -101,12 +91,12 @@ class Load:
 
 
 @contextmanager
-def asking(url: str, asked: Sequence[str], clients: int, headers: dict[str, str]) -> Iterator[Load]:
+def asking(url: str, questions: Sequence[str], clients: int, headers: dict[str, str]) -> Iterator[Load]:
     """Clients in a process of their own ask meanwhile; what they saw is there afterwards."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     over, answered = context.Event(), context.Value("i", 0)
-    process = context.Process(target=_ask_all, args=(there, over, answered, url, asked, clients, headers))
+    process = context.Process(target=_ask_all, args=(there, over, answered, url, questions, clients, headers))
     process.start()
     load = Load(Seen(), over, answered)
     try:
@@ -120,16 +110,16 @@ def asking(url: str, asked: Sequence[str], clients: int, headers: dict[str, str]
 
 
 def _ask_all(
-    to: Connection, over: Event, answered: Any, url: str, asked: Sequence[str], clients: int,
+    to: Connection, over: Event, answered: Any, url: str, questions: Sequence[str], clients: int,
     headers: dict[str, str],
 ) -> None:  # fmt: skip
     begun = time.monotonic()
 
     def ask(number: int) -> Seen:
         seen, chance = Seen(), random.Random(number)
-        with httpx.Client(base_url=url, timeout=90, headers=headers) as client:
+        with opened(url, headers) as client:
             while not over.is_set() and time.monotonic() - begun < _MOST_SECONDS:
-                _one(client, chance.choice(asked), seen, begun)
+                _one(client, chance.choice(questions), seen, begun)
                 answered.value = answered.value + 1 if seen.ended else answered.value
         return seen
 
@@ -142,18 +132,13 @@ def _ask_all(
 
 def _one(client: httpx.Client, question: str, seen: Seen, begun: float) -> None:
     sent = time.monotonic()
-    try:
-        response = client.post("/v1/answer", json={"question": question, "passages": PASSAGES})
-    except httpx.HTTPError as error:
-        seen.statuses[type(error).__name__] += 1
-        time.sleep(0.2)
-        return
+    response = asked(client, question, seen.statuses)
     now = time.monotonic()
-    seen.statuses[str(response.status_code)] += 1
-    if response.status_code == 200:
+    if response is not None and response.status_code == 200:
         seen.answers[question, response.json()["guess"]] += 1
         seen.ended.append(now - begun)
         seen.slowest = max(seen.slowest, now - sent)
-    else:
+        return
+    if response is not None:
         seen.said[response.json()["error"]["message"][:200]] += 1
-        time.sleep(0.2)
+    time.sleep(0.2)

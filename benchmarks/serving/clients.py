@@ -10,7 +10,7 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -94,19 +94,19 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "p95": cuts[94], "p99": cuts[98]}
 
 
-def questions_of(path: Path) -> list[str]:
-    """A few questions of a file, the same every time."""
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8") as file:
-        asked = [json.loads(line)["question"] for line in file]
-    return random.Random(0).sample(asked, _KNOWN)
+def questions_of(path: Path, count: int = _KNOWN) -> list[str]:
+    """Some questions of a file in FiD's layout, the same every time."""
+    unpacked = gzip.open if path.suffix == ".gz" else open
+    with unpacked(path, "rt", encoding="utf-8") as file:
+        found = [json.loads(line)["question"] for line in file]
+    return random.Random(0).sample(found, count)
 
 
 def known(url: str, tokens: dict[str, int | None]) -> dict[str, Known]:
     """What each question is answered when nobody else asks, with so many tokens at most."""
-    with _client(url) as client:
+    with opened(url) as client:
         return {
-            question: Known(_answer(client, question, most).json()["guess"], most)
+            question: Known(_post(client, question, most).json()["guess"], most)
             for question, most in tokens.items()
         }
 
@@ -123,16 +123,30 @@ def flooded(url: str, answers: dict[str, Known], rate: float, seconds: float) ->
 
 def one(url: str, answers: dict[str, Known], chance: random.Random) -> Seen:
     """A client that asks one question."""
-    with _client(url) as client:
+    with opened(url) as client:
         return _ask(client, answers, chance)
 
 
-def _client(url: str) -> httpx.Client:
+def opened(url: str, headers: Mapping[str, str] | None = None) -> httpx.Client:
+    """A client of a server."""
     # No certificates are loaded, which would take a client longer than all that it does here.
-    return httpx.Client(base_url=url, timeout=120, verify=False)
+    return httpx.Client(base_url=url, timeout=120, verify=False, headers=headers)
 
 
-def _answer(client: httpx.Client, question: str, max_tokens: int | None) -> httpx.Response:
+def asked(
+    client: httpx.Client, question: str, statuses: Counter[str], max_tokens: int | None = None
+) -> httpx.Response | None:
+    """Ask one question, and count how that ended: by the status, or the error where there is no response."""
+    try:
+        response = _post(client, question, max_tokens)
+    except httpx.HTTPError as error:
+        statuses[type(error).__name__] += 1
+        return None
+    statuses[str(response.status_code)] += 1
+    return response
+
+
+def _post(client: httpx.Client, question: str, max_tokens: int | None) -> httpx.Response:
     most = {} if max_tokens is None else {"max_tokens": max_tokens}
     return client.post("/v1/answer", json={"question": question, "passages": PASSAGES, **most})
 
@@ -141,13 +155,10 @@ def _ask(client: httpx.Client, answers: dict[str, Known], chance: random.Random)
     seen, question = Seen(), chance.choice(list(answers))
     expected = answers[question]
     begun = time.perf_counter()
-    try:
-        response = _answer(client, question, expected.max_tokens)
-    except httpx.HTTPError as error:
-        seen.statuses[type(error).__name__] += 1
-        return seen
+    response = asked(client, question, seen.statuses, expected.max_tokens)
     took = time.perf_counter() - begun
-    seen.statuses[str(response.status_code)] += 1
+    if response is None:
+        return seen
     if response.status_code == 200:
         record = response.json()
         other = expected.compared and record["guess"] != expected.guess
@@ -176,7 +187,7 @@ def _closed(to: Connection, url: str, answers: dict[str, Known], clients: int, s
 
     def ask(number: int) -> Seen:
         seen, chance = Seen(), random.Random(number)
-        with _client(url) as client:
+        with opened(url) as client:
             while time.perf_counter() < until:
                 seen.add(_ask(client, answers, chance))
         return seen
