@@ -197,6 +197,7 @@ def test_of_several_files_those_that_can_t_be_taken_are_named(own):
     assert taken["names"] == ["p1.txt", "p3.txt"]
     assert [one["name"] for one in taken["refused"]] == ["program.exe"]
     assert taken["refused"][0]["reason"].startswith("program.exe: .exe isn't read")
+    assert taken["refused"][0]["code"] == "unsupported"
     assert taken["message"] == "2 files taken, read in a moment, 1 not"
     until(
         lambda: (

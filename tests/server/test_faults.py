@@ -17,8 +17,9 @@ from fidkit.home import home
 from fidkit.passages import Corpus
 from fidkit.passages.local.away import AwayError
 from fidkit.passages.local.layout import UnwritableError, default_location
-from fidkit.server import library, renewal
+from fidkit.server import errors, library, renewal
 from fidkit.server.limits import Limits
+from fidkit.server.scheduler import OverloadedError
 from fidkit.server.service import _finished
 from fidkit.server.told import of_indexing, without_places
 from fidkit.types import Answer
@@ -287,6 +288,23 @@ def whole(tmp_path):
         assert not any(place in said for place in places), said
 
     return look
+
+
+def test_what_may_go_well_in_a_moment_says_when(caplog):
+    """In the header, and in the body for events, which have none."""
+    for error, code, seconds in (
+        (CorpusError("/place: is away"), "away", 5),
+        (OverloadedError("3 questions wait already", 1.2), "overloaded", 2),
+    ):
+        response = errors.of(error)
+        told = json.loads(response.body)["error"]
+        assert (response.status_code, response.headers["Retry-After"]) == (503, str(seconds))
+        assert (told["code"], told["values"], "/" in told["message"]) == (
+            code,
+            {"retry_after": seconds},
+            False,
+        )
+    assert "/place" in caplog.text
 
 
 def test_a_fault_of_indexing_names_the_document(docs, tmp_path):

@@ -219,6 +219,7 @@ def test_what_is_too_large_is_not_read(keyed):
     headers = bearer(keyed.key)
     response = keyed.post("/v1/answer", content=b"x" * 2_001, headers=headers)
     assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")
+    assert response.json()["error"]["values"] == {"most": 2_000}
     # One that doesn't say how long it is.
     response = keyed.post("/v1/answer", content=iter([b"x" * 1_500] * 2), headers=headers)
     assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")

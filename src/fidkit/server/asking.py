@@ -84,7 +84,13 @@ def counted_passages(k: int, limits: Limits) -> None:
 def within(param: str, given: int, most: int, what: str) -> None:
     """Refuse what is beyond a limit."""
     if given > most:
-        raise RequestError(422, f"{param}: {given:,} {what}; this server takes {most:,} at most", param)
+        raise RequestError(
+            422,
+            f"{param}: {given:,} {what}; this server takes {most:,} at most",
+            param,
+            given=given,
+            most=most,
+        )
 
 
 def _given(given: Sequence[GivenPassage], limits: Limits) -> list[Passage]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -24,8 +24,10 @@ _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _CODES = {
     400: "bad_request", 401: "no_key", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
     408: "too_slow", 409: "conflict", 413: "too_large", 415: "unsupported", 422: "invalid",
-    421: "misdirected", 429: "too_many", 500: "failure", 503: "overloaded", 504: "late",
+    421: "misdirected", 429: "too_many", 500: "failure", 503: "overloaded", 504: "late", 507: "no_room",
 }  # fmt: skip
+_AWAY = "away"
+Values = Mapping[str, int | str]
 
 
 class RequestError(Exception):
@@ -34,63 +36,104 @@ class RequestError(Exception):
     Attributes:
         status: of HTTP.
         param: what of the request is meant.
+        values: numbers and names of the message, for whoever says it in other words.
     """
 
-    def __init__(self, status: int, message: str, param: str | None = None) -> None:
+    def __init__(self, status: int, message: str, param: str | None = None, **values: int | str) -> None:
         super().__init__(message)
-        self.status, self.param = status, param
+        self.status, self.param, self.values = status, param, values
+
+    @property
+    def code(self) -> str:
+        """A word for what is wrong."""
+        return _CODES.get(self.status, "failure")
 
 
-def problem(status: int, message: str, param: str | None = None) -> dict[str, object]:
-    """The body of an error."""
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    message = message.encode("utf-8", "replace").decode()  # it may quote what is no text
-    found = {"message": message, "type": kind, "code": _CODES.get(status, "failure"), "param": param}
-    return {"error": found}
+class TooLargeError(HTTPException):
+    """A request of more bytes than are taken.
+
+    It is one of Starlette's, since what else is raised while a body is parsed is told as a fault of its JSON.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__(413, f"the request is larger than the {most:,} bytes that are taken")
+        self.values = {"most": most}
+
+
+class _Told(NamedTuple):
+    """What a response says of an error."""
+
+    status: int
+    message: str
+    param: str | None = None
+    headers: Mapping[str, str] | None = None
+    code: str = ""
+    values: Values | None = None
 
 
 def response(
     status: int, message: str, param: str | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """The response of an error."""
-    return JSONResponse(problem(status, message, param), status, headers)
+    return _response(_Told(status, message, param, headers))
 
 
 def of(error: BaseException) -> JSONResponse:
     """The response that says what went wrong."""
-    return response(*_told(error))
+    return _response(_told(error))
 
 
 def said(error: BaseException) -> str:
     """What went wrong, in the words of its response."""
-    return _told(error)[1]
+    return _told(error).message
 
 
-def _told(error: BaseException) -> tuple[int, str, str | None, Mapping[str, str] | None]:
-    """Status, message, what of the request is meant, and headers."""
+def _response(told: _Told) -> JSONResponse:
+    found: dict[str, object] = {
+        "message": _text(told.message),
+        "type": "invalid_request_error" if told.status < 500 else "server_error",
+        "code": told.code or _CODES.get(told.status, "failure"),
+        "param": told.param,
+    }
+    if told.values:
+        found["values"] = {name: _text(value) for name, value in told.values.items()}
+    return JSONResponse({"error": found}, told.status, told.headers)
+
+
+def _text(value: int | str) -> int | str:
+    """What can be sent: a message may quote what is no text."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def _told(error: BaseException) -> _Told:
     if isinstance(error, RequestError):
-        return error.status, str(error), error.param, None
+        return _Told(error.status, str(error), error.param, values=error.values)
     if isinstance(error, OverloadedError):
-        return 503, str(error), None, {"Retry-After": str(math.ceil(error.retry_after))}
+        return _for_later(str(error), math.ceil(error.retry_after))
     if isinstance(error, LateError):
-        return 504, str(error), None, None
+        return _Told(504, str(error))
     if isinstance(error, ValidationError):
-        message, where = _first(error.errors())
-        return 422, message, where, None
+        return _Told(422, *_first(error.errors()))
     if isinstance(error, FilterError):
-        return 404, f"where: {error.told}", "where", None
+        return _Told(404, f"where: {error.told}", "where")
     if isinstance(error, UsageError):
-        return 422, str(error), None, None
+        return _Told(422, str(error))
     if isinstance(error, CorpusError):  # a database is away, or an index is being replaced
         _log.error("%s", error)
-        told = "the documents can't be searched at the moment; ask again in a few seconds"
-        return 503, told, None, {"Retry-After": str(_AWAY_SECONDS)}
+        message = "the documents can't be searched at the moment; ask again in a few seconds"
+        return _for_later(message, _AWAY_SECONDS, _AWAY)
     if isinstance(error, HTTPException):
-        return error.status_code, str(error.detail), None, error.headers
+        values = error.values if isinstance(error, TooLargeError) else None
+        return _Told(error.status_code, str(error.detail), None, error.headers, values=values)
     # It may name files of this machine, which are nobody's business elsewhere.
     unexpected = None if isinstance(error, FidkitError) else error
     _log.error("%s: %s", type(error).__name__, error, exc_info=unexpected)
-    return 500, "something went wrong here; the server's log says what", None, None
+    return _Told(500, "something went wrong here; the server's log says what")
+
+
+def _for_later(message: str, seconds: int, code: str = "") -> _Told:
+    """Of what may go well in a moment. The seconds are in the body as well, since events have no headers."""
+    return _Told(503, message, None, {"Retry-After": str(seconds)}, code, {"retry_after": seconds})
 
 
 def handle_all(app: FastAPI) -> None:

@@ -197,7 +197,7 @@ class _Body:
 
     def refusal(self) -> ASGIApp | None:
         if self._said is not None and self._said.isdigit() and int(self._said) > self._most:
-            return errors.of(self._too_large())
+            return errors.of(errors.TooLargeError(self._most))
         return None
 
     async def __call__(self) -> Message:
@@ -214,12 +214,8 @@ class _Body:
             self._came += len(message.get("body", b""))
             self._whole = not message.get("more_body", False)
             if self._came > self._most:
-                raise self._too_large()
+                raise errors.TooLargeError(self._most)
         return message
-
-    def _too_large(self) -> HTTPException:
-        # Of this kind, since what else is raised while a body is parsed is told as a fault of its JSON.
-        return HTTPException(413, f"the request is larger than the {self._most:,} bytes that are taken")
 
 
 def _key_of(headers: Headers) -> str:

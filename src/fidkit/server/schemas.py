@@ -220,6 +220,7 @@ class Refused(BaseModel):
 
     name: str
     reason: str
+    code: str = Field(description="As the error of a request with this file alone has it.")
 
 
 class Taken(BaseModel):
@@ -266,6 +267,9 @@ class Problem(BaseModel):
     type: str
     code: str
     param: str | None = None
+    values: dict[str, int | str] = Field(
+        {}, description="Numbers and names of the message, where it has some."
+    )
 
 
 class Error(BaseModel):

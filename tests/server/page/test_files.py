@@ -2,12 +2,23 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import fidkit.server
+from fidkit.answerer import GUESS
+from fidkit.engine.answering import _not_stored, _read_otherwise
+from fidkit.errors import DataError
+from fidkit.passages.local.away import AwayError
+from fidkit.passages.local.layout import UnwritableError
+from fidkit.passages.protocol import NOTHING_FOUND
+from fidkit.server import errors
 from fidkit.server.guard import Access
 from fidkit.server.keys import Keys, add
+from fidkit.server.told import of_indexing, without_places
+from fidkit.tokens import QuestionTokens
+from fidkit.types import Passage
 from served import running
 
 FOLDER = Path(fidkit.server.__file__).parent / "page"
@@ -64,6 +75,42 @@ def test_both_languages_say_the_same():
     english, german = text.split("\n  de: {")
     words = re.compile(r"^    (\w+):", re.MULTILINE)
     assert words.findall(english) == words.findall(german)
+
+
+def told_in_german():
+    """Codes and patterns of what the page says in German of what the server says in English."""
+    text = (FOLDER / "told.js").read_text()
+    return re.findall(r"^  \"?([\w.]+)\"?: \(", text, re.MULTILINE), re.findall(
+        r"^  \[/(.+)/, ", text, re.MULTILINE
+    )
+
+
+def test_codes_that_are_told_in_german_are_those_of_errors():
+    codes, _ = told_in_german()
+    assert len(codes) > 10
+    assert {code.split(".")[0] for code in codes} <= {*errors._CODES.values(), errors._AWAY}
+
+
+def test_sentences_that_are_told_in_german_are_those_of_the_server():
+    store = SimpleNamespace(directory="/place", reader="tiny")
+    passages = [[Passage("1", "", "tea"), Passage("2", "", "ink")]]
+    question = QuestionTokens([1] * 5, dropped=3)
+    said = [
+        *_not_stored(1, passages, passages, store),
+        *_read_otherwise("tea?", question, None),
+        f"{NOTHING_FOUND}; {GUESS}",
+        of_indexing(UnwritableError("/place: full"), ["/place"]),
+        of_indexing(AwayError("/place: gone"), ["/place"]),
+        of_indexing(DataError("/place/a.md: broken at /place"), ["/place"]),
+        of_indexing(DataError("broken at /place"), ["/place"]),
+    ]
+    parts = {part for one in without_places(said) for part in one.split("; ")}
+    _, patterns = told_in_german()
+    assert len(patterns) == 9
+    for pattern in patterns:
+        assert [part for part in parts if re.search(pattern, part)], pattern
+    for part in parts:
+        assert [pattern for pattern in patterns if re.search(pattern, part)], part
 
 
 def test_the_page_asks_for_a_key_and_keeps_it_where_scripts_cannot_read_it(folder, tmp_path):

@@ -36,11 +36,68 @@ def test_documents_are_added_asked_and_removed(opened):
     assert page.locator("#answer-text").inner_text() == ""
     ask(page, "who lit the lamp of Inish?")
     assert page.locator("#answer-text .said").inner_text().startswith("Oisin Daly")
-    page.click("[data-key='remove-lamp.txt']")
-    page.locator("[data-key='remove-lamp.txt']").wait_for(state="detached")
+    removed(page, "lamp.txt")
     page.wait_for_selector("text=Done: the documents are up to date.")
     ask(page, "who lit the lamp of Inish?")
     assert "lamp.txt" not in page.locator("#passages").inner_text()
+
+
+def removed(page, name):
+    """Have a file removed, and wait until that can't be undone any more."""
+    page.click(f"[data-key='remove-{name}']")
+    page.locator(f"[data-key='remove-{name}']").wait_for(state="detached", timeout=20_000)
+
+
+def test_what_was_removed_can_be_had_back_for_a_few_seconds(opened, served):
+    """By the keyboard alone: the button stays in its place, and says what it does now."""
+    page, sent = opened(), []
+    page.on("request", lambda request: sent.append(request.method) if request.method == "DELETE" else None)
+    for name in ("mast.txt", "oar.txt"):
+        page.set_input_files("#files", {"name": name, "mimeType": "text/plain", "buffer": b"Made of ash."})
+        wait_for_file(page, name, "ready")
+    page.focus("[data-key='remove-mast.txt']")
+    page.keyboard.press("Enter")
+    button = page.locator("[data-key='remove-mast.txt']")
+    assert (button.inner_text(), button.get_attribute("aria-label")) == ("Undo", "Undo: keep mast.txt")
+    assert page.evaluate("document.activeElement.dataset.key") == "remove-mast.txt"
+    assert page.locator("#documents-said[role=status]").inner_text() == (
+        "mast.txt is being removed. For a few seconds this can be undone."
+    )
+    assert page.locator("li.leaving").inner_text().startswith("mast.txt\nbeing removed")
+    page.keyboard.press("Enter")
+    assert (button.inner_text(), button.get_attribute("aria-label")) == ("Remove", "Remove mast.txt")
+    assert page.inner_text("#documents-said") == "mast.txt stays."
+    page.wait_for_timeout(7_000)
+    assert sent == []
+    # Two at once; the focus goes on to what is there when its button goes.
+    page.click("[data-key='remove-oar.txt']")
+    page.keyboard.press("Shift+Tab")
+    removed(page, "mast.txt")
+    page.locator("[data-key='remove-oar.txt']").wait_for(state="detached", timeout=20_000)
+    assert sent == ["DELETE", "DELETE"]
+    assert page.evaluate("document.activeElement.id") == "files"
+
+
+def test_what_is_added_again_stays_and_what_is_left_in_a_hurry_goes(opened, served):
+    page = opened()
+    given = [
+        {"name": name, "mimeType": "text/plain", "buffer": b"Made of ash."} for name in ("a.txt", "b.txt")
+    ]
+    page.set_input_files("#files", given)
+    for file in given:
+        wait_for_file(page, file["name"], "ready")
+        page.click(f"[data-key='remove-{file['name']}']")
+    page.set_input_files("#files", given[:1])
+    page.locator("[data-key='remove-a.txt']", has_text="Remove").wait_for()
+    page.goto("about:blank")
+    for _ in range(100):
+        added = [one["name"] for one in served.get("/v1/documents").json()["added"]]
+        if "b.txt" not in added:
+            break
+        page.wait_for_timeout(50)
+    assert "a.txt" in added
+    assert "b.txt" not in added
+    served.delete("/v1/documents/a.txt")
 
 
 def test_documents_are_dropped_and_what_is_left_out_says_why(opened):
@@ -50,8 +107,7 @@ def test_documents_are_dropped_and_what_is_left_out_says_why(opened):
     assert page.evaluate("window.veiled")
     assert not page.locator("#drop").is_visible()
     wait_for_file(page, "scan.pdf", "left out: ")
-    page.click("[data-key='remove-scan.pdf']")
-    page.locator("[data-key='remove-scan.pdf']").wait_for(state="detached")
+    removed(page, "scan.pdf")
     page.click("#all-files summary")
     listed = page.locator("#all-files li").all_inner_texts()
     assert any(line.startswith("broken.pdf\nleft out: ") for line in listed)
@@ -105,7 +161,7 @@ def test_markup_stays_text(opened):
     page.click("#all-files summary")
     assert page.locator("#all-files li", has_text="onerror").count() >= 1
     page.locator("#documents-list [data-key^=remove]").first.click()
-    page.locator("#documents-list [data-key^=remove]").first.wait_for(state="detached")
+    page.locator("#documents-list [data-key^=remove]").first.wait_for(state="detached", timeout=20_000)
     assert page.locator("script:not([src])").count() == 0
     assert page.locator("main img, aside img, [onerror]").count() == 0
 
@@ -172,6 +228,26 @@ def test_a_key_is_asked_for(browser, opened, documents, tmp_path):
         assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"]) == ("fidkit_key", True, "Strict")
         assert page.evaluate("document.cookie") == ""
         page.goto("about:blank")  # lets go of the server's events
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_enter(opened, documents, tmp_path, scheme):
+    """The page that asks for a key: not wider than the screen, and axe has nothing serious to say."""
+    add(tmp_path / "keys", "ada")
+    axe = os.environ.get("FIDKIT_AXE")
+    with running(documents, access=Access(Keys(tmp_path / "keys"))) as client:
+        page = opened(base=client.base_url, complains=True, color_scheme=scheme, locale="de-DE",
+                      viewport={"width": 360, "height": 740})  # fmt: skip
+        for state in ("asked", "wrong"):
+            if state == "wrong":
+                page.fill("#key", "fk-wrong")
+                page.press("#key", "Enter")
+                page.wait_for_selector("text=Dieser Schlüssel ist hier nicht bekannt.")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360, state
+            if axe:
+                assert findings(page, axe) == [], state
+    if not axe:
+        pytest.skip("axe wasn't asked: FIDKIT_AXE names no axe.min.js")
 
 
 def test_the_api_has_a_page_of_its_own(opened, served):

@@ -1,7 +1,7 @@
 """Where a corpus is in a database: `postgresql://USER@HOST:PORT/DATABASE?corpus=NAME`.
 
-But for what is ours, it is an address of libpq, whatever that takes: several hosts, a folder with a socket, no
-host for the socket of this machine.
+But for what is ours, it is an address of libpq, whatever that takes: several hosts, a folder with a socket,
+or no host for the socket of this machine.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ import { byId, fill, h, svg } from "./dom.js";
 import { sentenceOf, show } from "./evidence.js";
 import { linkTo } from "./history.js";
 import { drawn } from "./state.js";
+import { sentence } from "./told.js";
 import { milliseconds, percent, say } from "./words.js";
 
 const MOST_CHIPS = 5;
@@ -69,7 +70,7 @@ function more(answer, readers) {
   facts.push(milliseconds(answer.timings_ms.total));
   return [
     h("p", { class: "facts quiet" }, facts.map((fact) => h("span", {}, fact)), copier(answer.question)),
-    answer.notes.map((note) => h("p", { class: "quiet note" }, note)),
+    answer.notes.map((note) => h("p", { class: "quiet note" }, sentence(note))),
   ];
 }
 

@@ -1,11 +1,12 @@
 // Requests to this server, and the events that it sends.
 
-/** What went wrong, in the words of the server. */
+/** What went wrong: `fault` as the server says it, {message, code, param, values}; status 0 where it isn't reached. */
 export class ApiError extends Error {
-  constructor(status, message, retryAfter) {
-    super(message);
+  constructor(status, fault = { message: "" }, retryAfter = null) {
+    super(fault.message);
     this.status = status;
-    this.retryAfter = retryAfter;
+    this.fault = fault;
+    this.retryAfter = fault.values?.retry_after ?? retryAfter;
   }
 }
 
@@ -52,7 +53,7 @@ export function upload(files, tell) {
       if (sending.status < 300) resolve(JSON.parse(sending.responseText));
       else reject(refusal(sending.status, sending.responseText, null));
     });
-    sending.addEventListener("error", () => reject(new ApiError(0, "")));
+    sending.addEventListener("error", () => reject(new ApiError(0)));
     sending.send(form);
   });
 }
@@ -80,7 +81,7 @@ async function request(path, options) {
     response = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, "");
+    throw new ApiError(0);
   }
   if (!response.ok) throw refusal(response.status, await response.text(), response.headers.get("Retry-After"));
   return response;
@@ -89,8 +90,8 @@ async function request(path, options) {
 function refusal(status, body, retryAfter) {
   if (status === 401) location.reload(); // the key was revoked: the server asks for another one
   try {
-    return new ApiError(status, JSON.parse(body).error.message, retryAfter);
+    return new ApiError(status, JSON.parse(body).error, retryAfter);
   } catch {
-    return new ApiError(status, `HTTP ${status}`, retryAfter);
+    return new ApiError(status, { message: `HTTP ${status}` }, retryAfter);
   }
 }

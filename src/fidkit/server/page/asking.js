@@ -3,6 +3,7 @@
 import { ApiError, post, streamed } from "./api.js";
 import { remember } from "./history.js";
 import { blank, change, keyOf, state } from "./state.js";
+import { inWords } from "./told.js";
 import { say } from "./words.js";
 
 const PASSAGES = 20;
@@ -22,7 +23,7 @@ export async function ask(question) {
       if (signal.aborted) return;
       take(name, record);
     }
-    if (state.phase === "reading") throw new ApiError(0, "");
+    if (state.phase === "reading") throw new ApiError(0);
   } catch (error) {
     if (!signal.aborted) change({ phase: "failed", problem: described(error) });
     return;
@@ -78,12 +79,13 @@ export async function compare() {
 export function described(error) {
   if (!(error instanceof ApiError)) throw error;
   if (error.status === 0) return say("unreachable");
-  return error.retryAfter ? `${error.message} ${say("later", error.retryAfter)}` : error.message;
+  const told = inWords(error.fault);
+  return error.retryAfter ? `${told} ${say("later", error.retryAfter)}` : told;
 }
 
 function take(name, record) {
   if (name === "passages") change({ passages: record.passages });
   else if (name === "text") change({ text: record.text });
-  else if (name === "error") throw new ApiError(500, record.error.message);
+  else if (name === "error") throw new ApiError(500, record.error);
   else if (name === "answer") change({ phase: "done", answer: record, passages: record.evidence });
 }

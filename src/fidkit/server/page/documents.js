@@ -1,12 +1,16 @@
 // The documents that are served: listed, added by a button or by dropping them, watched, removed.
 
+// What is removed goes after a few seconds, in which that can be undone where it stands.
+
 import { get, upload } from "./api.js";
 import { described } from "./asking.js";
 import { byId, fill, h } from "./dom.js";
 import { change, drawn, state } from "./state.js";
+import { inWords, sentence } from "./told.js";
 import { number, say } from "./words.js";
 
 const PER_REQUEST = 50;
+const UNDO_MS = 6000;
 
 let events = null;
 let asked = PER_REQUEST;
@@ -17,6 +21,7 @@ export function start() {
   follow();
   document.addEventListener("visibilitychange", follow);
   dropping();
+  addEventListener("pagehide", () => Object.keys(state.leaving).forEach(leave));
 }
 
 async function refresh() {
@@ -39,8 +44,8 @@ function follow() {
   } else if (events === null) {
     events = new EventSource("/v1/documents/events");
     const on = (name, listen) => events.addEventListener(name, (event) => event.data && listen(JSON.parse(event.data)));
-    on("progress", (progress) => tell({ message: inWords(progress), share: shareOf(progress) }));
-    on("error", (error) => change({ work: { problem: state.work?.problem, fault: error.message } }));
+    on("progress", (progress) => tell({ message: progressInWords(progress), share: shareOf(progress) }));
+    on("error", (error) => change({ work: { problem: state.work?.problem, fault: sentence(error.message) } }));
     on("indexed", () => {
       tell({ message: say("indexed") });
       refresh();
@@ -56,33 +61,59 @@ function tell(work) {
 
 const shareOf = (progress) => (progress.total_bytes ? progress.done_bytes / progress.total_bytes : null);
 
-function inWords({ stage, done_files: done, total_files: total, passages }) {
+function progressInWords({ stage, done_files: done, total_files: total, passages }) {
   const counts = say("files_done", ...[done, total, passages].map(number));
   return `${say("building")[stage] ?? stage}: ${counts}`;
 }
 
 async function add(files) {
   if (!files.length) return;
+  for (const file of files) stay(file.name);
   const message = say("sending", [...files].map((file) => file.name).join(", "));
   change({ work: { message, share: 0 } });
   try {
     const taken = await upload(files, (share) => change({ work: share < 1 ? { message, share } : { message: say("sent"), share: null } }));
-    if (taken.refused.length) change({ work: { ...state.work, problem: taken.refused.map((file) => file.reason).join("\n") } });
+    if (taken.refused.length) change({ work: { ...state.work, problem: taken.refused.map(refusal).join("\n") } });
   } catch (error) {
     change({ work: { problem: described(error) } });
   }
   await refresh();
 }
 
-async function remove(name) {
-  change({ work: { message: say("removed", name), share: null } }); // before the event that it is done can come
+function remove(name) {
+  const timer = setTimeout(() => leave(name), UNDO_MS);
+  change({ leaving: { ...state.leaving, [name]: timer }, work: { message: say("removed", name) } });
+}
+
+/** A file isn't about to be removed any more. */
+function stay(name) {
+  const { [name]: timer, ...others } = state.leaving;
+  clearTimeout(timer);
+  change({ leaving: others });
+}
+
+function undo(name) {
+  if (!state.leaving[name]) return; // too late
+  stay(name);
+  change({ work: { message: say("stays", name) } });
+}
+
+/** Remove a file for good, also where the page is being left. */
+async function leave(name) {
+  clearTimeout(state.leaving[name]);
+  state.leaving[name] = 0;
   try {
-    await get(`/v1/documents/${encodeURIComponent(name)}`, { method: "DELETE" });
+    await get(`/v1/documents/${encodeURIComponent(name)}`, { method: "DELETE", keepalive: true });
   } catch (error) {
     change({ work: { problem: described(error) } });
   }
+  const had = document.activeElement.dataset.key === keyOf(name);
   await refresh();
+  stay(name);
+  if (had) (byId("documents-list").querySelector("[data-key^=remove-]") ?? byId("files")).focus({ preventScroll: true });
 }
+
+const keyOf = (name) => `remove-${name}`;
 
 function dropping() {
   const veil = byId("drop");
@@ -152,8 +183,14 @@ function further() {
 
 function ownFile(file) {
   const status = { waiting: "waiting", indexed: "status_indexed", "left out": "left_out" }[file.status];
-  return h("li", {}, h("span", { class: "name" }, file.name), h("span", { class: "quiet" }, reasoned(say(status), file.reason)),
-    h("button", { type: "button", class: "plain", "data-key": `remove-${file.name}`, "aria-label": say("remove_what", file.name), onclick: () => remove(file.name) }, say("remove")));
+  const leaving = file.name in state.leaving;
+  const [word, does] = leaving ? ["undo", undo] : ["remove", remove];
+  const button = {
+    type: "button", class: "plain", "data-key": keyOf(file.name), "aria-label": say(`${word}_what`, file.name),
+    onclick: () => does(file.name), // in one place: the focus stays on it
+  };
+  return h("li", { class: leaving && "leaving" }, h("span", { class: "name" }, file.name),
+    h("span", { class: "quiet" }, leaving ? say("leaving") : reasoned(say(status), file.reason)), h("button", button, say(word)));
 }
 
 function servedFile(file) {
@@ -163,8 +200,11 @@ function servedFile(file) {
   return h("li", {}, h("span", { class: "name" }, file.name), h("span", { class: "quiet" }, status));
 }
 
-const reasoned = (status, reason) => (reason ? `${status}: ${reason}` : status);
+const refusal = ({ name, reason, code }) => inWords({ message: reason, code, param: "name", values: { name } });
+
+/** Reasons are English: a loader says them, of which there are many. */
+const reasoned = (status, reason) => (reason ? [`${status}: `, h("span", { lang: "en" }, reason)] : status);
 
 drawn(["documents", "corpus"], drawHead);
 drawn(["work"], drawWork);
-drawn(["documents"], drawList);
+drawn(["documents", "leaving"], drawList);

@@ -28,6 +28,7 @@ export const state = {
   corpus: null,
   documents: null,
   work: null, // what is being done with documents: {message, share}, and what went wrong: {problem, fault}
+  leaving: {}, // by name: files that are to be removed, and the timer while that can be undone
   history: [],
 };
 

@@ -62,8 +62,10 @@ def router(service: Service, library: Library | None) -> APIRouter:
             try:
                 names.append(await asyncio.to_thread(library_.add, file.filename or "", file.file))
             except RequestError as error:
+                name = file.filename or ""
+                error.values["name"] = name
                 faults.append(error)
-                refused.append(Refused(name=file.filename or "", reason=str(error)))
+                refused.append(Refused(name=name, reason=str(error), code=error.code))
         if not names:
             raise faults[0]
         return Taken(names=names, refused=refused, message=said_of(names, len(refused)))
