@@ -40,7 +40,7 @@ slow: $(VENV)/.dev ## Run the tests marked slow, and each property with many exa
 	FIDKIT_EXAMPLES=100 $(VENV)/bin/python -m pytest -n auto -m "hypothesis and not slow and not gpu and not network"
 
 adapters: $(ADAPTERS)/.installed ## Run the tests of the adapters against the real frameworks
-	HAYSTACK_TELEMETRY_ENABLED=False $(ADAPTERS)/bin/python -m pytest -m adapters
+	HAYSTACK_TELEMETRY_ENABLED=False $(ADAPTERS)/bin/python -m pytest -m adapters tests/adapters
 
 lint: $(VENV)/.dev ## Check style, types, the import contract and the length of functions
 	$(VENV)/bin/ruff check
