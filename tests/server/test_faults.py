@@ -5,6 +5,8 @@ import shutil
 import threading
 import time
 from contextlib import contextmanager
+from itertools import takewhile
+from pathlib import Path
 
 import anyio
 import httpx
@@ -96,8 +98,12 @@ def test_ask_and_serve_have_one_corpus_until_something_is_added(docs, soon):
     with running(docs) as client:
         assert client.service.corpus.path == alone
         with asking(client) as seen:
-            add(client, "light.txt", KEPT.format("Nora Fahy"))
-            until(lambda: keeper(client) == "Nora Fahy")
+            with client.stream("GET", "/v1/documents/events") as response:
+                add(client, "light.txt", KEPT.format("Nora Fahy"))
+                told = takewhile(lambda event: event[0] != "indexed", events(response))
+                read = {record["total_files"] for name, record in told if name == "progress"}
+            assert read == {1}  # and none of the others again
+            assert keeper(client) == "Nora Fahy"
             assert client.service.corpus.path != alone
             with Corpus.open(alone) as corpus:
                 assert not corpus.search("Skellan")
@@ -158,6 +164,18 @@ def test_a_corpus_that_is_deleted_answers_until_another_is_there(docs, tmp_path,
         (tmp_path / "other").rename(tmp_path / "corpus")
         until(lambda: keeper(client) == "Nora Fahy")
     assert set(seen) == {ANSWER}
+
+
+def test_a_corpus_without_its_index_is_not_taken(docs, tmp_path):
+    """It is found out before it is served, and not by those who ask."""
+    Corpus.build(docs, tmp_path / "other").close()
+    other = Corpus.open(tmp_path / "other")
+    for folder in filter(Path.is_dir, (tmp_path / "other").iterdir()):
+        shutil.rmtree(folder)
+    with running(docs) as client:
+        with pytest.raises(CorpusError):
+            client.service.replace_corpus(other)
+        assert guess(client) == ANSWER
 
 
 def test_the_corpus_of_a_folder_that_is_deleted_is_built_again(docs, soon):
