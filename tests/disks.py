@@ -33,6 +33,25 @@ def unmount(disk: Path) -> None:
 
 
 @contextmanager
+def unwritable(directory: Path) -> Iterator[None]:
+    """Within the block, this thread can't write to a directory, as somebody else whose it isn't."""
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    libc, is_root = ctypes.CDLL(None), os.geteuid() == 0  # who may write everywhere, by a capability
+    directory.chmod(0o555)
+    if is_root:
+        libc.capget(header, sets)
+        sets[0] &= ~(1 << 1)  # CAP_DAC_OVERRIDE
+        libc.capset(header, sets)
+    try:
+        yield
+    finally:
+        if is_root:
+            sets[0] |= 1 << 1
+            libc.capset(header, sets)
+        directory.chmod(0o755)
+
+
+@contextmanager
 def unanswered(place: Path) -> Iterator[None]:
     """Within the block, a folder or a file is of a share whose server is gone: each call fails."""
     try:

@@ -10,8 +10,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
+from fidkit.disk import shown
+from fidkit.errors import FidkitError
 from fidkit.paths import is_own_file
+
+C = TypeVar("C", bound=sqlite3.Connection)
 
 _BESIDE = ("", "-wal", "-shm", "-journal")
 # How SQLite ends a journal that names another one.
@@ -30,6 +35,27 @@ _DAMAGE = (
 )
 
 
+class Unlocked(sqlite3.Connection):
+    """A database in a directory where this user can't write, and that nobody had open for writing.
+
+    SQLite takes no locks then and believes that the file never changes: it reads the state of before for
+    good, and parts of two states where somebody writes meanwhile. So whoever reads asks `current` before and
+    `is_changed` after.
+
+    Attributes:
+        file, tables: as of `open_to_read`.
+        seen: what the file looked like before anything was read.
+    """
+
+    file: Path
+    tables: Sequence[str]
+    seen: tuple[int, ...] | None
+
+    def is_outdated(self) -> bool:
+        """Whether somebody has written to the file, or may do so soon; with their log there are locks."""
+        return is_changed(self) or self.file.with_name(self.file.name + "-wal").exists()
+
+
 def open_to_read(file: Path, tables: Sequence[str]) -> sqlite3.Connection:
     """Open a database that somebody may be writing.
 
@@ -41,7 +67,28 @@ def open_to_read(file: Path, tables: Sequence[str]) -> sqlite3.Connection:
         sqlite3.DatabaseError: it can't be read, or holds something else; see `is_damage`.
     """
     _require_files(file)
-    return _checked(_connect_to_read(file), tables)
+    return _checked(_connect_to_read(file, tables), tables)
+
+
+def current(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """A connection that reads what is in the file now, outside of transactions: most times the same one.
+
+    Raises:
+        sqlite3.DatabaseError: as of `open_to_read`.
+    """
+    if not isinstance(connection, Unlocked) or connection.in_transaction or not connection.is_outdated():
+        return connection
+    newer = open_to_read(connection.file, connection.tables)
+    connection.close()
+    return newer
+
+
+def is_changed(connection: sqlite3.Connection) -> bool:
+    """Whether somebody wrote to a file that is read without locks: what was read may be of two states.
+
+    A file that is gone is not written to.
+    """
+    return isinstance(connection, Unlocked) and _stat(connection.file) not in (connection.seen, None)
 
 
 def open_to_write(
@@ -80,22 +127,44 @@ def is_damage(error: sqlite3.Error) -> bool:
     return any(sign in str(error) for sign in _DAMAGE)
 
 
-def _connect_to_read(file: Path) -> sqlite3.Connection:
-    uri = file.resolve().as_uri()
-    # A log needs a place to write. Where there is none nobody writes, so SQLite may do without it.
-    modes = ("mode=ro", "mode=ro&immutable=1")
-    for mode in modes:
-        connection = sqlite3.connect(
-            f"{uri}?{mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=_WAIT_SECONDS
-        )
-        try:
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-            return connection
-        except sqlite3.DatabaseError:
-            connection.close()
-            if mode == modes[-1]:
-                raise
-    raise AssertionError("the last mode opens or raises")
+def _connect_to_read(file: Path, tables: Sequence[str]) -> sqlite3.Connection:
+    try:
+        return _connected(file, "mode=ro", sqlite3.Connection)
+    except sqlite3.DatabaseError as error:
+        # A log needs a place to write. Where there is none, SQLite may read a file that nobody writes to.
+        # With a log that was left behind, the file alone isn't whole.
+        log = file.with_name(file.name + "-wal")
+        if log.exists() and log.stat().st_size:
+            raise FidkitError(
+                f"{shown(file)}: can't be read: its log was left behind by somebody who wrote to it, and this "
+                "user can't write there; have who built it look at it once, with `fidkit corpus check`"
+            ) from error
+        seen = _stat(file)  # before anything is read
+        connection = _connected(file, "mode=ro&immutable=1", Unlocked)
+        connection.file, connection.tables, connection.seen = file, tables, seen
+        return connection
+
+
+def _connected(file: Path, mode: str, kind: type[C]) -> C:
+    connection = sqlite3.connect(
+        f"{file.resolve().as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False,
+        timeout=_WAIT_SECONDS, factory=kind,
+    )  # fmt: skip
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
+    return connection
+
+
+def _stat(file: Path) -> tuple[int, ...] | None:
+    """What changes when a file is replaced or written to; None where there is none any more."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _require_files(file: Path) -> None:

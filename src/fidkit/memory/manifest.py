@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fidkit.database import has_table, is_damage, open_to_read, open_to_write
+from fidkit.database import current, has_table, is_changed, is_damage, open_to_read, open_to_write
 from fidkit.disk import sync
 from fidkit.errors import MemoryStoreError
 from fidkit.memory.index import Index
@@ -379,6 +379,7 @@ class Manifest:
     def _transaction(self, begin: str) -> Iterator[None]:
         with self._lock:
             try:
+                self._sql = current(self._sql)
                 self._sql.execute(begin)
                 try:
                     yield
@@ -390,15 +391,26 @@ class Manifest:
             except sqlite3.ProgrammingError as error:
                 raise MemoryStoreError(f"{self.directory}: this memory was closed; open it again") from error
             except sqlite3.DatabaseError as error:
+                if is_changed(self._sql):
+                    raise _changed(self.directory) from error
                 if is_damage(error):
                     raise _damaged(self.directory, error) from error
                 raise
+            if is_changed(self._sql):
+                raise _changed(self.directory)
 
 
 def _absent(directory: Path) -> MemoryStoreError:
     return MemoryStoreError(
         f"{directory.parent} has no memory; build it with `fidkit memory build {directory.parent} "
         "--reader READER`"
+    )
+
+
+def _changed(directory: Path) -> MemoryStoreError:
+    return MemoryStoreError(
+        f"{directory}: a build wrote to its manifest while it was read, in a directory where this user can't "
+        "write and so takes no locks; ask again"
     )
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from fidkit.database import is_damage, open_to_read
+from fidkit.database import current, is_changed, is_damage, open_to_read
 from fidkit.disk import shown
 from fidkit.errors import CorpusError
 from fidkit.passages.load.record import Row
@@ -19,6 +19,7 @@ from fidkit.passages.local.records import DocumentRecord, FileRecord, InFile, is
 from fidkit.passages.local.schema import (
     FORMER_TABLES,
     TABLES,
+    ChangedError,
     FormerFormat,
     damaged,
     require_possible,
@@ -47,6 +48,7 @@ class CatalogueReader:
     def __init__(self, connection: sqlite3.Connection, directory: Path) -> None:
         self.directory = directory
         self._sql = connection
+        self._renewals = 0
 
     @classmethod
     def for_reading(cls, directory: Path) -> Self:
@@ -89,14 +91,13 @@ class CatalogueReader:
         Raises:
             CorpusError: written by a newer version of the format, or damaged.
         """
-        try:
-            meta = {str(k): str(v) for k, v in self._sql.execute("SELECT key, value FROM meta")}
-        except sqlite3.DatabaseError as error:
-            if "no such table" in str(error):
+        with self._whole_records():
+            try:
+                meta = {str(k): str(v) for k, v in self._sql.execute("SELECT key, value FROM meta")}
+            except sqlite3.DatabaseError as error:
+                if "no such table" not in str(error):
+                    raise
                 return {}
-            if is_damage(error):
-                raise damaged(self.directory, error) from error
-            raise
         require_possible(meta, self.directory)
         return meta
 
@@ -121,21 +122,34 @@ class CatalogueReader:
 
     @contextmanager
     def _whole_records(self) -> Iterator[None]:
+        """Around whatever is read: of the state that is current when it begins, and of no other.
+
+        Raises:
+            ChangedError: somebody wrote meanwhile, and there was nothing to keep that apart.
+            CorpusError: damaged.
+        """
         try:
+            if (sql := current(self._sql)) is not self._sql:
+                self._sql, self._renewals = sql, self._renewals + 1
             yield
         except sqlite3.DatabaseError as error:
+            if is_changed(self._sql):
+                raise ChangedError(self.directory) from error
             if is_damage(error):
                 raise damaged(self.directory, error) from error
             raise
+        if is_changed(sql):
+            raise ChangedError(self.directory)
 
     @contextmanager
     def one_state(self) -> Iterator[None]:
         """Everything read inside is of one moment; builds that commit meanwhile are not seen."""
-        self._sql.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self._sql.execute("COMMIT")
+        with self._whole_records():
+            self._sql.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._sql.execute("COMMIT")
 
     def state(self) -> tuple[dict[str, str], list[FileRecord]]:
         """`meta` and `files` of one moment."""
@@ -149,13 +163,13 @@ class CatalogueReader:
             name: of the index, of the vectors, or of both (`fidkit.passages.search.hybrid.Hybrid.name`).
             rows: their numbers.
         """
-        self._sql.execute("BEGIN")
         try:
-            if not set(name.split("+")) <= set(self.names()):
-                return None
-            found = {row: passage for row, passage in self._select("p.row", rows)}
-        finally:
-            self._sql.execute("COMMIT")
+            with self.one_state():
+                if not set(name.split("+")) <= set(self.names()):
+                    return None
+                found = {row: passage for row, passage in self._select("p.row", rows)}
+        except ChangedError:
+            return None
         if found.keys() != set(rows):
             raise CorpusError(
                 f"{shown(self.directory)}: its index has passages that the catalogue doesn't hold; `fidkit "
@@ -253,7 +267,9 @@ class CatalogueReader:
 
     def state_number(self) -> int:
         """Another number once somebody else has committed something; means nothing to other connections."""
-        return int(self._sql.execute("PRAGMA data_version").fetchone()[0])
+        with self._whole_records():
+            committed = int(self._sql.execute("PRAGMA data_version").fetchone()[0])
+        return (self._renewals << 32) + committed  # a new connection counts anew
 
     def blob(self, document: int, column: Literal["map", "boxes", "text"]) -> bytes:
         """What is long of a document, packed; empty where there is no such document."""

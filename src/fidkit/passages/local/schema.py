@@ -113,6 +113,16 @@ def _whole(meta: dict[str, str], name: str, default: int) -> int:
     return int(given) if given.isascii() and given.isdecimal() and len(given) <= _DIGITS else -1
 
 
+class ChangedError(CorpusError):
+    """What was read may be of two states."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(
+            f"{shown(directory)}: a build wrote to it while it was read, in a directory where this user "
+            "can't write and so takes no locks; ask again"
+        )
+
+
 def damaged(directory: Path, error: sqlite3.Error | str) -> CorpusError:
     """The error for a catalogue that can't be read."""
     return CorpusError(

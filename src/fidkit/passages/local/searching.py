@@ -15,6 +15,7 @@ from fidkit.disk import shown
 from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.alike import content_of
 from fidkit.passages.local.catalogue import Catalogue, vectors_of
+from fidkit.passages.local.schema import ChangedError
 from fidkit.passages.local.vectors import EncoderSource, with_remedy
 from fidkit.passages.search.alone import ByMeaning, ByWords
 from fidkit.passages.search.lexical import Lexical
@@ -171,11 +172,11 @@ class Searching:
             CorpusError: there are none, or the search can't be.
         """
         for attempt in range(_ATTEMPTS):
-            with self._lock, self._catalogue.one_state():
-                lexical, *others = self._catalogue.names()
-                matched = self._matched(where)
-            allowed = None if matched is None else matched.allowed
             try:
+                with self._lock, self._catalogue.one_state():
+                    lexical, *others = self._catalogue.names()
+                    matched = self._matched(where)
+                allowed = None if matched is None else matched.allowed
                 meaning = None if by == "words" else self._dense(others[0] if others else None, by)
                 if by == "meaning" and meaning is not None:
                     return ByMeaning(meaning), allowed
@@ -186,7 +187,10 @@ class Searching:
                 from fidkit.passages.search.hybrid import Hybrid
 
                 return Hybrid(words, meaning), allowed
-            except FileNotFoundError:  # replaced since its name was read: ask for the new name
+            except (
+                FileNotFoundError,
+                ChangedError,
+            ):  # replaced since its name was read: ask for the new name
                 if attempt == _ATTEMPTS - 1:
                     raise self._restless() from None
             time.sleep(_PAUSE_SECONDS)
