@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fidkit.errors import UsageError
-from fidkit.passages.load.cutting import cut, most
+from fidkit.passages.load.cutting import Cutting, cut, most
 from fidkit.passages.load.document import Block, Document, Place, Writer
 from fidkit.passages.load.rows import passages_of, read_rows
 from fidkit.passages.load.words import words_of
@@ -156,7 +156,9 @@ def test_a_row_that_does_not_fit_begins_the_next_piece():
 
 def test_code_is_cut_between_lines():
     writer = Writer()
-    writer.block("\n".join(f"value = {number} + 1" for number in range(60)), "code")
+    writer.block("\n".join(f"value = {number} . Two + 1" for number in range(60)), "code")
+    # Seven words a line, so that no hundred of them ends with one, and marks that end sentences elsewhere.
+    assert [len(text.splitlines()) for text in texts(writer.document())] == [14, 14, 14, 14, 4]
     assert all(text.startswith("value") and text.endswith("1") for text in texts(writer.document()))
 
 
@@ -189,11 +191,55 @@ def test_an_overlap_is_of_whole_sentences_and_leaves_a_section_alone():
     document = Document("", paragraph(*[10] * 12))
     assert [len(text.split()) for text in texts(document, 40, 15)] == [40, 50, 50]
     assert [len(text.split()) for text in texts(document, 40, 9)] == [40, 40, 40]
+    assert [len(text.split()) for text in texts(document, 40, 25)] == [40, 60, 60]  # as many as there may be
     writer = Writer()
     for heading in ("One", "Two"):
         writer.block(heading, "heading")
         writer.block(paragraph(*[10] * 4))
     assert [text.split()[0] for text in texts(writer.document(), 40, 15)] == ["One", "Two"]
+
+
+def test_rows_are_repeated_whole():
+    writer = Writer()
+    for _ in range(12):
+        writer.block(" ".join(["cell"] * 10), "row")
+    assert [len(text.split()) for text in texts(writer.document(), 40, 15)] == [40, 50, 40, 20]
+
+
+def test_nothing_of_the_section_before_is_repeated():
+    writer = Writer()
+    writer.block("One", "heading")
+    writer.block("Is short. Was short.")  # too short for a piece of its own
+    writer.block("Two", "heading")
+    writer.block(paragraph(*[10] * 8))
+    assert [text.split()[0] for text in texts(writer.document(), 40, 39)][:2] == ["One", "Two"]
+
+
+def test_a_heading_ends_where_one_of_its_level_begins_and_holds_those_below():
+    writer = Writer()
+    for level, heading in ((1, "Alpha"), (2, "1"), (1, "2"), (1, "Omega"), (2, "Omicron")):
+        writer.block(heading, "heading", level)
+        writer.block(paragraph(60))
+    # A number gives no name, but that of what it lies in.
+    sections = [piece.section for piece in cut(writer.document(), 61)]
+    assert sections == ["Alpha", "Alpha", "", "Omega", "Omicron"]
+
+
+def test_of_places_that_begin_together_the_smaller_lies_in_the_larger():
+    text = paragraph(60, 60)
+    places = (Place(0, len(text), "chapter", "Book"), Place(0, len(text) // 2, "heading", "One"))
+    for some in (places, places[::-1]):
+        assert [piece.section for piece in cut(Document("", text, places=some), 60)] == ["One", "Book"]
+
+
+def test_the_least_and_the_most_that_may_be_asked_for():
+    assert (Cutting(10, 9), Cutting(1000, 999)) == (
+        Cutting(words=10, overlap=9),
+        Cutting(words=1000, overlap=999),
+    )
+    for words, overlap in ((9, 0), (1001, 0), (10, 10), (100, True)):
+        with pytest.raises(UsageError, match="expected"):
+            Cutting(words, overlap)
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(0, 0), (-5, 0), (10, 10), (10, -1)])

@@ -18,7 +18,8 @@ pytest.importorskip("watchfiles")
 from disks import mounted, unmount
 from fidkit.errors import FidkitError, UsageError
 from fidkit.passages import Corpus
-from fidkit.passages.local import watch
+from fidkit.passages.load.sources import discover
+from fidkit.passages.local import following, watch
 from fidkit.passages.local.away import AwayError
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.local.following import Following
@@ -56,7 +57,7 @@ def _impatient(monkeypatch):
     monkeypatch.setattr(watch, "_GATHERED_MS", 20)
     monkeypatch.setattr(watch, "_FIRST_PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(watch, "SETTLED_SECONDS", 0.3)
-    monkeypatch.setattr(Following.__init__, "__defaults__", (0.3, 30.0))
+    monkeypatch.setattr(Following.__init__, "__defaults__", (0.3, following._LONGEST_SECONDS))
 
 
 @pytest.fixture
@@ -144,6 +145,15 @@ def test_a_file_that_is_written_to_without_an_end_is_read_now_and_then(docs, cor
     time.sleep(0.3)
     (docs / "log.txt").write_text("another of that name")
     assert watch.build([docs], corpus.path, following=patient).files_waiting == 1
+
+
+def test_a_file_that_never_rests_is_waited_for_half_a_minute(docs, corpus):
+    (docs / "log.txt").write_text("one")
+    [file] = [file for file in discover([docs]) if file.name == "log.txt"]
+    for age in (29, 31):
+        patient = Following(settled=60)
+        patient._since[file.path] = time.monotonic() - age
+        assert patient.waits_for(file) == (age < 30)
 
 
 def test_a_time_to_come_and_what_is_left_out_are_not_waited_for(docs, corpus):
@@ -282,6 +292,69 @@ def test_a_fault_is_said_once_and_tried_again(docs, corpus, follower):
         soon(lambda: follower.read() > number)  # noqa: B023
 
 
+def test_pauses_between_faults_grow_up_to_a_minute_and_begin_anew(docs, corpus, monkeypatch):
+    monkeypatch.setattr(watch, "_FIRST_PAUSE_SECONDS", 1.0)
+    pauses, stop, away = [], threading.Event(), docs.with_name("away")
+
+    def paused(_, seconds):
+        pauses.append(seconds)
+        if len(pauses) in (8, 9):
+            away.rename(docs)
+
+    def waited(*_):
+        if len(pauses) == 9:
+            stop.set()
+        docs.rename(away)
+        return True
+
+    monkeypatch.setattr(watch._Wakes, "pause", paused)
+    monkeypatch.setattr(watch._Wakes, "wait", waited)
+    docs.rename(away)
+    news = list(watch.follow([docs], corpus.path, stop=stop))
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 1]
+    assert [isinstance(one, FidkitError) for one in news] == [True, False, True, False]
+
+
+def test_a_pause_ends_when_a_source_comes(docs, tmp_path):
+    docs.rename(docs.with_name("away"))
+    with watch._Wakes([str(docs)], tmp_path / "c", threading.Event()) as wakes:
+        threading.Timer(0.2, docs.with_name("away").rename, [docs]).start()
+        began = time.monotonic()
+        wakes.pause(10 * SOON)
+        assert time.monotonic() - began < SOON
+
+
+def test_a_folder_in_the_place_of_another_is_followed_from_then_on(docs, tmp_path):
+    with watch._Wakes([str(docs)], tmp_path / "c", threading.Event()) as wakes:
+        assert not wakes._renewed()
+        docs.rename(tmp_path / "before")
+        docs.mkdir()
+        assert wakes._renewed()
+        threading.Timer(0.2, (docs / "new.txt").touch).start()
+        assert wakes.wait(SOON)
+
+
+def test_how_long_nothing_is_looked_at(docs, tmp_path):
+    """A minute where changes are told, seconds where they aren't; longer where a look takes long."""
+    folder, file = (
+        watch._Wakes([str(path)], tmp_path / "c", threading.Event()) for path in (docs, docs / "tea.md")
+    )
+    assert [folder.longest(0.1), file.longest(0.1), folder.longest(10)] == [5, 60, 200]
+    with folder:
+        assert [folder.longest(0.1), folder.longest(10)] == [60, 200]
+
+
+def test_looking_is_not_all_that_is_done(docs, corpus, monkeypatch):
+    reports = [BuildReport(0, 0, 0, 7.0), BuildReport(1, 0, 1, 7.0), BuildReport(0, 0, 0, 0.1)]
+    rests, stop = [], threading.Event()
+    monkeypatch.setattr(watch, "build", lambda *_, **__: reports[len(rests)])
+    monkeypatch.setattr(watch._Wakes, "wait", lambda *_: True)
+    monkeypatch.setattr(stop, "is_set", lambda: len(rests) == 3)
+    monkeypatch.setattr(stop, "wait", rests.append)
+    assert len(list(watch.follow([docs], corpus.path, stop=stop))) == 1
+    assert rests == [7.0, 0.3, 0.3]
+
+
 def test_a_source_that_is_a_file(tmp_path):
     (tmp_path / "in").mkdir()
     note = tmp_path / "in" / "note.txt"
@@ -310,6 +383,10 @@ def test_where_the_system_tells_nothing_there_is_a_look_now_and_then(docs, corpu
         for number in range(2):
             (docs / f"new{number}.txt").write_text("Maté comes from Paraguay.")
             soon(lambda: f"new{number}.txt#1" in ids(corpus))  # noqa: B023 - called at once
+        docs.rename(docs.with_name("away"))
+        soon(lambda: any(isinstance(one, FidkitError) for one in found.news))
+        docs.with_name("away").rename(docs)  # refused once more
+        soon(lambda: isinstance(found.news[-1], BuildReport))
     finally:
         found.end()
     assert caplog.text.count("the system doesn't tell of changes (OS file watch limit reached)") == 1

@@ -139,6 +139,11 @@ def test_explained(both):
     assert all(one.meaning == Part(None, None, 0.0) for one in only_words)
 
 
+def test_scores_are_mixed_where_nobody_says_how(both):
+    for question in QUESTIONS:
+        assert Hybrid(*both).search(question, 30) == Hybrid(*both, Convex()).search(question, 30)
+
+
 def test_several_questions_at_once(both):
     hybrid = Hybrid(*both)
     together = hybrid.search_all(QUESTIONS, 7)
@@ -171,3 +176,14 @@ def test_a_filter_asks_for_more_until_enough_remain(both):
     for allowed, k in itertools.product(filters, (1, 2, 50)):
         wanted = [hit for hit in everything if hit[0] in allowed][:k]
         assert found_among(words, "w1 w2 w3", k, np.array(sorted(allowed))) == wanted
+
+
+def test_no_more_is_asked_for_than_it_takes(both, monkeypatch):
+    words, _ = both
+    search, asked = words.search, []
+    everything = words.search("w1 w2 w3", COUNT)
+    monkeypatch.setattr(words, "search", lambda question, k: asked.append(k) or search(question, k))
+    for allowed, k, wanted in ((range(COUNT), 20, [20]), ([everything[15][0]], 1, [1, 4, 16])):
+        asked.clear()
+        assert len(found_among(words, "w1 w2 w3", k, np.array(allowed))) == k
+        assert asked == wanted
