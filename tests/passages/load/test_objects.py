@@ -7,6 +7,7 @@ import shutil
 import socket
 import sys
 import threading
+import time
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,8 +17,9 @@ import pytest
 from fidkit.cli.app import run
 from fidkit.errors import CorpusError, DataError, UsageError
 from fidkit.passages import Corpus, Filter
-from fidkit.passages.load import fetched, objects
+from fidkit.passages.load import fetched, keys, objects
 from fidkit.passages.load.address import ObjectAddress, absolute, source_of
+from fidkit.passages.load.found import TOO_LARGE, SourceFile
 from fidkit.passages.load.sources import discover
 from fidkit.passages.local.check import check
 from fidkit.passages.local.layout import default_location
@@ -148,6 +150,12 @@ def test_one_object_is_a_source(bucket: Bucket, tmp_path: Path) -> None:
         assert [record.name for record in corpus._catalogue.files()] == ["notes.txt"]
     with pytest.raises(DataError, match=r"broken\.pdf"):
         Corpus.build([bucket.url("a/broken.pdf")], tmp_path / "d")
+    # What is named is read whatever it is called, and has to be what it says.
+    bucket.put({"a/NOTES": "A note of no kind.", "a/rows.jsonl": '{"event": 1}'})
+    with Corpus.build([bucket.url("a/NOTES")], tmp_path / "e") as corpus:
+        assert [passage.text for passage in corpus] == ["A note of no kind."]
+    with pytest.raises(DataError, match=r"rows\.jsonl"):
+        Corpus.build([bucket.url("a/rows.jsonl")], tmp_path / "f")
     # Two sources that give one name.
     bucket.put({"b/notes.txt": "Another note."})
     names = [file.name for file in discover([bucket.url("a/notes.txt"), bucket.url("b"), bucket.url("b/")])]
@@ -164,9 +172,30 @@ def test_a_folder_and_a_prefix_are_read_together(bucket: Bucket, folder: Path, t
 
 def test_an_archived_object_is_left_out(bucket: Bucket, tmp_path: Path) -> None:
     bucket.put({"a.txt": "Here."})
-    bucket.client.put_object(Bucket=bucket.name, Key="b.txt", Body=b"Cold.", StorageClass="GLACIER")
+    for key, kind in (
+        ("b.txt", "GLACIER"), ("c.txt", "DEEP_ARCHIVE"), ("d.bin", "GLACIER"), ("e.txt", "STANDARD_IA")
+    ):  # fmt: skip
+        bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"Cold.", StorageClass=kind)
     with Corpus.build(bucket.url(), tmp_path / "c") as corpus:
-        assert dict(corpus.info().skipped_files)["b.txt"].startswith("in storage of the class GLACIER")
+        skipped = dict(corpus.info().skipped_files)
+        assert skipped.pop("b.txt").startswith("in storage of the class GLACIER")
+        assert skipped.pop("c.txt").startswith("in storage of the class DEEP_ARCHIVE")
+        assert skipped == {"d.bin": "not a kind of file that is read"}  # however it is stored
+        assert [passage.id for passage in corpus] == ["a.txt#1", "e.txt#1"]
+
+
+def test_an_object_too_large_to_be_read_is_left_out(bucket: Bucket, tmp_path: Path, monkeypatch) -> None:
+    bucket.put({"a.txt": "Here.", "b.txt": "Larger than that."})
+    monkeypatch.setattr(keys, "LARGEST_DOCUMENT", 5)
+    with Corpus.build(bucket.url(), tmp_path / "c") as corpus:
+        assert dict(corpus.info().skipped_files) == {"b.txt": TOO_LARGE}
+
+
+def test_what_describes_passages_is_read_where_there_are_none(bucket: Bucket, tmp_path: Path) -> None:
+    bucket.put({"a/rows.jsonl": '{"id": "1", "title": "", "text": "A row."}', "a/README.txt": "On rows."})
+    bucket.put({"b/README.txt": "On tea."})
+    with Corpus.build(bucket.url(), tmp_path / "c") as corpus:
+        assert [passage.id for passage in corpus] == ["1", "b/README.txt#1"]
 
 
 def test_an_object_that_vanishes_is_left_out(
@@ -267,6 +296,69 @@ def test_what_is_cut_off_is_asked_for_again(
         assert corpus.document("b.txt").text.count("Harbours") == 20_000
     assert way.times == 0
     way.close()
+
+
+def test_an_object_that_is_cut_off_and_changed_is_read_in_one_version(
+    bucket: Bucket, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put({"b.txt": "Harbours " * 20_000})
+    way, got, asked = Way(endpoint), objects._got, []
+
+    def shortened(address: ObjectAddress) -> object:
+        asked.append(address)
+        if len(asked) == 2:
+            bucket.put({"b.txt": "A harbour."})
+        return got(address)
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", way.endpoint)
+    monkeypatch.setattr(objects, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(objects, "_got", shortened)
+    way.cut, way.times = "b.txt", 1
+    with (tmp_path / "b").open("w+b") as out:
+        objects.fetch(ObjectAddress(bucket.name, "b.txt"), out, threading.Event())
+        assert (way.times, len(asked), out.tell()) == (0, 2, 10)
+    assert (tmp_path / "b").read_text() == "A harbour."
+    way.close()
+
+
+def test_nothing_is_fetched_on_when_nobody_waits(
+    bucket: Bucket, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put({"a.txt": "x" * (3 << 20)})
+    address, ended = ObjectAddress(bucket.name, "a.txt"), threading.Event()
+    ended.set()
+    with (tmp_path / "a").open("w+b") as out:
+        objects.fetch(address, out, ended)
+        assert out.tell() == 1 << 20
+    way = Way(endpoint)
+    way.cut, way.times = "a.txt", 99
+    monkeypatch.setenv("AWS_ENDPOINT_URL", way.endpoint)
+    monkeypatch.setattr(objects, "_PAUSE_SECONDS", 60)
+    fetcher = fetched.Fetcher()
+    [coming] = fetcher.keeping([SourceFile("a.txt", address, "document", 3 << 20)])
+    began = time.monotonic()
+    while way.times == 99:
+        time.sleep(0.01)
+    fetcher.close()  # within the pause before it is asked for again
+    assert time.monotonic() - began < 20
+    assert not coming.at.exists()
+    way.close()
+
+
+def test_so_many_files_are_fetched_ahead_and_so_many_bytes(tmp_path: Path, monkeypatch) -> None:
+    begun: list[SourceFile] = []
+    files = [SourceFile(str(number), tmp_path, "document", size=10) for number in range(6)]
+
+    def ahead(**limits: int) -> list[int]:
+        begun.clear()
+        for name, limit in limits.items():
+            monkeypatch.setattr(fetched, name, limit)
+        asked = (begun.append(file) or file for file in files)
+        return [len(begun) for _ in fetched.Fetcher().keeping(asked)]
+
+    assert ahead(_AHEAD=99, _AHEAD_BYTES=35) == [4, 5, 6, 6, 6, 6]
+    assert ahead(_AHEAD=2, _AHEAD_BYTES=999) == [3, 4, 5, 6, 6, 6]
+    assert ahead(_AHEAD=99, _AHEAD_BYTES=5) == [1, 2, 3, 4, 5, 6]  # each of them larger than all that may be
 
 
 def test_a_network_that_goes_away_takes_nothing_with_it(
@@ -433,9 +525,30 @@ def test_a_picture_of_a_page(bucket, tmp_path, capsys) -> None:
 
 def test_addresses() -> None:
     assert source_of("s3://b/a//c/") == ObjectAddress("b", "a//c")
+    assert source_of("s3://b/a//") == ObjectAddress("b", "a/")
+    assert [ObjectAddress("b", key).name for key in ("a/c", "c", "")] == ["c", "c", "b"]
     assert absolute(Path("s3://b/x")) == absolute("S3://b/x/") == "s3://b/x"
     assert absolute("s3://b") == absolute("s3://b/") == "s3://b"
     assert absolute("x/../y") == str(Path("y").absolute())
+
+
+def test_whether_there_is_anything(bucket: Bucket) -> None:
+    assert not objects.holds_any(bucket.url())
+    bucket.put({"p-other/x.txt": "x"})
+    assert [objects.holds_any(bucket.url(key)) for key in ("", "p", "p-other", "p-other/x.txt")] == [
+        True, False, True, True,
+    ]  # fmt: skip
+
+
+def test_objects_are_looked_for_where_they_may_be(bucket: Bucket, tmp_path: Path, monkeypatch) -> None:
+    """Below what all of their names begin with, as far as that is as the store has it."""
+    asked, pages = [], objects._pages
+    monkeypatch.setattr(objects, "_pages", lambda *given: asked.append(given[1]) or pages(*given))
+    bucket.put({"p/bell\x07/a.txt": "Here.", "p/bell\x07/b.txt": "There."})
+    Corpus.build(bucket.url(), tmp_path / "c").close()
+    asked.clear()
+    assert check(tmp_path / "c").outdated == []
+    assert asked == ["p/bell"]
 
 
 def test_a_database_takes_objects(bucket, url, folder, tmp_path) -> None:

@@ -78,8 +78,6 @@ class Fetcher:
             while len(window) > _AHEAD or held > _AHEAD_BYTES:
                 held -= window[0].file.size
                 yield window.popleft()
-                if not window:
-                    break
         yield from window
 
     def close(self) -> None:

@@ -46,7 +46,7 @@ def files_of(root: ObjectAddress) -> Iterator[tuple[str, SourceFile]]:
     if not found:
         what = "no object is called so, or lies below it" if root.key else "an empty bucket"
         raise CorpusError(f"{shown(root)}: {what}; expected {described()}, check the address")
-    if root.key and [one.key for one in found] == [root.key]:
+    if [one.key for one in found] == [root.key]:
         files = [_named(root, found[0])]
     else:
         below = f"{root.key}/" if root.key else ""
@@ -125,7 +125,7 @@ def _looked_into(files: list[SourceFile]) -> Iterator[SourceFile]:
         kind, note = kinds.get(file.path, (file.kind, file.note))
         if file.named and kind == "skipped":
             kind, note = "passages", ""  # reading it says what is wrong
-        if kind == "document" and not file.named and beside[_folder(file)] and describes(file.path.name):
+        if kind == "document" and beside[_folder(file)] and describes(file.path.name):
             kind, note = "skipped", DESCRIBES
         yield replace(file, kind=kind, note=note)
 
