@@ -222,9 +222,21 @@ def test_another_reader_is_taken_up_without_a_failed_question(docs, reader):
         assert readers == [("own", False), ("second", True)]
 
 
-def test_a_reader_that_can_t_be_read_is_not_taken_up(docs, reader, caplog):
+def none(_content):
+    """What is no file of weights."""
+    return b"none"
+
+
+def huge(content):
+    """Weights that can be read, and with which nothing can be computed."""
+    begins = 8 + int.from_bytes(content[:8], "little")
+    return content[:begins] + b"\x5e" * (len(content) - begins)
+
+
+@pytest.mark.parametrize("harm", [none, huge])
+def test_a_reader_that_can_t_be_read_is_not_taken_up(docs, reader, caplog, harm):
     other = reader.with_name("other")
-    (other / "model.safetensors").write_bytes(b"none")
+    (other / "model.safetensors").write_bytes(harm((other / "model.safetensors").read_bytes()))
     with running(docs, readers={"own": str(reader)}) as client:
         reader.rename(reader.with_name("before"))
         other.rename(reader)

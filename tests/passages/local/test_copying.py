@@ -40,7 +40,8 @@ def test_what_is_there_stays(built):
     begin_as_copy(built / "copy", built / "none")
     assert not (built / "copy").exists()
     Corpus.build(built / "docs" / "tea.txt", built / "copy").close()
-    begin_as_copy(built / "copy", built / "corpus")
+    with writer_lock(built / "copy"):  # whoever builds it isn't waited for
+        begin_as_copy(built / "copy", built / "corpus")
     with Corpus.open(built / "copy") as copy:
         assert len(copy) == 1
 

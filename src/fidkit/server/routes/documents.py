@@ -57,17 +57,16 @@ def router(service: Service, library: Library | None) -> APIRouter:
         Of several, those that can't be taken are named, and the others are taken. Where none can, that is an
         error.
         """
-        library_, names, refused, faults = _of(library), list[str](), list[Refused](), list[RequestError]()
+        library_, names, faults = _of(library), list[str](), list[RequestError]()
         for file in files:
             try:
                 names.append(await asyncio.to_thread(library_.add, file.filename or "", file.file))
             except RequestError as error:
-                name = file.filename or ""
-                error.values["name"] = name
+                error.values["name"] = file.filename or ""
                 faults.append(error)
-                refused.append(Refused(name=name, reason=str(error), code=error.code))
         if not names:
             raise faults[0]
+        refused = [Refused(name=str(one.values["name"]), reason=str(one), code=one.code) for one in faults]
         return Taken(names=names, refused=refused, message=said_of(names, len(refused)))
 
     @made.delete("/documents/{name}", status_code=202, summary="Take out a document that was added")
