@@ -178,10 +178,11 @@ def test_a_corpus_without_its_index_is_not_taken(docs, tmp_path):
         assert guess(client) == ANSWER
 
 
-def test_the_corpus_of_a_folder_that_is_deleted_is_built_again(docs, soon):
+def test_the_corpus_of_a_folder_that_is_deleted_is_built_again(docs, soon, tmp_path):
     statuses = []
     with running(docs) as client:
-        shutil.rmtree(client.service.corpus.path)
+        # At once: while it is deleted, what is missing is built again already.
+        shutil.rmtree(client.service.corpus.path.rename(tmp_path / "gone"))
         (docs / "light.txt").write_text(KEPT.format("Nora Fahy"))
         # Nobody had asked yet, so its index wasn't open.
         client.event_hooks = {
