@@ -106,6 +106,7 @@ def build_and_fail(catalogue: Catalogue, docs: Path, fault: str) -> None:
         build([docs], catalogue.directory)
         if fault:
             raise sqlite3.DatabaseError(fault)
+        catalogue.count("documents")
 
 
 @pytest.mark.parametrize("time", [1, 2])

@@ -48,3 +48,53 @@ def test_what_is_no_address_is_told_without_its_values(url, says):
     with pytest.raises(UsageError, match=says) as told:
         address_of(url)
     assert "s3cret" not in str(told.value)
+
+
+def test_a_replica_is_of_one_corpus_whoever_connects(monkeypatch):
+    for name in ("PGHOST", "PGPORT", "PGDATABASE", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    base = address_of("postgresql://h:5/d").directory
+    assert (
+        address_of("postgresql://u:secret@h:5/d?corpus=default&sslmode=prefer&replica=none").directory == base
+    )
+    others = ["g:5/d", "h:6/d", "h:5/e", "h:5/d?corpus=x", "h:5/d?service=s", "h:5"]
+    assert len({base, *(address_of(f"postgresql://{other}").directory for other in others)}) == 7
+    assert address_of("postgresql://").directory != base
+    for name, value in (("PGHOST", "h"), ("PGPORT", "5"), ("PGDATABASE", "d")):
+        monkeypatch.setenv(name, value)
+    assert address_of("postgresql://").directory == base
+    monkeypatch.setenv("PGSERVICE", "s")
+    assert address_of("postgresql://").directory == address_of("postgresql://h:5/d?service=s").directory
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://h/d",
+        "postgresql://u%40x@h:5/d?corpus=a%20b",
+        "postgresql://u@h/d?replica=none",
+        "postgresql://u@h/d?corpus=x&replica=none",
+        "postgresql:///d?host=/run/pg",
+        "postgresql://u@/d?host=/run/pg&corpus=x",
+    ],
+)
+def test_what_is_shown_leads_to_the_same_corpus(url):
+    address = address_of(url)
+    assert address.shown == url
+    known = conninfo_to_dict(address.conninfo)
+    assert (known.pop("connect_timeout"), known.pop("application_name")) == ("10", "fidkit")
+    patient = conninfo_to_dict(address_of(f"{url}{'&' if '?' in url else '?'}connect_timeout=3").conninfo)
+    assert patient == known | {"connect_timeout": "3", "application_name": "fidkit"}
+
+
+def test_a_password_is_taken_out_as_it_is_and_as_it_stands_in_a_url():
+    address = address_of("postgresql://u:s%20cret%2F@h/d")
+    assert address.clean("s cret/ in\n s%20cret%2F") == "… in …"
+    assert address_of("postgresql://u@h/d").clean("a  b") == "a b"
+
+
+@pytest.mark.parametrize("name", ["", "%20", "x" * 201, "a%00b"])
+def test_names_that_cannot_be(name):
+    with pytest.raises(UsageError, match=r"the name of the corpus is .*; expected 1 to 200 characters"):
+        address_of(f"postgresql://h/d?corpus={name}")
+    assert address_of(f"postgresql://h/d?corpus={'x' * 200}").corpus == "x" * 200
