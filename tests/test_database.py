@@ -1,5 +1,6 @@
 """Databases in a directory where this user can't write: there SQLite takes no locks, and sees no changes."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -51,7 +52,10 @@ def test_builds_of_others_are_seen(docs: Path, reader: Corpus) -> None:
         assert found(reader, name) == []
         (docs / f"{name}.txt").write_text(f"What is {name}?")
         build([docs], reader.path)
+        before = reader._catalogue._sql
         assert found(reader, name) == [f"{name}.txt#1"]
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            before.execute("SELECT 1")
         (docs / f"{name}.txt").unlink()
         build([docs], reader.path)
         assert found(reader, name) == []
@@ -130,6 +134,18 @@ def test_a_file_that_is_gone_is_read_on(reader: Corpus) -> None:
     assert len(reader) == len(list(reader._catalogue.passages())) > 100
 
 
+def test_a_corpus_in_its_place_is_read_though_it_is_as_old(
+    docs: Path, reader: Corpus, tmp_path: Path
+) -> None:
+    (docs / "maté.txt").write_text("What is maté?")
+    build([docs], tmp_path / "other")
+    time = (reader.path / "catalogue.sqlite").stat().st_mtime_ns
+    os.utime(tmp_path / "other" / "catalogue.sqlite", ns=(time, time))
+    reader.path.rename(tmp_path / "before")
+    (tmp_path / "other").rename(reader.path)
+    assert found(reader, "maté") == ["maté.txt#1"]
+
+
 def test_a_log_that_was_left_behind_is_said(docs: Path, reader: Corpus, tmp_path: Path) -> None:
     """The file alone isn't whole, and the log can't be read without a place to write."""
     writer, left = Catalogue.for_writing(reader.path), tmp_path / "left"
@@ -147,6 +163,9 @@ def test_a_log_that_was_left_behind_is_said(docs: Path, reader: Corpus, tmp_path
     Corpus.open(left).close()
     with unwritable(left), Corpus.open(left) as corpus:
         assert corpus.unread == 7
+    (reader.path / "catalogue.sqlite-wal").touch()  # of somebody who is about to write
+    with unwritable(reader.path), Corpus.open(reader.path) as corpus:
+        assert corpus.unread == reader.unread == 7
 
 
 def test_a_memory_of_others_is_seen_too(tmp_path: Path) -> None:

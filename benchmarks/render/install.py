@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from render.summaries import NOTHING, line, rule
@@ -27,4 +28,24 @@ def table(records: list[dict[str, Any]]) -> str:
     return "\n".join([line("", ""), rule(2), *lines, "", f"{hardware}. `{row['command']}`"])
 
 
-TABLES = {"documents-install": (table, "documents.jsonl")}
+def sizes(*extras: str) -> Callable[[list[dict[str, Any]]], str]:
+    """Packages and size that each of some extras brings, by its newest row."""
+
+    def table(records: list[dict[str, Any]]) -> str:
+        newest = {row["extra"]: row for row in records if row["kind"] == "install"}
+        if not newest.keys() >= set(extras):
+            return NOTHING
+        lines = [line("the extra", "packages that it brings", "size"), rule(3)]
+        for extra in extras:
+            row = newest[extra]
+            lines.append(line(f"`{extra}`", str(len(row["brought"])), f"{row['bytes'] / 1e6:,.0f} MB"))
+        commands = ", ".join(f"`{newest[extra]['command']}`" for extra in extras)
+        return "\n".join([*lines, "", commands])
+
+    return table
+
+
+TABLES = {
+    "documents-install": (table, "documents.jsonl"),
+    "s3-ray-install": (sizes("s3", "ray"), "documents.jsonl"),
+}

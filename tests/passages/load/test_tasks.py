@@ -6,6 +6,7 @@ import pickle
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "in"
     (folder / "rows").mkdir(parents=True)
     for number in range(40):
-        (folder / f"{number:02}.md").write_text(f"# Harbour {number}\n\nIt is {number} m deep.\n")
+        (folder / f"{number:02}.md").write_text(f"# Harbour {number}\n\n" + f"It is {number} m deep. " * 8)
     for number in range(5):
         (folder / f"{number}.csv").write_text(f"Ship,Masts\nAurora,{number}\n")
     (folder / "broken.pdf").write_text("no PDF")
@@ -61,6 +62,11 @@ def test_ray_reads_the_same(folder, bucket, tmp_path, monkeypatch) -> None:
             assert corpus.report.files_read == 49
             assert corpus.refresh().files_read == 0
         assert contents(tmp_path / f"{name}-ray") == contents(tmp_path / f"{name}-local")
+    # As it is to be cut.
+    for by in ("local", "ray"):
+        Corpus.build(folder, tmp_path / f"short-{by}", passage_words=10, overlap=3, by=by).close()
+    assert contents(tmp_path / "short-ray") == contents(tmp_path / "short-local")
+    assert contents(tmp_path / "short-ray") != contents(tmp_path / "folder-ray")
     # That a task failed is said in one line, and nothing is forgotten.
     before = contents(tmp_path / "store-ray")
     bucket.put({"00.md": "# Another\n\nText.\n"})
@@ -68,11 +74,38 @@ def test_ray_reads_the_same(folder, bucket, tmp_path, monkeypatch) -> None:
     with pytest.raises(CorpusError, match=r"^a task of Ray failed \(") as info:
         Corpus.build(bucket.url(), tmp_path / "store-ray", by="ray")
     assert "\n" not in str(info.value)
+    assert "ZeroDivisionError: by nothing" in str(info.value)
     assert contents(tmp_path / "store-ray") == before
+    # What a task says is said as it is, of the file that it is about.
+    (folder / "02.md").write_text("# Another\n\nText.\n")
+    (folder / "03.md").write_text("# Another\n\nText.\n")
+    for task, said in (
+        (unseen, r"03\.md: a machine of the cluster doesn't see it"),
+        (refused, "^no rights$"),
+    ):
+        monkeypatch.setattr(tasks, "read_batch", task)
+        with pytest.raises(CorpusError, match=said):
+            Corpus.build(folder, tmp_path / "folder-ray", by="ray")
 
 
 def ending(batch: object, limits: object, cutting: object) -> object:
     raise ZeroDivisionError("by nothing")
+
+
+def unseen(batch: Any, limits: object, cutting: object) -> object:
+    """All but the first of the files aren't there."""
+    import pyarrow
+
+    read = [Read(), *(Read(not_opened="No such file", number=2) for _ in batch["file"][1:])]
+    return pyarrow.table({"read": pyarrow.array(map(pickle.dumps, read), pyarrow.large_binary())})
+
+
+def refused(batch: object, limits: object, cutting: object) -> object:
+    import pyarrow
+
+    return pyarrow.table(
+        {"read": pyarrow.array([pickle.dumps(CorpusError("no rights"))], pyarrow.large_binary())}
+    )
 
 
 def test_a_machine_that_does_not_see_a_file(tmp_path) -> None:
@@ -84,6 +117,8 @@ def test_a_machine_that_does_not_see_a_file(tmp_path) -> None:
         tasks._refuse_unseen(SourceFile("a.txt", tmp_path / "a.txt", "document"), gone)
     tasks._refuse_unseen(SourceFile("b.txt", tmp_path / "b.txt", "document"), gone)
     tasks._refuse_unseen(SourceFile("a.txt", tmp_path / "a.txt", "document"), Read())
+    tasks._refuse_unseen(SourceFile("a.txt", tmp_path / "a.txt", "document"), Read(not_opened="", number=13))
+    tasks._refuse_unseen(SourceFile("a.txt", ObjectAddress("b", "a.txt"), "document"), gone)
 
 
 def test_a_task_reads_a_batch(folder) -> None:
@@ -92,9 +127,11 @@ def test_a_task_reads_a_batch(folder) -> None:
     names = ["00.md", "gone.txt", "more.zip", "broken.pdf"]
     files = [SourceFile(name, folder / name, "document", size=100) for name in names]
     batch = pyarrow.table({"file": [pickle.dumps(file) for file in files]})
-    table = tasks.read_batch(batch, LIMITS, Cutting())
+    tasks._workers.cache_clear()
+    table = tasks.read_batch(batch, LIMITS, Cutting(10))
     md, gone, more, broken = (pickle.loads(one.as_py()) for one in table["read"])
-    assert [rows[0].id for _, rows in (*md.documents, *more.documents)] == ["00.md#1", "more.zip/in.txt#1"]
+    [(_, of_md), (_, of_zip)] = (*md.documents, *more.documents)
+    assert ([row.id for row in of_md][::3], of_zip[0].id) == (["00.md#1", "00.md#4"], "more.zip/in.txt#1")
     assert gone.number == 2
     assert broken.reason
     nowhere = SourceFile("x.txt", ObjectAddress("no_such!", "x.txt"), "document", size=100)
@@ -102,6 +139,7 @@ def test_a_task_reads_a_batch(folder) -> None:
     *_, failed = tasks.read_batch(batch, LIMITS, Cutting())["read"]
     assert "can't be asked for" in str(pickle.loads(failed.as_py()))
     tasks._workers(LIMITS).close()
+    assert tasks._workers.cache_info().misses == 1  # the same for all, with their limits
     tasks._workers.cache_clear()
 
 

@@ -187,10 +187,7 @@ class Searching:
                 from fidkit.passages.search.hybrid import Hybrid
 
                 return Hybrid(words, meaning), allowed
-            except (
-                FileNotFoundError,
-                ChangedError,
-            ):  # replaced since its name was read: ask for the new name
+            except (FileNotFoundError, ChangedError):  # replaced meanwhile: ask for the new name
                 if attempt == _ATTEMPTS - 1:
                     raise self._restless() from None
             time.sleep(_PAUSE_SECONDS)
