@@ -2,6 +2,8 @@
 here in a replica, and on one that its server searches.
 """
 
+import os
+import zipfile
 from contextlib import closing
 
 import pytest
@@ -53,6 +55,41 @@ def test_a_document_and_its_places(corpus, docs):
     assert [place.label for place in corpus.place("tea.md", (50, 52)).places] == ["Tea", "Brewing"]
     with pytest.raises(CorpusError, match=r"no document is called 'teas\.md'; did you mean tea\.md"):
         corpus.document("teas.md")
+
+
+def test_each_document_of_a_file_is_itself(docs, place):
+    said = {"a.txt": "Mate comes from Paraguay.", "b.md": "# Sake\n\nSake comes from Japan."}
+    with zipfile.ZipFile(docs / "more.zip", "w") as out:
+        for name, text in said.items():
+            out.writestr(name, text)
+    (docs / "zz.md").write_text("# Last\n\nRead after the archive.")
+    with Corpus.build(docs, place) as corpus:
+        documents = {f"more.zip/{name}": text for name, text in said.items()}
+        documents |= {name: (docs / name).read_text() for name in ("coffee.txt", "tea.md", "zz.md")}
+        assert {name: corpus.document(name).text for name in documents} == documents
+        assert [place.label for place in corpus.place("more.zip/b.md", (10, 12)).places] == ["Sake"]
+        assert [place.label for place in corpus.place("zz.md", (10, 12)).places] == ["Last"]
+        only = Filter(source="more.zip/b*")
+        assert [hit.passage.id for hit in corpus.search("comes from", where=only)] == ["more.zip/b.md#1"]
+        assert corpus.info().documents == 6
+
+
+def test_a_folder_that_was_moved_is_not_read_again(docs, place):
+    for path in docs.rglob("*.*"):  # of a file written just now no time is kept
+        os.utime(path, (1e9, 1e9))
+    Corpus.build(docs, place).close()
+    with Corpus.open(place) as before, Corpus.build(docs.rename(docs.with_name("moved")), place) as corpus:
+        assert (corpus.report.files_read, corpus.report.files_removed) == (0, 0)
+        before.refresh()
+        for found in (before, corpus):
+            assert {file.path for file in found.files()} == {
+                str(docs.with_name("moved") / name) for name in ("coffee.txt", "tea.md", "deep/cocoa.txt")
+            }
+            assert found.info().sources == [str(docs.with_name("moved"))]
+            assert found.document("tea.md").record.path == str(docs.with_name("moved") / "tea.md")
+        generation = corpus.generation
+    with Corpus.build(docs.with_name("moved"), place) as again:
+        assert again.generation == generation
 
 
 def test_filters_leave_some_documents(corpus):

@@ -59,6 +59,7 @@ def as_docx() -> bytes:
     made, stream = docx.Document(), io.BytesIO()
     outlined, based = made.styles["Heading 5"], made.styles.add_style("Mine", 1)
     set_outline(outlined.element.get_or_add_pPr(), 2)  # goes before what its name says
+    set_outline(made.styles["Heading 1"].element.get_or_add_pPr(), None)
     based.base_style = outlined
     styles = {"Beta": outlined, "Gamma": based, "Delta": based}
     for name, level in LEVELS.items():
@@ -70,9 +71,11 @@ def as_docx() -> bytes:
     return stream.getvalue()
 
 
-def set_outline(properties, level: int) -> None:
+def set_outline(properties, level: int | None) -> None:
     for old in properties.findall(qn("w:outlineLvl")):
         properties.remove(old)
+    if level is None:
+        return
     outline = OxmlElement("w:outlineLvl")
     outline.set(qn("w:val"), str(level - 1))
     properties.append(outline)
