@@ -110,6 +110,11 @@ def test_it_is_searched_by_meaning_and_by_both(docs, place, tmp_path):
         assert corpus.info().vectors == {"encoder": "words", "dimension": 100, "passages": 3}
 
 
+def test_vectors_need_an_encoder(docs, place):
+    with pytest.raises(UsageError, match="encoder"):
+        Corpus.build(docs, place, vectors=True)
+
+
 def test_a_build_reads_what_changed(corpus, docs, place):
     before, generation = corpus.fingerprint, corpus.generation
     (docs / "tea.md").write_text("# Tea\n\nTea comes from Assam.\n")

@@ -362,9 +362,13 @@ def test_check_finds_and_mends_a_replica(docs, url, capsys):
     with Corpus.build(docs, url) as corpus:
         replica = Path(corpus.path)
     assert run(["corpus", "check", url]) == 0
+    (docs / "tea.md").unlink()  # as on another machine, which has no such folder
+    assert run(["corpus", "check", url]) == 0
+    assert "outdated" not in capsys.readouterr().out
     with sqlite3.connect(replica / "catalogue.sqlite") as catalogue:
         catalogue.execute("UPDATE passages SET text = 'changed' WHERE id = 'coffee.txt#1'")
     assert run(["corpus", "check", url]) == 1
+    assert run(["corpus", "check", url]) == 1  # nothing is mended unasked
     assert "--repair" in capsys.readouterr().err
     assert run(["corpus", "check", url, "--repair"]) == 0
     assert run(["corpus", "check", url]) == 0

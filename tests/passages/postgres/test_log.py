@@ -2,6 +2,8 @@
 
 import random
 import threading
+import time
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -9,7 +11,10 @@ import pytest
 from fidkit.errors import CorpusError, DataError
 from fidkit.passages import Corpus
 from fidkit.passages.load.record import Row
+from fidkit.passages.local.catalogue import Catalogue
+from fidkit.passages.local.layout import writer_lock
 from fidkit.passages.postgres import build as building
+from fidkit.passages.postgres import corpus as corpora
 from fidkit.passages.postgres import feeding
 from fidkit.passages.postgres import replica as replicas
 from fidkit.passages.postgres.address import address_of
@@ -162,6 +167,7 @@ def test_a_replica_reads_only_what_changed(log, corpus, url):
         assert (report.files_read, report.files_removed) == (1, 2)
         assert len(replica) == 29 * 3
         assert replica.refresh().files_read == 0
+        assert len(list(replica.path.glob("lexical-*"))) == 1  # what was searched before is gone
 
 
 def test_replicas_with_different_histories_find_the_same(log, corpus, url, monkeypatch, tmp_path):
@@ -205,6 +211,55 @@ def test_a_large_replica_is_patched_and_settles(log, corpus, url, monkeypatch, t
     with Corpus.open(url) as fresh:
         assert fresh.search("old part") == after
     database.close()
+
+
+def test_a_replica_that_is_open_settles_once_nothing_comes(log, corpus, url, monkeypatch):
+    monkeypatch.setattr(feeding, "_PATCHED_FROM", 0)
+    monkeypatch.setattr(feeding, "_PATCHED_SHARE", 1.0)
+    monkeypatch.setattr(corpora, "_LOOK_SECONDS", 0.01)
+
+    def removed():
+        with closing(Catalogue.for_reading(replica.path)) as catalogue:
+            return int(catalogue.meta()["removed_since_fresh"])
+
+    with Corpus.open(url) as replica:
+        for number in range(1, 4):
+            log.put(corpus, *named(number, "old"))
+        assert soon(lambda: len(replica) == 12)
+        monkeypatch.setattr(corpora, "_LOOK_SECONDS", 600)
+        log.put(corpus, *named(3, "new"))
+        replica.refresh()
+        log.put(corpus, *named(2, "new"))
+        replica.refresh()
+        assert removed() == 6  # of both changes
+    monkeypatch.setattr(corpora, "_LOOK_SECONDS", 0.01)
+    with Corpus.open(url) as replica:
+        assert soon(lambda: removed() == 0)
+    assert soon(lambda: not any(thread.name == "fidkit-follow" for thread in threading.enumerate()))
+
+
+def soon(holds, seconds=20):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not holds():
+        time.sleep(0.02)
+    return holds()
+
+
+def test_who_has_no_replica_yet_waits_for_the_one_that_makes_it(log, corpus, url):
+    directory = address_of(url).directory
+    directory.mkdir(parents=True)
+    opened = []
+    with writer_lock(directory):
+        waiting = threading.Thread(target=lambda: opened.append(Corpus.open(url)))
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive()
+    waiting.join(20)
+    with opened[0] as replica, writer_lock(directory):
+        assert len(replica) == 3
+        log.put(corpus, *named(1, 0))
+        with Corpus.open(url) as before:  # who has one answers from the state of before
+            assert len(before) == 3
 
 
 def test_a_replica_of_a_corpus_that_was_made_anew_is_made_anew(log, corpus, url):
