@@ -136,8 +136,8 @@ def _connect_to_read(file: Path, tables: Sequence[str]) -> sqlite3.Connection:
         log = file.with_name(file.name + "-wal")
         if log.exists() and log.stat().st_size:
             raise FidkitError(
-                f"{shown(file)}: can't be read: its log was left behind by somebody who wrote to it, and this "
-                "user can't write there; have who built it look at it once, with `fidkit corpus check`"
+                f"{shown(file)}: can't be read: its log was left behind by somebody who wrote to it, and you "
+                "can't write there; have who built it look at it once, with `fidkit corpus check`"
             ) from error
         seen = _stat(file)  # before anything is read
         connection = _connected(file, "mode=ro&immutable=1", Unlocked)
