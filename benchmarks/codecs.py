@@ -12,23 +12,19 @@ renders them into docs/lumen.md.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
-from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
 import judging
+import memories
 import rows
 import torch
 
 from fidkit import Corpus, Reader
 from fidkit.engine.runner import Runner
-from fidkit.memory import MemoryStore
 from fidkit.passages.token_cache import passage_key
-from fidkit.precompute import Options, build
 from fidkit.records import CODECS
-from fidkit.types import Passage
 
 
 def main() -> None:
@@ -45,7 +41,7 @@ def main() -> None:
     asked = judging.gold(given.data, given.corpus, given.limit)
     with tempfile.TemporaryDirectory() as folder, Corpus.open(given.corpus) as corpus:
         wanted = [passage for of_set in asked.values() for _, passages in of_set for passage in passages]
-        small = make_corpus([*wanted, *islice(corpus, given.others)], Path(folder))
+        small = memories.make_corpus([*wanted, *islice(corpus, given.others)], Path(folder))
         measure(runner, asked, small, given)
 
 
@@ -55,10 +51,7 @@ def measure(runner: Runner, asked: dict[str, judging.Asked], corpus: Path, given
         passage_key(passage) for of_set in asked.values() for _, passages in of_set for passage in passages
     ]
     for codec in CODECS:
-        options = Options(codec=codec, precision="float32", replace=True, pq_codes=given.pq_codes)
-        with Corpus.open(corpus) as opened:
-            build(opened, given.reader, options)
-        with MemoryStore.open(corpus) as store:
+        with memories.stored(corpus, given.reader, codec, given.pq_codes) as store:
             stored = store.fetch(store.find(keys), torch.float32).result().memory_XD
             exact = exact or [stored]  # the first codec, float32
             error = float((stored - exact[0]).square().mean().sqrt() / exact[0].square().mean().sqrt())
@@ -70,14 +63,6 @@ def measure(runner: Runner, asked: dict[str, judging.Asked], corpus: Path, given
                 pq_codes=given.pq_codes if codec == "pq" else None, **scores,
             )  # fmt: skip
         rows.append(given.to, row)
-
-
-def make_corpus(passages: Sequence[Passage] | Iterable[Passage], folder: Path) -> Path:
-    unlike = {passage.id: passage for passage in passages}
-    lines = (json.dumps({"id": p.id, "title": p.title, "text": p.text}) + "\n" for p in unlike.values())
-    (folder / "passages.jsonl").write_text("".join(lines), encoding="utf-8")
-    Corpus.build(folder / "passages.jsonl", to=folder / "corpus").close()
-    return folder / "corpus"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,49 @@ import torch
 from fidkit import native
 from fidkit.engine.cpu.encoder import NativeEncoder
 from fidkit.nn.encoder import EncoderLayers, Run
+from study.ranked import Ranked
+from study.remembered import Remembered
 from study.runs import trained
 from study.states import States
-from study.variants import START, TABLES, Variant
+from study.variants import OTHERS, SETS, SHIPPED, START, TABLES, Shipped, Variant
+
+SETTINGS = {"codecs": Remembered, "reranking": Ranked}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)
-    sets = judging.gold(options.data, options.corpus, options.limit)
-    changes = [
-        f"data={options.data}", f"passages=[{str(options.corpus.absolute())!r}]",
-        f"stages.0.steps={options.steps}", *options.set,
-    ]  # fmt: skip
-    for seed, variant in itertools.product(options.seeds, TABLES[options.table]):
-        if options.only and variant.name not in options.only:
-            continue
-        if not any(key(variant, seed, options).items() <= row.items() for row in rows.read(options.to)):
+    if options.table in SHIPPED:
+        _judge(SHIPPED[options.table], options)
+    else:
+        _train(TABLES[options.table], options)
+
+
+def _train(variants: Sequence[Variant], options: argparse.Namespace) -> None:
+    sets = judging.gold(options.data, options.corpus, options.limit, (*SETS, *OTHERS))
+    changes = [f"data={options.data}", f"passages=[{str(options.corpus.absolute())!r}]", *options.set]
+    for seed, variant in itertools.product(options.seeds, variants):
+        wanted = key(variant.name, options, seed=seed)
+        if _is_wanted(variant.name, wanted, options):
             folder, states = options.runs / f"{variant.name}-{seed}", States(options.states, encoding())
-            outcome = trained(variant, seed, changes, states, sets, folder)
-            rows.append(options.to, rows.row("study", **key(variant, seed, options), **outcome))
+            outcome = trained(variant, seed, options.steps, changes, states, sets, folder)
+            rows.append(options.to, rows.row("study", **wanted, **outcome))
+
+
+def _judge(several: Sequence[Shipped], options: argparse.Namespace) -> None:
+    """Readers as they come along: nothing is trained, and there are no seeds."""
+    with ExitStack() as stack:
+        setting = SETTINGS[options.table](options.data, options.corpus, options.limit, stack)
+        for one in several:
+            wanted = key(one.name, options, steps=0, start=one.reader)
+            if _is_wanted(one.name, wanted, options):
+                rows.append(options.to, rows.row("study", **wanted, **setting.judged(one)))
+
+
+def _is_wanted(name: str, wanted: dict[str, Any], options: argparse.Namespace) -> bool:
+    if options.only and name not in options.only:
+        return False
+    return not any(wanted.items() <= row.items() for row in rows.read(options.to))
 
 
 def encoding() -> Run:
@@ -43,16 +67,16 @@ def encoding() -> Run:
     return EncoderLayers.__call__ if kernels is None else NativeEncoder(kernels)
 
 
-def key(variant: Variant, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+def key(name: str, options: argparse.Namespace, **more: Any) -> dict[str, Any]:
     """A row has these values, and no other row has them all."""
     return {
-        "variant": variant.name, "seed": seed, "steps": options.steps, "start": START, "set": options.set,
+        "variant": name, "seed": 0, "steps": options.steps, "start": START, "set": options.set, **more,
     }  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Train and judge the readers of one table.")
-    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("table", choices=[*TABLES, *SHIPPED])
     parser.add_argument("--data", type=Path, required=True, help="folder with qa")
     parser.add_argument("--corpus", type=Path, required=True, help="a built corpus of the passages")
     parser.add_argument("--states", type=Path, default=Path("runs/study/states"), help="kept between runs")

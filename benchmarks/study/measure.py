@@ -28,6 +28,8 @@ LONGEST = 20
 """Tokens of an answer that is judged."""
 FEW = 100
 """Questions of each set, the first, where a reader is judged again and again."""
+SOME = 200
+"""Questions of each set that doesn't decide, the first."""
 TIMED = 20
 MANY = 20
 """Passages of a question that is timed, beside a single one."""
@@ -126,15 +128,29 @@ def costs(reader: Reader) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def sized(reader: Reader, states: States, sets: Mapping[str, Asked], beams: Sequence[int]) -> dict[str, Any]:
-    """The outcome part of a row."""
+def sized(
+    reader: Reader,
+    states: States,
+    deciding: Mapping[str, Asked],
+    others: Mapping[str, Asked],
+    beams: Sequence[int],
+) -> dict[str, Any]:
+    """The outcome part of a row.
+
+    Args:
+        reader: trained.
+        states: of its frozen layers.
+        deciding: sets that it is compared by, also with beams; its times are of questions of the first.
+        others: sets that it is judged by besides.
+        beams: numbers of hypotheses.
+    """
     runner = StatesRunner(reader, states)
-    asked = next(iter(sets.values()))
+    asked = next(iter(deciding.values()))
     searched = {
-        str(width): {**judged(runner, sets, width, FEW), "decoder_ms": times(runner, asked, width)}
+        str(width): {**judged(runner, deciding, width, FEW), "decoder_ms": times(runner, asked, width)}
         for width in beams
     }
     return {
-        **judged(runner, sets), "decoder_ms": times(runner, asked), **costs(reader),
+        **judged(runner, {**deciding, **others}), "decoder_ms": times(runner, asked), **costs(reader),
         **({"beams": searched} if searched else {}),
     }  # fmt: skip

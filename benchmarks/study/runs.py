@@ -12,35 +12,50 @@ from judging import Asked
 from proportions import split
 
 from fidkit import checkpoint
+from fidkit.convert import reshape
 from fidkit.convert.fresh import with_decoder
 from fidkit.reader import Reader
 from fidkit.train.loop.training import Trainer
 from fidkit.train.recipe import load_recipe
-from study.measure import FEW, StatesRunner, judged, sized
+from study.measure import FEW, SOME, StatesRunner, judged, sized
 from study.states import States
-from study.variants import START, Variant
+from study.variants import OTHERS, SETS, START, First, Variant
 
 RECIPE = Path(__file__).with_name("recipe.toml")
 BUDGETS = (Fraction(1, 4), Fraction(1, 2), Fraction(1))
 """Shares of the steps after which a reader is judged by few questions, the same each time."""
 PARTS_OF_DECODER = ("decoder.", "head.")
+ANOTHER_ORDER = 100
+"""Added to the seed of a training that goes before."""
 
 
 def made(variant: Variant, seed: int) -> Reader:
     """The reader before it is trained."""
     if variant.live is not None:
         return _split(variant)
+    return _drawn({"extractive": False, **variant.config}, seed)
+
+
+def _drawn(changes: Mapping[str, Any], seed: int) -> Reader:
+    """The start with another configuration, its first encoder layers, and a decoder that is drawn."""
     start = Reader.from_pretrained(START)
-    changes = dict(variant.config)
-    stack = start.config.decoder.model_dump() | changes.pop("decoder", {})
-    config = start.config.replace(decoder=stack, extractive=False, **changes)
+    stacks = {
+        name: getattr(start.config, name).model_dump() | changes.get(name, {})
+        for name in ("encoder", "decoder")
+    }
+    config = start.config.replace(**{"live_layers": stacks["encoder"]["layers"], **changes, **stacks})
+    beyond = tuple(
+        f"live_encoder.layers.{n}." for n in range(config.encoder.layers, start.config.encoder.layers)
+    )
     encoder = {
-        name: p.detach() for name, p in start.named_parameters() if not name.startswith(PARTS_OF_DECODER)
+        name: p.detach()
+        for name, p in start.named_parameters()
+        if not name.startswith((*PARTS_OF_DECODER, *beyond))
     }
     config, weights, _ = with_decoder(config, encoder, None, seed)
     assert start.tokenizer is not None
     reader = Reader(config, start.tokenizer.with_config(config))
-    checkpoint.assign_in_place(reader, weights, variant.name)
+    checkpoint.assign_in_place(reader, weights, "the study's reader")
     return reader.eval()
 
 
@@ -48,6 +63,8 @@ def _split(variant: Variant) -> Reader:
     """The start with its encoder split, and what else differs, none of which shapes a weight."""
     assert variant.live is not None
     parts = split(START, Fraction(variant.live))
+    if variant.memory is not None:
+        parts, _ = reshape(parts, memory_encoder=_drawn({"encoder": {"layers": variant.memory}}, 0))
     config = parts.config.replace(extractive=False, **variant.config)
     assert parts.tokenizer is not None
     reader = Reader(config, parts.tokenizer.with_config(config))
@@ -58,6 +75,7 @@ def _split(variant: Variant) -> Reader:
 def trained(
     variant: Variant,
     seed: int,
+    steps: int,
     changes: Sequence[str],
     states: States,
     sets: Mapping[str, Asked],
@@ -68,32 +86,67 @@ def trained(
     Args:
         variant: what to train.
         seed: of the decoder's weights and of the questions' order.
-        changes: of the recipe, for all variants.
+        steps: of the study, of which the variant has its share.
+        changes: of the recipe, for all variants; they count more than those of a variant.
         states: of frozen layers; what they took so far counts as this reader's.
         sets: to judge by.
         folder: for the run; gone afterwards, since the row is all that is kept.
     """
-    start, output = folder / "start", folder / "run"
     shutil.rmtree(folder, ignore_errors=True)
-    made(variant, seed).save_pretrained(start)
-    typed = [f"reader.start={start}", f"output={output}", f"seed={seed}", "evaluation={}"]
-    recipe = load_recipe(RECIPE, [*typed, *changes, *variant.recipe])
+    start, reader = folder / "start", made(variant, seed)
+    reader.save_pretrained(start)
+    frozen = reader.config.frozen
+    if variant.first and variant.first.memory:  # no other run has this memory encoder
+        states = States(folder / "states", states.compute)
+    changes, before = [f"stages.0.steps={max(1, int(steps * variant.share))}", *changes], 0.0
+    if variant.first:
+        before = _first(variant.first, seed, frozen, changes, start, states, folder / "first")
+        start = folder / "first" / "last"  # with its second moments
+    typed = _typed(start, folder / "run", seed, frozen)
+    recipe = load_recipe(RECIPE, [*typed, *variant.recipe, *changes])
     judged_at = {max(1, int(recipe.steps * share)): str(share) for share in BUDGETS}
     on_the_way: dict[str, Any] = {}
+    deciding = {name: sets[name] for name in variant.decides}
 
     def report(row: dict[str, Any]) -> None:
         if (share := judged_at.get(row["step"])) and share not in on_the_way:
             runner = StatesRunner(trainer.reader.eval(), states)
-            on_the_way[share] = {"step": row["step"], **judged(runner, sets, limit=FEW)}
+            on_the_way[share] = {"step": row["step"], **judged(runner, deciding, limit=FEW)}
 
     recipe = recipe.replace(log_every=min(judged_at))
     trainer = Trainer(recipe, report, "cpu", states)
     trainer.run()
-    stage = recipe.stages[-1]
+    others = {name: sets[name][:SOME] for name in (*SETS, *OTHERS) if name not in deciding}
     outcome = {
-        "questions": stage.questions, "cpu_seconds": round(trainer.cpu_seconds, 1),
-        "states_seconds": round(states.seconds, 1), "on_the_way": on_the_way,
-        **sized(trainer.reader.eval(), states, sets, variant.beams),
+        "questions": recipe.stages[-1].questions, "decides": list(deciding), "on_the_way": on_the_way,
+        "cpu_seconds": round(before + trainer.cpu_seconds, 1),
+        **sized(trainer.reader.eval(), states, deciding, others, variant.beams),
+        "states_seconds": round(states.seconds, 1),
     }  # fmt: skip
     shutil.rmtree(folder)
     return outcome
+
+
+def _first(
+    first: First,
+    seed: int,
+    frozen: Sequence[str],
+    changes: Sequence[str],
+    start: Path,
+    states: States,
+    output: Path,
+) -> float:
+    """Train what goes before; seconds of a processor."""
+    left = [name for name in frozen if not (first.memory and name == "memory")]
+    typed = _typed(start, output, seed + ANOTHER_ORDER, left)
+    trainer = Trainer(load_recipe(RECIPE, [*typed, *first.recipe, *changes]), device="cpu", run=states)
+    trainer.run()
+    return trainer.cpu_seconds
+
+
+def _typed(start: Path, output: Path, seed: int, frozen: Sequence[str]) -> list[str]:
+    """Changes that make the recipe that of one reader."""
+    return [
+        f"reader.start={start}", f"reader.changes.frozen={list(frozen)}", f"output={output}", f"seed={seed}",
+        "evaluation={}",
+    ]  # fmt: skip

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
+
+from fidkit.records import CODECS
 
 START = "pocket"
 """Whose encoder all readers have."""
@@ -13,6 +16,27 @@ LAYERS = 6
 ROW = 140
 """Vectors of an average question with its passage, which FiD-Light keeps a share of."""
 BEAMS = (4, 16)
+
+
+SETS = ("squad", "newwiki")
+"""Development sets that decide, unless a variant says otherwise."""
+OTHERS = ("nq", "webq", "triviaqa")
+"""Development sets that readers are judged by beside those."""
+ALPHAS = ("1/6", "1/3", "1/2")
+"""Live proportions between which transfer is compared."""
+
+
+@dataclass(frozen=True)
+class First:
+    """A training that goes before that of the table, of as many steps, in another order.
+
+    Attributes:
+        recipe: changes of the recipe, key=value.
+        memory: whether the memory encoder is trained along. It is left as it is afterwards.
+    """
+
+    recipe: tuple[str, ...] = ()
+    memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -25,6 +49,10 @@ class Variant:
         live: LUMEN's live proportion; None leaves the encoder as it is and draws a decoder anew.
         recipe: changes of the recipe, key=value.
         beams: numbers of hypotheses that it is also judged with.
+        memory: layers of a memory encoder of its own, the start's first; None shares the encoder's.
+        share: of the study's steps, those that it is trained for.
+        first: what it is trained on before.
+        decides: development sets by whose mean it is compared.
     """
 
     name: str
@@ -32,6 +60,10 @@ class Variant:
     live: str | None = None
     recipe: tuple[str, ...] = ()
     beams: tuple[int, ...] = ()
+    memory: int | None = None
+    share: Fraction = Fraction(1)
+    first: First | None = None
+    decides: tuple[str, ...] = SETS
 
 
 def _decoder(
@@ -80,7 +112,12 @@ WHOLE = ("optimiser.rate=5e-4", "optimiser.rates={ embedding = 0.0 }")
 
 def _lumen(alpha: str, name: str = "", **config: Any) -> Variant:
     """The start with its encoder split."""
-    return Variant(name or f"lumen-{alpha.replace('/', '-')}", config, live=alpha, recipe=WHOLE)
+    return Variant(name or f"lumen-{dashed(alpha)}", config, live=alpha, recipe=WHOLE)
+
+
+def dashed(alpha: str) -> str:
+    """A live proportion as names have it."""
+    return alpha.replace("/", "-")
 
 
 LUMEN = [_lumen(alpha) for alpha in ("0", "1/3", "1", "1/6", "1/2")]
@@ -92,13 +129,75 @@ CONDITIONING = [
     _lumen("1/3", "lumen-1-3-question-frozen", frozen=("memory", "question", "embedding")),
 ]
 
+MEMORIES = [Variant(f"memory-{n}", live="1/3", recipe=WHOLE, memory=n) for n in (6, 2, 3)]
+"""The memory encoder of LUMEN with a third live has four layers; these have more or fewer in front of it."""
+
+HALF = Fraction(1, 2)
+WEBQ = (
+    'tasks.webq={ kind = "questions", files = ["qa/train.jsonl.gz"], where = { dataset = ["webq"] }, '
+    "verbatim = true }",
+    "stages.0.mix={ webq = 1.0 }",
+)
+"""WebQuestions alone. Nobody marked their passages: a search found them, and they have the answer."""
+_FIRSTS = {"": None, "-live": First(WHOLE), "-memory": First(WHOLE, memory=True)}
+TRANSFER = [
+    Variant(
+        f"webq-{dashed(alpha)}{kind}", live=alpha, recipe=(*WHOLE, *WEBQ), share=HALF, first=first,
+        decides=("webq",),
+    )
+    for alpha in ALPHAS for kind, first in _FIRSTS.items()
+]  # fmt: skip
+
+HYBRID = ("optimiser.kind=hybrid", "optimiser.rate=0.01")
+GOING_ON = (*HYBRID, "optimiser.warmup=0")
+MOMENTS = [
+    _decoder(
+        f"moments-{kind}", 6, 1, LARGE, recipe=(*GOING_ON, f"optimiser.moments={kind}"), share=HALF,
+        first=First(HYBRID),
+    )
+    for kind in ("carry", "fresh")
+]  # fmt: skip
+"""FiDO's decoder: half of the steps, and again half, as fine-tuning goes on from pre-training."""
+
 TABLES: dict[str, list[Variant]] = {
     "table-4": [FID, LSA[6], LIGHT[6], MQ, LSA[3], LSA[2], LIGHT[3], LIGHT[2], GQA],
     "table-3": [FIDO, FIDO_NO_LSA, FIDO_NO_MQ, MQ],
     "lumen": LUMEN,
     "lumen-conditioning": [LUMEN[1], *CONDITIONING],
+    "memory-shape": [LUMEN[1], *MEMORIES],
+    "transfer": TRANSFER,
     "figure-5": [*DEPTHS, WIDE],
     "tuned": TUNED_PAIR,
     "optimisers": [MQ, FIDO, *OPTIMISERS],
+    "moments": MOMENTS,
 }
 """By the names of the papers' tables and figures where they have one, the most telling readers first."""
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A reader as it comes along, in one setting: nothing is trained.
+
+    Attributes:
+        name: of its row.
+        reader: a bundled one.
+        codec: of the memory that it answers from.
+        ranking: by what passages are ranked that words found, see `study.ranked`.
+    """
+
+    name: str
+    reader: str
+    codec: str = ""
+    ranking: str = ""
+
+
+RANKINGS = ("words", "meaning", "both", "shares", "none")
+SHIPPED: dict[str, list[Shipped]] = {
+    "codecs": [Shipped(f"codec-{codec}", "pocket-lumen", codec=codec) for codec in CODECS],
+    "reranking": [
+        Shipped(f"{reader}-by-{ranking}", reader, ranking=ranking)
+        for reader in (START, "pocket-lumen", "pocket-fido")
+        for ranking in RANKINGS
+    ],
+}
+"""Tables of readers that come along."""
