@@ -33,7 +33,7 @@ def write_data(folder: Path) -> tuple[Path, Path]:
     ]
     write_rows(folder / "corpus" / "passages.jsonl.gz", passages)
     write_rows(folder / "pretrain" / "books.jsonl.gz", passages)
-    for name in ("train", "dev.squad", "dev.newwiki"):
+    for name in ("train", "dev.squad", "dev.newwiki", "dev.nq", "dev.webq", "dev.triviaqa"):
         write_rows(folder / "qa" / f"{name}.jsonl.gz", questions)
         write_rows(folder / "retrieved" / f"{name}.jsonl.gz", turned)
     with Corpus.build(folder / "corpus", folder / "wiki.corpus"):

@@ -1,20 +1,44 @@
 """The study of quality: kept states, readers as their tables want them, and rows once."""
 
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import judging
+import numpy as np
 import pytest
 import torch
 from proportions import split
+from study import ranked, runs
 from study.command import main
+from study.ranked import Ranked
+from study.remembered import Remembered
 from study.runs import made
 from study.states import RECORD, States
-from study.variants import CONDITIONING, FIDO, GQA, LIGHT, LSA, MQ, START
+from study.variants import (
+    CONDITIONING,
+    FIDO,
+    GQA,
+    LIGHT,
+    LSA,
+    MEMORIES,
+    MOMENTS,
+    MQ,
+    OTHERS,
+    SETS,
+    SHIPPED,
+    START,
+    TRANSFER,
+    Variant,
+)
 
 from fidkit.bench.rows import read
 from fidkit.context import Batch, collate
 from fidkit.nn.encoder import EncoderLayers
 from fidkit.preset import named
 from fidkit.reader import Reader
+from fidkit.types import Hit, Passage
 from small_data import write_data
 
 BATCH = collate([[5, 6, 7], [8, 9]], [[[10, 11, 12, 13]], [[14, 15], [16, 17, 18]]])
@@ -103,6 +127,153 @@ def test_lumen_s_parts_see_each_other_as_they_should() -> None:
     )
 
 
+def test_memory_encoders_are_the_start_s_first_layers() -> None:
+    start = Reader.from_pretrained(START)
+    for variant in MEMORIES:
+        assert variant.memory is not None
+        reader = made(variant, 0)
+        assert (reader.config.live, reader.config.question_layers) == (2, 4)
+        assert reader.config.memory_layers == variant.memory
+        memory = {name: p for name, p in reader.named_parameters() if name.startswith("memory_encoder.")}
+        assert sum(name.endswith("attention.query.weight") for name in memory) == variant.memory
+        assert not any(p.requires_grad for p in memory.values())
+        for name, p in memory.items():
+            source = name.removeprefix("memory_encoder.").replace("encoder.", "live_encoder.", 1)
+            torch.testing.assert_close(p, start.get_parameter(source), rtol=0, atol=0)
+
+
+class Watched(runs.Trainer):
+    """A trainer that is remembered, with the rows of its log."""
+
+    seen: list["Watched"] = []  # noqa: RUF012
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.rows: list[tuple[str, dict[str, Any]]] = []
+        self.before = {name: p.detach().clone() for name, p in self.reader.named_parameters()}
+        Watched.seen.append(self)
+
+    def log(self, kind: str, **values: Any) -> None:
+        self.rows.append((kind, values))
+        super().log(kind, **values)
+
+    def changed(self, part: str) -> bool:
+        """Whether training changed anything of it."""
+        return any(
+            not torch.equal(p, self.before[name])
+            for name, p in self.reader.named_parameters()
+            if name.startswith(part)
+        )
+
+
+def watched(
+    variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[dict[str, Any], Watched, Watched]:
+    """What came of two trainings of a step each, and these."""
+    data, corpus = write_data(tmp_path / "data")
+    monkeypatch.setattr(runs, "Trainer", Watched)
+    monkeypatch.setattr(Watched, "seen", [])
+    sets = judging.gold(data, corpus, 2, (*SETS, *OTHERS))
+    changes = [f"data={data}", f"passages=[{str(corpus)!r}]", "stages.0.questions=2", "tasks.other.where={}"]
+    changes += ["tasks.webq.where={}"] if "webq" in variant.decides else []
+    outcome = runs.trained(variant, 0, 2, changes, States(tmp_path / "states"), sets, tmp_path / "run")
+    first, second = Watched.seen
+    return outcome, first, second
+
+
+def test_a_memory_encoder_is_transferred_and_then_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (variant,) = [variant for variant in TRANSFER if variant.name == "webq-1-2-memory"]
+    outcome, first, second = watched(variant, tmp_path, monkeypatch)
+    assert first.changed("memory_encoder.")
+    assert not second.changed("memory_encoder.")
+    assert not any(p.requires_grad for p in second.reader.memory_encoder.parameters())
+    assert first.changed("live_encoder.")
+    assert second.changed("live_encoder.")
+    for name, p in first.reader.named_parameters():
+        torch.testing.assert_close(second.before[name], p.detach(), rtol=0, atol=0)
+    assert (first.recipe.stages[0].mix, second.recipe.stages[0].mix) == (
+        {"extractive": 0.8, "other": 0.2}, {"webq": 1.0},
+    )  # fmt: skip
+    assert (first.recipe.steps, second.recipe.steps) == (1, 1)
+    assert first.recipe.seed != second.recipe.seed == 0
+    assert outcome["decides"] == list(outcome["on_the_way"]["1"].keys() - {"step"}) == ["webq"]
+    assert all(outcome[name]["n"] == 2 for name in (*SETS, *OTHERS))
+    assert outcome["cpu_seconds"] == pytest.approx(first.cpu_seconds + second.cpu_seconds, abs=0.1)
+    assert States(tmp_path / "states").computed == 0
+    assert (tmp_path / "states" / "states.bin").stat().st_size == 0  # of no use to other runs
+
+
+@pytest.mark.parametrize("kind", ["carry", "fresh"])
+def test_second_moments_go_on_or_begin_anew(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (variant,) = [variant for variant in MOMENTS if variant.name == f"moments-{kind}"]
+    small = replace(variant, config={**variant.config, "decoder": {"layers": 6}})
+    _, first, second = watched(small, tmp_path, monkeypatch)
+    carried = [values for name, values in second.rows if name == "moments"]
+    assert carried == ([{"fresh": []}] if kind == "carry" else [])
+    assert first.recipe.optimiser.warmup > second.recipe.optimiser.warmup == 0
+    assert first.recipe.optimiser.kind == second.recipe.optimiser.kind == "hybrid"
+
+
+def test_passages_are_ranked_by_words_and_meaning() -> None:
+    hits = [
+        Hit(Passage(str(n), "", f"text {n}"), score) for n, score in enumerate((9.0, 8.0, 5.0, 4.0, 3.0, 1.0))
+    ]
+    near = [0.1, 0.9, 0.2, 0.3, 0.8, 0.7]
+    assert [p.id for p in ranked._best(hits, near, "meaning")] == ["1", "4", "5", "3", "2"]
+    # By words 1, 0.875, 0.5, 0.375, 0.25, 0; by meaning 0, 1, 0.125, 0.25, 0.875, 0.75.
+    assert [p.id for p in ranked._best(hits, near, "both")] == ["1", "4", "0", "5", "2"]
+
+
+def test_a_reader_that_comes_along_is_judged_with_each_ranking(tmp_path: Path) -> None:
+    data, corpus = write_data(tmp_path / "data")
+    with ExitStack() as stack:
+        setting = Ranked(data, corpus, 2, stack)
+        found = {
+            one.ranking: setting.judged(one) for one in SHIPPED["reranking"] if one.reader == "pocket-lumen"
+        }
+    for ranking, row in found.items():
+        assert row["passages"] == (20 if ranking == "none" else 5)
+        assert row["ms"]["answering"] > 0
+        assert (row["ms"]["ranking"] > 0) == (ranking in ("meaning", "both", "shares"))
+        for name in SETS:
+            assert row[name]["n"] == len(row[name]["right"]) == 2
+            assert row[name]["em"] == 50 * row[name]["right"].count("1")
+    assert found["shares"]["ms"]["ranking"] == found["none"]["ms"]["answering"]  # they are read once
+
+
+def test_a_memory_is_answered_from_in_each_codec(tmp_path: Path) -> None:
+    data, corpus = write_data(tmp_path / "data")
+    with ExitStack() as stack:
+        setting = Remembered(data, corpus, 2, stack)
+        exact, rounded, coarse = (setting.judged(one) for one in SHIPPED["codecs"][:3])
+    assert exact["error"] < 1e-6 < rounded["error"] < coarse["error"] < 0.02
+    assert exact["bytes_a_token"] > 1.9 * rounded["bytes_a_token"] > 1.9 * 1.9 * coarse["bytes_a_token"]
+    for name in SETS:
+        assert exact[name]["n"] == len(exact[name]["right"]) == 2
+        likelihoods = [row[name]["log_likelihood"] for row in (exact, rounded, coarse)]
+        assert len(set(likelihoods)) == 3
+        np.testing.assert_allclose(likelihoods, likelihoods[0], rtol=0.05)
+
+
+@pytest.mark.slow
+def test_what_comes_along_has_a_row_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, corpus = write_data(tmp_path / "data")
+    typed = ["codecs", "--data", str(data), "--corpus", str(corpus), "--to", str(tmp_path / "study.jsonl")]
+    typed += ["--only", "codec-int8", "--limit", "2"]
+    main(typed)
+    (row,) = read(tmp_path / "study.jsonl")
+    assert (row["variant"], row["start"], row["steps"], row["codec"]) == (
+        "codec-int8", "pocket-lumen", 0, "int8",
+    )  # fmt: skip
+    monkeypatch.setattr(Remembered, "judged", None)  # nothing is left to do
+    main(typed)
+    assert list(read(tmp_path / "study.jsonl")) == [row]
+
+
 @pytest.mark.slow
 def test_a_table_has_a_row_for_each_reader_and_seed_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -120,7 +291,8 @@ def test_a_table_has_a_row_for_each_reader_and_seed_once(
     for row in found:
         assert row["steps"] == 4
         assert [row["on_the_way"][share]["step"] for share in ("1/4", "1/2", "1")] == [1, 2, 4]
-        assert row["squad"]["n"] == row["newwiki"]["n"] == 3
+        assert all(row[name]["n"] == 3 for name in (*SETS, *OTHERS))
+        assert row["decides"] == list(SETS)
         assert row["decoder_ms"]["20"] > row["decoder_ms"]["1"] > 0
     assert found[0]["states_seconds"] > 0
     assert set(found[1]["beams"]) == {"4", "16"}

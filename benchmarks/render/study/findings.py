@@ -6,9 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from study import facts
+from study.variants import ALPHAS as TRANSFERRED
+from study.variants import dashed
 
 from render.study.groups import BUDGETS, Group
-from render.study.verdicts import OPEN, BySeed, Verdict, about_as_good, clearly_worse, growing
+from render.study.verdicts import (
+    OPEN,
+    BySeed,
+    Right,
+    Verdict,
+    about_as_good,
+    answers_as_well,
+    answers_worse,
+    clearly_worse,
+    growing,
+)
 
 Groups = Mapping[str, Group]
 ALPHAS = ("0", "1/6", "1/3", "1/2", "1")
@@ -35,11 +47,15 @@ class Finding:
 
 def lumen(alpha: str) -> str:
     """The name of LUMEN's rows at a live proportion."""
-    return f"lumen-{alpha.replace('/', '-')}"
+    return f"lumen-{dashed(alpha)}"
 
 
 def _em(groups: Groups, name: str) -> BySeed:
     return groups[name].em() if name in groups else {}
+
+
+def _right(groups: Groups, name: str) -> Right:
+    return groups[name].right() if name in groups else {}
 
 
 def _good(one: str, other: str) -> Callable[[Groups], Verdict]:
@@ -76,6 +92,23 @@ def _gap_closes(groups: Groups) -> Verdict:
         found = (groups.get(lumen(alpha)) for alpha in ("1/3", "1"))
         blind, live = (group.on_the_way(budget) if group else {} for group in found)
         steps.append((f"{budget} of the steps", {s: blind[s] - live[s] for s in blind.keys() & live.keys()}))
+    return growing(steps)
+
+
+MEMORIES = {2: "memory-2", 3: "memory-3", 4: lumen("1/3"), 6: "memory-6"}
+"""Readers with two live layers, by layers of the memory encoder."""
+
+
+def _by_memory(groups: Groups) -> Verdict:
+    return growing([(f"{n} layers", _em(groups, name)) for n, name in MEMORIES.items()])
+
+
+def _gain_by_alpha(groups: Groups) -> Verdict:
+    """What a training on other questions before adds to that on WebQuestions, with fewer and fewer live."""
+    steps = []
+    for alpha in reversed(TRANSFERRED):
+        alone, after = (_em(groups, f"webq-{dashed(alpha)}{kind}") for kind in ("", "-live"))
+        steps.append((f"{alpha} live", {s: after[s] - alone[s] for s in alone.keys() & after.keys()}))
     return growing(steps)
 
 
@@ -133,8 +166,8 @@ FINDINGS = (
     ),
     Finding(
         f"{FIDO}, appendix A",
-        "Second moments carried over from pre-training help",
-        skipped="a drawn decoder has none; it takes a pre-training of the decoder, which is hours of its own",
+        "Second moments carried over help: fresh ones are clearly worse",
+        judge=_worse("moments-fresh", "moments-carry"),
     ),
     Finding(LUMEN, "Quality grows with the live proportion", judge=_by_alpha),
     Finding(
@@ -161,14 +194,35 @@ FINDINGS = (
         "A question encoder that is left as it is, is clearly worse",
         judge=_worse("lumen-1-3-question-frozen", lumen("1/3")),
     ),
+    Finding(LUMEN, "A deeper memory encoder helps, with equal live layers", judge=_by_memory),
     Finding(
         LUMEN,
-        "A deeper or wider memory encoder helps",
-        skipped="it takes a memory encoder that was pre-trained with that shape; there is none",
+        "A wider memory encoder helps",
+        skipped="no wider encoder of these words was pre-trained, and one that is grown from this one "
+        "computes the same memory",
     ),
     Finding(
         LUMEN,
-        "Transfer of live and memory encoder helps most at few live layers",
-        skipped="two trainings a proportion and seed, after the proportions themselves are done",
+        "On WebQuestions, a sixth live is clearly worse without transfer from other questions",
+        judge=_worse("webq-1-6", "webq-1-6-live"),
+    ),
+    Finding(
+        LUMEN,
+        "… and clearly worse than if the memory encoder is transferred, too",
+        judge=_worse("webq-1-6-live", "webq-1-6-memory"),
+    ),
+    Finding(LUMEN, "Transfer gains the more, the fewer layers are live", judge=_gain_by_alpha),
+    Finding(
+        "MEMORY-VQ",
+        "Memory 16 times smaller than in bf16 is about as good",
+        "KILT {1:g} beside {0:g}".format(*facts.VQ),
+        lambda groups: answers_as_well(_right(groups, "codec-pq"), _right(groups, "codec-bf16")),
+    ),
+    Finding(
+        "GLIMMER",
+        "Passages as they were found are clearly worse than the best of them by the reader's own ranking",
+        judge=lambda groups: answers_worse(
+            _right(groups, "pocket-by-words"), _right(groups, "pocket-by-shares")
+        ),
     ),
 )

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-SETS = ("squad", "newwiki")
+from study.variants import SETS
+
 BUDGETS = ("1/4", "1/2", "1")
 """Shares of the training after which readers are judged on their way."""
 
@@ -17,38 +18,48 @@ class Group:
     """Rows of one reader.
 
     Attributes:
-        rows: by seed.
+        rows: by seed; a reader that wasn't trained has one.
     """
 
     rows: Mapping[int, Mapping[str, Any]]
 
     def em(self) -> dict[int, float]:
-        """By seed, the mean of both sets' exact match after the whole training."""
-        return {seed: _mean(row) for seed, row in self.rows.items()}
+        """By seed, exact match after the whole training, the mean of the sets that decide."""
+        return {seed: self._mean(row) for seed, row in self.rows.items()}
 
     def on_the_way(self, budget: str) -> dict[int, float]:
         """The same after a share of the training, by the first questions; of rows that have it."""
         return {
-            s: _mean(row["on_the_way"][budget]) for s, row in self.rows.items() if budget in row["on_the_way"]
+            seed: self._mean(row["on_the_way"][budget])
+            for seed, row in self.rows.items()
+            if budget in row["on_the_way"]
         }
 
     def beams(self, width: int) -> dict[int, float]:
         """The same with so many beams, after the whole training."""
-        return {seed: _mean(row["beams"][str(width)]) for seed, row in self.rows.items()}
+        return {seed: self._mean(row["beams"][str(width)]) for seed, row in self.rows.items()}
 
     def decoder_ms(self, passages: str, width: int = 1) -> float:
         """The median over seeds of a question's time in the decoder."""
         rows = self.rows.values() if width == 1 else [row["beams"][str(width)] for row in self.rows.values()]
         return statistics.median(row["decoder_ms"][passages] for row in rows)
 
+    def right(self) -> dict[str, str]:
+        """By set that decides, a character a question: 1 where a reader that wasn't trained is right."""
+        return {name: self.any[name]["right"] for name in self.decides}
+
     @property
     def any(self) -> Mapping[str, Any]:
         """One of the rows, for what all of them share."""
         return next(iter(self.rows.values()))
 
+    @property
+    def decides(self) -> tuple[str, ...]:
+        """Sets by whose mean the reader is compared; the first rows don't say so."""
+        return tuple(self.any.get("decides", SETS))
 
-def _mean(point: Mapping[str, Any]) -> float:
-    return statistics.mean(point[name]["em"] for name in SETS)
+    def _mean(self, point: Mapping[str, Any]) -> float:
+        return statistics.mean(point[name]["em"] for name in self.decides)
 
 
 def grouped(rows: Sequence[Mapping[str, Any]]) -> dict[str, Group]:

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from study.variants import TABLES
+from study.variants import SHIPPED, TABLES
 
 from render.pictures import Points
+from render.study import shipped, tables
 from render.study.findings import ALPHAS, FINDINGS, Finding, Groups, lumen
-from render.study.groups import BUDGETS, SETS, Group, grouped
+from render.study.groups import BUDGETS, grouped
+from render.study.tables import NONE
+from render.study.titles import NOTES, TITLES
 from render.study.verdicts import RULES
-from render.summaries import MEASURES, NOTHING, line, rule, spread
+from render.summaries import NOTHING, line, rule
 
 Rows = Sequence[Mapping[str, Any]]
-NONE = "\N{EN DASH}"
-TITLES = {
-    "table-4": "FiDO's table 4: sparse cross-attention beside fewer vectors",
-    "table-3": "FiDO's table 3: FiDO without each of its parts",
-    "figure-5": "FiDO's figure 5 and table 7: larger decoders, and beams",
-    "optimisers": "FiDO's appendix A: optimisers",
-    "tuned": "The deciding pair with the encoder trained along",
-    "lumen": "LUMEN: the live proportion",
-    "lumen-conditioning": "LUMEN with a third live: who sees whom",
-}
 HEAD = """\
 ## What the papers say of quality
 
@@ -37,6 +30,10 @@ learns by the losses that the bundled reader learnt by. For LUMEN, the bundled r
 layers, question encoder and decoder are trained. All readers of a table see the same questions in the \
 same order. So findings are tested in their order and rough size. The papers' numbers are of other \
 questions, retrieved passages, and readers of 250 million parameters and more.
+
+All tables but that of transfer decide by squad and newwiki. Later rows are judged by some questions of nq, \
+webq and triviaqa, too. No annotator marked passages of the last two: those that are read were found by \
+search and hold an answer.
 
 ```sh
 python benchmarks/study.py TABLE --data DATA --corpus wiki.corpus --states states --steps {steps}
@@ -51,25 +48,37 @@ hours of one core.
 
 
 def part(rows: Rows, asked: Rows = ()) -> str:
-    """All of it; without rows, that nothing was measured.
+    """All of it; without a row of a training, that nothing was measured.
 
     Args:
         rows: of `benchmarks/study.py`.
         asked: of `benchmarks/quality.py`, the same questions with more and more passages.
     """
-    if not rows:
+    if not any(row["steps"] for row in rows):
         return f"## What the papers say of quality\n\n{NOTHING}"
-    groups, last = grouped(rows), rows[-1]
+    groups, last = grouped(rows), [row for row in rows if row["steps"]][-1]
     hours = sum(row["cpu_seconds"] + row["states_seconds"] for row in rows) / 3600
     head = HEAD.format(steps=last["steps"], questions=last["questions"], hours=hours, rules=RULES)
     blocks = [head, "### Verdicts", verdicts(groups)]
     if any(lumen(alpha) in groups for alpha in ALPHAS) or "fid" in groups:
         blocks.append("![Quality against time in the decoder, and against the live proportion](study.png)")
-    for table, variants in TABLES.items():
-        if found := {v.name: groups[v.name] for v in variants if v.name in groups}:
-            blocks += [f"### {TITLES[table]}", _table(found), _about(found, table)]
+    blocks += [_section(table, groups) for table in TITLES]
     if asked:
         blocks += ["### Passages that are read", passages(asked)]
+    return "\n\n".join(blocks)
+
+
+def _section(table: str, groups: Groups) -> str:
+    """A table with its title, and what has to be known; without rows, how they are made."""
+    names = [one.name for one in (TABLES[table] if table in TABLES else SHIPPED[table])]
+    found = {name: groups[name] for name in names if name in groups}
+    blocks = [f"### {TITLES[table]}", *([NOTES[table]] if table in NOTES else [])]
+    if not found:
+        blocks.append(f"{NOTHING} `python benchmarks/study.py {table} --data DATA --corpus wiki.corpus`")
+    elif table in TABLES:
+        blocks.append(tables.trained(found, table))
+    else:
+        blocks.append(shipped.TABLES[table](found))
     return "\n\n".join(blocks)
 
 
@@ -105,65 +114,13 @@ def _finding(finding: Finding, groups: Groups) -> str:
     return line(finding.where, finding.claim, finding.theirs or NONE, ours, word)
 
 
-def _table(found: Mapping[str, Group]) -> str:
-    header = [f"{name}: {words}" for name in SETS for words in MEASURES.values()]
-    names = ["reader", "seeds", *header, "first questions: EM after 1/4", "decoder ms, 1 passage",
-             "20 passages", "decoder's GFLOPs, 20", "cross cache, MB, 20", "core minutes"]  # fmt: skip
-    lines = [line(*names), rule(len(names))]
-    for name, group in found.items():
-        lines.append(line(f"`{name}`", str(len(group.rows)), *_cells(group)))
-        lines += _with_beams(name, group, len(header))
-    return "\n".join(lines)
-
-
-def _cells(group: Group) -> Iterator[str]:
-    seeds = len(group.rows) > 1
-    for name in SETS:
-        for measure in MEASURES:
-            yield spread([row[name][measure] for row in group.rows.values()], seeds=seeds)
-    early = group.on_the_way("1/4")
-    yield spread(list(early.values()), seeds=seeds)
-    yield from (f"{group.decoder_ms(passages):.1f}" for passages in ("1", "20"))
-    flops = group.any["flops"]
-    yield f"{sum(flops[stage] for stage in ('projection', 'decode', 'head')) / 1e9:.2f}"
-    yield f"{group.any['cross_cache_bytes'] / 1e6:.1f}"
-    yield f"{statistics.mean(row['cpu_seconds'] for row in group.rows.values()) / 60:.1f}"
-
-
-def _with_beams(name: str, group: Group, columns: int) -> Iterator[str]:
-    for width in group.any.get("beams", {}):
-        points = [row["beams"][width] for row in group.rows.values()]
-        cells = [
-            spread([point[one][measure] for point in points], seeds=len(points) > 1)
-            for one in SETS
-            for measure in MEASURES
-        ]
-        ms = (f"{group.decoder_ms(passages, int(width)):.1f}" for passages in ("1", "20"))
-        n = points[0][SETS[0]]["n"]
-        yield line(
-            f"`{name}`, {width} beams ({n} questions)", str(len(points)), *cells, NONE, *ms, NONE, NONE, NONE
-        )
-
-
-def _about(found: Mapping[str, Group], table: str) -> str:
-    rows = [row for group in found.values() for row in group.rows.values()]
-    last = rows[-1]
-    revisions = ", ".join(dict.fromkeys(row["git"] for row in rows))
-    return (
-        f"Table `{table}`: mean over seeds, and from the least to the largest; {last['steps']} steps; "
-        f"{last[SETS[0]]['n']} and {last[SETS[1]]['n']} questions; times are of one core, for answers of 8 "
-        f"tokens, medians over seeds; FLOPs and caches by the cost model; "
-        f"{last['hardware']['cpu']}, revision {revisions}."
-    )
-
-
 def panels(rows: Rows) -> Points:
     """Exact match against the decoder's time, and against the live proportion at each budget."""
     groups, drawn = grouped(rows), []
     decoders = {
         name: ([group.decoder_ms("20")], [statistics.mean(group.em().values())])
         for name, group in groups.items()
-        if not name.startswith("lumen") and not name.endswith(("-hybrid", "-adafactor", "-tuned"))
+        if name in DRAWN
     }
     if decoders:
         drawn.append({"kind": "dots", "title": "Decoders, 20 passages", "points": decoders,
@@ -182,5 +139,7 @@ def panels(rows: Rows) -> Points:
     return drawn
 
 
+DRAWN = {variant.name for table in ("table-3", "table-4", "figure-5") for variant in TABLES[table]}
+"""Readers that differ in their decoders alone."""
 PICTURES = {"study": (panels, "study.jsonl")}
 """How the plot is made, and of which rows."""

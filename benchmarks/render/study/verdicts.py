@@ -13,6 +13,8 @@ SEEDS = 3
 LITTLE = 1.0
 """Points of exact match that count as little."""
 BySeed = Mapping[int, float]
+Right = Mapping[str, str]
+"""By dataset, a character a question: 1 where it was answered right, else 0."""
 
 RULES = f"""\
 A verdict is drawn by a program from exact match, the mean of both sets, of {SEEDS} seeds; seeds that two \
@@ -25,6 +27,8 @@ the **{ORDER}**.
 on average. If it is worse on average alone, it is the **{ORDER}**.
 - A quantity *grows* (**{REPRODUCED}**) if no step of it goes down; if a step goes down by no more than the \
 spread while the last is above the first, it is the **{ORDER}**.
+- Where nothing is trained, there are no seeds. Two readers are compared question by question, and the \
+*spread* is twice the standard error of the mean difference.
 - All else is **{NOT}**. With fewer than {SEEDS} seeds a finding is **{OPEN}**, and what is known so far is \
 said."""
 
@@ -52,6 +56,16 @@ def clearly_worse(one: BySeed, other: BySeed) -> Verdict:
     return _compared(one, other, _worse)
 
 
+def answers_as_well(one: Right, other: Right) -> Verdict:
+    """`about_as_good` of readers that weren't trained."""
+    return _question_by_question(one, other, _as_good)
+
+
+def answers_worse(one: Right, other: Right) -> Verdict:
+    """`clearly_worse` of readers that weren't trained."""
+    return _question_by_question(one, other, _worse)
+
+
 def growing(steps: Sequence[tuple[str, BySeed]]) -> Verdict:
     """Whether means grow from step to step; a step is a label and what was measured there."""
     seeds = set.intersection(*(set(values) for _, values in steps)) if steps else set()
@@ -74,6 +88,19 @@ def _compared(one: BySeed, other: BySeed, rule: Callable[[Sequence[float], float
     a, b = (statistics.mean(values[seed] for seed in shared) for values in (one, other))
     said = f"{a:.1f} beside {b:.1f}: {a - b:+.1f} (spread {spread:.1f})"
     return _decided(rule(differences, spread), said, len(shared))
+
+
+def _question_by_question(one: Right, other: Right, rule: Callable[[Sequence[float], float], str]) -> Verdict:
+    """Over the questions that both were asked, which are the first of each set."""
+    if not one or not other:
+        return Verdict(OPEN, "not both are measured yet")
+    pairs = [[(int(a), int(b)) for a, b in zip(one[name], other[name], strict=False)] for name in one]
+    a, b = (
+        100 * statistics.mean(statistics.mean(pair[n] for pair in of_set) for of_set in pairs) for n in (0, 1)
+    )
+    errors = [statistics.variance([a - b for a, b in of_set]) / len(of_set) for of_set in pairs]
+    spread = 100 * 2 * sum(errors) ** 0.5 / len(pairs)
+    return Verdict(rule([a - b], spread), f"{a:.1f} beside {b:.1f}: {a - b:+.1f} (spread {spread:.1f})")
 
 
 def _as_good(differences: Sequence[float], spread: float) -> str:

@@ -1,7 +1,16 @@
 """The rules by which rows decide."""
 
 import pytest
-from render.study.verdicts import NOT, ORDER, REPRODUCED, about_as_good, clearly_worse, growing
+from render.study.verdicts import (
+    NOT,
+    ORDER,
+    REPRODUCED,
+    about_as_good,
+    answers_as_well,
+    answers_worse,
+    clearly_worse,
+    growing,
+)
 
 FIRM = {0: 50.0, 1: 50.5, 2: 50.2}
 
@@ -57,3 +66,27 @@ def test_with_few_seeds_nothing_is_decided() -> None:
 def test_what_grows_goes_down_nowhere(levels: tuple[float, ...], word: str) -> None:
     steps = [(str(level), {seed: level + em for seed, em in FIRM.items()}) for level in levels]
     assert growing(steps).word == word
+
+
+@pytest.mark.parametrize(("changed", "word"), [(1, REPRODUCED), (4, ORDER), (10, NOT)])
+def test_what_was_not_trained_is_compared_question_by_question(changed: int, word: str) -> None:
+    # Of 400 questions of each set, 2, 8 or 20 are lost: half a percent, 2 and 5.
+    before, after = "1" * 200 + "0" * 200, "0" * changed * 2 + "1" * (200 - changed * 2) + "0" * 200
+    found = answers_as_well({"squad": after, "newwiki": after}, {"squad": before, "newwiki": before})
+    assert found.word == word
+
+
+def test_a_difference_counts_beyond_twice_its_standard_error() -> None:
+    before = {"squad": "1" * 50 + "0" * 50}
+    mixed = {"squad": "0" * 10 + "1" * 40 + "1" * 5 + "0" * 45}  # 5 worse, of 15 that differ
+    found = answers_worse(mixed, before)
+    assert (found.word, found.ours) == (ORDER, "45.0 beside 50.0: -5.0 (spread 7.7)")
+    lost = {"squad": "0" * 10 + "1" * 40 + "0" * 50}
+    assert answers_worse(lost, before).word == REPRODUCED
+    assert answers_worse(before, before).word == NOT
+    assert answers_worse({}, before).word == "open"
+
+
+def test_questions_are_compared_that_both_were_asked() -> None:
+    found = answers_worse({"squad": "0011"}, {"squad": "11"})
+    assert found.ours.startswith("0.0 beside 100.0")

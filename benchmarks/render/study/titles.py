@@ -1,0 +1,45 @@
+"""What tables are called, and what has to be known to read them."""
+
+TITLES = {
+    "table-4": "FiDO's table 4: sparse cross-attention beside fewer vectors",
+    "table-3": "FiDO's table 3: FiDO without each of its parts",
+    "figure-5": "FiDO's figure 5 and table 7: larger decoders, and beams",
+    "optimisers": "FiDO's appendix A: optimisers",
+    "moments": "FiDO's appendix A: second moments",
+    "tuned": "The deciding pair with the encoder trained along",
+    "lumen": "LUMEN: the live proportion",
+    "lumen-conditioning": "LUMEN with a third live: who sees whom",
+    "memory-shape": "LUMEN with a third live: deeper and shallower memory encoders",
+    "transfer": "LUMEN: transfer from other questions to WebQuestions",
+    "codecs": "The memory of `pocket-lumen` in each codec",
+    "reranking": "Readers that come along, with passages ranked again",
+}
+NOTES = {
+    "moments": (
+        "Half of the steps go before, as a pre-training; the other half begins without warm-up, with "
+        "the second moments that the first left (`moments-carry`) or with none (`moments-fresh`)."
+    ),
+    "lumen": (
+        "Readers are judged after a quarter, half and all of the steps. These are points of one "
+        "training, whose rate falls towards its end: a training that ends earlier would be better there."
+    ),
+    "memory-shape": (
+        "The last two layers are live, and the question encoder has the four before them. The memory "
+        "encoder is the first 2, 3, 4 (`lumen-1-3`) or 6 layers of the start. In the paper, memory "
+        "layers were added before all was pre-trained; here the live layers have yet to learn where "
+        "another memory encoder leaves off. A wider one isn't tried: no wider encoder of these words "
+        "was pre-trained."
+    ),
+    "transfer": (
+        "Readers learn from WebQuestions for half of the steps. Before that they learn nothing else, "
+        "or from the questions of all other tables for as many steps: live layers, question encoder "
+        "and decoder (`-live`), or the memory encoder as well (`-memory`), which is left as it is "
+        "afterwards. No annotator marked passages of WebQuestions; those that are read were found by "
+        "search and hold an answer. The start has seen some of the questions with its whole encoder."
+    ),
+    "reranking": (
+        "`shares` is the reader's own ranking: it reads all passages once more than the others. A "
+        "reader that ranks on its way (GLIMMER) has to be trained for that, and none comes along; "
+        "late interaction over stored memory is in [log.md](log.md)."
+    ),
+}
