@@ -25,7 +25,7 @@ from fidkit.reader import Reader
 from study.ranked import right
 from study.variants import SETS, Shipped
 
-OTHERS = 2000
+OTHERS = 1000
 """Passages in the memory beside those that are asked about: codes of pq are found by all of them."""
 PQ_CODES = 4096
 COMPARED = 200
