@@ -38,8 +38,9 @@ NOTES = {
         "search and hold an answer. The start has seen some of the questions with its whole encoder."
     ),
     "reranking": (
-        "By its shares the reader ranks itself: it reads all 20 and then the best 5 again, which costs more than "
-        "to read them all, and is here for comparison. A reader that ranks on its way (GLIMMER) has to be "
-        "trained for that, and none comes along; late interaction over stored memory is in [log.md](log.md)."
+        "By its shares the reader ranks itself: it reads all 20 and then the best 5 again, which costs "
+        "more than to read them all, and is here for comparison. A reader that ranks on its way (GLIMMER) "
+        "has to be trained for that, and none comes along; late interaction over stored memory is in "
+        "[log.md](log.md)."
     ),
 }
