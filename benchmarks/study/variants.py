@@ -101,6 +101,11 @@ WIDE = _decoder("wide", 2, 1, {"heads": 12, "feed_forward": 2048})
 TUNED_PAIR = [
     _decoder("lsa-6-tuned", 6, recipe=TUNED), _decoder("light-6-tuned", kept=ROW // 6, recipe=TUNED),
 ]  # fmt: skip
+LONGER = [
+    _decoder(f"{name}-longer", 6, 1, shape, share=Fraction(3))
+    for name, shape in (("mq", None), ("fido", LARGE))
+]
+"""A larger decoder, drawn anew as well, has more to learn."""
 OPTIMISERS = [
     _decoder(f"{name}-{kind}", 6, 1, shape, recipe=(f"optimiser.kind={kind}", "optimiser.rate=0.01"))
     for kind in ("hybrid", "adafactor")
@@ -168,6 +173,7 @@ TABLES: dict[str, list[Variant]] = {
     "transfer": TRANSFER,
     "figure-5": [*DEPTHS, WIDE],
     "tuned": TUNED_PAIR,
+    "longer": LONGER,
     "optimisers": [MQ, FIDO, *OPTIMISERS],
     "moments": MOMENTS,
 }

@@ -153,6 +153,7 @@ FINDINGS = (
         _beside(facts.ABLATIONS, "mq", "fido"),
         _worse("mq", "fido"),
     ),
+    Finding(f"{FIDO}, table 3", "… after three times the training", judge=_worse("mq-longer", "fido-longer")),
     Finding(
         f"{FIDO}, table 7",
         "A larger decoder is better than beams of the smaller",
