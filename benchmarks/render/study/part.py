@@ -32,8 +32,8 @@ same order. So findings are tested in their order and rough size. The papers' nu
 questions, retrieved passages, and readers of 250 million parameters and more.
 
 All tables but that of transfer decide by squad and newwiki. Later rows are judged by some questions of nq, \
-webq and triviaqa, too. No annotator marked passages of the last two: those that are read were found by \
-search and hold an answer.
+webq and triviaqa, too. Annotators marked most passages of nq; the others were found by search and hold an \
+answer.
 
 ```sh
 python benchmarks/study.py TABLE --data DATA --corpus wiki.corpus --states states --steps {steps}
