@@ -32,6 +32,8 @@ def test_passages_are_found(adapter, corpus):
     assert first.meta["characters"] == [0, 84]
     assert first.score > others[0].score
     assert len(adapter.FidkitRetriever(corpus=corpus).run(QUESTION, top_k=1)["documents"]) == 1
+    [tea] = adapter.FidkitRetriever(corpus=corpus, where=["source=tea.md"]).run(QUESTION)["documents"]
+    assert tea.meta["where"] == {"heading": "Tea"}
 
 
 def test_an_answer_with_its_evidence(adapter, answerer):
