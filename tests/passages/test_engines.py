@@ -145,6 +145,7 @@ def test_what_is_left_out_is_said(docs, place):
     (docs / "half.txt").write_bytes(b"\xff\xfet")
     with Corpus.build(docs, place) as corpus:
         assert corpus.info().skipped_files == [("half.txt", "binary, not text")]
+        assert corpus.report.files_read == 4  # looked into, that one included
         assert corpus.search("Where does tea come from?")[0].passage.id == "tea.md#1"
 
 
@@ -169,6 +170,25 @@ def test_ids_may_move_between_files(tmp_path, write_rows, place):
     write_rows(two, [{"id": 1, "text": "b"}, {"id": 2, "text": "c"}])
     with Corpus.build(tmp_path / "in", place) as corpus:
         assert [(passage.id, passage.text) for passage in corpus] == [("3", "a"), ("1", "b"), ("2", "c")]
+
+
+def test_a_passage_file_may_be_renamed(tmp_path, write_rows, place):
+    one = write_rows(tmp_path / "in" / "one.jsonl", [{"id": 1, "text": "a"}])
+    Corpus.build(tmp_path / "in", place).close()
+    one.rename(tmp_path / "in" / "two.jsonl")
+    with Corpus.build(tmp_path / "in", place) as corpus:
+        assert [(passage.id, passage.source) for passage in corpus] == [("1", "two.jsonl")]
+        assert corpus.info().skipped_files == []
+
+
+def test_what_cannot_be_makes_nothing(docs, place):
+    for wrong, said in (({"passage_words": 5}, "passages of 5 words can't be"), ({"by": "spark"}, "spark")):
+        with pytest.raises(UsageError, match=said):
+            Corpus.build(docs, place, **wrong)
+    with pytest.raises(CorpusError, match="nowhere"):
+        Corpus.build(docs / "nowhere", place)
+    with pytest.raises(CorpusError, match=r"does not exist|has no corpus|no corpus is called"):
+        Corpus.open(place)
 
 
 def test_passages_may_be_cut_in_another_way(docs, place):

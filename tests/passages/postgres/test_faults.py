@@ -1,6 +1,7 @@
 """What goes wrong around a database: each is one line, says what to do, and never shows a password."""
 
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -374,6 +375,19 @@ def test_check_finds_and_mends_a_replica(docs, url, capsys):
     assert run(["corpus", "check", url]) == 0
     with Corpus.open(url) as corpus:
         assert corpus.get(["coffee.txt#1"])[0].text == "Coffee comes from Ethiopia."
+
+
+def test_a_replica_that_cannot_be_read_is_made_anew(docs, url):
+    for spoil in (
+        lambda path: shutil.rmtree(next(path.glob("lexical-*"))),
+        lambda path: (path / "catalogue.sqlite").write_bytes(b"no database" * 999),
+    ):
+        with Corpus.build(docs, url) as corpus:
+            path = Path(corpus.path)
+        spoil(path)
+        with Corpus.open(url) as corpus:
+            assert corpus.search("tea")[0].passage.id == "tea.md#1"
+            assert corpus.notes == ()
 
 
 def test_a_url_is_asked_alone(docs, url):

@@ -245,6 +245,24 @@ def soon(holds, seconds=20):
     return holds()
 
 
+def test_another_way_to_cut_is_gone_on_with(url, tmp_path):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for number in range(3):
+        (docs / f"{number}.txt").write_text("One sentence of seven words stands here. " * 20)
+    Corpus.build(docs, url).close()
+
+    def stop(state):
+        if state.stage == "read" and state.done_files == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Corpus.build(docs, url, stop, passage_words=21)
+    with Corpus.build(docs, url) as corpus:
+        assert 0 < corpus.report.files_read < 3
+        assert max(len(passage.text.split()) for passage in corpus) == 21
+
+
 def test_who_has_no_replica_yet_waits_for_the_one_that_makes_it(log, corpus, url):
     directory = address_of(url).directory
     directory.mkdir(parents=True)

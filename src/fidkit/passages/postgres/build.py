@@ -41,6 +41,7 @@ def build(
     cutting: WantedCutting | None = None,
     vectors: bool | None = None,
     by: By = "local",
+    ready: Callable[[], None] = lambda: None,
 ) -> BuildReport:
     """Make a corpus that of exactly these sources.
 
@@ -53,6 +54,7 @@ def build(
         cutting: how documents are cut from now on.
         vectors: what replicas are to do about vectors from now on (`fidkit.passages.local.build.build`).
         by: who reads documents.
+        ready: called once the corpus is there, before anything is put into it.
 
     Raises:
         UsageError, CorpusError, DataError: as of `fidkit.passages.local.build.build`, or of the database.
@@ -64,6 +66,7 @@ def build(
     wanted.after({})
     found = discover(map(real_path, roots))
     state = log.open(make=True)
+    ready()
     building = _Build(log, state, roots, progress, wanted, vectors, by)
     try:
         return building.run(found, began)

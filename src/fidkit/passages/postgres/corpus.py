@@ -158,12 +158,14 @@ def build_corpus(
     database = Database(address)
     try:
         log = Log(database)
-        if not address.replica:
-            log.open(make=True)
+
+        def let_server_search() -> None:
             make_words(log)
             if vectors:
                 make_meaning(log)
-        report = build(log, sources, tell, cutting=cutting, vectors=vectors, by=by)
+
+        ready = (lambda: None) if address.replica else let_server_search
+        report = build(log, sources, tell, cutting=cutting, vectors=vectors, by=by, ready=ready)
         share(log, Replica(log, encoder) if address.replica else None, encoder, tell)
     finally:
         database.close()
