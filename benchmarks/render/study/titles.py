@@ -7,6 +7,7 @@ TITLES = {
     "optimisers": "FiDO's appendix A: optimisers",
     "moments": "FiDO's appendix A: second moments",
     "tuned": "The deciding pair with the encoder trained along",
+    "longer": "The larger decoder after three times the steps",
     "lumen": "LUMEN: the live proportion",
     "lumen-conditioning": "LUMEN with a third live: who sees whom",
     "memory-shape": "LUMEN with a third live: deeper and shallower memory encoders",
