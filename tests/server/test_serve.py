@@ -89,8 +89,8 @@ def test_who_listens_is_told_of_an_end(folder):
         begun = threading.Barrier(7)
 
         def listen(number):
-            given = [{"text": f"Tea is grown in Kenya, as {n} people say. " * 8} for n in range(20)]
-            asked = {"question": f"where is tea grown, {number}?", "passages": given, "test_evidence": 20}
+            given = [{"text": f"Tea is grown in Kenya, as {n} people say. " * 8} for n in range(8)]
+            asked = {"question": f"where is tea grown, {number}?", "passages": given, "test_evidence": 8}
             events, answer = ("GET", f"{url}/v1/documents/events"), ("POST", f"{url}/v1/answer")
             method, path = events if number < 3 else answer
             body = None if number < 3 else {**asked, "stream": True}
