@@ -143,9 +143,12 @@ def test_info_says_what_there_is(corpus, docs):
 
 def test_what_is_left_out_is_said(docs, place):
     (docs / "half.txt").write_bytes(b"\xff\xfet")
+    (docs / "x.bin").write_bytes(b"x")
     with Corpus.build(docs, place) as corpus:
-        assert corpus.info().skipped_files == [("half.txt", "binary, not text")]
-        assert corpus.report.files_read == 4  # looked into, that one included
+        assert corpus.info().skipped_files == [
+            ("half.txt", "binary, not text"), ("x.bin", "not a kind of file that is read"),
+        ]  # fmt: skip
+        assert corpus.report.files_read == 4  # looked into: all but the last
         assert corpus.search("Where does tea come from?")[0].passage.id == "tea.md#1"
 
 

@@ -18,7 +18,7 @@ from fidkit.passages.postgres import corpus as corpora
 from fidkit.passages.postgres import feeding
 from fidkit.passages.postgres import replica as replicas
 from fidkit.passages.postgres.address import address_of
-from fidkit.passages.postgres.change import NewFile, rows_as_parts
+from fidkit.passages.postgres.change import NewFile, files_of, rows_as_parts
 from fidkit.passages.postgres.database import Database
 from fidkit.passages.postgres.log import Log
 
@@ -123,6 +123,14 @@ def test_an_id_of_another_file_is_refused_and_leaves_all_as_it_was(log, corpus):
     with pytest.raises(DataError, match="'f0#1' occurs in f0 already"):
         log.put(corpus, NewFile("other", "/other", "passages"), lambda: rows_as_parts([Row("f0#1", "", "x")]))
     assert log.state() == before
+
+
+def test_a_file_that_was_read_again_is_not_taken_out_for_the_one_before(log, corpus):
+    [before] = log.database.run(lambda connection: files_of(connection, corpus))
+    log.put(corpus, *named(0, 1))
+    for number, left in ((before.file, 1), (None, 0)):
+        log.write(corpus, ["f0"], lambda change, number=number: change.remove("f0", number))
+        assert len(log.database.run(lambda connection: files_of(connection, corpus))) == left
 
 
 def test_what_postgres_cannot_keep_is_said(log, corpus):
@@ -293,7 +301,7 @@ def test_a_replica_of_a_corpus_that_was_made_anew_is_made_anew(log, corpus, url)
         assert [passage.id for passage in replica] == ["f1#0", "f1#1", "f1#2"]
 
 
-@pytest.mark.parametrize("more", [1, 2])
+@pytest.mark.parametrize("more", [0, 1, 2])
 def test_a_log_that_was_put_back_and_went_on_is_noticed(log, corpus, url, more):
     """As after a backup was played back: the numbers go on, and mean something else."""
     columns = "sequence, passages, fingerprint"
