@@ -243,6 +243,9 @@ def test_a_replica_that_is_open_settles_once_nothing_comes(log, corpus, url, mon
     monkeypatch.setattr(corpora, "_LOOK_SECONDS", 0.01)
     with Corpus.open(url) as replica:
         assert soon(lambda: removed() == 0)
+        log.put(corpus, *named(3, "newest"))
+        last = log.state().sequence
+        assert soon(lambda: replica.generation == last and removed() == 0)  # as often as it takes
     assert soon(lambda: not any(thread.name == "fidkit-follow" for thread in threading.enumerate()))
 
 
