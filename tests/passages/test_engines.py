@@ -98,6 +98,15 @@ def test_filters_leave_some_documents(corpus):
         corpus.search("tea", where=Filter(kind="pdf"))
 
 
+def test_filters_see_what_came(corpus, docs, place):
+    only = Filter(kind="md")
+    assert corpus.search("Maté", where=only) == []
+    (docs / "maté.md").write_text("Maté comes from Paraguay.")
+    Corpus.build(docs, place).close()
+    corpus.refresh()
+    assert [hit.passage.id for hit in corpus.search("Maté", where=only)] == ["maté.md#1"]
+
+
 def test_it_is_searched_by_meaning_and_by_both(docs, place, tmp_path):
     with Corpus.build(docs, place, encoder=encoder) as corpus:
         [found] = corpus.search("Amazon cocoa", 1, "meaning")
@@ -149,7 +158,12 @@ def test_what_is_left_out_is_said(docs, place):
             ("half.txt", "binary, not text"), ("x.bin", "not a kind of file that is read"),
         ]  # fmt: skip
         assert corpus.report.files_read == 4  # looked into: all but the last
+    os.utime(docs / "half.txt", (1e9, 1e9))  # it is the same, and has no passages beside those of the next
+    with Corpus.build(docs, place) as corpus:
         assert corpus.search("Where does tea come from?")[0].passage.id == "tea.md#1"
+        with pytest.raises(CorpusError, match=r"kinds are \.md, \.txt") as told:
+            corpus.search("tea", where=Filter(kind="pdf"))
+        assert ".bin" not in str(told.value)  # of which there is nothing to be found
 
 
 def test_ids_are_unique(tmp_path, write_rows, place):

@@ -223,6 +223,10 @@ def test_several_corpora_in_one_database(docs, server, tmp_path):
         assert (len(first), len(second)) == (3, 1)
         assert first.search("Kenya") == []
         assert second.search("Kenya")[0].passage.id == "tea.md#1"
+    # Rows of both have the same numbers.
+    with Corpus.build(docs, served(one)) as first, Corpus.build(tmp_path / "other", served(two)) as second:
+        assert first.search("Kenya") == []
+        assert [hit.passage.text for hit in second.search("tea comes")] == ["# Tea\n\nTea is grown in Kenya."]
 
 
 # A server that is away
@@ -245,16 +249,26 @@ def test_a_corpus_follows_through_an_outage(docs, away, caplog, monkeypatch):
     monkeypatch.setattr(corpora, "_LOOK_SECONDS", 0.05)
     caplog.set_level("INFO", "fidkit")
     with Corpus.build(docs, away.there) as corpus:
+        looks, catch_up = [], corpus._replica.catch_up
+        monkeypatch.setattr(corpus._replica, "catch_up", lambda **how: looks.append(1) or catch_up(**how))
         away.leave()
         until(lambda: "answers are of change 4" in caplog.text)
         assert corpus.search("tea")
-        away.come()
-        until(lambda: "caught up again" in caplog.text)
+        looks.clear()
+        until(lambda: len(looks) > 3)
+        with Corpus.open(away.there) as another:
+            assert "can't be reached" in another.notes[0]
+            away.come()
+            until(lambda: another.notes == ())
         log = Log(Database(address_of(away.there)))
         log.put(log.state().corpus, NewFile("new", "/new", "passages"), rows_of_one)
         until(lambda: corpus.search("rooibos"))
+        looks.clear()
+        until(lambda: len(looks) > 3)
         log.database.close()
+    # Once each, however often it is looked; the other one said so when it was opened.
     assert caplog.text.count("can't be reached") == 1
+    assert caplog.text.count("caught up again") == 2
 
 
 @pytest.fixture
@@ -422,7 +436,10 @@ def test_the_server_searches_in_what_was_just_written(docs, url):
         log.database.close()
 
 
-@pytest.mark.parametrize("question", ['tea: "AND (', "tea & | !", "tea\x00tea", "\ud800 tea", "'tea' <-> \\"])
+@pytest.mark.parametrize(
+    "question",
+    ['tea: "AND (', "tea & | !", "tea\x00tea", "\ud800 tea", "'tea' <-> \\", "tea http://x.org:8/?q='a&b:c"],
+)
 def test_odd_questions_are_only_words_to_the_server(docs, url, question):
     with Corpus.build(docs, served(url)) as corpus:
         assert corpus.search(question)[0].passage.id == "tea.md#1"

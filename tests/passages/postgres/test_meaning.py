@@ -5,6 +5,7 @@ searches where a machine keeps nothing.
 import logging
 import uuid
 
+import numpy as np
 import psycopg
 import pytest
 
@@ -14,6 +15,7 @@ from fidkit.engine.meaning import minilm
 from fidkit.errors import CorpusError
 from fidkit.passages import Corpus
 from fidkit.passages.local import builder
+from fidkit.passages.local.check import check
 from fidkit.passages.postgres import schema, server_meaning
 from fidkit.passages.postgres.address import address_of
 from fidkit.passages.postgres.database import Database
@@ -156,6 +158,26 @@ def test_a_file_may_have_more_passages_than_a_record(url, log, tmp_path, monkeyp
         with Corpus.open(url, counting) as another:
             assert found(corpus, "meaning") == found(another, "meaning") == found(local, "meaning")
             assert not counting.encoded
+        with Corpus.build(source, served(url), encoder=counting) as there:
+            ids = [[hit.passage.id for hit in hits] for hits in found(there, "meaning")]
+            assert ids == [[hit.passage.id for hit in hits] for hits in found(local, "meaning")]
+
+
+def test_a_passage_that_is_known_from_another_file_gets_no_second_vector(
+    url, tmp_path, monkeypatch, write_rows, counting
+):
+    texts = [word_vectors.text(n) for n in range(2)]
+    write_rows(tmp_path / "in" / "one.jsonl", [{"id": 1, "text": texts[0]}])
+    Corpus.build(tmp_path / "in", url, encoder=counting).close()
+    monkeypatch.setenv("FIDKIT_HOME", str(tmp_path / "another"))
+    with Corpus.open(url, counting) as replica:
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setenv("FIDKIT_HOME", str(tmp_path / "builder"))
+            write_rows(tmp_path / "in" / "two.jsonl", [{"id": 2 + n, "text": texts[n]} for n in range(2)])
+            Corpus.build(tmp_path / "in", url, encoder=counting).close()
+        replica.refresh()
+        assert replica.info().vectors["passages"] == len(replica) == 3
+        assert check(replica.path).faults == []
 
 
 def test_a_corpus_that_grew_keeps_its_vectors_everywhere(docs, url, log, tmp_path, monkeypatch, counting):
@@ -256,6 +278,32 @@ def test_the_server_finds_what_a_directory_finds_by_meaning(docs, url, tmp_path,
             assert corpus.info().vectors["passages"] == 12
             assert not (corpus.path / "catalogue.sqlite").exists()
         change(docs, turn)
+
+
+def test_allowed_rows_are_told_as_ranges():
+    for rows, told in (
+        ([], "{}"),
+        ([4], "{[4,5)}"),
+        ([1, 2, 3, 9], "{[1,4),[9,10)}"),
+        ([0, 2], "{[0,1),[2,3)}"),
+    ):
+        mask = np.zeros(12, bool)
+        mask[rows] = True
+        assert server_meaning._ranges(mask) == server_meaning._ranges(np.array(rows, np.int64)) == told
+
+
+def test_equal_scores_of_the_server_are_in_the_order_of_rows(url, tmp_path, write_rows, counting):
+    parts = enumerate((("w1", "w2 w3"), ("w1 w2", "w3"), ("", "w1 w2 w3")))  # which are encoded alike
+    rows = [{"id": number, "title": title, "text": text} for number, (title, text) in parts]
+    with Corpus.build(write_rows(tmp_path / "a.jsonl", rows), served(url), encoder=counting) as corpus:
+        for k in (1, 2, 3):
+            assert [hit.passage.id for hit in corpus.search("w1", k, "meaning")] == ["0", "1", "2"][:k]
+
+
+def test_the_server_searches_by_meaning_from_the_first_build_on(docs, own, counting):
+    """Unasked, as a corpus of this size gets vectors."""
+    with Corpus.build(docs, served(own), encoder=counting) as corpus:
+        assert corpus.search(QUESTIONS[0], 1, "meaning")[0].passage.id == "03.md#1"
 
 
 def test_the_server_mixes_by_ranks(docs, url, counting):
