@@ -535,6 +535,10 @@ def test_addresses() -> None:
 def test_whether_there_is_anything(bucket: Bucket) -> None:
     assert not objects.holds_any(bucket.url())
     bucket.put({"p-other/x.txt": "x"})
+    found = {key: objects.listed(ObjectAddress(bucket.name, key)) for key in ("", "p", "p-other/x.txt")}
+    assert {key: [one.key for one in listed] for key, listed in found.items()} == {
+        "": ["p-other/x.txt"], "p": [], "p-other/x.txt": ["p-other/x.txt"],
+    }  # fmt: skip
     assert [objects.holds_any(bucket.url(key)) for key in ("", "p", "p-other", "p-other/x.txt")] == [
         True, False, True, True,
     ]  # fmt: skip
