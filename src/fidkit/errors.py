@@ -6,6 +6,8 @@ The command line prints the text and exits with `exit_code`; `--debug` shows the
 
 WITH_TORCH = "get it with: pip install 'fidkit[torch]'"
 """Said where PyTorch is needed and isn't there."""
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended: 128 + SIGINT, what a shell reports."""
 
 
 class FidkitError(Exception):

@@ -50,6 +50,22 @@ def test_version_and_help_go_to_stdout() -> None:
         )
 
 
+def test_an_interrupt_while_modules_are_imported_shows_no_traceback() -> None:
+    pressed = (
+        "import sys\n"
+        "class Pressed:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Pressed())\n"
+        "from fidkit.cli import main\n"
+        "main()"
+    )
+    command = [sys.executable, "-c", pressed, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize(
     "arguments", [["nonsense"], ["doctor", "--nonsense"], ["doctor", "superfluous"], ["--nope"]]
 )

@@ -37,6 +37,22 @@ def test_text_has_a_row_for_everything(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.usefixtures("bundled")
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_home_that_can_not_be_written_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], writable: bool
+) -> None:
+    above = tmp_path / "above"
+    above.mkdir() if writable else above.touch()
+    monkeypatch.setenv("FIDKIT_HOME", str(above / "home"))
+    run(["doctor"])
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("home ")]
+    assert str(above / "home") in row
+    assert ("GB free" in row, "set FIDKIT_HOME" in row) == (writable, not writable)
+    run(["doctor", "--json"])
+    assert json.loads(capsys.readouterr().out)["home_writable"] is writable
+
+
+@pytest.mark.usefixtures("bundled")
 def test_what_is_missing_comes_with_the_command_that_mends_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

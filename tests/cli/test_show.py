@@ -1,12 +1,14 @@
 """`fidkit show`: a passage in its surroundings, wherever its name is from."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from fidkit.cli.app import run
 from fidkit.passages import Corpus
+from fidkit.passages.filter import Filter
 from fidkit.passages.load import table
 from fidkit.passages.load.document import Block
 from fidkit.passages.load.table import Loader
@@ -77,6 +79,27 @@ def test_the_documents_are_found_by_the_source_itself(docs, tmp_path, capsys, pl
     named = "deep/lease.odd" if place in ("folder", "corpus") else "lease.odd"
     assert out.startswith(f"{named}, page 2, 31-38")
     assert "The »deposit« is" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [(b"tea\xff.md", "tea\\xff.md"), (b"two\nlines.md", "two\\nlines.md"), ("thé.md".encode(), "thé.md")],
+)
+def test_a_file_is_found_by_its_path_as_a_shell_has_it(docs, capsys, name, called):
+    """Python hides bytes that are no UTF-8 in half characters; documents are called as is printed."""
+    try:
+        (docs / os.fsdecode(name)).write_text("Rooibos comes from South Africa.")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    for source in (os.fsdecode(name), called):
+        out = said(capsys, f"{source}:0-7", "--in", docs)
+        assert out == f"{called}, 0-7\n\n»Rooibos« comes from South Africa.\n"
+    assert out == said(capsys, f"{docs / os.fsdecode(name)}:0-7")
+    with Corpus.build(docs, docs.parent / "c") as corpus:
+        where = Filter.parse([f"source={os.fsdecode(name)}"])
+        assert [hit.passage.source for hit in corpus.search("rooibos", where=where)] == [f"{called}:0-32"]
+    assert run(["show", os.fsdecode(b"no\xff"), "--in", str(docs)]) == 1
+    assert r"no document is called 'no\\xff'" in capsys.readouterr().err
 
 
 def test_a_member_of_a_file_is_found_behind_it(docs, capsys):

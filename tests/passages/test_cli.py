@@ -22,11 +22,11 @@ def test_build_search_info(docs, tmp_path):
     built = run("build", docs, "--to", tmp_path / "c")
     assert built.exit_code == 0
     assert "3 passages" in built.stdout
-    assert "4 files read, 0 removed, 1 skipped" in built.stdout
+    assert "4 files read, 0 removed, 1 left out" in built.stdout
     assert f'fidkit ask "YOUR QUESTION" --in {tmp_path / "c"}' in built.stderr
     found = run("search", tmp_path / "c", "where is tea from?", "-k", "1")
     assert "tea.md#1" in found.stdout
-    assert "skipped      1 file\n" in run("info", tmp_path / "c").stdout
+    assert "left out     1 file\n" in run("info", tmp_path / "c").stdout
 
 
 def test_json_is_one_object(docs, tmp_path):
@@ -70,7 +70,7 @@ def test_info_says_reasons_once_and_all_names_on_request(docs, tmp_path):
         (docs / f"{number}.bin").write_bytes(b"x")
     built = run("build", docs, "--to", tmp_path / "c")
     reason = "not a kind of file that is read"
-    assert f"skipped 5 files: {reason}: 0.bin, 1.bin, 2.bin and 2 more\n" in built.stderr
+    assert f"left out: 5 files: {reason}: 0.bin, 1.bin, 2.bin and 2 more\n" in built.stderr
     some, every = (run("info", tmp_path / "c", *option).stdout for option in ((), ("--all",)))
     assert f"left out     5 files: {reason}: 0.bin, 1.bin, 2.bin and 2 more\n" in some
     assert f"left out     4.bin: {reason}\n" in every
@@ -83,7 +83,7 @@ def test_of_many_reasons_the_first_are_said_and_the_others_counted(docs, tmp_pat
     for ending in ("pdf", "docx", "xlsx", "epub", "odt", "ods", "bin"):
         (docs / f"broken.{ending}").write_bytes(b"nothing of it")
     told = run("build", docs, "--to", tmp_path / "c").stderr.splitlines()
-    skipped = [line for line in told if line.startswith("skipped ")]
+    skipped = [line for line in told if line.startswith("left out: ")]
     assert len(skipped) == 5
     listed = json.loads(run("info", tmp_path / "c", "--json").stdout)["skipped_files"]
     left = len({file["reason"] for file in listed}) - 5
@@ -98,6 +98,8 @@ def test_the_time_that_is_left_follows_from_the_bytes_that_were_read():
         building._how_far(state, time.monotonic() - 10) == "reading passages, 2 of 8 files, 25 %, 0:30 left"
     )
     assert building._how_far(state, time.monotonic()) == "reading passages, 2 of 8 files, 25 %"
+    small = BuildProgress("read", 9, 1000, 7, 2, 8)  # small files before a large one foretell nothing
+    assert building._how_far(small, time.monotonic() - 10) == "reading passages, 2 of 8 files, 1 %"
     nothing = BuildProgress("read", 0, 100, 0, 0, 8)
     assert building._how_far(nothing, time.monotonic() - 10) == "reading passages, 0 of 8 files, 0 %"
 

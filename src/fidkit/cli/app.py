@@ -22,10 +22,9 @@ import typer
 from fidkit import __version__
 from fidkit.cli.options import Verb
 from fidkit.cli.say import Unwritable, safe_streams
-from fidkit.errors import WITH_TORCH, FidkitError
+from fidkit.errors import INTERRUPTED, WITH_TORCH, FidkitError
 from fidkit.wording import in_one_line
 
-INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
 DEBUG = "--debug"
 
 VERBS = (

@@ -11,7 +11,7 @@ import typer
 
 from fidkit.cli.decoding import DeviceName
 from fidkit.cli.table import print_table
-from fidkit.errors import UsageError
+from fidkit.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from fidkit.bench.questions import Questions
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 DEFAULT_QUESTION_TOKENS = 48
 DEFAULT_PASSAGE_TOKENS = 208  # 256 with the question, as the papers have it
 PRECISIONS = ("float32", "bfloat16", "int8")  # the runner's; importing it imports torch
-INTERRUPTED = 130  # as the command line reports it
 
 
 PresetsOption = Annotated[list[str], typer.Argument(metavar="PRESET...", help="Presets.", show_default=False)]

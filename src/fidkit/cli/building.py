@@ -77,6 +77,8 @@ MemoryOf = Annotated[
 
 _REASONS = 5
 """That a build says of files which were not read."""
+_FORETOLD = 0.01
+"""Share of the bytes that has to be read before it says how long the rest will take."""
 _STAGES = {"index": "writing the index", "vectors": "encoding passages"}
 
 
@@ -193,7 +195,7 @@ def _how_far(state: BuildProgress, began: float) -> str:
     """Files, and the time left, as the bytes go on as they did; nothing is said of the first moments."""
     share = state.done_bytes / max(1, state.total_bytes)
     took = time.monotonic() - began
-    left = f", {clock(took * (1 - share) / share)} left" if took > 1 and share > 0 else ""
+    left = f", {clock(took * (1 - share) / share)} left" if took > 1 and share >= _FORETOLD else ""
     files = f"{state.done_files:,} of {counted(state.total_files, 'file')}"
     return f"reading passages, {files}, {100 * share:.0f} %{left}"
 
@@ -202,7 +204,7 @@ def _say_built(info: CorpusInfo, report: BuildReport, *, unasked: bool) -> None:
     """What a build did, for a person; `unasked` if nothing was said of vectors."""
     size = f"{counted(info.passages, 'passage')}, {info.bytes_on_disk / 1e6:,.1f} MB, {report.seconds:.1f} s"
     read = counted(report.files_read, "file")
-    counts = f"{read} read, {report.files_removed:,} removed, {info.skipped:,} skipped"
+    counts = f"{read} read, {report.files_removed:,} removed, {info.skipped:,} left out"
     print(f"{info.path}: {size} ({counts})")
     if report.sources_dropped:
         before = ", ".join(report.sources_dropped)
@@ -233,7 +235,7 @@ def _say_skipped(info: CorpusInfo) -> None:
 
     lines = list(grouped(info.skipped_files, "file", every=False))
     for line in lines[:_REASONS]:
-        print(f"skipped {line}", file=sys.stderr)
+        print(f"left out: {line}", file=sys.stderr)
     if len(lines) > _REASONS:
         more = counted(len(lines) - _REASONS, "more reason")
         print(f"... and {more}, see `fidkit corpus info {info.path}`", file=sys.stderr)

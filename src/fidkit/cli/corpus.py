@@ -127,7 +127,7 @@ def _say_info(found: CorpusInfo, alike: tuple[int, int] | None, *, every: bool) 
     print(f"alike        {said}")
     repeated = f", up to {found.overlap:,} of them repeated" if found.overlap else ""
     print(f"cut          passages of about {found.passage_words:,} words{repeated}")
-    print(f"skipped      {counted(found.skipped, 'file')}")
+    print(f"left out     {counted(found.skipped, 'file')}")
     if found.unread:
         print(f"unread       {counted(found.unread, 'file')}: a build was interrupted; run it again")
     sizes = ", ".join(f"{name} {size / 1e6:,.1f}" for name, size in found.sizes.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import shutil
@@ -122,7 +123,11 @@ def _disk() -> dict[str, Any]:
 
     home = default_location([]).parents[1]
     existing = next(path for path in (home, *home.parents) if path.exists())
-    return {"home": str(home), "disk_free_bytes": shutil.disk_usage(existing).free}
+    return {
+        "home": str(home),
+        "home_writable": existing.is_dir() and os.access(existing, os.W_OK | os.X_OK),
+        "disk_free_bytes": shutil.disk_usage(existing).free,
+    }
 
 
 def _missing(
@@ -151,7 +156,10 @@ def _text(report: dict[str, Any]) -> str:
     if "device" in report:
         rows += [("auto takes", f"--device {report['device']} --precision {report['precision']}")]
     rows += [("threads", str(report["threads"])), ("native kernels", report["native_kernels"])]
-    rows += [("home", f"{report['home']} ({report['disk_free_bytes'] / 1e9:.1f} GB free)")]
+    said = f"{report['disk_free_bytes'] / 1e9:.1f} GB free"
+    if not report["home_writable"]:
+        said = "can't be written; set FIDKIT_HOME to a directory that can"
+    rows += [("home", f"{report['home']} ({said})")]
     rows += [(name, place or "missing") for name, place in report["bundled"].items()]
     for item in report["missing"]:
         rows.append(("missing" if item["needed"] else "optional", f"{item['what']}: {item['mend']}"))

@@ -9,6 +9,7 @@ from datetime import date
 from fnmatch import translate
 from typing import NamedTuple, Self
 
+from fidkit.disk import shown
 from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.load.table import PACKED, ending_of
 
@@ -34,15 +35,7 @@ class Described(NamedTuple):
 
 
 class FilterError(CorpusError):
-    """A filter leaves no document.
-
-    Attributes:
-        told: which condition nothing meets, and what there is instead.
-    """
-
-    def __init__(self, place: str, told: str) -> None:
-        super().__init__(f"{place}: {told}")
-        self.told = told
+    """A filter leaves no document; it says which condition nothing meets, and what there is instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +102,8 @@ class Filter:
                     f"{condition!r} is no condition; expected NAME=VALUE with the name {', '.join(_KEYS)} "
                     "or what documents say of themselves, such as author"
                 )
+            if name == "source":
+                value = shown(value)
             if name in _KEYS:
                 given[name] = (*given.get(name, ()), value)
             else:

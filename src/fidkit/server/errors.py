@@ -115,7 +115,7 @@ def _told(error: BaseException) -> _Told:
     if isinstance(error, ValidationError):
         return _Told(422, *_first(error.errors()))
     if isinstance(error, FilterError):
-        return _Told(404, f"where: {error.told}", "where")
+        return _Told(404, f"where: {error}", "where")
     if isinstance(error, UsageError):
         return _Told(422, str(error))
     if isinstance(error, CorpusError):  # a database is away, or an index is being replaced

@@ -416,7 +416,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch):
         ("ListObjectsV2", "ExpiredToken", "the credentials are refused (ExpiredToken: No.); renew them"),
         ("GetObject", "ExpiredToken", "the credentials are refused (ExpiredToken: No.); renew them"),
         ("ListObjectsV2", "Strange", "the store says Strange: No.; check the bucket"),
-        ("GetObject", "AccessDenied", "(1 skipped, the first: a.txt, permission denied)"),
+        ("GetObject", "AccessDenied", "(1 left out, the first: a.txt, Permission denied)"),
     ],
 )
 def test_a_store_that_refuses(bucket, tmp_path, refusing, operation, code, said) -> None:

@@ -97,11 +97,14 @@ def test_what_can_not_be_a_source(tmp_path, docs):
         discover([])
     with pytest.raises(CorpusError, match="nope: no such file or folder"):
         discover([docs, tmp_path / "nope"])
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(CorpusError, match=r"pipe\.txt: is a pipe, a device or a socket; expected documents"):
+        discover([tmp_path / "pipe.txt"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match="found nothing to read; expected"):
         discover([tmp_path / "empty"])
     (tmp_path / "empty" / "x.png").write_bytes(b"x")
-    with pytest.raises(CorpusError, match=r"found nothing to read \(1 skipped, the first: x\.png"):
+    with pytest.raises(CorpusError, match=r"found nothing to read \(1 left out, the first: x\.png"):
         discover([tmp_path / "empty"])
 
 

@@ -18,6 +18,7 @@ from fidkit.passages.local import builder
 from fidkit.passages.local import plan as planning
 from fidkit.passages.local.layout import writer_lock
 from fidkit.passages.local.report import Changes
+from fidkit.passages.opening import open_sources
 
 
 def texts(corpus: Corpus) -> list[str]:
@@ -141,7 +142,7 @@ def test_only_files_without_text_is_an_error_and_keeps_the_old_state(corpus, doc
     for path in docs.rglob("*.*"):
         path.write_bytes(b"\xff\xfet")
     with pytest.raises(
-        CorpusError, match=r"found nothing to read \(3 skipped, the first: coffee\.txt, binary, not text"
+        CorpusError, match=r"found nothing to read \(3 left out, the first: coffee\.txt, binary, not text"
     ):
         corpus.refresh()
     assert len(corpus) == len(corpus.search("comes from")) == 3
@@ -315,8 +316,16 @@ def test_no_corpus_at_all(tmp_path, docs):
         Corpus.build(docs, docs)
     with pytest.raises(CorpusError, match="is a built corpus, not a source"):
         Corpus.build(Corpus.build(docs, tmp_path / "c").path, tmp_path / "d")
-    with pytest.raises(CorpusError, match="can't make a corpus here"):
+    with pytest.raises(CorpusError, match=r"can't make a corpus here .*; choose another directory"):
         Corpus.build(docs, docs / "tea.md")
+
+
+def test_a_home_that_can_not_be_made_is_named(docs, monkeypatch):
+    monkeypatch.setenv("FIDKIT_HOME", str(docs / "tea.md" / "home"))
+    with pytest.raises(
+        CorpusError, match=f"the index of {docs}, .*; set FIDKIT_HOME to a directory that can"
+    ):
+        open_sources(docs)
 
 
 def test_a_corpus_among_its_sources_is_passed_over(docs):

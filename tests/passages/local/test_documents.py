@@ -393,5 +393,5 @@ def test_a_folder_of_pictures_alone_says_so(tmp_path):
     page = canvas.Canvas(str(tmp_path / "scans" / "a.pdf"))
     page.rect(50, 50, 400, 600, fill=1)
     page.save()
-    with pytest.raises(CorpusError, match=r"1 skipped, the first: a\.pdf, page 1 has no text; it may be a"):
+    with pytest.raises(CorpusError, match=r"1 left out, the first: a\.pdf, page 1 has no text; it may be a"):
         Corpus.build([tmp_path / "scans"], tmp_path / "corpus")

@@ -58,7 +58,7 @@ def test_what_was_left_out_is_said_by_reason(tmp_path: Path, capsys: pytest.Capt
         (folder / f"gone{number}.txt").symlink_to(folder / f"nowhere{number}")
     assert run(["corpus", "build", str(folder), "--to", str(tmp_path / "c"), "--no-vectors"]) == 0
     said = capsys.readouterr().err.splitlines()
-    assert len([line for line in said if line.startswith("skipped 2 files: ")]) == 5
+    assert len([line for line in said if line.startswith("left out: 2 files: ")]) == 5
     assert f"... and 1 more reason, see `fidkit corpus info {tmp_path / 'c'}`" in said
     with Corpus.open(tmp_path / "c") as corpus:
         info = corpus.info()

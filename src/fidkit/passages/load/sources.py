@@ -9,6 +9,7 @@ files beside them (a README, a licence) describe the data and are not documents.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -75,7 +76,7 @@ def nothing_usable(roots: Iterable[str | os.PathLike[str]], skipped: list[tuple[
     """The message for sources without a single passage; `skipped` has names and reasons."""
     where = ", ".join(map(shown, roots))
     told = [of_one for of_one in skipped if of_one[1] != HIDDEN] or skipped
-    why = f" ({len(skipped)} skipped, the first: {told[0][0]}, {told[0][1]})" if skipped else ""
+    why = f" ({len(skipped)} left out, the first: {told[0][0]}, {told[0][1]})" if skipped else ""
     return f"{where}: found nothing to read{why}; expected {described()}"
 
 
@@ -108,9 +109,8 @@ def _files_of(root: Path) -> Iterator[tuple[str, SourceFile]]:
             kind = "document"
         yield os.path.realpath(root), _stated(shown(root.name), root, kind, "", root.stat, named=True)
     else:
-        raise CorpusError(
-            f"{shown(root)}: no such file or folder; expected documents or passage files, check the path"
-        )
+        what = "is a pipe, a device or a socket" if mode else "no such file or folder"
+        raise CorpusError(f"{shown(root)}: {what}; expected documents or passage files, check the path")
 
 
 def _walk(root: Path) -> Iterator[tuple[str, SourceFile]]:
@@ -205,7 +205,7 @@ def _stated(
         return SourceFile(name, path, "skipped", note="not a regular file", named=named)
     # What everybody may read need not be asked for, which takes as long as all the rest.
     if info.st_mode & _READ_BY_ALL != _READ_BY_ALL and not os.access(path, os.R_OK):
-        return SourceFile(name, path, "skipped", note="permission denied", named=named)
+        return SourceFile(name, path, "skipped", note=os.strerror(errno.EACCES), named=named)
     if kind == "document" and info.st_size > LARGEST_DOCUMENT:
         return SourceFile(name, path, "skipped", note=TOO_LARGE, named=named)
     return SourceFile(name, path, kind, info.st_size, info.st_mtime_ns, note, named)

@@ -87,8 +87,12 @@ def prepare(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         foreign = sorted(entry.name for entry in directory.iterdir() if not _is_ours(entry.name))
     except OSError as error:
+        is_chosen = not directory.is_relative_to(home())
+        mend = (
+            "choose another directory" if is_chosen else "set FIDKIT_HOME to a directory that can be written"
+        )
         raise CorpusError(
-            f"{shown(directory)}: can't make a corpus here ({error.strerror}); choose another directory"
+            f"{shown(directory)}: can't make a corpus here ({error.strerror}); {mend}"
         ) from error
     if (directory / LOCK).is_symlink():
         raise CorpusError(f"{directory / LOCK}: is a link, so that building would write elsewhere; delete it")

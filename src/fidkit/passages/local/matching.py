@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fidkit.disk import shown
 from fidkit.passages.filter import Described, Filter, FilterError, day_of, kinds_of
 from fidkit.passages.load.rows import source_of
 from fidkit.passages.local.catalogue import Catalogue
@@ -89,7 +88,7 @@ def _matched(catalogue: Catalogue, runs: Sequence[_Run], where: Filter) -> Match
     meets = where.test()
     chosen = [run for run in runs if meets(run.described)]
     if not chosen:
-        raise FilterError(shown(catalogue.directory), _nothing(runs, where))
+        raise FilterError(_nothing(runs, where))
     allowed = np.zeros(1 + max(run.last for run in runs), bool)
     for run in chosen:
         allowed[run.first : run.last + 1] = True

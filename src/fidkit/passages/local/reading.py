@@ -41,7 +41,7 @@ Part = tuple[Packed | None, Iterable[Row]]
 """A document with its passages, or the passages of a passage file."""
 
 
-_GONE = {errno.ENOENT: "it was deleted or moved meanwhile", errno.EACCES: "permission denied"}
+_GONE = {errno.ENOENT: "it was deleted or moved meanwhile", errno.EACCES: os.strerror(errno.EACCES)}
 
 
 def gone(error: OSError, roots: Sequence[str], mounts: Sequence[str] = ()) -> str:

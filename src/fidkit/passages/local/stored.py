@@ -46,6 +46,8 @@ def place_in(catalogue: CatalogueReader, source: str, span: tuple[int, int] | No
 
 def document_of(catalogue: CatalogueReader, source: str) -> StoredDocument:
     """See `fidkit.passages.local.corpus.Corpus.document`."""
+    # A file is called as `shown` writes its path; a shell completes the path itself.
+    source = shown(source)
     found = catalogue.document(source)
     if found is None:
         raise CorpusError(_no_document(catalogue, source))
@@ -65,8 +67,7 @@ def _no_document(catalogue: CatalogueReader, source: str) -> str:
     alike = alike or get_close_matches(source, known, 3, 0.5)
     expected = ", ".join(alike[:3] or known[:3])
     said = f"did you mean {expected}?" if alike else f"expected one such as {expected}"
-    where = shown(catalogue.directory)
-    return f"{where}: no document is called {source!r}; {said if known else 'there are none'}"
+    return f"no document is called {source!r}; {said if known else 'there are none'}"
 
 
 def _damaged_document(catalogue: CatalogueReader, source: str, error: ValueError) -> CorpusError:
