@@ -8,7 +8,7 @@ in an answer out of all (`shares`). With `none` all are read.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -68,7 +68,7 @@ class Ranked:
                 answering = time.process_time() - began
             milliseconds["ranking"] += 1000 * took / len(asked) / len(self._found)
             milliseconds["answering"] += 1000 * answering / len(asked) / len(self._found)
-            scores[name] = _scores(results)
+            scores[name] = guessed(results)
         n = sum(len(found) for found in self._found.values())
         seconds = sum(milliseconds.values()) * n / 1000
         return {
@@ -128,15 +128,11 @@ def _best(hits: Sequence[Hit], near: Sequence[float], ranking: str) -> list[Pass
     return [hits[at].passage for at in order[:READ]]
 
 
-def _scores(results: Sequence[Result]) -> dict[str, Any]:
-    """By the guesses: the reader has to answer."""
+def guessed(results: Sequence[Result]) -> dict[str, Any]:
+    """What answers are worth where the reader has to give one; `right` has a character a question."""
     report = evaluate(results)
+    right = [exact_match(answer.guess, question.answers) for question, _, answer in results]
     return {
-        "n": report.n, "em": report.forced_em, "f1": report.forced_f1, "right": right(results),
-        "recall": max(report.recall.items())[1],
+        "n": report.n, "em": report.forced_em, "f1": report.forced_f1,
+        "recall": max(report.recall.items())[1], "right": "".join(str(int(one)) for one in right),
     }  # fmt: skip
-
-
-def right(results: Iterable[Result]) -> str:
-    """A character a question: 1 where the guess is right exactly, else 0."""
-    return "".join(str(int(exact_match(answer.guess, question.answers))) for question, _, answer in results)

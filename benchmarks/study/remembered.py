@@ -17,12 +17,11 @@ from judging import BATCH, Asked
 from fidkit.context import pad
 from fidkit.engine.answering import tokenizer_of
 from fidkit.engine.runner import Runner
-from fidkit.evaluate.evaluate import evaluate
 from fidkit.memory import MemoryStore
 from fidkit.passages import Corpus
 from fidkit.passages.token_cache import passage_key
 from fidkit.reader import Reader
-from study.ranked import right
+from study.ranked import guessed
 from study.variants import SETS, Shipped
 
 OTHERS = 1000
@@ -70,11 +69,7 @@ class Remembered:
         for at in range(0, len(asked), BATCH):
             questions, passages = zip(*asked[at : at + BATCH], strict=True)
             likelihood += judging.log_likelihood(runner, questions, passages, store)
-        report = evaluate(results)
-        return {
-            "n": report.n, "em": report.forced_em, "f1": report.forced_f1,
-            "log_likelihood": likelihood / len(asked), "right": right(results),
-        }  # fmt: skip
+        return {**guessed(results), "log_likelihood": likelihood / len(asked)}
 
     def _error(self, runner: Runner, store: MemoryStore) -> float:
         """Root of the mean square of what a codec changes, over that of memory in float32."""
