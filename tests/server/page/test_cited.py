@@ -27,6 +27,16 @@ def test_the_passage_is_opened_with_the_answer_marked(opened, served):
     assert not page.locator("#linked").is_visible()
 
 
+def test_the_question_has_no_focus_while_a_passage_is_fetched(opened, served):
+    page = opened()
+    page.route("**/v1/passages/**", lambda route: None)  # never answered
+    with page.expect_response("**/v1/readers"):
+        page.goto(str(served.base_url).rstrip("/") + "/?again" + address(served, HARBOUR)[1:])
+    page.wait_for_selector("text=Opening …")
+    assert page.evaluate("document.activeElement.id") == ""
+    page.unroute_all(behavior="ignoreErrors")
+
+
 def test_a_page_of_a_pdf_is_shown(opened, served):
     page = opened(address(served, LEASE), viewport={"width": 360, "height": 740})
     page.wait_for_selector("#linked img.page")

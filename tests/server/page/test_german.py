@@ -28,6 +28,9 @@ def test_a_question_that_is_too_long(opened):
     page = opened("/#q=" + "a" * 2001, **LANGUAGE)
     page.wait_for_selector("#answer-text .problem")
     assert problem(page) == "Die Frage hat 2.001 Zeichen; der Server nimmt 2.000."
+    page.click("#language")
+    page.click("text=Ask again")
+    page.wait_for_selector("text=question: 2,001 characters of a question; this server takes 2,000 at most")
 
 
 def test_files_that_are_not_taken(opened):
