@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,13 @@ from fidkit.engine.cpu.reader import NativeReader
 from fidkit.engine.embedder import Embedder
 from fidkit.engine.meaning import minilm, minilm_apart
 from fidkit.errors import FidkitError, MemoryStoreError, UsageError
-from fidkit.memory import MemoryStore
+from fidkit.memory import MemoryStore, MemoryWriter
 from fidkit.passages import Corpus
 from fidkit.passages.search.vectors import Vectors
 from fidkit.passages.token_cache import passage_key
 from fidkit.precompute import Options
 from fidkit.precompute.onepass import OnePass, one_pass
+from fidkit.precompute.opened import open_reader
 from fidkit.precompute.shared_encoder import require_shared
 from fidkit.rows import Layout
 from fidkit.types import Passage
@@ -215,6 +217,32 @@ def test_a_memory_of_another_reader_is_refused_before_anything_is_read(
         precompute.build(corpus, reader_directory)
     with pytest.raises(MemoryStoreError, match="--replace"), one_pass(tmp_path / "c", str(lumen)):
         raise AssertionError
+
+
+def test_where_there_are_no_kernels_it_is_said(tmp_path: Path, lumen: Path, monkeypatch) -> None:
+    monkeypatch.setattr(native, "kernels", lambda: None)
+    with pytest.raises(UsageError, match="needs native kernels, and there are none here"):
+        one_pass(tmp_path / "c", str(lumen)).__enter__()
+
+
+def test_a_memory_without_rows_is_begun_anew_and_needs_codebooks_first(tmp_path: Path, lumen: Path) -> None:
+    folder, to = source(tmp_path / "docs", texts(10)), tmp_path / "c"
+    Corpus.build(folder, to).close()
+    meta = open_reader(str(lumen), to / "memory", Options(device="cpu")).meta
+    for of_none, said in (
+        (replace(meta, codec="pq"), "no codebooks yet"),
+        (replace(meta, fingerprint="f" * 64), ""),
+    ):
+        with MemoryWriter.opened(to, of_none, replace=True):
+            pass
+        if said:
+            with pytest.raises(UsageError, match=said):
+                one_pass(to, str(lumen)).__enter__()
+    with one_pass(to, str(lumen)) as once, Corpus.build(folder, to, encoder=once.source) as corpus:
+        report = once.finish(corpus)
+        assert (len(corpus), report.together, report.encoded) == (10, 9, 0)  # one says what another does
+    with MemoryStore.open(to) as store:
+        assert store.fingerprint == meta.fingerprint
 
 
 def test_the_command_line(tmp_path: Path, lumen: Path, capsys) -> None:
