@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,12 @@ from fidkit.engine.embedder import Embedder
 from fidkit.engine.meaning import minilm, minilm_apart
 from fidkit.errors import FidkitError, MemoryStoreError, UsageError
 from fidkit.memory import MemoryStore, MemoryWriter
+from fidkit.memory.manifest import MemoryMeta
 from fidkit.passages import Corpus
 from fidkit.passages.search.vectors import Vectors
 from fidkit.passages.token_cache import passage_key
 from fidkit.precompute import Options
 from fidkit.precompute.onepass import OnePass, one_pass
-from fidkit.precompute.opened import open_reader
 from fidkit.precompute.shared_encoder import require_shared
 from fidkit.rows import Layout
 from fidkit.types import Passage
@@ -228,21 +227,17 @@ def test_where_there_are_no_kernels_it_is_said(tmp_path: Path, lumen: Path, monk
 def test_a_memory_without_rows_is_begun_anew_and_needs_codebooks_first(tmp_path: Path, lumen: Path) -> None:
     folder, to = source(tmp_path / "docs", texts(10)), tmp_path / "c"
     Corpus.build(folder, to).close()
-    meta = open_reader(str(lumen), to / "memory", Options(device="cpu")).meta
-    for of_none, said in (
-        (replace(meta, codec="pq"), "no codebooks yet"),
-        (replace(meta, fingerprint="f" * 64), ""),
-    ):
-        with MemoryWriter.opened(to, of_none, replace=True):
+    for codec in ("pq", "bf16"):  # of another reader that nothing was encoded with
+        with MemoryWriter.opened(to, MemoryMeta("f" * 64, "x", codec, "", "float32", 384, 3), replace=True):
             pass
-        if said:
-            with pytest.raises(UsageError, match=said):
+        if codec == "pq":
+            with pytest.raises(UsageError, match="no codebooks yet"):
                 one_pass(to, str(lumen)).__enter__()
     with one_pass(to, str(lumen)) as once, Corpus.build(folder, to, encoder=once.source) as corpus:
         report = once.finish(corpus)
         assert (len(corpus), report.together, report.encoded) == (10, 9, 0)  # one says what another does
     with MemoryStore.open(to) as store:
-        assert store.fingerprint == meta.fingerprint
+        assert store.fingerprint != "f" * 64
 
 
 def test_the_command_line(tmp_path: Path, lumen: Path, capsys) -> None:
