@@ -15,7 +15,6 @@ from fidkit.engine.meaning import minilm
 from fidkit.errors import CorpusError
 from fidkit.passages import Corpus
 from fidkit.passages.local import builder
-from fidkit.passages.local.check import check
 from fidkit.passages.postgres import schema, server_meaning
 from fidkit.passages.postgres.address import address_of
 from fidkit.passages.postgres.database import Database
@@ -161,23 +160,6 @@ def test_a_file_may_have_more_passages_than_a_record(url, log, tmp_path, monkeyp
         with Corpus.build(source, served(url), encoder=counting) as there:
             ids = [[hit.passage.id for hit in hits] for hits in found(there, "meaning")]
             assert ids == [[hit.passage.id for hit in hits] for hits in found(local, "meaning")]
-
-
-def test_a_passage_that_is_known_from_another_file_gets_no_second_vector(
-    url, tmp_path, monkeypatch, write_rows, counting
-):
-    texts = [word_vectors.text(n) for n in range(2)]
-    write_rows(tmp_path / "in" / "one.jsonl", [{"id": 1, "text": texts[0]}])
-    Corpus.build(tmp_path / "in", url, encoder=counting).close()
-    monkeypatch.setenv("FIDKIT_HOME", str(tmp_path / "another"))
-    with Corpus.open(url, counting) as replica:
-        with monkeypatch.context() as elsewhere:
-            elsewhere.setenv("FIDKIT_HOME", str(tmp_path / "builder"))
-            write_rows(tmp_path / "in" / "two.jsonl", [{"id": 2 + n, "text": texts[n]} for n in range(2)])
-            Corpus.build(tmp_path / "in", url, encoder=counting).close()
-        replica.refresh()
-        assert replica.info().vectors["passages"] == len(replica) == 3
-        assert check(replica.path).faults == []
 
 
 def test_a_corpus_that_grew_keeps_its_vectors_everywhere(docs, url, log, tmp_path, monkeypatch, counting):
