@@ -118,6 +118,21 @@ def test_a_reader_never_skips_a_change(log, corpus):
     assert log.state().sequence == 1 + WRITERS * 10
 
 
+def test_a_snapshot_is_of_one_moment_and_changes_nothing(log, corpus, url):
+    other = Log(Database(address_of(url)))
+
+    def look(connection):
+        before = len(files_of(connection, corpus))
+        other.put(corpus, *named(before, 0))
+        return before, len(files_of(connection, corpus))
+
+    assert log.database.run(look, snapshot=True) == (1, 1)
+    assert log.database.run(look) == (2, 3)
+    with pytest.raises(CorpusError, match=r"the database refuses .*read-only transaction"):
+        log.database.run(lambda sql: sql.execute("DELETE FROM fidkit.removed"), snapshot=True)
+    other.database.close()
+
+
 def test_an_id_of_another_file_is_refused_and_leaves_all_as_it_was(log, corpus):
     before = log.state()
     with pytest.raises(DataError, match="'f0#1' occurs in f0 already"):
@@ -326,5 +341,7 @@ def test_a_log_that_was_put_back_and_went_on_is_noticed(log, corpus, url, more):
 
 def test_a_corpus_that_is_not_there_is_said(log, url):
     log.open(make=True)
-    with pytest.raises(CorpusError, match=r"no corpus is called 'nowhere' here \(there are: .*\?corpus=NAME"):
+    with pytest.raises(
+        CorpusError, match=r"no corpus is called 'nowhere' here \(there are: '.*\?corpus=NAME"
+    ):
         Corpus.open(url.split("&corpus")[0] + "&corpus=nowhere")
