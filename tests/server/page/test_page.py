@@ -262,3 +262,22 @@ def test_the_api_has_a_page_of_its_own(opened, served):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     if axe := os.environ.get("FIDKIT_AXE"):
         assert findings(page, axe) == []
+
+
+@pytest.mark.parametrize(
+    ("locale", "said"),
+    [
+        ("en-US", ["pages 1-2", "rows 4-6", "row 4", "sheet 2024-25 · cells 2-3"]),
+        ("de-DE", ["Seiten 1-2", "Zeilen 4-6", "Zeile 4", "Blatt 2024-25 · Zellen 2-3"]),
+    ],
+)
+def test_several_pages_and_rows_are_called_so(opened, locale, said):
+    """A passage may stand on two pages; the command line says the same of it."""
+    places = [{"page": "1-2"}, {"row": "4-6"}, {"row": "4"}, {"sheet": "2024-25", "cell": "2-3"}]
+    page = opened(locale=locale)
+    script = """async (places) => {
+      const at = document.querySelector("script[type=module]").src.replace("main.js", "evidence.js");
+      const { placeInWords } = await import(at);
+      return places.map((where) => placeInWords({ source: "a.csv:0-9", where }));
+    }"""
+    assert page.evaluate(script, places) == [f"a.csv · {place}" for place in said]

@@ -72,10 +72,14 @@ const dense = (text) => text.replaceAll(/\n\s*\n/g, "\n");
 /** The document and the places in it, as a person calls them. */
 export function placeInWords(one) {
   const where = Object.entries(one.where ?? {}).map(([kind, name]) => 
-    kind === "heading" ? name : `${say("kinds")[kind] ?? kind} ${name}`,
+    kind === "heading" ? name : `${kindInWords(kind, name)} ${name}`,
   );
   return [one.source.replace(/:\d+-\d+$/, ""), ...where].join(" · ");
 }
+
+/** `rows` of rows 4-6, `row` of row 4. */
+const kindInWords = (kind, name) =>
+  (name.includes("-") && say("several")[kind]) || (say("kinds")[kind] ?? kind);
 
 function actions(one, n) {
   const key = keyOf(one);

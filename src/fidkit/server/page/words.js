@@ -58,6 +58,7 @@ const WORDS = {
     kinds: {
       page: "page", slide: "slide", sheet: "sheet", row: "row", chapter: "chapter", part: "part", cell: "cell",
     },
+    several: { page: "pages", slide: "slides", row: "rows", cell: "cells" },
     building: { read: "Reading", index: "Indexing", vectors: "Indexing by meaning" },
     documents: "Documents",
     served: (files, passages, out) => listed(many(files, "file", "files"), many(passages, "passage", "passages"), out !== "0" && `${out} left out`),
@@ -159,6 +160,7 @@ const WORDS = {
     kinds: {
       page: "Seite", slide: "Folie", sheet: "Blatt", row: "Zeile", chapter: "Kapitel", part: "Teil", cell: "Zelle",
     },
+    several: { page: "Seiten", slide: "Folien", row: "Zeilen", cell: "Zellen" },
     building: { read: "Lesen", index: "Erfassen", vectors: "Nach Bedeutung erfassen" },
     documents: "Dokumente",
     served: (files, passages, out) => listed(many(files, "Datei", "Dateien"), many(passages, "Stelle", "Stellen"), out !== "0" && `${out} ausgelassen`),
