@@ -21,6 +21,15 @@ DROP = """([name, text]) => {
   }
 }"""
 
+KEPT = """() => {
+  const [plain, kept] = [window.fetch, []];
+  window.kept = kept;
+  window.fetch = (path, options) => {
+    if (options?.method === "DELETE") kept.push(options.keepalive === true);
+    return plain(path, options);
+  };
+}"""
+
 
 def wait_for_file(page, name, status):
     page.locator(".list.files li", has_text=name).filter(has_text=status).first.wait_for(timeout=30_000)
@@ -52,6 +61,7 @@ def test_what_was_removed_can_be_had_back_for_a_few_seconds(opened, served):
     """By the keyboard alone: the button stays in its place, and says what it does now."""
     page, sent = opened(), []
     page.on("request", lambda request: sent.append(request.method) if request.method == "DELETE" else None)
+    page.evaluate(KEPT)
     for name in ("mast.txt", "oar.txt"):
         page.set_input_files("#files", {"name": name, "mimeType": "text/plain", "buffer": b"Made of ash."})
         wait_for_file(page, name, "ready")
@@ -75,6 +85,7 @@ def test_what_was_removed_can_be_had_back_for_a_few_seconds(opened, served):
     removed(page, "mast.txt")
     page.locator("[data-key='remove-oar.txt']").wait_for(state="detached", timeout=20_000)
     assert sent == ["DELETE", "DELETE"]
+    assert page.evaluate("window.kept") == [True, True]  # sent to their end, also by a page that is left
     assert page.evaluate("document.activeElement.id") == "files"
 
 

@@ -183,12 +183,13 @@ def sizes_on_disk(directory: Path) -> dict[str, int]:
         *((TOKENS, "tokens"), (MEMORY, "memory")),
     )
     sizes: dict[str, int] = {}
-    for entry in directory.rglob("*"):
+    # What a build sweeps meanwhile is left out: `rglob` would fail at a folder that is gone.
+    for entry in (Path(folder, name) for folder, _, names in os.walk(directory) for name in names):
         first = entry.relative_to(directory).parts[0]
         kind = next((kind for name, kind in kinds if first.startswith(name)), "other")
         try:
             size = entry.stat().st_size if entry.is_file() else 0
-        except FileNotFoundError:  # swept by a build meanwhile
+        except FileNotFoundError:
             continue
         if size:
             sizes[kind] = sizes.get(kind, 0) + size
