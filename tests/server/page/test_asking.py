@@ -173,6 +173,7 @@ def test_questions_are_kept_until_they_are_cleared(opened):
     assert page.input_value("#question") == HARBOUR
     page.go_back()
     until(page, "document.querySelector('#question').value === 'where is tea grown?'")
+    until(page, "document.querySelector('#history a').textContent === 'where is tea grown?'")  # answered
     page.click("[data-key=clear]")
     assert page.locator("#history a").count() == 0
     assert page.evaluate("localStorage.getItem('fidkit.history')") == "[]"
