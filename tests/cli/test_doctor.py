@@ -42,7 +42,7 @@ def test_a_home_that_can_not_be_written_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], writable: bool
 ) -> None:
     above = tmp_path / "above"
-    above.mkdir() if writable else above.touch()
+    above.mkdir() if writable else above.touch(0o777)  # a file that may be run is no folder
     monkeypatch.setenv("FIDKIT_HOME", str(above / "home"))
     run(["doctor"])
     (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("home ")]
