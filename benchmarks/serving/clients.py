@@ -112,7 +112,7 @@ def known(url: str, tokens: dict[str, int | None]) -> dict[str, Known]:
 
 
 def closed(url: str, answers: dict[str, Known], clients: int, seconds: float) -> Seen:
-    """Clients that ask as soon as they have an answer."""
+    """Clients that ask as soon as they have an answer, once each at least."""
     return _apart(_closed, url, answers, clients, seconds)
 
 
@@ -188,6 +188,7 @@ def _closed(to: Connection, url: str, answers: dict[str, Known], clients: int, s
     def ask(number: int) -> Seen:
         seen, chance = Seen(), random.Random(number)
         with opened(url) as client:
+            seen.add(_ask(client, answers, chance))  # one each, however long it took to begin
             while time.perf_counter() < until:
                 seen.add(_ask(client, answers, chance))
         return seen
