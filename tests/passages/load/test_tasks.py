@@ -66,7 +66,7 @@ def test_ray_reads_the_same(folder, bucket, tmp_path, monkeypatch) -> None:
     before = contents(tmp_path / "ray")
     bucket.put({"00.md": "# Another\n\nText.\n"})
     monkeypatch.setattr(tasks, "read_batch", ending)
-    with pytest.raises(CorpusError, match=r"^a task of Ray failed \(.*ZeroDivisionError: by nothing") as info:
+    with pytest.raises(CorpusError, match=r"^a task of Ray failed \(") as info:
         Corpus.build(bucket.url(), tmp_path / "ray", by="ray")
     assert "\n" not in str(info.value)
     assert contents(tmp_path / "ray") == before
