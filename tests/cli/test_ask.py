@@ -15,6 +15,7 @@ import torch
 
 from fidkit.answerer import Answerer
 from fidkit.cli.app import run
+from fidkit.cli.ask import _Printed, _show_answer
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.meaning import minilm
 from fidkit.errors import UsageError
@@ -403,3 +404,10 @@ def test_how_far_indexing_is_ends_before_the_answer(
     (indexed,) = [at for at, line in enumerate(said) if line.startswith("encoding passages")]
     (read,) = [at for at, line in enumerate(said) if "read in" in line]
     assert indexed < read
+
+
+@pytest.mark.parametrize(("confidence", "said"), [(0.5, "50% sure"), (0.49, "only 49% sure")])
+def test_doubt_is_said(confidence: float, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = Answer("Kenya", -0.1, verbatim=True, confidence=confidence)
+    _show_answer(answer, _Printed(), calibrated=True)
+    assert capsys.readouterr().out == f"Kenya  ({said})"

@@ -318,7 +318,16 @@ def test_a_method_that_a_route_doesn_t_have(client):
     ):
         response = client.put(path)
         assert (response.status_code, response.headers["Allow"]) == (405, has)
-        assert response.json()["error"]["code"] == "method_not_allowed"
+        error = response.json()["error"]
+        assert error["code"] == "method_not_allowed"
+        assert error["message"] == f"PUT isn't taken at {path}; {has} is"
+
+
+def test_a_path_where_nothing_is(client):
+    error = client.get("/v1/nothing%20here").json()["error"]
+    assert (error["code"], error["param"]) == ("not_found", None)
+    assert error["message"] == "there is nothing at /v1/nothing here; /api lists what there is"
+    assert client.get("/api").status_code == 200
 
 
 def test_what_is_no_http(client):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 3
 _EXCERPT_CHARACTERS = 220
+_RATHER_NOT = 0.5
+"""An answer of less confidence is more likely wrong than right, which is said."""
 RAW = "confidence is raw and no answer withheld: the reader has no calibration (`fidkit calibrate`)"
 MARKS = ("»", "«")
 """Around the answer in a sentence."""
@@ -169,7 +171,8 @@ def _show_answer(answer: Answer, show: _Printed, *, calibrated: bool) -> None:
     if answer.guess and not answer.verbatim:
         print("\nnote: no passage has these words", file=sys.stderr)
     elif answer.text and calibrated:
-        print(f"  ({answer.confidence:.0%} sure)", end="", flush=True)
+        doubt = "only " if answer.confidence < _RATHER_NOT else ""
+        print(f"  ({doubt}{answer.confidence:.0%} sure)", end="", flush=True)
 
 
 class _Printed:

@@ -140,10 +140,13 @@ def handle_all(app: FastAPI) -> None:
     """Have an application say every error so."""
 
     async def say(request: Request, error: Exception) -> JSONResponse:
-        said = of(error)
-        if said.status_code == 405:
-            said.headers["Allow"] = ", ".join(_methods(app, request))
-        return said
+        if not isinstance(error, HTTPException) or error.status_code not in (404, 405):
+            return of(error)
+        path, taken = request.scope["path"], _methods(app, request)
+        if error.status_code == 404:  # of the router: who looks for a thing raises `RequestError`
+            return response(404, f"there is nothing at {path}; /api lists what there is")
+        message = f"{request.method} isn't taken at {path}; {', '.join(taken)} is"
+        return response(405, message, None, {"Allow": ", ".join(taken)})
 
     async def invalid(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
