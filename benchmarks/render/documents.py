@@ -37,6 +37,7 @@ from render import (
 from render.paper import page, plots
 from render.paper.sections import sections
 from render.study import part as study
+from render.study import trials
 
 ROOT = Path(__file__).resolve().parents[2]
 CARD = ROOT / "src/fidkit/assets/readers/pocket/README.md"
@@ -59,6 +60,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     **postgres.TABLES,
     **retrieval.TABLES,
     **serving.TABLES,
+    **trials.TABLES,
     **faults.TABLES,
     **fleet.TABLES,
     **growth.TABLES,

@@ -137,9 +137,14 @@ def speed(records: list[dict[str, Any]]) -> str:
         cells = [f"{record[stage]['median']:,.0f}" for stage in ("encoder_ms", "decoder_ms", "total_ms")]
         faster = record["faster_than"].get("hf")
         cells += [f"{faster['total_ms']:.2f}" if faster else "1"] if beside else []
-        cells += [f"{100 * record['encoder_error']:.1f} %"] if errors else []
+        cells += [_error(record["encoder_error"])] if errors else []
         lines.append(f"| {subject(record['subject'])} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", circumstances(last)])
+
+
+def _error(measured: float | None) -> str:
+    """Of an encoder, beside float32; a subject without one has none."""
+    return "\N{EN DASH}" if measured is None else f"{100 * measured:.1f} %"
 
 
 def subject(name: str) -> str:

@@ -48,3 +48,22 @@ def test_tested_evidence_is_a_sentence_of_the_last_row() -> None:
     assert "4 % without the last; a passage left out costs 25 ms beside 310 ms" in said
     assert "for the answer (a CPU, threads: 2)" in said
     assert summaries.tested_evidence([]) == summaries.NOTHING
+
+
+def test_a_subject_without_an_encoder_is_off_by_nothing() -> None:
+    shapes = {"passages": 4, "passage_tokens": 100, "question_tokens": 20, "output_tokens": 32}
+    times = {f"{stage}_ms": {"median": 1234.4} for stage in ("encoder", "decoder", "total")}
+    row = {"git": "a", "command": "c", "shapes": shapes, "hardware": {"device": "D"}, "dtype": "int8",
+           "rounds": 3, "faster_than": {}, "subject": "hf", "encoder_error": 0.0456, **times}  # fmt: skip
+    other = row | {
+        "subject": "decoder-only",
+        "encoder_error": None,
+        "faster_than": {"hf": {"total_ms": 0.25}},
+    }
+    head, _, *lines, _, about = summaries.speed([row, other]).splitlines()
+    assert head.endswith("| speed (`hf` = 1) | encoder off by |")
+    assert lines[0].endswith("| 1,234 | 1,234 | 1,234 | 1 | 4.6 % |")
+    assert lines[1].endswith("| 0.25 | \N{EN DASH} |")
+    assert about.startswith("4 passages of 120 tokens")
+    old = [{name: value for name, value in one.items() if name != "encoder_error"} for one in (row, other)]
+    assert "off by" not in summaries.speed(old)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from render import documents
-from render.study import part, tables
+from render.study import part, tables, trials
 from render.study.findings import FINDINGS, lumen
 from render.study.groups import BUDGETS, grouped
 from render.study.shipped import RANKED
@@ -204,3 +204,15 @@ def test_passages_that_are_read_have_a_column_each() -> None:
     assert "| squad | 35.0 (60) | 50.0 (60) |\n| nq | 35.0 (60) |  |" in text
     assert "first 100 questions" in text
     assert "Passages that are read" not in part.part(rows(fid=50.0))
+
+
+def test_the_log_has_readers_with_their_own_steps() -> None:
+    longer = row("mq-longer", 0, 52.0, on_the_way={"1": {"step": 960, **scores(50.0)}})
+    found = trials.table([*rows(mq=50.0), longer, row("fid", 0, 60.0)], ["mq", "fido", "mq-longer"])
+    cells = [[cell.strip() for cell in said.split("|")][1:-1] for said in found.splitlines()[2:4]]
+    assert [(name, steps) for name, steps, *_ in cells] == [("`mq`", "320"), ("`mq-longer`", "960")]
+    assert cells[1] == ["`mq-longer`", "960", "1", "53.00", "51.00"]
+    assert "`fid`" not in found
+    assert trials.table([], ["mq"]) == "Not measured yet."
+    without = row("mq", 0, 50.0, on_the_way={})
+    assert "| 320 |" in trials.table([without], ["mq"])

@@ -1,0 +1,44 @@
+"""Tables of docs/log.md: readers of the study that didn't do what the papers' did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from study.variants import SETS
+
+from render.study.groups import grouped
+from render.summaries import NOTHING, line, rule, spread
+
+_LARGER = ("mq", "fido", "mq-longer", "fido-longer")
+_BLIND = ("lumen-0", "lumen-1-3", "lumen-1")
+_FIRST = ("lsa-6", "light-6", "lsa-6-tuned", "light-6-tuned")
+
+_WHERE = "More of them, and how they are made: [reproduce.md](reproduce.md#what-the-papers-say-of-quality)."
+
+
+def table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """Exact match of each reader that has rows, by set, after so many steps."""
+    groups = grouped(rows)
+    lines = [line("reader", "steps", "seeds", *(f"{name}: EM" for name in SETS)), rule(3 + len(SETS))]
+    found = [name for name in names if name in groups]
+    if not found:
+        return NOTHING
+    for name in found:
+        of_seeds = list(groups[name].rows.values())
+        cells = [spread([row[one]["em"] for row in of_seeds], seeds=len(of_seeds) > 1) for one in SETS]
+        lines.append(line(f"`{name}`", str(_steps(of_seeds[0])), str(len(of_seeds)), *cells))
+    return "\n".join([*lines, "", _WHERE])
+
+
+def _steps(row: Mapping[str, Any]) -> int:
+    """Of a reader's own training. The first rows were written when all had as many."""
+    on_the_way = row["on_the_way"].get("1")
+    return int(on_the_way["step"] if on_the_way else row["steps"])
+
+
+TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
+    f"study-{mark}": (partial(table, names=names), "study.jsonl")
+    for mark, names in (("larger", _LARGER), ("blind", _BLIND), ("first", _FIRST))
+}
