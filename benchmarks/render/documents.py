@@ -46,6 +46,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     "own-folder": (summaries.own_folder, "own-folder.jsonl"),
     "tested-evidence": (summaries.tested_evidence, "tested-evidence.jsonl"),
     "speed-real": (summaries.speed, "bench-real.jsonl"),
+    "speed-real-int8": (summaries.speed, "bench-real-int8.jsonl"),
     "speed-full": (summaries.speed, "bench-full.jsonl"),
     "speed-int8": (summaries.speed, "bench-int8.jsonl"),
     "speed-int8-avx2": (summaries.speed, "bench-int8-avx2.jsonl"),

@@ -139,7 +139,7 @@ def speed(records: list[dict[str, Any]]) -> str:
         cells += [f"{faster['total_ms']:.2f}" if faster else "1"] if beside else []
         cells += [_error(record["encoder_error"])] if errors else []
         lines.append(f"| {subject(record['subject'])} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", circumstances(last)])
+    return "\n".join([*lines, "", circumstances(run[0])])
 
 
 def _error(measured: float | None) -> str:

@@ -185,6 +185,7 @@ def watched(
     return outcome, first, second
 
 
+@pytest.mark.slow
 def test_a_memory_encoder_is_transferred_and_then_left_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

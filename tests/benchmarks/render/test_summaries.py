@@ -65,5 +65,6 @@ def test_a_subject_without_an_encoder_is_off_by_nothing() -> None:
     assert lines[0].endswith("| 1,234 | 1,234 | 1,234 | 1 | 4.6 % |")
     assert lines[1].endswith("| 0.25 | \N{EN DASH} |")
     assert about.startswith("4 passages of 120 tokens")
+    assert "; int8, D;" in about
     old = [{name: value for name, value in one.items() if name != "encoder_error"} for one in (row, other)]
     assert "off by" not in summaries.speed(old)
