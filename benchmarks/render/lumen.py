@@ -9,11 +9,10 @@ from typing import Any
 
 from fidkit.preset import PRESETS, SIZES
 from fidkit.records import CODECS, bytes_per_token
-from render.summaries import MEASURES, NOTHING, circumstances, datasets, line, rule, spread, subject
+from render.summaries import MEASURES, NONE, NOTHING, circumstances, datasets, line, rule, spread, subject
 
 Rows = Sequence[dict[str, Any]]
 
-NONE = "\N{EN DASH}"
 ALPHA = "live proportion"
 WIKIPEDIA_PASSAGES = 21_015_324
 """Of psgs_w100.tsv, DPR's Wikipedia."""

@@ -12,8 +12,8 @@ from typing import Any
 
 from fidkit.preset import PRESETS
 from fidkit.records import bytes_per_token
-from render.lumen import FULL_TOKENS, NONE, WIKIPEDIA_PASSAGES
-from render.summaries import line, rule
+from render.lumen import FULL_TOKENS, WIKIPEDIA_PASSAGES
+from render.summaries import NONE, line, rule
 
 _BFLOAT16 = 2
 

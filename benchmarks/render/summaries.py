@@ -31,6 +31,7 @@ TRAINED = {
     "hf-256": "FiD on transformers, rows padded to 256 tokens",
     "hf-longest": "the same, rows padded to the longest of the step",
 }
+NONE = "\N{EN DASH}"
 NOTHING = "Not measured yet."
 MEASURES = {"em": "EM", "f1": "F1", "log_likelihood": "log-likelihood, nats"}
 
@@ -144,7 +145,7 @@ def speed(records: list[dict[str, Any]]) -> str:
 
 def _error(measured: float | None) -> str:
     """Of an encoder, beside float32; a subject without one has none."""
-    return "\N{EN DASH}" if measured is None else f"{100 * measured:.1f} %"
+    return NONE if measured is None else f"{100 * measured:.1f} %"
 
 
 def subject(name: str) -> str:

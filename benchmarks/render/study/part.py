@@ -13,10 +13,9 @@ from render.pictures import Points
 from render.study import shipped, tables
 from render.study.findings import ALPHAS, FINDINGS, Finding, Groups, lumen
 from render.study.groups import BUDGETS, grouped
-from render.study.tables import NONE
 from render.study.titles import NOTES, TITLES
 from render.study.verdicts import RULES
-from render.summaries import NOTHING, line, rule
+from render.summaries import NONE, NOTHING, line, rule
 
 Rows = Sequence[Mapping[str, Any]]
 HEAD = """\

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from study.variants import OTHERS, SETS
 
 from render.study.groups import BUDGETS, Group
-from render.summaries import MEASURES, line, rule, spread
+from render.summaries import MEASURES, NONE, line, rule, spread
 
-NONE = "\N{EN DASH}"
 BY_BUDGET = ("lumen", "lumen-conditioning", "memory-shape", "transfer", "moments")
 """Tables in which it matters after how much training readers are judged."""
 

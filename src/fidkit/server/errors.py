@@ -46,7 +46,11 @@ class RequestError(Exception):
     @property
     def code(self) -> str:
         """A word for what is wrong."""
-        return _CODES.get(self.status, "failure")
+        return _code(self.status)
+
+
+def _code(status: int) -> str:
+    return _CODES.get(status, "failure")
 
 
 class TooLargeError(HTTPException):
@@ -92,7 +96,7 @@ def _response(told: _Told) -> JSONResponse:
     found: dict[str, object] = {
         "message": _text(told.message),
         "type": "invalid_request_error" if told.status < 500 else "server_error",
-        "code": told.code or _CODES.get(told.status, "failure"),
+        "code": told.code or _code(told.status),
         "param": told.param,
     }
     if told.values:

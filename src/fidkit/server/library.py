@@ -256,16 +256,18 @@ class Library:
             corpus = Corpus.build(
                 now, where, self._progress, wait=_BUSY_SECONDS, encoder=runnable(), tidied=False
             )
+            if now == before and not self._is_replaced():
+                corpus.close()
+                return
             notes = left_out_of(corpus)
+        elif now == before and not self._is_replaced():
+            return  # nothing is given, and what was added was taken out again
         else:
             corpus, notes = open_sources(now or None, self._progress, runnable())
-        if now == before and not self._is_replaced():
-            corpus.close()
-        else:
-            self._service.replace_corpus(corpus, notes)
-            self._sources = now  # and not before: where this fails, it is tried again
-            self._identity, self._is_away = _identity(self._service.corpus), False
-            self._changed.set()
+        self._service.replace_corpus(corpus, notes)
+        self._sources = now  # and not before: where this fails, it is tried again
+        self._identity, self._is_away = _identity(self._service.corpus), False
+        self._changed.set()
 
     def _is_replaced(self) -> bool:
         """Whether another corpus lies where the one was that is served, or is to be made there.

@@ -99,7 +99,7 @@ def build(
         ):  # fmt: skip
             if waited or not (look.is_current() if look else not catalogue.meta()):
                 found, look = discover(places), None  # who built meanwhile may have seen more of them
-            plan = look.plan if look and look.holds(cuts) else None
+            plan = look.plan if look and not cuts.facts(look.meta) else None
             open_until_locked.close()
             building = _builder(catalogue, directory, roots, progress, limits, wanted, cuts, by)
             with _undone(building, catalogue, directory):
@@ -236,10 +236,6 @@ class _Look:
     def is_current(self) -> bool:
         """Whether nobody has built since, asked by the one that holds the lock."""
         return self.catalogue.state_number() == self.number
-
-    def holds(self, cuts: WantedCutting) -> bool:
-        """Whether its plan is that of a build which cuts so."""
-        return not cuts.facts(self.meta)
 
 
 def _look(
