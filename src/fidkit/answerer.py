@@ -25,7 +25,7 @@ from fidkit.engine.asked import (
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.steps import Stepwise, whole, within
 from fidkit.engine.locating import placed
-from fidkit.engine.meaning import runnable
+from fidkit.engine.meaning import embedding, runnable
 from fidkit.engine.opening import made_ready
 from fidkit.engine.precision import Precision, check_precision
 from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
@@ -95,6 +95,7 @@ class Answerer:
         of_child = weakref.WeakMethod(self._forked)
         os.register_at_fork(after_in_child=lambda: (method := of_child()) and method())
         self.runner, self.memory = made_ready(reader, corpus if stored else None, device, precision)
+        self._embed = None if self.runner.calibration is None else embedding()
         self._cache = None
         if corpus is not None:
             self._cache = TokenCache(corpus.derived, tokenizer_of(self.runner).fingerprint)
@@ -142,6 +143,8 @@ class Answerer:
         except BaseException:
             corpus.close()
             raise
+        if documents is None:
+            made._embed = None  # fidkit's own are searched by words, so the encoder needn't be opened at all
         made.notes = notes
         made._opened.callback(corpus.close)
         return made
@@ -289,7 +292,7 @@ class Answerer:
         with self._use(nested=True):
             work = answering(
                 self.runner, questions, passages, decoding, cache=self._cache, memory=self.memory,
-                streams=streams, test_evidence=test_evidence,
+                streams=streams, test_evidence=test_evidence, embed=self._embed,
             )  # fmt: skip
             if self.runner.takes_turns:
                 return (yield from within(work, lambda: self._reading))
@@ -346,6 +349,7 @@ class Answerer:
                     memory=self.memory,
                     streams=[streams[number] for number in batch],
                     test_evidence=test_evidence,
+                    embed=self._embed,
                 )
             answers |= zip(batch, made, strict=True)
         return [answers[number] for number in range(len(questions))]

@@ -34,6 +34,7 @@ SIGNALS = {
     "overlap": "share of the question's words that stand in the passage the answer was copied from",
     "nearness": "share of the question's words that stand in the sentence around the answer",
     "passages": "logarithm of how many passages were read",
+    "meaning": "how near the question and the sentence around the answer are in meaning, a cosine",
 }
 """What is known of an answer once it is written. One that can't be told (`nearness` of an answer that stands
 in no sentence) is absent, and counts as its mean over the answers that were fitted on."""

@@ -90,6 +90,40 @@ def test_a_mark_that_closes_what_another_sentence_opened_is_none_of_it() -> None
     assert sentence_around(text, Place(50, 54)) == "**Late** fees are double."
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("| Plan | Price |\n|---|---|\n| Small | *9 euros* |\n| Large | 19 euros |", "| Small | 9 euros |"),
+        (
+            "Name:    Ada\nPrice:   *9 euros* a month, and not a cent\nLarge:   19 euros",
+            "Price:   9 euros a month, and not a cent",
+        ),
+        (
+            "Seen:    at noon, near the fountain of the old town hall,\n         for *9 euros*, by Ada\nRing:    no",
+            "Seen:    at noon, near the fountain of the old town hall,\n         for 9 euros, by Ada",
+        ),
+        ("- a dog is allowed\n- it costs *9 euros*\n- a cat is not", "- it costs 9 euros"),
+        ("Yours\n\nIt costs *9 euros*\n\nAda", "It costs 9 euros"),
+        (
+            "It is said that this\ncosts *9 euros* and\nno more. Ada",
+            "It is said that this\ncosts 9 euros and\nno more.",
+        ),
+        (
+            "> It is known that this house in the old town, which\n> Ada has let, costs *9 euros* a day. No?",
+            "> It is known that this house in the old town, which\n> Ada has let, costs 9 euros a day.",
+        ),
+        (
+            "It is said that the house in the old market square, which\nAda has let, costs *9 euros*.",
+            "It is said that the house in the old market square, which\nAda has let, costs 9 euros.",
+        ),
+    ],
+)
+def test_a_row_or_an_item_is_quoted_alone_and_wrapped_lines_together(text: str, wanted: str) -> None:
+    start = text.index("*")
+    text = text.replace("*", "")
+    assert sentence_around(text, Place(start, start + len("9 euros"))) == wanted
+
+
 def test_spans_are_of_the_document_where_it_is_known() -> None:
     passage = Passage("1", "", "Tosca is here", "notes/a:b.md:120-133")
     assert in_document(passage, Place(0, 5)) == (120, 125)

@@ -116,6 +116,7 @@ def _answered(
     from fidkit.cli.progress import progress
     from fidkit.devices import choose_device
     from fidkit.engine.generation.decoding import Decoding
+    from fidkit.engine.meaning import embedding
     from fidkit.engine.precision import check_precision
     from fidkit.engine.runner import Runner, loading_type
     from fidkit.passages import Corpus
@@ -135,7 +136,7 @@ def _answered(
         given = _read(files, opened, n, kinds, limit)
         bar = stack.enter_context(progress("calibrating", len(given)))
         runner = Runner(reader, precision, own=True)
-        return list(answered(runner, iter(given), Decoding(min_tokens=1), None, bar))
+        return list(answered(runner, iter(given), Decoding(min_tokens=1), None, bar, embedding()))
 
 
 def _read(

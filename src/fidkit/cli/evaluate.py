@@ -18,6 +18,7 @@ from fidkit.errors import UsageError
 from fidkit.wording import counted
 
 if TYPE_CHECKING:
+    from fidkit.engine.judging import Embed
     from fidkit.engine.precision import Precision
     from fidkit.engine.ready import Ready
     from fidkit.evaluate.contexts import ContextKind
@@ -144,6 +145,7 @@ def _run(
 ) -> tuple[Report, str]:
     """The report, and the precision that `auto` or another name came to."""
     from fidkit.cli.progress import progress
+    from fidkit.engine.meaning import embedding
     from fidkit.engine.opening import made_ready
     from fidkit.engine.precision import check_precision
     from fidkit.evaluate import evaluate as judge
@@ -159,8 +161,9 @@ def _run(
         runner, memory = made_ready(name, opened if stored else None, device, precision)
         bar = stack.enter_context(progress(f"evaluating on {data.name}", len(questions)))
         read = passages_for(questions, kind, n, opened)
+        embed = embedding() if runner.calibration else None
         return judge(
-            answered(runner, read, decoding, memory, bar), predictions=out, scores=scores
+            answered(runner, read, decoding, memory, bar, embed), predictions=out, scores=scores
         ), runner.computes
 
 
@@ -179,6 +182,7 @@ def answered(
     decoding: Decoding,
     memory: MemoryStore | None,
     bar: Progress,
+    embed: Embed | None,
 ) -> Iterator[Result]:
     """Answers in batches of similar length, drawn from a pool of questions at a time."""
     from fidkit.engine.answering import answer_batch
@@ -189,6 +193,6 @@ def answered(
         for batch in plan_batches(sizes, READ_TOGETHER):
             questions, passages = zip(*(pool[number] for number in batch), strict=True)
             asked = [question.question for question in questions]
-            answers = answer_batch(runner, asked, passages, decoding=decoding, memory=memory)
+            answers = answer_batch(runner, asked, passages, decoding=decoding, memory=memory, embed=embed)
             yield from map(Result, questions, passages, answers)
             bar.advance(len(batch))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,25 +9,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fidkit.arrays import Array
-from fidkit.calibration import raw_confidence
 from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Context, collate, collate_memory
 from fidkit.engine.asked import check_passages, check_question
-from fidkit.engine.evidence import Looked, look_back
+from fidkit.engine.evidence import look_back
 from fidkit.engine.generation.decoding import Decoding
-from fidkit.engine.generation.generate import Generated, generating
+from fidkit.engine.generation.generate import generating
 from fidkit.engine.generation.steps import Stepwise, whole, within
-from fidkit.engine.locating import by_share, in_their_words, located
+from fidkit.engine.judging import Embed, in_words_of, judged, quoted
+from fidkit.engine.locating import by_share, in_their_words
 from fidkit.engine.ready import Ready
 from fidkit.engine.recall import Recall
-from fidkit.engine.signals import of_words
 from fidkit.engine.tested import leave_out, tested
 from fidkit.engine.windows import windows
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.passages import TokenCache
 from fidkit.passages.token_cache import Tokenize, passage_key
 from fidkit.tokens import QuestionTokens, Tokenizer, is_well_formed
-from fidkit.types import Alternative, Answer, Passage, Without, distinct
+from fidkit.types import Answer, Passage, Without, distinct
 
 if TYPE_CHECKING:
     from fidkit.memory import MemoryStore
@@ -37,7 +35,6 @@ Stream = Callable[[str], None]
 """Sees an answer's text so far. Beam search and several samples are seen when all is written."""
 
 T = TypeVar("T")
-A = TypeVar("A", Alternative, Without)
 Asked = Sequence[QuestionTokens]
 Passages = Sequence[Sequence[Passage]]
 EMPTY = Passage("", "", "")
@@ -58,6 +55,7 @@ def answer_batch(
     memory: MemoryStore | None = None,
     streams: Sequence[Stream | None] = (),
     test_evidence: int = 0,
+    embed: Embed | None = None,
 ) -> list[Answer]:
     """Answer questions together, each from its own passages (any number, also none).
 
@@ -74,6 +72,8 @@ def answer_batch(
         streams: of each question, what sees its text grow, or None; or nothing at all.
         test_evidence: so many passages of each answer, those with the largest shares, are left out one at a
             time (`fidkit.engine.tested`).
+        embed: makes vectors of texts, by which confidence compares a question with what its answer stands in
+            (`fidkit.engine.meaning.embedding`); None does without.
 
     Raises:
         UsageError: no question, no passages, or lists of different lengths.
@@ -82,7 +82,7 @@ def answer_batch(
     return whole(
         answering(
             runner, questions, passages, decoding, cache=cache, memory=memory, streams=streams,
-            test_evidence=test_evidence,
+            test_evidence=test_evidence, embed=embed,
         )
     )  # fmt: skip
 
@@ -97,6 +97,7 @@ def answering(
     memory: MemoryStore | None = None,
     streams: Sequence[Stream | None] = (),
     test_evidence: int = 0,
+    embed: Embed | None = None,
 ) -> Stepwise[list[Answer]]:
     """`answer_batch`, with a pause after each step of writing.
 
@@ -118,17 +119,17 @@ def answering(
         generated = yield from clock.timed("decode", writing)
         with clock.stage("evidence"):
             looked = look_back(runner, context, generated.best, max(map(len, read)))
-            written = _written(tokenizer, generated)
-            quoted = _judged(_quoted(tokenizer, written, read, looked, how), questions, looked, runner)
+            answers = quoted(tokenizer, generated, read, looked, how)
+            answers = judged(answers, questions, looked, runner.calibration, embed)
         if test_evidence:
             orders = [by_share(s[: len(p)]) for s, p in zip(looked.shares, read, strict=True)]
             first = [order[:test_evidence] for order in orders]
             leaving = leave_out(runner, context, generated.best, first, how, tokenizer)
             without = yield from clock.timed("test", leaving)
             with clock.stage("test"):
-                quoted = _with_tests(quoted, orders, read, without, how)
+                answers = _with_tests(answers, orders, read, without, how)
     notes, said = _not_stored(encoded, passages, read, memory), []
-    for answer, question, ids in zip(quoted, questions, asked, strict=True):
+    for answer, question, ids in zip(answers, questions, asked, strict=True):
         own = (*answer.notes, *_read_otherwise(question, ids, runner.config))
         said.append(replace(answer, timings_ms=clock.timings(), notes=(*own, *notes)))
     return said
@@ -263,54 +264,6 @@ def _recall(
         return runner.read_memory(batch, memory_XD, question_XD), recall.encoded
 
 
-def _written(tokenizer: Tokenizer, generated: Generated) -> list[tuple[Alternative, tuple[Alternative, ...]]]:
-    """The best answer to each question, and the others."""
-    texts = [tokenizer.decode([i for i in ids if i != IGNORED]) for ids in generated.ids_BT.tolist()]
-    answers = [Alternative(text, score) for text, score in zip(texts, generated.scores.tolist(), strict=True)]
-    n = generated.n_best
-    of_questions = [answers[first : first + n] for first in range(0, len(answers), n)]
-    # Beams that found no hypothesis score -inf.
-    return [(best, tuple(o for o in others if math.isfinite(o.score))) for best, *others in of_questions]
-
-
-def _quoted(
-    tokenizer: Tokenizer,
-    written: Sequence[tuple[Alternative, tuple[Alternative, ...]]],
-    passages: Passages,
-    looked: Looked,
-    how: Decoding,
-) -> list[Answer]:
-    """Answers in the words of their passages, with evidence."""
-    answers = []
-    for (best, others), of_one, shares, tokens in zip(
-        written, passages, looked.shares, looked.tokens, strict=True
-    ):
-        found = located(tokenizer, best.text, of_one, shares, tokens, pieces=bool(how.extractive))
-        also = tuple(_in_words_of(of_one, other, how) for other in others)
-        answers.append(
-            Answer(found.text, best.score, found.evidence, alternatives=also, verbatim=found.verbatim)
-        )
-    return answers
-
-
-def _judged(
-    answers: Sequence[Answer], questions: Sequence[str], looked: Looked, runner: Ready
-) -> list[Answer]:
-    """Answers with their confidence; those that are probably wrong are withheld, and remain as guesses."""
-    judged, calibration = [], runner.calibration
-    for answer, question, of_answer in zip(answers, questions, looked.signals, strict=True):
-        signals = of_answer | of_words(question, answer.text, answer.evidence, verbatim=answer.verbatim)
-        withheld, guess = False, answer.text
-        if calibration is None:
-            confidence = raw_confidence(signals)
-        else:
-            confidence = calibration.confidence(signals)
-            withheld = confidence < calibration.threshold
-        text = "" if withheld else guess
-        judged.append(replace(answer, text=text, guess=guess, confidence=confidence, signals=signals))
-    return judged
-
-
 def _with_tests(
     answers: Sequence[Answer],
     orders: Sequence[Sequence[int]],
@@ -322,19 +275,13 @@ def _with_tests(
     made = []
     for answer, order, of_one, without in zip(answers, orders, passages, found, strict=True):
         others = {n: [p for m, p in enumerate(of_one) if m != n] for n in without}
-        quoted = {n: _in_words_of(others[n], w, how) for n, w in without.items()}
+        in_words = {n: in_words_of(others[n], w, how) for n, w in without.items()}
         read = (
             "a single passage was read, and nothing is left without it" if of_one else "no passage was read"
         )
-        alone = () if quoted else (f"evidence was not tested: {read}",)
-        made.append(replace(tested(answer, order, quoted), notes=(*answer.notes, *alone)))
+        alone = () if in_words else (f"evidence was not tested: {read}",)
+        made.append(replace(tested(answer, order, in_words), notes=(*answer.notes, *alone)))
     return made
-
-
-def _in_words_of(passages: Sequence[Passage], other: A, how: Decoding) -> A:
-    """Another answer as the passages have it, if they do."""
-    text = in_their_words(other.text, passages, pieces=bool(how.extractive))
-    return other if text is None else replace(other, text=text)
 
 
 def _watching(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import sentencex
 
-from fidkit.engine.phrases import is_word_bound, phrase
+from fidkit.engine.phrases import is_word_bound, line_around, phrase
 from fidkit.engine.windows import begins_at
 from fidkit.passages import Passages
 from fidkit.tokens import Tokenizer
@@ -166,11 +166,15 @@ def choose(places: Sequence[Place], answer: str, text: str, near: int | None) ->
 
 
 def sentence_around(text: str, place: Place) -> str:
-    """The sentences that hold a place, as they stand in the text, without spaces around."""
+    """The sentences that hold a place, as they stand in the text, without spaces around.
+
+    A row of a table or an item of a list holds no more than itself.
+    """
+    first, last = line_around(text, place.start, place.end)
     bounds = sentencex.get_sentence_boundaries("en", text)
     starts = [b["start_index"] for b in bounds if b["start_index"] <= place.start]
     ends = [b["end_index"] for b in bounds if b["end_index"] >= place.end]
-    sentence = text[max(starts, default=0) : min(ends, default=len(text))].strip()
+    sentence = text[max([first, *starts]) : min([last, *ends])].strip()
     for mark in _EMPHASIS:  # its other half stands in the sentence before
         if sentence.startswith(mark) and sentence.count(mark) % 2:
             sentence = sentence.removeprefix(mark).lstrip()

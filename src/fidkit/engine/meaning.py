@@ -63,6 +63,11 @@ def runnable() -> Callable[[], VectorEncoder] | None:
     return minilm if has_torch() or native.kernels() is not None else None
 
 
+def embedding() -> Callable[[Sequence[str]], NDArray[np.float32]] | None:
+    """Texts to vectors as `minilm` makes them, opened at the first of them; None where it can't be run."""
+    return None if runnable() is None else _embed
+
+
 def _embed(texts: Sequence[str]) -> NDArray[np.float32]:
     return _embedder().embed(texts)
 

@@ -10,7 +10,11 @@ import re
 
 from fidkit.passages.scripts import is_unspaced
 
-_CELL = re.compile(r"\s*\|\s*|\t|[ \t]{3,}|\n\s*\n|\n(?=[ \t]*(?:[-*+•>#]|\d+[.)])[ \t])")
+_BORDER = re.compile(r"\||\t|[ \t]{3,}")
+"""A border of cells or columns within a line."""
+_ITEM = re.compile(r"[ \t]*(?:[-*+•>#]|\d+[.)])[ \t]")
+"""How an item of a list, a quote or a heading begins."""
+_CELL = re.compile(rf"\s*\|\s*|\t|[ \t]{{3,}}|\n\s*\n|\n(?={_ITEM.pattern})")
 """Borders of cells, columns, paragraphs and items of lists."""
 _WRAPPED = 50
 """A line of so many characters may go on in the next one; a shorter one ends what it says."""
@@ -32,6 +36,29 @@ def phrase(text: str, start: int, end: int) -> tuple[int, int]:
     while not is_word_bound(text, first):
         first -= 1
     return first, _to_the_end_of_a_word(text, last)
+
+
+def line_around(text: str, start: int, end: int) -> tuple[int, int]:
+    """The line of `text` that holds `text[start:end]`, with the lines that it is wrapped over.
+
+    Rows of a table, items of a list and short lines are lines of their own, whatever marks they end with. A
+    line that begins with a small letter goes on with what the one before says.
+    """
+    breaks = [at for at, mark in enumerate(text) if mark == "\n" and _ends_a_line(text, at)]
+    first = max((at + 1 for at in breaks if at < start), default=0)
+    return first, min((at for at in breaks if at >= end), default=len(text))
+
+
+def _ends_a_line(text: str, at: int) -> bool:
+    before = text[text.rfind("\n", 0, at) + 1 : at].strip()
+    after = text[at + 1 :].partition("\n")[0]
+    if before.startswith(">") and after.startswith(">"):  # within a quotation of a mail
+        before, after = before.lstrip("> "), after.lstrip("> ")
+    if not before or not after.strip() or _ITEM.match(after):
+        return True
+    if _BORDER.search(before):
+        return bool(_BORDER.search(after.strip()))
+    return len(before) < _WRAPPED and not after.strip()[0].islower()
 
 
 def _first_end(text: str, start: int, end: int) -> int:
