@@ -198,3 +198,21 @@ def test_every_token_has_an_embedding(numbers: tuple[int, ...], embeddings: int,
         return
     with pytest.raises(CheckpointError, match=says):
         require_embeddings(backend, embeddings, Path("here"))
+
+
+def test_readers_share_the_vocabulary_of_a_file_that_did_not_change(tmp_path: Path) -> None:
+    config, path = CONFIG, tmp_path / "tokenizer.json"
+    Tokenizer.bundled(config).save(path)
+    first = Tokenizer.load(path, config)
+    assert Tokenizer.load(path, config).backend is first.backend
+    with pytest.raises(CheckpointError, match="embeddings"):
+        Tokenizer.load(path, config.replace(vocabulary_size=100))
+    other = tokenizers.Tokenizer.from_file(str(path))
+    other.add_tokens(["\N{SNOWMAN}"])
+    other.save(str(path))
+    again = Tokenizer.load(path, config.replace(vocabulary_size=config.vocabulary_size + 8))
+    assert again.backend.token_to_id("\N{SNOWMAN}") is not None
+    assert first.backend.token_to_id("\N{SNOWMAN}") is None
+    path.unlink()
+    with pytest.raises(CheckpointError, match="tokenizer.json"):
+        Tokenizer.load(path, config)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import uuid
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +28,10 @@ PASSAGE_FILE = "memory_tokenizer.json"
 """Of passages, where the memory encoder has a vocabulary of its own."""
 SENTINEL = "<extra_id_"
 UNKNOWN = "<unk>"
+
+_in_use: weakref.WeakValueDictionary[tuple[str, int, int, int, int], tokenizers.Tokenizer]
+_in_use = weakref.WeakValueDictionary()
+"""Vocabularies of open readers, by their file, its state, and the embeddings that they were found to fit."""
 
 
 def is_well_formed(text: str) -> bool:
@@ -262,8 +268,17 @@ def require_embeddings(backend: tokenizers.Tokenizer, embeddings: int, path: Pat
 
 
 def _read(path: Path, embeddings: int) -> tokenizers.Tokenizer:
-    backend = read_backend(path)
-    require_embeddings(backend, embeddings, path)
+    """A vocabulary, which readers that have the same file share: to read it takes a reader's time to open."""
+    try:
+        state = path.stat()
+    except OSError:
+        return read_backend(path)  # which says what is wrong
+    key = (os.path.realpath(path), state.st_ino, state.st_mtime_ns, state.st_size, embeddings)
+    backend = _in_use.get(key)
+    if backend is None:
+        backend = read_backend(path)
+        require_embeddings(backend, embeddings, path)
+        _in_use[key] = backend
     return backend
 
 
