@@ -57,7 +57,7 @@ FOUND = 1000
 SCANNED = (100_000, 325_000, 1_000_000)
 FOLDER = Path(__file__).parents[1] / "examples" / "own-folder"
 FOLDER_DEPTHS = (3, 10)
-ANSWERED, READ, LIMIT = ("squad", "newwiki", "nq"), 20, 200
+READ = 20
 PACKAGES = ("fidkit", "numpy", "tantivy")
 
 
@@ -230,8 +230,8 @@ def answers(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A row a set and way: how often the reader is right, as it comes and where it has to answer."""
     indexed, asked = index(given)
     corpus, data = corpus_of(given.work, indexed), given.work / "questions.jsonl"
-    for name in ANSWERED:
-        write(data, ({"id": q.id, "question": q.question, "answers": q.answers} for q in asked[name][:LIMIT]))
+    for name in SETS:
+        write(data, ({"id": q.id, "question": q.question, "answers": q.answers} for q in asked[name]))
         for by in ("words", "both"):
             command = [sys.executable, "-m", "fidkit", "evaluate", "--json", "--reader", given.reader]
             command += ["--data", str(data), "--by", by, "--corpus", str(corpus), "--passages", str(READ)]
