@@ -1,5 +1,6 @@
 """`/v1/answer` and `/v1/search`, asked as a client does."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -110,25 +111,30 @@ def test_documents_are_filtered(client):
 @pytest.mark.parametrize(
     ("request_", "status", "param", "says"),
     [
-        ({}, 422, "question", "required"),
-        ({"question": ""}, 422, "question", "at least 1 character"),
+        ({}, 422, "question", "question: it is missing; add it; /api describes"),
+        ({"question": ""}, 422, "question", "1 or more characters or a list, got an empty text"),
         ({"question": "  "}, 422, "question", "empty"),
         ({"question": []}, 422, "question", "an empty list"),
-        ({"question": 5}, 422, "question", "string"),
+        ({"question": 5}, 422, "question", "expected a text or a list, got 5; /api describes"),
         ({"question": "a" * 2001}, 422, "question", "2,001 characters of a question"),
         ({"question": ["a"] * 65}, 422, "question", "65 questions"),
         ({"question": "a", "passages": 0}, 422, "passages", "expected 1 or more"),
         ({"question": "a", "passages": 101}, 422, "passages", "101 passages"),
         ({"question": "a", "passages": [{"text": "x" * 20_001}]}, 422, "passages", "20,001 characters"),
-        ({"question": "a", "passages": [{"text": ""}]}, 422, "passages.0", "at least 1 character"),
+        ({"question": "a", "passages": [{"text": ""}]}, 422, "passages.0.text", "expected a text of 1"),
         ({"question": "a", "test_evidence": 21}, 422, "test_evidence", "21 passages to be left out"),
         ({"question": "a", "max_tokens": 257}, 422, "max_tokens", "257 tokens"),
-        ({"question": "a", "max_tokens": 0}, 422, "max_tokens", "greater than or equal to 1"),
+        ({"question": "a", "max_tokens": 0}, 422, "max_tokens", "expected 1 or more, got 0"),
         ({"question": "a", "reader": "nobody"}, 422, None, "no reader 'nobody' is served"),
         ({"question": "a", "where": ["colour"]}, 422, None, "colour"),
-        ({"question": "a", "colour": 1}, 422, "colour", "not permitted"),
+        ({"question": "a", "colour": 1}, 422, "colour", "unknown field 'colour' (known: question, passages,"),
         ({"question": ["a"], "stream": True}, 422, "stream", "one question"),
-        ({"question": "a", "stream": "yes"}, 422, "stream", "boolean"),
+        ({"question": "a", "stream": "yes"}, 422, "stream", "expected true or false, got \"yes\""),
+        ([1], 422, "body", "body: expected keys and values, got a list of 1; /api describes"),
+        (
+            {"question": 1, "passages": "a", "stream": 2, "colour": 3, "where": 4}, 422, "question",
+            "; where: expected a list, got 4; and 2 other fields; /api describes",
+        ),
         ({"question": "a", "stream": True, "reader": "nobody"}, 422, None, "no reader 'nobody' is served"),
     ],
 )  # fmt: skip
@@ -177,8 +183,12 @@ def test_a_question_that_may_take_no_time_is_refused(folder):
 @pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"\xff", b'{"question": "\\ud800"}', b"[" * 100_000])
 def test_what_is_no_json_of_ours(client, body):
     response = client.post("/v1/answer", content=body, headers={"Content-Type": "application/json"})
-    assert response.status_code in (200, 400, 422)
-    assert response.status_code == 200 or response.json()["error"]["message"]
+    assert response.status_code in (400, 422)
+    message = response.json()["error"]["message"]
+    assert response.status_code == 422 or message == (
+        "the body is no JSON in UTF-8, or nested too deeply; mend it there"
+    )
+    assert not _PYDANTICS.search(message), message
 
 
 @pytest.mark.parametrize(
@@ -209,6 +219,43 @@ def test_a_body_that_is_no_json_says_so(client):
     assert broken.status_code == 422
     assert broken.json()["error"]["message"].startswith("the body is no JSON: ")
     assert broken.json()["error"]["message"].endswith(f"at character {len(body) - 1}")
+
+
+_PYDANTICS = re.compile(
+    r"Input should|Field required|Extra inputs|Value error|should have|valid (string|integer|list)|UploadFile"
+)
+
+
+@pytest.mark.parametrize("path", ["answer", "search", "chat/completions", "responses"])
+def test_no_field_of_a_wrong_kind_is_answered_in_words_of_a_library(client, path):
+    described = client.get("/openapi.json").json()
+    body = described["paths"][f"/v1/{path}"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    fields = described["components"]["schemas"][body["$ref"].rpartition("/")[2]]["properties"]
+    assert len(fields) >= 3
+    for field in fields:
+        for value in (None, 0, 1.5, True, "", [], [5], [{}], [{"text": 5, "role": 5}], {}, {"a": 5}):
+            # Something else is wrong as well, so that nothing is ever answered.
+            wrong = {field: value, "stream": "yes"} | ({"stream": value} if field == "stream" else {})
+            response = client.post(f"/v1/{path}", json=wrong)
+            error = response.json()["error"]
+            assert (response.status_code, error["code"]) == (422, "invalid"), wrong
+            assert not _PYDANTICS.search(error["message"]), error["message"]
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("limit=1001", 'limit: expected 1000 at most, got "1001"'),
+        (
+            "limit=x&offset=-1",
+            'limit: expected a whole number, got "x"; offset: expected 0 or more, got "-1"',
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_said(client, query, says):
+    error = client.get(f"/v1/documents?{query}").json()["error"]
+    assert error["message"] == f"{says}; /api describes what is taken"
+    assert error["param"] == "limit"
 
 
 def test_a_filter_that_leaves_nothing_is_told_in_a_stream_as_well(client):

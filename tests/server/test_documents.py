@@ -32,6 +32,9 @@ def own(tmp_path_factory, folder):
         yield client
 
 
+FORM = {"Content-Type": "multipart/form-data"}
+
+
 def until(holds, seconds=20.0):
     deadline = time.monotonic() + seconds
     while not (found := holds()):
@@ -198,7 +201,7 @@ def test_of_several_files_those_that_can_t_be_taken_are_named(own):
     assert [one["name"] for one in taken["refused"]] == ["program.exe"]
     assert taken["refused"][0]["reason"].startswith("program.exe: .exe isn't read")
     assert taken["refused"][0]["code"] == "unsupported"
-    assert taken["message"] == "2 files taken, read in a moment, 1 not"
+    assert taken["message"] == "2 files taken, read in a moment; 1 not: program.exe"
     until(
         lambda: (
             {"p1.txt", "p3.txt"} <= {name for name, (status, _) in added(own).items() if status == "indexed"}
@@ -206,10 +209,36 @@ def test_of_several_files_those_that_can_t_be_taken_are_named(own):
     )
     none = own.post("/v1/documents", files=files[1:2])
     assert (none.status_code, none.json()["error"]["param"]) == (415, "name")
+    for sent, says in (
+        ({"data": {"files": "abc"}}, "files.0: expected a file with a name, got a text; /api describes"),
+        ({"content": b"", "headers": FORM}, "a form: Missing boundary in multipart; send files as `curl -F"),
+        (
+            {"files": [("files", (f"{n}.txt", b"")) for n in range(1001)]},
+            "Maximum number of files is 1000; send",
+        ),
+    ):
+        error = own.post("/v1/documents", **sent).json()["error"]
+        assert says in error["message"]
     nothing = own.post("/v1/documents", files={"other": b""})
     assert (nothing.status_code, nothing.json()["error"]["param"]) == (422, "files")
     for name in taken["names"]:
         own.delete(f"/v1/documents/{name}")
+
+
+def test_where_none_of_several_files_is_taken_all_are_named(own):
+    names = ["a.exe", ".hidden", *(f"n{n}.bin" for n in range(20))]
+    error = own.post("/v1/documents", files=[("files", (name, b"x")) for name in names])
+    assert error.status_code == 422  # for one has no name, and the others are of a kind that isn't read
+    told = error.json()["error"]
+    named = ", ".join(names[:20])
+    assert (
+        told["message"] == f"none of the 22 files was taken: {named} and 2 more; `refused` says why of each"
+    )
+    assert [(one["name"], one["code"]) for one in told["refused"]] == [
+        (name, "invalid" if name == ".hidden" else "unsupported") for name in names
+    ]
+    assert told["refused"][0]["reason"].startswith("a.exe: .exe isn't read")
+    assert added(own) == {}
 
 
 def test_indexing_does_not_get_in_its_own_way(own, caplog):
@@ -387,6 +416,8 @@ def test_a_built_corpus_is_served_as_it_is(folder, tmp_path):
         assert guess(client, "where is tea grown?") == "Kenya"
         refused = client.post("/v1/documents", files={"files": ("a.txt", b"a")})
         assert (refused.status_code, client.get("/v1/documents").json()["can_add"]) == (409, False)
+        several = client.post("/v1/documents", files=[("files", (f"{n}.txt", b"a")) for n in range(2)])
+        assert "built before is served as it is" in several.json()["error"]["message"]
         listed = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
         tools = client.post("/mcp/", json=listed, headers={"Accept": "application/json"}).json()
         assert {tool["name"] for tool in tools["result"]["tools"]} == {"answer", "search", "read"}

@@ -87,7 +87,7 @@ def test_a_recipe_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_keys_without_a_default_are_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "short.toml"
     path.write_text(RECIPE.replace('output = "run"', ""))
-    assert "output: Field required" in refusal(path)
+    assert "output: it is missing; add it" in refusal(path)
 
 
 @pytest.mark.parametrize("mix", ["{}", "{ cloze = 0.0 }", "{ cloze = -1.0, facts = 2.0 }", "{ cloze = inf }"])

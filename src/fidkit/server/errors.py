@@ -14,12 +14,16 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from fidkit.config import refusals
 from fidkit.errors import CorpusError, FidkitError, UsageError
 from fidkit.passages.filter import FilterError
 from fidkit.server.scheduler import LateError, OverloadedError
+from fidkit.wording import counted
 
 _log = logging.getLogger(__name__)
 _AWAY_SECONDS = 5
+_SAID = 3
+"""Fields of a request that a message names, of those that are wrong."""
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _CODES = {
     400: "bad_request", 401: "no_key", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
@@ -53,6 +57,18 @@ def _code(status: int) -> str:
     return _CODES.get(status, "failure")
 
 
+class NoneTakenError(RequestError):
+    """Of several files none can be taken.
+
+    Attributes:
+        refused: each file with the reason, as records.
+    """
+
+    def __init__(self, status: int, message: str, refused: Sequence[Mapping[str, str]]) -> None:
+        super().__init__(status, message, "files")
+        self.refused = refused
+
+
 class TooLargeError(HTTPException):
     """A request of more bytes than are taken.
 
@@ -60,7 +76,9 @@ class TooLargeError(HTTPException):
     """
 
     def __init__(self, most: int) -> None:
-        super().__init__(413, f"the request is larger than the {most:,} bytes that are taken")
+        super().__init__(
+            413, f"the request is larger than the {most:,} bytes that are taken; send less at once"
+        )
         self.values = {"most": most}
 
 
@@ -73,6 +91,7 @@ class _Told(NamedTuple):
     headers: Mapping[str, str] | None = None
     code: str = ""
     values: Values | None = None
+    refused: Sequence[Mapping[str, str]] = ()
 
 
 def response(
@@ -101,6 +120,8 @@ def _response(told: _Told) -> JSONResponse:
     }
     if told.values:
         found["values"] = {name: _text(value) for name, value in told.values.items()}
+    if told.refused:
+        found["refused"] = [{name: _text(value) for name, value in one.items()} for one in told.refused]
     return JSONResponse({"error": found}, told.status, told.headers)
 
 
@@ -111,13 +132,14 @@ def _text(value: int | str) -> int | str:
 
 def _told(error: BaseException) -> _Told:
     if isinstance(error, RequestError):
-        return _Told(error.status, str(error), error.param, values=error.values)
+        refused = error.refused if isinstance(error, NoneTakenError) else ()
+        return _Told(error.status, str(error), error.param, values=error.values, refused=refused)
     if isinstance(error, OverloadedError):
         return _for_later(str(error), math.ceil(error.retry_after))
     if isinstance(error, LateError):
         return _Told(504, str(error))
     if isinstance(error, ValidationError):
-        return _Told(422, *_first(error.errors()))
+        return _Told(422, *_refused(error.errors(), None))
     if isinstance(error, FilterError):
         return _Told(404, f"where: {error}", "where")
     if isinstance(error, UsageError):
@@ -144,31 +166,56 @@ def handle_all(app: FastAPI) -> None:
     """Have an application say every error so."""
 
     async def say(request: Request, error: Exception) -> JSONResponse:
-        if not isinstance(error, HTTPException) or error.status_code not in (404, 405):
-            return of(error)
-        path, taken = request.scope["path"], _methods(app, request)
-        if error.status_code == 404:  # of the router: who looks for a thing raises `RequestError`
-            return response(404, f"there is nothing at {path}; /api lists what there is")
-        message = f"{request.method} isn't taken at {path}; {', '.join(taken)} is"
-        return response(405, message, None, {"Allow": ", ".join(taken)})
+        if isinstance(error, HTTPException) and error.status_code in (400, 404, 405):
+            return _of_the_framework(app, request, error)
+        return of(error)
 
-    async def invalid(_request: Request, error: Exception) -> JSONResponse:
+    async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        found = error.errors()
-        if found[0]["type"] == "json_invalid":
-            at = found[0]["loc"][-1]
-            why = found[0].get("ctx", {}).get("error", "no JSON")
-            return response(422, f"the body is no JSON: {why} at character {at}", "body")
-        if found[0]["loc"] == ("body",) and isinstance(error.body, bytes):
-            return response(
-                422, "the body wasn't read as JSON; send it with the header Content-Type: application/json",
-                "body",
-            )  # fmt: skip
-        return response(422, *_first(found))
+        return response(422, *_invalid(request, error))
 
     for kind in (RequestError, OverloadedError, LateError, FidkitError, HTTPException, Exception):
         app.add_exception_handler(kind, say)
     app.add_exception_handler(RequestValidationError, invalid)
+
+
+def _of_the_framework(app: FastAPI, request: Request, error: HTTPException) -> JSONResponse:
+    """A refusal of what stands in front of routes, in our words: who answers raises `RequestError`."""
+    path = request.scope["path"]
+    if error.status_code == 404:
+        return response(404, f"there is nothing at {path}; /api lists what there is")
+    if error.status_code == 405:
+        taken = ", ".join(_methods(app, request))
+        message = f"{request.method} isn't taken at {path}; {taken} is"
+        return response(405, message, None, {"Allow": taken})
+    if "json" in request.headers.get("content-type", ""):
+        return response(400, "the body is no JSON in UTF-8, or nested too deeply; mend it there", "body")
+    why = str(error.detail).rstrip(".")
+    message = f"the body can't be read as a form: {why}; send files as `curl -F files=@FILE` does"
+    return response(400, message, "body")
+
+
+def _invalid(request: Request, error: RequestValidationError) -> tuple[str, str]:
+    """What is wrong with a request that its route doesn't take, and the field that it is wrong with."""
+    found, body = error.errors(), error.body
+    if found[0]["type"] == "json_invalid":
+        at, why = found[0]["loc"][-1], found[0].get("ctx", {}).get("error", "no JSON")
+        return f"the body is no JSON: {why} at character {at}; mend it there", "body"
+    if found[0]["loc"] == ("body",) and isinstance(body, bytes):
+        return "the body wasn't read as JSON; send it with the header Content-Type: application/json", "body"
+    taken = request.scope["route"].dependant.body_params
+    model = taken[0].field_info.annotation if len(taken) == 1 else None
+    # What comes first in a place is the part of the request: its body, path or query.
+    inside = [{**one, "loc": one["loc"][1:], **_file(one)} for one in found]
+    message, param = _refused(inside, body, model)
+    return f"{message}; /api describes what is taken", param
+
+
+def _file(error: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An error about a file that was given as text, in words: those of FastAPI name its own classes."""
+    if error["type"] != "value_error" or "UploadFile" not in error["msg"]:
+        return {}
+    return {"msg": "expected a file with a name, got a text"}
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:
@@ -181,12 +228,12 @@ def _methods(app: FastAPI, request: Request) -> list[str]:
     return [*allowed, *(["HEAD"] if "GET" in allowed else [])]  # the guard makes a GET of it
 
 
-def _first(errors: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """What is wrong first, and where in the request."""
-    # Of the kinds that a field may be of, the one is meant that it is most like.
-    found = max(errors, key=lambda one: len(one["loc"]))
-    inside = [part for part in found["loc"] if part not in ("body", "query", "path")]
-    # Behind a field's name come the kinds that it may be of, which say nothing to a person.
-    named = [str(part) for n, part in enumerate(inside) if n == 0 or isinstance(part, int)]
-    where = ".".join(named) or "body"
-    return f"{where}: {found['msg']}", where
+def _refused(
+    errors: Sequence[Mapping[str, Any]], body: Any, model: type[Any] | None = None
+) -> tuple[str, str]:
+    """What is wrong with the fields of a request, and the first of them."""
+    found = refusals(errors, body, model, key="field")
+    more = f"; and {counted(len(found) - _SAID, 'other field')}" if len(found) > _SAID else ""
+    return "; ".join(one.why if one.where else f"body: {one.why}" for one in found[:_SAID]) + more, (
+        found[0].where or "body"
+    )

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from starlette.types import ASGIApp
 
 from fidkit.cluster import require_ray
+from fidkit.config import refusals
 from fidkit.errors import FidkitError, UsageError
 from fidkit.passages.engines import engine_of
 from fidkit.passages.local.layout import is_corpus
@@ -170,10 +171,9 @@ def _parsed(given: dict[str, Any]) -> Fleet:
     try:
         return Fleet.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "arguments"
+        found = refusals(error.errors(), given, Fleet)
         known = ", ".join(Fleet.model_fields)
-        raise UsageError(f"{where}: {first['msg']}; a fleet takes {known}") from error
+        raise UsageError(f"{'; '.join(one.why for one in found)}; a fleet takes {known}") from error
 
 
 def _ray_serve() -> Any:

@@ -208,7 +208,7 @@ class _Body:
                 message = await self._receive()
         except TimeoutError:
             raise HTTPException(
-                408, f"the request's next piece didn't come within {self._seconds:.0f} seconds"
+                408, f"the request's next piece didn't come within {self._seconds:.0f} seconds; send it again"
             ) from None
         if message["type"] == "http.request":
             self._came += len(message.get("body", b""))

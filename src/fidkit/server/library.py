@@ -36,10 +36,12 @@ from fidkit.passages.opening import left_out_of, open_sources
 from fidkit.server.errors import RequestError
 from fidkit.server.service import Service
 from fidkit.server.told import of_indexing
-from fidkit.wording import counted
+from fidkit.wording import counted, some
 
 _PIECE = 1 << 20
 _NAME_BYTES = 200
+NAMED = 20
+"""Files that a message names at most."""
 _BUSY_SECONDS = 600.0
 _AGAIN_SECONDS = 10.0
 _LOOK_SECONDS = 2.0
@@ -347,7 +349,7 @@ def file_name(name: str) -> str:
     return kept
 
 
-def said_of(names: Sequence[str], refused: int = 0) -> str:
-    """What was taken, in words."""
-    others = f", {refused} not" if refused else ""
+def said_of(names: Sequence[str], refused: Sequence[str] = ()) -> str:
+    """What was taken, and which files were not, in words."""
+    others = f"; {len(refused):,} not: {some(refused, NAMED)}" if refused else ""
     return f"{counted(len(names), 'file')} taken, read in a moment{others}"

@@ -270,6 +270,7 @@ class Problem(BaseModel):
     values: dict[str, int | str] = Field(
         {}, description="Numbers and names of the message, where it has some."
     )
+    refused: list[Refused] = Field([], description="Files, where none of several was taken, and why.")
 
 
 class Error(BaseModel):

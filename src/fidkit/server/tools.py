@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import ValidationError
 
 from fidkit import __version__
@@ -49,12 +51,33 @@ def _told(tool: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
 def server(service: Service, library: Library | None) -> MCPServer:
     """An MCP server of a service, not running yet; its tools raise what the API's routes say."""
     with _logging_as_it_was():
-        made = MCPServer("fidkit", version=__version__, instructions=_ABOUT)
+        made = _Server("fidkit", version=__version__, instructions=_ABOUT)
     _add_questions(made, service)
     _add_reading(made, service)
     if library is not None and library.folder is not None:
         _add_adding(made, library)
     return made
+
+
+class _Server(MCPServer):
+    """One whose refusals of arguments are in our words, and which drops none that it doesn't know."""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """As its own, where there is such a tool with such arguments."""
+        taken = {tool.name: list(tool.input_schema["properties"]) for tool in await self.list_tools()}
+        if name not in taken:
+            raise ToolError(f"no tool {name!r} here; expected one of {', '.join(taken)}")
+        for one in arguments:
+            if one not in taken[name]:
+                raise ToolError(f"{name}: unknown argument {one!r}; expected {', '.join(taken[name])}")
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            if isinstance(error.__cause__, ValidationError):
+                raise ToolError(f"{name}: {errors.said(error.__cause__)}") from error
+            raise
 
 
 @contextmanager

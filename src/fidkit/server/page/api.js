@@ -1,6 +1,6 @@
 // Requests to this server, and the events that it sends.
 
-/** What went wrong: `fault` as the server says it, {message, code, param, values}; status 0 where it isn't reached. */
+/** What went wrong: `fault` as the server says it, {message, code, param, values, refused}; status 0 where it isn't reached. */
 export class ApiError extends Error {
   constructor(status, fault = { message: "" }, retryAfter = null) {
     super(fault.message);

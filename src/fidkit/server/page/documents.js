@@ -73,9 +73,10 @@ async function add(files) {
   change({ work: { message, share: 0 } });
   try {
     const taken = await upload(files, (share) => change({ work: share < 1 ? { message, share } : { message: say("sent"), share: null } }));
-    if (taken.refused.length) change({ work: { ...state.work, problem: taken.refused.map(refusal).join("\n") } });
+    if (taken.refused.length) change({ work: { ...state.work, problem: refusals(taken.refused) } });
   } catch (error) {
-    change({ work: { problem: described(error) } });
+    const none = error.fault?.refused;
+    change({ work: { problem: none ? refusals(none) : described(error) } });
   }
   await refresh();
 }
@@ -200,7 +201,10 @@ function servedFile(file) {
   return h("li", {}, h("span", { class: "name" }, file.name), h("span", { class: "quiet" }, status));
 }
 
-const refusal = ({ name, reason, code }) => inWords({ message: reason, code, param: "name", values: { name } });
+/** Why each of these files wasn't taken, a line each. */
+function refusals(files) {
+  return files.map(({ name, reason, code }) => inWords({ message: reason, code, param: "name", values: { name } })).join("\n");
+}
 
 /** Reasons are English: a loader says them, of which there are many. */
 const reasoned = (status, reason) => (reason ? [`${status}: `, h("span", { lang: "en" }, reason)] : status);

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 import anyio
@@ -18,13 +18,14 @@ from fidkit.passages import Passages
 from fidkit.passages.local.corpus import Corpus, StoredDocument
 from fidkit.passages.showing import found, record_of
 from fidkit.server.asking import while_there
-from fidkit.server.errors import RequestError
-from fidkit.server.library import Library, said_of
+from fidkit.server.errors import NoneTakenError, RequestError
+from fidkit.server.library import NAMED, Library, said_of
 from fidkit.server.limits import Limits
 from fidkit.server.pictures import Pictures
 from fidkit.server.routes.answering import REFUSALS
 from fidkit.server.schemas import AddedFile, Documents, Error, Refused, Served, Shown, Taken
 from fidkit.server.service import Service
+from fidkit.wording import some
 
 Source = Annotated[
     str, Path(description="A document with its characters, as evidence has it: `notes/a.md:120-734`.")
@@ -55,19 +56,19 @@ def router(service: Service, library: Library | None) -> APIRouter:
         """Add files, which are indexed in the background; `/v1/documents/events` says how that goes.
 
         Of several, those that can't be taken are named, and the others are taken. Where none can, that is an
-        error.
+        error that names all of them.
         """
-        library_, names, faults = _of(library), list[str](), list[RequestError]()
+        library_, names, faults, refused = _of(library), list[str](), list[RequestError](), list[Refused]()
         for file in files:
             try:
                 names.append(await asyncio.to_thread(library_.add, file.filename or "", file.file))
             except RequestError as error:
                 error.values["name"] = file.filename or ""
                 faults.append(error)
+                refused.append(Refused(name=file.filename or "", reason=str(error), code=error.code))
         if not names:
-            raise faults[0]
-        refused = [Refused(name=str(one.values["name"]), reason=str(one), code=one.code) for one in faults]
-        return Taken(names=names, refused=refused, message=said_of(names, len(refused)))
+            raise _none_taken(faults, refused)
+        return Taken(names=names, refused=refused, message=said_of(names, [one.name for one in refused]))
 
     @made.delete("/documents/{name}", status_code=202, summary="Take out a document that was added")
     async def remove(name: str) -> Taken:
@@ -98,6 +99,18 @@ def router(service: Service, library: Library | None) -> APIRouter:
     return made
 
 
+def _none_taken(faults: Sequence[RequestError], refused: Sequence[Refused]) -> RequestError:
+    """The error of files of which none was taken: the reason that all have, or one that names them."""
+    if len({str(fault) for fault in faults}) == 1:
+        return faults[0]
+    names = some([one.name for one in refused], NAMED)
+    return NoneTakenError(
+        max(fault.status for fault in faults),
+        f"none of the {len(refused):,} files was taken: {names}; `refused` says why of each",
+        [one.model_dump() for one in refused],
+    )
+
+
 def _events(library: Library, limits: Limits) -> EventSourceResponse:
     """What happens to the documents, as it happens."""
     ending = anyio.Event()
@@ -123,7 +136,9 @@ def _events(library: Library, limits: Limits) -> EventSourceResponse:
 
 def _of(library: Library | None) -> Library:
     if library is None:
-        raise RequestError(409, "nothing can be added to the documents that are served here")
+        raise RequestError(
+            409, "nothing can be added to the documents that are served here; serve folders to add some"
+        )
     return library
 
 
@@ -154,7 +169,11 @@ def _found(corpus: Passages, source: str) -> tuple[StoredDocument, tuple[int, in
     try:
         return found(corpus, source)
     except CorpusError as error:
-        raise RequestError(404, f"no document is called {source!r}", "source") from error
+        raise RequestError(
+            404,
+            f"no document is called {source!r}; expected the source of a passage that was found",
+            "source",
+        ) from error
     except UsageError as error:
         raise RequestError(404, str(error), "source") from error
 

@@ -107,7 +107,7 @@ def router(service: Service) -> APIRouter:
         """Answer the last message of the user."""
         reader, sources = chosen(service, body.model)
         refuse_tools_and_formats(body.tool_choice, body.response_format, "response_format")
-        messages = [(m.role, text_of(m.content)) for m in body.messages]
+        messages = [(m.role, text_of(m.content, "messages")) for m in body.messages]
         text = question_in(question_of(messages))
         name = f"chatcmpl-{uuid.uuid4().hex}"
         head = {"id": name, "created": int(time.time()), "model": body.model or reader}
@@ -149,7 +149,7 @@ def asking(service: Service, text: str, reader: str, most: int | None, param: st
     return Question(question, reader, min(PASSAGES, service.limits.passages), decoding=how)
 
 
-def text_of(content: str | list[Part] | None) -> str:
+def text_of(content: str | list[Part] | None, param: str) -> str:
     """The text of a message.
 
     Raises:
@@ -159,7 +159,7 @@ def text_of(content: str | list[Part] | None) -> str:
         return content or ""
     for part in content:
         if part.text is None:
-            raise RequestError(422, f"messages: a part of type {part.type!r}; only text is read", "messages")
+            raise RequestError(422, f"{param}: a part of type {part.type!r}; only text is read", param)
     return "\n".join(part.text or "" for part in content)
 
 

@@ -88,7 +88,7 @@ def router(service: Service) -> APIRouter:
 def _asked(given: str | list[Item]) -> str:
     if isinstance(given, str):
         return given
-    return question_of([(one.role, text_of(one.content)) for one in given if one.type == "message"])
+    return question_of([(one.role, text_of(one.content, "input")) for one in given if one.type == "message"])
 
 
 def _record(body: ResponsesRequest, reader: str, said: Cited, answer: Answer) -> dict[str, Any]:
