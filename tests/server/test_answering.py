@@ -218,7 +218,7 @@ def test_a_body_that_is_no_json_says_so(client):
     broken = client.post("/v1/answer", content=body[:-1], headers={"Content-Type": "application/json"})
     assert broken.status_code == 422
     assert broken.json()["error"]["message"].startswith("the body is no JSON: ")
-    assert broken.json()["error"]["message"].endswith(f"at character {len(body) - 1}")
+    assert broken.json()["error"]["message"].endswith(f"at character {len(body) - 1}; mend it there")
 
 
 _PYDANTICS = re.compile(

@@ -32,7 +32,7 @@ DATABASE = "postgresql://db.example/team?corpus=contracts"
         ({}, "corpus: it is missing; add it; a fleet takes corpus, readers"),
         ({"corpus": DATABASE, "colour": "red"}, "unknown key 'colour'.*a fleet takes"),
         ({"corpus": DATABASE, "replicas": 0}, "replicas: expected 1 or more, got 0"),
-        ({"corpus": DATABASE, "readers": []}, "readers: expected 1 or more entries, got an empty list"),
+        ({"corpus": DATABASE, "readers": []}, "readers: expected a length of 1 or more, got an empty list"),
         ({"corpus": DATABASE, "readers": "pocket,pocket"}, "another one called pocket"),
         ({"corpus": DATABASE, "allow_host": "answers.example"}, "fidkit keys add NAME"),
         ({"corpus": DATABASE, "keys": "keys", "allow_host": ["a.example:80"]}, "without a port"),

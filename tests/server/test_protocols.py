@@ -19,7 +19,6 @@ mcp = pytest.importorskip("mcp")
 QUESTION = "who is the harbour master of Ringsend?"
 ANSWER = "Aoife Brennan"
 CHAT = "chat/completions"
-MCP = {"Accept": "application/json", "Content-Type": "application/json"}
 MUST = {"type": "allowed_tools", "mode": "required"}
 SAID = [{"role": "user", "content": "a"}]
 
@@ -172,7 +171,7 @@ def test_a_response_that_is_streamed(sdk):
     ("path", "request_", "status", "says"),
     [
         (CHAT, {"model": "gpt-9", "messages": [{"role": "user", "content": "a"}]}, 404, "one of"),
-        (CHAT, {"messages": []}, 422, "messages: expected 1 or more entries, got an empty list"),
+        (CHAT, {"messages": []}, 422, "messages: expected a length of 1 or more, got an empty list"),
         (CHAT, {"messages": [{"role": "assistant", "content": "a"}]}, 422, "no text of a user"),
         (CHAT, {"messages": [{"role": "user", "content": [{"type": "image"}]}]}, 422, "image"),
         (CHAT, {"messages": [{"role": "user", "content": "a" * 2001}]}, 422, "2,001"),
@@ -182,7 +181,7 @@ def test_a_response_that_is_streamed(sdk):
         (CHAT, {"messages": SAID, "tool_choice": "required"}, 422, "no tools are called"),
         (CHAT, {"messages": SAID, "tool_choice": {"type": "function", "function": {}}}, 422, "'function'"),
         (CHAT, {"messages": SAID, "response_format": {"type": "json_object"}}, 422, "answers are text"),
-        ("responses", {"input": ""}, 422, "input: expected a text of 1 or more characters"),
+        ("responses", {"input": ""}, 422, "input: expected a length of 1 or more, got an empty text"),
         ("responses", {"input": [{"type": "reasoning"}]}, 422, "no text of a user"),
         ("responses", {"input": [{"content": [{"type": "image"}]}]}, 422, "input: a part of type 'image'"),
         (CHAT, {"messages": [{"role": 5}]}, 422, "messages.0.role: expected a text, got 5"),
@@ -238,23 +237,14 @@ def test_mcp_over_http(client):
         ("answer", {}, "answer: question: it is missing; add it"),
         ("answer", {"question": 5}, "answer: question: expected a text, got 5"),
         ("search", {"question": "a", "passages": "many"}, 'passages: expected a whole number, got "many"'),
-        (
-            "search",
-            {"question": "a", "k": 5},
-            "search: unknown argument 'k'; expected question, passages, where",
-        ),
+        ("search", {"question": "a", "k": 5}, "unknown argument 'k'; expected question, passages, where"),
         ("ask", {"question": "a"}, "no tool 'ask' here; expected one of answer, search, read"),
-        ("answer", {"question": "\ud800"}, "halves of characters"),
     ],
 )
 def test_mcp_says_what_is_wrong_with_arguments(client, tool, arguments, says):
-    asked = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "tools/call",
-        "params": {"name": tool, "arguments": arguments},
-    }
-    said = client.post("/mcp/", content=json.dumps(asked), headers=MCP).json()["result"]
+    called = {"name": tool, "arguments": arguments}
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": called}
+    said = client.post("/mcp/", json=asked, headers={"Accept": "application/json"}).json()["result"]
     assert said["isError"]
     [told] = [one["text"] for one in said["content"]]
     assert says in told

@@ -21,7 +21,7 @@ _EXPECTED = {
     "float_type": _NUMBER, "float_parsing": _NUMBER, "finite_number": "a finite number",
     "bool_type": "true or false", "bool_parsing": "true or false", "none_required": "nothing",
     "list_type": _LIST, "tuple_type": _LIST, "set_type": _LIST,
-    "too_short": "{min_length} or more entries", "too_long": "{max_length} entries at most",
+    "too_short": "a length of {min_length} or more", "too_long": "a length of {max_length} at most",
     "dict_type": _KEYS, "mapping_type": _KEYS, "model_type": _KEYS, "model_attributes_type": _KEYS,
     "literal_error": "{expected}", "enum": "{expected}",
     "greater_than": "more than {gt}", "greater_than_equal": "{ge} or more",
