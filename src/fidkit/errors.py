@@ -38,6 +38,10 @@ class MemoryStoreError(FidkitError):
     """A memory can't be opened, read or written, or belongs to another reader."""
 
 
+class ForeignMemoryError(MemoryStoreError):
+    """The memory that is stored belongs to another reader, or was built for another one meanwhile."""
+
+
 class DataError(FidkitError):
     """A file of passages or questions is malformed; the message names file and line."""
 

@@ -19,6 +19,7 @@ from fidkit.home import home
 from fidkit.passages import Corpus
 from fidkit.passages.local.away import AwayError
 from fidkit.passages.local.layout import UnwritableError, default_location
+from fidkit.reader import Reader
 from fidkit.server import errors, library, renewal
 from fidkit.server.limits import Limits
 from fidkit.server.scheduler import OverloadedError
@@ -286,6 +287,44 @@ def test_a_memory_that_is_lacking_is_told_and_taken_up_once_it_is_there(docs, mo
         until(lambda: "a memory of the documents is stored, and used from now on" in caplog.text)
         assert guess(client) == ANSWER
         time.sleep(0.7)
+        assert caplog.text.count("used from now on") == 1
+
+
+def test_a_memory_is_used_by_the_reader_it_belongs_to_and_others_encode(docs, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(renewal, "_LOOK_SECONDS", 0.1)
+    Reader.from_preset("tiny-lumen", seed=0).save_pretrained(tmp_path / "other")
+    readers = {"own": "pocket-lumen", "other": str(tmp_path / "other")}
+    corpus = default_location([docs])
+    Corpus.build(docs, corpus).close()
+
+    def remember(reader, **options):
+        with Corpus.open(corpus) as opened:
+            precompute.build(opened, reader, precompute.Options(**options))
+
+    def who_encodes(client):
+        told = "the memory of these documents is another reader's, so it encodes passages for each question"
+        return [name for name in readers if f"reader {name}: {told}" in corpus_notes(client)]
+
+    def ask_all(client):
+        asked = {"question": QUESTION, "passages": 3}
+        answers = [client.post("/v1/answer", json={**asked, "reader": name}) for name in readers]
+        assert [(made.status_code, made.json()["reader"]) for made in answers] == [
+            (200, name) for name in readers
+        ]
+
+    remember("pocket-lumen")
+    with running(docs, readers=readers) as client:
+        ask_all(client)
+        assert who_encodes(client) == ["other"]
+        assert client.service._answerers["own"].what.memory is not None
+        again = f"`fidkit memory build {corpus} --reader {readers['other']} --replace` stores its own instead"
+        assert again in caplog.text
+        time.sleep(0.7)
+        assert caplog.text.count("another reader's") == 1  # it isn't opened again and again
+        remember(readers["other"], replace=True)
+        until(lambda: who_encodes(client) == ["own"])
+        ask_all(client)
+        assert client.service._answerers["other"].what.memory is not None
         assert caplog.text.count("used from now on") == 1
 
 

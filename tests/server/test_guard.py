@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fidkit.errors import CorpusError, DataError, UsageError
+from fidkit.errors import CorpusError, DataError, ForeignMemoryError, UsageError
 from fidkit.server import errors
 from fidkit.server.guard import Access
 from fidkit.server.keys import Keys, add
@@ -237,6 +237,7 @@ def test_what_is_too_large_is_not_read(keyed):
         (LateError("late"), 504, "late"),
         (ValueError("of /home/ada"), 500, "the server's log says what"),
         (DataError("/home/ada is odd"), 500, "the server's log says what"),
+        (ForeignMemoryError("/home/ada: built anew"), 503, "can't be searched at the moment"),
         (CorpusError("/home/ada is away"), 503, "can't be searched at the moment"),
     ],
 )
@@ -246,7 +247,7 @@ def test_faults_of_the_server(error, status, says):
     assert (response.status_code, told["type"]) == (status, "server_error")
     assert says in told["message"]
     assert "ada" not in told["message"]
-    again = {OverloadedError: "2", CorpusError: "5"}
+    again = {OverloadedError: "2", CorpusError: "5", ForeignMemoryError: "5"}
     assert response.headers.get("Retry-After") == again.get(type(error))
 
 

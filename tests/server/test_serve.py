@@ -17,7 +17,9 @@ import pytest
 
 from fidkit import assets
 from fidkit.cli.app import run
+from fidkit.errors import UsageError
 from fidkit.server.keys import add
+from fidkit.server.readers import by_name
 
 mcp = pytest.importorskip("mcp")
 
@@ -207,6 +209,17 @@ def test_a_key_is_shown_once(capsys, tmp_path):
     assert key not in (tmp_path / "keys").read_text()
 
 
+def test_readers_have_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b" / "last").mkdir(parents=True)
+    assert by_name(["pocket", "some/where/mine/", "x=pocket", "a=b/last", "."]) == {
+        "pocket": "pocket", "mine": "some/where/mine/", "x": "pocket", "last": "a=b/last", tmp_path.name: ".",
+    }  # fmt: skip
+    for given in ("", "=pocket", "x="):
+        with pytest.raises(UsageError, match="NAME=READER"):
+            by_name([given])
+
+
 def test_mcp_over_stdin_and_stdout(folder, tmp_path):
     """What is added is answered from, and another reader that is put in the place of the first answers."""
     reader = shutil.copytree(assets.reader("pocket"), tmp_path / "reader")
@@ -238,3 +251,4 @@ def test_mcp_over_stdin_and_stdout(folder, tmp_path):
 
     answer = anyio.run(talk)
     assert answer["evidence"][0]["source"].startswith("light.txt")
+    assert answer["reader"] == "reader"  # and not its place

@@ -14,7 +14,9 @@ from fidkit.errors import UsageError
 
 def mcp(
     sources: Sources = None,
-    reader: Annotated[str, typer.Option(help="Directory, bundled name, or hub name.")] = "pocket",
+    reader: Annotated[
+        str, typer.Option(help="Directory, bundled name, or hub name, also as NAME=READER.")
+    ] = "pocket",
     device: DeviceName = "auto",
     precision: PrecisionName = "auto",
 ) -> None:
@@ -28,9 +30,10 @@ def mcp(
     import anyio
 
     from fidkit.cli.serve import opened
+    from fidkit.server.readers import by_name
     from fidkit.server.renewal import kept_up
 
-    with opened(sources or [], {reader: reader}, device, precision) as (service, library):
+    with opened(sources or [], by_name([reader]), device, precision) as (service, library):
 
         async def speak() -> None:
             async with kept_up(service, library):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from fidkit import arrays
 from fidkit.arrays import Array
-from fidkit.errors import MemoryStoreError
+from fidkit.errors import ForeignMemoryError, MemoryStoreError
 from fidkit.memory.check import Damage, find_damage
 from fidkit.memory.codecs import Codec, make_codec, record_bytes
 from fidkit.memory.fetch import Fetch, Fetched
@@ -148,7 +148,8 @@ class MemoryStore:
             threads: that read at the same time; by default as many as pay for where the shards lie.
 
         Raises:
-            MemoryStoreError: no memory, of another reader, of a newer format, or damaged.
+            ForeignMemoryError: it is another reader's.
+            MemoryStoreError: no memory, one of a newer format, or damaged.
         """
         directory = Path(directory)
         manifest = Manifest.for_reading(memory_directory(directory))
@@ -196,12 +197,12 @@ class MemoryStore:
         """Where the rows of these keys are (`fidkit.passages.token_cache.passage_key`), all of one moment.
 
         Raises:
-            MemoryStoreError: the memory was built for another reader or codec since it was opened, or its
-                manifest says what can't be.
+            ForeignMemoryError: the memory was built for another reader or codec since it was opened.
+            MemoryStoreError: its manifest says what can't be.
         """
         meta, places = self._manifest.places(keys)
         if meta is None or not meta.same_rows(self._meta):
-            raise MemoryStoreError(
+            raise ForeignMemoryError(
                 f"{self.directory}: its memory was built anew with another reader or codec since it was "
                 "opened; open it again"
             )
@@ -273,7 +274,7 @@ class MemoryStore:
     def _require(self, fingerprint: str, reader: str) -> None:
         meta = self._meta
         if meta.fingerprint != fingerprint:
-            raise MemoryStoreError(
+            raise ForeignMemoryError(
                 f"{self.directory}: its memory was built by {meta.reader} (fingerprint {meta.fingerprint}), "
                 f"but {reader} has fingerprint {fingerprint}; run `fidkit memory build {self.directory} "
                 f"--reader {reader} --replace` to build it again, or read with {meta.reader}"

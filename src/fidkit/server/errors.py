@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from fidkit.config import refusals
-from fidkit.errors import CorpusError, FidkitError, UsageError
+from fidkit.errors import CorpusError, FidkitError, ForeignMemoryError, UsageError
 from fidkit.passages.filter import FilterError
 from fidkit.server.scheduler import LateError, OverloadedError
 from fidkit.wording import counted
@@ -144,7 +144,8 @@ def _told(error: BaseException) -> _Told:
         return _Told(404, f"where: {error}", "where")
     if isinstance(error, UsageError):
         return _Told(422, str(error))
-    if isinstance(error, CorpusError):  # a database is away, or an index is being replaced
+    # A database is away, or an index or a memory is being replaced.
+    if isinstance(error, CorpusError | ForeignMemoryError):
         _log.error("%s", error)
         message = "the documents can't be searched at the moment; ask again in a few seconds"
         return _for_later(message, _AWAY_SECONDS, _AWAY)

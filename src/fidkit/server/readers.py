@@ -17,7 +17,8 @@ def by_name(readers: Sequence[str]) -> dict[str, str]:
     named: dict[str, str] = {}
     for one in readers:
         name, given, place = one.partition("=")
-        name, place = (name, place) if given else (Path(one).name, one)
+        if one and (not given or Path(one).is_dir()):  # a directory's name may have any character
+            name, place = Path(one).name or Path(one).resolve().name, one
         if not name or not place:
             raise UsageError(f"--reader {one!r}; expected a reader, or NAME=READER")
         if name in named:

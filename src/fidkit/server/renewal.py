@@ -19,7 +19,7 @@ from fidkit.server.service import Service
 
 _LOOK_SECONDS = 2.0
 _State = tuple[Stamp, bool]
-"""What is in a reader's directory, and whether a memory came that it lacked."""
+"""What is in a reader's directory, and whether another memory came than it was opened with."""
 _log = logging.getLogger(__name__)
 
 
@@ -46,7 +46,7 @@ async def _renew(service: Service) -> None:
         await asyncio.sleep(_LOOK_SECONDS)
         for name, (place, served) in service.places().items():
             found = await asyncio.to_thread(stamp_of, place)
-            remembered = await asyncio.to_thread(service.memory_has_come, name)
+            remembered = await asyncio.to_thread(service.memory_is_another, name)
             # One that is still being written changes from look to look; one that is away is waited for.
             settled = (found, remembered) == seen.get(name)
             seen[name] = found, remembered
@@ -60,7 +60,6 @@ async def _renew(service: Service) -> None:
                 refused[name] = found, remembered
             else:
                 if is_another:
-                    came = f"another one is in {place}, and answers from now on"
-                else:
-                    came = "a memory of the documents is stored, and used from now on"
-                _log.warning("reader %s: %s", name, came)
+                    _log.warning("reader %s: another one is in %s, and answers from now on", name, place)
+                elif not service.lacks_memory(name):  # of which it is said when it is opened
+                    _log.warning("reader %s: a memory of the documents is stored, and used from now on", name)

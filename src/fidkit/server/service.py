@@ -21,7 +21,6 @@ from fidkit.checkpoint.files import Stamp, stamp_of
 from fidkit.engine.generation.decoding import GREEDY, Decoding
 from fidkit.engine.locating import placed
 from fidkit.errors import UsageError
-from fidkit.memory import has_memory
 from fidkit.passages.protocol import NOTHING_FOUND, Passages
 from fidkit.server import remembered
 from fidkit.server.held import Held
@@ -108,6 +107,7 @@ class Service:
         self._device, self._precision = device, precision
         self._replacing, self._swapping = threading.Lock(), threading.Lock()
         self._places = _stamped(readers)
+        self._stored = dict.fromkeys(readers, remembered.stored(corpus))
         self._corpus = Held(corpus)
         self._answerers = self._opened(corpus)
         self.scheduler = Scheduler(_read, waiting=self.limits.waiting)
@@ -140,9 +140,16 @@ class Service:
         lacking = (remembered.told(name, held.what) for name, held in self._answerers.items())
         return (*self._notes, *filter(None, lacking))
 
-    def memory_has_come(self, name: str) -> bool:
-        """Whether a memory for this reader is stored now that wasn't when it was opened."""
-        return remembered.lacks(self._answerers[name].what) and has_memory(self.corpus.derived)
+    def memory_is_another(self, name: str) -> bool:
+        """Whether a memory is stored now that wasn't when this reader was opened, and it has use for one."""
+        if not self._answerers[name].what.runner.config.memory_layers:
+            return False
+        found, before = remembered.stored(self.corpus), self._stored[name]
+        return found is not None and not (before is not None and found.same_rows(before))
+
+    def lacks_memory(self, name: str) -> bool:
+        """Whether a reader has use for a memory of its own, and none is stored."""
+        return remembered.lacks(self._answerers[name].what)
 
     def is_calibrated(self, name: str) -> bool:
         """Whether a reader's confidence is a probability."""
@@ -220,6 +227,7 @@ class Service:
             try:
                 corpus.search(_FIRST[0], 1)  # an index that is missing is found out now
                 remembered.take_along([held.what for held in self._answerers.values()], corpus)
+                stored = remembered.stored(corpus)
                 made = self._opened(corpus)
             except BaseException:
                 corpus.close()  # type: ignore[attr-defined]
@@ -227,6 +235,7 @@ class Service:
             before: list[Held[Any]] = [self._corpus, *self._answerers.values()]
             with self._swapping:
                 self._corpus, self._answerers, self._notes = Held(corpus), made, tuple(notes)
+                self._stored = dict.fromkeys(made, stored)
         for held in before:
             held.let_go()
 
@@ -243,7 +252,7 @@ class Service:
             CheckpointError: no such reader; the one before stays, as after any other error.
         """
         with self._replacing:
-            stamped = _stamped({name: place})
+            stamped, stored = _stamped({name: place}), remembered.stored(self.corpus)
             answerer = self._open(name, place, self.corpus)
             try:
                 answerer.read(*_FIRST)
@@ -254,6 +263,7 @@ class Service:
             with self._swapping:
                 self._answerers = {**self._answerers, name: Held(answerer)}
                 self._places = {**self._places, **stamped}
+                self._stored = {**self._stored, name: stored}
         if before is not None:
             before.let_go()
 
@@ -269,7 +279,7 @@ class Service:
         return {name: Held(self._open(name, place, corpus)) for name, (place, _) in self._places.items()}
 
     def _open(self, name: str, place: str, corpus: Passages) -> Answerer:
-        answerer = Answerer(place, corpus, self._device, self._precision)
+        answerer = remembered.opened(place, corpus, self._device, self._precision)
         if note := remembered.told(name, answerer, place):
             _log.warning("%s", note)
         return answerer
