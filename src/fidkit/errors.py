@@ -8,6 +8,8 @@ WITH_TORCH = "get it with: pip install 'fidkit[torch]'"
 """Said where PyTorch is needed and isn't there."""
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended: 128 + SIGINT, what a shell reports."""
+UNREAD = 141
+"""Exit code of a command whose output nobody reads any more: 128 + SIGPIPE, what a shell reports."""
 
 
 class FidkitError(Exception):

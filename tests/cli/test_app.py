@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -64,6 +65,41 @@ def test_an_interrupt_while_modules_are_imported_shows_no_traceback() -> None:
     command = [sys.executable, "-c", pressed, "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["--version"], ["plan", "fid-base"], ["nonsense"]])
+def test_what_nobody_reads_ends_the_command_quietly(arguments: list[str], buffered: str) -> None:
+    """As behind `| head -1`: no error, no traceback, and the status that a shell has for it."""
+    read, written = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "fidkit", *arguments]
+    environment = {**os.environ, "PYTHONUNBUFFERED": buffered}
+    try:
+        for error in (subprocess.PIPE, written):
+            done = subprocess.run(
+                command, stdout=written, stderr=error, text=True, check=False, timeout=60, env=environment
+            )
+            # It prints no results.
+            fails = arguments == ["nonsense"] and error == subprocess.PIPE
+            assert done.returncode == (2 if fails else 141)
+            assert not re.search("Traceback|Broken|Exception", done.stderr or "")
+    finally:
+        os.close(written)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_results_that_there_is_no_room_for_are_an_error(buffered: str) -> None:
+    command = [sys.executable, "-m", "fidkit", "--version"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": buffered}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60, env=environment
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: results can't be written to stdout (No space left on device)")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,16 @@
 import json
 import os
 import pty
+import re
 import select
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from engine.cpu.test_reader import run_blocked
-from fidkit import Reader
+from fidkit import Reader, assets
 from fidkit.cli.app import run
 from fidkit.engine.fingerprint import memory_fingerprint
 from precompute.conftest import make_corpus, reader_directory, texts
@@ -41,6 +43,23 @@ def test_build_says_what_it_will_do_and_what_it_did(corpus, reader_directory, ca
     out, err = printed(capsys)
     assert "0 encoded" in out
     assert "encodes" not in err
+
+
+def test_a_reader_that_may_be_new_is_to_be_trained_before_it_is_asked(
+    corpus, reader_directory, tmp_path, capsys
+):
+    reader = shutil.copytree(reader_directory, tmp_path / "reader")
+    command, ask = ["memory", "build", str(corpus), "--reader", str(reader)], f"--reader {reader}\n"
+    assert run(command) == 0
+    _, err = printed(capsys)
+    [told] = re.findall("^next: (.*\n)", err, re.MULTILINE)
+    assert told.startswith(f"train {reader} unless that was done, ")
+    assert "`fidkit train`" in told
+    assert told.endswith(ask)
+    shutil.copy(assets.reader("pocket-lumen") / "calibration.json", reader)  # its answers were judged
+    assert run(command) == 0
+    _, err = printed(capsys)
+    assert err.endswith(f'next: fidkit ask "YOUR QUESTION" --in {corpus} {ask}')
 
 
 def test_what_one_user_makes_may_be_served_by_another(corpus, reader_directory, monkeypatch):

@@ -254,7 +254,9 @@ def test_the_command_line(tmp_path: Path, lumen: Path, capsys) -> None:
     assert run(command) == 0
     out, err = capsys.readouterr()
     assert "memory of 20 passages, 18 encoded together with their vectors, 0 apart, 0 removed" in out
-    assert f'next: fidkit ask "YOUR QUESTION" --in {tmp_path / "c"} --reader {lumen}' in err
+    ask = f'fidkit ask "YOUR QUESTION" --in {tmp_path / "c"} --reader {lumen}'
+    assert f"next: train {lumen} unless that was done, " in err  # its decoder was drawn
+    assert err.endswith(f"; then {ask}\n")
     assert run([*command, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["memory"]["together"], said["memory"]["encoded"], said["vectors"]["passages"]) == (0, 0, 20)

@@ -204,6 +204,15 @@ def stamp_of(path_or_name: str | Path) -> Stamp:
     return tuple(found)
 
 
+def is_calibrated(path_or_name: str | Path) -> bool:
+    """Whether answers of a reader were judged, so that it was trained; `locate` says what names one.
+
+    Raises:
+        CheckpointError, UsageError: as `locate` does.
+    """
+    return (locate(path_or_name) / CALIBRATION).exists()
+
+
 def locate(path_or_name: str | Path) -> Path:
     """The directory of a reader or an encoder of ours: as given, bundled, or fetched.
 

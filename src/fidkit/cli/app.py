@@ -21,8 +21,8 @@ import typer
 
 from fidkit import __version__
 from fidkit.cli.options import Verb
-from fidkit.cli.say import Unwritable, safe_streams
-from fidkit.errors import INTERRUPTED, WITH_TORCH, FidkitError
+from fidkit.cli.say import Unread, Unwritable, safe_streams
+from fidkit.errors import INTERRUPTED, UNREAD, WITH_TORCH, FidkitError
 from fidkit.wording import in_one_line
 
 DEBUG = "--debug"
@@ -73,7 +73,7 @@ _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 fine, 1 failure, 2 wrong use, 130 interrupted."""
+    """Run the command line and exit: 0 fine, 1 failure, 2 wrong use, 130 interrupted, 141 nobody reads it."""
     share_cores()
     given = list(sys.argv[1:] if arguments is None else arguments)
     rest = [argument for argument in given if argument != DEBUG]
@@ -99,17 +99,23 @@ def run(arguments: Sequence[str], *, debug: bool = False) -> int:
     """Run one command; returns its exit code, having said on stderr what went wrong."""
     _say_on_stderr()
     with safe_streams():
-        return _run(arguments, debug)
+        try:
+            return _run(arguments, debug)
+        except Unread:
+            return UNREAD
 
 
 def _run(arguments: Sequence[str], debug: bool) -> int:
     try:
         command = typer.main.get_command(application(arguments[0] if arguments else None))
         code = command.main(arguments, prog_name="fidkit", standalone_mode=False)
+        sys.stdout.flush()  # now, while it can still be said that something can't be written
         # Without standalone mode an early exit comes back as its code, a finished command as its result.
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except Unread:
+        raise
     except Exception as error:
         if debug:
             traceback.print_exc()

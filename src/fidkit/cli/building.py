@@ -123,8 +123,7 @@ def build(
         _say_built(info, report, unasked=vectors is None)
         if remembered is not None:
             _say_remembered(info, remembered)
-        with_reader = "" if memory is None else f" --reader {memory}"
-        print(f'next: fidkit ask "YOUR QUESTION" --in {info.path}{with_reader}', file=sys.stderr)
+        say_next(info.path, memory)
     if watch:
         _follow(sources, Path(to), encoder, vectors, as_json=as_json)
 
@@ -219,6 +218,26 @@ def _say_built(info: CorpusInfo, report: BuildReport, *, unasked: bool) -> None:
             "passages",
             file=sys.stderr,
         )
+
+
+def say_next(place: str, reader: str | None = None) -> None:
+    """How to ask a corpus that was built.
+
+    Args:
+        place: of the corpus.
+        reader: whose memory was built; it is to be trained first where nothing shows that it was.
+    """
+    ask = f'fidkit ask "YOUR QUESTION" --in {place}'
+    if reader is not None:
+        from fidkit.checkpoint.files import is_calibrated
+
+        ask += f" --reader {reader}"
+        if not is_calibrated(reader):
+            ask = (
+                f"train {reader} unless that was done, since a new reader answers nothing (`fidkit train`; "
+                f"this memory stays its own while the memory encoder is frozen); then {ask}"
+            )
+    print(f"next: {ask}", file=sys.stderr)
 
 
 def _say_remembered(info: CorpusInfo, remembered: MemoryReport) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from fidkit.cli.building import say_next
 from fidkit.cli.decoding import DeviceName
 from fidkit.cli.options import AsJson, ByOption, Directory, Verb
 from fidkit.cli.progress import clock, progress
@@ -240,7 +241,7 @@ def _say_report(place: str, reader: str, report: MemoryReport) -> None:
             file=sys.stderr,
         )
     else:
-        print(f'next: fidkit ask "YOUR QUESTION" --in {place} --reader {reader}', file=sys.stderr)
+        say_next(place, reader)
 
 
 class _Shown:

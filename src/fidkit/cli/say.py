@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -38,8 +39,25 @@ def safe_streams() -> Iterator[None]:
             # An encoding without some character is no reason to lose an answer.
             stream.reconfigure(errors="backslashreplace")
     out, err = _Plain(sys.stdout or _Closed()), _Plain(sys.stderr or _Closed(), remarks=True)
-    with redirect_stdout(out), redirect_stderr(err):
-        yield
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            _drop_unwritable(stream)
+
+
+def _drop_unwritable(stream: Any) -> None:
+    """Drop what a stream couldn't take: Python would try again at its end, and say so in lines of its own."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    except ValueError:  # it was closed meanwhile
+        pass
 
 
 def terminal(stream: Any) -> Any:
@@ -49,6 +67,10 @@ def terminal(stream: Any) -> Any:
 
 class Unwritable(Exception):
     """Results can't be written; no other question does better."""
+
+
+class Unread(Exception):
+    """Nobody reads what is written any more, as behind `| head -1`: there is nothing left to do or to say."""
 
 
 class _Closed(io.TextIOBase):
@@ -85,8 +107,8 @@ class _Plain:
     def _to_be_written(self) -> Iterator[None]:
         try:
             yield
-        except BrokenPipeError:
-            raise
+        except BrokenPipeError as error:
+            raise Unread from error
         except OSError as error:
             if not self._remarks:
                 raise Unwritable(
