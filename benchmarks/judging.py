@@ -12,7 +12,7 @@ from fidkit.context import IGNORED, Batch, Context, collate
 from fidkit.engine.answering import answer_batch
 from fidkit.engine.runner import Runner
 from fidkit.evaluate.contexts import passages_for
-from fidkit.evaluate.evaluate import Report, Result, evaluate
+from fidkit.evaluate.evaluate import Result, evaluate
 from fidkit.memory import MemoryStore
 from fidkit.passages import Corpus
 from fidkit.passages.token_cache import passage_key
@@ -54,20 +54,15 @@ def judge(reader: Reader, asked: Asked) -> dict[str, float]:
     for at in range(0, len(asked), BATCH):
         questions, passages = zip(*asked[at : at + BATCH], strict=True)
         likelihood += log_likelihood(runner, questions, passages)
-    report = answered(runner, asked)
+    report = evaluate(results(runner, asked))
     return {
         "n": report.n, "em": report.em, "f1": report.f1, "log_likelihood": likelihood / len(asked),
         "seconds": report.seconds,
     }  # fmt: skip
 
 
-def answered(runner: Runner, asked: Asked, memory: MemoryStore | None = None) -> Report:
-    """The report on a reader's answers, from a stored memory if there is one."""
-    return evaluate(results(runner, asked, memory))
-
-
 def results(runner: Runner, asked: Asked, memory: MemoryStore | None = None) -> list[Result]:
-    """Questions with a reader's answers."""
+    """Questions with a reader's answers, from a stored memory if there is one."""
     found: list[Result] = []
     for at in range(0, len(asked), BATCH):
         questions, passages = zip(*asked[at : at + BATCH], strict=True)

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+from study.variants import SHIPPED
+
 from fidkit.preset import PRESETS, SIZES
 from fidkit.records import CODECS, bytes_per_token
+from render.study import shipped
+from render.study.groups import grouped
 from render.summaries import MEASURES, NONE, NOTHING, circumstances, datasets, line, rule, spread, subject
 
 Rows = Sequence[dict[str, Any]]
@@ -142,21 +146,10 @@ def builds(rows: Rows) -> str:
 
 
 def codecs(rows: Rows) -> str:
-    """Bytes, reconstruction error and quality of each codec, by the last run with all of them."""
-    if not rows:
-        return NOTHING
-    last = rows[-1]
-    sets = datasets(rows)
-    run = {row["codec"]: row for row in rows if row["reader"] == last["reader"]}
-    lines = [line("codec", "bytes a token", "error", *(f"{name}, EM / F1" for name in sets))]
-    lines.append(rule(3 + len(sets)))
-    for name in CODECS:
-        if row := run.get(name):
-            scores = (f"{row[one]['em']:.1f} / {row[one]['f1']:.1f}" for one in sets)
-            lines.append(line(name, f"{row['bytes_a_token']:,.1f}", f"{row['error']:.2%}", *scores))
-    counts = ", ".join(f"{last[name]['n']:,} of {name}" for name in sets)
-    about = f"`{last['reader']}`, width {last['width']}, questions with their gold passage ({counts}). "
-    return "\n".join([*lines, "", about + f"`{last['command']}`"])
+    """Bytes, error and answers of each codec, by the rows of the study: the reader that comes along."""
+    groups = grouped(rows)
+    found = {one.name: groups[one.name] for one in SHIPPED["codecs"] if one.name in groups}
+    return shipped.codecs(found) if found else NOTHING
 
 
 TABLES = {
@@ -165,6 +158,6 @@ TABLES = {
     "lumen-proportions": (proportions, "proportions.jsonl"),
     "lumen-fetches": (fetches, "memory-fetch.jsonl"),
     "lumen-builds": (builds, "memory-build.jsonl"),
-    "lumen-codecs": (codecs, "codecs.jsonl"),
+    "lumen-codecs": (codecs, "study.jsonl"),
 }
 """How each marked table is made, and of which rows."""

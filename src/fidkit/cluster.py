@@ -6,6 +6,7 @@ Without the address of a cluster (`RAY_ADDRESS`) Ray is started on this machine,
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -14,6 +15,11 @@ from fidkit.errors import FidkitError, UsageError
 
 By = Literal["local", "ray"]
 """Who does the work: processes on this machine, or Ray."""
+_COLOUR = re.compile(r"\x1b\[\d+m")
+_TRACE, _ANOTHER = "ray::", "The above exception was the direct cause of the following exception:"
+"""In the texts of Ray's errors: the head of a traceback, and what stands between two of them."""
+_MODULE = re.compile(r"^(?:fidkit\.[\w.]+: |(?:\w+\.)+(?=\w+: ))")
+_LONGEST = 500
 
 
 def require(by: str) -> None:
@@ -79,3 +85,31 @@ def _start(ray: Any, processors: int) -> None:
         said = " ".join(str(error).split())[:300]
         what = f"joined at RAY_ADDRESS, which is {address!r}" if address else "started"
         raise FidkitError(f"Ray can't be {what} ({said}); mend that, or leave --by out") from error
+
+
+def sentence_of(error: BaseException) -> str:
+    """What went wrong in a task or a worker of Ray, below all that Ray says around it, on one line."""
+    below = error
+    while (inner := getattr(below, "cause", None) or below.__cause__) is not None:
+        below = inner
+    text = _COLOUR.sub("", str(error))
+    if isinstance(below, FidkitError):
+        said = str(below)
+    elif not type(below).__module__.startswith("ray."):
+        said = f"{type(below).__name__}: {below}"
+    elif _TRACE in text:  # the exception itself stayed behind in its process
+        said = _last_line(text)
+    else:
+        said = f"{type(below).__name__}: {text.strip().partition(chr(10))[0]}"
+    return " ".join(said.split())[:_LONGEST]
+
+
+def _last_line(text: str) -> str:
+    """The exception that a traceback ends with; of those that caused one another, of the last but one."""
+    *causes, last = text.split(_ANOTHER)
+    lines: list[str] = []
+    for line in reversed((causes[-1] if causes else last).strip().splitlines()):
+        if line.startswith(" ") or _TRACE in line:
+            break
+        lines.insert(0, line)
+    return _MODULE.sub("", "\n".join(lines))

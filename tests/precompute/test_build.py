@@ -14,11 +14,11 @@ from fidkit import Answerer, Reader, native, precompute
 from fidkit.engine.coverage import coverage
 from fidkit.engine.fingerprint import memory_fingerprint
 from fidkit.engine.runner import Runner
-from fidkit.errors import MemoryStoreError, UsageError
+from fidkit.errors import CheckpointError, MemoryStoreError, UsageError
 from fidkit.memory import MemoryStore, MemoryWriter
 from fidkit.passages import Corpus
 from fidkit.passages.token_cache import passage_key
-from fidkit.precompute import MemoryReport, Options, repair
+from fidkit.precompute import MemoryReport, Options, cluster, repair
 from precompute.conftest import texts
 
 SMALL = 1  # MiB
@@ -174,6 +174,23 @@ def test_ray_writes_the_bytes_of_one(make_corpus, reader_directory, many, built)
     report = build(corpus, reader_directory, options)
     assert report.shards == len(built)
     assert files(corpus) == built
+
+
+@pytest.mark.slow
+def test_what_a_worker_of_ray_fails_of_is_said(make_corpus, reader_directory, many, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    options = Options(workers=1, by="ray")
+
+    class Worker:
+        def __init__(self, job):
+            raise CheckpointError("the reader is gone; give another one")
+
+        def build(self, unit):
+            raise AssertionError(unit)
+
+    monkeypatch.setattr(cluster, "Worker", Worker)
+    with pytest.raises(MemoryStoreError, match=r"lost a worker \(the reader is gone; give another one\)"):
+        build(make_corpus(many), reader_directory, options)
 
 
 @pytest.mark.slow

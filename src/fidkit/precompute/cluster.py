@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fidkit.cluster import joined
+from fidkit.cluster import joined, sentence_of
 from fidkit.errors import FidkitError, MemoryStoreError
 from fidkit.precompute.local import Finished
 from fidkit.precompute.unit import read_unit
@@ -44,10 +44,9 @@ def build_with_ray(job: Job, count: int, units: Sequence[Path], finished: Finish
             raise (
                 cause
                 if isinstance(cause, FidkitError)
-                else MemoryStoreError(f"a worker failed: {cause}; see Ray's log")
+                else MemoryStoreError(f"a worker failed: {sentence_of(error)}; see Ray's log")
             ) from error
         except ray.exceptions.RayError as error:
             raise MemoryStoreError(
-                f"Ray lost a worker ({type(error).__name__}: {str(error).splitlines()[0]}); run the build "
-                "again, it goes on where it stopped"
+                f"Ray lost a worker ({sentence_of(error)}); run the build again, it goes on where it stopped"
             ) from error

@@ -66,7 +66,9 @@ def test_ray_reads_the_same(folder, bucket, tmp_path, monkeypatch) -> None:
     before = contents(tmp_path / "ray")
     bucket.put({"00.md": "# Another\n\nText.\n"})
     monkeypatch.setattr(tasks, "read_batch", ending)
-    with pytest.raises(CorpusError, match=r"^a task of Ray failed \(") as info:
+    with pytest.raises(
+        CorpusError, match=r"^a task of Ray failed \(ZeroDivisionError: by nothing\); see"
+    ) as info:
         Corpus.build(bucket.url(), tmp_path / "ray", by="ray")
     assert "\n" not in str(info.value)
     assert contents(tmp_path / "ray") == before
@@ -84,6 +86,7 @@ def test_tasks_cut_as_they_are_told_and_tell_of_the_right_file(folder, tmp_path,
         for task, said in (
             (unseen, r"03\.md: a machine of the cluster doesn't see it"),
             (refused, "^no rights$"),
+            (ending, r"^a task of Ray failed \(ZeroDivisionError: by nothing\); see"),
         ):
             monkeypatch.setattr(tasks, "read_batch", task)
             with pytest.raises(CorpusError, match=said):

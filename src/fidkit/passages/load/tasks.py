@@ -16,7 +16,7 @@ from collections.abc import Generator, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
-from fidkit.cluster import joined
+from fidkit.cluster import joined, sentence_of
 from fidkit.disk import shown
 from fidkit.errors import CorpusError, FidkitError
 from fidkit.passages.load.address import ObjectAddress
@@ -69,13 +69,12 @@ def read_on_cluster(files: Sequence[SourceFile], limits: Limits | None, cutting:
                     yield read
         except ray.exceptions.RayTaskError as error:
             raise CorpusError(
-                f"a task of Ray failed ({_cause(error)}); see Ray's log, and run the build again: what was "
-                "committed before is whole"
+                f"a task of Ray failed ({sentence_of(error)}); see Ray's log, and run the build again: what "
+                "was committed before is whole"
             ) from error
         except ray.exceptions.RayError as error:
-            said = str(error).splitlines()[0]
             raise CorpusError(
-                f"Ray lost a task ({type(error).__name__}: {said}); run the build again, what was committed "
+                f"Ray lost a task ({sentence_of(error)}); run the build again, what was committed "
                 "before is whole"
             ) from error
 
@@ -110,11 +109,3 @@ def _refuse_unseen(file: SourceFile, read: Read) -> None:
             f"{shown(file.path)}: a machine of the cluster doesn't see it; sources have to be in an object "
             "store or in a folder that all machines share under the same path"
         )
-
-
-def _cause(error: BaseException) -> str:
-    """What went wrong in a task, below all that Ray wrapped it in."""
-    while (below := getattr(error, "cause", None) or error.__cause__) is not None:
-        error = below
-    said = " ".join(str(error).split())[:200]
-    return f"{type(error).__name__}: {said}"
