@@ -91,8 +91,8 @@ def test_all_that_is_wrong_is_said_once() -> None:
 
 
 def test_what_is_long_or_moves_a_cursor_is_said_on_a_short_line() -> None:
-    [(_, why)] = said({"wanted": "\x1b[2J\n" + "x" * 100})
-    assert why.startswith('wanted: expected true or false, got "\\u001b[2J\\nxxx')
+    [(_, why)] = said({"wanted": "\x1b[2J\n\u202e" + "x" * 100})
+    assert why.startswith('wanted: expected true or false, got "\\u001b[2J\\n\\u202exxx')
     assert why.endswith("x…")
     assert len(why) < 90
 

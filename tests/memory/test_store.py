@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fidkit.errors import MemoryStoreError
+from fidkit.errors import ForeignMemoryError, MemoryStoreError
 from fidkit.memory import MemoryStore, MemoryWriter, make_codec, memory_meta
 from fidkit.memory.pq import train_pq
 from memory.toy import FINGERPRINT, WIDTH, key, row, write_shard
@@ -177,7 +177,7 @@ def test_a_store_that_is_replaced_says_so(build):
         assert store.find(keys([1])).missing == []
         with MemoryWriter.opened(corpus, meta, replace=True) as writer:
             assert not list(corpus.glob("memory/shard-*"))
-            with pytest.raises(MemoryStoreError, match="built anew with another reader or codec"):
+            with pytest.raises(ForeignMemoryError, match="built anew with another reader or codec"):
                 store.find(keys([1]))
             writer.commit(write_shard(writer, [1]))
     with MemoryStore.open(corpus, "e" * 64) as store:
