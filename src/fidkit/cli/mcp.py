@@ -10,6 +10,7 @@ import typer
 from fidkit.cli.decoding import DeviceName, PrecisionName
 from fidkit.cli.options import Sources
 from fidkit.errors import UsageError
+from fidkit.wording import counted
 
 
 def mcp(
@@ -39,5 +40,5 @@ def mcp(
             async with kept_up(service, library):
                 await server(service, library).run_stdio_async()
 
-        print(f"note: {len(service.corpus):,} passages; MCP on stdin and stdout", file=sys.stderr)
+        print(f"note: {counted(len(service.corpus), 'passage')}; MCP on stdin and stdout", file=sys.stderr)
         anyio.run(speak)

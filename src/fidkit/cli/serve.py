@@ -17,6 +17,7 @@ from fidkit.cli.building import reported_progress
 from fidkit.cli.decoding import DeviceName, PrecisionName
 from fidkit.cli.options import Sources
 from fidkit.errors import UsageError
+from fidkit.wording import counted
 
 if TYPE_CHECKING:
     from socket import socket as Socket
@@ -156,7 +157,8 @@ def _announce(service: Service, host: str, port: int, *, keyed: bool) -> None:
     print(f"http://{shown}:{port}", flush=True)
     readers = ", ".join(service.readers)
     print(
-        f"note: {len(service.corpus):,} passages, reader {readers}, {service.capacity:.1f} questions a second"
+        f"note: {counted(len(service.corpus), 'passage')}, reader {readers}, "
+        f"{service.capacity:.1f} questions a second"
         + (", with keys" if keyed else ", for this machine alone") + "; Ctrl-C ends it",
         file=sys.stderr,
     )  # fmt: skip
