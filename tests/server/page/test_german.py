@@ -43,6 +43,10 @@ def test_files_that_are_not_taken(opened):
     page.wait_for_selector("text=.a.txt: So kann eine Datei hier nicht heißen.")
     page.locator(".list.files li", has_text="b.txt").filter(has_text="bereit").first.wait_for()
     page.set_input_files("#files", files[:1])
+    page.locator("text=.a.txt").wait_for(state="detached")
+    page.wait_for_selector("text=a.exe: Dateien dieser Art werden nicht gelesen.")
+    page.set_input_files("#files", files[:2])  # none of which is taken: both are named
+    page.wait_for_selector("text=.a.txt: So kann eine Datei hier nicht heißen.")
     page.wait_for_selector("text=a.exe: Dateien dieser Art werden nicht gelesen.")
     page.click("[data-key='remove-b.txt']")
     page.locator("[data-key='remove-b.txt']").wait_for(state="detached", timeout=20_000)
