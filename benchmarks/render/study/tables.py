@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from study.variants import OTHERS, SETS
 
+from fidkit.wording import counted
 from render.study.groups import BUDGETS, Group
 from render.summaries import MEASURES, NONE, line, rule, spread
 
@@ -48,7 +49,8 @@ def _other(group: Group, name: str) -> str:
     if not points:
         return NONE
     em, f1, nats = (statistics.mean(point[measure] for point in points) for measure in MEASURES)
-    return f"{em:.1f} / {f1:.1f} / {nats:.2f}"
+    fewer = "" if len(points) == len(group.rows) else f" ({counted(len(points), 'seed')})"
+    return f"{em:.1f} / {f1:.1f} / {nats:.2f}{fewer}"
 
 
 def _costs(group: Group, budgets: tuple[str, ...]) -> Iterator[str]:

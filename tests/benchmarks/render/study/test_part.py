@@ -85,10 +85,12 @@ def test_a_table_without_rows_says_how_they_are_made() -> None:
 def test_sets_that_do_not_decide_are_shown_where_rows_have_them() -> None:
     asked = {"nq": {"n": 200, "em": 31.0, "f1": 42.0, "log_likelihood": -7.5}}
     text = part.part([row("fid", 0, 50.0, **asked), row("fid", 1, 50.0), row("lsa-6", 0, 50.0)])
+    whole = part.part([row("fid", 0, 50.0, **asked)])
     (fid, lsa) = [
         line.split(" | ") for line in text.splitlines() if line.startswith(("| `fid`", "| `lsa-6`"))
     ]
-    assert (fid[8], lsa[8]) == ("31.0 / 42.0 / -7.50", tables.NONE)
+    assert (fid[8], lsa[8]) == ("31.0 / 42.0 / -7.50 (1 seed)", tables.NONE)
+    assert "| 31.0 / 42.0 / -7.50 |" in whole
     assert "questions: 500 of squad, 500 of newwiki" in text
 
 
