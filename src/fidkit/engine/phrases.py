@@ -66,10 +66,10 @@ def _first_end(text: str, start: int, end: int) -> int:
     begin = start
     while begin < end and text[begin] in _AROUND:
         begin += 1
-    cell = _CELL.search(text, begin, end)
-    stop = cell.start() if cell else end
+    cell = _CELL.search(text, begin)  # what makes it a border may stand behind the end
+    stop = cell.start() if cell and cell.start() < end else end
     for at in range(begin, stop):
-        if text[at] == "\n" and at - (text.rfind("\n", 0, at) + 1) < _WRAPPED:
+        if text[at] == "\n" and (at - (text.rfind("\n", 0, at) + 1) < _WRAPPED or _ends_a_line(text, at)):
             return at
     return stop
 
