@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from fidkit.passages.local import build as building
 from fidkit.passages.local import builder
 from fidkit.passages.local import plan as planning
 from fidkit.passages.local.layout import writer_lock
-from fidkit.passages.local.report import Changes
+from fidkit.passages.local.report import BuildProgress, Changes
 from fidkit.passages.opening import open_sources
 
 
@@ -161,6 +162,32 @@ def test_touched_files_are_hashed_but_not_indexed_again(corpus, docs):
     os.utime(docs / "tea.md")
     assert corpus.refresh().files_read == 0
     assert corpus.info().generation == 1
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["new", "found as it was"])
+def test_what_is_written_within_the_tick_in_which_it_was_read_is_found(docs, tmp_path, monkeypatch, is_known):
+    """Some file systems count time in steps of seconds, and a file may be noted later than that."""
+    step = 500_000_000
+    monkeypatch.setattr(planning, "_TRUST_AFTER_NS", step)
+    tea, written = docs / "tea.md", (docs / "tea.md").read_text()
+    if not is_known:
+        tea.unlink()
+    Corpus.build(docs, tmp_path / "c").close()
+    (docs / "zz.txt").write_text("What is read while tea.md waits to be noted.")
+    tea.write_text(written)
+    tick = tea.stat().st_mtime_ns
+
+    def meanwhile(progress: BuildProgress) -> None:
+        if progress.passages and tea.read_text() == written:
+            tea.write_text(written.replace("China", "Assam"))
+            os.utime(tea, ns=(tick, tick))
+            while time.time_ns() <= tick + step:
+                time.sleep(0.05)
+
+    with Corpus.build(docs, tmp_path / "c", meanwhile) as corpus:
+        assert "China" in corpus.document("tea.md").text
+        corpus.refresh()
+        assert "Assam" in corpus.document("tea.md").text
 
 
 @pytest.mark.parametrize("filler", [0, 40], ids=["index written afresh", "index patched"])

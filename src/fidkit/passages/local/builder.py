@@ -87,6 +87,7 @@ class Builder:
         self._done_bytes = self._total_bytes = 0
         self._done_files = self._total_files = self._kept_files = 0
         self._unreadable: list[str] = []
+        self._read_since_ns = 0
 
     def run(
         self,
@@ -118,6 +119,7 @@ class Builder:
             require_sources(self._places, found, files, mounts_of(self._meta))
             others = cut_otherwise(self._meta, files) | frozenset(again or ())
             plan = make_plan(found, files, others, following)
+        self._read_since_ns = plan.since_ns
         index = old
         if usable and not _touches_passages(plan):
             self._note_skipped(plan)
@@ -278,9 +280,10 @@ class Builder:
                 f"{shown(file.path)}: can't be read ({error.strerror or error}); check the file and run the "
                 "build again, what was committed before is whole"
             ) from error
+        time_ns = trusted_time(file, self._read_since_ns)
         return FileRecord(
-            number, file.name, shown(file.path), file.kind, reading.lacking, file.size,
-            trusted_time(file), reading.sha256, position, first, self._next_row - first, total.digest(),
+            number, file.name, shown(file.path), file.kind, reading.lacking, file.size, time_ns,
+            reading.sha256, position, first, self._next_row - first, total.digest(),
         )  # fmt: skip
 
     def _store(self, file: SourceFile, reading: FileReading) -> Sum:
@@ -317,7 +320,7 @@ class Builder:
     def _skipped(self, position: int, file: SourceFile, note: str = "", sha256: str = "") -> FileRecord:
         return FileRecord(
             self._next_file, file.name, shown(file.path), "skipped", note or file.note, file.size,
-            trusted_time(file), sha256, position, self._next_row, 0, Sum().digest(),
+            trusted_time(file, self._read_since_ns), sha256, position, self._next_row, 0, Sum().digest(),
         )  # fmt: skip
 
     def _refuse_empty(self, kept: int) -> None:
@@ -332,7 +335,7 @@ class Builder:
     def _commit(self, plan: Plan, index: str, unread: int = 0) -> None:
         """Name the index and all that is known of the corpus; `unread` files are still to be read."""
         for position, file, record in plan.moved:
-            self._catalogue.restat(record, file, trusted_time(file), position)
+            self._catalogue.restat(record, file, trusted_time(file, plan.since_ns), position)
         self._catalogue.shift(plan.shifted)
         total, passages = Sum(), 0
         for of_file, count in self._catalogue.sums():

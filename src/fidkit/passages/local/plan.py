@@ -29,7 +29,8 @@ class Plan:
 
     Positions count the files of the sources in their order. Those of `keep` that were found elsewhere, or
     with another time, are `moved`; `shifted` are new positions of files that are otherwise as they were, with
-    their numbers. `waiting` files are being written just now, and stay as they were.
+    their numbers. `waiting` files are being written just now, and stay as they were. `since_ns` is when the
+    files began to be compared, by the clock: none was read for this plan before.
     """
 
     read: list[tuple[int, SourceFile]] = field(default_factory=list)
@@ -38,6 +39,7 @@ class Plan:
     shifted: list[tuple[int, int]] = field(default_factory=list)
     remove: list[FileRecord] = field(default_factory=list)
     waiting: int = 0
+    since_ns: int = field(default_factory=time.time_ns)
 
     def changes_files(self) -> bool:
         """Whether the catalogue has to note something of the files."""
@@ -119,11 +121,17 @@ def _position(one: tuple[int, SourceFile]) -> int:
     return one[0]
 
 
-def trusted_time(file: SourceFile) -> int:
-    """The modification time to note: 0, equal to none, for a file that may change within its tick."""
+def trusted_time(file: SourceFile, read_since_ns: int) -> int:
+    """The modification time to note: 0, equal to none, for a file that may have changed within its tick.
+
+    Args:
+        file: as it was found.
+        read_since_ns: a time by the clock before which it wasn't read. What counts is how old the file was
+            when it was read: noting it may come much later, and the file be another by then.
+    """
     if isinstance(file.path, ObjectAddress):  # that of an object changes with its content
         return file.mtime_ns
-    return file.mtime_ns if file.mtime_ns < time.time_ns() - _TRUST_AFTER_NS else 0
+    return file.mtime_ns if file.mtime_ns < read_since_ns - _TRUST_AFTER_NS else 0
 
 
 def _unchanged(file: SourceFile, record: FileRecord, same: bool) -> bool:

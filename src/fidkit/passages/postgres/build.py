@@ -94,6 +94,7 @@ class _Build:
         self._facts |= {"sources": roots} | self._new_cutting
         self._facts |= {} if vectors is None else {"vectors": vectors}
         self._former_facts = state.facts
+        self._read_since_ns = 0
         self._passages = self._done_bytes = self._total_bytes = self._done_files = self._total_files = 0
 
     def run(self, found: list[SourceFile], began: float) -> BuildReport:
@@ -101,6 +102,7 @@ class _Build:
         meta = {key: str(self._facts[key]) for key in _CUTTING if key in self._facts}
         require_sources([real_path(root) for root in self._roots], found, files)
         plan = make_plan(found, files, cut_otherwise(meta, files))
+        self._read_since_ns = plan.since_ns
         self._total_bytes, self._total_files = plan.bytes_to_read, len(plan.read)
         if self._new_cutting:  # known from now on, so that an interrupted build goes on in the new way
             self._log.write(self._corpus, (), lambda change: None, self._facts)
@@ -153,16 +155,16 @@ class _Build:
 
         def put(change: Change) -> int:
             if file.kind == "skipped":
-                return change.put(_new(position, file))
+                return change.put(self._new(position, file))
             try:
                 read = parts()
                 first = list(islice(read, 1))  # once it is there, what is said of the file is known
-                new = _new(position, file, reading)
+                new = self._new(position, file, reading)
                 return change.put(new, chain(first, read), lambda count: self._tell(reading, count))
             except UnreadableFile as error:
                 if file.named:
                     raise
-                skipped = _new(position, file)._replace(kind="skipped", note=error.reason)
+                skipped = self._new(position, file)._replace(kind="skipped", note=error.reason)
                 return change.put(skipped._replace(sha256=reading.sha256))
             except OSError as error:
                 raise CorpusError(
@@ -172,6 +174,11 @@ class _Build:
 
         return put
 
+    def _new(self, position: int, file: SourceFile, reading: FileReading | None = None) -> NewFile:
+        note, sha256 = (reading.lacking, reading.sha256) if reading else (file.note, "")
+        time_ns = trusted_time(file, self._read_since_ns)
+        return NewFile(file.name, shown(file.path), file.kind, note, file.size, time_ns, sha256, position)
+
     def _finish(self, plan: Plan) -> None:
         """Take out what is gone, and note what was found elsewhere or at another time."""
         read = {file.name for _, file in plan.read}
@@ -179,7 +186,7 @@ class _Build:
         if gone:  # what came after the first look may have been read by somebody else meanwhile
             there = {file.name for file in discover(map(real_path, self._roots))}
             gone = [record for record in gone if record.name not in there]
-        moved = [one for one in plan.keep if not _is_same(*one)]
+        moved = [one for one in plan.keep if not _is_same(*one, plan.since_ns)]
         facts = self._facts if self._facts != self._former_facts else None
         if not gone and not moved and facts is None:
             return
@@ -188,7 +195,8 @@ class _Build:
             for record in gone:
                 change.remove(record.name, record.file)
             for position, file, record in moved:
-                change.move(record.file, shown(file.path), file.size, trusted_time(file), position)
+                time_ns = trusted_time(file, plan.since_ns)
+                change.move(record.file, shown(file.path), file.size, time_ns, position)
 
         self._log.write(self._corpus, [record.name for record in gone], finish, facts)
 
@@ -212,15 +220,8 @@ class _Build:
             self._progress(BuildProgress("read", done, self._total_bytes, self._passages + more, *files))
 
 
-def _new(position: int, file: SourceFile, reading: FileReading | None = None) -> NewFile:
-    note, sha256 = (reading.lacking, reading.sha256) if reading else (file.note, "")
-    return NewFile(
-        file.name, shown(file.path), file.kind, note, file.size, trusted_time(file), sha256, position
-    )
-
-
-def _is_same(position: int, file: SourceFile, record: FileRecord) -> bool:
-    found = position, shown(file.path), file.size, trusted_time(file)
+def _is_same(position: int, file: SourceFile, record: FileRecord, since_ns: int) -> bool:
+    found = position, shown(file.path), file.size, trusted_time(file, since_ns)
     return found == (record.position, record.path, record.size, record.mtime_ns)
 
 
