@@ -84,6 +84,23 @@ def spin(*_: str) -> Iterator[Document]:
     yield Document("", "")
 
 
+def compute(rest: str, _: str) -> Iterator[Document]:
+    """Takes as much processor time as the first word says, in seconds."""
+    seconds, _, text = rest.partition(" ")
+    until = time.process_time() + float(seconds)
+    while time.process_time() < until:
+        pass
+    yield Document("", text)
+
+
+def slow(rest: str, _: str) -> Iterator[Document]:
+    """Hangs unless the file is there that the first word names."""
+    path, _, text = rest.partition(" ")
+    if not os.path.exists(path):
+        time.sleep(3600)
+    yield Document("", text)
+
+
 def allocate(*_: str) -> Iterator[Document]:
     taken = []
     while True:

@@ -101,11 +101,23 @@ def test_what_goes_wrong_is_left_out_once_and_the_rest_is_as_without_it(folder, 
     assert corpus.search("at last")[0].passage.source.startswith("deep/bad.odd:0-")
 
 
-def test_a_file_that_hangs_is_left_out(folder, tmp_path):
-    (folder / "bad.odd").write_text("hang ")
+@pytest.mark.parametrize("member", ["", "members b.odd="], ids=["alone", "in another file"])
+def test_a_file_that_hangs_is_left_out_until_it_can_be_read(folder, tmp_path, member):
+    there = tmp_path / "there"
+    (folder / "bad.odd").write_text(f"{member}slow {there} Chicory comes from France.")
+    os.utime(folder / "bad.odd", (1e9, 1e9))
     building.build([folder], tmp_path / "c", limits=Limits(seconds=1))
     with Corpus.open(tmp_path / "c") as corpus:
-        assert corpus.info().skipped_files == [("bad.odd", "took longer than 1 s to read")]
+        info, why = corpus.info(), "took longer than 1 s to read; the next build tries again"
+        found = info.skipped_files + [note for note in info.notes if note[0] == "bad.odd"]
+        assert found == [
+            ("bad.odd", f"b.odd can't be read: {why}" if member else why)
+        ]
+        assert corpus.search("chicory") == []
+        there.touch()
+        corpus.refresh()
+        assert corpus.search("chicory")[0].passage.text == "Chicory comes from France."
+        assert corpus.refresh().files_read == 0
 
 
 def test_a_named_file_that_goes_wrong_is_an_error(folder, tmp_path):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import select
 import signal
@@ -24,12 +25,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fidkit.errors import CorpusError
 from fidkit.passages.load.cutting import Cutting
+from fidkit.passages.load.deadline import Deadline
 from fidkit.passages.load.packed import Packed, text_of
 from fidkit.passages.load.record import Row
 from fidkit.passages.load.rows import source_of
@@ -55,12 +57,13 @@ class Limits:
     """What reading a file may take.
 
     Attributes:
-        seconds, seconds_per_mb: for a document, and more by the size of its file; as much processor time.
+        seconds, seconds_per_mb: for a document, and more by the size of its file. Processor time, where the
+            system says how much a worker took, of which it has to make use.
         memory_bytes: address space of a worker.
         result_bytes: of all documents of a file, compressed.
         characters: of all documents of a file.
         documents: in a file.
-        whole: a file of several documents may take so many times what one may, all attempts together.
+        whole: a file may take so many times that by the clock, all its documents and attempts together.
     """
 
     seconds: float = 60.0
@@ -101,7 +104,8 @@ class Read:
     Attributes:
         documents: with their passages.
         reason: why there are none; empty where the file was read.
-        sha256: of the file as it was read; empty where another attempt may do better although it is the same.
+        sha256: of the file as it was read; empty where another attempt may do better although it is the same,
+            be it with a document that is left out.
         not_opened: the file itself can't be opened, for this reason, with the system's `number`.
     """
 
@@ -151,7 +155,7 @@ class Workers:
         """In a thread of the pool, which has a worker of its own."""
         last = time.monotonic() + self._limits.whole * self._limits.seconds_for(job.size)
         passed: dict[str, str] = {}
-        attempts, was_killed = 0, False
+        attempts, was_killed, may_do_better = 0, False, False
         while attempts < _ATTEMPTS:
             worker = self._worker()
             try:
@@ -161,16 +165,17 @@ class Workers:
                 if end.killed and not was_killed:
                     was_killed = True  # by somebody else, perhaps for what another process took: once more
                     continue
+                may_do_better |= end.may_do_better
                 # Only the member that did it is left out, and the rest read by another process.
                 if end.member and len(passed) < _MOST_PASSED and time.monotonic() < last:
                     passed[end.member] = end.reason
                     continue
                 where = f"{end.member}: " if end.member else ""
-                return Read(reason=f"{where}{end.reason}", sha256=_hash(job.path))
+                return Read(reason=f"{where}{end.reason}", sha256="" if may_do_better else _hash(job.path))
             if worker.over:
                 self._retire(worker)
             if found.sha256 or found.reason or found.not_opened:
-                return found
+                return replace(found, sha256="") if may_do_better else found
             attempts += 1
         return Read(reason="changed again and again while it was read")
 
@@ -204,11 +209,13 @@ class _Ended(Exception):
         reason: what is said of the file.
         member: of an archive or a mail, which is to blame; empty for the file itself.
         killed: by the system or a person; no limit of a worker's ends it so.
+        may_do_better: another time, though the file be the same: it was due to the machine.
     """
 
-    def __init__(self, reason: str, member: str = "", *, killed: bool = False) -> None:
-        super().__init__(reason)
-        self.reason, self.member, self.killed = reason, member, killed
+    def __init__(self, why: str, member: str = "", *, killed: bool = False, unused: bool = False) -> None:
+        super().__init__(why)
+        self.member, self.killed, self.may_do_better = member, killed, killed or unused
+        self.reason = f"{why}; the next build tries again" if self.may_do_better else why
 
 
 class _Worker:
@@ -246,7 +253,8 @@ class _Worker:
             CorpusError: it isn't.
         """
         try:
-            kind, *_ = self._frame(time.monotonic() + _START_SECONDS, FRAME.size)
+            within = Deadline(self.process.pid, _START_SECONDS, math.inf)
+            kind, *_ = self._frame(within, FRAME.size)
         except (_Ended, TimeoutError) as error:
             raise CorpusError(
                 f"a process to read documents in can't be started ({error or 'it takes long'}); check that "
@@ -272,10 +280,12 @@ class _Worker:
         documents: list[tuple[Packed, tuple[Row, ...]]] = []
         room, characters, members = limits.result_bytes, limits.characters, dict[str, int]()
         while True:
+            deadline = Deadline(self.process.pid, seconds, last)
             try:
-                kind, said, parts, size = self._frame(min(last, time.monotonic() + seconds), room)
+                kind, said, parts, size = self._frame(deadline, room)
             except TimeoutError:
-                raise _Ended(f"took longer than {seconds:,.0f} s to read", self._member) from None
+                why = f"took longer than {seconds:,.0f} s to read"
+                raise _Ended(why, self._member, unused=deadline.unused) from None
             if kind == BEGUN:
                 self._member = _text(said, "member")
                 continue
@@ -325,7 +335,7 @@ class _Worker:
         except (OSError, ValueError) as error:
             raise _Ended("the process that should read it had ended") from error
 
-    def _frame(self, deadline: float, room: int) -> tuple[bytes, dict[str, Any], list[bytes], int]:
+    def _frame(self, deadline: Deadline, room: int) -> tuple[bytes, dict[str, Any], list[bytes], int]:
         """The next frame: its letter, its JSON, the parts behind that, and the size of all.
 
         Raises:
@@ -344,12 +354,12 @@ class _Worker:
             raise _Ended("its loader sent what is no JSON") from error
         return kind, said, parts, sum(lengths)
 
-    def _bytes(self, count: int, deadline: float) -> bytes:
+    def _bytes(self, count: int, deadline: Deadline) -> bytes:
         found = bytearray()
         while len(found) < count:
-            left = deadline - time.monotonic()
-            if left <= 0 or not self._poll.poll(1000 * left):
-                raise TimeoutError
+            while not self._poll.poll(1000 * (left := deadline.left())):
+                if left <= 0:
+                    raise TimeoutError
             piece = os.read(self._answers, min(_PIECE, count - len(found)))
             if not piece:
                 code = self.process.wait()

@@ -140,8 +140,8 @@ def _unchanged(file: SourceFile, record: FileRecord, same: bool) -> bool:
     # A file that turned out to be none of its kind was read once too, which its hash shows. One that is
     # named is read again: then it is an error.
     was_refused = record.kind == "skipped" and record.sha256 != "" and not file.named
-    if may_be_read_now(record.note):
-        return False
+    if may_be_read_now(record.note) or not (record.sha256 or record.kind == "skipped"):
+        return False  # all or some of it was left out for what isn't the file's fault
     if record.kind != file.kind and not was_refused:
         return False
     return same or (file.size == record.size and _hash(file) == record.sha256)
