@@ -26,6 +26,7 @@ from fidkit.passages.search.vectors import Vectors
 from fidkit.passages.token_cache import passage_key
 from fidkit.precompute import Options
 from fidkit.precompute.onepass import OnePass, one_pass
+from fidkit.precompute.opened import Opened
 from fidkit.precompute.shared_encoder import require_shared
 from fidkit.rows import Layout
 from fidkit.types import Passage
@@ -109,7 +110,7 @@ def test_only_what_is_new_is_encoded(tmp_path: Path, lumen: Path) -> None:
     assert len(after) == 19
 
 
-def test_what_has_a_vector_is_encoded_for_memory_alone(tmp_path: Path, lumen: Path) -> None:
+def test_what_has_a_vector_is_encoded_for_memory_alone(tmp_path: Path, lumen: Path, monkeypatch) -> None:
     folder = source(tmp_path / "docs", texts(20))
     Corpus.build(folder, tmp_path / "c", encoder=minilm_apart, vectors=True).close()
     (folder / "new.jsonl").write_text('{"id": "new", "title": "Tea", "text": "Tea comes from China."}\n')
@@ -117,9 +118,11 @@ def test_what_has_a_vector_is_encoded_for_memory_alone(tmp_path: Path, lumen: Pa
     assert (made.kept, report.encoded) == (1, 18)
     # What has its memory already, but no vector, isn't stored a second time, whatever is beside it.
     Corpus.build(folder, tmp_path / "c", vectors=False, encoder=minilm).close()
-    (folder / "new.jsonl").write_text('{"id": "new", "title": "Cocoa", "text": "It is sweet."}\n')
+    new = [json.dumps({"id": f"new {n}", "title": "Cocoa", "text": text}) for n, text in enumerate(texts(10, 1))]
+    (folder / "new.jsonl").write_text("\n".join(new))
+    monkeypatch.setattr(Opened, "batch_tokens", 100)  # several batches, of passages of both kinds
     made, report = once(folder, tmp_path / "c", lumen)
-    assert (made.kept, report.encoded, report.removed) == (1, 0, 1)
+    assert (made.kept, report.encoded, report.removed) == (9, 0, 1)
     once(folder, tmp_path / "fresh", lumen)
     assert rows(tmp_path / "c") == rows(tmp_path / "fresh")
     found, expected = vectors(tmp_path / "c"), vectors(tmp_path / "fresh")
@@ -239,6 +242,10 @@ def test_a_memory_without_rows_is_begun_anew_and_needs_codebooks_first(tmp_path:
     with one_pass(to, str(lumen)) as once, Corpus.build(folder, to, encoder=once.source) as corpus:
         report = once.finish(corpus)
         assert (len(corpus), report.together, report.encoded) == (10, 9, 0)  # one says what another does
+        once.encoder.of_passages([Passage("", "Tea", "What comes after that is stored too.")])
+        assert once.kept == 10
+    with one_pass(to, str(lumen)) as another:  # it keeps nobody out, though it be there
+        another.encoder.of_passages([Passage("", "Tea", "And what another one encodes.")])
     with MemoryStore.open(to) as store:
         assert store.fingerprint != "f" * 64
 

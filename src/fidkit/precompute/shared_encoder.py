@@ -64,8 +64,7 @@ def _weights(reader: Directory, searching: Directory) -> str:
     for name, weight in stored_weights(reader).items():
         if name.startswith(_MEMORY):
             part = name.removeprefix(_MEMORY)
-            source = part if part.startswith("embedding.") else part.replace("encoder.", "live_encoder.", 1)
-            if not _same(weight, theirs[source]):
+            if not _same(weight, theirs[part.replace("encoder.", "live_encoder.", 1)]):
                 return f"its memory encoder was trained on and is no longer {ENCODER}'s, first in {part}"
     return ""
 

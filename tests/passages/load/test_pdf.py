@@ -398,6 +398,21 @@ def test_headings_have_levels_by_their_size_and_lists_have_items():
     ]  # fmt: skip
 
 
+def test_headings_of_more_sizes_than_there_are_levels_have_the_last():
+    def page_with(size):
+        def draw(page):
+            page.setFont("Helvetica-Bold", size)
+            page.drawString(50, 760, "A heading")
+            page.setFont("Helvetica", SIZE)
+            written(page, filled(prose(size, 50)), y=680)
+
+        return draw
+
+    document = read(pages_of(*map(page_with, range(16, 32, 2))))
+    levels = [block.level for block in document.blocks if block.kind == "heading"]
+    assert levels == [6, 6, 6, 5, 4, 3, 2, 1]
+
+
 def test_lines_that_end_on_purpose_keep_their_ends():
     lines = filled(prose(5, 40))
     document = read(pages_of(lambda page: written(page, [*lines, "Rose Street 5", "Bern", "Switzerland"])))

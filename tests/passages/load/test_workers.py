@@ -98,7 +98,7 @@ def test_a_file_whose_worker_somebody_killed_is_read_again(one, job, tmp_path):
 )
 def test_what_takes_too_long_is_ended(job, content, why):
     """What used up its processor time will do so again, and isn't read again until the file changes."""
-    limits = Limits(seconds=1, whole=2 if content == "drip" else 15)
+    limits = Limits(seconds=1, whole=2 if content == "drip" else 60)
     workers, began = Workers(limits, count=1), time.monotonic()
     try:
         bad, good = workers.read([job(content), job("noise good words")])

@@ -42,10 +42,8 @@ class Style:
             half -= sizes[self.body]
             if half <= 0:
                 break
-        larger = {round(size) for size in sizes if size > _HEADING * self.body}
-        self._levels = {
-            size: min(level, _LEVELS) for level, size in enumerate(sorted(larger, reverse=True), 1)
-        }
+        found = sorted({round(size) for size in sizes}, reverse=True)
+        self._levels = {size: min(level, _LEVELS) for level, size in enumerate(found, 1)}
 
     def level(self, paragraph: Paragraph) -> int:
         """Of a heading, from 1; 0 for what is none."""
