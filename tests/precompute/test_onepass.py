@@ -118,7 +118,9 @@ def test_what_has_a_vector_is_encoded_for_memory_alone(tmp_path: Path, lumen: Pa
     assert (made.kept, report.encoded) == (1, 18)
     # What has its memory already, but no vector, isn't stored a second time, whatever is beside it.
     Corpus.build(folder, tmp_path / "c", vectors=False, encoder=minilm).close()
-    new = [json.dumps({"id": f"new {n}", "title": "Cocoa", "text": text}) for n, text in enumerate(texts(10, 1))]
+    new = [
+        json.dumps({"id": f"new {n}", "title": "Cocoa", "text": text}) for n, text in enumerate(texts(10, 1))
+    ]
     (folder / "new.jsonl").write_text("\n".join(new))
     monkeypatch.setattr(Opened, "batch_tokens", 100)  # several batches, of passages of both kinds
     made, report = once(folder, tmp_path / "c", lumen)

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import shutil
 import socket
@@ -92,8 +93,12 @@ def test_only_what_changed_is_downloaded(
         # Whether a file of passages is one is seen by its beginning alone.
         assert set(asked) == {"a/leaves.jsonl", "a/log.jsonl"}
         asked.clear()
-        # As long as before, and within the same second.
+        # As long as before, and within the same second: what differs is below seconds.
+        [before] = objects.listed(source_of(bucket.url("deep/er")))
         bucket.put({"deep/er/cocoa.txt": "Cocoa comes from the Andes!!", "new.txt": "Rooibos is red."})
+        [after] = objects.listed(source_of(bucket.url("deep/er")))
+        assert before.size == after.size
+        assert before.mtime_ns % 10**9 != after.mtime_ns % 10**9
         bucket.delete("tea.md")
         report = corpus.refresh()
         assert (report.files_read, report.files_removed) == (2, 2)
@@ -120,9 +125,10 @@ def test_nothing_fetched_is_left(
     monkeypatch.setattr(fetched.Fetched, "path", counted)
     url = bucket.upload(folder)
     bucket.put({f"n/{n:03}.txt": f"Number {n}." for n in range(30)})
+    bucket.put({f"read apart/{n:03}.csv": f"number\n{n}\n" for n in range(90)})
     Corpus.build(url, tmp_path / "c").close()
     assert list((tmp_path / "tmp").iterdir()) == []
-    assert 1 <= most <= 20
+    assert 1 <= most <= 20 + 3 * (os.cpu_count() or 1)
 
 
 def test_keys_that_are_no_names_are_left_out_by_name(bucket: Bucket, tmp_path: Path) -> None:
@@ -138,7 +144,7 @@ def test_keys_that_are_no_names_are_left_out_by_name(bucket: Bucket, tmp_path: P
         }
         assert skipped[".git/"] == skipped["was/.x.txt"] == "hidden"
         assert skipped["old/"] == "a corpus, not a source of one"
-        assert len(skipped) == 11
+        assert len(skipped) == len(corpus.info().skipped_files) == 11
         read = {record.name for record in corpus._catalogue.files() if record.kind == "document"}
         assert read == {"good.txt", long, r"bell\u0007.txt"}
     assert check(tmp_path / "c").outdated == []
@@ -154,6 +160,7 @@ def test_one_object_is_a_source(bucket: Bucket, tmp_path: Path) -> None:
     bucket.put({"a/NOTES": "A note of no kind.", "a/rows.jsonl": '{"event": 1}'})
     with Corpus.build([bucket.url("a/NOTES")], tmp_path / "e") as corpus:
         assert [passage.text for passage in corpus] == ["A note of no kind."]
+        assert [record.kind for record in corpus._catalogue.files()] == ["document"]
     with pytest.raises(DataError, match=r"rows\.jsonl"):
         Corpus.build([bucket.url("a/rows.jsonl")], tmp_path / "f")
     # Two sources that give one name.
@@ -202,16 +209,17 @@ def test_an_object_that_vanishes_is_left_out(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put({"a.txt": "Here.", "b.txt": "Gone soon.", "c.csv": "a,b\n1,2\n", "d.csv": "a,b\n3,4\n"})
+    bucket.put({"e.csv": "a,b\n5,6\n"})
     got = objects._got
 
     def vanishing(address: ObjectAddress) -> object:
-        bucket.delete("b.txt", "c.csv")
+        bucket.delete("b.txt", "c.csv", "e.csv")
         return got(address)
 
     monkeypatch.setattr(objects, "_got", vanishing)
     with Corpus.build(bucket.url(), tmp_path / "c") as corpus:
         gone = "it was deleted or moved meanwhile"
-        assert dict(corpus.info().skipped_files) == {"b.txt": gone, "c.csv": gone}
+        assert dict(corpus.info().skipped_files) == {"b.txt": gone, "c.csv": gone, "e.csv": gone}
         assert corpus.info().documents == 2
         # All that is left goes while it is asked for: as a share that is lost.
         bucket.put({"a.txt": "Changed."})

@@ -110,9 +110,7 @@ def test_a_file_that_hangs_is_left_out_until_it_can_be_read(folder, tmp_path, me
     with Corpus.open(tmp_path / "c") as corpus:
         info, why = corpus.info(), "took longer than 1 s to read; the next build tries again"
         found = info.skipped_files + [note for note in info.notes if note[0] == "bad.odd"]
-        assert found == [
-            ("bad.odd", f"b.odd can't be read: {why}" if member else why)
-        ]
+        assert found == [("bad.odd", f"b.odd can't be read: {why}" if member else why)]
         assert corpus.search("chicory") == []
         there.touch()
         corpus.refresh()

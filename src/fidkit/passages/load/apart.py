@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import suppress
 
 from fidkit.passages.load.cutting import Cutting
 from fidkit.passages.load.fetched import Fetched, Fetcher
@@ -19,6 +18,8 @@ def read_apart(
     files: Iterable[SourceFile], workers: Workers, fetcher: Fetcher, cutting: Cutting
 ) -> Generator[Read]:
     """What is in each document, in their order; some are fetched and read ahead.
+
+    What was fetched is dropped once it is read. What is left when this ends early goes with the fetcher.
 
     Raises:
         CorpusError: no worker can be started, or a store can't be reached.
@@ -37,16 +38,11 @@ def read_apart(
             given.append((fetched, None))
             yield Job(path, file.name, loader_for(file).read, file.size, cutting)
 
-    try:
-        for read in workers.read(jobs()):
-            yield from _without(given)
-            given.popleft()[0].drop()
-            yield read
+    for read in workers.read(jobs()):
         yield from _without(given)
-    finally:
-        for fetched, _ in given:
-            with suppress(OSError):
-                fetched.drop()
+        given.popleft()[0].drop()
+        yield read
+    yield from _without(given)
 
 
 def _without(given: deque[tuple[Fetched, Read | None]]) -> Iterator[Read]:

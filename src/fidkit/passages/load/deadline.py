@@ -1,7 +1,7 @@
 """How long a worker is waited for: while it computes, until it has used up its processor time.
 
-On a busy machine a worker gets little of a processor. What a file takes is counted in processor time where the
-system says it, so that a file is left out for what it is, and not for what else ran.
+On a busy machine a worker gets little of a processor. What a file takes is counted in processor time where
+the system says it, so that a file is left out for what it is, and not for what else ran.
 """
 
 from __future__ import annotations
