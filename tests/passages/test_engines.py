@@ -132,6 +132,7 @@ def test_a_build_reads_what_changed(corpus, docs, place):
     with Corpus.build(docs, place) as now:
         assert (now.report.files_read, now.report.files_removed) == (2, 2)
         assert [passage.id for passage in now] == ["maté.txt#1", "tea.md#1", "deep/cocoa.txt#1"]
+        assert len(now) == now.info().passages == 3
         assert now.search("Ethiopia") == now.search("China") == []
         assert now.search("Assam")[0].passage.id == "tea.md#1"
         assert now.fingerprint != before
@@ -160,6 +161,7 @@ def test_what_is_left_out_is_said(docs, place):
         assert corpus.report.files_read == 4  # looked into: all but the last
     os.utime(docs / "half.txt", (1e9, 1e9))  # it is the same, and has no passages beside those of the next
     with Corpus.build(docs, place) as corpus:
+        assert corpus.report.files_read == 0
         assert corpus.search("Where does tea come from?")[0].passage.id == "tea.md#1"
         with pytest.raises(CorpusError, match=r"kinds are \.md, \.txt") as told:
             corpus.search("tea", where=Filter(kind="pdf"))

@@ -18,7 +18,7 @@ from fidkit.passages.postgres import corpus as corpora
 from fidkit.passages.postgres import feeding
 from fidkit.passages.postgres import replica as replicas
 from fidkit.passages.postgres.address import address_of
-from fidkit.passages.postgres.change import NewFile, files_of, rows_as_parts
+from fidkit.passages.postgres.change import Change, NewFile, files_of, rows_as_parts
 from fidkit.passages.postgres.database import Database
 from fidkit.passages.postgres.log import Log
 
@@ -180,6 +180,33 @@ def test_what_another_build_read_meanwhile_is_not_taken_out(url, tmp_path, monke
         assert sorted(passage.text for passage in built) == ["The text of b.", "The text of c."]
 
 
+def test_what_was_read_apart_is_put_again_where_the_connection_was_lost(docs, url, monkeypatch):
+    """A worker says once what is in a file, and then what is in the next."""
+    for name in ("one", "two"):
+        (docs / f"{name}.html").write_text(f"<p>Number {name}.</p>")
+    seal, lost = Change.seal, []
+
+    def losing(self, facts=None):
+        if not lost and self._came and self._came[0].file.name == "one.html":
+            lost.append(self)
+            self._sql.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return seal(self, facts)
+
+    monkeypatch.setattr(Change, "seal", losing)
+    with Corpus.build(docs, url) as corpus:
+        texts = [corpus.document(f"{name}.html").text.strip() for name in ("one", "two")]
+        assert texts == ["Number one.", "Number two."]
+    assert lost
+
+
+def test_a_file_that_vanishes_meanwhile_ends_a_build_and_is_said(docs, url):
+    def vanish(progress):
+        (docs / "tea.md").unlink(missing_ok=True)
+
+    with pytest.raises(CorpusError, match=r"tea\.md: can't be read \(No such file or directory\); check the"):
+        Corpus.build(docs, url, vanish)
+
+
 def test_a_replica_reads_only_what_changed(log, corpus, url):
     for number in range(1, 30):
         log.put(corpus, *named(number, 0))
@@ -220,6 +247,11 @@ def test_a_large_replica_is_patched_and_settles(log, corpus, url, monkeypatch, t
     database = Database(address_of(url))
     replica = replicas.Replica(Log(database), None)
     replica.catch_up()
+    with monkeypatch.context() as small:
+        small.setattr(feeding, "_PATCHED_FROM", 1000)
+        log.put(corpus, *named(3, "newer"))
+        replica.catch_up()
+        assert not replica.settle()  # it was written afresh, as a small one is each time
     log.put(corpus, *named(3, "new"))
     replica.catch_up()
     with Corpus.open(replica.directory) as patched:
