@@ -25,6 +25,7 @@ from fidkit.passages.postgres.address import address_of
 from fidkit.passages.postgres.change import NewFile, rows_as_parts
 from fidkit.passages.postgres.database import AwayError, Database
 from fidkit.passages.postgres.log import Log
+from fidkit.passages.postgres.server_catalogue import ServerCatalogue
 
 SECRET = "s3cret%2Fword"
 
@@ -434,6 +435,27 @@ def test_the_server_searches_in_what_was_just_written(docs, url):
         log.remove(log.state().corpus, "new")
         assert corpus.search("rooibos") == []
         log.database.close()
+
+
+def test_what_goes_while_the_server_is_asked_is_not_answered_with(docs, url, monkeypatch):
+    with Corpus.build(docs, served(url)) as corpus:
+        passages_if = ServerCatalogue.passages_if
+
+        def later(self, name, rows):  # than it was searched, and than a file was taken out
+            if (docs / "tea.md").exists():
+                (docs / "tea.md").unlink()
+                Corpus.build(docs, served(url)).close()
+            return passages_if(self, name, rows)
+
+        monkeypatch.setattr(ServerCatalogue, "passages_if", later)
+        found = corpus.search("comes from")
+        assert sorted(hit.passage.id for hit in found) == ["coffee.txt#1", "deep/cocoa.txt#1"]
+        each = iter(corpus)
+        assert next(each).id == "coffee.txt#1"
+        (docs / "deep" / "cocoa.txt").write_text("Cocoa comes from Ghana.")
+        Corpus.build(docs, served(url)).close()
+        with pytest.raises(CorpusError, match=r"deep/cocoa\.txt was changed meanwhile; begin again"):
+            next(each)
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def test_a_corpus_that_grew_keeps_its_vectors_everywhere(docs, url, log, tmp_pat
         assert another.info().vectors["passages"] == 13
 
 
-def test_no_vectors_are_had_where_none_are_wanted(docs, url, log, counting):
+def test_no_vectors_are_had_where_none_are_wanted(docs, url, log, counting, caplog):
     Corpus.build(docs, served(url), encoder=counting).close()
     with Corpus.build(docs, url, encoder=counting, vectors=False) as corpus:
         assert corpus.info().vectors is None
@@ -182,11 +182,11 @@ def test_no_vectors_are_had_where_none_are_wanted(docs, url, log, counting):
     left = "SELECT (SELECT count(*) FROM fidkit.vectors v JOIN fidkit.files USING (file) WHERE corpus = %s)"
     number = log.state().corpus
     assert log.database.run(lambda sql: sql.execute(left, (number,)).fetchone()) == (0,)
-    with (
-        Corpus.open(served(url), counting) as corpus,
-        pytest.raises(CorpusError, match="by meaning here yet"),
-    ):
-        corpus.search("w1", by="meaning")
+    with Corpus.open(served(url), counting) as corpus:
+        with pytest.raises(CorpusError, match="by meaning here yet"):
+            corpus.search("w1", by="meaning")
+        assert corpus.search("w1") == corpus.search("w1", by="words")
+        assert caplog.text == ""  # what nobody asked for is lacking
 
 
 def test_a_build_that_was_ended_goes_on(docs, url, counting, monkeypatch):

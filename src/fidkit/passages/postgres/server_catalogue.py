@@ -78,7 +78,7 @@ class ServerCatalogue:
     def meta(self) -> dict[str, str]:
         """See `Catalogue.meta`."""
         state = self.state()
-        facts = {key: str(value) for key, value in state.facts.items() if key != "sources"}
+        facts = {key: str(value) for key, value in state.facts.items()}
         return facts | {
             "sources": json.dumps(state.facts.get("sources", [])),
             "passages": str(state.passages),
