@@ -3,7 +3,9 @@ searches where a machine keeps nothing.
 """
 
 import logging
+import threading
 import uuid
+from dataclasses import replace
 
 import numpy as np
 import psycopg
@@ -169,8 +171,19 @@ def test_a_corpus_that_grew_keeps_its_vectors_everywhere(docs, url, log, tmp_pat
     (docs / "more.md").write_text(word_vectors.text(50))
     Corpus.build(docs, url, encoder=counting).close()
     monkeypatch.setenv("FIDKIT_HOME", str(tmp_path / "another"))
+    counting.encoded.clear()
     with Corpus.open(url, counting) as another:
         assert another.info().vectors["passages"] == 13
+    assert not counting.encoded
+
+
+def test_a_build_carries_on_what_an_encoder_made_that_it_knows(docs, url, log, counting):
+    Corpus.build(docs, url, encoder=counting).close()
+    counting.encoded.clear()
+    (docs / "more.md").write_text(word_vectors.text(50))
+    knowing = replace(Counting("other")(), others=(counting(),))
+    Corpus.build(docs, url, encoder=lambda: knowing).close()
+    assert (len(counting.encoded), log.state().encoder.name) == (1, "words")
 
 
 def test_no_vectors_are_had_where_none_are_wanted(docs, url, log, counting, caplog):
@@ -243,6 +256,25 @@ def test_two_builds_with_two_encoders_at_once_are_said(docs, url, counting):
     counting.first = lambda: Corpus.build(docs, url, encoder=other).close()
     with pytest.raises(CorpusError, match=r"with another encoder just now.*this is 'words'"):
         Corpus.build(docs, url, encoder=counting)
+
+
+def test_two_builds_at_once_make_vectors_once(docs, url, counting):
+    counting.first = lambda: Corpus.build(docs, url, encoder=Counting()).close()
+    with Corpus.build(docs, served(url), encoder=counting) as corpus:
+        assert corpus.info().vectors["passages"] == 12
+
+
+def test_what_the_server_searches_is_filled_by_one_at_a_time(docs, url, log, counting):
+    Corpus.build(docs, url, encoder=counting).close()
+    with psycopg.connect(log.database.address.conninfo) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s, hashtext('by meaning'))", (log.state().corpus,))
+        build = threading.Thread(target=lambda: Corpus.build(docs, served(url), encoder=counting).close())
+        build.start()
+        build.join(1)
+        assert build.is_alive()
+    build.join()
+    with Corpus.open(served(url), counting) as corpus:
+        assert corpus.info().vectors["passages"] == 12
 
 
 # Searched by the server
@@ -422,6 +454,9 @@ def test_a_database_from_before_there_were_vectors(docs, own, counting, monkeypa
             with Corpus.open(own.replace("postgres:@", f"{reader}:@"), counting) as replica:
                 assert replica.search(QUESTIONS[0], 1, "meaning")[0].passage.id == "03.md#1"
             assert not counting.encoded  # who could read passages can read vectors
+            Corpus.build(docs, served(own), encoder=counting).close()
+            with Corpus.open(served(own.replace("postgres:@", f"{reader}:@")), counting) as by_server:
+                assert by_server.search(QUESTIONS[0], 1, "meaning")[0].passage.id == "03.md#1"
         finally:
             connection.execute(f"DROP OWNED BY {reader}")
             connection.execute(f"DROP ROLE {reader}")
