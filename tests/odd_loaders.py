@@ -165,6 +165,21 @@ def heavy(*_: str) -> Iterator[Document]:
     yield from who()
 
 
+_HOARD = []
+
+
+def hoard(*_: str) -> Iterator[Document]:
+    """Keeps 600 MB."""
+    _HOARD.append(bytearray(600_000_000))
+    yield from who()
+
+
+def large(*_: str) -> Iterator[Document]:
+    """Takes 600 MB for a moment."""
+    bytearray(600_000_000)
+    yield from who()
+
+
 def growing(rest: str, name: str) -> Iterator[Document]:
     """The file changes while it is read, as often as its first word says."""
     times, _, path = rest.partition(" ")

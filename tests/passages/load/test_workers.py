@@ -134,7 +134,7 @@ def busy() -> Iterator[Callable[[int], None]]:
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processors can't be chosen here")
 def test_a_busy_machine_leaves_nothing_out(job, busy):
     """What a document may take is processor time, of which this worker gets a fifth."""
-    workers = Workers(Limits(seconds=0.6), count=1)
+    workers = Workers(Limits(seconds=0.6, whole=100), count=1)
     try:
         pid = int("".join(texts(next(workers.read([job("who")])))))
         busy(pid)
@@ -172,6 +172,13 @@ def test_a_worker_that_has_taken_much_memory_ends_and_harms_no_other_file(job):
         workers.close()
     assert (heavy.reason, light.reason) == ("", "")
     assert texts(heavy) != texts(light)
+
+
+@pytest.mark.parametrize("content", ["large", "members a=large"])
+def test_what_a_worker_holds_of_other_files_leaves_none_out(one, job, content):
+    before, read, _ = one.read([job("hoard"), job(content), job("who")])
+    assert (before.reason, read.reason) == ("", "")
+    assert texts(read)[0] not in ("", texts(before)[0])
 
 
 @pytest.mark.parametrize(

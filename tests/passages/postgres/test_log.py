@@ -220,6 +220,38 @@ def test_a_replica_reads_only_what_changed(log, corpus, url):
         assert len(list(replica.path.glob("lexical-*"))) == 1  # what was searched before is gone
 
 
+def test_a_replica_begins_again_where_its_connection_was_lost(log, corpus, url, monkeypatch):
+    log.put(corpus, *named(1, 0))
+    read, lost = feeding.Feeding._read, []
+
+    def losing(self, *given):
+        read(self, *given)
+        if not lost:
+            lost.append(given)
+            self._sql.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    monkeypatch.setattr(feeding.Feeding, "_read", losing)
+    with Corpus.open(url) as replica:
+        assert [passage.id for passage in replica] == [f"f{file}#{at}" for file in (0, 1) for at in range(3)]
+        assert len(replica.search("version 0", 10)) == 6
+    assert lost
+
+
+def test_a_replica_reads_the_state_of_one_moment(log, corpus, url, monkeypatch):
+    changed, written = feeding.Feeding._changed, []
+
+    def later(self, since):
+        if not written:
+            written.append(log.put(corpus, *named(1, 0)))
+        return changed(self, since)
+
+    monkeypatch.setattr(feeding.Feeding, "_changed", later)
+    with Corpus.open(url) as replica:
+        assert len(replica) == 3
+        replica.refresh()
+        assert len(replica) == 6
+
+
 def test_replicas_with_different_histories_find_the_same(log, corpus, url, monkeypatch, tmp_path):
     draw = random.Random(0)
     with Corpus.open(url) as often:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 _LEAST_SHARE = 0.01
 """Of a processor: a process that got less since it was looked at last isn't computing, but hangs."""
-_LEAST_WAIT = 0.1
-"""Of the seconds that it may take: there is a look so often at most."""
+_LEAST_SECONDS = 1.0
+"""Between two looks: in less time, many processes that compute get none of a processor."""
 
 
 class Deadline:
@@ -54,7 +54,7 @@ class Deadline:
             self.unused = True
             return 0.0
         self._looked, self._seen = now, used
-        self._until = now + max(open_, _LEAST_WAIT * self.seconds)
+        self._until = now + max(open_, _LEAST_SECONDS)
         return min(self._until, self._last) - now
 
 

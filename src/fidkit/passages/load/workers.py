@@ -162,6 +162,8 @@ class Workers:
                 found = worker.read(job, self._limits, last, passed)
             except _Ended as end:
                 self._retire(worker)
+                if end.for_memory and worker.has_read:
+                    continue  # it may have held what was left of other files, which a new one doesn't
                 if end.killed and not was_killed:
                     was_killed = True  # by somebody else, perhaps for what another process took: once more
                     continue
@@ -172,6 +174,7 @@ class Workers:
                     continue
                 where = f"{end.member}: " if end.member else ""
                 return Read(reason=f"{where}{end.reason}", sha256="" if may_do_better else _hash(job.path))
+            worker.has_read = True
             if worker.over:
                 self._retire(worker)
             if found.sha256 or found.reason or found.not_opened:
@@ -209,12 +212,22 @@ class _Ended(Exception):
         reason: what is said of the file.
         member: of an archive or a mail, which is to blame; empty for the file itself.
         killed: by the system or a person; no limit of a worker's ends it so.
+        for_memory: or perhaps so; a library may crash where it gets none.
         may_do_better: another time, though the file be the same: it was due to the machine.
     """
 
-    def __init__(self, why: str, member: str = "", *, killed: bool = False, unused: bool = False) -> None:
+    def __init__(
+        self,
+        why: str,
+        member: str = "",
+        *,
+        killed: bool = False,
+        for_memory: bool = False,
+        unused: bool = False,
+    ) -> None:
         super().__init__(why)
         self.member, self.killed, self.may_do_better = member, killed, killed or unused
+        self.for_memory = for_memory
         self.reason = f"{why}; the next build tries again" if self.may_do_better else why
 
 
@@ -224,6 +237,7 @@ class _Worker:
     Attributes:
         process: which it is.
         over: it is about to end.
+        has_read: a file, whatever came of it.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -241,7 +255,7 @@ class _Worker:
             os.close(theirs)
             os.close(back)
         self._ending = threading.Lock()
-        self.over = False
+        self.over = self.has_read = False
         self._member = ""  # that is being read
         self._poll = select.poll()
         self._poll.register(self._answers, select.POLLIN)
@@ -305,7 +319,8 @@ class _Worker:
             elif kind == FAILED:
                 if said.get("memory"):
                     most = limits.memory_bytes / 1e6
-                    raise _Ended(f"needs more than {most:,.0f} MB of memory to be read", self._member)
+                    why = f"needs more than {most:,.0f} MB of memory to be read"
+                    raise _Ended(why, self._member, for_memory=True)
                 # What is missing may be installed later, while the file stays as it is.
                 return Read(
                     reason=_text(said, "reason"), sha256="" if said.get("missing") else _hash(job.path)
@@ -363,7 +378,8 @@ class _Worker:
             piece = os.read(self._answers, min(_PIECE, count - len(found)))
             if not piece:
                 code = self.process.wait()
-                raise _Ended(_why(code), self._member, killed=code == -signal.SIGKILL)
+                killed, in_time = code == -signal.SIGKILL, code != -signal.SIGXCPU
+                raise _Ended(_why(code), self._member, killed=killed, for_memory=in_time)
             found += piece
         return bytes(found)
 

@@ -50,9 +50,6 @@ class Catalogue(CatalogueReader):
         catalogue = cls(connection, directory)
         try:
             catalogue.begin()
-            catalogue._leave_former_format()
-            for table in TABLES:
-                connection.execute(table)
         except sqlite3.DatabaseError as error:
             connection.close()
             if is_damage(error):
@@ -73,8 +70,11 @@ class Catalogue(CatalogueReader):
             self._sql.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts)
 
     def begin(self) -> None:
-        """Open a transaction. Only with the writer's lock."""
+        """Open a transaction, in which all tables are there. Only with the writer's lock."""
         self._sql.execute("BEGIN IMMEDIATE")
+        self._leave_former_format()
+        for table in TABLES:
+            self._sql.execute(table)
 
     def remove(self, record: FileRecord) -> None:
         """Forget a file and its passages."""
