@@ -177,13 +177,21 @@ def test_a_corpus_that_grew_keeps_its_vectors_everywhere(docs, url, log, tmp_pat
     assert not counting.encoded
 
 
-def test_a_build_carries_on_what_an_encoder_made_that_it_knows(docs, url, log, counting):
+def test_what_an_encoder_made_is_carried_on_by_one_that_knows_it(
+    docs, url, log, counting, tmp_path, monkeypatch
+):
     Corpus.build(docs, url, encoder=counting).close()
     counting.encoded.clear()
     (docs / "more.md").write_text(word_vectors.text(50))
-    knowing = replace(Counting("other")(), others=(counting(),))
+    other = Counting("other")
+    knowing = replace(other(), others=(counting(),))
     Corpus.build(docs, url, encoder=lambda: knowing).close()
     assert (len(counting.encoded), log.state().encoder.name) == (1, "words")
+    monkeypatch.setenv("FIDKIT_HOME", str(tmp_path / "another"))
+    with Corpus.open(url, lambda: knowing) as replica:
+        found = replica.search(word_vectors.text(50), 1, "meaning")
+        assert found[0].passage.id == "more.md#1"
+        assert (len(counting.encoded), len(other.encoded)) == (1, 0)
 
 
 def test_no_vectors_are_had_where_none_are_wanted(docs, url, log, counting, caplog):
