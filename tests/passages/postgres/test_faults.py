@@ -359,6 +359,22 @@ def test_a_change_that_lost_its_connection_is_made_once(url):
     database.close()
 
 
+@pytest.mark.parametrize("code", ["40P01", "40001"], ids=["deadlock", "serialization failure"])
+def test_what_the_server_gives_up_for_others_is_done_again(url, code):
+    database, tries = Database(address_of(url)), []
+
+    def work(connection, gives_up=3):
+        tries.append(connection)
+        if len(tries) <= gives_up:
+            connection.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$")
+        return connection.execute("SELECT 1").fetchone()
+
+    assert (database.run(work), len(tries)) == ((1,), 4)
+    with pytest.raises(psycopg.OperationalError):
+        database.run(lambda connection: work(connection, 1000), patience=0.2)
+    database.close()
+
+
 def test_a_server_that_stays_away_in_the_middle_is_said(url, away):
     database = Database(address_of(away.there), patience=0.3)
     log = Log(database)
