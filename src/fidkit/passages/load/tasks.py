@@ -19,7 +19,6 @@ from typing import Any, cast
 from fidkit.cluster import joined, sentence_of
 from fidkit.disk import shown
 from fidkit.errors import CorpusError, FidkitError
-from fidkit.passages.load.address import ObjectAddress
 from fidkit.passages.load.apart import read_apart
 from fidkit.passages.load.cutting import Cutting
 from fidkit.passages.load.fetched import Fetcher
@@ -103,8 +102,7 @@ def _workers(limits: Limits | None) -> Workers:
 
 def _refuse_unseen(file: SourceFile, read: Read) -> None:
     """A file that is here, and not where it should be read, is no deleted one."""
-    seen = isinstance(file.path, ObjectAddress) or read.number != errno.ENOENT
-    if not seen and os.path.exists(file.path):
+    if read.number == errno.ENOENT and os.path.exists(file.path):
         raise CorpusError(
             f"{shown(file.path)}: a machine of the cluster doesn't see it; sources have to be in an object "
             "store or in a folder that all machines share under the same path"
