@@ -13,6 +13,7 @@ from harm.old_workbook import beyond_memory, compound
 
 from documents import packed
 from fidkit.errors import CorpusError
+from fidkit.passages.load import deadline
 from fidkit.passages.load import workers as module
 from fidkit.passages.load.packed import boxes_in, text_of
 from fidkit.passages.load.workers import Job, Limits, Read, Workers
@@ -107,6 +108,16 @@ def test_what_takes_too_long_is_ended(job, content, why):
     assert (bad.reason, bool(bad.sha256)) == (why, content == "spin")
     assert texts(good) == ["good words"]
     assert time.monotonic() - began < 15
+
+
+def test_where_the_system_says_no_processor_time_the_clock_counts(job, monkeypatch):
+    monkeypatch.setattr(deadline, "processor_seconds", lambda pid: None)
+    workers = Workers(Limits(seconds=1), count=1)
+    try:
+        (bad,) = workers.read([job("hang")])
+    finally:
+        workers.close()
+    assert (bad.reason, bool(bad.sha256)) == ("took longer than 1 s to read", True)
 
 
 @pytest.fixture
