@@ -255,6 +255,16 @@ def test_when_the_time_of_a_file_is_over_no_other_process_reads_on(job):
     assert (bad.documents, bad.reason) == ((), "a: took longer than 1 s to read; the next build tries again")
 
 
+def test_what_computes_is_ended_when_the_time_of_its_file_is_over(job):
+    """Which began before the worker was there, so that not all of its processor time is used up."""
+    workers = Workers(Limits(seconds=1, whole=1), count=1)
+    try:
+        (bad,) = workers.read([job("spin")])
+    finally:
+        workers.close()
+    assert bad.reason == "took longer than 1 s to read; the next build tries again"
+
+
 def test_a_crash_outside_of_members_is_that_of_the_file(one, job):
     """What ends the process between two members is no member's fault, and nothing is tried again."""
     bad, good = one.read([job("members a=noise x"), job("crash")])
