@@ -1,5 +1,6 @@
-"""What recipes need beside them: everyday documents, and the mean of two runs."""
+"""What recipes need beside them: everyday documents, the mean of two runs, and questions to fit on."""
 
+import gzip
 import importlib.util
 import json
 import sys
@@ -115,3 +116,21 @@ def test_the_mean_of_readers_is_that_of_their_weights(
         mean.main()
     assert "another reader than" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+def test_confidence_is_fitted_on_every_second_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitting = script(RECIPES / "fitting.py")
+    for name, (file, count) in fitting.QUESTIONS.items():
+        path = tmp_path / "data" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = "".join(json.dumps({"id": f"{name}-{n}"}) + "\n" for n in range(2 * count + 5))
+        path.write_bytes(gzip.compress(lines.encode()) if file.endswith(".gz") else lines.encode())
+    monkeypatch.setattr(sys, "argv", ["fitting.py", str(tmp_path / "data"), str(tmp_path / "fit")])
+    fitting.main()
+    for name, (_, count) in fitting.QUESTIONS.items():
+        written = (tmp_path / "fit" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line)["id"] for line in written] == [f"{name}-{2 * n}" for n in range(count)]
+    assert sum(count for _, count in fitting.QUESTIONS.values()) == 788  # as the model cards say
+    assert "everyday: 300 questions" in capsys.readouterr().out

@@ -43,6 +43,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CARD = ROOT / "src/fidkit/assets/readers/pocket/README.md"
 TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     "quality": (summaries.quality, "quality.jsonl"),
+    "quality-in-short": (summaries.quality_in_short, "quality.jsonl"),
     "own-folder": (summaries.own_folder, "own-folder.jsonl"),
     "tested-evidence": (summaries.tested_evidence, "tested-evidence.jsonl"),
     "speed-real": (summaries.speed, "bench-real.jsonl"),

@@ -19,6 +19,14 @@ def test_a_folder_of_ones_own_has_a_line_a_reader_as_measured_last() -> None:
     assert summaries.own_folder([]) == summaries.NOTHING
 
 
+def test_quality_in_short_has_fewer_sights_of_the_same_rows() -> None:
+    row = {"fingerprint": "f", "dataset": "squad", "n": 70, "em": 26.34, "f1": 34.12}
+    sights = [("gold", 1), ("foreign-gold", 1), ("none", 1), ("retrieved", 5), ("retrieved", 40)]
+    rows = [row | {"context": context, "passages": passages} for context, passages in sights]
+    assert summaries.quality_in_short(rows) == summaries.quality([rows[0], rows[1], rows[3]])
+    assert summaries.quality_in_short([]) == summaries.NOTHING
+
+
 def test_quality_has_what_a_reader_says_when_it_must_and_when_it_may_be_silent() -> None:
     row = {"fingerprint": "f", "dataset": "squad", "context": "gold", "passages": 1, "n": 70}
     old = row | {"em": 26.34, "f1": 34.12}
