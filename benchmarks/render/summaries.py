@@ -37,7 +37,7 @@ MEASURES = {"em": "EM", "f1": "F1", "log_likelihood": "log-likelihood, nats"}
 
 
 def quality_in_short(records: list[dict[str, Any]]) -> str:
-    """`quality` of what people ask first: the passage with the answer, a control, and a few that were found."""
+    """`quality` of what people ask first: the passage with the answer, a control, some that were found."""
     shown = [("gold", 1), ("foreign-gold", 1), ("retrieved", 5), ("retrieved", 20)]
     return quality([r for r in records if (r["context"], r["passages"]) in shown])
 
