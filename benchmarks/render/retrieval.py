@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 from render.summaries import NOTHING, line, rule
@@ -112,6 +113,9 @@ def answers(records: Rows) -> str:
     for name in dict.fromkeys(name for name, _ in newest):
         of_set = [newest[name, by] for by in ways]
         lines.append(line(name, *(f"{read(row):.1f}" for read in shown.values() for row in of_set)))
+    of_ways = [[row for (_, by), row in newest.items() if by == way] for way in ways]
+    means = [statistics.mean(map(read, rows)) for read in shown.values() for rows in of_ways]
+    lines.append(line("mean", *(f"{mean:.1f}" for mean in means)))
     about = (
         f"{last['n']} questions of each set, {depth} passages of {last['corpus_passages']:,} each, read by "
         f"`{last['reader']}`. EM and F1 are of all answers; as it comes, the reader may say that "

@@ -70,7 +70,9 @@ def test_answers_by_words_and_by_both() -> None:
         return {"set": name, "by": by, **marks, **about, **ABOUT}
 
     rows = [answered("a", "words", 1.0), answered("a", "both", 5.0), answered("a", "words", 10.0)]
-    head, _, a, _, about = retrieval.answers(rows).splitlines()
+    rows += [answered("b", "words", 20.0), answered("b", "both", 25.0)]
+    head, _, a, _, mean, _, about = retrieval.answers(rows).splitlines()
     assert head.startswith("|  | recall, words | recall, both | EM, words | EM, both |")
     assert a == "| a | 13.0 | 8.0 | 11.0 | 6.0 | 12.0 | 7.0 | 10.0 | 5.0 |"
+    assert mean == "| mean | 18.0 | 18.0 | 16.0 | 16.0 | 17.0 | 17.0 | 15.0 | 15.0 |"
     assert "200 questions of each set, 20 passages of 325,076 each" in about
