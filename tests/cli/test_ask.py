@@ -15,7 +15,7 @@ import torch
 
 from fidkit.answerer import Answerer
 from fidkit.cli.app import run
-from fidkit.cli.ask import _Printed, _show_answer
+from fidkit.cli.ask import _excerpt, _Printed, _show_answer, _show_evidence
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.meaning import minilm
 from fidkit.errors import UsageError
@@ -23,7 +23,7 @@ from fidkit.passages import Corpus, default_location, opening
 from fidkit.passages.local.layout import writer_lock
 from fidkit.passages.opening import BEING_INDEXED
 from fidkit.reader import Reader
-from fidkit.types import Answer
+from fidkit.types import Answer, Evidence, Passage, Without
 
 QUESTION = "where does tea come from?"
 
@@ -383,6 +383,17 @@ def test_a_line_that_is_no_text_is_said_and_not_passed_over(
     assert json.loads(out)["question"] == QUESTION
 
 
+def test_of_questions_that_nobody_types_each_stands_before_its_answer(
+    docs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{QUESTION}\nand\tcoffee?\n"))
+    assert run(["ask", "--in", str(docs), "--passages", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{QUESTION}\n")
+    assert "\n\nand\\tcoffee?\n" in out
+    assert err.count("The bundled reader is small") == 1
+
+
 def test_at_a_terminal_it_asks_and_an_empty_line_ends(
     reader: str, docs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,8 +403,9 @@ def test_at_a_terminal_it_asks_and_an_empty_line_ends(
 
     monkeypatch.setattr(sys, "stdin", Terminal(f"{QUESTION}\n\nnever asked\n"))
     assert run(["ask", "--in", str(docs), "--reader", reader]) == 0
-    _, err = capsys.readouterr()
+    out, err = capsys.readouterr()
     assert err.count("question: ") == 2
+    assert QUESTION not in out.splitlines()  # it stands there already
 
 
 def test_how_far_indexing_is_ends_before_the_answer(
@@ -411,3 +423,28 @@ def test_doubt_is_said(confidence: float, said: str, capsys: pytest.CaptureFixtu
     answer = Answer("Kenya", -0.1, verbatim=True, confidence=confidence)
     _show_answer(answer, _Printed(), calibrated=True)
     assert capsys.readouterr().out == f"Kenya  ({said})"
+
+
+def test_an_answer_that_its_document_wraps_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    without = Without("Nadia\r\n  Rahman", -2.0)
+    text = "Built by Ingrid\nHalvorsen."
+    evidence = Evidence(Passage("1", "The\ntower", text), 1.0, (9, 25), (9, 25), text, without)
+    answer = Answer(
+        "Ingrid\nHalvorsen", -0.1, (evidence,), {"total": 1.0}, verbatim=True, confidence=0.9
+    )  # fmt: skip
+    _show_answer(answer, _Printed(), calibrated=True)
+    assert capsys.readouterr().out == "Ingrid Halvorsen  (90% sure)"
+    streamed = _Printed()
+    for piece in ("Ingrid", "Ingrid\n", "Ingrid\nHalv", "Ingrid\nHalvorsen"):
+        streamed(piece)
+    assert capsys.readouterr().out == "Ingrid Halvorsen"
+    _show_evidence(answer)
+    out = capsys.readouterr().out
+    assert "without it: Nadia Rahman  (score of 'Ingrid Halvorsen'" in out
+    assert "»Ingrid Halvorsen«" in out
+
+
+def test_the_sentence_shown_is_the_one_with_the_answer_though_it_stands_there_twice() -> None:
+    text = "- Pump: 20 bar\n- Tank: 7 bar\n- Pump: 20 bar"
+    evidence = Evidence(Passage("1", "", text), 1.0, (37, 43), (37, 43), "- Pump: 20 bar")
+    assert _excerpt(evidence) == "- Pump: »20 bar«"

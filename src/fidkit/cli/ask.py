@@ -123,8 +123,8 @@ class _Shown:
         )  # fmt: skip
         calibrated = qa.runner.calibration is not None
         said = (*qa.notes, *answer.notes, *(() if calibrated else (RAW,)))
-        answer = replace(answer, notes=answer.notes if self.noted else said)
-        self.noted = True
+        first, self.noted = not self.noted, True
+        answer = replace(answer, notes=said if first else answer.notes)
         for note in answer.notes:
             print(f"note: {in_one_line(note)}", file=sys.stderr)
         if self.as_json:
@@ -132,11 +132,19 @@ class _Shown:
             return
         _show_answer(answer, printed or _Printed(), calibrated=calibrated)
         for other in answer.alternatives:
-            print(f"\nor: {other.text or '(no answer)'}  (score {other.score:.2f})", end="")
-        _show_evidence(answer, self.reader)
+            print(f"\nor: {_unwrapped(other.text) or '(no answer)'}  (score {other.score:.2f})", end="")
+        _show_evidence(answer)
+        if first and self.reader in assets.READERS:
+            print("The bundled reader is small: check the evidence, or pass --reader.", file=sys.stderr)
 
     def try_to_answer(self, qa: Answerer, question: str) -> None:
-        """Ask, and print the answer or why there is none: the next question may do better."""
+        """Ask, and print the answer or why there is none: the next question may do better.
+
+        Where nobody types, the question goes before its answer, which would be one of many otherwise.
+        """
+        if not (self.as_json or sys.stdin.isatty()):
+            between = "\n" if self.noted else ""
+            print(f"{between}{in_one_line(question)}", flush=True)
         try:
             self.answer(qa, question)
         except FidkitError as error:
@@ -176,11 +184,12 @@ def _show_answer(answer: Answer, show: _Printed, *, calibrated: bool) -> None:
 
 
 class _Printed:
-    """Prints a text as it grows."""
+    """Prints a text as it grows, in one line: where its document wraps it is no end of an answer."""
 
     text = ""
 
     def __call__(self, text: str) -> None:
+        text = _unwrapped(text)
         # What was streamed is as the reader wrote it; in a passage it may be written otherwise.
         again = "" if text.startswith(self.text) else "\n"
         print(again + text.removeprefix(self.text), end="", flush=True)
@@ -202,22 +211,26 @@ def _excerpt(evidence: Evidence) -> str:
     """The sentence with the answer, marked, or how the passage begins; cut to a few lines."""
     text, place = evidence.passage.text, evidence.place
     if place is None:
-        return _short(" ".join(text.split()))
+        return _short(_unwrapped(text))
     marked = text[: place[0]] + MARKS[0] + text[slice(*place)] + MARKS[1] + text[place[1] :]
-    at = text.find(evidence.sentence)
-    around = marked[max(at, 0) : max(at, 0) + len(evidence.sentence) + sum(map(len, MARKS))]
-    around = " ".join(around.split())
+    # The same words may stand in the passage before, as in rows of a table.
+    at = max(0, text.find(evidence.sentence, max(0, place[1] - len(evidence.sentence))))
+    around = _unwrapped(marked[at : at + len(evidence.sentence) + sum(map(len, MARKS))])
     # A long sentence begins some words before the answer.
     first = max(0, around.find(MARKS[0]) - _EXCERPT_CHARACTERS // 2)
     return _short("… " + around[first:].split(" ", 1)[-1] if first else around)
 
 
+def _unwrapped(text: str) -> str:
+    """A text with one space for its line breaks and what surrounds them."""
+    return " ".join(text.split())
+
+
 def _without(without: Without, answer: Answer) -> str:
     """What leaving the passage out does."""
-    then = "the same" if without.text == answer.guess else without.text or "nothing"
-    return (
-        f"without it: {then}  (score of {answer.guess!r}: {answer.score:.2f}, without it {without.score:.2f})"
-    )
+    then = "the same" if without.text == answer.guess else _unwrapped(without.text) or "nothing"
+    of = repr(_unwrapped(answer.guess))
+    return f"without it: {then}  (score of {of}: {answer.score:.2f}, without it {without.score:.2f})"
 
 
 def _short(text: str) -> str:
@@ -226,11 +239,11 @@ def _short(text: str) -> str:
     return text[:_EXCERPT_CHARACTERS].rsplit(" ", 1)[0] + " …"
 
 
-def _show_evidence(answer: Answer, reader: str) -> None:
+def _show_evidence(answer: Answer) -> None:
     print("\n")
     for evidence in answer.evidence[:_SHOWN]:
         passage = evidence.passage
-        title = " ".join(passage.title.split())
+        title = _unwrapped(passage.title)
         print(f"{evidence.score:4.0%}  {title}  [{in_one_line(_place(evidence))}]")
         print(f"      {_excerpt(evidence)}")
         if evidence.without is not None:
@@ -240,8 +253,3 @@ def _show_evidence(answer: Answer, reader: str) -> None:
         f"\n{counted(read, 'passage')} read in {seconds:.2f} s, score {answer.score:.2f}",
         file=sys.stderr,
     )
-    if reader in assets.READERS:
-        print(
-            "The bundled reader is small: check the evidence, or pass --reader.",
-            file=sys.stderr,
-        )
