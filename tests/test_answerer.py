@@ -221,10 +221,14 @@ def test_without_passages_there_is_an_answer_and_no_evidence(reader: Reader) -> 
 
 def test_lists_belong_together(fid: Reader) -> None:
     assert asking(fid).read([], []) == []
-    with pytest.raises(UsageError, match="2 questions but 1 lists of passages"):
+    with pytest.raises(UsageError, match="2 questions but 1 list of passages;"):
         asking(fid).read(["who?", "what?"], [PASSAGES])
+    with pytest.raises(UsageError, match="1 question but 0 lists of passages;"):
+        asking(fid).read(["who?"], [])
     with pytest.raises(UsageError, match="max_tokens is 0; expected 1 or more"):
         asking(fid).read("who?", PASSAGES, 0)
+    with pytest.raises(UsageError, match=r"decoding is \{'beams': 2\} \(dict\); expected Decoding\("):
+        asking(fid).read("who?", PASSAGES, decoding={"beams": 2})
 
 
 def test_a_reader_without_a_tokenizer_says_so(fid: Reader) -> None:

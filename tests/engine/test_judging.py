@@ -47,6 +47,7 @@ def test_meaning_is_the_cosine_of_the_question_and_the_sentence_of_the_answer() 
     assert given.signals["meaning"] == pytest.approx(cosine, abs=1e-5)
     assert given.confidence == pytest.approx(1 / (1 + math.exp(-cosine)), abs=1e-5)
     assert judge(QUESTION, RENT, on("meaning", 0.9)).text == ""
+    assert judge(QUESTION, RENT, on("meaning", given.confidence)).text == RENT.text
     other = answer_from(TEXT, "The dog barks at night.", "The dog")
     assert judge(QUESTION, other, on("meaning")).signals["meaning"] < cosine - 0.1
 

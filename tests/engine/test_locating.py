@@ -84,6 +84,12 @@ def test_sentences_know_abbreviations() -> None:
     assert sentence_around(text, Place(start, start + 6)) == "Dr. Smith came at 5 p.m. on Jan. 3."
 
 
+def test_a_sentence_ends_where_the_answer_does() -> None:
+    text = "She left. The train goes at nine sharp. It is late."
+    start = text.index("nine sharp.")
+    assert sentence_around(text, Place(start, start + 11)) == "The train goes at nine sharp."
+
+
 def test_a_mark_that_closes_what_another_sentence_opened_is_none_of_it() -> None:
     text = "**What is the fee?** The fee is **four** euros. **Late** fees are double."
     assert sentence_around(text, Place(32, 36)) == "The fee is **four** euros."
@@ -112,6 +118,29 @@ def test_a_mark_that_closes_what_another_sentence_opened_is_none_of_it() -> None
             "> It is known that this house in the old town, which\n> Ada has let, costs *9 euros* a day. No?",
             "> It is known that this house in the old town, which\n> Ada has let, costs 9 euros a day.",
         ),
+        ("server: puffin\nprice: *9 euros*\nlast keeper: Ada", "price: 9 euros"),
+        (
+            "a key: of a server that is kept in the old town hall\nprice=*9 euros*\nkeeper=Ada",
+            "price=9 euros",
+        ),
+        (
+            "It is said in these words\nof hers: it costs *9 euros*",
+            "It is said in these words\nof hers: it costs 9 euros",
+        ),
+        (
+            "> It is known that this house in the old town is dear\nIt costs *9 euros*\n> Is it",
+            "It costs 9 euros",
+        ),
+        (
+            "> It is known that it costs *9 euros* in the old town\nNo",
+            "> It is known that it costs 9 euros in the old town",
+        ),
+        (
+            ">> It is known that this house in the old town is dear\n> it costs *9 euros*",
+            "> it costs 9 euros",
+        ),
+        ("It is closed on all days. It costs *9 euros*. No", "It costs 9 euros."),
+        ("Rent:  *9 euros*\nOther: 3 months\nDog:  no", "Rent:  9 euros"),
         (
             "It is said that the house in the old market square, which\nAda has let, costs *9 euros*.",
             "It is said that the house in the old market square, which\nAda has let, costs 9 euros.",

@@ -34,6 +34,7 @@ from oracles import quick
         ("in 5 of 7, 8 or 9", "5 of 7", "5 of 7"),
         ("pp. 3,4 of", "3", "3,4"),
         ("a - b", "-", "-"),
+        ("pre- and post-war", "pre-", "pre-"),
         ("13 миллионов человек.", "13 миллионов челов", "13 миллионов человек"),
         ("an unbelievable day", "believ", "unbelievable"),
         ("東京は日本の首都です", "日本", "日本"),

@@ -27,6 +27,7 @@ from fidkit.passages import TokenCache
 from fidkit.passages.token_cache import Tokenize, passage_key
 from fidkit.tokens import QuestionTokens, Tokenizer, is_well_formed
 from fidkit.types import Answer, Passage, Without, distinct
+from fidkit.wording import counted
 
 if TYPE_CHECKING:
     from fidkit.memory import MemoryStore
@@ -196,9 +197,8 @@ def tokenizer_of(reader: HasTokenizer) -> Tokenizer:
 
 def _check(questions: Sequence[str], passages: Passages) -> None:
     if len(questions) != len(passages):
-        raise UsageError(
-            f"{len(questions)} questions but {len(passages)} lists of passages; give one list a question"
-        )
+        given = counted(len(passages), "list of passages", "lists of passages")
+        raise UsageError(f"{counted(len(questions), 'question')} but {given}; give one list a question")
     for question, of_one in zip(questions, passages, strict=True):
         check_question(question)
         check_passages(of_one)

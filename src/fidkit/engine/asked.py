@@ -9,6 +9,7 @@ from typing import Any
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import UsageError
 from fidkit.types import Hit, Passage
+from fidkit.wording import counted
 
 _EXAMPLE = 'Passage("1", "Title", "text")'
 
@@ -47,7 +48,8 @@ def asked_streams(stream: Any, count: int) -> list[Any]:
     if streams is None or not all(one is None or callable(one) for one in streams):
         raise UsageError(f"the stream is {_named(stream)}; expected a function of the text so far")
     if len(streams) != count:
-        raise UsageError(f"{count} questions but {len(streams)} streams; give one a question, or None")
+        given = counted(len(streams), "stream")
+        raise UsageError(f"{counted(count, 'question')} but {given}; give one a question, or None")
     return streams
 
 
@@ -60,7 +62,8 @@ def asked_passages(passages: Any, count: int) -> list[list[Passage]]:
     if isinstance(passages, str | bytes | Passage) or not isinstance(passages, Sequence):
         raise UsageError("the passages of several questions; expected a list of passages for each")
     if len(passages) != count:
-        raise UsageError(f"{count} questions but {len(passages)} lists of passages; give one list a question")
+        given = counted(len(passages), "list of passages", "lists of passages")
+        raise UsageError(f"{counted(count, 'question')} but {given}; give one list a question")
     for of_one in passages:
         check_passages(of_one)
     return [list(of_one) for of_one in passages]
@@ -70,8 +73,10 @@ def asked_decoding(max_new_tokens: int | None, decoding: Decoding | None) -> Dec
     """How answers are written: as it is given, or of a length.
 
     Raises:
-        UsageError: both.
+        UsageError: both, or something else.
     """
+    if not isinstance(decoding, Decoding | None):
+        raise UsageError(f"decoding is {_named(decoding)}; expected Decoding(beams=...), or None")
     if decoding is None:
         return Decoding() if max_new_tokens is None else Decoding(max_tokens=max_new_tokens)
     if max_new_tokens is not None:

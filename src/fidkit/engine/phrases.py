@@ -16,6 +16,8 @@ _ITEM = re.compile(r"[ \t]*(?:[-*+•>#]|\d+[.)])[ \t]")
 """How an item of a list, a quote or a heading begins."""
 _CELL = re.compile(rf"\s*\|\s*|\t|[ \t]{{3,}}|\n\s*\n|\n(?={_ITEM.pattern})")
 """Borders of cells, columns, paragraphs and items of lists."""
+_KEY = re.compile(r"[ \t]*[\w.-]+(?: [\w.-]+){0,2}[ \t]*(?::(?=\s|$)|=)")
+"""How a line begins that gives the value of something: `port: 8443`, `last name = Munk`."""
 _WRAPPED = 50
 """A line of so many characters may go on in the next one; a shorter one ends what it says."""
 _AROUND = " \t\r\n|*_`#,;:/\N{EN DASH}\N{EM DASH}"
@@ -41,8 +43,9 @@ def phrase(text: str, start: int, end: int) -> tuple[int, int]:
 def line_around(text: str, start: int, end: int) -> tuple[int, int]:
     """The line of `text` that holds `text[start:end]`, with the lines that it is wrapped over.
 
-    Rows of a table, items of a list and short lines are lines of their own, whatever marks they end with. A
-    line that begins with a small letter goes on with what the one before says.
+    Rows of a table, items of a list, keys with their values and short lines are lines of their own, whatever
+    marks they end with. A line that begins with a small letter goes on with what the one before says, and a
+    quotation ends before what is not quoted as often.
     """
     breaks = [at for at, mark in enumerate(text) if mark == "\n" and _ends_a_line(text, at)]
     first = max((at + 1 for at in breaks if at < start), default=0)
@@ -52,13 +55,21 @@ def line_around(text: str, start: int, end: int) -> tuple[int, int]:
 def _ends_a_line(text: str, at: int) -> bool:
     before = text[text.rfind("\n", 0, at) + 1 : at].strip()
     after = text[at + 1 :].partition("\n")[0]
-    if before.startswith(">") and after.startswith(">"):  # within a quotation of a mail
+    quoted, also = _quoted(before), _quoted(after)
+    if quoted:  # within a quotation of a mail, or at its end
+        if quoted != also:
+            return True
         before, after = before.lstrip("> "), after.lstrip("> ")
-    if not before or not after.strip() or _ITEM.match(after):
+    if not before or not after.strip() or _ITEM.match(after) or (_KEY.match(before) and _KEY.match(after)):
         return True
     if _BORDER.search(before):
         return bool(_BORDER.search(after.strip()))
     return len(before) < _WRAPPED and not after.strip()[0].islower()
+
+
+def _quoted(line: str) -> int:
+    """How often a line of a mail was quoted, by the marks that it begins with."""
+    return line[: len(line) - len(line.lstrip("> "))].count(">")
 
 
 def _first_end(text: str, start: int, end: int) -> int:

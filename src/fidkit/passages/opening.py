@@ -86,7 +86,9 @@ def _listed(sources: Any) -> list[Source]:
         raise UsageError(f"the documents are {sources!r}; expected a folder, files or a built corpus")
     chosen = list(sources)
     if not chosen:
-        raise UsageError("no documents given; expected a folder, files, a built corpus, or None for fidkit's")
+        raise UsageError(
+            "no documents given; expected a folder, files, a built corpus, or None for fidkit's own docs"
+        )
     for source in chosen:
         if not isinstance(source, str | os.PathLike) or not os.fspath(source):
             raise UsageError(f"{source!r} is no path; expected a folder, a file or a built corpus")
