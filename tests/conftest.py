@@ -74,13 +74,13 @@ def _vocabularies_read_once() -> Iterator[None]:
     from fidkit import tokens
 
     original = tokens.read_backend
-    unchanged = functools.lru_cache(maxsize=8)(lambda path, _when, _size: original(path))
+    unchanged = functools.lru_cache(maxsize=8)(lambda path, *_state: original(path))
 
     def read(path: Path):
         if not path.is_file():
             return original(path)
         found = path.stat()
-        return unchanged(path, found.st_mtime_ns, found.st_size)
+        return unchanged(path, found.st_ino, found.st_mtime_ns, found.st_size)
 
     anew = tokens._renamed
     renamed_once = functools.lru_cache(maxsize=8)(

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,34 @@ def test_readers_share_the_vocabulary_of_a_file_that_did_not_change(tmp_path: Pa
     path.unlink()
     with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
         Tokenizer.load(path, config)
+
+
+def test_a_vocabulary_of_the_same_size_is_another_one_and_a_link_to_it_is_none(tmp_path: Path) -> None:
+    config, path, link = CONFIG.replace(vocabulary_size=16400), tmp_path / "a.json", tmp_path / "link.json"
+
+    def saved(path: Path, mark: str) -> None:
+        made = tokenizers.Tokenizer.from_str(Tokenizer.bundled(CONFIG).backend.to_str())
+        made.add_tokens([mark])
+        made.save(str(path))
+
+    used = []  # a vocabulary is forgotten once no reader has it
+
+    def knows(mark: str) -> bool:
+        used.append(Tokenizer.load(path, config))
+        return used[-1].backend.token_to_id(mark) is not None
+
+    saved(path, "\N{SNOWMAN}")
+    link.symlink_to(path)
+    assert knows("\N{SNOWMAN}")
+    assert Tokenizer.load(link, config).backend is used[0].backend
+    written = path.stat()
+    saved(path, "\N{COMET}")  # into the same file
+    os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns + 1))
+    assert path.stat().st_size == written.st_size
+    assert knows("\N{COMET}")
+    written = path.stat()
+    saved(tmp_path / "new.json", "\N{UMBRELLA}")  # put in its place, as old as it is
+    os.utime(tmp_path / "new.json", ns=(written.st_atime_ns, written.st_mtime_ns))
+    assert (tmp_path / "new.json").stat().st_ino != written.st_ino
+    (tmp_path / "new.json").replace(path)
+    assert knows("\N{UMBRELLA}")

@@ -15,6 +15,10 @@ class Part(BaseModel):
     text: Annotated[str, Field(min_length=1)] = "a"
 
 
+class Sized(BaseModel):
+    size: int
+
+
 class Whole(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     name: str = ""
@@ -28,6 +32,8 @@ class Whole(BaseModel):
     part: Part = Part()
     day: date = date(2026, 1, 1)
     pattern: Annotated[str, Field(pattern="^a")] = "a"
+    sized: int | list[Sized] = 1
+    pair: list[int] | tuple[int, int] = (1, 2)
 
     @model_validator(mode="after")
     def _check(self) -> "Whole":
@@ -75,6 +81,8 @@ def said(record: Any) -> list[tuple[str, str]]:
         ({"count": {}}, "count", "count: expected a whole number, got keys and values"),
         ([], "", "expected keys and values, got an empty list"),
         ({"pattern": "b"}, "pattern", "pattern: expected a text that matches ^a, got \"b\""),
+        ({"sized": [{}]}, "sized.0.size", "sized.0.size: it is missing; add it"),
+        ({"pair": "x"}, "pair", 'pair: expected a list, got "x"'),
         # What there are no words for is said as pydantic does.
         ({"day": 1}, "day", "day: expected a valid date, got 1"),
     ],

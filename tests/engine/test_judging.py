@@ -2,6 +2,8 @@
 
 import logging
 import math
+import unicodedata
+from dataclasses import replace
 
 import pytest
 
@@ -77,10 +79,31 @@ def test_meaning_is_compared_where_confidence_asks_for_it() -> None:
 def test_long_texts_are_compared_as_far_as_the_encoder_reads(
     character: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    long = character * 400
+    long, seen = character * 400, []
+
+    def embed(texts):
+        seen.extend(texts)
+        return EMBED(texts)
+
     with caplog.at_level(logging.WARNING):
-        assert "meaning" in judge(long, answer_from(long, long, character.strip()), on("meaning")).signals
+        answer = answer_from(long, long, character.strip())
+        assert "meaning" in judge(long, answer, on("meaning"), embed).signals
     assert not caplog.records
+    # A character may be as many tokens as it has letters and marks.
+    assert all(0 < len(unicodedata.normalize("NFKD", text)) <= 250 for text in seen)
+
+
+def test_what_an_answer_stands_in_need_not_be_read_first() -> None:
+    (stands,) = RENT.evidence
+    answer = replace(RENT, evidence=(Evidence(Passage("2", "", "Tea comes from China."), 0.6), stands))
+    found, alone = (judge(QUESTION, one, on("meaning")).signals["meaning"] for one in (answer, RENT))
+    assert found == pytest.approx(alone, abs=1e-5)
+
+
+def test_without_what_runs_it_meaning_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meaning, "has_torch", lambda: False)
+    monkeypatch.setattr(meaning.native, "kernels", lambda: None)
+    assert meaning.embedding() is None
 
 
 def test_a_long_sentence_is_compared_where_the_answer_stands() -> None:

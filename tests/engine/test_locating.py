@@ -85,9 +85,9 @@ def test_sentences_know_abbreviations() -> None:
 
 
 def test_a_sentence_ends_where_the_answer_does() -> None:
-    text = "She left. The train goes at nine sharp. It is late."
-    start = text.index("nine sharp.")
-    assert sentence_around(text, Place(start, start + 11)) == "The train goes at nine sharp."
+    text = "日本の首都は東京です。人口は多い。"
+    start = text.index("東京です。")
+    assert sentence_around(text, Place(start, start + 5)) == "日本の首都は東京です。"
 
 
 def test_a_mark_that_closes_what_another_sentence_opened_is_none_of_it() -> None:
