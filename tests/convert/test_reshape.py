@@ -226,7 +226,7 @@ def test_all_at_once_and_on() -> None:
         ({}, {"kv_heads": 3}, "must divide the decoder's 4 heads"),
         ({"kv_heads": 1}, {"kv_heads": 2}, "must divide the 1 that self-attention has"),
         ({}, {"live_layers": 4}, "encoder has 3 layers"),
-        ({}, {"live_layers": -1}, "greater than or equal to 0"),
+        ({}, {"live_layers": -1}, "live_layers: expected 0 or more, got -1"),
     ],
 )
 def test_shapes_that_cannot_be_made(first: dict, then: dict, message: str) -> None:

@@ -1,6 +1,7 @@
 """What crashes, hangs or takes all memory is left out by name, and harms nothing else."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -93,7 +94,8 @@ def test_a_file_whose_worker_somebody_killed_is_read_again(one, job, tmp_path):
     ("content", "why"),
     [
         ("hang", "took longer than 1 s to read; the next build tries again"),
-        ("spin", "took longer than 1 s to read"),
+        # Whoever looks first ends it: the one that waits, or the system, which counts whole seconds.
+        ("spin", "took (longer than 1 s|too much processor time) to read"),
         ("drip", "took longer than 1 s to read; the next build tries again"),
     ],
 )
@@ -105,7 +107,8 @@ def test_what_takes_too_long_is_ended(job, content, why):
         bad, good = workers.read([job(content), job("noise good words")])
     finally:
         workers.close()
-    assert (bad.reason, bool(bad.sha256)) == (why, content == "spin")
+    assert re.fullmatch(why, bad.reason)
+    assert bool(bad.sha256) is (content == "spin")
     assert texts(good) == ["good words"]
     assert time.monotonic() - began < 15
 
