@@ -18,7 +18,7 @@ from fidkit.errors import UsageError
 from fidkit.wording import counted
 
 if TYPE_CHECKING:
-    from fidkit.engine.judging import Embed
+    from fidkit.engine.meaning import Embed
     from fidkit.engine.precision import Precision
     from fidkit.engine.ready import Ready
     from fidkit.evaluate.contexts import ContextKind

@@ -16,8 +16,9 @@ from fidkit.engine.evidence import look_back
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import generating
 from fidkit.engine.generation.steps import Stepwise, whole, within
-from fidkit.engine.judging import Embed, in_words_of, judged, quoted
+from fidkit.engine.judging import in_words_of, judged, quoted
 from fidkit.engine.locating import by_share, in_their_words
+from fidkit.engine.meaning import Embed
 from fidkit.engine.ready import Ready
 from fidkit.engine.recall import Recall
 from fidkit.engine.tested import leave_out, tested

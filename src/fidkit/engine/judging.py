@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fidkit.calibration import Calibration, raw_confidence
 from fidkit.context import IGNORED
@@ -17,12 +14,10 @@ from fidkit.engine.evidence import Looked
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.generate import Generated
 from fidkit.engine.locating import in_their_words, located
+from fidkit.engine.meaning import Embed
 from fidkit.engine.signals import of_words
 from fidkit.tokens import Tokenizer
 from fidkit.types import Alternative, Answer, Passage, Without
-
-Embed = Callable[[Sequence[str]], NDArray[np.float32]]
-"""Texts to vectors [N, D] of length 1."""
 
 A = TypeVar("A", Alternative, Without)
 

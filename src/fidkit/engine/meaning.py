@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from fidkit.engine.cpu.embedder import NativeEmbedder
     from fidkit.engine.embedder import Embedder
 
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+"""Texts to vectors [N, D] of length 1."""
+
 ENCODER = assets.EMBEDDERS[0]
 APART = f"{ENCODER}-apart"
 _lock = threading.Lock()
@@ -63,7 +66,7 @@ def runnable() -> Callable[[], VectorEncoder] | None:
     return minilm if has_torch() or native.kernels() is not None else None
 
 
-def embedding() -> Callable[[Sequence[str]], NDArray[np.float32]] | None:
+def embedding() -> Embed | None:
     """Texts to vectors as `minilm` makes them, opened at the first of them; None where it can't be run."""
     return None if runnable() is None else _embed
 

@@ -71,6 +71,7 @@ def _in_folders(root: ObjectAddress, objects: list[tuple[str, Listed]]) -> list[
     if "" in corpora:
         raise CorpusError(f"{shown(root)} is a built corpus, not a source; copy it to a folder and open that")
     files: list[SourceFile] = []
+    passed: set[str] = set()
     for name, found in sorted(objects, key=lambda one: _in_order(one[0])):
         if name.endswith("/") and not found.size:
             continue  # what consoles make to show an empty folder
@@ -79,9 +80,11 @@ def _in_folders(root: ObjectAddress, objects: list[tuple[str, Listed]]) -> list[
             files.append(_file(root.bucket, name, found, "skipped", note))
             continue
         within, note = _passed_over(folders, corpora)
-        if note:  # once for each object in it, of which `discover` keeps the first
-            path = ObjectAddress(root.bucket, found.key[: len(found.key) - len(name) + len(within)])
-            files.append(SourceFile(shown(within), path, "skipped", note=note))
+        if note:
+            if within not in passed:  # a folder that is passed over may hold any number of objects
+                passed.add(within)
+                path = ObjectAddress(root.bucket, found.key[: len(found.key) - len(name) + len(within)])
+                files.append(SourceFile(shown(within), path, "skipped", note=note))
             continue
         files.append(_file(root.bucket, name, found, *kind_of(last)))
     return files
