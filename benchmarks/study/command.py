@@ -13,7 +13,8 @@ import judging
 import rows
 import torch
 
-from fidkit import native
+from fidkit import checkpoint, native
+from fidkit.checkpoint.shared import sha256
 from fidkit.engine.cpu.encoder import NativeEncoder
 from fidkit.nn.encoder import EncoderLayers, Run
 from study.ranked import Ranked
@@ -41,7 +42,7 @@ def _train(variants: Sequence[Variant], options: argparse.Namespace) -> None:
         wanted = key(variant.name, options, seed=seed)
         if _is_wanted(variant.name, wanted, options):
             folder, states = options.runs / f"{variant.name}-{seed}", States(options.states, encoding())
-            outcome = trained(variant, seed, options.steps, changes, states, sets, folder)
+            outcome = trained(variant, seed, options.steps, changes, states, sets, folder, options.start)
             rows.append(options.to, rows.row("study", **wanted, **outcome))
 
 
@@ -50,7 +51,7 @@ def _judge(several: Sequence[Shipped], options: argparse.Namespace) -> None:
     with ExitStack() as stack:
         setting = SETTINGS[options.table](options.data, options.corpus, options.limit, stack)
         for one in several:
-            wanted = key(one.name, options, steps=0, start=one.reader)
+            wanted = key(one.name, options, steps=0, **begun(one.reader))
             if _is_wanted(one.name, wanted, options):
                 rows.append(options.to, rows.row("study", **wanted, **setting.judged(one)))
 
@@ -69,9 +70,14 @@ def encoding() -> Run:
 
 def key(name: str, options: argparse.Namespace, **more: Any) -> dict[str, Any]:
     """A row has these values, and no other row has them all."""
-    return {
-        "variant": name, "seed": 0, "steps": options.steps, "start": START, "set": options.set, **more,
-    }  # fmt: skip
+    begin = begun(options.start)
+    return {"variant": name, "seed": 0, "steps": options.steps, **begin, "set": options.set, **more}
+
+
+def begun(reader: str) -> dict[str, str]:
+    """A reader by its name and its weights, which another of this name doesn't have."""
+    directory = checkpoint.locate(reader)
+    return {"start": directory.name, "weights": sha256(directory / checkpoint.WEIGHTS)[:12]}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder with qa")
     parser.add_argument("--corpus", type=Path, required=True, help="a built corpus of the passages")
     parser.add_argument("--states", type=Path, default=Path("runs/study/states"), help="kept between runs")
+    parser.add_argument(
+        "--start", default=START, help="the reader that all are made of: a directory or a name"
+    )
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=240, help="of training")
     parser.add_argument("--limit", type=int, default=500, help="questions of each dataset to judge by")

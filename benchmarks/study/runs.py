@@ -29,16 +29,16 @@ ANOTHER_ORDER = 100
 """Added to the seed of a training that goes before."""
 
 
-def made(variant: Variant, seed: int) -> Reader:
-    """The reader before it is trained."""
+def made(variant: Variant, seed: int, start: str = START) -> Reader:
+    """The reader before it is trained, made of the start: a bundled name or a directory."""
     if variant.live is not None:
-        return _split(variant)
-    return _drawn({"extractive": False, **variant.config}, seed)
+        return _split(variant, start)
+    return _drawn({"extractive": False, **variant.config}, seed, start)
 
 
-def _drawn(changes: Mapping[str, Any], seed: int) -> Reader:
+def _drawn(changes: Mapping[str, Any], seed: int, name: str) -> Reader:
     """The start with another configuration, its first encoder layers, and a decoder that is drawn."""
-    start = Reader.from_pretrained(START)
+    start = Reader.from_pretrained(name)
     stacks = {
         name: getattr(start.config, name).model_dump() | changes.get(name, {})
         for name in ("encoder", "decoder")
@@ -59,12 +59,12 @@ def _drawn(changes: Mapping[str, Any], seed: int) -> Reader:
     return reader.eval()
 
 
-def _split(variant: Variant) -> Reader:
+def _split(variant: Variant, start: str) -> Reader:
     """The start with its encoder split, and what else differs, none of which shapes a weight."""
     assert variant.live is not None
-    parts = split(START, Fraction(variant.live))
+    parts = split(start, Fraction(variant.live))
     if variant.memory is not None:
-        parts, _ = reshape(parts, memory_encoder=_drawn({"encoder": {"layers": variant.memory}}, 0))
+        parts, _ = reshape(parts, memory_encoder=_drawn({"encoder": {"layers": variant.memory}}, 0, start))
     config = parts.config.replace(extractive=False, **variant.config)
     assert parts.tokenizer is not None
     reader = Reader(config, parts.tokenizer.with_config(config))
@@ -80,6 +80,7 @@ def trained(
     states: States,
     sets: Mapping[str, Asked],
     folder: Path,
+    begin: str = START,
 ) -> dict[str, Any]:
     """Train a reader and judge it; the part of a row that says what came of it.
 
@@ -91,9 +92,10 @@ def trained(
         states: of frozen layers; what they took so far counts as this reader's.
         sets: to judge by.
         folder: for the run; gone afterwards, since the row is all that is kept.
+        begin: the reader that all are made of.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    start, reader = folder / "start", made(variant, seed)
+    start, reader = folder / "start", made(variant, seed, begin)
     reader.save_pretrained(start)
     frozen = reader.config.frozen
     if variant.first and variant.first.memory:  # no other run has this memory encoder

@@ -11,6 +11,8 @@ from fidkit.records import CODECS
 
 START = "pocket"
 """Whose encoder all readers have."""
+REVISIONS = {"7124f992c2af": "409b8dc"}
+"""By the weights of a start, a revision at which it is the bundled reader."""
 LAYERS = 6
 """Of a decoder, unless a variant says otherwise: as many as the encoder has."""
 ROW = 140

@@ -11,7 +11,7 @@ import pytest
 import torch
 from proportions import split
 from study import measure, ranked, runs
-from study.command import main
+from study.command import begun, main
 from study.ranked import Ranked
 from study.remembered import Remembered
 from study.runs import made
@@ -345,6 +345,30 @@ def test_a_table_has_a_row_for_each_reader_and_seed_once(
     assert found[0]["states_seconds"] > 0
     assert set(found[1]["beams"]) == {"4", "16"}
     assert not any((tmp_path / "runs").iterdir())
+    kept = EncoderLayers.__call__
     monkeypatch.setattr(EncoderLayers, "__call__", None)  # nothing is left to do
     main(typed)
     assert list(read(tmp_path / "study.jsonl")) == found
+    monkeypatch.setattr(EncoderLayers, "__call__", kept)
+    other = another(tmp_path / START)
+    main([*typed, "--start", str(other), "--seeds", "0", "--only", "light-6"])
+    *before, last = read(tmp_path / "study.jsonl")
+    assert before == found
+    assert (last["start"], last["weights"]) == (START, begun(str(other))["weights"])
+    assert last["weights"] != before[0]["weights"]
+
+
+def another(directory: Path) -> Path:
+    """A reader of the start's name with other weights."""
+    reader = Reader.from_pretrained(START)
+    with torch.no_grad():
+        reader.embedding.norm.bias += 0.5
+    reader.save_pretrained(directory)
+    return directory
+
+
+def test_a_start_is_known_by_its_weights(tmp_path: Path) -> None:
+    one, other = begun(START), begun(str(another(tmp_path / START)))
+    assert one["start"] == other["start"] == START
+    assert one["weights"] != other["weights"]
+    assert begun(START) == one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,10 +64,16 @@ class Group:
 
 
 def grouped(rows: Sequence[Mapping[str, Any]]) -> dict[str, Group]:
-    """By reader, the rows of its newest number of steps; of two rows for a seed, the newer one."""
-    steps = {row["variant"]: row["steps"] for row in rows if not row["set"]}
+    """By reader, the rows of its newest number of steps; of two rows for a seed, the newer one.
+
+    Readers that were trained have one start, that of most rows: those of another can't be set beside them.
+    """
+    starts = Counter(row.get("weights") for row in rows if row["steps"])
+    ((start, _),) = starts.most_common(1) or [(None, 0)]
+    rows = [row for row in rows if not row["set"] and (not row["steps"] or row.get("weights") == start)]
+    steps = {row["variant"]: row["steps"] for row in rows}
     found: dict[str, dict[int, Mapping[str, Any]]] = {}
     for row in rows:
-        if not row["set"] and row["steps"] == steps[row["variant"]]:
+        if row["steps"] == steps[row["variant"]]:
             found.setdefault(row["variant"], {})[row["seed"]] = row
     return {name: Group(dict(sorted(by_seed.items()))) for name, by_seed in found.items()}

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from study.variants import SHIPPED, TABLES
+from study.variants import REVISIONS, SHIPPED, START, TABLES
 
+from fidkit import assets, checkpoint
+from fidkit.checkpoint.shared import sha256
 from render.pictures import Points
 from render.study import shipped, tables
 from render.study.findings import ALPHAS, FINDINGS, Finding, Groups, lumen
@@ -35,11 +37,11 @@ webq and triviaqa, too. Annotators marked most passages of nq; the others were f
 answer.
 
 ```sh
-python benchmarks/study.py TABLE --data DATA --corpus wiki.corpus --states states --steps {steps}
+{start}
 ```
 
-What has a row isn't trained again; `--seeds`, `--only` and `--steps` choose. The rows took {hours:.1f} \
-hours of one core.
+What has a row isn't trained again, and rows of another start count as none; `--seeds`, `--only` and \
+`--steps` choose. The rows took {hours:.1f} hours of one core.
 
 ### How a verdict is drawn
 
@@ -55,9 +57,12 @@ def part(rows: Rows, asked: Rows = ()) -> str:
     """
     if not any(row["steps"] for row in rows):
         return f"## What the papers say of quality\n\n{NOTHING}"
-    groups, last = grouped(rows), [row for row in rows if row["steps"]][-1]
+    groups = grouped(rows)
+    *_, last = (row for group in groups.values() for row in group.rows.values() if row["steps"])
     hours = sum(row["cpu_seconds"] + row["states_seconds"] for row in rows) / 3600
-    head = HEAD.format(steps=last["steps"], questions=last["questions"], hours=hours, rules=RULES)
+    head = HEAD.format(
+        steps=last["steps"], questions=last["questions"], hours=hours, rules=RULES, start=_commands(last)
+    )
     blocks = [head, "### Verdicts", verdicts(groups)]
     if any(lumen(alpha) in groups for alpha in ALPHAS) or "fid" in groups:
         blocks.append("![Quality against time in the decoder, and against the live proportion](study.png)")
@@ -65,6 +70,22 @@ def part(rows: Rows, asked: Rows = ()) -> str:
     if asked:
         blocks += ["### Passages that are read", passages(asked)]
     return "\n\n".join(blocks)
+
+
+def _commands(row: Mapping[str, Any]) -> str:
+    """How rows like this one are made: where another reader comes along by now, from the one of then."""
+    command = (
+        "python benchmarks/study.py TABLE --data DATA --corpus wiki.corpus --states states "
+        f"--steps {row['steps']}"
+    )
+    weights, now = row.get("weights"), assets.reader(START) / checkpoint.WEIGHTS
+    if weights is None or sha256(now).startswith(weights):
+        return command
+    path = f"src/fidkit/assets/readers/{START}"
+    return "\n".join([
+        f"mkdir start && git archive {REVISIONS[weights]} {path} | tar -x -C start",
+        f"{command} --start start/{path}",
+    ])  # fmt: skip
 
 
 def _section(table: str, groups: Groups) -> str:

@@ -10,7 +10,7 @@ from render.study.findings import FINDINGS, lumen
 from render.study.groups import BUDGETS, grouped
 from render.study.shipped import RANKED
 from render.study.titles import NOTES, TITLES
-from study.variants import SHIPPED, TABLES
+from study.variants import REVISIONS, SHIPPED, TABLES
 
 
 def scores(em: float) -> dict[str, Any]:
@@ -63,6 +63,26 @@ def test_rows_decide() -> None:
     other = part.part(rows(fid=50.0, lsa_6=40.0, light_6=45.0))
     assert verdict_of(other, "(FiD-LSA) costs little") == "**not reproduced**"
     assert verdict_of(other, "FiD-Light at the same factor") == "**not reproduced**"
+
+
+def test_rows_of_another_start_are_not_set_beside_them() -> None:
+    first = [{**one, "weights": "7124f992c2af"} for one in rows(fid=50.0, lsa_6=49.5)]
+    later = row("lsa-6", 0, 10.0, weights="0123456789ab")
+    assert part.part([*first, later]) == part.part(first)
+
+
+def test_the_start_is_fetched_where_another_comes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    ((weights, revision),) = REVISIONS.items()
+    text = part.part([{**one, "weights": weights} for one in rows(fid=50.0)])
+    command = "--steps 320 --start start/src/fidkit/assets/readers/pocket\n```"
+    monkeypatch.setattr(part, "sha256", lambda _: "another")
+    other = part.part([{**one, "weights": weights} for one in rows(fid=50.0)])
+    assert f"git archive {revision} src/fidkit/assets/readers/pocket | tar -x -C start" in other
+    assert command in other
+    monkeypatch.setattr(part, "sha256", lambda _: weights + "0" * 52)
+    same = part.part([{**one, "weights": weights} for one in rows(fid=50.0)])
+    assert "--steps 320\n```" in same
+    assert text in (same, other)
 
 
 def test_a_table_has_a_line_a_reader() -> None:
