@@ -3,7 +3,8 @@
     python recipes/everyday/join.py TO
 
 Writes TO/train.jsonl, TO/dev.jsonl and, of the questions that no document answers, TO/train.absent.jsonl and
-TO/dev.absent.jsonl: question files with passages (`ctxs`). Documents of the two parts are searched apart.
+TO/dev.absent.jsonl: question files with passages (`ctxs`), found by words and by meaning. Documents of the
+two parts are searched apart.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from fidkit.engine.meaning import minilm
 from fidkit.evaluate.metrics import has_answer
 from fidkit.passages import Corpus
 from fidkit.types import Passage
@@ -52,7 +54,7 @@ def joined(questions: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         folder.mkdir()
         for name in {question["document"] for question in questions}:
             shutil.copy(HERE / "documents" / name, folder)
-        with Corpus.build(folder, Path(place) / "corpus") as corpus:
+        with Corpus.build(folder, Path(place) / "corpus", encoder=minilm, vectors=True) as corpus:
             passages: dict[str, list[Passage]] = {}
             for passage in corpus:
                 passages.setdefault(passage.source.rpartition(":")[0], []).append(passage)
