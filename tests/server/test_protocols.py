@@ -251,6 +251,32 @@ def test_mcp_says_what_is_wrong_with_arguments(client, tool, arguments, says):
     assert "pydantic" not in told
 
 
+def test_mcp_asks_for_its_tools_once(client, monkeypatch):
+    counted = []
+    asking = mcp.server.MCPServer.list_tools
+
+    async def counting(self):
+        counted.append(self)
+        return await asking(self)
+
+    monkeypatch.setattr(mcp.server.MCPServer, "list_tools", counting)
+    called = {"name": "search", "arguments": {"question": "tea", "passages": 1}}
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": called}
+    for _ in range(3):
+        client.post("/mcp/", json=asked, headers={"Accept": "application/json"}).raise_for_status()
+    assert len(counted) <= 1
+
+
+def test_mcp_has_no_prompts(client, caplog):
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "prompts/get", "params": {"name": "a"}}
+    said = client.post("/mcp/", json=asked, headers={"Accept": "application/json"}).json()["error"]
+    assert (said["code"], said["message"]) == (
+        -32602,
+        "no prompt 'a' here; there are tools alone, see tools/list",
+    )
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("choice", ["auto", "none", {"type": "allowed_tools", "mode": "auto", "tools": []}])
 def test_tools_that_need_not_be_called_are_left_alone(sdk, choice):
     tools = [{"type": "function", "name": "weather", "parameters": {}}]

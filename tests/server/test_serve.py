@@ -1,5 +1,6 @@
 """`fidkit serve` and `fidkit mcp` as commands: how they start, what they refuse, how they end."""
 
+import json
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ import pytest
 
 from fidkit import assets
 from fidkit.cli.app import run
-from fidkit.errors import UsageError
+from fidkit.errors import UNREAD, UsageError
 from fidkit.server.keys import add
 from fidkit.server.readers import by_name
 
@@ -218,6 +219,81 @@ def test_readers_have_names(tmp_path, monkeypatch):
     for given in ("", "=pocket", "x="):
         with pytest.raises(UsageError, match="NAME=READER"):
             by_name([given])
+
+
+INITIALIZE = {
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "a", "version": "1"},
+    },
+}
+INITIALIZED = {"method": "notifications/initialized"}
+
+
+def call(tool, **arguments):
+    return {"method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+
+
+def piped(folder, *requests, to=subprocess.PIPE):
+    """`fidkit mcp`, which all requests are piped into; a record has its number as its id."""
+    lines = []
+    for number, one in enumerate(requests):
+        if isinstance(one, dict):
+            named = {} if one["method"].startswith("notifications/") else {"id": number}
+            one = json.dumps({"jsonrpc": "2.0", **named, **one})
+        lines.append(one)
+    return subprocess.run(
+        [sys.executable, "-m", "fidkit", "mcp", str(folder)],
+        input="\n".join(lines), stdout=to, stderr=subprocess.PIPE, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def test_mcp_answers_what_was_asked_before_stdin_was_closed(folder):
+    done = piped(
+        folder, INITIALIZE, INITIALIZED,
+        call("answer", question="where is tea grown?"),
+        call("answer", question="who built the mill?"),
+        call("search", question="tea", passages=1),
+        {"method": "notifications/cancelled", "params": {"requestId": "3"}},
+        " ", "tea",
+    )  # fmt: skip
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    told = {one["id"]: one.get("result") for one in said}
+    assert set(told) == {0, 2, 4, None}  # 3 was cancelled, which is no reason to wait
+    assert told[2]["structuredContent"]["answer"] == "Kenya"
+    assert "Kenya" in told[4]["structuredContent"]["passages"][0]["text"]
+    [wrong] = [one["error"]["message"] for one in said if one["id"] is None]  # and none of an empty line
+    assert "expected one JSON object a line" in wrong
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1].startswith("note: 3 passages; ")
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        (call("search", question="tea"), "tools/call came before the session was begun; send `initialize`"),
+        ({"method": "initialize", "params": {}}, "; params.protocolVersion: it is missing; add it"),
+    ],
+)
+def test_mcp_says_how_a_session_is_begun(folder, request_, says):
+    [line] = piped(folder, request_).stdout.splitlines()
+    assert says in json.loads(line)["error"]["message"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_mcp_whose_answers_go_nowhere(folder):
+    with open("/dev/full", "w") as full:
+        done = piped(folder, INITIALIZE, to=full)
+    assert done.returncode == 1
+    assert "error: results can't be written to stdout (No space left on device)" in done.stderr
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as gone:
+        done = piped(folder, INITIALIZE, to=gone)
+    assert done.returncode == UNREAD
+    assert "error" not in done.stderr
 
 
 def test_mcp_over_stdin_and_stdout(folder, tmp_path):

@@ -9,6 +9,7 @@ import typer
 
 from fidkit.cli.decoding import DeviceName, PrecisionName
 from fidkit.cli.options import Sources
+from fidkit.cli.say import unwritten
 from fidkit.errors import UsageError
 from fidkit.wording import counted
 
@@ -41,4 +42,14 @@ def mcp(
                 await server(service, library).run_stdio_async()
 
         print(f"note: {counted(len(service.corpus), 'passage')}; MCP on stdin and stdout", file=sys.stderr)
-        anyio.run(speak)
+        try:
+            anyio.run(speak)
+        except ExceptionGroup as group:
+            raise _meant(group) from group
+
+
+def _meant(error: Exception) -> Exception:
+    """Of several tasks' errors the first, which the others ended for; of stdout's, what all verbs say."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return unwritten(error) if isinstance(error, OSError) else error

@@ -73,6 +73,13 @@ class Unread(Exception):
     """Nobody reads what is written any more, as behind `| head -1`: there is nothing left to do or to say."""
 
 
+def unwritten(error: OSError) -> Unread | Unwritable:
+    """What it means that results couldn't be written."""
+    if isinstance(error, BrokenPipeError):
+        return Unread()
+    return Unwritable(f"results can't be written to stdout ({error.strerror}); give them a place with room")
+
+
 class _Closed(io.TextIOBase):
     """Stands for a stream that was closed before the process began."""
 
@@ -107,13 +114,9 @@ class _Plain:
     def _to_be_written(self) -> Iterator[None]:
         try:
             yield
-        except BrokenPipeError as error:
-            raise Unread from error
         except OSError as error:
-            if not self._remarks:
-                raise Unwritable(
-                    f"results can't be written to stdout ({error.strerror}); give them a place with room"
-                ) from error
+            if not self._remarks or isinstance(error, BrokenPipeError):
+                raise unwritten(error) from error
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:

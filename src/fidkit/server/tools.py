@@ -8,12 +8,14 @@ import io
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from mcp.server import MCPServer
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import CallToolResult, InputRequiredResult
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS, CallToolResult, InputRequiredResult
 from pydantic import ValidationError
 
 from fidkit import __version__
@@ -22,6 +24,7 @@ from fidkit.server import errors
 from fidkit.server.asking import asked, searched
 from fidkit.server.errors import RequestError
 from fidkit.server.library import Library, said_of
+from fidkit.server.piped import spoken
 from fidkit.server.routes.answering import hit_record
 from fidkit.server.routes.documents import shown
 from fidkit.server.scheduler import LateError, OverloadedError
@@ -33,6 +36,9 @@ T = TypeVar("T")
 _ABOUT = """Answers from a person's documents. `answer` finds passages and reads them: it is quick, and says \
 where each answer stands and how sure it is; null means that the documents don't seem to say. `search` gives \
 passages to read yourself. `read` shows a passage in its surroundings, by the source that both give."""
+_UNBEGUN = (
+    "came before the session was begun; send `initialize` first, and `notifications/initialized` after it"
+)
 
 
 def _told(tool: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
@@ -51,7 +57,13 @@ def _told(tool: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
 def server(service: Service, library: Library | None) -> MCPServer:
     """An MCP server of a service, not running yet; its tools raise what the API's routes say."""
     with _logging_as_it_was():
-        made = _Server("fidkit", version=__version__, instructions=_ABOUT)
+        made = _Server(
+            "fidkit",
+            version=__version__,
+            instructions=_ABOUT,
+            subscriptions=False,  # nothing ever changes that a client could wait for
+            middleware=[_in_our_words],
+        )
     _add_questions(made, service)
     _add_reading(made, service)
     if library is not None and library.folder is not None:
@@ -62,11 +74,33 @@ def server(service: Service, library: Library | None) -> MCPServer:
 class _Server(MCPServer):
     """One whose refusals of arguments are in our words, and which drops none that it doesn't know."""
 
+    _taken: dict[str, list[str]] | None = None
+
+    async def run_stdio_async(self) -> None:
+        """As its own, but that all that was asked is answered before it ends."""
+        of = self._lowlevel_server
+        async with spoken() as (asked, answers):
+            await of.run(asked, answers, of.create_initialization_options())
+
+    async def _arguments(self) -> dict[str, list[str]]:
+        """The arguments of each tool, by name; all tools are there before any is called."""
+        if self._taken is None:
+            self._taken = {
+                tool.name: list(tool.input_schema["properties"]) for tool in await self.list_tools()
+            }
+        return self._taken
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[Any, Any] | None = None
+    ) -> NoReturn:
+        """There are none, which is no fault of ours: the library would log it as one."""
+        raise MCPError(INVALID_PARAMS, f"no prompt {name!r} here; there are tools alone, see tools/list")
+
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         """As its own, where there is such a tool with such arguments."""
-        taken = {tool.name: list(tool.input_schema["properties"]) for tool in await self.list_tools()}
+        taken = await self._arguments()
         if name not in taken:
             raise ToolError(f"no tool {name!r} here; expected one of {', '.join(taken)}")
         for one in arguments:
@@ -78,6 +112,18 @@ class _Server(MCPServer):
             if isinstance(error.__cause__, ValidationError):
                 raise ToolError(f"{name}: {errors.said(error.__cause__)}") from error
             raise
+
+
+async def _in_our_words(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Middleware: of each message that it refuses the library says "Invalid request parameters" alone."""
+    try:
+        return await call_next(ctx)
+    except ValidationError as error:
+        raise MCPError(INVALID_PARAMS, f"{ctx.method}: {errors.said(error)}") from error
+    except MCPError as error:
+        if error.code != INVALID_PARAMS or error.data != "":  # it has words of its own
+            raise
+        raise MCPError(INVALID_PARAMS, f"{ctx.method} {_UNBEGUN}") from error
 
 
 @contextmanager
