@@ -104,6 +104,30 @@ def test_what_can_t_be_read_says_why(own):
     own.delete("/v1/documents/empty.txt")
 
 
+def test_a_file_that_holds_no_text_is_left_out_wherever_files_are_counted(tmp_path):
+    """Whether it was read, as the empty text and the empty archive, or not, as the picture."""
+    import zipfile
+
+    (tmp_path / "tea.txt").write_text("Tea is grown in Kenya.")
+    (tmp_path / "picture.png").touch()
+    (tmp_path / "empty.txt").touch()
+    zipfile.ZipFile(tmp_path / "empty.zip", "w").close()
+    why = {
+        "empty.txt": "empty",
+        "empty.zip": "holds no text",
+        "picture.png": "not a kind of file that is read",
+    }
+    with running(tmp_path) as client:
+        documents, [corpus] = (client.get(f"/v1/{of}").json() for of in ("documents", "corpora"))
+        add(client, "empty.zip", (tmp_path / "empty.zip").read_bytes())
+        until(lambda: added(client) == {"empty.zip": ("left out", "holds no text")})
+    listed = {one["name"]: (one["status"], one["reason"]) for one in documents["documents"]}
+    assert listed == {"tea.txt": ("indexed", "")} | {name: ("left out", why[name]) for name in why}
+    assert dict(corpus["left_out"]) == why
+    assert corpus["files"] == documents["total"] - len(why) == 1
+    assert {kind: of["files"] for kind, of in corpus["kinds"].items()} == {".txt": 1}
+
+
 def test_a_file_that_there_is_no_room_for_leaves_nothing():
     class Full(io.BytesIO):
         def read(self, _size):

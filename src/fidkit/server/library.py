@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from fidkit import assets
 from fidkit.disk import shown
@@ -56,7 +56,7 @@ class Added:
         name: as it was given, and as evidence names it.
         size: bytes.
         status: `waiting` to be read, `indexed`, or `left out`.
-        reason: why it was left out.
+        reason: why it was left out, or what of it was.
     """
 
     name: str
@@ -128,11 +128,8 @@ class Library:
             # One that was read in the moment it was written has no time, and is looked at again.
             if record is None or record.size != size or record.mtime_ns not in (0, mtime_ns):
                 found.append(Added(name, size, "waiting"))
-            elif record.kind == "skipped" or not record.passages:
-                why = record.note or noted.get(record.name) or "holds no text"
-                found.append(Added(name, size, "left out", why))
             else:
-                found.append(Added(name, size, "indexed"))
+                found.append(Added(name, size, *standing(record, noted)))
         return found
 
     def add(self, name: str, content: BinaryIO) -> str:
@@ -317,6 +314,21 @@ class Library:
         for queue in self._listeners:
             if not queue.full():  # one who doesn't listen any more is forgotten soon
                 queue.put_nowait(event)
+
+
+def standing(file: FileRecord, noted: Mapping[str, str]) -> tuple[Literal["indexed", "left out"], str]:
+    """How a file is served, and what is to be said of it: one that nothing can be found in is left out.
+
+    A corpus tells files that were not read from files that hold no text, which is nothing to one who looks
+    for what stands in them.
+
+    Args:
+        file: of the corpus that is served.
+        noted: the first note of each of its documents that has some.
+    """
+    if file.kind == "skipped" or not file.passages:
+        return "left out", file.note or noted.get(file.name) or "holds no text"
+    return "indexed", file.note
 
 
 def _identity(corpus: Passages) -> tuple[int, int] | None:

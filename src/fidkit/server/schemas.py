@@ -178,11 +178,13 @@ class CorpusState(BaseModel):
 
     name: str
     documents: int
-    files: int
+    files: int = Field(description="That passages were cut from.")
     passages: int
     generation: int
     kinds: dict[str, dict[str, int]]
-    left_out: list[tuple[str, str]] = Field(description="What was not read, and why.")
+    left_out: list[tuple[str, str]] = Field(
+        description="Files that nothing can be found in, and why: they were not read, or hold no text."
+    )
     notes: list[str]
 
 
@@ -193,7 +195,7 @@ class Served(BaseModel):
     size: int = Field(description="Bytes.")
     passages: int
     status: Literal["indexed", "left out"]
-    reason: str = Field(description="Why it was left out.")
+    reason: str = Field(description="Why it was left out, or what of it was.")
 
 
 class AddedFile(BaseModel):
@@ -203,7 +205,7 @@ class AddedFile(BaseModel):
     name: str
     size: int = Field(description="Bytes.")
     status: Literal["waiting", "indexed", "left out"]
-    reason: str = Field(description="Why it was left out.")
+    reason: str = Field(description="Why it was left out, or what of it was.")
 
 
 class Documents(BaseModel):

@@ -50,6 +50,7 @@ def documents(tmp_path_factory):
         pdf("Lease of the boathouse", "The boathouse was leased to Maeve Connolly in 1921.")
     )
     (folder / "broken.pdf").write_bytes(b"%PDF-1.7 and nothing else")
+    (folder / "empty.txt").touch()
     return folder
 
 

@@ -123,6 +123,10 @@ def test_documents_are_dropped_and_what_is_left_out_says_why(opened):
     listed = page.locator("#all-files li").all_inner_texts()
     assert any(line.startswith("broken.pdf\nleft out: ") for line in listed)
     assert any(line == "harbour.txt\n1 passage" for line in listed)
+    assert "empty.txt\nleft out: empty" in listed
+    left_out = sum("\nleft out: " in line for line in listed)
+    assert page.inner_text("#served").startswith(f"{len(listed) - left_out} files, ")
+    assert page.inner_text("#served").endswith(f", {left_out} left out")
 
 
 def test_how_indexing_goes_is_shown(opened):

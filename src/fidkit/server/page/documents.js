@@ -137,8 +137,7 @@ function dropping() {
 }
 
 function drawHead({ documents, corpus }) {
-  const left = Math.max(0, (documents?.total ?? 0) - (corpus?.files ?? 0));
-  const counts = corpus && say("served", number(corpus.files), number(corpus.passages), number(left));
+  const counts = corpus && say("served", ...[corpus.files, corpus.passages, corpus.left_out.length].map(number));
   fill(byId("served"), counts);
   if (!documents) return;
   const chosen = (event) => {
@@ -197,7 +196,7 @@ function ownFile(file) {
 function servedFile(file) {
   const status = file.status === "indexed"
     ? reasoned(say("passages", number(file.passages)), file.reason)
-    : reasoned(say("left_out"), file.reason || say("no_text"));
+    : reasoned(say("left_out"), file.reason);
   return h("li", {}, h("span", { class: "name" }, file.name), h("span", { class: "quiet" }, status));
 }
 

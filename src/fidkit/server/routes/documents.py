@@ -19,7 +19,7 @@ from fidkit.passages.local.corpus import Corpus, StoredDocument
 from fidkit.passages.showing import found, record_of
 from fidkit.server.asking import while_there
 from fidkit.server.errors import NoneTakenError, RequestError
-from fidkit.server.library import NAMED, Library, said_of
+from fidkit.server.library import NAMED, Library, said_of, standing
 from fidkit.server.limits import Limits
 from fidkit.server.pictures import Pictures
 from fidkit.server.routes.answering import REFUSALS
@@ -147,14 +147,9 @@ def _documents(service: Service, library: Library | None, limit: int, offset: in
         assert isinstance(corpus, Corpus)
         files, noted = sorted(corpus.files(), key=lambda file: file.name), corpus.noted()
     served = [
-        Served(
-            name=file.name,
-            size=file.size,
-            passages=file.passages,
-            status="left out" if file.kind == "skipped" or not file.passages else "indexed",
-            reason=file.note or ("" if file.passages else noted.get(file.name, "")),
-        )
+        Served(name=file.name, size=file.size, passages=file.passages, status=status, reason=reason)
         for file in files[offset : offset + limit]
+        for status, reason in [standing(file, noted)]
     ]
     return Documents(
         total=len(files),

@@ -7,6 +7,9 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from fidkit.passages.local.corpus import Corpus
+from fidkit.passages.local.info import kinds_of
+from fidkit.server.library import standing
 from fidkit.server.metrics import Metrics
 from fidkit.server.schemas import CorpusState, Error, Health, Reader, Readers, Ready
 from fidkit.server.service import Service
@@ -60,14 +63,18 @@ _KEY: dict[int | str, dict[str, Any]] = {401: {"model": Error}}
 def corpus_state(service: Service) -> CorpusState:
     """What of the documents a person should know."""
     with service.opened_corpus() as corpus:
-        info = corpus.info()  # type: ignore[attr-defined]
+        assert isinstance(corpus, Corpus)
+        info, noted = corpus.info(), corpus.noted()
+        standings = [(file, *standing(file, noted)) for file in corpus.files()]
+        found = [file for file, status, _ in standings if status == "indexed"]
+        left_out = [(file.name, reason) for file, status, reason in standings if status == "left out"]
         return CorpusState(
             name=service.corpus_name,
             documents=info.documents,
-            files=info.files,
+            files=len(found),
             passages=info.passages,
             generation=corpus.generation,
-            kinds=info.kinds,
-            left_out=[(name, reason) for name, reason in info.skipped_files],
+            kinds=kinds_of(found),
+            left_out=left_out,
             notes=without_places(service.notes),
         )
