@@ -13,6 +13,9 @@ _SHORT = {"\n": "\\n", "\t": "\\t"}
 SILENT = "The documents don't seem to say."
 """What is said in the place of an answer that is withheld."""
 
+MARKS = ("»", "«")
+"""Around the answer in a sentence, or a passage in its surroundings."""
+
 
 def counted(number: int, one: str, many: str = "") -> str:
     """A number and what it counts: `1 file`, `2,000 files`.

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -123,6 +124,39 @@ def test_an_encoding_without_a_character_loses_no_answer(
 
     assert rb"\U0001f600" in said()
     assert "😀" in json.loads(said("--json"))["evidence"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "marked", "sentence"),
+    [
+        # Where nobody says otherwise, Python takes a locale of C for one of UTF-8.
+        ({}, "»{}«", "Cafés “say”—tea comes from »China«."),
+        ({"PYTHONUTF8": "0"}, ">>{}<<", 'Caf\\xe9s "say"-tea comes from >>China<<.'),
+    ],
+)
+def test_marks_are_readable_in_a_locale_of_ascii(
+    environment: dict[str, str], marked: str, sentence: str, tmp_path: Path
+) -> None:
+    before = "and so it is said in all of the books that were written of it, " * 9
+    text = f"{before}Cafés “say”—tea comes from China."
+    (tmp_path / "a.md").write_text(text, "utf-8")
+    told = {"PYTHONUTF8", "PYTHONIOENCODING"}
+    kept = {name: value for name, value in os.environ.items() if name not in told}
+
+    def said(*command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "fidkit", *command],
+            env={**kept, "LC_ALL": "C", **environment}, stdout=subprocess.PIPE, check=True,
+        )  # fmt: skip
+        return done.stdout.decode("ascii" if environment else "utf-8")
+
+    folder = ("--in", str(tmp_path))
+    asked = said("ask", "where does tea come from?", *folder)
+    assert sentence in asked
+    assert ("... " if environment else "… ") in asked
+    at = text.index("China")
+    assert marked.format("China") in said("show", f"a.md:{at}-{at + 5}", *folder)
+    assert said("corpus", "build", "--help").isascii()
 
 
 def test_a_stream_that_is_no_file_will_do(monkeypatch: pytest.MonkeyPatch) -> None:

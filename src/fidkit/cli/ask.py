@@ -17,7 +17,7 @@ from fidkit.cli.options import Where
 from fidkit.engine.asked import is_blank
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import FidkitError, UsageError
-from fidkit.wording import SILENT, counted, in_one_line
+from fidkit.wording import MARKS, SILENT, counted, in_one_line
 
 if TYPE_CHECKING:
     from fidkit.answerer import Answerer
@@ -30,8 +30,6 @@ _EXCERPT_CHARACTERS = 220
 _RATHER_NOT = 0.5
 """An answer of less confidence is more likely wrong than right, which is said."""
 RAW = "confidence is raw and no answer withheld: the reader has no calibration (`fidkit calibrate`)"
-MARKS = ("»", "«")
-"""Around the answer in a sentence."""
 
 
 @takes_decoding

@@ -36,7 +36,7 @@ Watch = Annotated[
 ]
 To = Annotated[
     str,
-    typer.Option("--to", metavar="DIR", help="Where it is kept; or postgresql://…", show_default=False),
+    typer.Option("--to", metavar="DIR", help="Where it is kept; or postgresql://...", show_default=False),
 ]
 WithVectors = Annotated[
     bool | None,

@@ -40,7 +40,7 @@ def _holds_empty(value: object) -> bool:
     return isinstance(value, list | tuple) and "" in value
 
 
-Directory = Annotated[str, typer.Argument(help="A corpus directory, or postgresql://…", show_default=False)]
+Directory = Annotated[str, typer.Argument(help="A corpus directory, or postgresql://...", show_default=False)]
 Sources = Annotated[
     list[str] | None,
     typer.Argument(

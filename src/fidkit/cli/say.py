@@ -7,6 +7,7 @@ command has to remember it.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
@@ -16,11 +17,34 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
-from fidkit.wording import CONTROL
+from fidkit.wording import CONTROL, MARKS
 
 _CONTROL = re.compile(f"[{CONTROL}]")
 # How the bars of libraries (tqdm) go back to the beginning of a line, or up by lines.
 _MOVES = re.compile(r"\r|[\n\r]*(?:\x1b\[A)+[\n\r]*")
+
+_READABLE = "fidkit.readable"
+_IN_ASCII = {
+    MARKS[0]: ">>", MARKS[1]: "<<", "\u2026": "...", "\u2022": "*", "\u00a0": " ", "\u202f": " ",
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
+    **dict.fromkeys("\u2018\u2019\u201a", "'"), **dict.fromkeys("\u201c\u201d\u201e", '"'),
+}  # fmt: skip
+"""Marks, dashes, quotes and spaces in the place of those that an encoding doesn't have."""
+
+
+def _readable(error: UnicodeError) -> tuple[str, int]:
+    r"""What is written for characters that an encoding lacks: a mark as a typewriter has it.
+
+    A letter is its number (`\xe9`), since an answer with another letter would be another answer.
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    written = (_IN_ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in lacking)
+    return "".join(written), error.end
+
+
+codecs.register_error(_READABLE, _readable)
 
 
 def plain(text: str) -> str:
@@ -37,7 +61,7 @@ def safe_streams() -> Iterator[None]:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # An encoding without some character is no reason to lose an answer.
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=_READABLE)
     out, err = _Plain(sys.stdout or _Closed()), _Plain(sys.stderr or _Closed(), remarks=True)
     try:
         with redirect_stdout(out), redirect_stderr(err):

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fidkit.errors import CorpusError, UsageError
-from fidkit.wording import in_one_line
+from fidkit.wording import MARKS, in_one_line
 
 if TYPE_CHECKING:
     from fidkit.passages.local.corpus import Corpus, StoredDocument
     from fidkit.passages.places import Where
-
-MARKS = ("»", "«")
 
 
 def show(
