@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from fidkit.answerer import Answerer
 
 _WEIGHT_OF_NEW = 0.2  # of the last batch, in how long a character takes
+_ALONE = 500
+"""What a question takes by itself, as so many characters of passages do. Without it, how long a character
+takes would be learned of questions with hardly any, and those with many would seem to take minutes."""
 _SIDE_BY_SIDE = 4  # batches that are being written at once, each of which holds its context
 _log = logging.getLogger(__name__)
 
@@ -66,7 +69,8 @@ class Asked:
         caller: whose turn it is; the questions of one request have one.
         deadline: by `time.monotonic`; a question isn't begun after it.
         answer: of this question, and seconds that it waited.
-        size: characters to read; all that waits is summed up whenever a question comes.
+        size: characters to read.
+        work: what reading them takes, in characters; all that waits is summed up whenever a question comes.
     """
 
     reader: Answerer
@@ -80,9 +84,11 @@ class Asked:
     came: float = field(default_factory=time.monotonic)
     answer: Future[tuple[Answer, float]] = field(default_factory=Future)
     size: int = field(init=False)
+    work: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.size = sum(len(p.text) + len(p.title) for p in self.passages) + len(self.question)
+        self.work = self.size + _ALONE
 
     def goes_with(self, other: Asked) -> bool:
         """Whether one call can read both."""
@@ -115,8 +121,8 @@ class _Batch:
     seconds: float = 0.0
 
     @property
-    def size(self) -> int:
-        return sum(one.size for one in self.questions)
+    def work(self) -> int:
+        return sum(one.work for one in self.questions)
 
 
 class Scheduler:
@@ -178,14 +184,7 @@ class Scheduler:
                 raise OverloadedError(
                     f"{waiting} questions wait already, {self._most} may; ask again later", max(1.0, ahead)
                 )
-            own = self._seconds_a_character * sum(one.size for one in asked)
-            left = min(one.deadline for one in asked) - time.monotonic()
-            if ahead + own > left:
-                late = ahead + own - left
-                raise OverloadedError(
-                    f"what waits already takes {ahead:.0f} seconds, too long for these; ask again later",
-                    max(1.0, late),
-                )
+            self._refuse_late(asked, ahead)
             for one in asked:
                 self._turns.setdefault(one.caller, deque()).append(one)
             self._state.notify()
@@ -206,10 +205,28 @@ class Scheduler:
         self.drain()
         self._thread.join()
 
+    def _refuse_late(self, asked: Sequence[Asked], ahead: float) -> None:
+        """Refuse what would be late, as it went so far.
+
+        Where nothing is being read, that may be long ago, and nothing that is read says so: a single question
+        is taken then, and more of them seem to take less from one time to the next.
+        """
+        own = self._seconds_a_character * sum(one.work for one in asked)
+        left = min(one.deadline for one in asked) - time.monotonic()
+        idle = not (self._turns or self._reading)
+        if ahead + own <= left or (idle and len(asked) == 1 and left > 0):
+            return
+        if idle:
+            self._seconds_a_character /= 2
+        why = f"what waits already takes {ahead:.0f} seconds, too long for these; ask again later"
+        if own > left:
+            why = f"these take {own:.0f} seconds, and {max(0.0, left):.0f} are left; ask for less at once"
+        raise OverloadedError(why, max(1.0, ahead + own - left))
+
     def _seconds_ahead(self) -> float:
-        sizes = sum(one.size for waiting in self._turns.values() for one in waiting)
+        work = sum(one.work for waiting in self._turns.values() for one in waiting)
         rate = self._seconds_a_character
-        return rate * sizes + sum(max(0.0, rate * batch.size - batch.seconds) for batch in self._reading)
+        return rate * work + sum(max(0.0, rate * batch.work - batch.seconds) for batch in self._reading)
 
     def _run(self) -> None:
         while True:
@@ -309,7 +326,7 @@ class Scheduler:
             self._fail(batch, fault)
 
     def _give(self, batch: _Batch, answers: list[Answer]) -> None:
-        self._learn(batch.seconds / max(1, batch.size))
+        self._learn(batch.seconds / batch.work)
         paused = time.monotonic() - batch.begun - batch.seconds
         for one, answer in zip(batch.questions, answers, strict=True):
             one.answer.set_result((answer, batch.begun - one.came + paused))
