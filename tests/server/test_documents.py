@@ -249,6 +249,28 @@ def test_of_several_files_those_that_can_t_be_taken_are_named(own):
         own.delete(f"/v1/documents/{name}")
 
 
+def test_of_two_files_of_one_name_none_is_lost_in_silence(own):
+    sent = [("files", (name, b"Some text.")) for name in ("one/a.txt", "two/a.txt", "b.txt")]
+    taken = own.post("/v1/documents", files=sent).json()
+    assert taken["names"] == ["a.txt", "b.txt"]
+    [refused] = taken["refused"]
+    assert (refused["name"], refused["code"]) == ("two/a.txt", "conflict")
+    assert refused["reason"] == "a.txt: another file of this request has that name; give it another"
+    for name in taken["names"]:
+        own.delete(f"/v1/documents/{name}")
+    until(lambda: added(own) == {})
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded", None])
+def test_what_is_no_form_with_files_is_told_how_to_send_them(own, kind):
+    headers = {"Content-Type": kind} if kind else {}
+    response = own.post("/v1/documents", content=b'{"files": ["a.txt"]}', headers=headers)
+    assert response.status_code == 422
+    assert response.json()["error"]["message"] == (
+        "the body is no form with files; send files as `curl -F files=@FILE` does"
+    )
+
+
 def test_where_none_of_several_files_is_taken_all_are_named(own):
     names = ["a.exe", ".hidden", *(f"n{n}.bin" for n in range(20))]
     error = own.post("/v1/documents", files=[("files", (name, b"x")) for name in names])

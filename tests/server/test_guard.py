@@ -1,5 +1,6 @@
 """Who may ask, from which page, how much, and how slowly."""
 
+import gzip
 import json
 import logging
 import socket
@@ -215,6 +216,18 @@ def test_pages_of_others_may_not_ask(client):
         assert client.get("/v1/readers", headers={"Origin": origin}).status_code == status
 
 
+def test_what_is_packed_is_refused(client):
+    packed = gzip.compress(b'{"question": "where is tea grown?"}')
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    response = client.post("/v1/answer", content=packed, headers=headers)
+    assert response.status_code == 415
+    assert response.json()["error"]["message"] == (
+        "the body is packed (Content-Encoding: gzip); send it as it is"
+    )
+    plain = {"Content-Encoding": "identity"}
+    assert client.post("/v1/search", json={"question": "tea"}, headers=plain).status_code == 200
+
+
 def test_what_is_too_large_is_not_read(keyed):
     headers = bearer(keyed.key)
     response = keyed.post("/v1/answer", content=b"x" * 2_001, headers=headers)
@@ -321,13 +334,15 @@ def test_a_method_that_a_route_doesn_t_have(client):
         assert (response.status_code, response.headers["Allow"]) == (405, has)
         error = response.json()["error"]
         assert error["code"] == "method_not_allowed"
-        assert error["message"] == f"PUT isn't taken at {path}; {has} is"
+        verb = "are" if "," in has else "is"
+        assert error["message"] == f"PUT isn't taken at {path}; {has} {verb}"
 
 
 def test_a_path_where_nothing_is(client):
-    error = client.get("/v1/nothing%20here").json()["error"]
-    assert (error["code"], error["param"]) == ("not_found", None)
-    assert error["message"] == "there is nothing at /v1/nothing here; /api lists what there is"
+    for path in ("/v1/nothing here", "/mcp/nothing here"):
+        error = client.get(path).json()["error"]
+        assert (error["code"], error["param"]) == ("not_found", None)
+        assert error["message"] == f"there is nothing at {path}; /api lists what there is"
     assert client.get("/api").status_code == 200
 
 

@@ -174,6 +174,8 @@ def test_a_response_that_is_streamed(sdk):
         (CHAT, {"messages": []}, 422, "messages: expected a length of 1 or more, got an empty list"),
         (CHAT, {"messages": [{"role": "assistant", "content": "a"}]}, 422, "no text of a user"),
         (CHAT, {"messages": [{"role": "user", "content": [{"type": "image"}]}]}, 422, "image"),
+        (CHAT, {"messages": [{"role": "user", "content": [{"type": "text"}]}]}, 422, "without a text"),
+        (CHAT, {"messages": [{"role": "user", "content": "\u200b"}]}, 422, "messages: no text of a user"),
         (CHAT, {"messages": [{"role": "user", "content": "a" * 2001}]}, 422, "2,001"),
         (CHAT, {"messages": SAID, "stream_options": {"include_usage": 1}}, 422, "true or false, got 1"),
         (CHAT, {"messages": SAID, "max_tokens": "5"}, 422, "expected a whole number, got \"5\""),

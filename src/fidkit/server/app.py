@@ -43,6 +43,7 @@ def application(service: Service, access: Access | None = None, library: Library
         max_request_body_size=service.limits.body_bytes,
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )  # fmt: skip
+    errors.handle_all(spoken)
     service.answered = metrics.answered
 
     @asynccontextmanager

@@ -7,10 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import File
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -24,6 +26,7 @@ _log = logging.getLogger(__name__)
 _AWAY_SECONDS = 5
 _SAID = 3
 """Fields of a request that a message names, of those that are wrong."""
+_AS_CURL = "send files as `curl -F files=@FILE` does"
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _CODES = {
     400: "bad_request", 401: "no_key", 403: "forbidden", 404: "not_found", 405: "method_not_allowed",
@@ -163,7 +166,7 @@ def _for_later(message: str, seconds: int, code: str = "") -> _Told:
     return _Told(503, message, None, {"Retry-After": str(seconds)}, code, {"retry_after": seconds})
 
 
-def handle_all(app: FastAPI) -> None:
+def handle_all(app: Starlette) -> None:
     """Have an application say every error so."""
 
     async def say(request: Request, error: Exception) -> JSONResponse:
@@ -180,20 +183,33 @@ def handle_all(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
 
 
-def _of_the_framework(app: FastAPI, request: Request, error: HTTPException) -> JSONResponse:
+def _of_the_framework(app: Starlette, request: Request, error: HTTPException) -> JSONResponse:
     """A refusal of what stands in front of routes, in our words: who answers raises `RequestError`."""
     path = request.scope["path"]
     if error.status_code == 404:
         return response(404, f"there is nothing at {path}; /api lists what there is")
     if error.status_code == 405:
-        taken = ", ".join(_methods(app, request))
-        message = f"{request.method} isn't taken at {path}; {taken} is"
+        methods = _methods(app, request)
+        taken = ", ".join(methods)
+        verb = "is" if len(methods) == 1 else "are"
+        message = f"{request.method} isn't taken at {path}; {taken} {verb}"
         return response(405, message, None, {"Allow": taken})
     if "json" in request.headers.get("content-type", ""):
-        return response(400, "the body is no JSON in UTF-8, or nested too deeply; mend it there", "body")
+        return response(
+            400, f"the body can't be read as JSON: {_unread(error.__cause__)}; mend it there", "body"
+        )
     why = str(error.detail).rstrip(".")
-    message = f"the body can't be read as a form: {why}; send files as `curl -F files=@FILE` does"
+    message = f"the body can't be read as a form: {why}; {_AS_CURL}"
     return response(400, message, "body")
+
+
+def _unread(cause: BaseException | None) -> str:
+    """Why a body that may be JSON couldn't be read."""
+    if isinstance(cause, UnicodeDecodeError):
+        return f"it isn't UTF-8 at byte {cause.start:,}"
+    if isinstance(cause, RecursionError):
+        return "it is nested too deeply"
+    return "a number in it has too many digits"  # which is all that is left
 
 
 def _invalid(request: Request, error: RequestValidationError) -> tuple[str, str]:
@@ -205,11 +221,19 @@ def _invalid(request: Request, error: RequestValidationError) -> tuple[str, str]
     if found[0]["loc"] == ("body",) and isinstance(body, bytes):
         return "the body wasn't read as JSON; send it with the header Content-Type: application/json", "body"
     taken = request.scope["route"].dependant.body_params
+    if found[0]["loc"][0] == "body" and _is_no_form(request, taken):
+        return f"the body is no form with files; {_AS_CURL}", "body"
     model = taken[0].field_info.annotation if len(taken) == 1 else None
     # What comes first in a place is the part of the request: its body, path or query.
     inside = [{**one, "loc": one["loc"][1:], **_file(one)} for one in found]
     message, param = _refused(inside, body, model)
     return f"{message}; /api describes what is taken", param
+
+
+def _is_no_form(request: Request, taken: Sequence[Any]) -> bool:
+    """Whether a route takes files, and a request can't have any since its body isn't such a form."""
+    takes_files = any(isinstance(field.field_info, File) for field in taken)
+    return takes_files and "multipart/form-data" not in request.headers.get("content-type", "").lower()
 
 
 def _file(error: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -219,7 +243,7 @@ def _file(error: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"msg": "expected a file with a name, got a text"}
 
 
-def _methods(app: FastAPI, request: Request) -> list[str]:
+def _methods(app: Starlette, request: Request) -> list[str]:
     """What the path of a request may be asked for; its router knows of one route of the path alone."""
     allowed = [
         method

@@ -194,10 +194,15 @@ class _Body:
     def __init__(self, receive: Receive, most: int, quiet_seconds: float, headers: Headers) -> None:
         self._receive, self._most, self._seconds = receive, most, quiet_seconds
         self._said, self._came, self._whole = headers.get("content-length"), 0, False
+        self._packed = headers.get("content-encoding", "").replace("identity", "").strip()[:40]
 
     def refusal(self) -> ASGIApp | None:
         if self._said is not None and self._said.isdigit() and int(self._said) > self._most:
             return errors.of(errors.TooLargeError(self._most))
+        if self._packed:
+            return errors.response(
+                415, f"the body is packed (Content-Encoding: {self._packed}); send it as it is", "body"
+            )
         return None
 
     async def __call__(self) -> Message:

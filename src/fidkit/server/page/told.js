@@ -6,6 +6,7 @@ import { number } from "./words.js";
 // Errors by their code, with what of the request is meant where that makes a difference.
 const FAULTS = {
   away: () => "Die Dokumente lassen sich gerade nicht durchsuchen.",
+  "conflict.name": ({ name }) => `${name}: Eine andere dieser Dateien heißt auch so.`,
   failure: () => "Auf dem Server ist etwas schiefgegangen; sein Protokoll sagt, was.",
   "invalid.name": ({ name }) => `${name}: So kann eine Datei hier nicht heißen.`,
   "invalid.question": ({ given, most }) => given && `Die Frage hat ${number(given)} Zeichen; der Server nimmt ${number(most)}.`,

@@ -19,7 +19,7 @@ from fidkit.server.service import Question, Service
 from fidkit.types import Hit
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Error} for status in (400, 401, 403, 404, 408, 413, 421, 422, 500, 503, 504)
+    status: {"model": Error} for status in (400, 401, 403, 404, 408, 413, 415, 421, 422, 500, 503, 504)
 }
 
 STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}

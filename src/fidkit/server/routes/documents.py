@@ -19,7 +19,7 @@ from fidkit.passages.local.corpus import Corpus, StoredDocument
 from fidkit.passages.showing import found, record_of
 from fidkit.server.asking import while_there
 from fidkit.server.errors import NoneTakenError, RequestError
-from fidkit.server.library import NAMED, Library, said_of, standing
+from fidkit.server.library import NAMED, Library, file_name, said_of, standing
 from fidkit.server.limits import Limits
 from fidkit.server.pictures import Pictures
 from fidkit.server.routes.answering import REFUSALS
@@ -61,7 +61,9 @@ def router(service: Service, library: Library | None) -> APIRouter:
         library_, names, faults, refused = _of(library), list[str](), list[RequestError](), list[Refused]()
         for file in files:
             try:
-                names.append(await asyncio.to_thread(library_.add, file.filename or "", file.file))
+                name = file.filename or ""
+                _refuse_another(name, names)
+                names.append(await asyncio.to_thread(library_.add, name, file.file))
             except RequestError as error:
                 error.values["name"] = file.filename or ""
                 faults.append(error)
@@ -97,6 +99,17 @@ def router(service: Service, library: Library | None) -> APIRouter:
         return Response(drawn, media_type="image/png", headers={"Cache-Control": "private, no-cache"})
 
     return made
+
+
+def _refuse_another(name: str, names: Sequence[str]) -> None:
+    """Refuse a file in whose place another one of the same request was put a moment ago.
+
+    Folders have files of one name, and who sends both wants to lose neither.
+    """
+    if file_name(name) in names:
+        raise RequestError(
+            409, f"{file_name(name)}: another file of this request has that name; give it another", "name"
+        )
 
 
 def _none_taken(faults: Sequence[RequestError], refused: Sequence[Refused]) -> RequestError:

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from fidkit.engine.asked import is_blank
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.server.asking import questions, while_there
 from fidkit.server.cited import WITH_SOURCES, Cited, cited, question_of
@@ -27,6 +28,7 @@ from fidkit.server.webui import question_in, task_done
 from fidkit.types import Answer
 
 _LOOSE = ConfigDict(extra="allow", json_schema_extra={"examples": []})
+_OF_TEXT = ("text", "input_text", "output_text")
 _STARTED = int(time.time())
 
 
@@ -141,7 +143,7 @@ def asking(service: Service, text: str, reader: str, most: int | None, param: st
     Raises:
         RequestError: there is none, or it is beyond a limit.
     """
-    if not text.strip():
+    if is_blank(text):
         raise RequestError(422, f"{param}: no text of a user in it; expected a question", param)
     [question] = questions(text, service.limits)
     # Clients ask for room for a conversation; an answer is never so long.
@@ -158,6 +160,8 @@ def text_of(content: str | list[Part] | None, param: str) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     for part in content:
+        if part.text is None and part.type in _OF_TEXT:
+            raise RequestError(422, f"{param}: a part of type {part.type!r} without a text; add it", param)
         if part.text is None:
             raise RequestError(422, f"{param}: a part of type {part.type!r}; only text is read", param)
     return "\n".join(part.text or "" for part in content)

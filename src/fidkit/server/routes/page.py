@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".
 _YEAR_SECONDS = 365 * 24 * 3600
 # Without a referrer, browsers say of a form that it comes from nowhere, and the guard refuses it.
 _FORM = {"Referrer-Policy": "same-origin"}
+_RULED_OUT = re.compile(r"\s*q=0(\.0*)?\s*")
 _WRONG_PLACE = "<!-- wrong -->"
 _WRONG = "This key isn’t known here. Check it, or ask whoever runs the server for another."
 
@@ -89,12 +91,18 @@ def _sent(file: _Kept, request: Request, more: Mapping[str, str] | None = None) 
         "Vary": "Accept-Encoding, Cookie",
         **(more or {}),
     }
-    if request.headers.get("if-none-match") == file.tag:
+    if file.tag in _listed(request, "if-none-match"):
         return Response(None, 304, headers)
     content = file.content
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    if "gzip" in _listed(request, "accept-encoding"):
         content, headers["Content-Encoding"] = file.packed, "gzip"
     return Response(content, media_type=file.kind, headers=headers)
+
+
+def _listed(request: Request, header: str) -> list[str]:
+    """What a header lists and doesn't rule out: `gzip` of `gzip;q=0.5, br;q=0`, and `"a"` of `W/"a"`."""
+    listed = (one.partition(";") for one in request.headers.get(header, "").split(","))
+    return [one.strip().removeprefix("W/") for one, _, how in listed if not _RULED_OUT.fullmatch(how)]
 
 
 def _is_asked(request: Request, access: Access) -> bool:
