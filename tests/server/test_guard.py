@@ -193,6 +193,9 @@ def test_names_of_keys(tmp_path):
         ("evil.example", 421),
         ("", 421),
         ("[", 421),
+        ("evil.example@localhost", 421),
+        ("localhost/evil.example", 421),
+        ("localhost#evil.example", 421),
     ],
 )
 def test_the_name_that_it_is_called_by(client, host, status):

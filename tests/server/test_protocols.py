@@ -253,6 +253,18 @@ def test_mcp_says_what_is_wrong_with_arguments(client, tool, arguments, says):
     assert "pydantic" not in told
 
 
+@pytest.mark.parametrize("body", ["[]", "null", '{"jsonrpc": "1.0", "id": 1, "method": "tools/list"}'])
+def test_mcp_says_what_is_no_message(client, body):
+    headers = {"Accept": "application/json", "Content-Type": "application/json"}
+    response = client.post("/mcp/", content=body, headers=headers)
+    assert response.status_code == 400
+    said = response.json()["error"]
+    assert said["code"] == -32602
+    assert said["message"].startswith(
+        "the body is no message of JSON-RPC; expected one JSON object, such as "
+    )
+
+
 def test_mcp_asks_for_its_tools_once(client, monkeypatch):
     counted = []
     asking = mcp.server.MCPServer.list_tools

@@ -19,6 +19,7 @@ from fidkit.server.renewal import kept_up
 from fidkit.server.routes import answering, documents, openai, page, responses, state
 from fidkit.server.service import Service
 from fidkit.server.tools import server
+from fidkit.server.worded import Worded
 
 _ABOUT = """Questions answered from documents, with the place of every answer.
 
@@ -61,7 +62,7 @@ def application(service: Service, access: Access | None = None, library: Library
     app.include_router(openai.router(service))
     app.include_router(responses.router(service))
     app.include_router(documents.router(service, library))
-    app.mount("/mcp", spoken)
+    app.mount("/mcp", Worded(spoken))
     app.include_router(state.router(service, metrics))
     app.include_router(page.router(access))
     return Guard(app, access, service.limits, metrics.request)

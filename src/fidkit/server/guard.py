@@ -60,10 +60,17 @@ class Access:
     def is_host(self, header: str) -> bool:
         """Whether a Host header, or what stands in an Origin, names this server."""
         try:
-            name = urlsplit(f"//{header}").hostname
+            parts = urlsplit(f"//{header}")
+            name = parts.hostname
         except ValueError:
             return False
-        return name is not None and (name in _LOCAL or name in self.hosts)
+        # `localhost/a` and `a@localhost` have a host as well, and are none.
+        return (
+            name is not None
+            and header == parts.netloc
+            and "@" not in header
+            and (name in _LOCAL or name in self.hosts)
+        )
 
 
 def host_names(given: Sequence[str]) -> list[str]:
