@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,22 @@ def test_a_file_that_hangs_is_left_out_until_it_can_be_read(folder, tmp_path, me
         corpus.refresh()
         assert corpus.search("chicory")[0].passage.text == "Chicory comes from France."
         assert corpus.refresh().files_read == 0
+
+
+@pytest.mark.parametrize("member", ["", "members b.odd="], ids=["alone", "in another file"])
+def test_a_file_that_hangs_each_time_is_not_tried_by_each_build(folder, tmp_path, member):
+    (folder / "bad.odd").write_text(f"{member}hang ")
+    os.utime(folder / "bad.odd", (1e9, 1e9))
+    for tries in (1, 2, 2):
+        building.build([folder], tmp_path / "c", limits=Limits(seconds=1))
+        with Corpus.open(tmp_path / "c") as corpus:
+            [file] = [file for file in corpus.files() if file.name == "bad.odd"]
+            info = corpus.info()
+            assert file.tries == tries
+    [(_, why)] = info.skipped_files + [note for note in info.notes if note[0] == "bad.odd"]
+    when = datetime.fromtimestamp(file.tried_ns // 10**9 + 3600).isoformat(" ", "minutes")
+    ending = f"took longer than 1 s to read; tried 2 times, again from {when} on or once it is written to"
+    assert why == f"b.odd can't be read: {ending}" if member else ending
 
 
 def test_a_named_file_that_goes_wrong_is_an_error(folder, tmp_path):

@@ -41,6 +41,8 @@ class SourceFile:
             its content, since stores know whole seconds.
         note: why a skipped file is skipped.
         named: given as a source itself, and not found in a folder: then it must be readable.
+        inode, changed_ns: its number in the file system, and when the system last changed anything of it, its
+            name included. 0 for an object, and where the system doesn't say.
     """
 
     name: str
@@ -50,6 +52,8 @@ class SourceFile:
     mtime_ns: int = 0
     note: str = ""
     named: bool = False
+    inode: int = 0
+    changed_ns: int = 0
 
 
 def kind_of(name: str) -> tuple[Kind, str]:

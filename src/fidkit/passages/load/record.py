@@ -19,6 +19,8 @@ class Row(NamedTuple):
 
 TAKEN = "expected passage ids to be unique in a corpus"
 """How the reason of a file begins whose passages have the ids of others."""
+NEXT_BUILD = "the next build tries again"
+"""How the reason of a file ends that was left out for what the machine may have done."""
 
 
 class UnreadableFile(DataError):

@@ -41,6 +41,7 @@ __all__ = ["ANOTHER_CORPUS", "HIDDEN", "LINKED", "SourceFile", "discover", "noth
 
 LINKED = "a link to a folder; name that as a source of its own"
 _READ_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
+_INODE_BITS = (1 << 62) - 1  # as a catalogue keeps them; those of some file systems have more
 
 
 def discover(sources: Iterable[str | os.PathLike[str]]) -> list[SourceFile]:
@@ -208,7 +209,8 @@ def _stated(
         return SourceFile(name, path, "skipped", note=os.strerror(errno.EACCES), named=named)
     if kind == "document" and info.st_size > LARGEST_DOCUMENT:
         return SourceFile(name, path, "skipped", note=TOO_LARGE, named=named)
-    return SourceFile(name, path, kind, info.st_size, info.st_mtime_ns, note, named)
+    inode = info.st_ino & _INODE_BITS
+    return SourceFile(name, path, kind, info.st_size, info.st_mtime_ns, note, named, inode, info.st_ctime_ns)
 
 
 def _with_unique_names(found: list[tuple[Path | ObjectAddress, SourceFile]]) -> list[SourceFile]:

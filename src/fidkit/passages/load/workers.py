@@ -33,7 +33,7 @@ from fidkit.errors import CorpusError
 from fidkit.passages.load.cutting import Cutting
 from fidkit.passages.load.deadline import Deadline
 from fidkit.passages.load.packed import Packed, text_of
-from fidkit.passages.load.record import Row
+from fidkit.passages.load.record import NEXT_BUILD, Row
 from fidkit.passages.load.rows import source_of
 from fidkit.passages.load.wire import BEGUN, DOCUMENT, DONE, FAILED, FRAME, NOT_OPENED, READY
 
@@ -228,7 +228,7 @@ class _Ended(Exception):
         super().__init__(why)
         self.member, self.killed, self.may_do_better = member, killed, killed or unused
         self.for_memory = for_memory
-        self.reason = f"{why}; the next build tries again" if self.may_do_better else why
+        self.reason = f"{why}; {NEXT_BUILD}" if self.may_do_better else why
 
 
 class _Worker:

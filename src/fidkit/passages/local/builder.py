@@ -31,7 +31,7 @@ from fidkit.passages.local.layout import (
     real_path,
     sweep,
 )
-from fidkit.passages.local.plan import Plan, make_plan, trusted_time
+from fidkit.passages.local.plan import Plan, make_plan, tries_after, trusted_time
 from fidkit.passages.local.reading import FileReading, Reading, gone
 from fidkit.passages.local.records import FileRecord, Sum
 from fidkit.passages.local.report import BuildProgress, BuildReport
@@ -234,6 +234,7 @@ class Builder:
     def _read_all(self, plan: Plan, replaced: dict[str, FileRecord]) -> None:
         """Read files and commit now and then; what was read last isn't committed yet."""
         due = time.monotonic() + _COMMIT_SECONDS
+        formerly = {record.name: record for record in plan.remove if record.tries}
         for (position, file), reading in self.reading.read(plan.read):
             before = self._done_bytes
             if (former := replaced.get(file.name)) is not None:
@@ -241,7 +242,7 @@ class Builder:
                 self._writer.remove_file(former.file)
             record = self._skipped(position, file)
             if file.kind != "skipped":
-                record = self._read(position, file, reading)
+                record = self._read(position, file, reading, formerly.get(file.name))
             self._catalogue.add_file(record)
             self._next_file += 1
             self._read_passages += record.passages
@@ -263,7 +264,9 @@ class Builder:
         self._catalogue.begin()
         self._writer = self._next_writer(self._writer.name)
 
-    def _read(self, position: int, file: SourceFile, reading: FileReading) -> FileRecord:
+    def _read(
+        self, position: int, file: SourceFile, reading: FileReading, former: FileRecord | None
+    ) -> FileRecord:
         first, number = self._next_row, self._next_file
         try:
             try:
@@ -271,7 +274,8 @@ class Builder:
             except UnreadableFile as error:
                 if file.named:
                     raise
-                return self._left_out(position, file, first, error.reason, reading.sha256)
+                left_out = self._left_out(position, file, first, error.reason, reading.sha256)
+                return self._tried(left_out, file, former) if reading.failed else left_out
         except OSError as error:
             mounts = [*self._mounts, *mounts_of(self._meta)]
             if not file.named and (note := gone(error, self._places, mounts)):
@@ -281,10 +285,16 @@ class Builder:
                 "build again, what was committed before is whole"
             ) from error
         time_ns = trusted_time(file, self._read_since_ns)
-        return FileRecord(
+        record = FileRecord(
             number, file.name, shown(file.path), file.kind, reading.lacking, file.size, time_ns,
-            reading.sha256, position, first, self._next_row - first, total.digest(),
+            reading.sha256, position, first, self._next_row - first, total.digest(), file.inode,
+            file.changed_ns,
         )  # fmt: skip
+        return self._tried(record, file, former) if reading.failed else record
+
+    def _tried(self, record: FileRecord, file: SourceFile, former: FileRecord | None) -> FileRecord:
+        """Note that reading a file, all of it or a part, failed for what may be due to the machine."""
+        return record._replace(tries=tries_after(file, former), tried_ns=time.time_ns())
 
     def _store(self, file: SourceFile, reading: FileReading) -> Sum:
         total, first, number, before = Sum(), self._next_row, self._next_file, self._done_bytes
@@ -321,6 +331,7 @@ class Builder:
         return FileRecord(
             self._next_file, file.name, shown(file.path), "skipped", note or file.note, file.size,
             trusted_time(file, self._read_since_ns), sha256, position, self._next_row, 0, Sum().digest(),
+            file.inode, file.changed_ns,
         )  # fmt: skip
 
     def _refuse_empty(self, kept: int) -> None:
@@ -335,7 +346,7 @@ class Builder:
     def _commit(self, plan: Plan, index: str, unread: int = 0) -> None:
         """Name the index and all that is known of the corpus; `unread` files are still to be read."""
         for position, file, record in plan.moved:
-            self._catalogue.restat(record, file, trusted_time(file, plan.since_ns), position)
+            self._catalogue.move(record.found_at(file, trusted_time(file, plan.since_ns), position))
         self._catalogue.shift(plan.shifted)
         total, passages = Sum(), 0
         for of_file, count in self._catalogue.sums():

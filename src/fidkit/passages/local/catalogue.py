@@ -15,15 +15,22 @@ from contextlib import suppress
 from pathlib import Path
 
 from fidkit.database import is_damage, open_to_write
-from fidkit.disk import shown
 from fidkit.errors import CorpusError
 from fidkit.passages.load.packed import Packed
 from fidkit.passages.load.record import TAKEN, Row, UnreadableFile
-from fidkit.passages.load.sources import SourceFile
 from fidkit.passages.local.catalogue_reader import CatalogueReader
 from fidkit.passages.local.layout import CATALOGUE, FORMAT_VERSION
 from fidkit.passages.local.records import FileRecord
-from fidkit.passages.local.schema import FORMER_TABLES, TABLES, FormerFormat, damaged, vectors_of, version_of
+from fidkit.passages.local.schema import (
+    ADDED,
+    ADDED_TO_FILES,
+    FORMER_TABLES,
+    TABLES,
+    FormerFormat,
+    damaged,
+    vectors_of,
+    version_of,
+)
 
 __all__ = ["Catalogue", "FormerFormat", "vectors_of"]
 
@@ -75,6 +82,10 @@ class Catalogue(CatalogueReader):
         self._leave_former_format()
         for table in TABLES:
             self._sql.execute(table)
+        there = {name for _, name, *_ in self._sql.execute("PRAGMA table_info(files)")}
+        for column in ADDED_TO_FILES:
+            if column not in there:
+                self._sql.execute(f"ALTER TABLE files ADD COLUMN {column} {ADDED}")
 
     def remove(self, record: FileRecord) -> None:
         """Forget a file and its passages."""
@@ -88,21 +99,17 @@ class Catalogue(CatalogueReader):
         for table in ("passages", "documents"):
             self._sql.execute(f"DELETE FROM {table} WHERE file NOT IN (SELECT file FROM files)")
 
-    def restat(self, record: FileRecord, found: SourceFile, mtime_ns: int, position: int) -> None:
-        """Note where an unchanged file was found this time."""
-        path, size = shown(found.path), found.size
-        self.move(record._replace(path=path, size=size, mtime_ns=mtime_ns, position=position))
-
     def shift(self, shifted: Iterable[tuple[int, int]]) -> None:
         """Note new positions of files; pairs of position and number."""
         self._sql.executemany("UPDATE files SET position = ? WHERE file = ?", shifted)
 
     def move(self, record: FileRecord) -> None:
         """Note where a file with this number was found, and when it was written."""
+        where = record.path, record.size, record.mtime_ns, record.position, record.inode, record.changed_ns
         self._sql.execute(
-            "UPDATE files SET path = ?, size = ?, mtime_ns = ?, position = ? WHERE file = ?",
-            (record.path, record.size, record.mtime_ns, record.position, record.file),
-        )
+            "UPDATE files SET path = ?, size = ?, mtime_ns = ?, position = ?, inode = ?, changed_ns = ? "
+            "WHERE file = ?", (*where, record.file),
+        )  # fmt: skip
 
     def forget_from(self, first_row: int, file: int) -> int:
         """Take back the passages from this row on, and a file's documents; how many passages there were."""

@@ -110,7 +110,7 @@ class CatalogueReader:
         """Files in the order of the sources, those that were skipped included."""
         with self._whole_records():
             found = self._sql.execute("SELECT * FROM files ORDER BY position").fetchall()
-        records = list(map(FileRecord._make, found))
+        records = [FileRecord(*file) for file in found]  # an older catalogue has fewer columns
         if not all(map(is_possible, records)):
             raise damaged(self.directory, "impossible numbers of a file")
         return records

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from fidkit.disk import shown
 from fidkit.passages.load.document import WITHOUT_TEXT
+from fidkit.passages.load.record import NEXT_BUILD
 from fidkit.passages.load.sources import ANOTHER_CORPUS, HIDDEN
 from fidkit.passages.load.table import ending_of
 from fidkit.passages.local.cuts import cutting_of
 from fidkit.passages.local.layout import FORMAT_VERSION, bytes_on_disk, sizes_on_disk
+from fidkit.passages.local.plan import next_try_ns
 from fidkit.passages.local.records import DocumentRecord, FileRecord
 from fidkit.passages.local.schema import sources_of
 from fidkit.wording import counted, in_one_line, some
@@ -86,7 +89,8 @@ class CorpusInfo:
         """
         from fidkit.passages.local.vectors import about  # knows NumPy, which the rest here doesn't need
 
-        skipped = [(file.name, file.note) for file in files if file.kind == "skipped"]
+        skipped = [(file.name, _said(file.note, file)) for file in files if file.kind == "skipped"]
+        again = {file.path: file for file in files if file.tries}
         vectors, fault = about(directory, meta)
         return cls(
             path=shown(directory),
@@ -108,7 +112,11 @@ class CorpusInfo:
             fingerprint=meta["fingerprint"],
             kinds=kinds_of(files),
             skipped_files=skipped,
-            notes=[(document.source, note) for document in noted for note in document.notes],
+            notes=[
+                (document.source, _said(note, again.get(document.path)))
+                for document in noted
+                for note in document.notes
+            ],
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -146,6 +154,15 @@ class CorpusInfo:
             f"{counted(found, 'document has', 'documents have')} pages without text, which may be scans; "
             f"`fidkit corpus info {self.path}` says which"
         )
+
+
+def _said(note: str, file: FileRecord | None) -> str:
+    """A reason or a note as it is to be said now: what failed several times isn't tried by each build."""
+    if file is None or not note.endswith(NEXT_BUILD) or not (again_ns := next_try_ns(file)):
+        return note
+    when = datetime.fromtimestamp(again_ns // 10**9).isoformat(" ", "minutes")
+    tried = f"tried {file.tries} times, again from {when} on or once it is written to"
+    return note.removesuffix(NEXT_BUILD) + tried
 
 
 def grouped(said: Iterable[tuple[str, str]], what: str, *, every: bool) -> Iterator[str]:

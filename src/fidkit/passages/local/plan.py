@@ -1,10 +1,17 @@
-"""Decides what a build has to read: a file is unchanged when its path, size and time are, or its hash is."""
+"""Decides what a build has to read: a file is unchanged when its path, size and time are, or its hash is.
+
+Where several files have one time, as files have that were unpacked or deployed together, it doesn't tell them
+apart, and neither does their size: names may have been swapped. Then number and time of change in the file
+system are asked as well. The file is hashed where both are others. Either alone may change although the
+file doesn't: numbers on a share that is mounted again, times of change with rights and backups.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Container
+from collections import Counter
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +28,9 @@ if TYPE_CHECKING:
 
 # A file written this recently may be written again without its time changing.
 _TRUST_AFTER_NS = 2_000_000_000
+# After the first failure, the second and so on: a file that fails often costs little, and is never given up,
+# since it may have failed because the machine was busy each time.
+_NEXT_TRY_NS = tuple(hours * 3600 * 10**9 for hours in (0, 1, 24, 7 * 24))
 
 
 @dataclass(slots=True)
@@ -79,12 +89,13 @@ def make_plan(
         following.found(found)
     plan = Plan()
     indexed = {record.name: record for record in records}
+    shared = _several(file.mtime_ns for file in found) | _several(record.mtime_ns for record in records)
     for position, file in enumerate(found):
         record = indexed.pop(file.name, None)
-        same = record is not None and _same_stat(file, record)
-        if record and record.file not in again and _unchanged(file, record, same):
+        same = record is not None and _same_stat(file, record, shared)
+        if record and record.file not in again and _unchanged(file, record, same, plan.since_ns):
             plan.keep.append((position, file, record))
-            if not same:
+            if not same or _is_unnoted(file, record):
                 plan.moved.append((position, file, record))
             elif position != record.position:
                 plan.shifted.append((position, record.file))
@@ -92,7 +103,10 @@ def make_plan(
         if following is not None and following.waits_for(file):
             plan.waiting += 1
             if record:
-                before = replace(file, size=record.size, mtime_ns=record.mtime_ns)
+                before = replace(
+                    file, size=record.size, mtime_ns=record.mtime_ns, inode=record.inode,
+                    changed_ns=record.changed_ns,
+                )  # fmt: skip
                 plan.keep.append((position, before, record))
                 if position != record.position:
                     plan.moved.append((position, before, record))
@@ -134,12 +148,38 @@ def trusted_time(file: SourceFile, read_since_ns: int) -> int:
     return file.mtime_ns if file.mtime_ns < read_since_ns - _TRUST_AFTER_NS else 0
 
 
-def _unchanged(file: SourceFile, record: FileRecord, same: bool) -> bool:
+def next_try_ns(record: FileRecord) -> int:
+    """From when on a file is tried again that failed, by the clock; 0 for at once, or where none did."""
+    waits = _NEXT_TRY_NS[min(record.tries, len(_NEXT_TRY_NS)) - 1] if record.tries else 0
+    return record.tried_ns + waits if waits else 0
+
+
+def tries_after(file: SourceFile, before: FileRecord | None) -> int:
+    """How often reading a file has failed, this time included; once it is written to, that counts anew."""
+    if before is None or before.size != file.size or before.mtime_ns not in (0, file.mtime_ns):
+        return 1
+    return before.tries + 1
+
+
+def _is_unnoted(file: SourceFile, record: FileRecord) -> bool:
+    """Whether the file system tells more of a file than was noted, as of a catalogue that was made before."""
+    return file.inode != 0 == record.inode
+
+
+def _several(times: Iterable[int]) -> set[int]:
+    """Times that come more than once."""
+    return {time for time, count in Counter(times).items() if count > 1}
+
+
+def _unchanged(file: SourceFile, record: FileRecord, same: bool, now_ns: int) -> bool:
     if file.kind == "skipped":
         return record.kind == "skipped" and record.note == file.note
     # A file that turned out to be none of its kind was read once too, which its hash shows. One that is
     # named is read again: then it is an error.
     was_refused = record.kind == "skipped" and record.sha256 != "" and not file.named
+    if record.tries and same and not file.named and not may_be_read_now(record.note):
+        # A clock that was set back is no reason to wait any longer.
+        return record.tried_ns <= now_ns < next_try_ns(record)
     if may_be_read_now(record.note) or not (record.sha256 or record.kind == "skipped"):
         return False  # all or some of it was left out for what isn't the file's fault
     if record.kind != file.kind and not was_refused:
@@ -147,11 +187,18 @@ def _unchanged(file: SourceFile, record: FileRecord, same: bool) -> bool:
     return same or (file.size == record.size and _hash(file) == record.sha256)
 
 
-def _same_stat(file: SourceFile, record: FileRecord) -> bool:
+def _same_stat(file: SourceFile, record: FileRecord, shared: Container[int]) -> bool:
     if (file.size, file.mtime_ns) != (record.size, record.mtime_ns):
+        return False
+    if file.mtime_ns in shared and _is_another(file, record):
         return False
     path = str(file.path)
     return path == record.path or shown(path) == record.path
+
+
+def _is_another(file: SourceFile, record: FileRecord) -> bool:
+    known = file.inode != 0 != record.inode
+    return known and file.inode != record.inode and file.changed_ns != record.changed_ns
 
 
 def _hash(file: SourceFile) -> str:

@@ -19,7 +19,7 @@ from fidkit.passages.load.cutting import Cutting
 from fidkit.passages.load.extras import READS_IT
 from fidkit.passages.load.found import SourceFile, loader_for
 from fidkit.passages.load.packed import Packed, pack
-from fidkit.passages.load.record import Row, UnreadableFile
+from fidkit.passages.load.record import NEXT_BUILD, Row, UnreadableFile
 from fidkit.passages.load.rows import passages_of, read_rows, unpacked
 from fidkit.passages.load.table import PACKED, Loader
 from fidkit.passages.local.away import mounts_below
@@ -74,6 +74,7 @@ class FileReading:
     Attributes:
         sha256: of its bytes, once its parts are asked for.
         lacking: what is said of a part of it that needs the extra, such as an attachment; empty for none.
+        failed: all or some of it was left out for what may be due to the machine.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class FileReading:
         cutting: Cutting,
     ) -> None:
         self.sha256 = self.lacking = ""
+        self.failed = False
         self._file, self._loader, self._apart, self._here = file, loader, apart, here
         self._cutting = cutting
         self._fetched: Fetched | None = None
@@ -130,11 +132,12 @@ class FileReading:
     def _from_worker(self, apart: Iterator[Read]) -> Iterator[Part]:
         found = next(apart)
         self.sha256 = found.sha256
+        notes = [note for packed, _ in found.documents for note in packed.notes]
+        self.failed = any(note.endswith(NEXT_BUILD) for note in (found.reason, *notes))
         if found.not_opened:
             raise OSError(found.number, found.not_opened)
         if found.reason:
             raise UnreadableFile(self._file.name, found.reason, "mend it or leave it out")
-        notes = (note for packed, _ in found.documents for note in packed.notes)
         self.lacking = next((note for note in notes if note.endswith(READS_IT)), "")
         yield from cast("Iterable[Part]", found.documents)
 

@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import NamedTuple
 
+from fidkit.disk import shown
+from fidkit.passages.load.found import SourceFile
 from fidkit.passages.load.record import Row
 
 _SUM_BYTES = 16
@@ -13,7 +15,12 @@ _MOST = (1 << 62) - 1  # two such numbers fit into 64 bits
 
 
 class FileRecord(NamedTuple):
-    """A file as indexed; `sum` adds up the fingerprints of its passages."""
+    """A file as indexed; `sum` adds up the fingerprints of its passages.
+
+    `inode` and `changed_ns` are 0 where they weren't noted, or are none (`fidkit.passages.load.found`).
+    `tries` is how often reading it, as it is now, failed for what may be due to the machine, and `tried_ns`
+    when it last did.
+    """
 
     file: int
     name: str
@@ -27,6 +34,17 @@ class FileRecord(NamedTuple):
     first_row: int
     passages: int
     sum: bytes
+    inode: int = 0
+    changed_ns: int = 0
+    tries: int = 0
+    tried_ns: int = 0
+
+    def found_at(self, file: SourceFile, mtime_ns: int, position: int) -> FileRecord:
+        """The same, where it was found this time, with the time to be noted."""
+        return self._replace(
+            path=shown(file.path), size=file.size, mtime_ns=mtime_ns, position=position, inode=file.inode,
+            changed_ns=file.changed_ns,
+        )  # fmt: skip
 
 
 class DocumentRecord(NamedTuple):
@@ -90,7 +108,8 @@ class Sum:
 def is_possible(record: FileRecord) -> bool:
     """Whether a record that was read can be one that was written."""
     # One by one, since a corpus of 100,000 files waits for this: generators would take four times as long.
-    file, name, path, kind, note, size, mtime_ns, sha256, position, first_row, passages, total = record
+    file, name, path, kind, note, size, mtime_ns, sha256, position, first_row, passages, total, *rest = record
+    inode, changed_ns, tries, tried_ns = rest
     return (
         type(file)
         is type(size)
@@ -98,9 +117,14 @@ def is_possible(record: FileRecord) -> bool:
         is type(position)
         is type(first_row)
         is type(passages)
+        is type(inode)
+        is type(changed_ns)
+        is type(tries)
+        is type(tried_ns)
         is int
-        and min(file, size, position, first_row, passages) >= 0  # a time is negative before 1970
-        and max(file, size, position, first_row, passages) <= _MOST
+        # A time is negative before 1970.
+        and min(file, size, position, first_row, passages, inode, tries) >= 0
+        and max(file, size, position, first_row, passages, inode, tries) <= _MOST
         and type(name) is type(path) is type(kind) is type(note) is type(sha256) is str
         and type(total) is bytes
     )

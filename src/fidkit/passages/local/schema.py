@@ -19,7 +19,8 @@ TABLES = (
         file INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, kind TEXT NOT NULL,
         note TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, sha256 TEXT NOT NULL,
         position INTEGER NOT NULL, first_row INTEGER NOT NULL, passages INTEGER NOT NULL,
-        sum BLOB NOT NULL)""",
+        sum BLOB NOT NULL, inode INTEGER NOT NULL DEFAULT 0, changed_ns INTEGER NOT NULL DEFAULT 0,
+        tries INTEGER NOT NULL DEFAULT 0, tried_ns INTEGER NOT NULL DEFAULT 0)""",
     """CREATE TABLE IF NOT EXISTS passages (
         row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, title TEXT NOT NULL, text TEXT NOT NULL,
         file INTEGER NOT NULL, document INTEGER, start INTEGER, end INTEGER)""",
@@ -29,8 +30,16 @@ TABLES = (
         facts TEXT NOT NULL, notes TEXT NOT NULL, map BLOB NOT NULL, boxes BLOB NOT NULL,
         text BLOB NOT NULL, UNIQUE (file, member))""",
 )
-# Of format 1, which had no documents.
+ADDED_TO_FILES = ("inode", "changed_ns", "tries", "tried_ns")
+"""Columns that a catalogue of this same format may lack; whoever writes to it adds them."""
+ADDED = "INTEGER NOT NULL DEFAULT 0"
+# Files without what was added, and passages of format 1, which had no documents.
 FORMER_TABLES = (
+    """CREATE TABLE IF NOT EXISTS files (
+        file INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, kind TEXT NOT NULL,
+        note TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, sha256 TEXT NOT NULL,
+        position INTEGER NOT NULL, first_row INTEGER NOT NULL, passages INTEGER NOT NULL,
+        sum BLOB NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS passages (
         row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, title TEXT NOT NULL, text TEXT NOT NULL,
         file INTEGER NOT NULL, start INTEGER, end INTEGER)""",

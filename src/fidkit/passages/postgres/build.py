@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
@@ -23,7 +23,7 @@ from fidkit.passages.load.sources import SourceFile, discover, nothing_usable
 from fidkit.passages.local.away import require_sources
 from fidkit.passages.local.cuts import WantedCutting, cut_otherwise
 from fidkit.passages.local.layout import real_path, stored_path
-from fidkit.passages.local.plan import Plan, make_plan, trusted_time
+from fidkit.passages.local.plan import Plan, make_plan, tries_after, trusted_time
 from fidkit.passages.local.reading import FileReading, Part, Reading
 from fidkit.passages.local.records import FileRecord
 from fidkit.passages.local.report import BuildProgress, BuildReport
@@ -95,6 +95,7 @@ class _Build:
         self._facts |= {} if vectors is None else {"vectors": vectors}
         self._former_facts = state.facts
         self._read_since_ns = 0
+        self._formerly: dict[str, FileRecord] = {}
         self._passages = self._done_bytes = self._total_bytes = self._done_files = self._total_files = 0
 
     def run(self, found: list[SourceFile], began: float) -> BuildReport:
@@ -103,6 +104,7 @@ class _Build:
         require_sources([real_path(root) for root in self._roots], found, files)
         plan = make_plan(found, files, cut_otherwise(meta, files))
         self._read_since_ns = plan.since_ns
+        self._formerly = {record.name: record for record in plan.remove if record.tries}
         self._total_bytes, self._total_files = plan.bytes_to_read, len(plan.read)
         if self._new_cutting:  # known from now on, so that an interrupted build goes on in the new way
             self._log.write(self._corpus, (), lambda change: None, self._facts)
@@ -164,8 +166,8 @@ class _Build:
             except UnreadableFile as error:
                 if file.named:
                     raise
-                skipped = self._new(position, file)._replace(kind="skipped", note=error.reason)
-                return change.put(skipped._replace(sha256=reading.sha256))
+                skipped = self._new(position, file, reading)._replace(kind="skipped", note=error.reason)
+                return change.put(skipped)
             except OSError as error:
                 raise CorpusError(
                     f"{shown(file.path)}: can't be read ({error.strerror or error}); check the file and run "
@@ -177,7 +179,13 @@ class _Build:
     def _new(self, position: int, file: SourceFile, reading: FileReading | None = None) -> NewFile:
         note, sha256 = (reading.lacking, reading.sha256) if reading else (file.note, "")
         time_ns = trusted_time(file, self._read_since_ns)
-        return NewFile(file.name, shown(file.path), file.kind, note, file.size, time_ns, sha256, position)
+        tries, tried_ns = 0, 0
+        if reading and reading.failed:
+            tries, tried_ns = tries_after(file, self._formerly.get(file.name)), time.time_ns()
+        return NewFile(
+            file.name, shown(file.path), file.kind, note, file.size, time_ns, sha256, position, file.inode,
+            file.changed_ns, tries, tried_ns,
+        )  # fmt: skip
 
     def _finish(self, plan: Plan) -> None:
         """Take out what is gone, and note what was found elsewhere or at another time."""
@@ -186,7 +194,8 @@ class _Build:
         if gone:  # what came after the first look may have been read by somebody else meanwhile
             there = {file.name for file in discover(map(real_path, self._roots))}
             gone = [record for record in gone if record.name not in there]
-        moved = [one for one in plan.keep if not _is_same(*one, plan.since_ns)]
+        looked_at = {record.file for _, _, record in plan.moved}
+        moved = [one for one in plan.keep if not _is_same(*one, plan.since_ns, looked_at)]
         facts = self._facts if self._facts != self._former_facts else None
         if not gone and not moved and facts is None:
             return
@@ -196,7 +205,7 @@ class _Build:
                 change.remove(record.name, record.file)
             for position, file, record in moved:
                 time_ns = trusted_time(file, plan.since_ns)
-                change.move(record.file, shown(file.path), file.size, time_ns, position)
+                change.move(record.found_at(file, time_ns, position))
 
         self._log.write(self._corpus, [record.name for record in gone], finish, facts)
 
@@ -220,9 +229,14 @@ class _Build:
             self._progress(BuildProgress("read", done, self._total_bytes, self._passages + more, *files))
 
 
-def _is_same(position: int, file: SourceFile, record: FileRecord, since_ns: int) -> bool:
+def _is_same(
+    position: int, file: SourceFile, record: FileRecord, since_ns: int, looked_at: Container[int]
+) -> bool:
     found = position, shown(file.path), file.size, trusted_time(file, since_ns)
-    return found == (record.position, record.path, record.size, record.mtime_ns)
+    as_before = found == (record.position, record.path, record.size, record.mtime_ns)
+    # That the file system numbers it otherwise is no reason to write, since each machine may see its own.
+    seen_so = (file.inode, file.changed_ns) == (record.inode, record.changed_ns)
+    return as_before and (seen_so or record.file not in looked_at)
 
 
 def _next_file(connection: Connection) -> int:

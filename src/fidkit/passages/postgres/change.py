@@ -20,6 +20,8 @@ from fidkit.passages.local.reading import Part
 from fidkit.passages.local.records import FileRecord, Sum
 
 _KEY = re.compile(r"=\(\d+, (.*)\)", re.DOTALL)
+FILE_COLUMNS = ", ".join(FileRecord._fields)
+"""They are called as in the catalogue of a directory."""
 _PASSAGE_COLUMNS = "file, number, corpus, id, title, text, document, start_at, end_at"
 
 
@@ -34,6 +36,10 @@ class NewFile(NamedTuple):
     mtime_ns: int = 0
     sha256: str = ""
     position: int = 0
+    inode: int = 0
+    changed_ns: int = 0
+    tries: int = 0
+    tried_ns: int = 0
 
 
 class _Came(NamedTuple):
@@ -51,7 +57,7 @@ class Change:
         self._sql, self._corpus = connection, corpus
         self._came: list[_Came] = []
         self._gone: list[tuple[int, int, bytes]] = []
-        self._moved: list[tuple[str, int, int, int, int]] = []
+        self._moved: list[FileRecord] = []
 
     def lock(self, names: Iterable[str]) -> None:
         """Keep other writers of these files out until the commit. Once, before anything else."""
@@ -97,9 +103,9 @@ class Change:
         self._came.append(came)
         return came.passages
 
-    def move(self, number: int, path: str, size: int, mtime_ns: int, position: int) -> None:
-        """Note where an unchanged file was found this time."""
-        self._moved.append((path, size, mtime_ns, position, number))
+    def move(self, record: FileRecord) -> None:
+        """Note where a file with this number was found, and when it was written."""
+        self._moved.append(record)
 
     def seal(self, facts: dict[str, Any] | None = None) -> int:
         """Give the change its number, and what came its rows. Last, right before the commit.
@@ -122,11 +128,11 @@ class Change:
         for came in self._came:
             file = came.file
             self._sql.execute(
-                f"INSERT INTO fidkit.files VALUES ({', '.join(['%s'] * 15)})",
+                f"INSERT INTO fidkit.files VALUES ({', '.join(['%s'] * 19)})",
                 (
                     came.number, self._corpus, file.name, file.path, file.kind, file.note, file.size,
                     file.mtime_ns, file.sha256, file.position, row, came.passages, came.sum, document,
-                    sequence,
+                    sequence, file.inode, file.changed_ns, file.tries, file.tried_ns,
                 ),
             )  # fmt: skip
             row, document = row + came.passages, document + came.documents
@@ -134,8 +140,12 @@ class Change:
             total += int.from_bytes(came.sum, "little")
         for moved in self._moved:
             self._sql.execute(
-                "UPDATE fidkit.files SET path = %s, size = %s, mtime_ns = %s, position = %s, sequence = %s "
-                "WHERE file = %s", (*moved[:4], sequence, moved[4]),
+                "UPDATE fidkit.files SET path = %s, size = %s, mtime_ns = %s, position = %s, inode = %s, "
+                "changed_ns = %s, sequence = %s WHERE file = %s",
+                (
+                    moved.path, moved.size, moved.mtime_ns, moved.position, moved.inode, moved.changed_ns,
+                    sequence, moved.file,
+                ),
             )  # fmt: skip
         self._sql.execute(
             "UPDATE fidkit.corpora SET sequence = %s, next_row = %s, next_document = %s, passages = %s, "
@@ -209,6 +219,5 @@ def rows_as_parts(rows: Sequence[Row]) -> list[Part]:
 
 def files_of(connection: Connection, corpus: int) -> list[FileRecord]:
     """All files of a corpus, in the order of the sources."""
-    query = """SELECT file, name, path, kind, note, size, mtime_ns, sha256, position, first_row, passages, sum
-        FROM fidkit.files WHERE corpus = %s ORDER BY position, file"""
+    query = f"SELECT {FILE_COLUMNS} FROM fidkit.files WHERE corpus = %s ORDER BY position, file"
     return [FileRecord(*record) for record in connection.execute(query, (corpus,))]

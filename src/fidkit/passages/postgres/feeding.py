@@ -21,6 +21,7 @@ from fidkit.passages.local.layout import FORMAT_VERSION, LEXICAL, explained_disk
 from fidkit.passages.local.records import FileRecord, Sum
 from fidkit.passages.local.report import BuildProgress
 from fidkit.passages.local.vectors import Wanted, keep_begun
+from fidkit.passages.postgres.change import FILE_COLUMNS
 from fidkit.passages.postgres.log import State
 from fidkit.passages.search.lexical import LexicalWriter
 
@@ -147,9 +148,8 @@ class Feeding:
 
     def _changed(self, since: int) -> list[tuple[FileRecord, int]]:
         """Files since a change, each with the number of its first document."""
-        query = """SELECT file, name, path, kind, note, size, mtime_ns, sha256, position, first_row, passages,
-            sum, first_document FROM fidkit.files WHERE corpus = %s AND sequence > %s
-            ORDER BY first_row, file"""
+        query = f"""SELECT {FILE_COLUMNS}, first_document FROM fidkit.files
+            WHERE corpus = %s AND sequence > %s ORDER BY first_row, file"""
         found = self._sql.execute(query, (self.state.corpus, since))
         return [(FileRecord(*record[:-1]), int(record[-1])) for record in found]
 

@@ -78,6 +78,11 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE fidkit.vectors ALTER vectors SET STORAGE EXTERNAL",
         rights("fidkit.encoders", "fidkit.vectors"),
     ),
+    # What a file system tells of files beside size and time, and how often reading them failed.
+    tuple(
+        f"ALTER TABLE fidkit.files ADD COLUMN {column} bigint NOT NULL DEFAULT 0"
+        for column in ("inode", "changed_ns", "tries", "tried_ns")
+    ),
 )
 VERSION = len(_STEPS)
 # Of the lock that whoever changes the schema holds; any number that nobody else uses.
