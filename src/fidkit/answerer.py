@@ -25,7 +25,7 @@ from fidkit.engine.asked import (
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.engine.generation.steps import Stepwise, whole, within
 from fidkit.engine.locating import placed
-from fidkit.engine.meaning import embedding, runnable
+from fidkit.engine.meaning import embedding_for, runnable
 from fidkit.engine.opening import made_ready
 from fidkit.engine.precision import Precision, check_precision
 from fidkit.engine.schedule.batcher import READ_TOGETHER, plan_batches
@@ -95,7 +95,7 @@ class Answerer:
         of_child = weakref.WeakMethod(self._forked)
         os.register_at_fork(after_in_child=lambda: (method := of_child()) and method())
         self.runner, self.memory = made_ready(reader, corpus if stored else None, device, precision)
-        self._embed = None if self.runner.calibration is None else embedding()
+        self._embed = embedding_for(self.runner.calibration)
         self._cache = None
         if corpus is not None:
             self._cache = TokenCache(corpus.derived, tokenizer_of(self.runner).fingerprint)

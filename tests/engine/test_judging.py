@@ -65,11 +65,9 @@ def test_each_answer_is_compared_with_its_own_question() -> None:
 
 
 def test_meaning_is_compared_where_confidence_asks_for_it() -> None:
-    def never(texts):
-        raise AssertionError(f"{texts} were encoded")
-
     nowhere = Answer("845 euros", -1.0, (Evidence(Passage("1", "", TEXT), 1.0),))
-    assert "meaning" not in judge(QUESTION, RENT, on("likelihood"), never).signals
+    assert meaning.embedding_for(None) is meaning.embedding_for(on("likelihood")) is None
+    assert meaning.embedding_for(on("meaning")) is EMBED
     assert "meaning" not in judge(QUESTION, RENT, on("meaning"), None).signals
     assert "meaning" not in judge(QUESTION, nowhere, on("meaning")).signals
     assert "meaning" in judge(QUESTION, RENT, None).signals  # it is about to be calibrated

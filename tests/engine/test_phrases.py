@@ -1,10 +1,13 @@
 """A piece of a text ends where its line, cell or number does."""
 
+from itertools import combinations_with_replacement
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fidkit.engine.phrases import phrase
+from fidkit.engine import phrases
+from fidkit.engine.phrases import line_around, phrase
 from oracles import quick
 
 
@@ -58,3 +61,15 @@ def test_a_phrase_lies_in_the_text_and_is_a_phrase(text: str, data: st.DataObjec
     assert 0 <= first < last <= len(text)
     assert first >= start or text[first:start].isalnum()
     assert phrase(text, first, last) == (first, last)
+
+
+def test_a_line_ends_at_the_nearest_of_all_breaks_that_end_one() -> None:
+    text = (
+        "\nTea\n\n> A quotation that is so long that it was\n"
+        "> wrapped by the mail\n> Over\nAn answer, wrapped as it is\nrather long\n"
+    )
+    breaks = [at for at, mark in enumerate(text) if mark == "\n" and phrases._ends_a_line(text, at)]
+    assert 0 < len(breaks) < text.count("\n")
+    for start, end in combinations_with_replacement(range(len(text) + 1), 2):
+        before, after = [at + 1 for at in breaks if at < start], [at for at in breaks if at >= end]
+        assert line_around(text, start, end) == (max(before, default=0), min(after, default=len(text)))

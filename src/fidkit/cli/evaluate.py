@@ -145,7 +145,7 @@ def _run(
 ) -> tuple[Report, str]:
     """The report, and the precision that `auto` or another name came to."""
     from fidkit.cli.progress import progress
-    from fidkit.engine.meaning import embedding
+    from fidkit.engine.meaning import embedding_for
     from fidkit.engine.opening import made_ready
     from fidkit.engine.precision import check_precision
     from fidkit.evaluate import evaluate as judge
@@ -161,7 +161,7 @@ def _run(
         runner, memory = made_ready(name, opened if stored else None, device, precision)
         bar = stack.enter_context(progress(f"evaluating on {data.name}", len(questions)))
         read = passages_for(questions, kind, n, opened)
-        embed = embedding() if runner.calibration else None
+        embed = embedding_for(runner.calibration)
         return judge(
             answered(runner, read, decoding, memory, bar, embed), predictions=out, scores=scores
         ), runner.computes

@@ -67,10 +67,11 @@ def judged(
         questions: that they answer.
         looked: when they were written.
         calibration: of the reader; without one, confidence is raw and nothing is withheld.
-        embed: compares questions with what their answers stand in; None does without.
+        embed: compares questions with what their answers stand in; None does without, which is right for all
+            that need no such comparison (`fidkit.engine.meaning.embedding_for`).
     """
     given = []
-    meanings = _meanings(questions, answers, calibration, embed)
+    meanings = _meanings(questions, answers, embed)
     for answer, question, of_tokens, meaning in zip(
         answers, questions, looked.signals, meanings, strict=True
     ):
@@ -104,13 +105,10 @@ def _written(tokenizer: Tokenizer, generated: Generated) -> list[tuple[Alternati
 
 
 def _meanings(
-    questions: Sequence[str],
-    answers: Sequence[Answer],
-    calibration: Calibration | None,
-    embed: Embed | None,
+    questions: Sequence[str], answers: Sequence[Answer], embed: Embed | None
 ) -> list[dict[str, float]]:
     """Of each answer, how near in meaning its question and what it stands in are, where that is wanted."""
-    if embed is None or (calibration is not None and "meaning" not in calibration.signals):
+    if embed is None:
         return [{} for _ in answers]
     asked = [_as_compared(question) for question in questions]
     around = [_as_compared(_stands_in(answer)) for answer in answers]

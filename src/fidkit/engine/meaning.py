@@ -22,6 +22,7 @@ from fidkit.passages.search.encoder import VectorEncoder
 from fidkit.types import Passage
 
 if TYPE_CHECKING:
+    from fidkit.calibration import Calibration
     from fidkit.engine.cpu.embedder import NativeEmbedder
     from fidkit.engine.embedder import Embedder
 
@@ -69,6 +70,14 @@ def runnable() -> Callable[[], VectorEncoder] | None:
 def embedding() -> Embed | None:
     """Texts to vectors as `minilm` makes them, opened at the first of them; None where it can't be run."""
     return None if runnable() is None else _embed
+
+
+def embedding_for(calibration: Calibration | None) -> Embed | None:
+    """`embedding` for a reader with this calibration, where its confidence compares by meaning.
+
+    None for all others, readers without a calibration among them: no encoder is opened for them.
+    """
+    return embedding() if calibration is not None and "meaning" in calibration.signals else None
 
 
 def _embed(texts: Sequence[str]) -> NDArray[np.float32]:

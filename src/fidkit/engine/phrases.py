@@ -47,9 +47,13 @@ def line_around(text: str, start: int, end: int) -> tuple[int, int]:
     marks they end with. A line that begins with a small letter goes on with what the one before says, and a
     quotation ends before what is not quoted as often.
     """
-    breaks = [at for at, mark in enumerate(text) if mark == "\n" and _ends_a_line(text, at)]
-    first = max((at + 1 for at in breaks if at < start), default=0)
-    return first, min((at for at in breaks if at >= end), default=len(text))
+    before = text.rfind("\n", 0, start)
+    while before >= 0 and not _ends_a_line(text, before):
+        before = text.rfind("\n", 0, before)
+    after = text.find("\n", end)
+    while after >= 0 and not _ends_a_line(text, after):
+        after = text.find("\n", after + 1)
+    return before + 1, len(text) if after < 0 else after
 
 
 def _ends_a_line(text: str, at: int) -> bool:
