@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from fidkit.passages.local import builder
 from fidkit.passages.local.check import check
 from fidkit.passages.local.layout import FORMAT_VERSION
 from fidkit.passages.opening import open_sources
+from fidkit.passages.search.encoder import VectorEncoder
+from word_vectors import encoder
 
 PAGES = "paged The rent is due in March.\fThe deposit is two months of rent.\fKeys are with Ada."
 
@@ -263,8 +266,11 @@ build.build([sys.argv[1]], __import__("pathlib").Path(sys.argv[2]), tell)
 @pytest.fixture
 def former(folder, tmp_path):
     """A corpus as format 1 had it."""
-    where = tmp_path / "c"
-    Corpus.build(folder, where).close()
+    Corpus.build(folder, tmp_path / "c").close()
+    return as_format_1(tmp_path / "c")
+
+
+def as_format_1(where: Path) -> Path:
     with sqlite3.connect(where / "catalogue.sqlite") as sql:
         for statement in (
             "DROP TABLE documents",
@@ -292,6 +298,23 @@ def test_a_corpus_of_the_former_format_is_built_again_and_said(former, folder, t
     with caplog.at_level(logging.INFO, "fidkit"):
         Corpus.open(former).close()
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["with an encoder", "without"])
+def test_vectors_of_the_former_format_are_taken_over_or_it_is_said(folder, tmp_path, caplog, given):
+    encoded = list[str]()
+
+    def counting() -> VectorEncoder:
+        words = encoder()
+        return replace(words, passages=lambda texts: encoded.extend(texts) or words.passages(texts))
+
+    Corpus.build(folder, tmp_path / "c", encoder=counting).close()
+    assert len(encoded) == 6
+    with Corpus.open(as_format_1(tmp_path / "c"), counting if given else None) as corpus:
+        held = {"encoder": "words", "dimension": 100, "passages": 6}
+        assert corpus.info().vectors == (held if given else None)
+        assert len(encoded) == 6
+    assert ("its vectors are left out, since no encoder was given" in caplog.text) != given
 
 
 def test_building_brings_the_former_format_up_to_date(former, folder):

@@ -53,7 +53,7 @@ class Corpus(Searching):
     def __init__(self, directory: str | os.PathLike[str], encoder: EncoderSource | None = None) -> None:
         """The same as `open`."""
         path = Path(directory)
-        super().__init__(path, _opened(path), encoder)
+        super().__init__(path, _opened(path, encoder), encoder)
         self.notes: tuple[str, ...] = ()
         self.report: BuildReport | None = None
 
@@ -274,8 +274,8 @@ class Corpus(Searching):
         return f"Corpus({str(self.path)!r})"
 
 
-def _opened(directory: Path) -> Catalogue:
-    """The catalogue; one of an older format is built again from its sources."""
+def _opened(directory: Path, encoder: EncoderSource | None) -> Catalogue:
+    """The catalogue; one of an older format is built again from its sources, with the vectors of before."""
     try:
         return Catalogue.for_reading(directory)
     except FormerFormat as former:
@@ -284,7 +284,8 @@ def _opened(directory: Path) -> Catalogue:
             shown(directory), former.version, FORMAT_VERSION,
         )  # fmt: skip
         try:
-            build([real_path(source) for source in json.loads(former.sources)], directory)
+            sources = [real_path(source) for source in json.loads(former.sources)]
+            build(sources, directory, encoder=encoder)
         except CorpusBusyError:
             raise
         except (FidkitError, ValueError, TypeError) as error:
