@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from fidkit.passages import Corpus
+from fidkit.passages.load.record import NEXT_BUILD
 from fidkit.passages.load.sources import SourceFile
+from fidkit.passages.load.workers import Read
 from fidkit.passages.local import plan as planning
 from fidkit.passages.local.plan import Plan, make_plan, next_try_ns, tries_after
+from fidkit.passages.local.reading import Reading
 from fidkit.passages.local.records import FileRecord
 from fidkit.passages.local.schema import ADDED_TO_FILES
 
@@ -175,3 +179,23 @@ def test_failures_are_counted_until_a_file_is_written_to():
     assert tries_after(found("a"), failed(1, 1, mtime_ns=0)) == 2  # it was too new for its time to be noted
     assert tries_after(found("a", mtime_ns=8), failed(2, 1)) == 1
     assert tries_after(found("a"), failed(2, 1, size=8)) == 1
+
+
+def test_failures_are_counted_by_every_engine(docs, place, monkeypatch):
+    """A file that fails is read by two builds, and left alone by the third."""
+    (docs / "slow.csv").write_text("Gate,Opens\nWest,07:45\n")
+    os.utime(docs / "slow.csv", (1e9, 1e9))
+    reads = list[str]()
+
+    def failing(_: Reading, files: Sequence[SourceFile]) -> Generator[Read]:
+        for file in files:
+            reads.append(file.name)
+            yield Read(reason=f"took long; {NEXT_BUILD}")
+
+    monkeypatch.setattr(Reading, "_read_apart", failing)
+    for tries in (1, 2, 2):
+        with Corpus.build(docs, place) as corpus:
+            [held] = [file for file in corpus.files() if file.name == "slow.csv"]
+            assert (held.tries, len(reads)) == (tries, tries)
+            [(_, note)] = corpus.info().skipped_files
+    assert note.startswith("took long; tried 2 times, again from ")
