@@ -44,6 +44,17 @@ def test_it_finds_what_a_directory_finds(corpus, docs, place, tmp_path):
         assert list(corpus) == list(beside)
 
 
+def test_equal_scores_are_in_the_order_of_the_sources(tmp_path, place):
+    folder = tmp_path / "berths"
+    folder.mkdir()
+    for number in range(60):
+        (folder / f"{number:02}.txt").write_text(f"Berth {number:02} is free.")
+    with Corpus.build(folder, place) as corpus:
+        found = corpus.search("free", 20)
+        assert len({hit.score for hit in found}) == 1
+        assert [hit.passage.id for hit in found] == [f"{number:02}.txt#1" for number in range(20)]
+
+
 def test_passages_are_got_by_id(corpus):
     assert [passage.title for passage in corpus.get(["tea.md#1", "coffee.txt#1"])] == ["Tea", "coffee"]
     with pytest.raises(CorpusError, match=r"no passage with id 'x' \(1 of 2"):

@@ -17,6 +17,7 @@ from fidkit.passages import Corpus
 from fidkit.passages.load import tasks
 from fidkit.passages.load.address import ObjectAddress
 from fidkit.passages.load.cutting import Cutting
+from fidkit.passages.load.fetched import Fetcher
 from fidkit.passages.load.found import SourceFile
 from fidkit.passages.load.workers import Limits, Read
 
@@ -128,9 +129,11 @@ def test_a_machine_that_does_not_see_a_file(tmp_path) -> None:
     tasks._refuse_unseen(SourceFile("a.txt", ObjectAddress("b", "a.txt"), "document"), gone)
 
 
-def test_a_task_reads_a_batch(folder) -> None:
+def test_a_task_reads_a_batch(folder, monkeypatch) -> None:
     """What Ray calls, without Ray."""
     pyarrow = pytest.importorskip("pyarrow")
+    closed = list[Fetcher]()
+    monkeypatch.setattr(Fetcher, "close", lambda fetcher: closed.append(fetcher))
     names = ["00.md", "gone.txt", "more.zip", "broken.pdf"]
     files = [SourceFile(name, folder / name, "document", size=100) for name in names]
     batch = pyarrow.table({"file": [pickle.dumps(file) for file in files]})
@@ -145,6 +148,8 @@ def test_a_task_reads_a_batch(folder) -> None:
     batch = pyarrow.table({"file": [pickle.dumps(file) for file in (files[0], nowhere)]})
     *_, failed = tasks.read_batch(batch, LIMITS, Cutting())["read"]
     assert "can't be asked for" in str(pickle.loads(failed.as_py()))
+    assert len(closed) == 2  # what was fetched doesn't stay, whatever came of it
+    assert tasks._workers(LIMITS)._limits == LIMITS
     tasks._workers(LIMITS).close()
     assert tasks._workers.cache_info().misses == 1  # the same for all, with their limits
     tasks._workers.cache_clear()

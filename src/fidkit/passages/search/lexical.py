@@ -36,8 +36,9 @@ _NOT_SEARCHED = [
 ]
 # fmt: on
 # Equal scores come in the order of segments, which differs from build to build. Some more are asked for
-# and sorted by row, so that the same content gives the same hits.
-_SPARE = 16
+# and sorted by row, so that the same content gives the same hits; many more where those score equal, too, as
+# lines of one form do.
+_SPARE, _MORE, _MOST_EQUAL = 16, 8, 10_000
 _LONGEST_WORD = 40
 _HEAP_BYTES = 200_000_000
 _THREADS = 2
@@ -91,15 +92,23 @@ class Lexical:
             query = tantivy.Query.boolean_query(
                 [(must, query), (must, tantivy.Query.const_score_query(among, 0.0))]
             )
-        # tantivy sets a place aside for each hit that is asked for, and ends the process without the room.
-        limit = min(k, len(self)) + _SPARE
         with _readable(self._directory):
-            found = self._searcher.search(query, limit=limit, count=False).hits
+            found = self._best(query, min(k, len(self)))
             rows = self._searcher.fast_field_values("row", [address for _, address in found])
         hits = [
             (int(row), float(score)) for row, (score, _) in zip(rows, found, strict=True) if row is not None
         ]
         return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:k]
+
+    def _best(self, query: tantivy.Query, k: int) -> list[tuple[float, tantivy.DocAddress]]:
+        """At least the k best, and all that score as the last of them, unless these are very many."""
+        # tantivy sets a place aside for each hit that is asked for, and ends the process without the room.
+        limit = k + _SPARE
+        while True:
+            found = self._searcher.search(query, limit=limit, count=False).hits
+            if len(found) < limit or found[-1][0] < found[k - 1][0] or limit > _MOST_EQUAL:
+                return found
+            limit *= _MORE
 
     def rows(self) -> list[int]:
         """The row of every passage, in no order.
