@@ -123,15 +123,17 @@ def _unflowed(text: str) -> str:
     return "".join(parts)
 
 
+def mail_name(message: Message, number: int) -> str:
+    """What a mail in another file is called: by its subject, or by its number where it has none."""
+    return f"{_header(message, 'Subject')[:100].replace('/', '-') or f'mail {number}'}.eml"
+
+
 def _attachment(part: Message, members: Members, number: int) -> Iterator[Document]:
     kind = part.get_content_type()
     inner = part.get_payload()
     if kind == "message/rfc822" and isinstance(inner, list) and inner and isinstance(inner[0], Message):
         message = inner[0]
-        member = (
-            _file_name(part)
-            or f"{_header(message, 'Subject')[:100].replace('/', '-') or f'mail {number}'}.eml"
-        )
+        member = _file_name(part) or mail_name(message, number)
         if not member.lower().endswith(".eml"):
             member += ".eml"
         data: Callable[[], bytes] = message.as_bytes

@@ -96,6 +96,7 @@ _DOCUMENTS = {
     ".rtf": "rtf:read_rtf",
     ".epub": "epub:read_epub",
     ".eml": "mail:read_mail",
+    ".mbox": "mailbox:read_mailbox",
     ".ipynb": "notebook:read_notebook",
     ".csv": "delimited:read_table",
     ".zip": "archive:read_archive",
