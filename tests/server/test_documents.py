@@ -234,7 +234,11 @@ def test_of_several_files_those_that_can_t_be_taken_are_named(own):
     none = own.post("/v1/documents", files=files[1:2])
     assert (none.status_code, none.json()["error"]["param"]) == (415, "name")
     for sent, says in (
-        ({"data": {"files": "abc"}}, "files.0: expected a file with a name, got a text; /api describes"),
+        ({"data": {"files": "abc"}}, "the body is no form with files; send files as `curl -F"),
+        (
+            {"files": {"files": (None, "abc")}},
+            "files.0: expected a file with a name, got a text; /api describes",
+        ),
         ({"content": b"", "headers": FORM}, "a form: Missing boundary in multipart; send files as `curl -F"),
         (
             {"files": [("files", (f"{n}.txt", b"")) for n in range(1001)]},

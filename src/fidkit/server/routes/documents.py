@@ -58,19 +58,7 @@ def router(service: Service, library: Library | None) -> APIRouter:
         Of several, those that can't be taken are named, and the others are taken. Where none can, that is an
         error that names all of them.
         """
-        library_, names, faults, refused = _of(library), list[str](), list[RequestError](), list[Refused]()
-        for file in files:
-            try:
-                name = file.filename or ""
-                _refuse_another(name, names)
-                names.append(await asyncio.to_thread(library_.add, name, file.file))
-            except RequestError as error:
-                error.values["name"] = file.filename or ""
-                faults.append(error)
-                refused.append(Refused(name=file.filename or "", reason=str(error), code=error.code))
-        if not names:
-            raise _none_taken(faults, refused)
-        return Taken(names=names, refused=refused, message=said_of(names, [one.name for one in refused]))
+        return await _added(_of(library), files)
 
     @made.delete("/documents/{name}", status_code=202, summary="Take out a document that was added")
     async def remove(name: str) -> Taken:
@@ -99,6 +87,23 @@ def router(service: Service, library: Library | None) -> APIRouter:
         return Response(drawn, media_type="image/png", headers={"Cache-Control": "private, no-cache"})
 
     return made
+
+
+async def _added(library: Library, files: Sequence[UploadFile]) -> Taken:
+    """Which files were taken, and which weren't; an error where none was."""
+    names, faults, refused = list[str](), list[RequestError](), list[Refused]()
+    for file in files:
+        name = file.filename or ""
+        try:
+            _refuse_another(name, names)
+            names.append(await asyncio.to_thread(library.add, name, file.file))
+        except RequestError as error:
+            error.values["name"] = name
+            faults.append(error)
+            refused.append(Refused(name=name, reason=str(error), code=error.code))
+    if not names:
+        raise _none_taken(faults, refused)
+    return Taken(names=names, refused=refused, message=said_of(names, [one.name for one in refused]))
 
 
 def _refuse_another(name: str, names: Sequence[str]) -> None:
