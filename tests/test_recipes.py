@@ -10,8 +10,10 @@ from types import ModuleType
 import pytest
 import torch
 
-from fidkit import Reader
+from fidkit import Corpus, Reader
+from fidkit.engine.meaning import minilm
 from fidkit.questions.files import read_questions
+from fidkit.train.data.joined import read_ranked
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 EVERYDAY = RECIPES / "everyday"
@@ -94,6 +96,34 @@ def test_questions_are_joined_with_what_a_search_finds(
     }
     assert sources["train"] == {kept[0]}
     assert sources["dev"] == {kept[1]}
+
+
+def test_passages_are_found_by_meaning_too_for_questions_that_name_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {"1": "The ferry sails at noon.", "2": "When does the boat leave?", "3": "Dough rests overnight."}
+    passages, asked = tmp_path / "passages.jsonl", tmp_path / "asked.jsonl"
+    passages.write_text("".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in texts.items()))
+    Corpus.build(passages, tmp_path / "corpus", encoder=minilm, vectors=True).close()
+    about = {"question": "At what hour does the vessel depart?", "answers": ["noon"]}
+    rows = [{"id": "a", **about, "positive_ids": ["1"]}, {"id": "b", **about}]
+    rows += [{"id": "c", **about, "answers": [], "near_ids": ["2"]}]
+    asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = script(RECIPES / "found.py")
+    to = tmp_path / "both" / "asked.jsonl"
+    monkeypatch.setattr(sys, "argv", ["found.py", str(tmp_path / "corpus"), str(asked), "--to", str(to)])
+    found.main()
+    ranked = read_ranked(to)
+    assert ranked.keys() == {"a", "c"}
+    assert set(ranked["a"][:2]) == {"1", "2"}
+
+
+def test_questions_about_an_encyclopedia_name_their_passage() -> None:
+    questions = [*read_questions(RECIPES / "encyclopedia" / "questions.jsonl")]
+    assert len({question.id for question in questions}) == len(questions) == 6070
+    assert all(len(question.positive_ids) == 1 for question in questions)
+    assert all(question.target == question.answers[0] for question in questions)
+    assert len({question.positive_ids[0] for question in questions}) == 767
 
 
 def test_the_mean_of_readers_is_that_of_their_weights(
