@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from fidkit import arrays, assets
@@ -58,7 +59,8 @@ class Shared(Strict):
                 f"{path}: has weights of the bundled reader {shared.reader!r:.99}; this fidkit brings "
                 f"{', '.join(assets.READERS)}; upgrade fidkit"
             )
-        if shared.sha256 != sha256(shared.weights):
+        state = shared.weights.stat()
+        if shared.sha256 != _sha256_once(shared.weights, state.st_ino, state.st_size, state.st_mtime_ns):
             raise CheckpointError(
                 f"{path}: has weights of another {shared.reader} than this fidkit brings; install the "
                 "version that it was saved with, or save it again"
@@ -93,6 +95,12 @@ class Shared(Strict):
 
     def save(self, path: Path) -> None:
         path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+@lru_cache(maxsize=8)
+def _sha256_once(path: Path, *state: int) -> str:
+    """Of a file in a state; who opens several readers shares the work."""
+    return sha256(path)
 
 
 def sha256(path: Path) -> str:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fidkit import assets, native
-from fidkit.checkpoint.files import CONFIG, WEIGHTS
+from fidkit.checkpoint.files import CONFIG, WEIGHTS, read_arrays
 from fidkit.checkpoint.pooling import FILE as POOLING
-from fidkit.checkpoint.shared import FILE as SHARED
+from fidkit.checkpoint.shared import Shared
 from fidkit.config import ReaderConfig
 from fidkit.devices import has_torch
 from fidkit.errors import WITH_TORCH, FidkitError
@@ -44,9 +44,15 @@ def minilm() -> VectorEncoder:
     where = assets.reader(ENCODER)
     width = ReaderConfig.load(where / CONFIG).encoder.width
     digest = hashlib.sha256()
-    # Vocabulary and embedding are named there by their hashes.
-    for name in (CONFIG, POOLING, SHARED, WEIGHTS):
+    # Its weights name the vocabulary by its hash. Words lie in the file of a reader, whose other weights may
+    # become better without a vector becoming another.
+    for name in (CONFIG, POOLING, WEIGHTS):
         digest.update((where / name).read_bytes())
+    if (shared := Shared.load(where)) is not None:
+        taken = shared.take(read_arrays(shared.weights), where)
+        for here, words in sorted(taken.items()):
+            digest.update(f"{here} {words.dtype} {words.shape}".encode())
+            digest.update(np.ascontiguousarray(words).view(np.uint8).data)
     digest_apart = digest.copy()
     digest_apart.update(b"title and text apart")
     apart = VectorEncoder(APART, digest_apart.hexdigest(), width, _embed, _embed, _embed_apart)
