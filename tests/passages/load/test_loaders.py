@@ -279,6 +279,8 @@ def test_code_has_blocks_by_definition():
         ("a.sh", "run() {\n}", "run"),
         ("a.sql", "CREATE TABLE IF NOT EXISTS run (\n);", "run"),
         ("a.toml", "[tool.run]\nx = 1", "tool.run"),
+        ("a.ini", "[backup]\nkeep = 30 days", "backup"),
+        ("a.conf", "[backup]\nkeep = 30 days", "backup"),
         ("a.yaml", "run:\n  x: 1", "run"),
         ("a.rb", "def run\nend", "run"),
     ],

@@ -21,7 +21,7 @@ _MOST_BYTES = 2_000_000
 # Lines of code written by hand have 30 to 40 characters, and hardly any has more than some hundred.
 _LONG_LINE = 500
 _MOST_IN_LONG_LINES = 0.5
-_SETTINGS = (".json", ".toml", ".yaml", ".yml")
+_SETTINGS = (".json", ".toml", ".yaml", ".yml", ".ini", ".cfg", ".conf", ".properties")
 _MOST_SETTINGS_BYTES = 200_000
 
 _WORDS = (
@@ -51,7 +51,8 @@ _STATEMENTS = re.compile(
 )
 _C_LIKE = (".c", ".h", ".cc", ".cpp", ".cxx", ".hh", ".hpp", ".java", ".cs", ".dart", ".kt")
 _PATTERNS = {
-    ".toml": (_PART,),
+    **dict.fromkeys((".toml", ".ini", ".cfg", ".conf"), (_PART,)),
+    ".properties": (),
     ".yaml": (_KEY,),
     ".yml": (_KEY,),
     ".json": (),

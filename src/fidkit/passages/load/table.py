@@ -75,7 +75,7 @@ CODE = (
     ".py", ".pyi", ".js", ".mjs", ".cjs", ".jsx", ".ts", ".tsx", ".vue", ".java", ".kt", ".scala",
     ".swift", ".c", ".h", ".cc", ".cpp", ".cxx", ".hh", ".hpp", ".cs", ".go", ".rs", ".rb", ".php", ".pl",
     ".lua", ".r", ".jl", ".hs", ".ex", ".exs", ".dart", ".sh", ".bash", ".zsh", ".ps1", ".sql", ".proto",
-    ".graphql", ".toml", ".yaml", ".yml", ".json",
+    ".graphql", ".toml", ".yaml", ".yml", ".json", ".ini", ".cfg", ".conf", ".properties",
 )  # fmt: skip
 """Of languages that people write by hand. `.xml`, `.css`, `.log`, `.lock` and the like hold few answers."""
 
