@@ -1,12 +1,15 @@
 """`fidkit calibrate`, and what `ask` and `evaluate` make of it."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cli.test_evaluate import world
 from fidkit.calibration import FILE, Calibration
+from fidkit.cli import evaluate
 from fidkit.cli.app import run
 from fidkit.cli.ask import RAW, SILENT
 from fidkit.evaluate import contexts
@@ -78,6 +81,28 @@ def test_questions_without_answers_read_near_and_found_passages_in_turn(
     assert kinds[-2:] == [("near", 3), ("retrieved", 2)]
 
 
+def test_questions_read_several_numbers_of_passages_in_turn(
+    world: Path, right_now_and_then: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctxs = [{"id": str(n), "title": "Tea", "text": f"Tea number {n} comes from Assam."} for n in range(4)]
+    asked = [{"id": str(n), "question": f"tea {n}?", "answers": ["Assam"], "ctxs": ctxs} for n in range(8)]
+    (world / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    read = []
+    original = evaluate.answered
+
+    def spied(runner: Any, given: Iterator[Any], *more: Any) -> Iterator[Any]:
+        for asked, passages in given:
+            read.append(len(passages))
+            yield from original(runner, iter([(asked, passages)]), *more)
+
+    monkeypatch.setattr(evaluate, "answered", spied)
+    given = ["calibrate", str(world / "reader"), "--data", str(world / "many.jsonl")]
+    counts = ["--passages", "1", "--passages", "3", "--passages", "2"]
+    assert run([*given, "--context", "retrieved", *counts]) == 0
+    assert read == [1, 3, 2, 1, 3, 2, 1, 3]
+    assert Calibration.load(world / "reader" / FILE).fitted_on.endswith("; retrieved; 1, 3, 2 passages")
+
+
 def test_without_calibration_confidence_is_raw_and_that_is_said(
     world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +119,7 @@ def test_without_calibration_confidence_is_raw_and_that_is_said(
     [
         (["--context", "moon"], 2, "expected one of retrieved"),
         (["--passages", "0"], 2, "expected 1 or more"),
+        (["--passages", "5", "--passages", "0"], 2, "--passages is 0; expected 1 or more"),
         (["--limit", "0"], 2, "expected 1 or more"),
         (["--keep", "0"], 2, "above 0 and at most 100"),
         (["--keep", "nan"], 2, "above 0 and at most 100"),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fidkit.questions.files import Question
     from fidkit.types import Passage
 
+_PASSAGES = 5
 _IN_TURN = ("retrieved", "gold", "foreign")
 _WITHOUT_ANSWER: Sequence[ContextKind] = ("near", "retrieved")
 """What questions read that no passage answers, in turn."""
@@ -35,7 +36,10 @@ def calibrate(
         list[Path], typer.Option(help="Questions with known answers, or without any; repeatable.")
     ],
     corpus: Annotated[str | None, typer.Option(help="Corpus with their passages.")] = None,
-    passages: Annotated[int, typer.Option(help="Passages to read for each question.")] = 5,
+    passages: Annotated[
+        list[int] | None,
+        typer.Option(help="Passages to read for a question, in turn; repeatable. 5 if absent."),
+    ] = None,
     context: Annotated[
         list[str] | None,
         typer.Option(help="What questions read, in turn; repeatable. retrieved, gold and foreign if absent."),
@@ -47,9 +51,12 @@ def calibrate(
     precision: PrecisionName = "auto",
 ) -> None:
     """Judge a reader's answers and keep what tells right ones from wrong ones beside its weights."""
-    kinds = _kinds(context, passages, limit, keep)
-    results = _answered(reader, device, cast("Precision", precision), data, corpus, passages, kinds, limit)
-    what = f"{', '.join(path.name for path in data)}; {', '.join(kinds)}; {counted(passages, 'passage')}"
+    counts = passages or [_PASSAGES]
+    kinds = _kinds(context, counts, limit, keep)
+    results = _answered(reader, device, cast("Precision", precision), data, corpus, counts, kinds, limit)
+    *others, last = counts
+    read = "".join(f"{count}, " for count in others) + counted(last, "passage")
+    what = f"{', '.join(path.name for path in data)}; {', '.join(kinds)}; {read}"
     record = _fit(reader, results, keep / 100, what)
     if as_json:
         print(json.dumps(record))
@@ -63,14 +70,17 @@ def calibrate(
     )
 
 
-def _kinds(context: list[str] | None, passages: int, limit: int | None, keep: float) -> list[ContextKind]:
+def _kinds(
+    context: list[str] | None, counts: Sequence[int], limit: int | None, keep: float
+) -> list[ContextKind]:
     """What questions read, where everything that was asked for can be."""
     from fidkit.evaluate.contexts import ContextKind
 
     kinds = context or list(_IN_TURN)
     if unknown := [kind for kind in kinds if kind not in get_args(ContextKind)]:
         raise UsageError(f"--context is {unknown[0]!r}; expected one of {', '.join(get_args(ContextKind))}")
-    for name, number in (("--passages", passages), ("--limit", limit)):
+    numbers = [*(("--passages", count) for count in counts), ("--limit", limit)]
+    for name, number in numbers:
         if number is not None and number < 1:
             raise UsageError(f"{name} is {number}; expected 1 or more")
     if not 0 < keep <= 100:
@@ -107,7 +117,7 @@ def _answered(
     precision: Precision,
     files: Sequence[Path],
     corpus: str | None,
-    n: int,
+    counts: Sequence[int],
     kinds: Sequence[ContextKind],
     limit: int | None,
 ) -> list[Result]:
@@ -133,7 +143,7 @@ def _answered(
         reader = Reader.from_pretrained(directory, loading_type(precision, on)).to(on)
         reader.calibration = None
         opened = stack.enter_context(Corpus.open(corpus)) if corpus else None
-        given = _read(files, opened, n, kinds, limit)
+        given = _read(files, opened, counts, kinds, limit)
         bar = stack.enter_context(progress("calibrating", len(given)))
         runner = Runner(reader, precision, own=True)
         return list(answered(runner, iter(given), Decoding(min_tokens=1), None, bar, embedding()))
@@ -142,11 +152,11 @@ def _answered(
 def _read(
     files: Sequence[Path],
     corpus: Corpus | None,
-    n: int,
+    counts: Sequence[int],
     kinds: Sequence[ContextKind],
     limit: int | None,
 ) -> list[tuple[Question, list[Passage]]]:
-    """Every question once, with one kind of passages."""
+    """Every question once, with one kind of passages, and in turn as many as `counts` says."""
     from fidkit.evaluate.contexts import passages_for
     from fidkit.questions.files import read_questions
 
@@ -158,5 +168,8 @@ def _read(
             turn = kinds if question.answers else _WITHOUT_ANSWER
             parts.setdefault(turn[number % len(turn)], []).append(question)
         for kind, some in parts.items():
-            given += passages_for(some, kind, n, corpus)
+            found = passages_for(some, kind, max(counts), corpus)
+            given += [
+                (asked, read[:n]) for (asked, read), n in zip(found, itertools.cycle(counts), strict=False)
+            ]
     return given
