@@ -44,8 +44,9 @@ from fidkit import Corpus
 from fidkit.engine.meaning import minilm
 from fidkit.native.threads import threads
 from fidkit.passages.local.corpus import By
-from fidkit.passages.search.encoder import VectorEncoder
+from fidkit.passages.search.encoder import EncoderSource, VectorEncoder
 from fidkit.questions.files import read_questions
+from fidkit.types import Passage
 
 SETS = ("squad", "newwiki", "nq", "triviaqa", "webq")
 FILES = 100
@@ -102,7 +103,7 @@ def make(given: argparse.Namespace) -> None:
     base = given.work / BASE
     if not base.exists():
         some = random.Random(1).sample(every, _ENCODED)
-        np.save(base, minilm().of_passages([f"{record['title']}\n{record['text']}" for record in some]))
+        np.save(base, minilm().of_passages([Passage(**record) for record in some]))
 
 
 def read_corpus(data: Path) -> Iterator[Record]:
@@ -141,12 +142,14 @@ def write(path: Path, records: Iterable[Record]) -> None:
 def words(given: argparse.Namespace) -> Record:
     """A corpus built from nothing, without vectors."""
     shutil.rmtree(corpus_of(given), ignore_errors=True)
-    return built(given, vectors=False)
+    files, to = files_of(given), corpus_of(given)
+    return built(given, lambda encoder: Corpus.build(files, to, encoder=encoder, vectors=False))
 
 
 def vectors(given: argparse.Namespace) -> Record:
     """Vectors added to the corpus that `words` left."""
-    return built(given, vectors=True)
+    files, to = files_of(given), corpus_of(given)
+    return built(given, lambda encoder: Corpus.build(files, to, encoder=encoder, vectors=True))
 
 
 def refresh(given: argparse.Namespace) -> Record:
@@ -157,15 +160,24 @@ def refresh(given: argparse.Namespace) -> Record:
     for record in records:
         [record["text"]] = shuffled([record["text"]], draw)
     write(file, records)
-    return built(given, vectors=None)
+
+    def refreshed(encoder: EncoderSource) -> Corpus:
+        corpus = Corpus.open(corpus_of(given), encoder)
+        corpus.refresh()
+        return corpus
+
+    record = built(given, refreshed)
+    # A build goes on where the refresh ended: it writes the index anew.
+    anew = built(given, lambda encoder: Corpus.build(files_of(given), corpus_of(given), encoder=encoder))
+    return record | {"anew_seconds": anew["seconds"]}
 
 
-def built(given: argparse.Namespace, vectors: bool | None) -> Record:
+def built(given: argparse.Namespace, build: Callable[[EncoderSource], Corpus]) -> Record:
     """What a build took: seconds, those of all cores, and memory at most, with mapped files and without."""
     made_up, own = MadeUp(given.work / BASE), Peak()
     began, busy = time.perf_counter(), time.process_time()
     with own:
-        corpus = Corpus.build(files_of(given), corpus_of(given), encoder=made_up.encoder, vectors=vectors)
+        corpus = build(made_up.encoder)
         took, worked = time.perf_counter() - began, time.process_time() - busy
     with corpus:
         assert corpus.report is not None
@@ -213,9 +225,8 @@ def ask(given: argparse.Namespace) -> Record:
 def encoded_a_second(given: argparse.Namespace) -> float:
     """Passages that the encoder itself makes vectors of."""
     with (files_of(given) / "00.jsonl").open(encoding="utf-8") as lines:
-        some = [json.loads(line) for line in itertools.islice(lines, 256)]
-    texts = [f"{record['title']}\n{record['text']}" for record in some]
-    return len(texts) / (timed(lambda: minilm().of_passages(texts))[0] / 1000)
+        some = [Passage(**json.loads(line)) for line in itertools.islice(lines, 256)]
+    return len(some) / (timed(lambda: minilm().of_passages(some))[0] / 1000)
 
 
 def spread(corpus: Corpus, asked: Sequence[str], by: By) -> dict[str, float]:

@@ -18,6 +18,7 @@ FIGURES: dict[str, tuple[str, Callable[[Row], float], str]] = {
     "built by words, s": ("words", lambda row: row["seconds"], "{:,.1f}"),
     "vectors written, s": ("vectors", lambda row: row["seconds"], "{:,.1f}"),
     "1 % changed, s": ("refresh", lambda row: row["seconds"], "{:,.1f}"),
+    "then the index anew, s": ("refresh", lambda row: row["anew_seconds"], "{:,.1f}"),
     "memory to build by words, MB": ("words", lambda row: row["own_peak_bytes"] / 1e6, "{:,.0f}"),
     "memory to add vectors, MB": ("vectors", lambda row: row["own_peak_bytes"] / 1e6, "{:,.0f}"),
     "memory to search, MB": ("search", lambda row: row["private_bytes"] / 1e6, "{:,.0f}"),

@@ -6,6 +6,7 @@ import pytest
 
 from fidkit import Corpus
 from fidkit.passages.alike import content_of
+from fidkit.passages.search.lexical import Lexical
 from fidkit.types import Passage
 
 CLAUSE = (
@@ -70,3 +71,21 @@ def test_copies_leave_room_for_what_differs(tmp_path: Path) -> None:
     found = corpus.explain_all(["deposit of the tenant", "else"], 2, "words")
     assert [len(hits) for hits in found] == [2, 1]
     assert sorted(len(hit.alike) for hit in found[0]) == [0, 7]
+
+
+def test_a_few_copies_cost_no_second_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for number in range(40):
+        (docs / f"{number}.txt").write_text(f"{CLAUSE} This is tenancy number {number}.")
+    for number in range(3):
+        (docs / f"5 ({number}).txt").write_text(f"{CLAUSE} This is tenancy number 5.")
+    searched = []
+    original = Lexical.search
+    monkeypatch.setattr(
+        Lexical, "search", lambda self, *given: searched.append(given[1]) or original(self, *given)
+    )
+    with Corpus.build(docs, tmp_path / "c") as corpus:
+        found = corpus.explain("deposit of tenancy number 5", 16, "words")
+    assert (len(found), len(found[0].alike)) == (16, 3)
+    assert searched == [20]

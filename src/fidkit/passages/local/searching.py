@@ -6,7 +6,7 @@ import logging
 import operator
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 # A build replaces the index under a reader at most once each time it commits, seconds apart at best.
 _ATTEMPTS = 5
 _PAUSE_SECONDS = 0.05
-# Passages that say the same fill places of a search: so many times as many are asked for until enough differ.
-_WIDER = 4
+# Passages that say the same fill places of a search: a fourth more are asked for at first, or so many at
+# least, and then so many times as many until enough differ.
+_SPARE_SHARE = 4
+_LEAST_SPARE = 4
+_WIDER = 2
 
 By = Literal["words", "meaning", "both"]
 """What passages are found by."""
@@ -147,8 +150,9 @@ class Searching:
     ) -> list[list[Explained]] | None:
         """The k best that differ; None when the search is no longer that of the current state."""
         known: dict[int, Passage] = {}
+        contents: dict[int, str] = {}
         found: dict[int, list[Explained]] = {}
-        wanted, missing = k, list(range(len(questions)))
+        wanted, missing = k + max(_LEAST_SPARE, k // _SPARE_SHARE), list(range(len(questions)))
         while missing:
             mixed = search.explain_all([questions[number] for number in missing], wanted, allowed)
             new = list(dict.fromkeys(one.row for of_one in mixed for one in of_one if one.row not in known))
@@ -157,8 +161,9 @@ class Searching:
             if passages is None:
                 return None
             known |= zip(new, passages, strict=True)
+            contents |= zip(new, map(content_of, passages), strict=True)
             for number, of_one in zip(missing, mixed, strict=True):
-                different = _folded(of_one, known)
+                different = _folded(of_one, known, contents)
                 if len(different) >= k or len(of_one) < wanted:
                     found[number] = different[:k]
             missing = [number for number in missing if number not in found]
@@ -258,11 +263,13 @@ class Searching:
         )
 
 
-def _folded(found: Sequence[Mixed], known: dict[int, Passage]) -> list[Explained]:
+def _folded(
+    found: Sequence[Mixed], known: Mapping[int, Passage], contents: Mapping[int, str]
+) -> list[Explained]:
     """Hits of which no two say the same: the first counts and has the others beside it."""
     alike: dict[str, list[Mixed]] = {}
     for one in found:
-        alike.setdefault(content_of(known[one.row]), []).append(one)
+        alike.setdefault(contents[one.row], []).append(one)
     return [
         Explained(
             Hit(known[first.row], first.score), first.words, first.meaning,
