@@ -54,8 +54,7 @@ def calibrate(
     counts = passages or [_PASSAGES]
     kinds = _kinds(context, counts, limit, keep)
     results = _answered(reader, device, cast("Precision", precision), data, corpus, counts, kinds, limit)
-    *others, last = counts
-    read = "".join(f"{count}, " for count in others) + counted(last, "passage")
+    read = f"{', '.join(map(str, counts))} {'passage' if counts == [1] else 'passages'}"
     what = f"{', '.join(path.name for path in data)}; {', '.join(kinds)}; {read}"
     record = _fit(reader, results, keep / 100, what)
     if as_json:
