@@ -393,6 +393,8 @@ def test_nothing_there(tmp_path: Path) -> None:
         Reader.from_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="not a directory, not one of the bundled readers"):
         Reader.from_pretrained("nobody/nothing-at-all")
+    with pytest.raises(CheckpointError, match=r"; did you mean 'pocket-fido'\?$"):
+        Reader.from_pretrained("poket-fido")
 
 
 def test_a_vocabulary_of_passages_goes_with_the_reader_that_had_one(saved: Path) -> None:

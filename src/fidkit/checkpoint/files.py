@@ -245,6 +245,8 @@ def locate(path_or_name: str | Path) -> Path:
 
 
 def _fetch(name: str) -> Path:
+    import difflib
+
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -252,8 +254,9 @@ def _fetch(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=FILES))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
+        near = difflib.get_close_matches(name, assets.READERS, n=1)
         raise CheckpointError(
             f"no reader {name!r}: not a directory, not one of the bundled readers "
             f"({', '.join(assets.READERS)}), and the Hugging Face hub did not give it ({reason}); "
-            "check the name"
+            + (f"did you mean {near[0]!r}?" if near else "check the name")
         ) from error
