@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from fnmatch import translate
 from typing import NamedTuple, Self
+from unicodedata import normalize
 
 from fidkit.disk import shown
 from fidkit.errors import CorpusError, UsageError
@@ -188,5 +189,8 @@ def _pairs(where: Filter) -> tuple[tuple[str, str], ...]:
 
 
 def _any_of(patterns: Iterable[str]) -> Callable[[str], object]:
-    """Whether a text is one of the patterns, all of it."""
-    return re.compile("|".join(map(translate, patterns))).match
+    """Whether a text is one of the patterns, all of it, however its accents are written."""
+    # Brackets are characters of names here, and no sets as `translate` has them.
+    plain = (normalize("NFC", pattern).replace("[", "[[]") for pattern in patterns)
+    match = re.compile("|".join(map(translate, plain))).match
+    return lambda text: match(normalize("NFC", text))

@@ -28,6 +28,8 @@ _HEX = re.compile(rb"(?:[0-9a-fA-F]{64,}[\r\n]*){2,}")
 _PAGE = re.compile(r"\\ansicpg([0-9]{1,5})")
 _BRACE = re.compile(r"\\[\\{}]|[{}]")
 _LIFTED = re.compile(r"\{(?:\\\*)?\\(footnote|header[lrf]?|footer[lrf]?)(?![a-z])")
+_DELETED = re.compile(r"(?<!\\)\\(?:deleted|mvf)1?(?![a-z0-9]) ?")
+_UNDELETED = re.compile(r"\\[\\{}]|[{}]|\\(?:plain|deleted0|mvf0)(?![a-z0-9])")
 _TIME = re.compile(
     r"\{\\(revtim|creatim)\\yr([0-9]{4})\\mo([0-9]{1,2})\\dy([0-9]{1,2})(?:\\hr([0-9]{1,2})\\min([0-9]{1,2}))?"
 )
@@ -57,6 +59,7 @@ def _document(data: bytes) -> Document:
     text = _encoded(data)
     head = _PAGE.search(text[:1000])
     prolog = "{\\rtf1\\ansi" + (head[0] if head else "") + _group(text, text.find("{\\fonttbl"))
+    text, deleted = _undeleted(text)
     text, lifted = _lift(text)
     writer = Writer()
     sections = Sections(writer)
@@ -72,7 +75,8 @@ def _document(data: bytes) -> Document:
         if kind.startswith("footer"):
             writer.block(_plain(prolog + group + "}"), "repeated")
     title, facts = _facts(text, prolog)
-    return titled(writer.document(title, facts=facts))
+    notes_of_it = ("text that was deleted while changes were tracked is left out",) if deleted else ()
+    return titled(writer.document(title, facts=facts, notes=notes_of_it))
 
 
 def _encoded(data: bytes) -> str:
@@ -105,6 +109,28 @@ def _group(text: str, start: int) -> str:
     return text[start:] + "}" * depth if start >= 0 else ""
 
 
+def _undeleted(text: str) -> tuple[str, bool]:
+    """The text without what was deleted or moved away while changes were tracked, and whether there was any.
+
+    The word says so of what follows it, until its group ends or another word takes it back.
+    """
+    parts, at = [], 0
+    while match := _DELETED.search(text, at):
+        parts.append(text[at : match.start()])
+        at = _end_of_deleted(text, match.end())
+    return "".join([*parts, text[at:]]), bool(parts)
+
+
+def _end_of_deleted(text: str, start: int) -> int:
+    depth = 0
+    for found in _UNDELETED.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(found[0], 0)
+        # A word inside of an inner group holds for that group alone.
+        if depth < 0 or (not depth and found[0][1:2].isalpha()):
+            return found.start()
+    return len(text)
+
+
 def _lift(text: str) -> tuple[str, list[tuple[str, str]]]:
     """The text without footnotes, headers and footers of pages, and these, with what they are, in order."""
     parts, found, at, notes = [], list[tuple[str, str]](), 0, 0
@@ -133,8 +159,9 @@ def _marked(text: str, levels: dict[str, int]) -> str:
     for word, mark in (
         ("listtext", _ITEM),
         ("intbl", _TABLE),
-        ("(?:nest)?cell", _CELL),
-        ("(?:nest)?row", _ROW),
+        ("nestcell", "; "),  # a table in a cell is text of that cell
+        ("cell", _CELL),
+        ("row", _ROW),
     ):
         put = f"{{}}{mark}" + (r"\\par " if mark == _ROW else "")
         text = re.sub(rf"(?<!\\)\\({word})(?![a-z0-9]) ?", put, text)
@@ -170,8 +197,9 @@ def _write(writer: Writer, sections: Sections, text: str) -> None:
     cells: list[str] = []
     for line in text.split("\n"):
         if any(mark in line for mark in (_TABLE, _CELL, _ROW)):
-            # A cell may have several paragraphs: each is a line, and the mark follows the last one.
-            cells.append(line.replace(_CELL, f"{_CELL} ") if _CELL in line else f"{line}; ")
+            # A cell may have several paragraphs: each ends a line, and the mark follows the last one.
+            ended = not _OURS.sub("", line.rpartition(_CELL)[2]).strip()
+            cells.append(line.replace(_CELL, f"{_CELL} ") + ("" if ended else "; "))
             if _ROW in line:
                 rows.append(_cells("".join(cells).partition(_ROW)[0]))
                 cells = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from unicodedata import normalize
 
 from fidkit.disk import shown
 from fidkit.errors import CorpusError
@@ -28,11 +29,11 @@ class StoredDocument:
 def place_in(catalogue: CatalogueReader, source: str, span: tuple[int, int] | None) -> Where:
     """See `fidkit.passages.local.corpus.Corpus.place`."""
     name, (start, end) = source, span or (0, _ALL)
-    document = catalogue.document(name)
+    document = _called(catalogue, name)
     if document is None:
         name, behind = split(source)
         start, end = span or behind or (0, _ALL)
-        document = catalogue.document(name)
+        document = _called(catalogue, name)
     if document is None:
         return Where()
     packed = [catalogue.blob(document.document, column) for column in ("map", "boxes")]
@@ -48,7 +49,7 @@ def document_of(catalogue: CatalogueReader, source: str) -> StoredDocument:
     """See `fidkit.passages.local.corpus.Corpus.document`."""
     # A file is called as `shown` writes its path; a shell completes the path itself.
     source = shown(source)
-    found = catalogue.document(source)
+    found = _called(catalogue, source)
     if found is None:
         raise CorpusError(_no_document(catalogue, source))
     packed_map, text = (catalogue.blob(found.document, column) for column in ("map", "text"))
@@ -56,6 +57,12 @@ def document_of(catalogue: CatalogueReader, source: str) -> StoredDocument:
         return StoredDocument(found, text_of(text), blocks_of(packed_map))
     except ValueError as error:
         raise _damaged_document(catalogue, source, error) from error
+
+
+def _called(catalogue: CatalogueReader, source: str) -> DocumentRecord | None:
+    """The document of this name, whose accents may be characters of their own there, as macOS has them."""
+    forms = dict.fromkeys([source, normalize("NFC", source), normalize("NFD", source)])
+    return next(filter(None, map(catalogue.document, forms)), None)
 
 
 def _no_document(catalogue: CatalogueReader, source: str) -> str:

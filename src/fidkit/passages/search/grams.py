@@ -29,8 +29,14 @@ _NOT_SEARCHED = "|".join(unicodedata.normalize("NFKC", _ASKING).split())
 
 
 def parted(text: str) -> tuple[str, list[str]]:
-    """A text with spaces around what is written without, and the runs of that."""
-    if text.isascii() or not UNSPACED.search(text):
+    """A text with spaces around what is written without, and the runs of that; accents are in their letters.
+
+    Where an accent is a character of its own, an index would end the word in front of it.
+    """
+    if text.isascii():
+        return text, []
+    text = unicodedata.normalize("NFC", text)
+    if not UNSPACED.search(text):
         return text, []
     return re.sub(_RUN, r" \g<0> ", text), re.findall(_RUN, text)
 
