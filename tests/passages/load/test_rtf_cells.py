@@ -34,10 +34,10 @@ def test_a_footnote_of_deleted_text_goes_with_it():
 
 
 def test_many_deletions_take_no_long():
-    start = time.monotonic()
+    start = time.process_time()  # other programs may take the processor meanwhile
     one(rtf(r"\deleted {{{ }}}" * 100_000), "a.rtf")
     one(rtf(r"{\deleted x}" * 100_000), "a.rtf")
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_paragraphs_of_any_cell_are_kept_apart():
@@ -55,3 +55,14 @@ def test_a_table_in_a_cell_is_text_of_that_cell():
     found = blocks(one(rtf("".join(rows)), "a.rtf"))
     assert ("row", "Floor: Ground | Tenant: Jeck; Deputy; Phone") in found
     assert ("row", "Floor: First | Tenant: Tross") in found
+
+
+def test_a_row_without_an_end_ends_where_a_paragraph_begins_anew():
+    found = blocks(one(rtf(r"\trowd\intbl Ada\cell Berg\cell\par\pard after\par last\par"), "a.rtf"))
+    assert found == [("row", "Ada | Berg"), ("paragraph", "after"), ("paragraph", "last")]
+
+
+def test_items_of_a_cell_stay_in_it():
+    item = r"{\listtext\pard\plain 1.\tab}"
+    body = rf"\trowd\intbl Ada\cell {item}Berg\par {item}Cole\par {item}Dunn\cell\row\pard end\par"
+    assert blocks(one(rtf(body), "a.rtf"))[0] == ("row", "Ada | 1. Berg; 1. Cole; 1. Dunn")

@@ -17,8 +17,8 @@ _LARGEST = 50 * MB
 """Without its pictures."""
 
 # Characters for private use, which mark in the decoded text what isn't text.
-_HEADING, _ITEM, _TABLE, _CELL, _ROW = "\ue000", "\ue009", "\ue00a", "\ue00b", "\ue00c"
-_OURS = re.compile("[\ue000-\ue00c]")
+_HEADING, _ITEM, _TABLE, _CELL, _ROW, _ANEW = "\ue000", "\ue009", "\ue00a", "\ue00b", "\ue00c", "\ue00d"
+_OURS = re.compile("[\ue000-\ue00d]")
 _OUTLINE = re.compile(r"\\outlinelevel([0-8])(?![0-9])")
 _STYLE = re.compile(r"\{\\s([0-9]{1,5})")
 _NAMED = re.compile(r" (?:Title|heading ([1-9]));", re.IGNORECASE)
@@ -162,6 +162,7 @@ def _marked(text: str, levels: dict[str, int]) -> str:
         ("nestcell", "; "),  # a table in a cell is text of that cell
         ("cell", _CELL),
         ("row", _ROW),
+        ("pard", _ANEW),
     ):
         put = f"{{}}{mark}" + (r"\\par " if mark == _ROW else "")
         text = re.sub(rf"(?<!\\)\\({word})(?![a-z0-9]) ?", put, text)
@@ -196,7 +197,9 @@ def _write(writer: Writer, sections: Sections, text: str) -> None:
     rows: list[list[str]] = []
     cells: list[str] = []
     for line in text.split("\n"):
-        if any(mark in line for mark in (_TABLE, _CELL, _ROW)):
+        # A paragraph is in a table as the one before, unless it begins anew. The sign of an item always does.
+        within = bool(cells) and _ANEW not in line.partition(_ITEM)[0]
+        if within or any(mark in line for mark in (_TABLE, _CELL, _ROW)):
             # A cell may have several paragraphs: each ends a line, and the mark follows the last one.
             ended = not _OURS.sub("", line.rpartition(_CELL)[2]).strip()
             cells.append(line.replace(_CELL, f"{_CELL} ") + ("" if ended else "; "))
@@ -204,6 +207,9 @@ def _write(writer: Writer, sections: Sections, text: str) -> None:
                 rows.append(_cells("".join(cells).partition(_ROW)[0]))
                 cells = []
         elif _OURS.sub("", line).strip():
+            if cells:  # of a row that has no end
+                rows.append(_cells("".join([*cells, _CELL])))
+                cells = []
             write_table(writer, rows)
             rows = []
             _paragraph(writer, sections, line)
