@@ -202,6 +202,34 @@ def test_a_kill_leaves_the_state_before_and_what_was_encoded(docs: Path, tmp_pat
     assert found(corpus) == found(made(docs, tmp_path / "fresh"))
 
 
+@pytest.mark.parametrize(("many", "left"), [(11, 12), (12, None)])
+def test_words_are_there_before_first_vectors_that_take_long(
+    docs: Path, tmp_path: Path, monkeypatch, many: int, left: int | None
+) -> None:
+    monkeypatch.setattr(local_vectors, "_MANY", many)
+
+    def interrupted():
+        made = encoder()
+
+        def passages(texts):
+            raise KeyboardInterrupt
+
+        return type(made)(made.name, made.fingerprint, made.dimension, passages, made.questions)
+
+    with pytest.raises(KeyboardInterrupt):
+        Corpus.build(docs, tmp_path / "c", encoder=interrupted, vectors=True)
+    if left is None:
+        with pytest.raises(CorpusError, match="never completed"):
+            Corpus.open(tmp_path / "c")
+        return
+    with Corpus.open(tmp_path / "c", encoder) as corpus:
+        assert (len(corpus), corpus.info().vectors) == (left, None)
+        assert corpus.search(word_vectors.text(3), 1)[0].passage.text == word_vectors.text(3)
+    with made(docs, tmp_path / "c", vectors=True) as corpus, made(docs, tmp_path / "fresh") as fresh:
+        assert found(corpus) == found(fresh)
+        assert not check(tmp_path / "c").faults
+
+
 def test_finished_vectors_that_no_state_names_are_used_again(docs: Path, tmp_path: Path, monkeypatch) -> None:
     corpus = made(docs, tmp_path / "c")
     (docs / "new.md").write_text(word_vectors.text(300))

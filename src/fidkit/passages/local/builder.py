@@ -208,6 +208,9 @@ class Builder:
                 self._read_all(plan, replaced)
                 self._refuse_empty(kept)
                 self._tell("index")
+                # First vectors take long: until they are made, what was read is found by words.
+                if self._wanted.begin_late(self._meta, self._catalogue.count("passages")):
+                    self._commit_so_far(plan)
                 self._finish_index(last=True)
         except BaseException:
             self._writer.abandon()

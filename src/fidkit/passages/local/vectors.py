@@ -32,6 +32,8 @@ Ready = Callable[[VectorEncoder, NDArray[np.int64]], "Iterator[Entries]"]
 """Gives vectors of some of these rows that were made elsewhere, by this encoder."""
 
 _TOLD = 256
+_MANY = 1000
+"""Passages that are encoded in some seconds."""
 _BYTES_BESIDE = 32
 """A vector's key, number and scale."""
 
@@ -101,13 +103,24 @@ class Wanted:
         self._write(catalogue, directory / name, before, tell)
         return name
 
+    def begin_late(self, meta: dict[str, str], passages: int) -> bool:
+        """Whether the first vectors are to be made of so many passages that it takes its time.
+
+        Args:
+            meta: facts of the state before.
+            passages: that there are now, all sources read.
+        """
+        return vectors_of(meta) is None and passages > _MANY and self._wants(meta, passages)
+
     def _wants(self, meta: dict[str, str], passages: int | None) -> bool:
         """Whether there are to be vectors; of an unknown number of passages only where there are some."""
-        if self.encoder is None or self.vectors is not None:
-            return bool(self.vectors)
-        if meta.get("vectors") == WITHOUT_VECTORS:
+        if self.encoder is None or self.vectors is False:
             return False
-        return vectors_of(meta) is not None or (passages is not None and passages <= MOST_UNASKED)
+        if vectors_of(meta) is not None:
+            return True
+        if passages is None or self.vectors:
+            return passages is not None
+        return meta.get("vectors") != WITHOUT_VECTORS and passages <= MOST_UNASKED
 
     def _nothing(self, meta: dict[str, str]) -> str:
         """What is named where there are none: that somebody wanted it so stays known."""
