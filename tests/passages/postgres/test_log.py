@@ -199,6 +199,28 @@ def test_what_was_read_apart_is_put_again_where_the_connection_was_lost(docs, ur
     assert lost
 
 
+def test_what_was_read_together_counts_once_where_the_connection_was_lost(
+    url, tmp_path, write_rows, monkeypatch
+):
+    docs, seal, lost, told = tmp_path / "docs", Change.seal, [], []
+    for name in "ab":
+        write_rows(docs / f"{name}.jsonl", [{"id": f"{name}{n}", "text": f"Part {n}."} for n in range(3)])
+
+    def losing(self, facts=None):
+        if not lost and self._came:
+            lost.append(self)
+            self._sql.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return seal(self, facts)
+
+    monkeypatch.setattr(Change, "seal", losing)
+    with Corpus.build(docs, url, told.append) as corpus:
+        assert (corpus.report.files_read, corpus.report.passages_read, len(corpus)) == (2, 6, 6)
+    assert lost
+    read = [state for state in told if state.stage == "read" and state.total_files]
+    assert [(state.done_files, state.passages) for state in read] == [(1, 3), (2, 6)] * 2
+    assert all(state.done_bytes <= state.total_bytes for state in read)
+
+
 def test_a_file_that_vanishes_meanwhile_ends_a_build_and_is_said(docs, url):
     def vanish(progress):
         (docs / "tea.md").unlink(missing_ok=True)

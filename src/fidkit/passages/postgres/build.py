@@ -133,16 +133,13 @@ class _Build:
     def _put_together(
         self, change: Change, together: list[tuple[int, SourceFile]], former: list[FileRecord]
     ) -> None:
-        done = self._done_bytes, self._done_files, self._passages
-        try:
-            for record in former:
-                change.remove(record.name, record.file)
-            for (position, file), reading in self.reading.read(together):
-                self._passages += self._putting(position, file, reading)(change)
-                self._done(file)
-        except BaseException:  # done again from here, where the server went away
-            self._done_bytes, self._done_files, self._passages = done
-            raise
+        # Nothing is read before these, and all of them again where the server went away, be it at the commit.
+        self._done_bytes = self._done_files = self._passages = 0
+        for record in former:
+            change.remove(record.name, record.file)
+        for (position, file), reading in self.reading.read(together):
+            self._passages += self._putting(position, file, reading)(change)
+            self._done(file)
 
     def _putting(self, position: int, file: SourceFile, reading: FileReading) -> Callable[[Change], int]:
         """What puts a file, and may be called again."""
