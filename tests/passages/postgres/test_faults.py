@@ -22,7 +22,7 @@ from fidkit.passages.postgres import corpus as corpora
 from fidkit.passages.postgres import database as databases
 from fidkit.passages.postgres import schema
 from fidkit.passages.postgres.address import address_of
-from fidkit.passages.postgres.change import NewFile, rows_as_parts
+from fidkit.passages.postgres.change import NewFile, files_of, rows_as_parts
 from fidkit.passages.postgres.database import AwayError, Database
 from fidkit.passages.postgres.log import Log
 from fidkit.passages.postgres.server_catalogue import ServerCatalogue
@@ -375,6 +375,22 @@ def test_what_the_server_gives_up_for_others_is_done_again(url, code):
     database.close()
 
 
+@pytest.mark.parametrize("code", ["08006", "08P01", "57P01"])
+def test_a_connection_that_the_server_or_a_pooler_gives_up_is_made_again(url, code):
+    database, tries = Database(address_of(url)), []
+
+    def work(connection, gives_up=2):
+        tries.append(connection)
+        if len(tries) <= gives_up:
+            connection.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$")
+        return len(tries)
+
+    assert database.run(work) == 3
+    with pytest.raises(AwayError, match="can't be reached"):
+        database.run(lambda connection: work(connection, 1000), patience=0.0)
+    database.close()
+
+
 def test_a_server_that_stays_away_in_the_middle_is_said(url, away):
     database = Database(address_of(away.there), patience=0.3)
     log = Log(database)
@@ -450,6 +466,21 @@ def test_the_server_searches_in_what_was_just_written(docs, url):
         assert corpus.search("rooibos")[0].passage.id == "new"
         log.remove(log.state().corpus, "new")
         assert corpus.search("rooibos") == []
+        log.database.close()
+
+
+def test_the_server_finds_a_passage_beside_files_that_have_none(docs, url):
+    """They begin at the same row; which the server comes upon first depends on what was written last."""
+    with Corpus.build(docs, served(url)) as corpus:
+        log = Log(Database(address_of(url)))
+        number = log.state().corpus
+        for name in ("empty", "empty too"):
+            log.put(number, NewFile(name, f"/{name}", "passages"), list)
+        log.put(number, NewFile("new", "/new", "passages"), rows_of_one)
+        files = {record.name: record for record in log.database.run(lambda sql: files_of(sql, number))}
+        assert len({files[name].first_row for name in ("empty", "empty too", "new")}) == 1
+        log.write(number, [], lambda change: change.move(files["empty too"]._replace(mtime_ns=1)))
+        assert corpus.search("rooibos")[0].passage.id == "new"
         log.database.close()
 
 

@@ -1,5 +1,6 @@
 """Many writers of one corpus, and replicas that follow."""
 
+import hashlib
 import random
 import threading
 import time
@@ -93,6 +94,7 @@ def test_writers_of_many_files_lose_and_double_nothing(log, corpus, url):
             found.setdefault(int(passage.id.split("#")[0][1:]), []).append(passage.text)
     assert found == {n: [f"{text} part {at}" for at in range(3)] for n, text in last.items()}
     assert log.state().sequence == before + WRITERS * (12 + 3)
+    assert log.state().passages == 3 * len(last)
 
 
 def test_a_reader_never_skips_a_change(log, corpus):
@@ -146,6 +148,27 @@ def test_a_file_that_was_read_again_is_not_taken_out_for_the_one_before(log, cor
     for number, left in ((before.file, 1), (None, 0)):
         log.write(corpus, ["f0"], lambda change, number=number: change.remove("f0", number))
         assert len(log.database.run(lambda connection: files_of(connection, corpus))) == left
+
+
+def test_a_file_is_kept_with_the_hash_of_what_was_read(docs, url, log, write_rows):
+    write_rows(docs / "rows.jsonl", [{"id": "1", "text": "Milk comes from cows."}])
+    Corpus.build(docs, url).close()
+    kept = log.database.run(lambda sql: files_of(sql, log.seen_by(sql).corpus))
+    names = ("coffee.txt", "deep/cocoa.txt", "rows.jsonl", "tea.md")
+    hashes = {name: hashlib.sha256((docs / name).read_bytes()).hexdigest() for name in names}
+    assert {record.name: record.sha256 for record in kept} == hashes
+
+
+def test_nothing_stays_of_a_file_that_was_taken_out(docs, url, log):
+    Corpus.build(docs, url).close()
+    corpus = log.state().corpus
+    gone = [record.file for record in log.database.run(lambda sql: files_of(sql, corpus))]
+    for name in ("tea.md", "coffee.txt", "deep/cocoa.txt"):
+        log.remove(corpus, name)
+    for table in ("passages", "documents", "files"):
+        query = f"SELECT count(*) FROM fidkit.{table} WHERE file = ANY(%s)"
+        left = log.database.run(lambda sql, query=query: sql.execute(query, (gone,)).fetchone())
+        assert left == (0,), table
 
 
 def test_what_postgres_cannot_keep_is_said(log, corpus):
@@ -343,7 +366,11 @@ def test_a_replica_that_is_open_settles_once_nothing_comes(log, corpus, url, mon
         assert removed() == 6  # of both changes
     monkeypatch.setattr(corpora, "_LOOK_SECONDS", 0.01)
     with Corpus.open(url) as replica:
+        looks, catch_up = [], replica._replica.catch_up
+        monkeypatch.setattr(replica._replica, "catch_up", lambda **how: looks.append(1) or catch_up(**how))
         assert soon(lambda: removed() == 0)
+        looks.clear()
+        assert soon(lambda: len(looks) > 2)  # else the next change might come at the very look that settled
         log.put(corpus, *named(3, "newest"))
         last = log.state().sequence
         assert soon(lambda: replica.generation == last and removed() == 0)  # as often as it takes
@@ -405,8 +432,24 @@ def test_a_replica_of_a_corpus_that_was_made_anew_is_made_anew(log, corpus, url)
         assert [passage.id for passage in replica] == ["f1#0", "f1#1", "f1#2"]
 
 
+def test_a_replica_has_the_numbers_of_the_corpus_that_it_is_of(log, corpus, url):
+    """Another corpus may say the same at the same change."""
+    Corpus.open(url).close()
+    with psycopg.connect(log.database.address.conninfo) as connection:
+        connection.execute("DELETE FROM fidkit.passages WHERE corpus = %s", (corpus,))
+        for table in ("files", "corpora"):
+            connection.execute(f"DELETE FROM fidkit.{table} WHERE corpus = %s", (corpus,))
+    before, other = log.database.run(lambda sql: files_of(sql, corpus)), log.open(make=True).corpus
+    assert before == []
+    log.put(other, *named(0, 0))
+    with Corpus.open(url) as replica, closing(Catalogue.for_reading(replica.path)) as catalogue:
+        theirs = log.database.run(lambda sql: files_of(sql, other))
+        assert [record.file for record in catalogue.files()] == [record.file for record in theirs]
+        assert replica.search("version 0")
+
+
 @pytest.mark.parametrize("more", [0, 1, 2])
-def test_a_log_that_was_put_back_and_went_on_is_noticed(log, corpus, url, more):
+def test_a_log_that_was_put_back_and_went_on_is_noticed(log, corpus, url, more, caplog):
     """As after a backup was played back: the numbers go on, and mean something else."""
     columns = "sequence, passages, fingerprint"
     with psycopg.connect(log.database.address.conninfo, autocommit=True) as connection:
@@ -423,6 +466,7 @@ def test_a_log_that_was_put_back_and_went_on_is_noticed(log, corpus, url, more):
         log.put(corpus, *named(number, 0))
     with Corpus.open(url) as replica:
         assert [passage.id.split("#")[0] for passage in replica][::3] == [f"f{n}" for n in range(more + 1)]
+    assert ("it is made anew" in caplog.text) == (more > 0)  # a number too large says it before all is read
 
 
 def test_a_corpus_that_is_not_there_is_said(log, url):

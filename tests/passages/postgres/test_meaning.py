@@ -19,8 +19,10 @@ from fidkit.passages import Corpus
 from fidkit.passages.local import builder
 from fidkit.passages.postgres import schema, server_meaning
 from fidkit.passages.postgres.address import address_of
+from fidkit.passages.postgres.change import files_of
 from fidkit.passages.postgres.database import Database
 from fidkit.passages.postgres.log import Log
+from fidkit.passages.postgres.vectors import taken
 from fidkit.passages.search.encoder import VectorEncoder
 
 QUESTIONS = [*(word_vectors.text(n) for n in (3, 7, 40)), "w1", "w9 w14"]
@@ -177,6 +179,34 @@ def test_a_corpus_that_grew_keeps_its_vectors_everywhere(docs, url, log, tmp_pat
     assert not counting.encoded
 
 
+def test_vectors_are_taken_of_the_rows_that_are_asked_for_and_of_one_encoder(
+    url, log, tmp_path, write_rows, counting
+):
+    source = write_rows(tmp_path / "a.jsonl", [{"id": n, "text": word_vectors.text(n)} for n in range(6)])
+    Corpus.build(source, url, encoder=counting).close()
+    corpus = log.state().corpus
+    files = log.database.run(lambda sql: files_of(sql, corpus))
+    rows = files[0].first_row + np.array([1, 4])
+    [some] = taken(log, corpus, files, counting(), rows)
+    assert some.rows.tolist() == rows.tolist()
+    for name in ("another", "yet another"):
+        assert list(taken(log, corpus, files, Counting(name)(), rows)) == []
+
+
+def test_a_replica_without_vectors_takes_them_once_it_has_an_encoder(
+    docs, url, tmp_path, counting, monkeypatch
+):
+    Corpus.build(docs, url, encoder=counting).close()
+    monkeypatch.setattr("fidkit.passages.local.vectors.MOST_UNASKED", 11)
+    monkeypatch.setenv("FIDKIT_HOME", str(tmp_path / "another"))
+    with Corpus.open(url) as corpus:
+        assert corpus.info().vectors is None
+    counting.encoded.clear()
+    with Corpus.open(url, counting) as replica:
+        assert replica.search(QUESTIONS[0], 1, "meaning")[0].passage.id == "03.md#1"
+    assert not counting.encoded
+
+
 def test_what_an_encoder_made_is_carried_on_by_one_that_knows_it(
     docs, url, log, counting, tmp_path, monkeypatch
 ):
@@ -259,6 +289,13 @@ def test_vectors_of_another_encoder_are_made_anew(docs, url, log, counting, tmp_
     assert len(counting.encoded) == 12
 
 
+def test_vectors_of_a_replica_are_used_again_by_their_encoder_alone(docs, url, counting):
+    Corpus.build(docs, url, encoder=counting).close()
+    other = Counting("other")
+    Corpus.build(docs, url, encoder=other).close()
+    assert len(other.encoded) >= 12
+
+
 def test_two_builds_with_two_encoders_at_once_are_said(docs, url, counting):
     other = Counting("other")
     counting.first = lambda: Corpus.build(docs, url, encoder=other).close()
@@ -315,11 +352,13 @@ def test_allowed_rows_are_told_as_ranges():
 
 
 def test_equal_scores_of_the_server_are_in_the_order_of_rows(url, tmp_path, write_rows, counting):
-    parts = enumerate((("w1", "w2 w3"), ("w1 w2", "w3"), ("", "w1 w2 w3")))  # which are encoded alike
-    rows = [{"id": number, "title": title, "text": text} for number, (title, text) in parts]
+    words = word_vectors.WORDS[:40]  # which are encoded alike wherever the title ends
+    parts = [(" ".join(words[:at]), " ".join(words[at:])) for at in range(40)]
+    rows = [{"id": number, "title": title, "text": text} for number, (title, text) in enumerate(parts)]
     with Corpus.build(write_rows(tmp_path / "a.jsonl", rows), served(url), encoder=counting) as corpus:
-        for k in (1, 2, 3):
-            assert [hit.passage.id for hit in corpus.search("w1", k, "meaning")] == ["0", "1", "2"][:k]
+        for k in (1, 5, 20):  # of few a server keeps the order by itself
+            found = [hit.passage.id for hit in corpus.search("w1", k, "meaning")]
+            assert found == [str(number) for number in range(k)]
 
 
 def test_the_server_searches_by_meaning_from_the_first_build_on(docs, own, counting):
