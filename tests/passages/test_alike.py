@@ -6,6 +6,7 @@ import pytest
 
 from fidkit import Corpus
 from fidkit.passages.alike import content_of
+from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.search.lexical import Lexical
 from fidkit.types import Passage
 
@@ -42,6 +43,26 @@ def test_white_space_and_typography_are_no_difference() -> None:
     assert content("Too  short.", "North") == content("Too short.", " North")
 
 
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [("\u2018\u2019\u201a\u201b\u2032", "'"), ("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"'),
+     ("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"), ("\ufb00", "ff"), ("\ufb01", "fi"),
+     ("\ufb02", "fl"), ("\ufb03", "ffi"), ("\ufb04", "ffl"), ("\u2026", "..."), ("\u00ad\u200b\ufeff", "")],
+)  # fmt: skip
+def test_each_way_to_write_a_sign_is_the_same(written: str, plain: str) -> None:
+    assert {content(f"of{sign}ten") for sign in written} == {content(f"of{plain}ten")}
+
+
+def test_a_text_of_200_characters_says_the_same_under_any_title() -> None:
+    assert content("x" * 200, "North") == content("x" * 200, "South")
+    assert content("x" * 199, "North") != content("x" * 199, "South")
+
+
+def test_numbers_of_a_title_count_where_they_number_no_copy() -> None:
+    assert content(CLAUSE, "Part (1) of it") != content(CLAUSE, "Part (2) of it")
+    assert content(CLAUSE, "Part 1, page 23") != content(CLAUSE, "Part 12, page 3")
+
+
 def test_the_best_counts_and_names_the_others(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     docs.mkdir()
@@ -61,31 +82,48 @@ def test_the_best_counts_and_names_the_others(tmp_path: Path) -> None:
     assert len(corpus) == 2
 
 
-def test_copies_leave_room_for_what_differs(tmp_path: Path) -> None:
+@pytest.fixture
+def searched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many hits each search by words was asked for."""
+    asked: list[int] = []
+    search = Lexical.search
+    monkeypatch.setattr(
+        Lexical, "search", lambda self, question, k: asked.append(k) or search(self, question, k)
+    )
+    return asked
+
+
+def test_copies_leave_room_for_what_differs(
+    tmp_path: Path, searched: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     docs = tmp_path / "docs"
     docs.mkdir()
     for number in range(8):
         (docs / f"copy ({number}).txt").write_text(CLAUSE)
     (docs / "other.txt").write_text(f"{CLAUSE} And so on, at some length, about much else.")
     corpus = Corpus.build(docs, tmp_path / "c")
+    read: list[int] = []
+    passages_if = Catalogue.passages_if
+    monkeypatch.setattr(
+        Catalogue, "passages_if", lambda self, name, rows: read.extend(rows) or passages_if(self, name, rows)
+    )
     found = corpus.explain_all(["deposit of the tenant", "else"], 2, "words")
     assert [len(hits) for hits in found] == [2, 1]
     assert sorted(len(hit.alike) for hit in found[0]) == [0, 7]
+    assert searched == [6, 6, 12]  # only where copies took the places of others, and twice as many
+    assert sorted(read) == sorted(set(read))  # nothing is read twice
+    assert len(read) == 9
 
 
-def test_a_few_copies_cost_no_second_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("k", "asked"), [(1, 5), (16, 20), (32, 40)])
+def test_a_few_copies_cost_no_second_search(tmp_path: Path, searched: list[int], k: int, asked: int) -> None:
     docs = tmp_path / "docs"
     docs.mkdir()
     for number in range(40):
         (docs / f"{number}.txt").write_text(f"{CLAUSE} This is tenancy number {number}.")
-    for number in range(3):
+    for number in range(4):
         (docs / f"5 ({number}).txt").write_text(f"{CLAUSE} This is tenancy number 5.")
-    searched = []
-    original = Lexical.search
-    monkeypatch.setattr(
-        Lexical, "search", lambda self, *given: searched.append(given[1]) or original(self, *given)
-    )
     with Corpus.build(docs, tmp_path / "c") as corpus:
-        found = corpus.explain("deposit of tenancy number 5", 16, "words")
-    assert (len(found), len(found[0].alike)) == (16, 3)
-    assert searched == [20]
+        found = corpus.explain("deposit of tenancy number 5", k, "words")
+    assert (len(found), len(found[0].alike)) == (k, 4)
+    assert searched == [asked]
