@@ -81,26 +81,43 @@ def test_questions_without_answers_read_near_and_found_passages_in_turn(
     assert kinds[-2:] == [("near", 3), ("retrieved", 2)]
 
 
-def test_questions_read_several_numbers_of_passages_in_turn(
-    world: Path, right_now_and_then: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ctxs = [{"id": str(n), "title": "Tea", "text": f"Tea number {n} comes from Assam."} for n in range(4)]
-    asked = [{"id": str(n), "question": f"tea {n}?", "answers": ["Assam"], "ctxs": ctxs} for n in range(8)]
-    (world / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
-    read = []
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The ids of the passages that each question was read with."""
+    ids: list[list[str]] = []
     original = evaluate.answered
 
     def spied(runner: Any, given: Iterator[Any], *more: Any) -> Iterator[Any]:
         for asked, passages in given:
-            read.append(len(passages))
+            ids.append([passage.id for passage in passages])
             yield from original(runner, iter([(asked, passages)]), *more)
 
     monkeypatch.setattr(evaluate, "answered", spied)
-    given = ["calibrate", str(world / "reader"), "--data", str(world / "many.jsonl")]
-    counts = ["--passages", "1", "--passages", "3", "--passages", "2"]
-    assert run([*given, "--context", "retrieved", *counts]) == 0
-    assert read == [1, 3, 2, 1, 3, 2, 1, 3]
+    return ids
+
+
+def found(world: Path) -> list[str]:
+    """What calibrates on eight questions that come with six passages each."""
+    ctxs = [{"id": str(n), "title": "Tea", "text": f"Tea number {n} comes from Assam."} for n in range(6)]
+    asked = [{"id": str(n), "question": f"tea {n}?", "answers": ["Assam"], "ctxs": ctxs} for n in range(8)]
+    (world / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    data = str(world / "many.jsonl")
+    return ["calibrate", str(world / "reader"), "--data", data, "--context", "retrieved"]
+
+
+def test_questions_read_several_numbers_of_passages_in_turn(
+    world: Path, right_now_and_then: None, read: list[list[str]]
+) -> None:
+    assert run([*found(world), "--passages", "1", "--passages", "3", "--passages", "2"]) == 0
+    assert read == [["0", "1", "2"][:count] for count in (1, 3, 2, 1, 3, 2, 1, 3)]
     assert Calibration.load(world / "reader" / FILE).fitted_on.endswith("; retrieved; 1, 3, 2 passages")
+
+
+def test_the_first_questions_alone_and_five_passages_where_nobody_says(
+    world: Path, right_now_and_then: None, read: list[list[str]]
+) -> None:
+    assert run([*found(world), "--limit", "6"]) == 0
+    assert read == [["0", "1", "2", "3", "4"]] * 6
 
 
 def test_without_calibration_confidence_is_raw_and_that_is_said(
