@@ -1,7 +1,9 @@
 """Many writers of one corpus, and replicas that follow."""
 
 import hashlib
+import os
 import random
+import shutil
 import threading
 import time
 from contextlib import closing
@@ -201,6 +203,29 @@ def test_what_another_build_read_meanwhile_is_not_taken_out(url, tmp_path, monke
     monkeypatch.setattr(building, "discover", held_up)
     with Corpus.build(docs, url) as built:
         assert sorted(passage.text for passage in built) == ["The text of b.", "The text of c."]
+
+
+def test_a_machine_that_numbers_files_otherwise_changes_nothing(docs, url, log, tmp_path):
+    """Where no other file has a file's time: each may see the folder through a file system of its own."""
+    for number, name in enumerate(("coffee.txt", "deep/cocoa.txt", "tea.md")):
+        os.utime(docs / name, ns=(10**18 + number, 10**18 + number))
+    Corpus.build(docs, url).close()
+    before = log.state()
+    shutil.copytree(docs, tmp_path / "copy")
+    docs.rename(tmp_path / "original")
+    (tmp_path / "copy").rename(docs)
+    Corpus.build(docs, url).close()
+    assert log.state() == before
+
+
+def test_a_named_file_that_is_none_ends_a_build(docs, url, tmp_path):
+    """One that was found in a folder is left out instead."""
+    (tmp_path / "odd.md").write_bytes(b"\0\1\2" * 100)
+    (docs / "odd.md").write_bytes(b"\0\1\2" * 100)
+    with Corpus.build(docs, url) as corpus:
+        assert len(corpus) == 3
+    with pytest.raises(DataError, match=r"odd\.md"):
+        Corpus.build([docs, tmp_path / "odd.md"], url)
 
 
 def test_what_was_read_apart_is_put_again_where_the_connection_was_lost(docs, url, monkeypatch):

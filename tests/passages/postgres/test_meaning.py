@@ -17,11 +17,13 @@ from fidkit.engine.meaning import minilm
 from fidkit.errors import CorpusError
 from fidkit.passages import Corpus
 from fidkit.passages.local import builder
+from fidkit.passages.local.vectors import Wanted
 from fidkit.passages.postgres import schema, server_meaning
 from fidkit.passages.postgres.address import address_of
 from fidkit.passages.postgres.change import files_of
 from fidkit.passages.postgres.database import Database
 from fidkit.passages.postgres.log import Log
+from fidkit.passages.postgres.replica import Replica
 from fidkit.passages.postgres.vectors import taken
 from fidkit.passages.search.encoder import VectorEncoder
 
@@ -205,6 +207,18 @@ def test_a_replica_without_vectors_takes_them_once_it_has_an_encoder(
     with Corpus.open(url, counting) as replica:
         assert replica.search(QUESTIONS[0], 1, "meaning")[0].passage.id == "03.md#1"
     assert not counting.encoded
+
+
+def test_vectors_of_a_replica_are_looked_at_once_a_state(docs, url, log, counting, monkeypatch):
+    Corpus.build(docs, url, encoder=counting).close()
+    replica, looked, is_met = Replica(log, counting), [], Wanted.is_met
+    monkeypatch.setattr(Wanted, "is_met", lambda *given: looked.append(1) or is_met(*given))
+    for change in range(2):
+        replica.catch_up()
+        looked.clear()
+        assert [replica.catch_up() for _ in range(3)] == [(0, 0)] * 3
+        assert len(looked) == change  # once after what it wrote itself
+        log.remove(log.state().corpus, "03.md")
 
 
 def test_what_an_encoder_made_is_carried_on_by_one_that_knows_it(
