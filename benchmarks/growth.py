@@ -33,6 +33,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -44,7 +45,8 @@ from fidkit import Corpus
 from fidkit.engine.meaning import minilm
 from fidkit.native.threads import threads
 from fidkit.passages.local.corpus import By
-from fidkit.passages.search.encoder import EncoderSource, VectorEncoder
+from fidkit.passages.local.vectors import EncoderSource
+from fidkit.passages.search.encoder import VectorEncoder
 from fidkit.questions.files import read_questions
 from fidkit.types import Passage
 
@@ -200,7 +202,7 @@ def search(given: argparse.Namespace) -> Record:
     encoder.of_questions(asked[:WARM])  # opened, and its kernels loaded
     opened, corpus = timed(lambda: Corpus.open(corpus_of(given), lambda: encoder))
     with corpus:
-        firsts = {by: timed(lambda by=by: corpus.search(asked[0], 40, by))[0] for by in WAYS}
+        firsts = {by: timed(partial(corpus.search, asked[0], 40, by))[0] for by in WAYS}
         milliseconds = {by: spread(corpus, asked, by) for by in WAYS}
         told, _ = timed(corpus.info)
         private, mapped = memory("RssAnon"), memory("RssFile")
@@ -233,7 +235,7 @@ def spread(corpus: Corpus, asked: Sequence[str], by: By) -> dict[str, float]:
     """Median and 95 % of the milliseconds of a search for 40 passages, texts included."""
     for question in asked[QUESTIONS : QUESTIONS + WARM]:
         corpus.search(question, 40, by)
-    times = sorted(timed(lambda one=one: corpus.search(one, 40, by))[0] for one in asked[:QUESTIONS])
+    times = sorted(timed(partial(corpus.search, one, 40, by))[0] for one in asked[:QUESTIONS])
     return {"median": statistics.median(times), "p95": times[int(0.95 * len(times))]}
 
 

@@ -15,15 +15,14 @@ import torch
 
 from fidkit.bench.measure import warm_up
 from fidkit.bench.questions import Questions, synthetic
-from fidkit.cost import Workload, batch_bytes, largest_batch
+from fidkit.cost import Workload, batch_bytes, largest, largest_batch
 from fidkit.engine.cpu.products import packs
-from fidkit.engine.schedule import batcher
 from fidkit.engine.schedule.room import available_bytes
 from paper.inference import Entry
 from paper.record import Book, Deadline, Row, say
 from paper.session import Session
 
-# Questions are looked for up to here.
+# Questions of a batch are looked for up to here, this number included.
 MOST = 4096
 STATM = Path("/proc/self/statm")
 
@@ -106,7 +105,7 @@ class Limit:
         budget = min(total, int((self.memory_gb or total / 1e9) * 1e9))
         torch.cuda.set_per_process_memory_fraction(budget / total, session.device)
         try:
-            largest = batcher.largest_batch(fits, MOST)
+            most = largest(fits, MOST + 1)
         except TimeoutError:
             say("no time left for this one")
             return
@@ -121,7 +120,7 @@ class Limit:
                 0,
                 config=config.model_dump(mode="json"),
                 memory_gb=budget / 1e9,
-                measured_batch=largest,
+                measured_batch=most,
                 predicted_batch=largest_batch(config, self.workload, budget),
                 tried={str(batch): size for batch, size in sorted(tried.items())},
             )

@@ -4,10 +4,13 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import paper.command
 import pytest
 import torch
+from paper import allocation
+from paper.allocation import MOST, Limit
 from paper.command import _parser, main
 from paper.experiments import EXPERIMENTS
 from paper.inference import has_transformers
@@ -134,6 +137,29 @@ def test_entries_that_do_not_fit_together_are_measured_in_groups(
     monkeypatch.setattr(paper.inference, "available_bytes", lambda _: 2)
     found = list(read(measure("table-4", rounds=1)))
     assert [sorted(row["faster_than"]) for row in found] == [["light"], ["fid"], []]
+
+
+@pytest.mark.parametrize(("holds", "found"), [(0, 0), (5, 5), (MOST, MOST), (10 * MOST, MOST)])
+def test_the_largest_batch_of_a_device_is_tried(
+    holds: int, found: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = {
+        "get_device_properties": lambda device: SimpleNamespace(total_memory=10**9),
+        "set_per_process_memory_fraction": lambda share, device: None,
+    }
+    for name, instead in cuda.items():
+        monkeypatch.setattr(torch.cuda, name, instead)
+    monkeypatch.setattr(
+        allocation, "allocated", lambda session, system, one: 1 if one.questions <= holds else None
+    )
+    session = Session("table-1", "tiny", torch.device("cpu"), batch=1, rounds=1, machine="none")
+    unit = Limit("all-memory", "fid", session.size.workload)
+    unit.run(session, Book(tmp_path / "rows.jsonl"), Deadline(9))
+    [row] = read(tmp_path / "rows.jsonl")
+    assert row["measured_batch"] == found
+    assert {batch for batch, size in row["tried"].items() if size is None} == {
+        batch for batch in row["tried"] if int(batch) > holds
+    }
 
 
 def test_the_plan_has_enough_points() -> None:
