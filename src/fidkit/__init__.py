@@ -30,15 +30,23 @@ _HOMES = {
 __all__ = ["__version__", "presets", *_HOMES]
 
 if TYPE_CHECKING:
-    from fidkit.answerer import Answerer
-    from fidkit.config import ReaderConfig, StackConfig
-    from fidkit.engine.embedder import Embedder
-    from fidkit.engine.generation.decoding import Decoding
-    from fidkit.errors import FidkitError
-    from fidkit.passages import Corpus, Filter
-    from fidkit.preset import PRESETS as presets
-    from fidkit.reader import Reader
-    from fidkit.types import Alternative, Answer, Evidence, Hit, Passage
+    # Named twice, since a type checker takes an import for a public name only so.
+    from fidkit.answerer import Answerer as Answerer
+    from fidkit.config import ReaderConfig as ReaderConfig
+    from fidkit.config import StackConfig as StackConfig
+    from fidkit.engine.embedder import Embedder as Embedder
+    from fidkit.engine.generation.decoding import Decoding as Decoding
+    from fidkit.errors import FidkitError as FidkitError
+    from fidkit.passages import Corpus as Corpus
+    from fidkit.passages import Filter as Filter
+    from fidkit.reader import Reader as Reader
+    from fidkit.types import Alternative as Alternative
+    from fidkit.types import Answer as Answer
+    from fidkit.types import Evidence as Evidence
+    from fidkit.types import Hit as Hit
+    from fidkit.types import Passage as Passage
+
+    presets: dict[str, ReaderConfig]
 
 
 def __getattr__(name: str) -> Any:
