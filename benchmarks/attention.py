@@ -131,8 +131,10 @@ def attention_runs(
     layers: EncoderLayers, of: Rows, q: Tensor, k: Tensor, v: Tensor
 ) -> dict[str, Callable[[], object]]:
     """One layer's attention, made ready beforehand as for all layers."""
-    ready = {way: partial(prepare(way, layers, of, q), q, k, v) for way in WAYS}
-    return {"plain": partial(attend_rows, q, k, v, of, layers.bias(of.longest)), **ready}
+    runs: dict[str, Callable[[], object]] = {
+        "plain": partial(attend_rows, q, k, v, of, layers.bias(of.longest))
+    }
+    return runs | {way: partial(prepare(way, layers, of, q), q, k, v) for way in WAYS}
 
 
 def encoder_runs(layers: EncoderLayers, of: Rows, x_XD: Tensor) -> dict[str, Callable[[], object]]:
@@ -141,8 +143,8 @@ def encoder_runs(layers: EncoderLayers, of: Rows, x_XD: Tensor) -> dict[str, Cal
     def run(encode: Callable[[EncoderLayers, Tensor, Rows], Tensor]) -> Tensor:
         return encode(layers, x_XD, Rows(of.lengths))
 
-    ways = {way: partial(run, CudaEncoder(fused.compiled(), way)) for way in WAYS}
-    return {"plain": partial(run, EncoderLayers.__call__), **ways}
+    runs: dict[str, Callable[[], object]] = {"plain": partial(run, EncoderLayers.__call__)}
+    return runs | {way: partial(run, CudaEncoder(fused.compiled(), way)) for way in WAYS}
 
 
 def interleaved(runs: dict[str, Callable[[], object]], clock: Clock, rounds: int) -> dict[str, list[float]]:

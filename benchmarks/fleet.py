@@ -12,6 +12,7 @@ is asked once more. Rows go to benchmarks/results/fleet.jsonl.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import random
 import signal
@@ -43,7 +44,7 @@ def cluster() -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    ray.init(num_cpus=_SLOTS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=_SLOTS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config={"log_level": "ERROR"})
         yield f"http://127.0.0.1:{port}"
@@ -66,7 +67,7 @@ def running() -> int:
     from ray import serve
 
     states = serve.status().applications["default"].deployments[NAME].replica_states
-    return int(states.get("RUNNING", 0))
+    return sum(count for state, count in states.items() if state == "RUNNING")
 
 
 def kill() -> None:
@@ -78,7 +79,7 @@ def kill() -> None:
         for actor in ray.util.list_named_actors(all_namespaces=True)
         if f"#{NAME}#" in actor["name"]
     ]
-    replica = ray.get_actor(name, namespace="serve")
+    replica: Any = ray.get_actor(name, namespace="serve")
     os.kill(ray.get(replica.__ray_call__.remote(lambda _self: os.getpid())), signal.SIGKILL)
 
 

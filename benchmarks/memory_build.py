@@ -25,7 +25,7 @@ import torch
 
 from fidkit.memory import MemoryStore
 from fidkit.passages import Corpus
-from fidkit.precompute import BuildForecast, Options, build
+from fidkit.precompute import BuildForecast, MemoryReport, Options, build
 from fidkit.precompute.plan import load_plan
 from fidkit.precompute.unit import read_unit
 from fidkit.precompute.work import Job, Worker, batches, padded
@@ -74,7 +74,8 @@ def some_of(corpus: Path, to: Path, count: int | None) -> Path:
 def measure(corpus: Path, reader: str, options: Options, repeats: int) -> dict[str, Any]:
     """Seconds of the bare encoder, of encoding in a build, and of the whole build, `repeats` times."""
     forecasts: list[BuildForecast] = []
-    bare, encoding, whole = list[float](), list[float](), list[float]()
+    reports: list[MemoryReport] = []
+    bare: list[float] = []
     for _ in range(repeats):
         shutil.rmtree(corpus / "memory", ignore_errors=True)
         bare.append(encoder_alone(corpus, reader, options))
@@ -82,22 +83,22 @@ def measure(corpus: Path, reader: str, options: Options, repeats: int) -> dict[s
         with Corpus.open(corpus) as opened:
             report = build(opened, reader, options, agree=forecasts.append)
         assert report is not None
-        encoding.append(report.encode_s)
-        whole.append(report.seconds)
+        reports.append(report)
     with MemoryStore.open(corpus) as store:
         on_disk = store.info.bytes
-    alone, built = statistics.median(bare), statistics.median(encoding)
+    encoding, whole = [each.encode_s for each in reports], [each.seconds for each in reports]
+    last, alone, built = reports[-1], statistics.median(bare), statistics.median(encoding)
     return {
-        "passages": report.passages,
-        "tokens": report.tokens,
-        "precision": report.identity.precision,
+        "passages": last.passages,
+        "tokens": last.tokens,
+        "precision": last.identity.precision,
         "bytes_predicted": forecasts[0].bytes,
         "bytes_on_disk": on_disk,
         "seconds_predicted": forecasts[0].seconds,
         "bare_s": bare,
         "encode_s": encoding,
         "whole_s": whole,
-        "tokens_a_second": report.tokens / built,
+        "tokens_a_second": last.tokens / built,
         "share_of_bare": alone / built,
         "share_of_all": alone / statistics.median(whole),
     }

@@ -44,7 +44,7 @@ def main() -> None:
     files = sorted(memory_directory(options.corpus).glob(f"{SHARD}*{SUFFIX}"))
     keys = _keys(options.corpus)
     with MemoryStore.open(options.corpus) as store:
-        ways = {
+        ways: dict[str, Fetch] = {
             "fidkit": partial(_fetch, store),
             "fidkit, all but decoding": partial(_fetch, store, dtype=None),
             "mmap": Mapped(store, files),

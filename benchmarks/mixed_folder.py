@@ -97,7 +97,7 @@ def built(folder: Path, to: Path) -> tuple[dict[str, Any], list[str]]:
     faults = [f"{name}: neither read nor left out with a reason" for name in silent]
     faults += [f"{name}: read, and left out: {left_out[name]}" for name in sorted(held & left_out.keys())]
     kinds = Counter(name.partition("/")[0] for name in names)
-    record = {"files": len(names), "kinds": len(kinds), "files_read": len(held)}
+    record: dict[str, Any] = {"files": len(names), "kinds": len(kinds), "files_read": len(held)}
     record |= {"left_out": Counter(reasons[name] for name in names if name not in held and name in reasons)}
     record |= {"documents": info.documents, "passages": info.passages, "seconds": report.seconds}
     record |= {"megabytes": sum((folder / name).stat().st_size for name in names) / 1e6}

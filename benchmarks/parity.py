@@ -29,7 +29,7 @@ from oracles import batch_of, hf_greedy, hf_logits, hf_t5, loss_of
 
 VOCABULARY = 32128
 # T5 v1.1's small.
-SIZES = {"vocab_size": VOCABULARY, "d_model": 512, "d_kv": 64, "d_ff": 1024, "num_heads": 6}
+SIZES: dict[str, Any] = {"vocab_size": VOCABULARY, "d_model": 512, "d_kv": 64, "d_ff": 1024, "num_heads": 6}
 LAYERS = 8
 ANSWER_TOKENS = 16
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -120,11 +121,15 @@ def _with_hnsw(
     times, shares = [], []
     for vector in encoder().of_questions(questions).tolist():
         query = f"SELECT row FROM fidkit.by_meaning ORDER BY {near} LIMIT %s"
-        took, rows = _took(lambda q=query, v=vector: sql.execute(q, (str(v), _HITS)).fetchall())
+        took, rows = _took(partial(_rows, sql, query, str(vector)))
         wanted = set(sql.execute(exact, (str(vector), _HITS)).fetchall())
         times.append(1000 * took)
         shares.append(len(wanted & set(rows)) / _HITS)
     return {"ef": ef, "median_ms": statistics.median(times), "recall": statistics.mean(shares)}
+
+
+def _rows(sql: psycopg.Connection, query: str, vector: str) -> list[Any]:
+    return sql.execute(query, (vector, _HITS)).fetchall()
 
 
 def _took(work: Callable[[], T]) -> tuple[float, T]:
@@ -135,6 +140,7 @@ def _took(work: Callable[[], T]) -> tuple[float, T]:
 
 def _bytes(database: Database, what: str) -> int:
     found = database.run(lambda sql: sql.execute(f"SELECT {what}").fetchone())
+    assert found is not None
     return int(found[0])
 
 
@@ -181,13 +187,11 @@ def _written(folder: Path, data: Path, count: int) -> list[Path]:
 
 
 def _timed(corpus: Corpus, questions: list[str]) -> dict[str, dict[str, float]]:
-    found = {}
+    found: dict[str, dict[str, float]] = {}
     for by in WAYS:
         for question in questions[:3]:
             corpus.search(question, _HITS, by)
-        times = [
-            1000 * _took(lambda q=question, by=by: corpus.search(q, _HITS, by))[0] for question in questions
-        ]
+        times = [1000 * _took(partial(corpus.search, question, _HITS, by))[0] for question in questions]
         found[by] = {"median_ms": statistics.median(times), "p95_ms": statistics.quantiles(times, n=20)[-1]}
     return found
 

@@ -52,9 +52,8 @@ def main() -> None:
             row = rows.row(
                 "proportions", start=_name(options.start), seed=seed, alpha=str(proportion),
                 live_layers=reader.config.live, trained=trained, steps=steps, context="gold",
-                **judging.judge_all(reader, asked),
             )  # fmt: skip
-            rows.append(options.to, row)
+            rows.append(options.to, row | judging.judge_all(reader, asked))
 
 
 def _name(start: str) -> str:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import rows
 
@@ -81,7 +82,7 @@ def main() -> None:
         )
 
 
-def measure(setting: Setting, precision: str, options: argparse.Namespace) -> dict[str, object]:
+def measure(setting: Setting, precision: str, options: argparse.Namespace) -> dict[str, Any]:
     """The JSON that `fidkit evaluate` prints."""
     command = [sys.executable, "-m", "fidkit", "evaluate", "--json", "--reader", options.reader]
     command += ["--precision", precision]
@@ -90,7 +91,7 @@ def measure(setting: Setting, precision: str, options: argparse.Namespace) -> di
     command += ["--context", setting.context, "--passages", str(setting.passages)]
     limits = [limit for limit in (setting.limit, options.at_most) if limit]
     command += ["--limit", str(min(limits))] if limits else []
-    result: dict[str, object] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    result: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return result
 
 

@@ -30,6 +30,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,12 +170,12 @@ def spread(retriever: Retriever, texts: Sequence[str]) -> dict[str, float]:
     """Median and 95 % of the milliseconds of a search for 40 passages, one question after the other."""
     for text in texts[-20:]:
         retriever.search(text, 40)
-    times = sorted(timed(lambda text=text: retriever.search(text, 40)) for text in texts[:-20])
+    times = sorted(timed(partial(retriever.search, text, 40)) for text in texts[:-20])
     return {"median": statistics.median(times), "p95": times[int(0.95 * len(times))]}
 
 
-def median_ms(call: Callable[[Any], object], given: Sequence[Any]) -> float:
-    return statistics.median(timed(lambda one=one: call(one)) for one in given)
+def median_ms(call: Callable[[Any], object], given: Iterable[Any]) -> float:
+    return statistics.median(timed(partial(call, one)) for one in given)
 
 
 def timed(call: Callable[[], object]) -> float:

@@ -65,8 +65,8 @@ def main() -> None:
 def _given(options: argparse.Namespace, scratch: Path, asked: list[str]) -> Given:
     from fidkit import Corpus
 
-    with Corpus.open(options.corpus) as corpus:
-        [source] = corpus.info().sources
+    with Corpus.open(options.corpus) as opened:
+        [source] = opened.info().sources
     corpus = shutil.copytree(options.corpus, scratch / "corpus")
     # In one place for all faults, so that it is indexed once.
     folder = Path(os.environ["FIDKIT_HOME"]) / "faults-folder"

@@ -183,7 +183,7 @@ def readers(options: argparse.Namespace) -> Any:
 
     from fidkit.bench.peers import make_peer
     from fidkit.bench.questions import Questions, synthetic
-    from fidkit.bench.subjects import DTYPES, Ours, SharedWeights
+    from fidkit.bench.subjects import DTYPES, Ours, SharedWeights, Subject
     from fidkit.cost import Workload
 
     torch.set_num_threads(options.threads)
@@ -200,7 +200,7 @@ def readers(options: argparse.Namespace) -> Any:
         together = synthetic(workload, config.vocabulary_size)
         alone = [Questions([q], [p]) for q, p in zip(together.questions, together.passages, strict=True)]
         weights = SharedWeights(config, DTYPES["int8"], on)
-        subjects = [Ours(options.preset, options.preset, weights, "int8")]
+        subjects: list[Subject] = [Ours(options.preset, options.preset, weights, "int8")]
         subjects += [make_peer(name, like, "int8", on) for name in options.peers]
         ways: Ways = {}
         for subject in subjects:

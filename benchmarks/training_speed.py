@@ -17,7 +17,7 @@ import itertools
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,7 @@ def read_lessons(data: Path, config: ReaderConfig, options: argparse.Namespace) 
 
 
 def _read_passages(folder: Path, wanted: set[str]) -> dict[str, Passage]:
-    found = {}
+    found: dict[str, Passage] = {}
     for file in sorted(folder.glob("*.jsonl.gz")):
         with file.open("rb") as raw:
             read = (row for row in read_rows(raw, file.name) if row.id in wanted)
@@ -174,9 +174,8 @@ def measure(
 
 
 def _step(name: str, options: argparse.Namespace, device: torch.device) -> Step:
-    config, step = _config(options.size, "fid" if name in PEERS else name), OurStep
-    if name in PEERS:
-        step = partial(PeerStep, width=PEERS[name])
+    config = _config(options.size, "fid" if name in PEERS else name)
+    step: Callable[..., Step] = partial(PeerStep, width=PEERS[name]) if name in PEERS else OurStep
     made = step(name, config, device, options.dropout)
     made.bfloat16 = (options.precision or usual_precision(device)) == "bfloat16"
     return made
@@ -200,7 +199,7 @@ def curves(
     reader = Reader(config.replace(dropout=0.0))
     with tempfile.TemporaryDirectory() as folder:
         export_t5(reader, folder)
-        peer = T5ForConditionalGeneration.from_pretrained(folder)
+        peer: Any = T5ForConditionalGeneration.from_pretrained(folder)
     fewer = [
         (Questions(q.questions, [each[:passages] for each in q.passages]), labels) for q, labels in lessons
     ]

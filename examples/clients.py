@@ -25,6 +25,7 @@ import openai
 
 from fidkit import Answerer
 from fidkit.evaluate.metrics import exact_match
+from fidkit.passages import Passages
 
 FOLDER = Path(__file__).parent / "own-folder"
 ASKED = ("own-10", "own-47", "own-50")
@@ -39,6 +40,12 @@ class Asked:
     folder: Path
     answerer: Answerer
 
+    @property
+    def corpus(self) -> Passages:
+        """What the folder holds."""
+        assert self.answerer.corpus is not None
+        return self.answerer.corpus
+
 
 Said = tuple[str | None, str]
 """An answer, and its source or the title of its citation."""
@@ -49,7 +56,8 @@ def openai_chat(where: Asked, question: str) -> Said:
     with _sdk(where) as sdk:
         done = sdk.chat.completions.create(model="pocket", messages=[{"role": "user", "content": question}])
     message = done.choices[0].message
-    return message.content, message.annotations[0].url_citation.url
+    [citation, *_] = message.annotations or []
+    return message.content, citation.url_citation.url
 
 
 def openai_chat_streamed(where: Asked, question: str) -> Said:
@@ -70,14 +78,14 @@ def openai_responses(where: Asked, question: str) -> Said:
     """`responses` of the official client."""
     with _sdk(where) as sdk:
         done = sdk.responses.create(model="pocket", input=question)
-    return done.output_text, done.output[0].content[0].annotations[0].url
+    return done.output_text, _cited(done)
 
 
 def openai_responses_streamed(where: Asked, question: str) -> Said:
     """The same, streamed."""
     with _sdk(where) as sdk, sdk.responses.stream(model="pocket", input=question) as stream:
         done = stream.until_done().get_final_response()
-    return done.output_text, done.output[0].content[0].annotations[0].url
+    return done.output_text, _cited(done)
 
 
 def curl(where: Asked, question: str) -> Said:
@@ -106,7 +114,7 @@ def haystack(where: Asked, question: str) -> Said:
     from fidkit.adapters.haystack import FidkitAnswerer, FidkitRetriever
 
     pipeline = Pipeline()
-    pipeline.add_component("found", FidkitRetriever(corpus=where.answerer.corpus, top_k=20))
+    pipeline.add_component("found", FidkitRetriever(corpus=where.corpus, top_k=20))
     pipeline.add_component("read", FidkitAnswerer(answerer=where.answerer))
     pipeline.connect("found.documents", "read.documents")
     [answer] = pipeline.run({"found": {"query": question}, "read": {"query": question}})["read"]["answers"]
@@ -119,8 +127,8 @@ def langchain(where: Asked, question: str) -> Said:
 
     from fidkit.adapters.langchain import FidkitAnswerer, FidkitRetriever
 
-    found = FidkitRetriever(corpus=where.answerer.corpus, k=20)
-    chain = {"input": RunnablePassthrough(), "context": found} | FidkitAnswerer(where.answerer)
+    found = FidkitRetriever(corpus=where.corpus, k=20)
+    chain: Any = {"input": RunnablePassthrough(), "context": found} | FidkitAnswerer(where.answerer)
     told = chain.invoke(question)
     return told["answer"], told["context"][0].metadata["source"]
 
@@ -139,7 +147,7 @@ def dspy(where: Asked, question: str) -> Said:
 
     made = FidkitAnswerer(where.answerer, k=20)(question=question)
     source = made.evidence[0]["source"]
-    found = {one.source for one in FidkitRetriever(where.answerer.corpus, k=20)(question)}
+    found = {one.source for one in FidkitRetriever(where.corpus, k=20)(question)}
     return made.answer, source if source in found else ""
 
 
@@ -162,6 +170,11 @@ def _sdk(where: Asked) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{where.base}/v1", api_key="none", max_retries=0)
 
 
+def _cited(response: Any) -> str:
+    """The first citation of a message: one of many kinds of output, of content and of annotation."""
+    return str(response.output[0].content[0].annotations[0].url)
+
+
 async def _of_tool(transport: Any, question: str) -> Said:
     async with mcp.Client(transport) as session:
         done = await session.call_tool("answer", {"question": question})
@@ -178,6 +191,7 @@ def served(folder: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "fidkit", "serve", str(folder), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         try:
+            assert server.stdout is not None
             yield server.stdout.readline().strip()
         finally:
             server.terminate()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,10 +35,13 @@ def reader_swapped(given: Given) -> Row:
             other = shutil.copytree(assets.reader("pocket"), given.scratch / f"other-{number}")
             reader.rename(given.scratch / f"before-{number}")
             other.rename(reader)
-            taken = number + 1
-            waited.append(until(lambda n=taken: server.says().count("answers from now on") == n))
+            waited.append(until(partial(_has_taken_up, server, number + 1)))
             load.settle()
     return {**load.seen.record(answers), "taken_up_s": max(waited), "swaps": len(waited)}
+
+
+def _has_taken_up(server: Server, times: int) -> bool:
+    return server.says().count("answers from now on") == times
 
 
 def database_gone(given: Given) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from documents import packed, presentation, unpacked, workbook
 from harm.old_workbook import beyond_memory, compound
@@ -18,12 +19,14 @@ _TYPES = {
     "external": '<!DOCTYPE x [<!ENTITY j SYSTEM "file:///etc/passwd">]>',
     "parameter": '<!DOCTYPE x [<!ENTITY % j SYSTEM "file:///etc/passwd"> %j;]>',
 }
+Sheet = tuple[str, list[list[Any]], list[str]]
+"""A name, rows, and what is merged."""
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
 
 
 def good() -> dict[str, bytes]:
     """A file of each kind as it should be."""
-    ships = ("Ships", [["Ship", "Masts"], ["Aurora", 3]], [])
+    ships: Sheet = ("Ships", [["Ship", "Masts"], ["Aurora", 3]], [])
     return {
         "docx": word(), "odt": opendocument_text(), "ods": opendocument_sheet(), "epub": book(),
         "pptx": presentation(), "xlsx": workbook(ships),
@@ -59,10 +62,14 @@ def _typed(body: bytes, doctype: str, text: str) -> bytes:
 
 
 def _workbooks() -> Iterator[tuple[str, bytes]]:
-    ships = ("A", [["Ship", "Masts"], ["Aurora", 3]], [])
+    ships: Sheet = ("A", [["Ship", "Masts"], ["Aurora", 3]], [])
     members = unpacked(workbook(ships))
     sheet = "xl/worksheets/sheet1.xml"
-    formula = ("A", [["Ship", "Masts"], ['=HYPERLINK("http://x.org","Aurora")', "=cmd|'/c calc'!A1"]], [])
+    formula: Sheet = (
+        "A",
+        [["Ship", "Masts"], ['=HYPERLINK("http://x.org","Aurora")', "=cmd|'/c calc'!A1"]],
+        [],
+    )
     yield "formulas.xlsx", workbook(formula)
     far = members[sheet].replace(b'r="B2"', b'r="XFD1048576"')
     yield "a cell at the far corner.xlsx", packed({**members, sheet: far})

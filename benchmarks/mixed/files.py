@@ -208,7 +208,8 @@ def write_archive(path: Path, piece: Piece, fact: Fact | None, chance: random.Ra
         "notes/minutes.docx": write_docx,
         "slides.pptx": write_slides,
     }
-    chosen, where = chance.choice(list(members)), {}
+    where: dict[str, str] = {}
+    chosen = chance.choice(list(members))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, write in members.items():
             part = path.with_name(f"{path.stem}-{name.rpartition('/')[2]}")

@@ -6,9 +6,9 @@ import random
 import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mixed import files, pdf
 from mixed.prose import Fact, Piece, facts, pieces
@@ -16,7 +16,8 @@ from mixed.prose import Fact, Piece, facts, pieces
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Kind(NamedTuple):
+@dataclass(frozen=True)
+class Kind:
     """Files of one kind.
 
     Attributes:

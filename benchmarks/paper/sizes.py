@@ -19,7 +19,8 @@ from typing import Any
 
 from fidkit.config import ReaderConfig, StackConfig
 from fidkit.cost import Workload
-from fidkit.preset import SIZES, TINY, TINY_DECODER
+from fidkit.preset import SIZES as STACKS
+from fidkit.preset import TINY, TINY_DECODER
 
 MULTI_QUERY = {"self_kv_heads": 1, "cross_kv_heads": 1}
 EVERY_PREFIX = "asym-every-"
@@ -115,6 +116,6 @@ SIZES = {
         sweep_outputs=(1, 4),
         pretraining=Workload(passages=1, question_tokens=4, passage_tokens=20, output_tokens=8),
     ),
-    "small": Size(encoder=SIZES["small"], large=SIZES["large"], large_name="large", **_FULL),
-    "base": Size(encoder=SIZES["base"], large=SIZES["xl"], large_name="XL", **_FULL),
+    "small": Size(encoder=STACKS["small"], large=STACKS["large"], large_name="large", **_FULL),
+    "base": Size(encoder=STACKS["base"], large=STACKS["xl"], large_name="XL", **_FULL),
 }

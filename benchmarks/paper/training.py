@@ -112,6 +112,8 @@ class Step(ABC):
 class OurStep(Step):
     """A reader of ours."""
 
+    model: Reader
+
     def make(self) -> None:
         with building(torch.float32, self.device):
             self.model = Reader(self.config)
@@ -130,6 +132,8 @@ class OurStep(Step):
 
 class PeerStep(Step):
     """FiD on transformers' T5, with its default attention; rows are padded to `width`, or to the longest."""
+
+    model: Any
 
     def __init__(
         self,
@@ -169,6 +173,7 @@ def pad_to(
 
 
 def _set_dropout(model: nn.Module, rate: float) -> None:
+    module: Any
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = rate

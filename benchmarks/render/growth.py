@@ -14,6 +14,17 @@ AHEAD = 20_000_000
 WAYS = ("words", "meaning", "both")
 _PARTS = {"catalogue": "catalogue", "index": "lexical index", "vectors": "vectors"}
 
+
+def _megabytes(part: str) -> Callable[[Row], float]:
+    """Reads what a part of a corpus takes on the disk."""
+    return lambda row: row["sizes"][part] / 1e6
+
+
+def _milliseconds(by: str, of: str) -> Callable[[Row], float]:
+    """Reads the median or the 95 % of searches in one way."""
+    return lambda row: row["milliseconds"][by][of]
+
+
 FIGURES: dict[str, tuple[str, Callable[[Row], float], str]] = {
     "built by words, s": ("words", lambda row: row["seconds"], "{:,.1f}"),
     "vectors written, s": ("vectors", lambda row: row["seconds"], "{:,.1f}"),
@@ -24,7 +35,7 @@ FIGURES: dict[str, tuple[str, Callable[[Row], float], str]] = {
     "memory to search, MB": ("search", lambda row: row["private_bytes"] / 1e6, "{:,.0f}"),
     "files mapped to search, MB": ("search", lambda row: row["mapped_bytes"] / 1e6, "{:,.0f}"),
     **{
-        f"{said} on disk, MB": ("vectors", lambda row, part=part: row["sizes"][part] / 1e6, "{:,.0f}")  # type: ignore[misc]
+        f"{said} on disk, MB": ("vectors", _megabytes(part), "{:,.0f}")
         for part, said in _PARTS.items()
     },
     "encoded, hours of a core": (
@@ -32,15 +43,11 @@ FIGURES: dict[str, tuple[str, Callable[[Row], float], str]] = {
     ),
     "opened, ms": ("search", lambda row: row["open_ms"], "{:,.1f}"),
     **{
-        f"search by {by}, ms": (
-            "search", lambda row, by=by: row["milliseconds"][by]["median"], "{:,.1f}"
-        )  # type: ignore[misc]
+        f"search by {by}, ms": ("search", _milliseconds(by, "median"), "{:,.1f}")
         for by in WAYS
     },
     **{
-        f"95 % by {by}, ms": (
-            "search", lambda row, by=by: row["milliseconds"][by]["p95"], "{:,.1f}"
-        )  # type: ignore[misc]
+        f"95 % by {by}, ms": ("search", _milliseconds(by, "p95"), "{:,.1f}")
         for by in WAYS
     },
     "`fidkit ask`, a process, s": ("ask", lambda row: row["median"], "{:,.2f}"),

@@ -47,7 +47,7 @@ def draw(drawn: Points, path: Path) -> None:
         axes.tick_params(labelsize=7)
     for axes in grid[len(drawn) :]:
         axes.set_visible(False)
-    _explain(figure, grid[: len(drawn)])
+    _explain(figure, list(grid[: len(drawn)]))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI, metadata={"Software": None, "Description": digest(drawn)})
 

@@ -31,9 +31,9 @@ def table(records: list[dict[str, Any]]) -> str:
             off[stage].append(said / took - 1)
             found += [f"{took:,.0f}", f"{said:,.0f}", f"{said / took - 1:+.0%}"]
         lines.append(line(*found))
-    said = ", ".join(_summed(stage, of_stage) for stage, of_stage in off.items())
+    summed = ", ".join(_summed(stage, of_stage) for stage, of_stage in off.items())
     last = records[-1]
-    about = f"{said}. int8, medians of {_rounds(newest)} rounds; {last['hardware']['cpu']}."
+    about = f"{summed}. int8, medians of {_rounds(newest)} rounds; {last['hardware']['cpu']}."
     return "\n".join([*lines, "", f"{about} `{last['command'].split(' --')[0]}`"])
 
 

@@ -20,8 +20,8 @@ def load(records: Rows) -> str:
     rows = _under_load(records)
     if not rows:
         return NOTHING
-    heads = ("clients", "served by", "questions a second", "transformers = 1")
-    heads += ("median ms", "95 %", "99 %", "wrong", "errors")
+    heads = ["clients", "served by", "questions a second", "transformers = 1"]
+    heads += ["median ms", "95 %", "99 %", "wrong", "errors"]
     lines = [line(*heads), rule(len(heads))]
     order = sorted(rows, key=lambda key: (key[1], list(WAYS).index(key[0])))
     for way, clients in order:
@@ -82,10 +82,9 @@ def _way(records: Rows, rows: dict[tuple[str, int], dict[str, Any]]) -> str:
 def together(records: Rows) -> str:
     """What reading questions together gains, and how much of the cores each way uses."""
     rows = _under_load(records)
-    pair = rows.get(("batched", 16)), rows.get(("unbatched", 16))
-    if pair[0] is None or pair[1] is None:
+    batched, alone = rows.get(("batched", 16)), rows.get(("unbatched", 16))
+    if batched is None or alone is None:
         return NOTHING
-    batched, alone = pair
     return (
         f"With 16 clients, reading questions together makes {batched['times_unbatched']:.2f} times as many "
         f"answers as reading each alone. The server computes on {batched['cores']:.2f} of the "

@@ -102,7 +102,7 @@ def questions_of(path: Path, count: int = _KNOWN) -> list[str]:
     return random.Random(0).sample(found, count)
 
 
-def known(url: str, tokens: dict[str, int | None]) -> dict[str, Known]:
+def known(url: str, tokens: Mapping[str, int | None]) -> dict[str, Known]:
     """What each question is answered when nobody else asks, with so many tokens at most."""
     with opened(url) as client:
         return {

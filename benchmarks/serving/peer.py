@@ -49,17 +49,19 @@ class Reader:
         config = open_directory(locate("pocket")).config
         decoder = config.decoder
         self.most_tokens = config.question_tokens + config.passage_tokens
-        self.tokenizer = AutoTokenizer.from_pretrained(directory)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(directory)
         self.encoder = AutoModel.from_pretrained(directory, dtype=dtype, add_pooling_layer=False).eval()
         torch.manual_seed(0)
-        self.model = T5ForConditionalGeneration(
-            T5Config(
-                vocab_size=config.vocabulary_size, d_model=decoder.width, d_kv=decoder.head_width,
-                d_ff=decoder.feed_forward, num_heads=decoder.heads, num_layers=decoder.layers,
-                num_decoder_layers=decoder.layers, feed_forward_proj="gated-gelu", tie_word_embeddings=True,
-                decoder_start_token_id=config.start_token, pad_token_id=config.pad_token, eos_token_id=None,
-            )
-        ).to(dtype).eval()  # fmt: skip
+        # A configuration takes more words than transformers declares.
+        sizes: dict[str, Any] = {
+            "vocab_size": config.vocabulary_size, "d_model": decoder.width, "d_kv": decoder.head_width,
+            "d_ff": decoder.feed_forward, "num_heads": decoder.heads, "num_layers": decoder.layers,
+            "num_decoder_layers": decoder.layers, "feed_forward_proj": "gated-gelu",
+            "tie_word_embeddings": True, "decoder_start_token_id": config.start_token,
+            "pad_token_id": config.pad_token, "eos_token_id": None,
+        }  # fmt: skip
+        model: Any = T5ForConditionalGeneration(T5Config(**sizes))
+        self.model = model.to(dtype).eval()
 
     @torch.inference_mode()
     def read(self, question: str, passages: Sequence[tuple[str, str]], tokens: int) -> str:
@@ -87,27 +89,28 @@ def application(corpus: Corpus, reader: Reader, readers: int) -> FastAPI:
 
     @app.post("/v1/answer", response_model=Answer)
     async def answer(body: AnswerRequest) -> dict[str, Any]:
-        assert isinstance(body.question, str)
+        question = body.question
+        assert isinstance(question, str)
         assert isinstance(body.passages, int)
         times = [time.perf_counter()]
-        hits = await asyncio.to_thread(corpus.search, body.question, body.passages)
+        hits = await asyncio.to_thread(corpus.search, question, body.passages)
         times.append(time.perf_counter())
         passages = [(hit.passage.title, hit.passage.text) for hit in hits]
 
         def read() -> str:
             times.append(time.perf_counter())
-            return reader.read(body.question, passages, body.max_tokens)
+            return reader.read(question, passages, body.max_tokens)
 
         text = await asyncio.get_running_loop().run_in_executor(pool, read)
         times.append(time.perf_counter())
-        return record(body.question, text, hits, times)
+        return record(question, text, hits, times)
 
     return app
 
 
 def record(question: str, text: str, hits: Sequence[Hit], times: Sequence[float]) -> dict[str, Any]:
     """A response as fidkit's; what this reader can't say is empty."""
-    evidence = [
+    evidence: list[dict[str, Any]] = [
         {
             "id": hit.passage.id, "title": hit.passage.title, "text": hit.passage.text,
             "source": hit.passage.source, "score": 0.0, "span": None, "sentence": "", "without": None,

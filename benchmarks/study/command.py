@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,10 @@ from study.runs import trained
 from study.states import States
 from study.variants import OTHERS, SETS, SHIPPED, START, TABLES, Shipped, Variant
 
-SETTINGS = {"codecs": Remembered, "reranking": Ranked}
+SETTINGS: dict[str, Callable[[Path, Path, int, ExitStack], Remembered | Ranked]] = {
+    "codecs": Remembered,
+    "reranking": Ranked,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

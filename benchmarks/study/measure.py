@@ -75,7 +75,7 @@ def _judged(runner: Runner, asked: Asked, how: Decoding) -> dict[str, float]:
     return {"n": len(asked), **{name: total / len(asked) for name, total in scores.items()}}
 
 
-def _how(beams: int, **limits: int) -> Decoding:
+def _how(beams: int, **limits: Any) -> Decoding:
     """A reader that sees the first vectors of a passage alone has to write words that it has no place of."""
     return Decoding(beams=beams, extractive=False, **limits)
 

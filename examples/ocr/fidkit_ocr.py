@@ -66,7 +66,8 @@ def _write(writer: Writer, picture: np.ndarray, page: int, scale: float) -> None
     found = _engine()(picture)
     lines = [] if found.txts is None else list(zip(found.txts, found.boxes, strict=True))
     # Lines nearer than half their height belong together.
-    starts, bottom = [], None
+    starts: list[int] = []
+    bottom = None
     for _, corners in lines:
         top, height = corners[:, 1].min(), corners[:, 1].max() - corners[:, 1].min()
         starts.append((starts[-1] if starts else 0) + (bottom is not None and top - bottom > height / 2))

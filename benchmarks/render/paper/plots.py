@@ -125,10 +125,11 @@ def _memory(results: Results) -> Points:
 def _plan(results: Results) -> Points:
     points: dict[str, tuple[list[float], list[float]]] = {}
     for result in results.results:
-        for stage in ("encoder_ms", "decoder_ms") if result.predicted else ():
+        predicted = result.predicted or {}
+        for stage in ("encoder_ms", "decoder_ms") if predicted else ():
             x, y = points.setdefault(stage.removesuffix("_ms"), ([], []))
             x.append(result.ms(stage))
-            y.append(result.predicted[stage])
+            y.append(predicted[stage])
     if not points:
         return []
     title = _title(results, "Prediction and measurement")

@@ -6,11 +6,14 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from fidkit.bench.subjects import Subject
 from fidkit.types import Progress
+
+T = TypeVar("T")
 
 FEW = 2
 """Tokens of the short answer that tells steps from the projection before them."""
@@ -110,7 +113,7 @@ def run_round(
     return times
 
 
-def rotated(subjects: Sequence[Subject], by: int) -> list[Subject]:
+def rotated(subjects: Sequence[T], by: int) -> list[T]:
     """The same in a ring, beginning elsewhere."""
     first = by % len(subjects)
     return [*subjects[first:], *subjects[:first]]
