@@ -177,3 +177,51 @@ def test_shares_are_percent_as_people_see_them():
     plain, shares = rows[1 : len(rows) // 2], rows[len(rows) // 2 + 1 :]
     assert plain[:3] == ["0.256", "0.256", "0.5"]
     assert shares == ["26%", "25.6%", "50.00%", "0.25", "100%", "-10%", "all", "TRUE", "30%", "0.25"]
+
+
+LACKS = "formulas whose result the file doesn't hold are left out: {}; {}"
+OPENED = "opening and saving the file in a spreadsheet program stores them"
+
+
+def notes_of_sheet(cell: str) -> tuple[str, ...]:
+    """Of a workbook whose sheet also has this cell."""
+    members = unpacked(workbook(("A", [["Ada", 1]], ())))
+    (sheet,) = (member for member in members if "worksheets/" in member)
+    row = f'<row r="2">{cell}</row></sheetData>'.encode()
+    return one(packed({**members, sheet: members[sheet].replace(b"</sheetData>", row)}), "a.xlsx").notes
+
+
+def test_formulas_without_a_stored_result_are_said():
+    rows = [["Sum", "=1+1", "=2+2"], ["Total", 3, None]]
+    book = workbook(("Costs & rents", rows, ()), ("Plain", [["Ada", 1]], ()), ("Last", [["Sum", "=1"]], ()))
+    said = "2 cells of sheet Costs & rents, 1 cell of sheet Last"
+    assert one(book, "a.xlsx").notes == (LACKS.format(said, OPENED),)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        '<c r="A2"><f>1+1</f></c>',
+        '<c r="A2"><f>1+1</f><v/></c>',
+        '<c r="A2"><f t="shared" si="0"/><v></v></c>',
+        '<c r="A2" t="n"><f>IF(B1&gt;0,"str",1)</f> <v /> </c>',
+    ],
+)
+def test_a_formula_lacks_its_result_however_that_is_written(cell):
+    said = LACKS.format("{} of sheet A", OPENED)
+    assert notes_of_sheet(cell) == (said.format("1 cell"),)
+    # Many, so that some lie across two pieces of the file; each is counted once.
+    assert notes_of_sheet(cell * 30_000) == (said.format("30,000 cells"),)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        '<c r="A2"><f>1+1</f><v>2</v></c>',
+        '<c r="A2" t="str"><f>""</f><v></v></c>',
+        '<c r="A2"><f t="shared" si="0"/><v>2</v></c><c r="B2" s="1"/>',
+        '<c r="A2" t="inlineStr"><is><t>f></t></is></c>',
+    ],
+)
+def test_nothing_is_said_of_formulas_with_a_result(cell):
+    assert notes_of_sheet(cell) == ()

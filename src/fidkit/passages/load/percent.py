@@ -44,13 +44,14 @@ def _number(node: etree._Element) -> int:
     return int(said) if said.isascii() and said.isdecimal() and len(said) < 10 else -1
 
 
-def sheets_of(package: Package) -> list[str]:
-    """The members that hold the sheets of a workbook, in its order; empty names for what is missing."""
+def sheets_of(package: Package) -> list[tuple[str, str]]:
+    """The sheets of a workbook in its order: name, and the member that holds it; empty for one that lacks."""
     main = package.main("xl/workbook.xml")
     root, targets = package.maybe(main), package.related(main)
-    found = [] if root is None else root.iterfind("{*}sheets/{*}sheet")
+    found = [] if root is None else root.findall("{*}sheets/{*}sheet")
     ids = (next((value for key, value in node.items() if key.endswith("}id")), "") for node in found)
-    return [targets.get(name, ("", ""))[1] for name in ids]
+    members = [targets.get(name, ("", ""))[1] for name in ids]
+    return [(node.get("name", ""), member) for node, member in zip(found, members, strict=True)]
 
 
 class Percents:

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fidkit.passages.load.document import Document
+from fidkit.passages.load.formulas import Formulas, without_result
 from fidkit.passages.load.grid import GridRow, Sheet, number_text, write_workbook
 from fidkit.passages.load.package import ANEW, MB, OLE, WITHOUT_PASSWORD, Package, core_facts, reading
 from fidkit.passages.load.percent import Percents, column_number, percent_styles, percent_text, sheets_of
+from fidkit.passages.load.prose import flat
 from fidkit.passages.load.record import UnreadableFile
 from fidkit.wording import counted
 
@@ -32,8 +34,8 @@ def read_workbook(stream: BinaryIO, name: str) -> Iterator[Document]:
     """A workbook of Excel. Places: `sheet`, labelled by name, and `row` in it, labelled by number.
 
     Numbers, dates and truth values are written as a person would: 1000000, 25.6%, 2024-05-01, TRUE. Of
-    formulas, there are the values that the program left in the file. Hidden sheets are read, which `notes`
-    says.
+    formulas, there are the values that the program left in the file; `notes` says where it left none. Hidden
+    sheets are read, which `notes` says.
 
     Args:
         stream: seekable.
@@ -63,15 +65,17 @@ def _looked_through(
         return "", {}, [], {}
     package = Package(stream, name, _WHAT, ".xls")
     title, facts = core_facts(package)
-    faults, styles = 0, percent_styles(package)
-    percents = {member: Percents(styles) for member in sheets_of(package)} if styles else {}
+    faults, styles, sheets = 0, percent_styles(package), sheets_of(package)
+    percents = {member: Percents(styles) for _, member in sheets} if styles else {}
+    formulas = {member: Formulas() for _, member in sheets}
     for member in sorted(package.names):
         if not member.startswith("xl/media/"):
-            faults += _measured(package, member, percents.get(member))
+            faults += _measured(package, member, percents.get(member), formulas.get(member))
     said = counted(faults, "cell holds an error and is", "cells hold an error and are")
     notes = [f"{said} left out, such as a division by zero"] if faults else []
-    numbered = enumerate(sheets_of(package)) if percents else ()
-    return title, facts, notes, {at: percents[member] for at, member in numbered}
+    notes += without_result([(flat(label), formulas[member].without) for label, member in sheets])
+    numbered = enumerate(sheets) if percents else ()
+    return title, facts, notes, {at: percents[member] for at, (_, member) in numbered}
 
 
 def _refuse_broken_compound(stream: BinaryIO, name: str) -> None:
@@ -89,8 +93,8 @@ def _refuse_broken_compound(stream: BinaryIO, name: str) -> None:
         raise UnreadableFile(name, f"expected {_WHAT}, but its directory is broken", ANEW)
 
 
-def _measured(package: Package, member: str, percents: Percents | None) -> int:
-    """Counts the cells that hold an error in a sheet, and notes those that show percent.
+def _measured(package: Package, member: str, percents: Percents | None, formulas: Formulas | None) -> int:
+    """Counts the cells that hold an error in a sheet, and notes those that show percent or lack a result.
 
     Raises:
         UnreadableFile: it has too many cells.
@@ -106,6 +110,8 @@ def _measured(package: Package, member: str, percents: Percents | None) -> int:
             found = _CELL.findall(tail + part)
             if percents:
                 percents.look(tail + part)
+            if formulas:
+                formulas.look(part)
             columns.update(column for column, _ in found)
             numbers = {int(row) for _, row in found}
             rows |= {min(numbers), max(numbers)} if numbers else set()
