@@ -488,3 +488,20 @@ def test_other_packages_are_asked_only_for_endings_that_are_not_known():
         "table.entry_points = lambda **_: sys.exit('asked')\nprint(table.loader_of('a.PY.gz').read)"
     )
     assert run(code).strip() == "fidkit.passages.load.code:read_code"
+
+
+def test_json_has_characters_where_it_had_escapes():
+    held = {
+        "name": "Bülk",
+        "sign": "日本 \U0001d11e 👩‍🚒",
+        "path": "a\\u00fc",
+        "quoted": '"\x07\n\u2028\x9b\ud800/',
+    }
+    text = json.dumps(held, indent=1)
+    document = read("a.json", text)
+    assert '"name": "Bülk"' in document.text
+    assert '"sign": "日本 \U0001d11e 👩‍🚒"' in document.text
+    assert json.loads(document.text) == held
+    kept = r"\u0022\u005c\u0007\u2028\u009b\ud800\/\\u00fc\uZZZZ \u00f"
+    assert read("a.json", kept).text == kept
+    assert read("x.py", text).text == text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import BinaryIO
@@ -62,10 +64,17 @@ _PATTERNS = {
 }
 
 
+# Escapes are looked at one after the other, so that what stands behind an escaped backslash is none.
+_ESCAPE = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.", re.DOTALL
+)
+
+
 def read_code(stream: BinaryIO, name: str) -> Iterator[Document]:
     """Source code as it is: blocks between blank lines, under the definition that they belong to.
 
-    The title is the name of the file with its ending.
+    The title is the name of the file with its ending. Of JSON, characters stand where there were escapes
+    (`\\u00fc`), as people search for them.
 
     Raises:
         UnreadableFile: binary; or written by a program for a program (lists of locked packages, minified
@@ -80,12 +89,28 @@ def read_code(stream: BinaryIO, name: str) -> Iterator[Document]:
         reason = f"more than {most / 1e6:g} MB of {path.suffix}, which is data or written by a program"
         raise UnreadableFile(name, reason, _REMEDY)
     text = decode(data, name)
+    if path.suffix == ".json":
+        text = _unescaped(text)
     lines = list(lines_of(text))
     if 2 * sum(end - start for start, end in lines if end - start > _LONG_LINE) > len(text):
         raise UnreadableFile(name, "minified, or data in long lines", _REMEDY)
     shown = PurePath(name).name
     shown = shown[: -len(_PACKED_SUFFIX)] if shown.lower().endswith(_PACKED_SUFFIX) else shown
     yield _outlined(text, lines, path.suffix).document(shown)
+
+
+def _unescaped(text: str) -> str:
+    r"""JSON with characters for their escapes (`\u00fc`), but for those that it needs to stay what it is."""
+    return _ESCAPE.sub(lambda escape: _character(escape[0]), text) if r"\u" in text else text
+
+
+def _character(escape: str) -> str:
+    """What an escape of a number stands for; any other stays, as do ends of lines and halves of characters."""
+    if len(escape) == 2:
+        return escape
+    found: str = json.loads(f'"{escape}"')
+    kept = len(found) != 1 or found in '"\\' or unicodedata.category(found) in ("Cc", "Cs", "Zl", "Zp")
+    return escape if kept else found
 
 
 def _outlined(text: str, lines: list[tuple[int, int]], ending: str) -> Outline:
