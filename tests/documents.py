@@ -17,8 +17,7 @@ from fidkit.passages.load.delimited import read_table
 from fidkit.passages.load.document import Document
 from fidkit.passages.load.docx import read_docx
 from fidkit.passages.load.epub import read_epub
-from fidkit.passages.load.mail import read_mail
-from fidkit.passages.load.mailbox import read_mailbox
+from fidkit.passages.load.mailbox import read_mail_or_mailbox, read_mailbox
 from fidkit.passages.load.notebook import read_notebook
 from fidkit.passages.load.ods import read_ods
 from fidkit.passages.load.odt import read_odt
@@ -33,7 +32,7 @@ READERS: dict[str, Read] = {
     ".docx": read_docx, ".pptx": read_pptx, ".xlsx": read_workbook, ".xls": read_workbook, ".ods": read_ods,
     ".odt": read_odt, ".epub": read_epub, ".rtf": read_rtf, ".ipynb": read_notebook, ".csv": read_table,
     ".tsv": read_table,
-    ".eml": lambda stream, name: read_mail(stream, name, reader_of),
+    ".eml": lambda stream, name: read_mail_or_mailbox(stream, name, reader_of),
     ".mbox": lambda stream, name: read_mailbox(stream, name, reader_of),
     ".zip": lambda stream, name: read_archive(stream, name, reader_of),
 }  # fmt: skip

@@ -33,3 +33,29 @@ def test_what_cannot_be_read_of_a_mailbox_is_noted():
 def test_another_file_is_no_mailbox(content):
     with pytest.raises(UnreadableFile, match="expected a mailbox"):
         read(content, "a.mbox")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_mailbox_under_the_name_of_a_mail_is_read_as_one(end):
+    first, second = mail("Keys"), mail("Rent")
+    first.set_content("The keys are with the florist.\n")
+    second.set_content("It is due in May.\n")
+    data = b"\n".join(BETWEEN + bytes(one) for one in (first, second)).replace(b"\n", end)
+    found = {document.member: texts(document) for document in read(data, "a.eml")}
+    assert found == {"Keys.eml": ["The keys are with the florist."], "Rent.eml": ["It is due in May."]}
+
+
+def test_a_mail_with_a_line_above_it_is_one_mail():
+    only = mail("Keys")
+    only.set_content("The keys are with the florist.\n\nFrom here it is near.\nCome.\n")
+    for above in (b"", BETWEEN):
+        (document,) = read(above + bytes(only), "a.eml")
+        assert (document.member, document.title) == ("", "Keys")
+        assert texts(document)[1] == "From here it is near.\nCome."
+
+
+def test_a_mail_that_quotes_a_mailbox_is_one_mail():
+    only = mail("Keys")
+    only.set_content("see\n\nFrom ada@x.org Tue\nSubject: Rent\n")
+    (document,) = read(bytes(only), "a.eml")
+    assert document.title == "Keys"

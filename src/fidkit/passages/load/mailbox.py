@@ -9,12 +9,14 @@ from functools import partial
 from typing import BinaryIO
 
 from fidkit.passages.load.document import Document
-from fidkit.passages.load.mail import mail_name
+from fidkit.passages.load.mail import mail_name, read_mail
 from fidkit.passages.load.members import Members, ReaderOf, reader_of
 from fidkit.passages.load.record import UnreadableFile
 
 _BEGINS = b"From "
 """How the line above each mail begins; none of its own."""
+_NEXT = re.compile(rb"\n\r?\nFrom [^\n]*\n(?:>?From |[!-9;-~]+:)")
+"""Where the next mail begins: what a mail says may begin a line so, but has no header below."""
 _QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
 
 
@@ -39,6 +41,22 @@ def read_mailbox(stream: BinaryIO, name: str, reader_of: ReaderOf = reader_of) -
             yield from members.documents(member, read, partial(_QUOTED.sub, rb"\1", mail))
     if notes := members.notes("mails"):
         yield Document("", "", notes=notes)
+
+
+def read_mail_or_mailbox(stream: BinaryIO, name: str, reader_of: ReaderOf = reader_of) -> Iterator[Document]:
+    """A mail, or all mails of a mailbox that was given the name of one, as some programs export it.
+
+    Args:
+        stream: seekable.
+        name: of the file.
+        reader_of: what reads mails and attachments.
+
+    Raises:
+        UnreadableFile: it is neither.
+    """
+    several = stream.read(len(_BEGINS)) == _BEGINS and _NEXT.search(stream.read()) is not None
+    stream.seek(0)
+    yield from (read_mailbox if several else read_mail)(stream, name, reader_of)
 
 
 def _mails(stream: BinaryIO, name: str) -> Iterator[bytes]:

@@ -95,7 +95,7 @@ _DOCUMENTS = {
     ".odt": "odt:read_odt",
     ".rtf": "rtf:read_rtf",
     ".epub": "epub:read_epub",
-    ".eml": "mail:read_mail",
+    ".eml": "mailbox:read_mail_or_mailbox",
     ".mbox": "mailbox:read_mailbox",
     ".ipynb": "notebook:read_notebook",
     ".csv": "delimited:read_table",
