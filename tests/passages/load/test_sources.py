@@ -27,7 +27,7 @@ def test_folders_are_searched_but_not_what_is_hidden(docs):
         ".hidden.md": "hidden",
         "circle.txt": "Too many levels of symbolic links",
         "elsewhere/": "a link to a folder; name that as a source of its own",
-        "gone.txt": "No such file or directory",
+        "gone.txt": "a link whose target is missing; mend or remove it",
         "picture.png": "not a kind of file that is read",
     }
     assert {name: kind for name, kind in kinds(docs).items() if name not in notes} == {
@@ -184,3 +184,11 @@ def test_a_document_larger_than_any_is_not_opened(docs):
     assert notes["a.txt"] == notes["b.pdf"] == "larger than 4,295 MB, the most that is read; split it"
     # Passage files may be larger; this one is none.
     assert notes["c.jsonl"].endswith("expected a passage on a line, got a line of more than 16 MB")
+
+
+def test_a_link_to_nothing_is_said_to_be_one(docs):
+    (docs / "gone.txt").symlink_to("nowhere.txt")
+    with pytest.raises(CorpusError, match=r"gone\.txt: a link whose target is missing; mend or remove it"):
+        discover([docs / "gone.txt"])
+    with pytest.raises(CorpusError, match=r"nowhere\.txt: no such file or folder; expected documents"):
+        discover([docs / "nowhere.txt"])

@@ -73,8 +73,8 @@ _ESCAPE = re.compile(
 def read_code(stream: BinaryIO, name: str) -> Iterator[Document]:
     """Source code as it is: blocks between blank lines, under the definition that they belong to.
 
-    The title is the name of the file with its ending. Of JSON, characters stand where there were escapes
-    (`\\u00fc`), as people search for them.
+    The title is the name of the file with its ending. JSON has characters where escapes by number
+    stood, as people search for them.
 
     Raises:
         UnreadableFile: binary; or written by a program for a program (lists of locked packages, minified
@@ -105,7 +105,7 @@ def _unescaped(text: str) -> str:
 
 
 def _character(escape: str) -> str:
-    """What an escape of a number stands for; any other stays, as do ends of lines and halves of characters."""
+    """What an escape by number stands for; others stay, and so do ends of lines and halves of characters."""
     if len(escape) == 2:
         return escape
     found: str = json.loads(f'"{escape}"')

@@ -1,4 +1,4 @@
-"""Formulas of a workbook (XLSX) whose result the file doesn't hold: libraries leave it to spreadsheet programs."""
+"""Formulas of a workbook (XLSX) whose result the file doesn't hold: libraries write none."""
 
 from __future__ import annotations
 

@@ -40,6 +40,7 @@ from fidkit.passages.local.layout import is_corpus
 __all__ = ["ANOTHER_CORPUS", "HIDDEN", "LINKED", "SourceFile", "discover", "nothing_usable"]
 
 LINKED = "a link to a folder; name that as a source of its own"
+GONE = "a link whose target is missing; mend or remove it"
 _READ_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _INODE_BITS = (1 << 62) - 1  # as a catalogue keeps them; those of some file systems have more
 
@@ -110,6 +111,8 @@ def _files_of(root: Path) -> Iterator[tuple[str, SourceFile]]:
             kind = "document"
         yield os.path.realpath(root), _stated(shown(root.name), root, kind, "", root.stat, named=True)
     else:
+        if gone := _gone(root):
+            raise CorpusError(f"{shown(root)}: {gone}")
         what = "is a pipe, a device or a socket" if mode else "no such file or folder"
         raise CorpusError(f"{shown(root)}: {what}; expected documents or passage files, check the path")
 
@@ -201,7 +204,8 @@ def _stated(
     try:
         info = stated()
     except OSError as error:
-        return SourceFile(name, path, "skipped", note=error.strerror or "unreadable", named=named)
+        note = _gone(path) or error.strerror or "unreadable"
+        return SourceFile(name, path, "skipped", note=note, named=named)
     if not stat.S_ISREG(info.st_mode):
         return SourceFile(name, path, "skipped", note="not a regular file", named=named)
     # What everybody may read need not be asked for, which takes as long as all the rest.
@@ -211,6 +215,19 @@ def _stated(
         return SourceFile(name, path, "skipped", note=TOO_LARGE, named=named)
     inode = info.st_ino & _INODE_BITS
     return SourceFile(name, path, kind, info.st_size, info.st_mtime_ns, note, named, inode, info.st_ctime_ns)
+
+
+def _gone(path: Path) -> str:
+    """What to say of a link that leads to nothing; empty for any other path, and for a link in a circle."""
+    if not os.path.islink(path):
+        return ""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return GONE
+    except OSError:  # a circle, say
+        pass
+    return ""
 
 
 def _with_unique_names(found: list[tuple[Path | ObjectAddress, SourceFile]]) -> list[SourceFile]:
