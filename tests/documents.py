@@ -19,6 +19,7 @@ from fidkit.passages.load.docx import read_docx
 from fidkit.passages.load.epub import read_epub
 from fidkit.passages.load.mailbox import read_mail_or_mailbox, read_mailbox
 from fidkit.passages.load.notebook import read_notebook
+from fidkit.passages.load.odp import read_odp
 from fidkit.passages.load.ods import read_ods
 from fidkit.passages.load.odt import read_odt
 from fidkit.passages.load.pptx import read_pptx
@@ -30,7 +31,7 @@ Read = Callable[[BinaryIO, str], Iterator[Document]]
 
 READERS: dict[str, Read] = {
     ".docx": read_docx, ".pptx": read_pptx, ".xlsx": read_workbook, ".xls": read_workbook, ".ods": read_ods,
-    ".odt": read_odt, ".epub": read_epub, ".rtf": read_rtf, ".ipynb": read_notebook, ".csv": read_table,
+    ".odt": read_odt, ".odp": read_odp, ".epub": read_epub, ".rtf": read_rtf, ".ipynb": read_notebook, ".csv": read_table,
     ".tsv": read_table,
     ".eml": lambda stream, name: read_mail_or_mailbox(stream, name, reader_of),
     ".mbox": lambda stream, name: read_mailbox(stream, name, reader_of),

@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from fidkit.passages.load.document import BlockKind, Document, Writer
-from fidkit.passages.load.grid import write_table
+from fidkit.passages.load.odf_table import write_odf_table
 from fidkit.passages.load.opendocument import (
     DRAW,
     OFFICE,
+    PASSED,
     STYLE,
     TABLE,
     TEXT,
     meta_facts,
     opened,
     paragraph_text,
+    paragraphs,
 )
 from fidkit.passages.load.package import Package, reading
 from fidkit.passages.load.prose import Sections, flat, titled
@@ -25,14 +27,6 @@ if TYPE_CHECKING:
     from lxml import etree
 
 _WHAT = "an OpenDocument text"
-_MOST_ROWS, _MOST_CELLS = 1000, 1000
-_PASSED = {
-    f"{TEXT}tracked-changes",
-    f"{OFFICE}annotation",
-    f"{TEXT}note",
-    f"{OFFICE}forms",
-    f"{TEXT}sequence-decls",
-}
 
 
 def read_odt(stream: BinaryIO, name: str) -> Iterator[Document]:
@@ -76,7 +70,7 @@ class _Reading:
             note, mark = list(self._marks.items())[done]
             done += 1
             texts = [
-                flat(paragraph_text(node, self._marks)) for node in _paragraphs(note.find(f"{TEXT}note-body"))
+                flat(paragraph_text(node, self._marks)) for node in paragraphs(note.find(f"{TEXT}note-body"))
             ]
             self._writer.block(f"[{mark}] " + " ".join(filter(None, texts)))
         self._repeated("footer")
@@ -90,7 +84,7 @@ class _Reading:
         for node in (
             () if root is None else root.iter(f"{STYLE}{kind}", f"{STYLE}{kind}-first", f"{STYLE}{kind}-left")
         ):
-            text = "\n".join(filter(str.strip, (paragraph_text(part) for part in _paragraphs(node))))
+            text = "\n".join(filter(str.strip, (paragraph_text(part) for part in paragraphs(node))))
             if text not in seen:
                 seen.add(text)
                 self._writer.block(text, "repeated")
@@ -112,8 +106,8 @@ class _Reading:
                     self._writer.block(text, kind)
                 self._boxes(node, titles)
             elif node.tag == f"{TABLE}table":
-                self._table(node)
-            elif node.tag not in _PASSED:
+                write_odf_table(self._writer, node, self._marks)
+            elif node.tag not in PASSED:
                 listed = node.tag in (f"{TEXT}list-item", f"{TEXT}list-header")
                 self._blocks(node, titles, "item" if listed else kind)
 
@@ -122,54 +116,8 @@ class _Reading:
         for node in paragraph.iterchildren("*"):
             if node.tag.startswith(DRAW):
                 self._blocks(node, titles)
-            elif node.tag not in _PASSED:
+            elif node.tag not in PASSED:
                 self._boxes(node, titles)
-
-    def _table(self, table: etree._Element) -> None:
-        headed = table.find(f"{TABLE}table-header-rows/{TABLE}table-row") is not None
-        lasting: dict[int, tuple[int, str]] = {}
-        rows: list[list[str]] = []
-        for row in _rows(table):
-            cells = self._cells(row, len(rows), lasting)
-            rows += [cells] * min(_count(row, "number-rows-repeated"), _MOST_ROWS)
-        write_table(self._writer, rows, headed or None)
-
-    def _cells(self, row: etree._Element, number: int, lasting: dict[int, tuple[int, str]]) -> list[str]:
-        """Texts of a row; a cell that spans rows stands in each of them."""
-        cells: list[str] = []
-        for cell in row.iterchildren(f"{TABLE}table-cell", f"{TABLE}covered-table-cell"):
-            texts = (flat(paragraph_text(node, self._marks)) for node in _paragraphs(cell))
-            text = "; ".join(filter(None, texts))
-            last, above = lasting.get(len(cells), (-1, ""))
-            if not text and number <= last:
-                text = above
-            elif (down := _count(cell, "number-rows-spanned")) > 1:
-                lasting[len(cells)] = number + down - 1, text
-            cells += [text] * min(_count(cell, "number-columns-repeated"), max(1, _MOST_CELLS - len(cells)))
-        return cells
-
-
-def _rows(parent: etree._Element) -> Iterator[etree._Element]:
-    for node in parent.iterchildren(f"{TABLE}table-row", f"{TABLE}table-header-rows", f"{TABLE}table-rows",
-                                    f"{TABLE}table-row-group"):  # fmt: skip
-        if node.tag == f"{TABLE}table-row":
-            yield node
-        else:
-            yield from _rows(node)
-
-
-def _paragraphs(parent: etree._Element | None) -> Iterator[etree._Element]:
-    """Paragraphs and headings below an element, in order, without those of notes and remarks."""
-    for node in () if parent is None else parent.iterchildren("*"):
-        if node.tag in (f"{TEXT}p", f"{TEXT}h"):
-            yield node
-        if node.tag not in _PASSED:
-            yield from _paragraphs(node)
-
-
-def _count(node: etree._Element, attribute: str) -> int:
-    value = node.get(f"{TABLE}{attribute}", "1")
-    return max(1, int(value)) if value.isdecimal() and len(value) < 10 else 1
 
 
 def _remarks(root: etree._Element) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
-"""What texts and sheets of OpenDocument have in common: the package, its facts, its paragraphs."""
+"""What texts, sheets and slides of OpenDocument have in common: the package, its facts, its paragraphs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from fidkit.passages.load.package import WITHOUT_PASSWORD, Package
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
     from lxml import etree
 
 _NS = "{urn:oasis:names:tc:opendocument:xmlns:"
-OFFICE, TEXT, TABLE, DRAW, STYLE = (
-    f"{_NS}{room}:1.0}}" for room in ("office", "text", "table", "drawing", "style")
+OFFICE, TEXT, TABLE, DRAW, STYLE, PRESENTATION = (
+    f"{_NS}{room}:1.0}}" for room in ("office", "text", "table", "drawing", "style", "presentation")
 )
 # Text of its own: a footnote, a remark of somebody, text boxes and pictures, what is read aloud for a word.
 _APART = {
@@ -24,6 +25,14 @@ _APART = {
     f"{DRAW}g",
     f"{TEXT}ruby-text",
 }
+PASSED = {
+    f"{TEXT}tracked-changes",
+    f"{OFFICE}annotation",
+    f"{TEXT}note",
+    f"{OFFICE}forms",
+    f"{TEXT}sequence-decls",
+}
+"""What stands among paragraphs and is no part of the text."""
 _MOST_SPACES = 1000
 
 
@@ -35,7 +44,7 @@ def opened(stream: BinaryIO, name: str, what: str, sibling: str, kind: str) -> P
         name: of the file.
         what: it should be, with its article.
         sibling: the ending of the format that the programs had before.
-        kind: the word for it in the file's type: `text` or `spreadsheet`.
+        kind: the word for it in the file's type: `text`, `spreadsheet` or `presentation`.
 
     Raises:
         UnreadableFile: another file, or one that needs a password.
@@ -73,6 +82,15 @@ def paragraph_text(paragraph: etree._Element, marks: dict[etree._Element, int] |
     parts: list[str] = []
     _collect(paragraph, parts, marks)
     return sound("".join(parts))
+
+
+def paragraphs(parent: etree._Element | None) -> Iterator[etree._Element]:
+    """Paragraphs and headings below an element, in order, without those of notes and remarks."""
+    for node in () if parent is None else parent.iterchildren("*"):
+        if node.tag in (f"{TEXT}p", f"{TEXT}h"):
+            yield node
+        if node.tag not in PASSED:
+            yield from paragraphs(node)
 
 
 def _collect(node: etree._Element, parts: list[str], marks: dict[etree._Element, int] | None) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from fidkit.passages.load.document import WITHOUT_TEXT, BlockKind, Document, Writer
 from fidkit.passages.load.grid import write_table
 from fidkit.passages.load.package import Package, core_facts, reading
 from fidkit.passages.load.prose import flat, sound, titled
+from fidkit.passages.load.shapes import Shape, in_reading_order
 
 if TYPE_CHECKING:
     from lxml import etree
@@ -37,17 +37,6 @@ def read_pptx(stream: BinaryIO, name: str) -> Iterator[Document]:
     with reading(name, _WHAT):
         document = _Reading(Package(stream, name, _WHAT, ".ppt")).document()
     yield document
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """A shape and where it lies: left, top and height in the units of its slide."""
-
-    node: etree._Element
-    left: int
-    top: int
-    height: int
-    role: str  # what a placeholder is for; empty for other shapes
 
 
 class _Reading:
@@ -91,7 +80,7 @@ class _Reading:
         parents = self._parents(related)
         before = len(self._writer)
         tree = root.find("{*}cSld/{*}spTree")
-        shapes = [] if tree is None else _in_reading_order(list(_shapes(tree, parents)))
+        shapes = [] if tree is None else in_reading_order(list(_shapes(tree, parents)))
         # A title is what the slide is about, wherever it was moved to.
         for shape in sorted(shapes, key=lambda shape: shape.role not in _TITLES):
             self._shape(shape, related, parents)
@@ -114,11 +103,11 @@ class _Reading:
         return self._layouts[layout]
 
     def _shape(
-        self, shape: _Shape, related: dict[str, tuple[str, str]], parents: list[etree._Element]
+        self, shape: Shape, related: dict[str, tuple[str, str]], parents: list[etree._Element]
     ) -> None:
         tag = _local(shape.node)
         if tag == "grpSp":
-            for inner in _in_reading_order(list(_shapes(shape.node, parents))):
+            for inner in in_reading_order(list(_shapes(shape.node, parents))):
                 self._shape(inner, related, parents)
         elif tag == "graphicFrame":
             self._graphic(shape.node, related)
@@ -198,7 +187,7 @@ def _points(series: etree._Element, *roles: str) -> dict[int, str]:
     return found
 
 
-def _shapes(tree: etree._Element, parents: list[etree._Element]) -> Iterator[_Shape]:
+def _shapes(tree: etree._Element, parents: list[etree._Element]) -> Iterator[Shape]:
     for node in tree.iterchildren("*"):
         if _local(node) == "AlternateContent":
             # What newer programs draw; older ones draw `Fallback`.
@@ -207,7 +196,7 @@ def _shapes(tree: etree._Element, parents: list[etree._Element]) -> Iterator[_Sh
         elif _local(node) in _SHAPES:
             holder = node.find("{*}nvSpPr/{*}nvPr/{*}ph")
             left, top, height = _place(node) or _inherited(holder, parents) or (0, 0, 0)
-            yield _Shape(node, left, top, height, "" if holder is None else holder.get("type", "obj"))
+            yield Shape(node, left, top, height, "" if holder is None else holder.get("type", "obj"))
 
 
 def _place(node: etree._Element) -> tuple[int, int, int] | None:
@@ -244,18 +233,6 @@ def _inherited(holder: etree._Element | None, parents: list[etree._Element]) -> 
         if same and (place := _place(parent)):
             return place
     return None
-
-
-def _in_reading_order(shapes: list[_Shape]) -> list[_Shape]:
-    """From top to bottom; what begins beside the upper half of another shape stands in one row with it."""
-    ordered: list[_Shape] = []
-    row: list[_Shape] = []
-    for shape in sorted(shapes, key=lambda shape: shape.top):
-        if row and shape.top > row[0].top + row[0].height // 2:
-            ordered += sorted(row, key=lambda shape: shape.left)
-            row = []
-        row.append(shape)
-    return ordered + sorted(row, key=lambda shape: shape.left)
 
 
 def _rows(table: etree._Element) -> list[list[str]]:

@@ -93,6 +93,7 @@ _DOCUMENTS = {
     ".xls": "sheets:read_workbook",
     ".ods": "ods:read_ods",
     ".odt": "odt:read_odt",
+    ".odp": "odp:read_odp",
     ".rtf": "rtf:read_rtf",
     ".epub": "epub:read_epub",
     ".eml": "mailbox:read_mail_or_mailbox",
