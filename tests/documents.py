@@ -31,8 +31,8 @@ Read = Callable[[BinaryIO, str], Iterator[Document]]
 
 READERS: dict[str, Read] = {
     ".docx": read_docx, ".pptx": read_pptx, ".xlsx": read_workbook, ".xls": read_workbook, ".ods": read_ods,
-    ".odt": read_odt, ".odp": read_odp, ".epub": read_epub, ".rtf": read_rtf, ".ipynb": read_notebook, ".csv": read_table,
-    ".tsv": read_table,
+    ".odt": read_odt, ".odp": read_odp, ".epub": read_epub, ".rtf": read_rtf,
+    ".ipynb": read_notebook, ".csv": read_table, ".tsv": read_table,
     ".eml": lambda stream, name: read_mail_or_mailbox(stream, name, reader_of),
     ".mbox": lambda stream, name: read_mailbox(stream, name, reader_of),
     ".zip": lambda stream, name: read_archive(stream, name, reader_of),

@@ -112,6 +112,15 @@ def test_a_person_sees_the_answer_its_evidence_and_where_it_stands(
     assert "2 passages read in" in err
 
 
+def test_a_passage_that_is_read_in_pieces_is_one_passage(
+    reader: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = tmp_path / "long.txt"
+    long.write_text("tea " + " ".join(f"x{number}q{number}z" for number in range(1000, 1080)))
+    assert run(["ask", "tea", "--in", str(long), "--reader", reader, "--passages", "1"]) == 0
+    assert re.search(r"\n1 passage read as [2-9][0-9]* pieces in ", capsys.readouterr().err)
+
+
 def test_a_stream_prints_what_is_printed_without(
     reader: str, docs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -246,8 +246,12 @@ def _show_evidence(answer: Answer) -> None:
         print(f"      {_excerpt(evidence)}")
         if evidence.without is not None:
             print(f"      {_without(evidence.without, answer)}")
-    seconds, read = answer.timings_ms["total"] / 1000, len(answer.evidence)
-    print(
-        f"\n{counted(read, 'passage')} read in {seconds:.2f} s, score {answer.score:.2f}",
-        file=sys.stderr,
-    )
+    seconds = answer.timings_ms["total"] / 1000
+    print(f"\n{_read(answer)} in {seconds:.2f} s, score {answer.score:.2f}", file=sys.stderr)
+
+
+def _read(answer: Answer) -> str:
+    """How many passages were read; what is too long for the reader at once is several pieces of evidence."""
+    read = len({evidence.passage.id for evidence in answer.evidence})
+    pieces = "" if read == len(answer.evidence) else f" as {len(answer.evidence):,} pieces"
+    return f"{counted(read, 'passage')} read{pieces}"
