@@ -5,8 +5,10 @@ Public names are imported when first used, so that `import fidkit` needs neither
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+# Nothing is imported up here, not even `typing`: before `fidkit.cli.main` runs, Ctrl-C shows a traceback.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 
@@ -50,11 +52,13 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name == "presets":
-        return importlib.import_module("fidkit.preset").PRESETS
+        return import_module("fidkit.preset").PRESETS
     if name in _HOMES:
         try:
-            return getattr(importlib.import_module(_HOMES[name]), name)
+            return getattr(import_module(_HOMES[name]), name)
         except ModuleNotFoundError as error:
             if error.name != "torch":
                 raise

@@ -67,6 +67,18 @@ def test_an_interrupt_while_modules_are_imported_shows_no_traceback() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+def test_next_to_nothing_is_imported_before_an_interrupt_is_caught() -> None:
+    """The less there is, the less often somebody sees a traceback who presses Ctrl-C at once."""
+    source = str(Path(__file__).parents[2] / "src")
+    script = (
+        f"import sys; sys.path.insert(0, {source!r}); before = set(sys.modules)\n"
+        "import fidkit.cli; print(*sorted(set(sys.modules) - before))"
+    )
+    command = [sys.executable, "-S", "-c", script]  # without what other packages import at every start
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["__future__", "fidkit", "fidkit.cli"]
+
+
 @pytest.mark.parametrize("buffered", ["", "1"])
 @pytest.mark.parametrize("arguments", [["--version"], ["plan", "fid-base"], ["nonsense"]])
 def test_what_nobody_reads_ends_the_command_quietly(arguments: list[str], buffered: str) -> None:

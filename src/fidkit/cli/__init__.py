@@ -1,7 +1,12 @@
 """The command line: one file a verb. Results go to stdout, everything else to stderr."""
 
+from __future__ import annotations
+
 import sys
-from collections.abc import Sequence
+
+TYPE_CHECKING = False  # nothing is imported up here, as in `fidkit`
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["main"]
 
