@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fidkit import Corpus
 from postgres_server import started, with_option
 
 
@@ -54,3 +55,15 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return str(tmp_path / "corpus")
     url = request.getfixturevalue("url")
     return url if request.param == "postgres" else with_option(url, replica="none")
+
+
+@pytest.fixture
+def accented(tmp_path: Path) -> Corpus:
+    """A corpus of accents, within letters and as characters of their own, and of a name with brackets."""
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "cafe\u0301.txt").write_text("The re\u0301sume\u0301 names Ada.", encoding="utf-8")
+    (docs / "caf\u00e9s.txt").write_text("The owner is Berg.", encoding="utf-8")
+    (docs / "[draft] lease.txt").write_text("The tenant is Cole.")
+    (docs / "d lease.txt").write_text("The tenant is Dunn.")
+    return Corpus.build(docs, tmp_path / "c")

@@ -568,3 +568,8 @@ def test_rows_of_a_file_that_was_taken_back_are_counted_against_the_index(
         meta = dict(sql.execute("SELECT key, value FROM meta"))
     sql.close()
     assert meta["removed_since_fresh"] == "3"
+
+
+@pytest.mark.parametrize("question", ["r\u00e9sum\u00e9", "re\u0301sume\u0301", "resume"])
+def test_words_are_found_however_their_accents_are_written(accented, question):
+    assert [hit.passage.text for hit in accented.search(question, 9)] == ["The re\u0301sume\u0301 names Ada."]

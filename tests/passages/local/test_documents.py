@@ -445,3 +445,10 @@ def test_a_folder_of_pictures_alone_says_so(tmp_path):
     page.save()
     with pytest.raises(CorpusError, match=r"1 left out, the first: a\.pdf, page 1 has no text; it may be a"):
         Corpus.build([tmp_path / "scans"], tmp_path / "corpus")
+
+
+@pytest.mark.parametrize("name", ["cafe\u0301", "caf\u00e9"])
+def test_a_document_is_known_however_its_accents_are_written(accented, name):
+    assert accented.document(f"{name}.txt").text.endswith("names Ada.")
+    assert accented.document(f"{name}s.txt").text == "The owner is Berg."
+    assert accented.place(f"{name}.txt:4-6").start == 4

@@ -205,3 +205,18 @@ def test_a_star_is_met_by_documents_that_say_something(corpus: Corpus) -> None:
     assert all(int(Path(name).stem) % 10 == 1 for name in said)
     with pytest.raises(CorpusError, match="foo"):
         corpus.search("cat", 60, where=Filter(facts={"foo": "*"}))
+
+
+def texts_found(corpus: Corpus, question: str, where: Filter) -> list[str]:
+    return [hit.passage.text for hit in corpus.search(question, 9, where=where)]
+
+
+def test_brackets_of_a_filter_are_brackets_of_a_name(accented):
+    assert texts_found(accented, "tenant", Filter(source="[draft] lease.txt")) == ["The tenant is Cole."]
+    assert texts_found(accented, "tenant", Filter(source="[draft]*")) == ["The tenant is Cole."]
+
+
+@pytest.mark.parametrize("name", ["cafe\u0301", "caf\u00e9"])
+def test_a_filter_knows_a_name_however_its_accents_are_written(accented, name):
+    assert texts_found(accented, "Ada", Filter(source=f"{name}.txt")) == ["The re\u0301sume\u0301 names Ada."]
+    assert texts_found(accented, "owner", Filter(source=f"{name}s.txt")) == ["The owner is Berg."]
