@@ -225,6 +225,26 @@ def presentation() -> bytes:
     return stream.getvalue()
 
 
+_SPACES = " ".join(
+    f'xmlns:{short}="urn:oasis:names:tc:opendocument:xmlns:{room}:1.0"'
+    for short, room in {
+        "office": "office", "draw": "drawing", "text": "text", "table": "table", "style": "style",
+        "presentation": "presentation", "svg": "svg-compatible",
+    }.items()
+)  # fmt: skip
+
+
+def opendocument_slides(*inner: str) -> bytes:
+    """A presentation of OpenDocument with a slide for each."""
+    pages = "".join(f'<draw:page draw:style-name="s{at}">{one}</draw:page>' for at, one in enumerate(inner))
+    return packed(
+        {
+            "content.xml": f"""<office:document-content {_SPACES}>
+<office:body><office:presentation>{pages}</office:presentation></office:body></office:document-content>"""
+        }
+    )
+
+
 def workbook(*sheets) -> bytes:
     """A workbook of sheets, each a name, its rows and what is merged in it."""
     import openpyxl

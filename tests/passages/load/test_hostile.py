@@ -11,6 +11,7 @@ from documents import (
     broken,
     broken_within,
     mail,
+    opendocument_slides,
     outcome,
     packed,
     presentation,
@@ -43,6 +44,7 @@ def files() -> dict[str, bytes]:
         "rtf": rich_text(),
         "ipynb": notebook(),
         "pptx": presentation(),
+        "odp": opendocument_slides("<draw:frame svg:x='1cm'><text:p>a</text:p></draw:frame>" * 9),
         "xlsx": workbook(ships, ("Hidden", [["Ada", 1]], [])),
         "ods": opendocument_sheet(),
         "eml": bytes(message),
@@ -51,16 +53,17 @@ def files() -> dict[str, bytes]:
     }
 
 
-KINDS = ["docx", "odt", "epub", "rtf", "ipynb", "pptx", "xlsx", "ods", "eml", "csv", "zip"]
+KINDS = ["docx", "odt", "epub", "rtf", "ipynb", "pptx", "odp", "xlsx", "ods", "eml", "csv", "zip"]
 MAIN = {
     "docx": "word/document.xml",
     "odt": "content.xml",
     "ods": "content.xml",
+    "odp": "content.xml",
     "xlsx": "xl/worksheets/sheet1.xml",
     "epub": "META-INF/container.xml",
     "pptx": "ppt/presentation.xml",
 }
-PACKAGES = ["docx", "odt", "epub", "pptx", "xlsx", "ods"]
+PACKAGES = ["docx", "odt", "odp", "epub", "pptx", "xlsx", "ods"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,27 +1,7 @@
 import pytest
 
-from documents import blocks, office, one, packed, place, presentation, texts
+from documents import blocks, office, one, opendocument_slides, packed, place, presentation, texts
 from fidkit.passages.load.record import UnreadableFile
-
-SPACES = " ".join(
-    f'xmlns:{short}="urn:oasis:names:tc:opendocument:xmlns:{room}:1.0"'
-    for short, room in {
-        "office": "office", "draw": "drawing", "text": "text", "table": "table", "style": "style",
-        "presentation": "presentation", "svg": "svg-compatible",
-    }.items()
-)  # fmt: skip
-
-
-def slides(*inner: str, styles: str = "") -> bytes:
-    """A presentation with a slide for each."""
-    pages = "".join(f'<draw:page draw:style-name="s{at}">{one}</draw:page>' for at, one in enumerate(inner))
-    return packed(
-        {
-            "content.xml": f"""<office:document-content {SPACES}>
-<office:automatic-styles>{styles}</office:automatic-styles>
-<office:body><office:presentation>{pages}</office:presentation></office:body></office:document-content>"""
-        }
-    )
 
 
 def box(text: str, left: str, top: str, more: str = "") -> str:
@@ -67,7 +47,7 @@ def test_shapes_are_read_in_order_whatever_their_units():
     last = box("last", "0cm", "0cm", turned).replace('svg:x="0cm" svg:y="0cm"', "")
     first = box("1", "0cm", "0cm", 'presentation:class="footer"')
     shown = [last, group, box("b", "2in", "10mm"), box("a", "30mm", "1.1cm"), first]
-    document = one(slides("".join(shown)), "a.odp")
+    document = one(opendocument_slides("".join(shown)), "a.odp")
     assert texts(document) == ["1", "a", "b", "c", "d", "last"]
     assert blocks(document)[0][0] == "repeated"
 
@@ -75,7 +55,7 @@ def test_shapes_are_read_in_order_whatever_their_units():
 def test_what_is_left_out_is_said():
     picture = "<draw:frame><draw:image/></draw:frame>"
     remark = "<office:annotation><text:p>hm</text:p></office:annotation>"
-    document = one(slides(picture, box("text", "0cm", "0cm") + remark), "a.odp")
+    document = one(opendocument_slides(picture, box("text", "0cm", "0cm") + remark), "a.odp")
     assert document.text.strip() == "text"
     assert document.notes == ("slide 1 has no text; it may be a picture", "comments are left out")
 
