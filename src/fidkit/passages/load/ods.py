@@ -60,6 +60,8 @@ def _sheets(package: Package, notes: list[str]) -> Iterator[Sheet]:
                 if node.get(f"{TABLE}display") == "false" and over is not None:
                     hidden.add(over.get(f"{STYLE}name", ""))
             elif event == "start" and node.tag == f"{TABLE}table":
+                if next(node.iterancestors(f"{OFFICE}spreadsheet"), None) is None:
+                    raise package.another()
                 label = node.get(f"{TABLE}name", "")
                 yield Sheet(
                     label, _rows(events, node, label, notes), node.get(f"{TABLE}style-name") in hidden
