@@ -49,23 +49,26 @@ def _sheets(package: Package, notes: list[str]) -> Iterator[Sheet]:
     from lxml import etree
 
     with package.opened(_CONTENT) as content:
-        tags = (f"{TABLE}table", f"{TABLE}table-row", f"{STYLE}table-properties",
+        tags = (f"{OFFICE}spreadsheet", f"{TABLE}table", f"{TABLE}table-row", f"{STYLE}table-properties",
                 f"{STYLE}style")  # fmt: skip
         events = etree.iterparse(content, ("start", "end"), tag=tags, resolve_entities=False, no_network=True,
                                  load_dtd=False, huge_tree=False, remove_comments=True)  # fmt: skip
         hidden: set[str] = set()
+        within = False
         for event, node in events:
             if event == "end" and node.tag.endswith("}table-properties"):
                 over = node.getparent()
                 if node.get(f"{TABLE}display") == "false" and over is not None:
                     hidden.add(over.get(f"{STYLE}name", ""))
-            elif event == "start" and node.tag == f"{TABLE}table":
-                if next(node.iterancestors(f"{OFFICE}spreadsheet"), None) is None:
-                    raise package.another()
+            elif event == "start" and node.tag == f"{OFFICE}spreadsheet":
+                within = True
+            elif event == "start" and node.tag == f"{TABLE}table" and within:
                 label = node.get(f"{TABLE}name", "")
                 yield Sheet(
                     label, _rows(events, node, label, notes), node.get(f"{TABLE}style-name") in hidden
                 )
+        if not within:
+            raise package.another()
 
 
 def _rows(
