@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fidkit.passages.load.document import Writer
 from fidkit.passages.load.grid import write_table
-from fidkit.passages.load.opendocument import TABLE, paragraph_text, paragraphs
+from fidkit.passages.load.opendocument import TABLE, count_of, paragraph_text, paragraphs
 from fidkit.passages.load.prose import flat
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def write_odf_table(
     rows: list[list[str]] = []
     for row in _rows(table):
         cells = _cells(row, len(rows), lasting, marks)
-        rows += [cells] * min(_count(row, "number-rows-repeated"), _MOST_ROWS)
+        rows += [cells] * min(count_of(row, "number-rows-repeated"), _MOST_ROWS)
     write_table(writer, rows, headed or None)
 
 
@@ -43,9 +43,9 @@ def _cells(
         last, above = lasting.get(len(cells), (-1, ""))
         if not text and number <= last:
             text = above
-        elif (down := _count(cell, "number-rows-spanned")) > 1:
+        elif (down := count_of(cell, "number-rows-spanned")) > 1:
             lasting[len(cells)] = number + down - 1, text
-        cells += [text] * min(_count(cell, "number-columns-repeated"), max(1, _MOST_CELLS - len(cells)))
+        cells += [text] * min(count_of(cell, "number-columns-repeated"), max(1, _MOST_CELLS - len(cells)))
     return cells
 
 
@@ -56,8 +56,3 @@ def _rows(parent: etree._Element) -> Iterator[etree._Element]:
             yield node
         else:
             yield from _rows(node)
-
-
-def _count(node: etree._Element, attribute: str) -> int:
-    value = node.get(f"{TABLE}{attribute}", "1")
-    return max(1, int(value)) if value.isdecimal() and len(value) < 10 else 1

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from fidkit.passages.load.document import Document
 from fidkit.passages.load.grid import GridRow, Sheet, number_text, write_workbook
-from fidkit.passages.load.opendocument import OFFICE, STYLE, TABLE, TEXT, meta_facts, opened, paragraph_text
+from fidkit.passages.load.opendocument import (
+    OFFICE,
+    STYLE,
+    TABLE,
+    TEXT,
+    count_of,
+    meta_facts,
+    opened,
+    paragraph_text,
+)
 from fidkit.passages.load.package import Package, reading
 from fidkit.passages.load.prose import flat
 
@@ -82,7 +91,7 @@ def _rows(
             return
         if event != "end" or node.tag != f"{TABLE}table-row":
             continue
-        count = _count(node, "number-rows-repeated")
+        count = count_of(node, "number-rows-repeated")
         cells, wide, own = _cells(node, number, lasting)
         if own:
             for repeated in range(min(count, _REPEATED)):
@@ -104,9 +113,9 @@ def _cells(
     own = False
     for cell in row.iterchildren(f"{TABLE}table-cell", f"{TABLE}covered-table-cell"):
         text = _text(cell)
-        count = min(_count(cell, "number-columns-repeated"), _WIDEST - len(cells))
+        count = min(count_of(cell, "number-columns-repeated"), _WIDEST - len(cells))
         own = own or bool(text)
-        down, across = _count(cell, "number-rows-spanned"), _count(cell, "number-columns-spanned")
+        down, across = count_of(cell, "number-rows-spanned"), count_of(cell, "number-columns-spanned")
         if down > 1 and text:
             lasting[len(cells)] = number + down - 1, text
         if across > 1:
@@ -138,8 +147,3 @@ def _plain(value: str) -> str:
         return number_text(float(value))
     except (ValueError, OverflowError):
         return flat(value)
-
-
-def _count(node: etree._Element, attribute: str) -> int:
-    value = node.get(f"{TABLE}{attribute}", "1")
-    return max(1, int(value)) if value.isdecimal() and len(value) < 10 else 1

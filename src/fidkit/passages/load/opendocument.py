@@ -108,3 +108,9 @@ def _collect(node: etree._Element, parts: list[str], marks: dict[etree._Element,
         elif child.tag not in _APART:
             _collect(child, parts, marks)
         parts.append(child.tail or "")
+
+
+def count_of(node: etree._Element, attribute: str) -> int:
+    """How many rows or columns a part of a table stands for, by this attribute; 1 where it doesn't say."""
+    value = node.get(f"{TABLE}{attribute}", "1")
+    return max(1, int(value)) if value.isdecimal() and len(value) < 10 else 1

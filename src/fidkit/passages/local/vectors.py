@@ -118,9 +118,9 @@ class Wanted:
             return False
         if vectors_of(meta) is not None:
             return True
-        if passages is None or self.vectors:
-            return passages is not None
-        return meta.get("vectors") != WITHOUT_VECTORS and passages <= MOST_UNASKED
+        if passages is None:
+            return False
+        return bool(self.vectors) or (meta.get("vectors") != WITHOUT_VECTORS and passages <= MOST_UNASKED)
 
     def _nothing(self, meta: dict[str, str]) -> str:
         """What is named where there are none: that somebody wanted it so stays known."""
