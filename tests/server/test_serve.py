@@ -58,12 +58,15 @@ def test_who_waits_is_told_of_an_end(folder):
     with started("serve", folder, "--port", 0) as server:
         url = server.stdout.readline().strip()
 
+        given = [{"text": f"Tea is grown in Kenya, as {n} people say. " * 8} for n in range(8)]
+
         def ask(number):
-            # Callers take turns: the last, who asks little, has its answer long before the others.
+            # Seconds of work, of which a part alone is read side by side. Callers take turns: the last, who
+            # asks little, has its answer long before the others.
             asked = {
                 "question": [f"where is tea grown, {number}?"] * (8 if number < 11 else 1),
-                "passages": 3,
-                "test_evidence": 3,
+                "passages": given,
+                "test_evidence": 8,
             }
             return httpx.post(f"{url}/v1/answer", json=asked, timeout=30)
 
