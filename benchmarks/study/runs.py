@@ -17,6 +17,7 @@ from fidkit.convert.fresh import with_decoder
 from fidkit.reader import Reader
 from fidkit.train.loop.training import Trainer
 from fidkit.train.recipe import load_recipe
+from study.coded import coded
 from study.measure import FEW, SOME, StatesRunner, judged, sized
 from study.states import States
 from study.variants import OTHERS, SETS, START, First, Variant
@@ -100,6 +101,9 @@ def trained(
     frozen = reader.config.frozen
     if variant.first and variant.first.memory:  # no other run has this memory encoder
         states = States(folder / "states", states.compute)
+    if variant.codes:  # nor this memory
+        read = [passage for asked in sets.values() for _, of_one in asked for passage in of_one]
+        states = States(folder / "states", coded(states.compute, reader, read, variant.codes))
     changes, before = [f"stages.0.steps={max(1, int(steps * variant.share))}", *changes], 0.0
     if variant.first:
         before = _first(variant.first, seed, frozen, changes, start, states, folder / "first")

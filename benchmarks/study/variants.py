@@ -52,6 +52,7 @@ class Variant:
         recipe: changes of the recipe, key=value.
         beams: numbers of hypotheses that it is also judged with.
         memory: layers of a memory encoder of its own, the start's first; None shares the encoder's.
+        codes: of each 16 dimensions of the memory, which is rounded to them; 0 leaves it as it is.
         share: of the study's steps, those that it is trained for.
         first: what it is trained on before.
         decides: development sets by whose mean it is compared.
@@ -63,6 +64,7 @@ class Variant:
     recipe: tuple[str, ...] = ()
     beams: tuple[int, ...] = ()
     memory: int | None = None
+    codes: int = 0
     share: Fraction = Fraction(1)
     first: First | None = None
     decides: tuple[str, ...] = SETS
@@ -117,9 +119,12 @@ WHOLE = ("optimiser.rate=5e-4", "optimiser.rates={ embedding = 0.0 }")
 """Of LUMEN, all is trained but words and memory."""
 
 
-def _lumen(alpha: str, name: str = "", **config: Any) -> Variant:
+def _lumen(
+    alpha: str, name: str = "", *, share: Fraction = Fraction(1), codes: int = 0, **config: Any
+) -> Variant:
     """The start with its encoder split."""
-    return Variant(name or f"lumen-{dashed(alpha)}", config, live=alpha, recipe=WHOLE)
+    named = name or f"lumen-{dashed(alpha)}"
+    return Variant(named, config, live=alpha, recipe=WHOLE, share=share, codes=codes)
 
 
 def dashed(alpha: str) -> str:
@@ -127,7 +132,10 @@ def dashed(alpha: str) -> str:
     return alpha.replace("/", "-")
 
 
-LUMEN = [_lumen(alpha) for alpha in ("0", "1/3", "1", "1/6", "1/2")]
+LUMEN = [_lumen(alpha) for alpha in ("0", "1/3", "1", "1/6", "1/2", "2/3")]
+LUMEN_LONGER = [_lumen(alpha, f"lumen-{dashed(alpha)}-longer", share=Fraction(3)) for alpha in ("1/3", "1")]
+CODES = _lumen("1/3", "lumen-1-3-codes", codes=4096)
+"""Live layers and decoder learn with the codes, as MEMORY-VQ's do; the codes themselves aren't trained."""
 CONDITIONING = [
     *(
         _lumen("1/3", f"lumen-1-3-{seen}", live_attention=seen)
@@ -170,6 +178,8 @@ TABLES: dict[str, list[Variant]] = {
     "table-4": [FID, LSA[6], LIGHT[6], MQ, LSA[3], LSA[2], LIGHT[3], LIGHT[2], GQA],
     "table-3": [FIDO, FIDO_NO_LSA, FIDO_NO_MQ, MQ],
     "lumen": LUMEN,
+    "lumen-longer": LUMEN_LONGER,
+    "lumen-codes": [LUMEN[1], CODES],
     "lumen-conditioning": [LUMEN[1], *CONDITIONING],
     "memory-shape": [LUMEN[1], *MEMORIES],
     "transfer": TRANSFER,

@@ -11,12 +11,14 @@ import pytest
 import torch
 from proportions import split
 from study import measure, ranked, runs
+from study.coded import coded
 from study.command import begun, main
 from study.ranked import Ranked
 from study.remembered import Remembered
 from study.runs import made
 from study.states import RECORD, States
 from study.variants import (
+    CODES,
     CONDITIONING,
     FIDO,
     GQA,
@@ -35,7 +37,7 @@ from study.variants import (
 
 from fidkit import Corpus
 from fidkit.bench.rows import read
-from fidkit.context import Batch, collate
+from fidkit.context import Batch, collate, pad
 from fidkit.evaluate.evaluate import Result
 from fidkit.nn.encoder import EncoderLayers
 from fidkit.preset import named
@@ -210,6 +212,42 @@ def test_a_memory_encoder_is_transferred_and_then_left_as_it_is(
     }  # fmt: skip
     assert outcome["cpu_seconds"] == pytest.approx(first.cpu_seconds + second.cpu_seconds, abs=0.1)
     assert (tmp_path / "states" / "states.bin").stat().st_size == 0  # of no use to other runs
+
+
+def test_memory_is_rounded_to_codes(tmp_path: Path) -> None:
+    data, corpus = write_data(tmp_path / "data")
+    passages = [passage for asked in judging.gold(data, corpus, 2, SETS).values() for _, [passage] in asked]
+    reader, codes = made(CODES, 0), 3
+    run = coded(EncoderLayers.__call__, reader, passages, codes)
+    assert reader.tokenizer is not None
+    ids = reader.tokenizer.passages(passages)
+    given = torch.as_tensor(pad(ids, 0)), torch.tensor([len(row) for row in ids])
+    exact, rounded = reader.encode_passages(*given), reader.encode_passages(*given, run)
+    for part in rounded.split(16, dim=1):
+        assert len(part.unique(dim=0)) == codes
+    # The nearest of few codes is nearer than the mean of all, and not near.
+    error, variance = float((rounded - exact).square().mean()), float(exact.var(0).mean())
+    assert 0.1 * variance < error < variance
+
+
+@pytest.mark.slow
+def test_a_reader_learns_and_is_judged_with_memory_in_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, corpus = write_data(tmp_path / "data")
+    monkeypatch.setattr(measure, "TIMES", 1)
+    sets = judging.gold(data, corpus, 2, (*SETS, *OTHERS))
+    changes = [f"data={data}", f"passages=[{str(corpus)!r}]", "stages.0.questions=2", "tasks.other.where={}"]
+    states, found = States(tmp_path / "states"), []
+    for codes in (3, 0):
+        monkeypatch.setattr(runs, "coded", lambda *given: pytest.fail("no codes were asked for"))
+        if codes:
+            monkeypatch.setattr(runs, "coded", coded)
+        variant = replace(CODES, codes=codes)
+        found.append(runs.trained(variant, 0, 1, changes, states, sets, tmp_path / "run"))
+        assert (states.computed == 0) == bool(codes)  # what codes give back is kept apart
+    rounded, exact = (outcome["squad"]["log_likelihood"] for outcome in found)
+    assert rounded != pytest.approx(exact, rel=0.01)
 
 
 @pytest.mark.parametrize("kind", ["carry", pytest.param("fresh", marks=pytest.mark.slow)])

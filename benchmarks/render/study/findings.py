@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from study import facts
 from study.variants import ALPHAS as TRANSFERRED
-from study.variants import dashed
+from study.variants import BEAMS, dashed
+from study.variants import DEPTHS as VARIANTS_BY_DEPTH
 
 from render.study.groups import BUDGETS, Group
 from render.study.verdicts import (
@@ -23,7 +24,7 @@ from render.study.verdicts import (
 )
 
 Groups = Mapping[str, Group]
-ALPHAS = ("0", "1/6", "1/3", "1/2", "1")
+ALPHAS = ("0", "1/6", "1/3", "1/2", "2/3", "1")
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,28 @@ def _beams(groups: Groups) -> Verdict:
     found = clearly_worse(small.beams(4), large.on_the_way("1"))
     ms = f"{small.decoder_ms('20', 4):.1f} beside {large.decoder_ms('20'):.1f} ms in the decoder"
     return Verdict(found.word, f"{found.ours}; {ms}")
+
+
+DEPTHS = tuple(variant.name for variant in VARIANTS_BY_DEPTH)
+"""Decoders that differ in their layers alone, the shallowest first."""
+
+
+def _by_depth(groups: Groups) -> Verdict:
+    return growing([(name.replace("depth-", "layers: "), _em(groups, name)) for name in DEPTHS])
+
+
+def _deeper_or_beams(groups: Groups) -> Verdict:
+    """Beams of the shallowest decoder beside the deepest that takes no longer, by the first questions."""
+    if not all(name in groups for name in DEPTHS):
+        return Verdict(OPEN, "not all depths are measured yet")
+    shallow, width = groups[DEPTHS[0]], BEAMS[0]
+    most = shallow.decoder_ms("20", width)
+    quick = [name for name in DEPTHS[1:] if groups[name].decoder_ms("20") <= most]
+    if not quick:
+        return Verdict(OPEN, f"every deeper one takes longer than {most:.1f} ms")
+    found = clearly_worse(shallow.beams(width), groups[quick[-1]].on_the_way("1"))
+    ms = f"{most:.1f} beside {groups[quick[-1]].decoder_ms('20'):.1f} ms in the decoder"
+    return Verdict(found.word, f"{width} beams of `{DEPTHS[0]}`, `{quick[-1]}`: {found.ours}; {ms}")
 
 
 def _by_alpha(groups: Groups) -> Verdict:
@@ -160,6 +183,12 @@ FINDINGS = (
         "NQ {mq-beams:g} beside {fido:g}".format(**facts.BEAM_OR_SIZE),
         _beams,
     ),
+    Finding(f"{FIDO}, figure 5", "Quality grows with the decoder's layers", judge=_by_depth),
+    Finding(
+        f"{FIDO}, figure 5",
+        "Beams of the smallest decoder are clearly worse than a deeper one that takes no longer",
+        judge=_deeper_or_beams,
+    ),
     Finding(
         f"{FIDO}, appendix A",
         "The larger decoder learns as well by the hybrid optimiser as by Adafactor",
@@ -174,6 +203,8 @@ FINDINGS = (
     Finding(
         LUMEN, "A third of the encoder live is about as good as FiD", judge=_good(lumen("1/3"), lumen("1"))
     ),
+    Finding(LUMEN, "… after three times the training", judge=_good("lumen-1-3-longer", "lumen-1-longer")),
+    Finding(LUMEN, "… with two thirds live", judge=_good(lumen("2/3"), lumen("1"))),
     Finding(
         LUMEN,
         "Pure memory (MemoryFiD) is clearly worse than a third live",
@@ -218,6 +249,9 @@ FINDINGS = (
         "Memory 16 times smaller than in bf16 is about as good",
         "KILT {1:g} beside {0:g}".format(*facts.VQ),
         lambda groups: answers_as_well(_right(groups, "codec-pq"), _right(groups, "codec-bf16")),
+    ),
+    Finding(
+        "MEMORY-VQ", "… where the reader learns with the codes", judge=_good("lumen-1-3-codes", lumen("1/3"))
     ),
     Finding(
         "GLIMMER",

@@ -11,7 +11,15 @@ from fidkit.wording import counted
 from render.study.groups import BUDGETS, Group
 from render.summaries import MEASURES, NONE, line, rule, spread
 
-BY_BUDGET = ("lumen", "lumen-conditioning", "memory-shape", "transfer", "moments")
+BY_BUDGET = (
+    "lumen",
+    "lumen-longer",
+    "lumen-codes",
+    "lumen-conditioning",
+    "memory-shape",
+    "transfer",
+    "moments",
+)
 """Tables in which it matters after how much training readers are judged."""
 
 

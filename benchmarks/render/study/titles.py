@@ -9,6 +9,8 @@ TITLES = {
     "tuned": "The deciding pair with the encoder trained along",
     "longer": "The larger decoder after three times the steps",
     "lumen": "LUMEN: the live proportion",
+    "lumen-longer": "LUMEN after three times the steps",
+    "lumen-codes": "LUMEN that learns with memory in codes",
     "lumen-conditioning": "LUMEN with a third live: who sees whom",
     "memory-shape": "LUMEN with a third live: deeper and shallower memory encoders",
     "transfer": "LUMEN: transfer from other questions to WebQuestions",
@@ -23,6 +25,11 @@ NOTES = {
     "lumen": (
         "Readers are judged after a quarter, half and all of the steps. These are points of one "
         "training, whose rate falls towards its end: a training that ends earlier would be better there."
+    ),
+    "lumen-codes": (
+        "Memory is rounded to 4,096 codes for each 16 dimensions, which k-means found (`lumen-1-3-codes`), "
+        "while live layers, question encoder and decoder learn, and while they are judged. In the paper, "
+        "codes and memory encoder are trained along."
     ),
     "memory-shape": (
         "The last two layers are live, and the question encoder has the four before them. The memory "

@@ -12,7 +12,7 @@ from render.study.groups import grouped
 from render.summaries import NOTHING, line, rule, spread
 
 _LARGER = ("mq", "fido", "mq-longer", "fido-longer")
-_BLIND = ("lumen-0", "lumen-1-3", "lumen-1")
+_BLIND = ("lumen-0", "lumen-1-3", "lumen-2-3", "lumen-1", "lumen-1-3-longer", "lumen-1-longer")
 _FIRST = ("lsa-6", "light-6", "lsa-6-tuned", "light-6-tuned")
 
 _WHERE = "More of them, and how they are made: [reproduce.md](reproduce.md#what-the-papers-say-of-quality)."

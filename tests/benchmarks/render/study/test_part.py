@@ -121,6 +121,25 @@ def test_lumen_is_shown_at_each_budget() -> None:
     assert [line.split(" | ")[column].split(" ")[0] for column in at] == ["40.10", "46.10", "49.10"]
 
 
+def test_a_deeper_decoder_is_set_beside_beams_that_take_as_long() -> None:
+    def depth(n: int, em: float, ms: float, beams_em: float, beams_ms: float) -> list[dict[str, Any]]:
+        beams = {"4": {**scores(beams_em), "decoder_ms": {"1": 1.0, "20": beams_ms}}}
+        return [
+            row(f"depth-{n}", seed, em, decoder_ms={"1": 1.0, "20": ms}, beams=beams) for seed in range(3)
+        ]
+
+    claim = "Beams of the smallest decoder"
+    three = [*depth(2, 40.0, 9.0, 41.0, 21.0), *depth(4, 44.0, 15.0, 0.0, 99.0), *depth(6, 50.0, 20.0, 0, 99)]
+    assert verdict_of(part.part(three), claim) == "**open**"
+    text = part.part([*three, *depth(12, 60.0, 40.0, 0.0, 99.0)])
+    # Six layers are the most that take no longer; their first questions are one point lower than all.
+    assert "4 beams of `depth-2`, `depth-6`: 41.0 beside 49.0: -8.0 (spread 0.0); 21.0 beside 20.0 ms" in text
+    assert verdict_of(text, claim) == "**reproduced**"
+    assert verdict_of(text, "Quality grows with the decoder's layers") == "**reproduced**"
+    slow = [*depth(2, 40.0, 9.0, 41.0, 14.0), *three[3:], *depth(12, 60.0, 40.0, 0.0, 99.0)]
+    assert "every deeper one takes longer than 14.0 ms" in part.part(slow)
+
+
 def test_transfer_decides_by_the_questions_that_were_learnt_last() -> None:
     def webq(name: str, em: float) -> list[dict[str, Any]]:
         point = {"webq": {"n": 500, "em": em, "f1": em, "log_likelihood": -9.0}}
