@@ -63,14 +63,16 @@ class Group:
         return statistics.mean(point[name]["em"] for name in self.decides)
 
 
-def grouped(rows: Sequence[Mapping[str, Any]]) -> dict[str, Group]:
+def grouped(rows: Sequence[Mapping[str, Any]], changes: Sequence[str] = ()) -> dict[str, Group]:
     """By reader, the rows of its newest number of steps; of two rows for a seed, the newer one.
 
-    Readers that were trained have one start, that of most rows: those of another can't be set beside them.
+    Rows of a recipe with these changes; those of the study have none. Readers that were trained have one
+    start, that of most rows: those of another can't be set beside them.
     """
     starts = Counter(row.get("weights") for row in rows if row["steps"])
     ((start, _),) = starts.most_common(1) or [(None, 0)]
-    rows = [row for row in rows if not row["set"] and (not row["steps"] or row.get("weights") == start)]
+    rows = [row for row in rows if row["set"] == list(changes)]
+    rows = [row for row in rows if not row["steps"] or row.get("weights") == start]
     steps = {row["variant"]: row["steps"] for row in rows}
     found: dict[str, dict[int, Mapping[str, Any]]] = {}
     for row in rows:

@@ -18,9 +18,15 @@ _FIRST = ("lsa-6", "light-6", "lsa-6-tuned", "light-6-tuned")
 _WHERE = "More of them, and how they are made: [reproduce.md](reproduce.md#what-the-papers-say-of-quality)."
 
 
-def table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
-    """Exact match of each reader that has rows, by set, after so many steps."""
-    groups = grouped(rows)
+def table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], changes: Sequence[str] = ()) -> str:
+    """Exact match of each reader that has rows, by set, after so many steps.
+
+    Args:
+        rows: of `benchmarks/study.py`.
+        names: of readers.
+        changes: of the recipe; without any, rows are those of the study.
+    """
+    groups = grouped(rows, changes)
     lines = [line("reader", "steps", "seeds", *(f"{name}: EM" for name in SETS)), rule(3 + len(SETS))]
     found = [name for name in names if name in groups]
     if not found:
@@ -38,7 +44,17 @@ def _steps(row: Mapping[str, Any]) -> int:
     return int(on_the_way["step"] if on_the_way else row["steps"])
 
 
+_RATE = ("lumen-0", "lumen-1-6", "lumen-1-3", "lumen-1-2", "lumen-1")
+"""Readers that were first trained at another rate."""
+
+
+def rates(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The same readers at the rate that was tried first, and at that of the study."""
+    first = table(rows, _RATE, ["optimiser.rate=5e-4"]).removesuffix(f"\n\n{_WHERE}")
+    return f"At 5e-4:\n\n{first}\n\nAt 1.5e-4:\n\n{table(rows, _RATE)}"
+
+
 TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     f"study-{mark}": (partial(table, names=names), "study.jsonl")
     for mark, names in (("larger", _LARGER), ("blind", _BLIND), ("first", _FIRST))
-}
+} | {"study-rate": (rates, "study.jsonl")}

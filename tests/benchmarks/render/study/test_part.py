@@ -247,6 +247,15 @@ def test_passages_that_are_read_have_a_column_each() -> None:
     assert "Passages that are read" not in part.part(rows(fid=50.0))
 
 
+def test_the_log_sets_two_rates_side_by_side() -> None:
+    first = row("lumen-1", 0, 30.0, set=["optimiser.rate=5e-4"])
+    said = trials.rates([first, *rows(lumen_1=50.0)])
+    before, after = said.split("At 1.5e-4:")
+    assert "| `lumen-1` | 320 | 1 | 31.00 | 29.00 |" in before
+    assert "| `lumen-1` | 320 | 3 | 51.10 (51.00 to 51.20) |" in after
+    assert said.count("More of them") == 1
+
+
 def test_the_log_has_readers_with_their_own_steps() -> None:
     longer = row("mq-longer", 0, 52.0, on_the_way={"1": {"step": 960, **scores(50.0)}})
     found = trials.table([*rows(mq=50.0), longer, row("fid", 0, 60.0)], ["mq", "fido", "mq-longer"])
@@ -255,5 +264,8 @@ def test_the_log_has_readers_with_their_own_steps() -> None:
     assert cells[1] == ["`mq-longer`", "960", "1", "53.00", "51.00"]
     assert "`fid`" not in found
     assert trials.table([], ["mq"]) == "Not measured yet."
+    other = row("mq", 0, 30.0, set=["optimiser.rate=5e-4"])
+    assert trials.table([*rows(mq=50.0), other], ["mq"]) == trials.table(rows(mq=50.0), ["mq"])
+    assert "| `mq` | 320 | 1 | 31.00 | 29.00 |" in trials.table([other], ["mq"], other["set"])
     without = row("mq", 0, 50.0, on_the_way={})
     assert "| 320 |" in trials.table([without], ["mq"])
