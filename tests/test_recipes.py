@@ -120,10 +120,14 @@ def test_passages_are_found_by_meaning_too_for_questions_that_name_one(
 
 def test_questions_about_an_encyclopedia_name_their_passage() -> None:
     questions = [*read_questions(RECIPES / "encyclopedia" / "questions.jsonl")]
-    assert len({question.id for question in questions}) == len(questions) == 6070
+    absent = [*read_questions(RECIPES / "encyclopedia" / "absent.jsonl")]
+    assert (len(questions), len(absent)) == (32907, 3835)
+    assert len({question.id for question in [*questions, *absent]}) == 32907 + 3835
     assert all(len(question.positive_ids) == 1 for question in questions)
     assert all(question.target == question.answers[0] for question in questions)
-    assert len({question.positive_ids[0] for question in questions}) == 767
+    assert len({question.positive_ids[0] for question in questions}) == 4602
+    assert not any(question.positive_ids or question.answers for question in absent)
+    assert all(len(question.near_ids) == 1 for question in absent)
 
 
 def test_the_mean_of_readers_is_that_of_their_weights(
