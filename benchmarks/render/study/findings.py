@@ -178,6 +178,11 @@ FINDINGS = (
     ),
     Finding(f"{FIDO}, table 3", "… after three times the training", judge=_worse("mq-longer", "fido-longer")),
     Finding(
+        f"{FIDO}, table 3",
+        "… by Adafactor, which the paper's learnt by",
+        judge=_worse("mq-adafactor", "fido-adafactor"),
+    ),
+    Finding(
         f"{FIDO}, table 7",
         "A larger decoder is better than beams of the smaller",
         "NQ {mq-beams:g} beside {fido:g}".format(**facts.BEAM_OR_SIZE),

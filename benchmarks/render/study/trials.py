@@ -11,8 +11,11 @@ from study.variants import SETS
 from render.study.groups import grouped
 from render.summaries import NOTHING, line, rule, spread
 
-_LARGER = ("mq", "fido", "mq-longer", "fido-longer")
-_BLIND = ("lumen-0", "lumen-1-3", "lumen-2-3", "lumen-1", "lumen-1-3-longer", "lumen-1-longer")
+_LARGER = ("mq", "fido", "mq-longer", "fido-longer", "mq-adafactor", "fido-adafactor")
+_BLIND = (
+    "lumen-0", "lumen-1-6", "lumen-1-3", "lumen-1-2", "lumen-2-3", "lumen-1",
+    "lumen-1-3-longer", "lumen-1-longer",
+)  # fmt: skip
 _FIRST = ("lsa-6", "light-6", "lsa-6-tuned", "light-6-tuned")
 
 _WHERE = "More of them, and how they are made: [reproduce.md](reproduce.md#what-the-papers-say-of-quality)."
