@@ -41,7 +41,8 @@ answer.
 ```
 
 What has a row isn't trained again, and rows of another start count as none; `--seeds`, `--only` and \
-`--steps` choose. The rows took {hours:.1f} hours of one core.
+`--steps` choose. The rows took {hours:.1f} hours of one core. They were made on two kinds of processor: \
+times of rows whose revisions differ say little beside each other.
 
 ### How a verdict is drawn
 
