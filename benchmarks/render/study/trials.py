@@ -22,23 +22,27 @@ _WHERE = "More of them, and how they are made: [reproduce.md](reproduce.md#what-
 
 
 def table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], changes: Sequence[str] = ()) -> str:
-    """Exact match of each reader that has rows, by set, after so many steps.
+    """Exact match of each reader that has rows, by set, after so many steps, and where more is said.
 
     Args:
         rows: of `benchmarks/study.py`.
         names: of readers.
         changes: of the recipe; without any, rows are those of the study.
     """
+    found = _readers(rows, names, changes)
+    return f"{found}\n\n{_WHERE}" if found else NOTHING
+
+
+def _readers(rows: Sequence[Mapping[str, Any]], names: Sequence[str], changes: Sequence[str]) -> str:
+    """The table alone; empty without rows."""
     groups = grouped(rows, changes)
     lines = [line("reader", "steps", "seeds", *(f"{name}: EM" for name in SETS)), rule(3 + len(SETS))]
     found = [name for name in names if name in groups]
-    if not found:
-        return NOTHING
     for name in found:
         of_seeds = list(groups[name].rows.values())
         cells = [spread([row[one]["em"] for row in of_seeds], seeds=len(of_seeds) > 1) for one in SETS]
         lines.append(line(f"`{name}`", str(_steps(of_seeds[0])), str(len(of_seeds)), *cells))
-    return "\n".join([*lines, "", _WHERE])
+    return "\n".join(lines) if found else ""
 
 
 def _steps(row: Mapping[str, Any]) -> int:
@@ -53,7 +57,7 @@ _RATE = ("lumen-0", "lumen-1-6", "lumen-1-3", "lumen-1-2", "lumen-1")
 
 def rates(rows: Sequence[Mapping[str, Any]]) -> str:
     """The same readers at the rate that was tried first, and at that of the study."""
-    first = table(rows, _RATE, ["optimiser.rate=5e-4"]).removesuffix(f"\n\n{_WHERE}")
+    first = _readers(rows, _RATE, ["optimiser.rate=5e-4"]) or NOTHING
     return f"At 5e-4:\n\n{first}\n\nAt 1.5e-4:\n\n{table(rows, _RATE)}"
 
 
