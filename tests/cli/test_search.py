@@ -76,6 +76,21 @@ def test_in_some_documents_alone(built: str, capsys) -> None:
     assert "expected NAME=VALUE" in capsys.readouterr().err
 
 
+def test_a_folder_is_taken_as_ask_takes_it(built: str, capsys) -> None:
+    docs = Path(built).parent / "docs"
+    (docs / "picture.txt").write_bytes(b"\xff\0")
+    assert run(["corpus", "search", str(docs), "doctor with cat", "-k", "1", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["hits"][0]["source"].startswith("a.md")
+    assert "1 of 3 files were left out (picture.txt: binary, not text)" in err
+    assert run(["corpus", "info", str(docs), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["passages"], found["sources"]) == (2, [str(docs)])
+    assert sorted(docs.iterdir()) == [docs / "a.md", docs / "b.md", docs / "picture.txt"]
+    assert run(["corpus", "info", str(docs / "none")]) == 1
+    assert "no such file or folder" in capsys.readouterr().err
+
+
 def test_several_questions_are_found_apart(built: str, tmp_path: Path, capsys) -> None:
     (tmp_path / "q.txt").write_text("\nharbour road\n\nnothing of it\n")
     command = ["corpus", "search", built, "kitten", "--by", "words", "-k", "1"]

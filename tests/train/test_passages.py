@@ -115,7 +115,7 @@ def test_a_document_that_is_no_text_ends_no_training(tmp_path: Path) -> None:
     opened = open_passages([folder], say=notes.append)
     assert opened is not None
     assert [p.text for p in opened] == ["A text of some words."]
-    assert "1 of 2 files were left out (binary, not text: 1); `fidkit corpus info" in notes[-1]
+    assert "1 of 2 files were left out (bad.txt: binary, not text); `fidkit corpus info" in notes[-1]
 
 
 def test_a_second_training_waits_for_the_first(tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ def _commands(row: Mapping[str, Any]) -> str:
     weights, now = row.get("weights"), assets.reader(START) / checkpoint.WEIGHTS
     if weights is None or sha256(now).startswith(weights):
         return command
+    if weights not in REVISIONS:
+        return f"{command} --start READER  # whose weights have a SHA-256 that begins with {weights}"
     path = f"src/fidkit/assets/readers/{START}"
     return "\n".join([
         f"mkdir start && git archive {REVISIONS[weights]} {path} | tar -x -C start",

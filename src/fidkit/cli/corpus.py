@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,14 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fidkit.cli.building import build
-from fidkit.cli.options import AsJson, Directory, Verb, Where
+from fidkit.cli.options import AsJson, Directory, Documents, Verb, Where
 from fidkit.errors import FidkitError, UsageError
 from fidkit.passages.local.amounts import MOST_COMPARED
 from fidkit.wording import counted, in_one_line
 
 if TYPE_CHECKING:
     from fidkit.passages import CorpusInfo
-    from fidkit.passages.local.corpus import Explained
+    from fidkit.passages.local.corpus import Corpus, Explained
     from fidkit.passages.search.ways import Part
     from fidkit.types import Passage
 
@@ -32,9 +34,29 @@ app.command(cls=Verb)(build)
 _EXCERPT_CHARACTERS = 160
 
 
+@contextmanager
+def _opened(place: str, *, searched: bool) -> Iterator[tuple[Corpus, tuple[str, ...]]]:
+    """A built corpus, or documents as `fidkit ask --in` takes them; and what is to be said of it."""
+    from fidkit.passages import Corpus
+    from fidkit.passages.engines import is_url
+    from fidkit.passages.local.layout import is_corpus
+    from fidkit.passages.opening import open_sources
+
+    if not searched and (is_url(place) or is_corpus(Path(place))):
+        corpus, notes = Corpus.open(place), ()  # nothing that makes vectors has to be imported
+    else:
+        from fidkit.cli.building import reported_progress
+        from fidkit.engine.meaning import runnable
+
+        with reported_progress() as tell:
+            corpus, notes = open_sources([place], tell, runnable())
+    with corpus:
+        yield corpus, notes
+
+
 @app.command(cls=Verb)
 def search(
-    directory: Directory,
+    documents: Documents,
     queries: Annotated[
         list[str] | None,
         typer.Argument(metavar="QUERY...", help="Questions, or some words; each quoted.", show_default=False),
@@ -57,18 +79,19 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Show the passages that match best; of several queries, those of each."""
-    from fidkit.engine.meaning import minilm
-    from fidkit.passages import Corpus, Filter
+    from fidkit.passages import Filter
     from fidkit.passages.protocol import NOTHING_FOUND
 
     asked = [*(queries or ()), *(_lines(file) if file else ())]
     if not asked:
         raise UsageError('there is nothing to search for; give a query, such as "who wrote it", or --file')
     chosen = Filter.parse(where or ())
-    with Corpus.open(directory, minilm) as corpus:
+    with _opened(documents, searched=True) as (corpus, notes):
         began = time.perf_counter()
         found = corpus.explain_all(asked, k, by, where=chosen)
         milliseconds = 1000 * (time.perf_counter() - began)
+    for note in notes:
+        print(f"note: {in_one_line(note)}", file=sys.stderr)
     for query, hits in zip(asked, found, strict=True):
         if not hits:
             print(f"note: {NOTHING_FOUND}{f': {query}' if len(asked) > 1 else ''}", file=sys.stderr)
@@ -85,7 +108,7 @@ def search(
 
 @app.command(cls=Verb)
 def info(
-    directory: Directory,
+    documents: Documents,
     alike: Annotated[
         bool,
         typer.Option(
@@ -99,9 +122,7 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """Say what a corpus holds."""
-    from fidkit.passages import Corpus
-
-    with Corpus.open(directory) as corpus:
+    with _opened(documents, searched=False) as (corpus, _):  # what the notes say is said of each file below
         found = corpus.info()
         same = corpus.count_alike() if alike or found.passages <= MOST_COMPARED else None
     if as_json:

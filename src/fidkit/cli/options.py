@@ -40,6 +40,9 @@ def _holds_empty(value: object) -> bool:
     return isinstance(value, list | tuple) and "" in value
 
 
+Documents = Annotated[
+    str, typer.Argument(help="A built corpus, its URL, a folder or a file.", show_default=False)
+]
 Directory = Annotated[str, typer.Argument(help="A corpus directory, or postgresql://...", show_default=False)]
 Sources = Annotated[
     list[str] | None,

@@ -15,7 +15,8 @@ from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.load.table import PACKED, ending_of
 
 _DAY = re.compile(r"(\d{4})(?:-(\d\d))?(?:-(\d\d))?(?!\d)")
-_KEYS = ("source", "kind", "after", "before")
+NAMES = ("source", "kind", "after", "before")
+"""Of conditions on what every document has; all others are on what some say of themselves."""
 
 Many = str | tuple[str, ...]
 
@@ -100,12 +101,12 @@ class Filter:
             name = name.casefold()
             if not equals or not name or not value:
                 raise UsageError(
-                    f"{condition!r} is no condition; expected NAME=VALUE with the name {', '.join(_KEYS)} "
+                    f"{condition!r} is no condition; expected NAME=VALUE with the name {', '.join(NAMES)} "
                     "or what documents say of themselves, such as author"
                 )
             if name == "source":
                 value = shown(value)
-            if name in _KEYS:
+            if name in NAMES:
                 given[name] = (*given.get(name, ()), value)
             else:
                 facts.append((name, value))
@@ -119,7 +120,7 @@ class Filter:
 
     def parts(self) -> dict[str, Filter]:
         """Each condition as a filter of its own, by its name."""
-        found = {name: Filter(**{name: getattr(self, name)}) for name in _KEYS if getattr(self, name)}
+        found = {name: Filter(**{name: getattr(self, name)}) for name in NAMES if getattr(self, name)}
         facts = _pairs(self)
         for name in dict.fromkeys(name for name, _ in facts):
             found[name] = Filter(facts=tuple(pair for pair in facts if pair[0] == name))
@@ -151,7 +152,7 @@ class Filter:
 
     def __str__(self) -> str:
         """As it is typed."""
-        given = [(name, value) for name in _KEYS for value in _many(getattr(self, name)) if value]
+        given = [(name, value) for name in NAMES for value in _many(getattr(self, name)) if value]
         return " ".join(f"{name}={value}" for name, value in (*given, *_pairs(self)))
 
 

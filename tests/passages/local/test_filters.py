@@ -144,6 +144,8 @@ def test_a_document_without_a_day_is_neither_before_nor_after_one(docs: Path, tm
         ("kind=pdf", "no document has kind=.pdf; kinds are .md, .odd, .txt"),
         ("author=grace", "no document has author=grace; author is Ada 1, Ada 11"),
         ("editor=ada", "no document has editor=ada; they say author, date of themselves"),
+        ("kidn=md", r"no document has kidn=md; did you mean kind\?"),
+        ("autor=ada", r"no document has autor=ada; did you mean author\?"),
     ],
 )
 def test_what_there_is_is_said_where_nothing_is_left(corpus: Corpus, condition: str, said: str) -> None:

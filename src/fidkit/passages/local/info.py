@@ -137,6 +137,8 @@ class CorpusInfo:
             return ""
         most = reasons.most_common(_REASONS_SHOWN)
         told = [f"{reason}: {count:,}" for reason, count in most]
+        if reasons.total() == 1:
+            told = [f"{in_one_line(name)}: {said}" for name, said in self.skipped_files if said in reasons]
         if len(reasons) > len(most):
             told.append(f"other reasons: {reasons.total() - sum(count for _, count in most):,}")
         all_files = self.files + reasons.total()

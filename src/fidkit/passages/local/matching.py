@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fidkit.passages.filter import Described, Filter, FilterError, day_of, kinds_of
+from fidkit.passages.filter import NAMES, Described, Filter, FilterError, day_of, kinds_of
 from fidkit.passages.load.rows import source_of
 from fidkit.passages.local.catalogue import Catalogue
 from fidkit.passages.protocol import Retriever
@@ -145,8 +145,12 @@ def _there(name: str, documents: Sequence[Described]) -> str:
     values = [document.facts[name] for document in documents if name in document.facts]
     if values:
         return f"{name} is {_some(values)}"
-    facts = _some(fact for document in documents for fact in document.facts)
-    return f"they say {facts} of themselves" if facts else "they say nothing of themselves"
+    from difflib import get_close_matches
+
+    names = {fact for document in documents for fact in document.facts}
+    if near := get_close_matches(name, [*NAMES, *names], 1):
+        return f"did you mean {near[0]}?"
+    return f"they say {_some(names)} of themselves" if names else "they say nothing of themselves"
 
 
 def _some(values: Iterable[str]) -> str:
