@@ -83,7 +83,7 @@ def _commands(row: Mapping[str, Any]) -> str:
     if weights is None or sha256(now).startswith(weights):
         return command
     if weights not in REVISIONS:
-        return f"{command} --start READER  # whose weights have a SHA-256 that begins with {weights}"
+        return f"{command} --start READER  # of weights whose SHA-256 begins with {weights}"
     path = f"src/fidkit/assets/readers/{START}"
     return "\n".join([
         f"mkdir start && git archive {REVISIONS[weights]} {path} | tar -x -C start",

@@ -403,7 +403,9 @@ def test_a_file_that_is_not_what_it_says_is_left_out_of_a_folder(docs, tmp_path,
     reason = f"line {before + 2}: expected a passage with a non-empty string as text, got ''"
     assert corpus.info().skipped_files == [("a.jsonl", reason)]
     assert (
-        corpus.info().left_out().startswith(f"1 of 2 files were left out (a.jsonl: {reason}); `fidkit corpus info")
+        corpus.info()
+        .left_out()
+        .startswith(f"1 of 2 files were left out (a.jsonl: {reason}); `fidkit corpus info")
     )
     assert corpus.report.changes == Changes(added=("b.jsonl",), left_out=("a.jsonl",))
     assert Corpus.build(tmp_path / "in", tmp_path / "c").report.changes == Changes()

@@ -84,7 +84,7 @@ def test_the_start_is_fetched_where_another_comes_along(monkeypatch: pytest.Monk
     assert "--steps 320\n```" in same
     assert text in (same, other)
     unknown = part.part([{**one, "weights": "0123456789ab"} for one in rows(fid=50.0)])
-    assert "--steps 320 --start READER  # whose weights have a SHA-256 that begins with 0123456789ab\n" in unknown
+    assert "--steps 320 --start READER  # of weights whose SHA-256 begins with 0123456789ab\n" in unknown
 
 
 def test_a_table_has_a_line_a_reader() -> None:
