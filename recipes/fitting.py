@@ -3,9 +3,11 @@
     python recipes/fitting.py DATA FIT
     fidkit calibrate READER --corpus wiki.corpus --data FIT/everyday.jsonl --data FIT/absent.jsonl \
         --data FIT/squad.jsonl --data FIT/newwiki.jsonl --data FIT/qamr.jsonl --data FIT/unanswerable.jsonl \
-        --context retrieved --context gold --context retrieved --context foreign
+        --data FIT/nq.jsonl --data FIT/triviaqa.jsonl --data FIT/webq.jsonl \
+        --context retrieved --context gold --context retrieved --context foreign \
+        --passages 10 --passages 3 --passages 5 --passages 20 --passages 1
 
-Nearly half are about everyday documents, some of which nothing answers: a mix like use.
+Some 40 percent are about everyday documents, some of which nothing answers: a mix like use.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ QUESTIONS = {
     "newwiki": ("qa/dev.newwiki.jsonl.gz", 130),
     "qamr": ("qa/dev.qamr.jsonl.gz", 60),
     "unanswerable": ("qa/dev.unanswerable.jsonl.gz", 90),
+    "nq": ("qa/dev.nq.jsonl.gz", 80),
+    "triviaqa": ("qa/dev.triviaqa.jsonl.gz", 80),
+    "webq": ("qa/dev.webq.jsonl.gz", 60),
 }
 """By name: the file in DATA, and how many of every second question in it."""
 

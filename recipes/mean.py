@@ -35,9 +35,15 @@ def main() -> None:
 
 @torch.no_grad()
 def average(reader: Reader, others: list[Reader]) -> None:
-    """Give a reader the mean of its weights and those of others, in place."""
+    """Give a reader the mean of its weights and those of others, in place.
+
+    What is the same in all stays as it is to the bit, which a sum that is divided again would not: frozen
+    words are shared with other readers and with search.
+    """
     for name, weight in reader.named_parameters():
-        weight.copy_(torch.stack([weight, *(other.get_parameter(name) for other in others)]).mean(0))
+        all_of_them = [weight, *(other.get_parameter(name) for other in others)]
+        if not all(torch.equal(weight, other) for other in all_of_them):
+            weight.copy_(torch.stack(all_of_them).mean(0))
 
 
 if __name__ == "__main__":

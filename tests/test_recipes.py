@@ -143,6 +143,9 @@ def test_the_mean_of_readers_is_that_of_their_weights(
     for name, weight in found.named_parameters():
         expected = (one.get_parameter(name) + two.get_parameter(name)) / 2
         torch.testing.assert_close(weight, expected, rtol=1e-6, atol=1e-7)
+    mean.average(found, [found, found])
+    for name, weight in Reader.from_pretrained(tmp_path / "to").named_parameters():
+        assert torch.equal(weight, found.get_parameter(name))  # what none has learnt anew
     monkeypatch.setattr(
         sys, "argv", ["mean.py", f"{tmp_path}/1", f"{tmp_path}/other", "--to", f"{tmp_path}/b"]
     )
@@ -166,5 +169,5 @@ def test_confidence_is_fitted_on_every_second_question(
     for name, (_, count) in fitting.QUESTIONS.items():
         written = (tmp_path / "fit" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
         assert [json.loads(line)["id"] for line in written] == [f"{name}-{2 * n}" for n in range(count)]
-    assert sum(count for _, count in fitting.QUESTIONS.values()) == 788  # as the model cards say
+    assert sum(count for _, count in fitting.QUESTIONS.values()) == 1008
     assert "everyday: 300 questions" in capsys.readouterr().out
