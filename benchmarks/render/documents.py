@@ -31,6 +31,7 @@ from render import (
     reuse,
     serving,
     siblings,
+    stages,
     summaries,
     throughput,
 )
@@ -56,6 +57,7 @@ TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     **repairs.TABLES,
     **beginnings.TABLES,
     **siblings.TABLES,
+    **stages.TABLES,
     **precisions.TABLES,
     **predictions.TABLES,
     **throughput.TABLES,
