@@ -48,6 +48,10 @@ def draw(drawn: Points, path: Path) -> None:
     for axes in grid[len(drawn) :]:
         axes.set_visible(False)
     _explain(figure, list(grid[: len(drawn)]))
+    figure.draw_without_rendering()  # only then does each panel have its size
+    for axes, panel in zip(grid, drawn, strict=False):
+        if panel["kind"] == "dots":
+            name_dots(axes, panel)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI, metadata={"Software": None, "Description": digest(drawn)})
 
@@ -103,13 +107,43 @@ def _scatter(axes: Any, panel: dict[str, Any]) -> None:
 
 
 def _dots(axes: Any, panel: dict[str, Any]) -> None:
-    """Each with its name beside it."""
-    for name, (x, y) in panel["points"].items():
-        axes.plot(x, y, "o", markersize=3)
-        axes.annotate(name, (x[0], y[0]), fontsize=6, xytext=(3, 2), textcoords="offset points")
-    axes.set_xscale("log")
+    """Means of several values, with whiskers from the least to the largest; `name_dots` names them."""
+    for x, values in panel["points"].values():
+        mean = sum(values) / len(values)
+        whiskers = ([mean - min(values)], [max(values) - mean])
+        axes.errorbar([x], [mean], whiskers, fmt="o", markersize=3, linewidth=0.8, capsize=1.5)
+    axes.margins(0.12)
     axes.set_xlabel(panel["x"], fontsize=7)
     axes.set_ylabel(panel["y"], fontsize=7)
+
+
+def name_dots(axes: Any, panel: dict[str, Any]) -> None:
+    """Put the name of each dot where it covers neither another name nor a dot, if there is such a place."""
+    means = {name: (x, sum(values) / len(values)) for name, (x, values) in panel["points"].items()}
+    dots = [axes.transData.transform(place) for place in means.values()]
+    taken: list[Any] = []
+    for name, place in sorted(means.items(), key=lambda item: -item[1][1]):
+        for x, y, side in _BESIDE:
+            text = axes.annotate(
+                name, place, fontsize=6, xytext=(x, y), textcoords="offset points", ha=side, va="center"
+            )
+            box = text.get_window_extent().padded(1)
+            inside = axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1)
+            if inside and not box.count_overlaps(taken) and not any(box.contains(*dot) for dot in dots):
+                break
+            text.remove()
+        else:
+            text = axes.annotate(name, place, fontsize=6, xytext=(4, 0), textcoords="offset points")
+            box = text.get_window_extent()
+        taken.append(box)
+
+
+_BESIDE = [
+    (x, y, side)
+    for y in (0, 5, -5, 9, -9, 14, -14, 20, -20, 27, -27)
+    for x, side in ((5, "left"), (-5, "right"), *([(0, "center")] if abs(y) > 5 else []))
+]
+"""Places of a name beside its dot: points to the right, points up, and which end of it is there."""
 
 
 def _curves(axes: Any, panel: dict[str, Any]) -> None:

@@ -137,17 +137,22 @@ def _finding(finding: Finding, groups: Groups) -> str:
     return line(finding.where, finding.claim, finding.theirs or NONE, ours, word)
 
 
+def _names(*tables: str) -> set[str]:
+    return {variant.name for table in tables for variant in TABLES[table]}
+
+
 def panels(rows: Rows) -> Points:
     """Exact match against the decoder's time, and against the live proportion at each budget."""
     groups, drawn = grouped(rows), []
-    decoders = {
-        name: ([group.decoder_ms("20")], [statistics.mean(group.em().values())])
-        for name, group in groups.items()
-        if name in DRAWN
-    }
-    if decoders:
-        drawn.append({"kind": "dots", "title": "Decoders, 20 passages", "points": decoders,
-                      "x": "ms a question in the decoder", "y": "EM, mean of both sets"})  # fmt: skip
+    for title, names in DRAWN.items():
+        decoders = {
+            name: (group.decoder_ms("20"), list(group.em().values()))
+            for name, group in groups.items()
+            if name in names
+        }
+        if decoders:
+            drawn.append({"kind": "dots", "title": title, "points": decoders,
+                          "x": "ms a question in the decoder", "y": "EM, mean of both sets"})  # fmt: skip
     alphas = [alpha for alpha in ALPHAS if lumen(alpha) in groups]
     if alphas:
         lines = {
@@ -162,7 +167,10 @@ def panels(rows: Rows) -> Points:
     return drawn
 
 
-DRAWN = {variant.name for table in ("table-3", "table-4", "figure-5") for variant in TABLES[table]}
-"""Readers that differ in their decoders alone."""
+DRAWN = {
+    "What a decoder reads of 20 passages (table 4)": _names("table-4"),
+    "How large it is (table 3, figure 5)": _names("table-3", "figure-5"),
+}
+"""Readers that differ in their decoders alone, by what is drawn of them."""
 PICTURES = {"study": (panels, "study.jsonl")}
 """How the plot is made, and of which rows."""

@@ -226,8 +226,8 @@ def test_the_plot_has_decoders_and_proportions() -> None:
     drawn = part.panels([*rows(fid=50.0, lsa_6=49.0), row(lumen("0"), 0, 20.0), row(lumen("1"), 0, 50.0)])
     decoders, proportions = drawn
     assert decoders["points"] == {
-        "fid": ([12.0], [pytest.approx(50.1)]),
-        "lsa-6": ([12.0], [pytest.approx(49.1)]),
+        "fid": (12.0, pytest.approx([50.0, 50.1, 50.2])),
+        "lsa-6": (12.0, pytest.approx([49.0, 49.1, 49.2])),
     }
     assert proportions["lines"]["1 of the steps"] == ([0.0, 1.0], [19.0, 49.0])
     assert proportions["lines"]["1/4 of the steps"] == ([0.0, 1.0], [10.0, 40.0])
