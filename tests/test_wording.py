@@ -1,8 +1,8 @@
-"""Numbers in sentences."""
+"""Numbers and guesses in sentences."""
 
 import pytest
 
-from fidkit.wording import counted
+from fidkit.wording import counted, withheld
 
 
 @pytest.mark.parametrize(
@@ -12,3 +12,16 @@ from fidkit.wording import counted
 def test_a_single_one_is_said_otherwise(number: int, said: str) -> None:
     assert counted(number, "file is", "files are") == said
     assert counted(number, "file") == said.rsplit(" ", 1)[0]
+
+
+@pytest.mark.parametrize(
+    ("guess", "confidence", "said"),
+    [
+        ("in May", 0.123, "The documents don't seem to say. Best guess (12% sure): in May"),
+        ("in May", 0.01, "The documents don't seem to say. Best guess (1% sure): in May"),
+        ("the", 0.0099, "The documents don't seem to say."),
+        ("", 0.5, "The documents don't seem to say."),
+    ],
+)
+def test_a_guess_is_said_if_it_is_worth_anything(guess: str, confidence: float, said: str) -> None:
+    assert withheld(guess, confidence) == said

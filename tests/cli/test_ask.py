@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -451,6 +452,25 @@ def test_an_answer_that_its_document_wraps_is_one_line(capsys: pytest.CaptureFix
     out = capsys.readouterr().out
     assert "without it: Nadia Rahman  (score of 'Ingrid Halvorsen'" in out
     assert "»Ingrid Halvorsen«" in out
+
+
+@pytest.mark.parametrize(
+    ("shares", "more", "shown"),
+    [
+        ((0.5, 0.3, 0.2), {}, "abc"),
+        ((0.9, 0.06, 0.04), {}, "a"),
+        ((0.09, 0.08, 0.07), {}, "a"),  # of many, the first at least
+        ((0.9, 0.06, 0.04), {"place": (0, 1)}, "ac"),
+        ((0.9, 0.06, 0.04), {"without": Without("d", -2.0)}, "ac"),
+    ],
+)
+def test_what_was_hardly_looked_at_is_not_shown(shares, more, shown, capsys) -> None:
+    passages = [Passage(name, name, f"{name} text") for name in "abc"]
+    evidence = [Evidence(passage, share) for passage, share in zip(passages, shares, strict=True)]
+    evidence[2] = replace(evidence[2], **more)
+    _show_evidence(Answer("a", -0.1, tuple(evidence), {"total": 1.0}, verbatim=True, confidence=0.9))
+    out = capsys.readouterr().out
+    assert re.findall(r"^ *\d+%  (\w)", out, re.MULTILINE) == list(shown)
 
 
 def test_the_sentence_shown_is_the_one_with_the_answer_though_it_stands_there_twice() -> None:

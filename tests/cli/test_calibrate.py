@@ -11,8 +11,9 @@ from cli.test_evaluate import world
 from fidkit.calibration import FILE, Calibration
 from fidkit.cli import evaluate
 from fidkit.cli.app import run
-from fidkit.cli.ask import RAW, SILENT
+from fidkit.cli.ask import RAW
 from fidkit.evaluate import contexts
+from fidkit.wording import withheld
 
 __all__ = ["world"]  # a fixture
 
@@ -52,7 +53,7 @@ def test_a_calibration_is_fitted_kept_and_used(
     assert RAW not in answer["notes"]
     assert run(asked) == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"{SILENT} Best guess ({answer['confidence']:.0%} sure): {answer['guess']}")
+    assert out.startswith(withheld(answer["guess"], answer["confidence"]))
     given = ["evaluate", "--reader", str(world / "reader"), "--data", str(world / "questions.jsonl")]
     assert run([*given, "--corpus", str(world / "corpus"), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)

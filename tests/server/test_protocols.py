@@ -1,6 +1,7 @@
 """What other people's clients speak: OpenAI's and MCP by their own clients."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from urllib.parse import parse_qs, quote
 
@@ -130,6 +131,14 @@ def test_a_link_has_any_name_of_a_document():
     assert page == "http://here/"
     assert parse_qs(link) == {"source": [f"{name}:10-13"], "answer": ["10-13"]}
     assert not set("() ") & set(link)  # it ends where Markdown's links end
+
+
+def test_a_guess_that_is_not_said_is_not_cited():
+    evidence = Evidence(Passage("1", "", "ink", "notes.txt:10-13"), 1.0, (0, 3), (10, 13), "ink")
+    answer = Answer("", 0.0, (evidence,), guess="ink", confidence=0.2)
+    assert len(cited(answer, "http://here", sources=True).citations) == 1
+    unsaid = cited(replace(answer, confidence=0.001), "http://here", sources=True)
+    assert (unsaid.text, unsaid.citations) == ("The documents don't seem to say.", ())
 
 
 def test_characters_of_a_passage_that_has_no_document_are_not_linked_to():

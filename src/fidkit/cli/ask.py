@@ -17,15 +17,19 @@ from fidkit.cli.options import Where
 from fidkit.engine.asked import is_blank
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import FidkitError, UsageError
-from fidkit.wording import MARKS, SILENT, counted, in_one_line
+from fidkit.wording import MARKS, counted, in_one_line, withheld
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fidkit.answerer import Answerer
     from fidkit.engine.precision import Precision
     from fidkit.passages import Filter
     from fidkit.types import Answer, Evidence, Without
 
 _SHOWN = 3
+_SLIGHT = 0.1
+"""A passage with less of the attention, and without the answer, tells a person nothing."""
 _EXCERPT_CHARACTERS = 220
 _RATHER_NOT = 0.5
 """An answer of less confidence is more likely wrong than right, which is said."""
@@ -173,7 +177,7 @@ def _show_answer(answer: Answer, show: _Printed, *, calibrated: bool) -> None:
     if answer.text or not answer.guess:
         show(answer.text or "(no answer)")
     else:
-        show(f"{SILENT} Best guess ({answer.confidence:.0%} sure): {answer.guess}")
+        show(withheld(answer.guess, answer.confidence))
     if answer.guess and not answer.verbatim:
         print("\nnote: no passage has these words", file=sys.stderr)
     elif answer.text and calibrated:
@@ -239,7 +243,7 @@ def _short(text: str) -> str:
 
 def _show_evidence(answer: Answer) -> None:
     print("\n")
-    for evidence in answer.evidence[:_SHOWN]:
+    for evidence in _telling(answer.evidence[:_SHOWN]):
         passage = evidence.passage
         title = _unwrapped(passage.title)
         print(f"{evidence.score:4.0%}  {title}  [{in_one_line(_place(evidence))}]")
@@ -248,6 +252,15 @@ def _show_evidence(answer: Answer) -> None:
             print(f"      {_without(evidence.without, answer)}")
     seconds = answer.timings_ms["total"] / 1000
     print(f"\n{_read(answer)} in {seconds:.2f} s, score {answer.score:.2f}", file=sys.stderr)
+
+
+def _telling(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """The first piece, and others that were looked at, hold the answer, or were tested."""
+    return [
+        one
+        for number, one in enumerate(evidence)
+        if not number or one.score >= _SLIGHT or one.place is not None or one.without is not None
+    ]
 
 
 def _read(answer: Answer) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from fidkit.passages.places import split, spoken
 from fidkit.types import Answer, Evidence
-from fidkit.wording import SILENT
+from fidkit.wording import withheld
 
 WITH_SOURCES = ":sources"
 """Behind a reader's name, in a protocol's `model`: sources are listed in the text as well."""
@@ -39,17 +39,14 @@ def cited(answer: Answer, base: str, *, sources: bool = False) -> Cited:
         sources: list them behind the text, in Markdown.
     """
     guess = answer.guess
-    if answer.text or not guess:
-        text = answer.text or SILENT
-    else:
-        text = f"{SILENT} Best guess ({answer.confidence:.0%} sure): {guess}"
+    text = answer.text or withheld(guess, answer.confidence)
     having = [e for e in answer.evidence if e.place is not None][:_MOST]
     start = len(text) - len(guess)
     places = (
         {"url": _url(base, one), "title": _title(one), "start_index": start, "end_index": len(text)}
         for one in having
     )
-    citations = tuple(places) if guess else ()
+    citations = tuple(places) if guess and text.endswith(guess) else ()
     if sources and citations:
         text += "\n\n" + "\n".join(_listed(number, one, base) for number, one in enumerate(having, 1))
     return Cited(text, citations)
