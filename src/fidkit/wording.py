@@ -13,21 +13,22 @@ _SHORT = {"\n": "\\n", "\t": "\\t"}
 SILENT = "The documents don't seem to say."
 """What is said in the place of an answer that is withheld."""
 
-_NO_GUESS = 0.01
+NO_GUESS = 0.01
 """Of less confidence a guess is as good as none: often it is a word such as "the"."""
 
 MARKS = ("»", "«")
 """Around the answer in a sentence, or a passage in its surroundings."""
 
 
-def withheld(guess: str, confidence: float) -> str:
+def withheld(guess: str, confidence: float, least: float = NO_GUESS) -> str:
     """What a person is told instead of an answer, with the best guess behind it if it is worth anything.
 
     Args:
         guess: what would have been answered.
         confidence: the probability that it is right.
+        least: probability from which on the guess is told.
     """
-    if not guess or confidence < _NO_GUESS:
+    if not guess or confidence < least:
         return SILENT
     return f"{SILENT} Best guess ({confidence:.0%} sure): {guess}"
 

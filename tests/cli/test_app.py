@@ -126,6 +126,16 @@ def test_wrong_use_is_one_line_and_code_2(arguments: list[str], capsys: pytest.C
     assert "--help`" in err
 
 
+@pytest.mark.parametrize("group", [[], ["corpus"], ["memory"], ["keys"]])
+def test_a_group_alone_says_what_is_in_it(group: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        cli.main(group)
+    out, err = capsys.readouterr()
+    assert out.startswith(f"Usage: {' '.join(['fidkit', *group])} [OPTIONS]")
+    assert "\nCommands:\n" in out
+    assert err == ""
+
+
 def _commands(group: Any, name: str = "fidkit") -> Iterator[tuple[str, Any]]:
     for called, command in group.commands.items():
         if hasattr(command, "commands"):

@@ -391,6 +391,9 @@ def test_a_line_that_is_no_text_is_said_and_not_passed_over(
     out, err = capsys.readouterr()
     assert "error: the question is empty; expected some words" in err
     assert json.loads(out)["question"] == QUESTION
+    monkeypatch.setattr(sys, "stdin", io.StringIO("tea of K\udce4se?\n"))
+    assert run(["ask", "--in", str(docs), "--reader", reader, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["question"] == "tea of K\N{REPLACEMENT CHARACTER}se?"
 
 
 def test_of_questions_that_nobody_types_each_stands_before_its_answer(
@@ -471,6 +474,21 @@ def test_what_was_hardly_looked_at_is_not_shown(shares, more, shown, capsys) -> 
     _show_evidence(Answer("a", -0.1, tuple(evidence), {"total": 1.0}, verbatim=True, confidence=0.9))
     out = capsys.readouterr().out
     assert re.findall(r"^ *\d+%  (\w)", out, re.MULTILINE) == list(shown)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "without", "said"),
+    [(0.02, None, "»a«"), (0.002, None, "a text"), (0.002, Without("d", -2.0), "»a«")],
+)
+def test_a_guess_that_is_not_told_is_not_marked(confidence, without, said, capsys) -> None:
+    evidence = Evidence(Passage("1", "One", "a text"), 1.0, (0, 1), (0, 1), "a text", without)
+    answer = Answer("", -0.1, (evidence,), {"total": 1.0}, guess="a", confidence=confidence, verbatim=True)
+    _show_answer(answer, _Printed(), calibrated=True)
+    _show_evidence(answer)
+    out = capsys.readouterr().out
+    assert out.startswith("The documents don't seem to say.")
+    assert ("Best guess" in out) == ("»" in out) == ("»" in said)
+    assert said in out
 
 
 def test_the_sentence_shown_is_the_one_with_the_answer_though_it_stands_there_twice() -> None:

@@ -54,6 +54,8 @@ def test_a_calibration_is_fitted_kept_and_used(
     assert run(asked) == 0
     out = capsys.readouterr().out
     assert out.startswith(withheld(answer["guess"], answer["confidence"]))
+    assert run([*asked, "--stream"]) == 0
+    assert capsys.readouterr().out == out  # what is withheld wasn't shown before
     given = ["evaluate", "--reader", str(world / "reader"), "--data", str(world / "questions.jsonl")]
     assert run([*given, "--corpus", str(world / "corpus"), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)

@@ -41,6 +41,10 @@ def test_each_way_and_why(built: str, capsys) -> None:
     assert "by words: not found; by meaning: rank 1" in capsys.readouterr().out
     assert run(["corpus", "search", built, "harbour", "--by", "words", "--explain", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["hits"][0]["meaning"] is None
+    assert run(["corpus", "search", built, "harbour", "-k", "1"]) == 0
+    place = capsys.readouterr().out.split()[1]
+    assert run(["show", place, "--in", built]) == 0  # a hit can be looked at
+    assert "The road to the harbour is closed." in capsys.readouterr().out
     assert run(["corpus", "info", built]) == 0
     assert "vectors      2 of minilm, 384 numbers each" in capsys.readouterr().out
 

@@ -43,6 +43,18 @@ def test_a_passage_is_marked_between_its_paragraphs(docs, capsys):
     assert out.rstrip().endswith("It is drunk hot. …")
 
 
+def test_a_place_is_taken_as_it_is_told(docs, capsys):
+    for place in ("tea.md:17-21", "deep/lease.odd:31-38"):
+        out = said(capsys, place, "--in", docs)
+        assert said(capsys, out.split("\n")[0], "--in", docs) == out
+
+
+def test_why_a_document_is_not_there_is_said(docs, capsys):
+    (docs / "photo.txt").write_bytes(b"\xff\0")
+    assert run(["show", "photo.txt", "--in", str(docs)]) == 1
+    assert "error: photo.txt was left out: binary, not text\n" in capsys.readouterr().err
+
+
 def test_pages_are_said(docs, capsys):
     text = "The rent is due in March.\n\nThe deposit is two months of rent."
     start = text.index("two")

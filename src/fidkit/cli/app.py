@@ -108,6 +108,8 @@ def run(arguments: Sequence[str], *, debug: bool = False) -> int:
 def _run(arguments: Sequence[str], debug: bool) -> int:
     try:
         command = typer.main.get_command(application(arguments[0] if arguments else None))
+        if len(arguments) == 1 and hasattr(command.commands.get(arguments[0]), "commands"):  # type: ignore[attr-defined]
+            arguments = [*arguments, "--help"]  # a group alone prints its help, as `fidkit` alone does
         code = command.main(arguments, prog_name="fidkit", standalone_mode=False)
         sys.stdout.flush()  # now, while it can still be said that something can't be written
         # Without standalone mode an early exit comes back as its code, a finished command as its result.

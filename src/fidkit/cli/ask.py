@@ -17,7 +17,7 @@ from fidkit.cli.options import Where
 from fidkit.engine.asked import is_blank
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import FidkitError, UsageError
-from fidkit.wording import MARKS, counted, in_one_line, withheld
+from fidkit.wording import MARKS, NO_GUESS, SILENT, counted, in_one_line, withheld
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +62,13 @@ def ask(
     test_evidence: Annotated[
         bool, typer.Option("--test-evidence", help="Say what the answer would be without each passage shown.")
     ] = False,
-    stream: Annotated[bool, typer.Option("--stream", help="Show the answer while it is written.")] = False,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Show the answer while it is written; once it is whole if it may be withheld.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
     device: DeviceName = "auto",
     precision: PrecisionName = "auto",
@@ -118,19 +124,22 @@ class _Shown:
 
     def answer(self, qa: Answerer, question: str) -> None:
         """Ask, and print."""
-        printed = _Printed() if self.stream else None
+        calibrated = qa.runner.calibration is not None
+        # Only a whole answer has a confidence, and what is withheld must not have been shown before.
+        printed = _Printed() if self.stream and not calibrated else None
         answer = qa.answer(
             question, self.passages, stream=printed, decoding=self.decoding, test_evidence=self.tests,
             where=self.where,
         )  # fmt: skip
-        calibrated = qa.runner.calibration is not None
         said = (*qa.notes, *answer.notes, *(() if calibrated else (RAW,)))
         first, self.noted = not self.noted, True
         answer = replace(answer, notes=said if first else answer.notes)
         for note in answer.notes:
             print(f"note: {in_one_line(note)}", file=sys.stderr)
         if self.as_json:
-            print(json.dumps(answer.to_json(question, self.reader)), flush=True)
+            from fidkit.tokens import well_formed
+
+            print(json.dumps(answer.to_json(well_formed(question), self.reader)), flush=True)
             return
         _show_answer(answer, printed or _Printed(), calibrated=calibrated)
         for other in answer.alternatives:
@@ -177,12 +186,17 @@ def _show_answer(answer: Answer, show: _Printed, *, calibrated: bool) -> None:
     if answer.text or not answer.guess:
         show(answer.text or "(no answer)")
     else:
-        show(withheld(answer.guess, answer.confidence))
+        show(withheld(answer.guess, answer.confidence, _least(answer)))
     if answer.guess and not answer.verbatim:
         print("\nnote: no passage has these words", file=sys.stderr)
     elif answer.text and calibrated:
         doubt = "only " if answer.confidence < _RATHER_NOT else ""
         print(f"  ({doubt}{answer.confidence:.0%} sure)", end="", flush=True)
+
+
+def _least(answer: Answer) -> float:
+    """Confidence from which on a guess is told: any, where somebody asked what it hangs on."""
+    return 0.0 if any(one.without is not None for one in answer.evidence) else NO_GUESS
 
 
 class _Printed:
@@ -243,7 +257,7 @@ def _short(text: str) -> str:
 
 def _show_evidence(answer: Answer) -> None:
     print("\n")
-    for evidence in _telling(answer.evidence[:_SHOWN]):
+    for evidence in _telling(answer):
         passage = evidence.passage
         title = _unwrapped(passage.title)
         print(f"{evidence.score:4.0%}  {title}  [{in_one_line(_place(evidence))}]")
@@ -254,8 +268,14 @@ def _show_evidence(answer: Answer) -> None:
     print(f"\n{_read(answer)} in {seconds:.2f} s, score {answer.score:.2f}", file=sys.stderr)
 
 
-def _telling(evidence: Sequence[Evidence]) -> list[Evidence]:
-    """The first piece, and others that were looked at, hold the answer, or were tested."""
+def _telling(answer: Answer) -> list[Evidence]:
+    """The first piece, and others that were looked at, hold the answer, or were tested.
+
+    A guess that isn't told is marked nowhere.
+    """
+    evidence: Sequence[Evidence] = answer.evidence[:_SHOWN]
+    if not answer.text and withheld(answer.guess, answer.confidence, _least(answer)) == SILENT:
+        evidence = [replace(one, place=None) for one in evidence]
     return [
         one
         for number, one in enumerate(evidence)

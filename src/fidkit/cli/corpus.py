@@ -221,7 +221,7 @@ def _show(found: Explained, *, explain: bool) -> None:
 
 
 def _called(passage: Passage) -> str:
-    return f"{in_one_line(passage.id)}  {in_one_line(passage.title)}"
+    return f"{in_one_line(passage.source or passage.id)}  {in_one_line(passage.title)}"
 
 
 def _lines(file: Path) -> list[str]:

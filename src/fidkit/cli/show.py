@@ -43,15 +43,20 @@ def show(
 ) -> None:
     """Show a passage in its surroundings, with its place; without characters, all of a document."""
     from fidkit.cli.building import reported_progress
+    from fidkit.passages.places import typed
     from fidkit.passages.showing import found, record_of
 
+    source = typed(source)
     with reported_progress() as tell:
         corpus, name = _opened(source, sources, tell)
     with closing(corpus):
         try:
             document, span = found(corpus, name)
         except CorpusError as error:
-            raise CorpusError(f"{error}; `--in` says where else to look") from error
+            left_out = dict(corpus.info().skipped_files).get(name)
+            if left_out is not None:
+                raise CorpusError(f"{name} was left out: {left_out}") from error
+            raise CorpusError(f"{error} (`--in` says where else to look)") from error
         start, end = span or (0, len(document.text))
         where = corpus.place(document.record.source, (start, end))
     if picture is not None:

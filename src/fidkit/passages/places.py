@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from fidkit.passages.load.document import Box, Place
 _COUNTED = ("page", "slide", "row", "cell")
 _SAID = ("page", "slide", "sheet", "row", "part", "cell")
 """In front of offsets; chapter and heading stand in the title already."""
+_TOLD = re.compile(rf"(?P<name>.+?)(, (?:{'|'.join(_SAID)})s? [^,]+)*, (?P<span>\d+-\d+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,12 @@ def spoken(labels: dict[str, str]) -> list[str]:
 
 def _plural(kind: str, label: str) -> str:
     return "s" if kind in _COUNTED and "-" in label else ""
+
+
+def typed(source: str) -> str:
+    """A place as people are told of it, `lease.pdf, page 3, 120-734`, as `split` takes it; else as it is."""
+    told = _TOLD.fullmatch(source)
+    return f"{told['name']}:{told['span']}" if told else source
 
 
 def split(source: str) -> tuple[str, tuple[int, int] | None]:

@@ -337,7 +337,7 @@ def test_no_corpus_at_all(tmp_path, docs):
         CorpusError, match="does not exist; expected a directory made by `fidkit corpus build"
     ):
         Corpus.open(tmp_path / "nope")
-    with pytest.raises(CorpusError, match="is not a corpus"):
+    with pytest.raises(CorpusError, match=r"is not a corpus; .* build \S+ --to NEW\.corpus`"):
         Corpus.open(docs)
     with pytest.raises(CorpusError, match=r"holds 'coffee\.txt'; choose another"):
         Corpus.build(docs, docs)

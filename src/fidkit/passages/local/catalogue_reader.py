@@ -59,10 +59,12 @@ class CatalogueReader:
             CorpusError: no corpus, never completed, of a newer format, or damaged.
         """
         if not (directory / CATALOGUE).exists():
-            what = "is not a corpus" if directory.exists() else "does not exist"
+            if directory.exists():
+                what, build = "is not a corpus", f"{shown(directory)} --to NEW.corpus"
+            else:
+                what, build = "does not exist", f"SOURCE --to {shown(directory)}"
             raise CorpusError(
-                f"{shown(directory)} {what}; expected a directory made by "
-                f"`fidkit corpus build SOURCE --to {shown(directory)}`"
+                f"{shown(directory)} {what}; expected a directory made by `fidkit corpus build {build}`"
             )
         try:
             catalogue = cls(open_to_read(directory / CATALOGUE, TABLES + FORMER_TABLES), directory)
