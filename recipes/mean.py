@@ -41,7 +41,7 @@ def average(reader: Reader, others: list[Reader]) -> None:
     words are shared with other readers and with search.
     """
     for name, weight in reader.named_parameters():
-        all_of_them = [weight, *(other.get_parameter(name) for other in others)]
+        all_of_them: list[torch.Tensor] = [weight, *(other.get_parameter(name) for other in others)]
         if not all(torch.equal(weight, other) for other in all_of_them):
             weight.copy_(torch.stack(all_of_them).mean(0))
 

@@ -33,6 +33,12 @@ _SLIGHT = 0.1
 _EXCERPT_CHARACTERS = 220
 _RATHER_NOT = 0.5
 """An answer of less confidence is more likely wrong than right, which is said."""
+Streamed = Annotated[
+    bool,
+    typer.Option(
+        "--stream", help="Show the answer while it is written; once it is whole if it may be withheld."
+    ),
+]
 RAW = "confidence is raw and no answer withheld: the reader has no calibration (`fidkit calibrate`)"
 
 
@@ -62,13 +68,7 @@ def ask(
     test_evidence: Annotated[
         bool, typer.Option("--test-evidence", help="Say what the answer would be without each passage shown.")
     ] = False,
-    stream: Annotated[
-        bool,
-        typer.Option(
-            "--stream",
-            help="Show the answer while it is written; once it is whole if it may be withheld.",
-        ),
-    ] = False,
+    stream: Streamed = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
     device: DeviceName = "auto",
     precision: PrecisionName = "auto",

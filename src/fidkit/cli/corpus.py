@@ -42,8 +42,9 @@ def _opened(place: str, *, searched: bool) -> Iterator[tuple[Corpus, tuple[str, 
     from fidkit.passages.local.layout import is_corpus
     from fidkit.passages.opening import open_sources
 
+    notes: tuple[str, ...] = ()
     if not searched and (is_url(place) or is_corpus(Path(place))):
-        corpus, notes = Corpus.open(place), ()  # nothing that makes vectors has to be imported
+        corpus = Corpus.open(place)  # nothing that makes vectors has to be imported
     else:
         from fidkit.cli.building import reported_progress
         from fidkit.engine.meaning import runnable
