@@ -195,6 +195,7 @@ def test_notes_go_to_stderr_and_into_the_json(
     # Of the folder's three files, one is no text.
     assert left_out.startswith("1 of 3 files were left out (picture.txt: ")
     command = re.search(r"`fidkit (corpus info \S+)` lists them", left_out)[1]
+    assert command == f"corpus info {docs}"
     assert run(command.split()) == 0
     assert "picture.txt" in capsys.readouterr().out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from fidkit.passages.load.record import NEXT_BUILD
 from fidkit.passages.load.sources import ANOTHER_CORPUS, HIDDEN
 from fidkit.passages.load.table import ending_of
 from fidkit.passages.local.cuts import cutting_of
-from fidkit.passages.local.layout import FORMAT_VERSION, bytes_on_disk, sizes_on_disk
+from fidkit.passages.local.layout import FORMAT_VERSION, bytes_on_disk, default_location, sizes_on_disk
 from fidkit.passages.local.plan import next_try_ns
 from fidkit.passages.local.records import DocumentRecord, FileRecord
 from fidkit.passages.local.schema import sources_of
@@ -144,7 +145,7 @@ class CorpusInfo:
         all_files = self.files + reasons.total()
         return (
             f"{reasons.total():,} of {counted(all_files, 'file was', 'files were')} left out "
-            f"({'; '.join(told)}); `fidkit corpus info {self.path}` lists them"
+            f"({'; '.join(told)}); `fidkit corpus info {self._called()}` lists them"
         )
 
     def without_text(self) -> str:
@@ -154,8 +155,14 @@ class CorpusInfo:
             return ""
         return (
             f"{counted(found, 'document has', 'documents have')} pages without text, which may be scans; "
-            f"`fidkit corpus info {self.path}` says which"
+            f"`fidkit corpus info {self._called()}` says which"
         )
+
+    def _called(self) -> str:
+        """What `corpus info` takes for it: of an index in fidkit's own home, the documents themselves."""
+        if len(self.sources) == 1 and shown(default_location(self.sources)) == self.path:
+            return shlex.quote(self.sources[0])
+        return shlex.quote(self.path)
 
 
 def _said(note: str, file: FileRecord | None) -> str:
