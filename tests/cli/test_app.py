@@ -126,6 +126,11 @@ def test_wrong_use_is_one_line_and_code_2(arguments: list[str], capsys: pytest.C
     assert "--help`" in err
 
 
+def test_words_without_quotes_are_told_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["ask", "Who", "keeps", "bees?"]) == 2
+    assert capsys.readouterr().err.endswith(" (what has spaces in it needs quotes)\n")
+
+
 @pytest.mark.parametrize("group", [[], ["corpus"], ["memory"], ["keys"]])
 def test_a_group_alone_says_what_is_in_it(group: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match=r"^0$"):

@@ -59,9 +59,8 @@ def test_vectors_are_as_the_checkpoint_says(made, source: Path, way: str, module
     assert (found.dtype, found.shape) == (np.float32, (6, embedder.width))
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
     longest = max(TEXTS, key=len)
-    assert f'1 text is longer than 12 tokens, and read no further, of 6; it begins with "{longest[:20]}' in (
-        caplog.text
-    )
+    assert "1 of 6 texts is longer than 12 tokens, and read no further by what compares" in caplog.text
+    assert f'it begins with "{longest[:20]}' in caplog.text
 
 
 def test_any_company_gives_the_same_vector(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,6 +147,8 @@ def _one_line(error: Exception) -> str:
         context = getattr(error, "ctx", None)
         help_command = f"{context.command_path if context else 'fidkit'} --help"
         message = f"{error.format_message().rstrip('.')}; see `{help_command}`"
+        if "unexpected extra argument" in message:
+            message = f"{message} (what has spaces in it needs quotes)"
     elif isinstance(error, ModuleNotFoundError) and error.name == "torch":
         message = f"this needs PyTorch, which is not installed; {WITH_TORCH}"
     elif isinstance(error, MemoryError):

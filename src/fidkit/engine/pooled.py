@@ -49,9 +49,9 @@ def rows_of(
             cut.append(text)
         rows.append([config.start_token or 0, *ids[:limit], config.end_token])
     if cut:
-        many = counted(len(cut), "text is", "texts are")
+        many = f"{len(cut):,} of {counted(len(texts), 'text')} {'is' if len(cut) == 1 else 'are'}"
         _log.warning(
-            f"{many} longer than {pooling.tokens} tokens, and read no further, of {len(texts):,}; "
+            f"{many} longer than {pooling.tokens} tokens, and read no further by what compares meanings; "
             f"{_the_first(cut)}"
         )
     return rows
