@@ -25,7 +25,7 @@ def test_build_search_info(docs, tmp_path):
     assert "4 files read, 0 removed, 1 left out" in built.stdout
     assert f'fidkit ask "YOUR QUESTION" --in {tmp_path / "c"}' in built.stderr
     found = run("search", tmp_path / "c", "where is tea from?", "-k", "1")
-    assert "tea.md#1" in found.stdout
+    assert "tea.md:0-" in found.stdout
     assert "left out     1 file\n" in run("info", tmp_path / "c").stdout
 
 

@@ -222,7 +222,11 @@ def _show(found: Explained, *, explain: bool) -> None:
 
 
 def _called(passage: Passage) -> str:
-    return f"{in_one_line(passage.source or passage.id)}  {in_one_line(passage.title)}"
+    """Its place in a document, as `fidkit show` takes it; of a passage that was cut before, its id."""
+    from fidkit.passages.places import split
+
+    name = passage.id if split(passage.source)[1] is None else passage.source
+    return f"{in_one_line(name)}  {in_one_line(passage.title)}"
 
 
 def _lines(file: Path) -> list[str]:
