@@ -16,6 +16,11 @@ _BLIND = (
     "lumen-0", "lumen-1-6", "lumen-1-3", "lumen-1-2", "lumen-2-3", "lumen-1",
     "lumen-1-3-longer", "lumen-1-longer",
 )  # fmt: skip
+_SEEN = (
+    "lumen-1-3", "lumen-1-3-question-sees-passage", "lumen-1-3-passage-sees-question",
+    "lumen-1-3-question-frozen",
+)  # fmt: skip
+_CODES = ("lumen-1-3", "lumen-1-3-codes")
 _FIRST = ("lsa-6", "light-6", "lsa-6-tuned", "light-6-tuned")
 
 _WHERE = "More of them, and how they are made: [reproduce.md](reproduce.md#what-the-papers-say-of-quality)."
@@ -63,5 +68,5 @@ def rates(rows: Sequence[Mapping[str, Any]]) -> str:
 
 TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     f"study-{mark}": (partial(table, names=names), "study.jsonl")
-    for mark, names in (("larger", _LARGER), ("blind", _BLIND), ("first", _FIRST))
+    for mark, names in (("larger", _LARGER), ("blind", _BLIND), ("first", _FIRST), ("seen", _SEEN), ("codes", _CODES))
 } | {"study-rate": (rates, "study.jsonl")}
