@@ -66,7 +66,8 @@ def rates(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"At 5e-4:\n\n{first}\n\nAt 1.5e-4:\n\n{table(rows, _RATE)}"
 
 
+_TRIALS = {"larger": _LARGER, "blind": _BLIND, "first": _FIRST, "seen": _SEEN, "codes": _CODES}
+
 TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
-    f"study-{mark}": (partial(table, names=names), "study.jsonl")
-    for mark, names in (("larger", _LARGER), ("blind", _BLIND), ("first", _FIRST), ("seen", _SEEN), ("codes", _CODES))
+    f"study-{mark}": (partial(table, names=names), "study.jsonl") for mark, names in _TRIALS.items()
 } | {"study-rate": (rates, "study.jsonl")}
