@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from render.summaries import NOTHING
+from render.summaries import NOTHING, line, rule
 
 SETTINGS = {
     "squad/gold": "squad, the passage with the answer",
@@ -47,14 +47,14 @@ def stages(records: list[dict[str, Any]]) -> str:
     found = {(record["fingerprint"], record["setting"]): record for record in records}
     heads = ["after", "core hours", "questions about everyday documents", "about an encyclopedia"]
     heads += SETTINGS.values()
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    lines = [line(*heads), rule(len(heads))]
     for fingerprint, stage in STAGES.items():
         judged = [found.get((fingerprint, setting)) for setting in SETTINGS]
         if any(judged):
             cells = [f"`recipes/{stage.recipe}.toml`", f"{stage.hours}"]
             cells += [f"{count:,}" if count else "none" for count in (stage.everyday, stage.encyclopedia)]
             cells += [f"{r['forced_em']:.1f} / {r['forced_f1']:.1f}" if r else "" for r in judged]
-            lines.append(f"| {' | '.join(cells)} |")
+            lines.append(line(*cells))
     if len(lines) == 2:
         return NOTHING
     legend = "Exact match / F1 in percent, where the reader has to answer. `python benchmarks/quality.py`"

@@ -20,6 +20,11 @@ MARKS = ("»", "«")
 """Around the answer in a sentence, or a passage in its surroundings."""
 
 
+def is_told(guess: str, confidence: float, least: float = NO_GUESS) -> bool:
+    """Whether `withheld` tells the guess."""
+    return bool(guess) and confidence >= least
+
+
 def withheld(guess: str, confidence: float, least: float = NO_GUESS) -> str:
     """What a person is told instead of an answer, with the best guess behind it if it is worth anything.
 
@@ -28,7 +33,7 @@ def withheld(guess: str, confidence: float, least: float = NO_GUESS) -> str:
         confidence: the probability that it is right.
         least: probability from which on the guess is told.
     """
-    if not guess or confidence < least:
+    if not is_told(guess, confidence, least):
         return SILENT
     return f"{SILENT} Best guess ({confidence:.0%} sure): {guess}"
 

@@ -17,7 +17,7 @@ from fidkit.cli.options import Where
 from fidkit.engine.asked import is_blank
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import FidkitError, UsageError
-from fidkit.wording import MARKS, NO_GUESS, SILENT, counted, in_one_line, withheld
+from fidkit.wording import MARKS, NO_GUESS, counted, in_one_line, is_told, withheld
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -274,7 +274,7 @@ def _telling(answer: Answer) -> list[Evidence]:
     A guess that isn't told is marked nowhere.
     """
     evidence: Sequence[Evidence] = answer.evidence[:_SHOWN]
-    if not answer.text and withheld(answer.guess, answer.confidence, _least(answer)) == SILENT:
+    if not answer.text and not is_told(answer.guess, answer.confidence, _least(answer)):
         evidence = [replace(one, place=None) for one in evidence]
     return [
         one

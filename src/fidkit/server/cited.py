@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from fidkit.passages.places import split, spoken
 from fidkit.types import Answer, Evidence
-from fidkit.wording import withheld
+from fidkit.wording import is_told, withheld
 
 WITH_SOURCES = ":sources"
 """Behind a reader's name, in a protocol's `model`: sources are listed in the text as well."""
@@ -46,7 +46,7 @@ def cited(answer: Answer, base: str, *, sources: bool = False) -> Cited:
         {"url": _url(base, one), "title": _title(one), "start_index": start, "end_index": len(text)}
         for one in having
     )
-    citations = tuple(places) if guess and text.endswith(guess) else ()
+    citations = tuple(places) if answer.text or is_told(guess, answer.confidence) else ()
     if sources and citations:
         text += "\n\n" + "\n".join(_listed(number, one, base) for number, one in enumerate(having, 1))
     return Cited(text, citations)
