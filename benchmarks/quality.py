@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="a built corpus")
     parser.add_argument("--reader", default="pocket")
     parser.add_argument("--only", nargs="*", default=[], help="settings such as squad/gold or nq/retrieved-5")
-    parser.add_argument("--at-most", type=int, help="questions of a setting, where more is too slow")
+    parser.add_argument("--questions", type=int, help="of each setting, instead of its own number")
     parser.add_argument("--to", type=Path, default=rows.RESULTS / "quality.jsonl", help="rows go here")
     parser.add_argument("--precisions", nargs="*", default=["float32"], help="also bfloat16 and int8")
     options = parser.parse_args()
@@ -89,8 +89,8 @@ def measure(setting: Setting, precision: str, options: argparse.Namespace) -> di
     command += ["--data", str(file_of(setting.dataset, options.data, options.everyday))]
     command += ["--corpus", str(options.corpus)]
     command += ["--context", setting.context, "--passages", str(setting.passages)]
-    limits = [limit for limit in (setting.limit, options.at_most) if limit]
-    command += ["--limit", str(min(limits))] if limits else []
+    limit = options.questions or setting.limit
+    command += ["--limit", str(limit)] if limit else []
     result: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return result
 

@@ -37,6 +37,6 @@ def coded(compute: Run, reader: Reader, passages: Sequence[Passage], codes: int)
     codec = train_pq(torch.cat(parts), codes=codes)
 
     def run(*given: Any) -> Tensor:
-        return codec.decode(codec.encode(compute(*given).float()), torch.float32)
+        return codec.decode(codec.encode(compute(*given).float().cpu()), torch.float32)
 
     return run

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,8 +14,10 @@ from typing import Any
 import judging
 import rows
 import torch
+from paper.record import Deadline
 
 from fidkit import checkpoint, native
+from fidkit.bench import ceilings
 from fidkit.checkpoint.shared import sha256
 from fidkit.engine.cpu.encoder import NativeEncoder
 from fidkit.nn.encoder import EncoderLayers, Run
@@ -23,6 +27,7 @@ from study.runs import trained
 from study.states import States
 from study.variants import OTHERS, SETS, SHIPPED, START, TABLES, Shipped, Variant
 
+CPU = "cpu"
 SETTINGS: dict[str, Callable[[Path, Path, int, ExitStack], Remembered | Ranked]] = {
     "codecs": Remembered,
     "reranking": Ranked,
@@ -41,12 +46,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _train(variants: Sequence[Variant], options: argparse.Namespace) -> None:
     sets = judging.gold(options.data, options.corpus, options.limit, (*SETS, *OTHERS))
     changes = [f"data={options.data}", f"passages=[{str(options.corpus.absolute())!r}]", *options.set]
+    deadline = Deadline(options.limit_minutes)
+    run = encoding() if options.device == CPU else EncoderLayers.__call__
     for seed, variant in itertools.product(options.seeds, variants):
         wanted = key(variant.name, options, seed=seed)
         if _is_wanted(variant.name, wanted, options):
-            folder, states = options.runs / f"{variant.name}-{seed}", States(options.states, encoding())
-            outcome = trained(variant, seed, options.steps, changes, states, sets, folder, options.start)
-            rows.append(options.to, rows.row("study", **wanted, **outcome))
+            if deadline.over:
+                sys.exit("Stopped after --limit-minutes; the same command goes on with what has no row yet.")
+            folder, states = options.runs / f"{variant.name}-{seed}", States(options.states, run)
+            outcome = trained(
+                variant, seed, options.steps, changes, states, sets, folder, options.start, options.device
+            )
+            record = rows.row("study", **wanted, **outcome)
+            if options.device != CPU:
+                record["hardware"]["device"] = ceilings.describe(torch.device(options.device))
+            rows.append(options.to, record)
 
 
 def _judge(several: Sequence[Shipped], options: argparse.Namespace) -> None:
@@ -98,5 +112,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="*", default=[], help="variants; all of the table unless given")
     parser.add_argument("--set", nargs="*", default=[], help="changes of the recipe, key=value")
     parser.add_argument("--runs", type=Path, default=Path("runs/study"))
+    parser.add_argument("--device", default=CPU, help="to train on, such as cuda")
+    parser.add_argument(
+        "--limit-minutes", type=float, default=math.inf, metavar="M", help="train no other reader after that"
+    )
     parser.add_argument("--to", type=Path, default=rows.RESULTS / "study.jsonl", help="rows go here")
     return parser

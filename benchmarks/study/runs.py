@@ -8,12 +8,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import torch
 from judging import Asked
 from proportions import split
 
 from fidkit import checkpoint
 from fidkit.convert import reshape
 from fidkit.convert.fresh import with_decoder
+from fidkit.engine.runner import moved
 from fidkit.reader import Reader
 from fidkit.train.loop.training import Trainer
 from fidkit.train.recipe import load_recipe
@@ -25,6 +27,7 @@ from study.variants import OTHERS, SETS, START, First, Variant
 RECIPE = Path(__file__).with_name("recipe.toml")
 BUDGETS = (Fraction(1, 4), Fraction(1, 2), Fraction(1))
 """Shares of the steps after which a reader is judged by few questions, the same each time."""
+CPU = torch.device("cpu")
 PARTS_OF_DECODER = ("decoder.", "head.")
 ANOTHER_ORDER = 100
 """Added to the seed of a training that goes before."""
@@ -82,6 +85,7 @@ def trained(
     sets: Mapping[str, Asked],
     folder: Path,
     begin: str = START,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Train a reader and judge it; the part of a row that says what came of it.
 
@@ -94,6 +98,7 @@ def trained(
         sets: to judge by.
         folder: for the run; gone afterwards, since the row is all that is kept.
         begin: the reader that all are made of.
+        device: to train on. Readers are judged on one core of the CPU, where their times are taken.
     """
     shutil.rmtree(folder, ignore_errors=True)
     start, reader = folder / "start", made(variant, seed, begin)
@@ -106,7 +111,7 @@ def trained(
         states = States(folder / "states", coded(states.compute, reader, read, variant.codes))
     changes, before = [f"stages.0.steps={max(1, int(steps * variant.share))}", *changes], 0.0
     if variant.first:
-        before = _first(variant.first, seed, frozen, changes, start, states, folder / "first")
+        before = _first(variant.first, seed, frozen, changes, start, states, folder / "first", device)
         start = folder / "first" / "last"  # with its second moments
     typed = _typed(start, folder / "run", seed, frozen)
     recipe = load_recipe(RECIPE, [*typed, *variant.recipe, *changes])
@@ -116,17 +121,17 @@ def trained(
 
     def report(row: dict[str, Any]) -> None:
         if (share := judged_at.get(row["step"])) and share not in on_the_way:
-            runner = StatesRunner(trainer.reader.eval(), states)
+            runner = StatesRunner(moved(trainer.reader.eval(), CPU), states)
             on_the_way[share] = {"step": row["step"], **judged(runner, deciding, limit=FEW)}
 
     recipe = recipe.replace(log_every=min(judged_at))
-    trainer = Trainer(recipe, report, "cpu", states)
+    trainer = Trainer(recipe, report, device, states)
     trainer.run()
     others = {name: sets[name][:SOME] for name in (*SETS, *OTHERS) if name not in deciding}
     outcome = {
         "questions": recipe.stages[-1].questions, "decides": list(deciding), "on_the_way": on_the_way,
         "cpu_seconds": round(before + trainer.cpu_seconds, 1),
-        **sized(trainer.reader.eval(), states, deciding, others, variant.beams),
+        **sized(moved(trainer.reader.eval(), CPU), states, deciding, others, variant.beams),
         "states_seconds": round(states.seconds, 1),
     }  # fmt: skip
     shutil.rmtree(folder)
@@ -141,11 +146,12 @@ def _first(
     start: Path,
     states: States,
     output: Path,
+    device: str,
 ) -> float:
     """Train what goes before; seconds of a processor."""
     left = [name for name in frozen if not (first.memory and name == "memory")]
     typed = _typed(start, output, seed + ANOTHER_ORDER, left)
-    trainer = Trainer(load_recipe(RECIPE, [*typed, *first.recipe, *changes]), device="cpu", run=states)
+    trainer = Trainer(load_recipe(RECIPE, [*typed, *first.recipe, *changes]), device=device, run=states)
     trainer.run()
     return trainer.cpu_seconds
 

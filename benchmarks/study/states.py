@@ -74,21 +74,24 @@ class States:
     @torch.no_grad()
     def _kept(self, layers: EncoderLayers, x_XD: Tensor, rows: Rows, norm: nn.Module | None) -> Tensor:
         of_layers, of_rows = self._digest(layers, norm), x_XD.float().split(rows.lengths.tolist())
-        keys = [hashlib.blake2b(x.numpy().tobytes(), key=of_layers, digest_size=16).digest() for x in of_rows]
+        keys = [
+            hashlib.blake2b(x.cpu().numpy().tobytes(), key=of_layers, digest_size=16).digest()
+            for x in of_rows
+        ]
         missing = [number for number, key in enumerate(keys) if key not in self._places]
         if missing:
             began = time.process_time()
             inputs, lengths = torch.cat([of_rows[n] for n in missing]), rows.lengths[missing]
-            with torch.autocast("cpu", enabled=False):
+            with torch.autocast(x_XD.device.type, enabled=False):
                 made = self.compute(layers, inputs, Rows(lengths), norm)
-            for number, states in zip(missing, made.bfloat16().split(lengths.tolist()), strict=True):
+            for number, states in zip(missing, made.bfloat16().cpu().split(lengths.tolist()), strict=True):
                 self._append(keys[number], states)
             self._vectors.flush()  # before the index says where they are
             self._index.flush()
             self.computed += len(missing)
             self.seconds += time.process_time() - began
         width = layers.stack.width
-        return torch.cat([self._read(key, width) for key in keys]).to(x_XD.dtype)
+        return torch.cat([self._read(key, width) for key in keys]).to(x_XD)
 
     def _append(self, key: bytes, states: Tensor) -> None:
         place = self._vectors.seek(0, os.SEEK_END)
@@ -108,6 +111,6 @@ class States:
             if part not in self._digests:
                 digest = hashlib.blake2b(digest_size=32)
                 for p in part.parameters():
-                    digest.update(p.detach().float().numpy().tobytes())
+                    digest.update(p.detach().float().cpu().numpy().tobytes())
                 self._digests[part] = digest.digest()
         return b"".join(self._digests[part] for part in parts)

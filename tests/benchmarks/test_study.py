@@ -77,6 +77,17 @@ def test_states_are_those_of_the_encoder_and_computed_once(tmp_path: Path) -> No
     assert again.computed == 1
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_states_made_on_a_device_are_read_on_the_cpu(tmp_path: Path) -> None:
+    reader, states = tiny(), States(tmp_path)
+    expected = rounded(reader)
+    made = reader.cuda().read(BATCH.to("cuda"), states).states_BMD
+    torch.testing.assert_close(made.cpu(), expected, rtol=0.02, atol=0.02)
+    torch.testing.assert_close(reader.cpu().read(BATCH, states).states_BMD, made.cpu(), rtol=0, atol=0)
+    assert states.computed == 3
+
+
 def test_states_are_of_one_encoder(tmp_path: Path) -> None:
     states = States(tmp_path)
     for seed in range(1, 9):  # one after the other, so that they may stand at one place in memory
@@ -358,6 +369,16 @@ def test_what_comes_along_has_a_row_once(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Remembered, "judged", None)  # nothing is left to do
     main(typed)
     assert list(read(tmp_path / "study.jsonl")) == [row]
+
+
+def test_a_command_trains_no_other_reader_when_its_minutes_are_over(tmp_path: Path) -> None:
+    data, corpus = write_data(tmp_path / "data")
+    typed = ["table-4", "--data", str(data), "--corpus", str(corpus), "--states", str(tmp_path / "states")]
+    typed += ["--runs", str(tmp_path / "runs"), "--to", str(tmp_path / "study.jsonl"), "--limit", "1"]
+    with pytest.raises(SystemExit, match="same command goes on"):
+        main([*typed, "--limit-minutes", "0"])
+    assert not (tmp_path / "study.jsonl").exists()
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow

@@ -64,18 +64,20 @@ class Group:
 
 
 def grouped(rows: Sequence[Mapping[str, Any]], changes: Sequence[str] = ()) -> dict[str, Group]:
-    """By reader, the rows of its newest number of steps; of two rows for a seed, the newer one.
+    """By reader, its rows; of two for a seed, the newer one.
 
-    Rows of a recipe with these changes; those of the study have none. Readers that were trained have one
-    start, that of most rows: those of another can't be set beside them.
+    Rows of a recipe with these changes; those of the study have none. Readers that were trained have the
+    start and the steps of most rows: those of others can't be set beside them.
     """
-    starts = Counter(row.get("weights") for row in rows if row["steps"])
-    ((start, _),) = starts.most_common(1) or [(None, 0)]
-    rows = [row for row in rows if row["set"] == list(changes)]
-    rows = [row for row in rows if not row["steps"] or row.get("weights") == start]
-    steps = {row["variant"]: row["steps"] for row in rows}
+    shared = Counter(_shared(row) for row in rows if row["steps"])
+    ((most, _),) = shared.most_common(1) or [(None, 0)]
     found: dict[str, dict[int, Mapping[str, Any]]] = {}
     for row in rows:
-        if row["steps"] == steps[row["variant"]]:
+        if row["set"] == list(changes) and (not row["steps"] or _shared(row) == most):
             found.setdefault(row["variant"], {})[row["seed"]] = row
     return {name: Group(dict(sorted(by_seed.items()))) for name, by_seed in found.items()}
+
+
+def _shared(row: Mapping[str, Any]) -> tuple[str | None, int]:
+    """What readers have in common whose rows are compared."""
+    return row.get("weights"), row["steps"]

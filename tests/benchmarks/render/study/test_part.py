@@ -209,10 +209,18 @@ def test_the_gap_that_training_closes_is_that_beside_fid() -> None:
 
 
 def test_of_two_runs_the_newer_counts() -> None:
-    old, new = row("fid", 0, 10.0, steps=80), row("fid", 0, 50.0)
-    assert grouped([old, row("fid", 1, 10.0, steps=80), new])["fid"].em() == {0: 50.0}
-    assert grouped([new, row("fid", 0, 51.0)])["fid"].em() == {0: 51.0}
-    assert grouped([new, row("fid", 0, 60.0, set=["dropout=0.1"])])["fid"].em() == {0: 50.0}
+    one = row("fid", 0, 50.0)
+    assert grouped([one, row("fid", 0, 51.0)])["fid"].em() == {0: 51.0}
+    assert grouped([one, row("fid", 0, 60.0, set=["dropout=0.1"])])["fid"].em() == {0: 50.0}
+
+
+def test_readers_of_as_many_steps_stand_beside_each_other() -> None:
+    other, most = row("fid", 0, 10.0, steps=3200), [row("fid", 0, 50.0), row("mq", 0, 40.0)]
+    for rows in ([other, *most], [*most, other]):
+        assert {name: group.em() for name, group in grouped(rows).items()} == {
+            "fid": {0: 50.0},
+            "mq": {0: 40.0},
+        }
 
 
 def test_the_page_has_it_and_what_stands_beside_lumen_behind(tmp_path: Path) -> None:
