@@ -73,35 +73,30 @@ struct Left {
   template <class From>
   static void fill(const From* x, int64_t columns, T* to, float* unit, int32_t* offset) {
     constexpr float MOST = Slots<T>::MOST;
-    Floats largest{}, nothing{};
-    float rest = 0;
+    // Without their signs, floats are in the order of their bits, and what is infinite or no number comes last.
+    constexpr int32_t UNSIGNED = 0x7fffffff, INFINITE = 0x7f800000;
+    Ints most{};
     int64_t i = 0;
-    for (; i + LANES <= columns; i += LANES) {
-      const Floats value = load_floats(x + i);
-      largest = larger(larger(value, -value), largest);
-      nothing += value - value;
-    }
-    float peak = largest_of(largest);
+    for (; i + LANES <= columns; i += LANES) most = larger(most, (Ints)load_floats(x + i) & UNSIGNED);
+    int32_t bits = largest_of(most);
     for (; i < columns; ++i) {
       const float value = widen(x[i]);
-      peak = std::max(peak, std::fabs(value));
-      rest += value - value;
+      bits = std::max(bits, load<int32_t>(&value) & UNSIGNED);
     }
-    // A comparison with what is no number is false and leaves no trace in the peak; a difference does.
-    const bool real = sum_of(nothing) + rest == 0;
+    const bool real = bits < INFINITE;
+    const float peak = load<float>(&bits);
     *unit = real ? peak / MOST : std::numeric_limits<float>::quiet_NaN();
     const float inverse = real && peak > 0 ? MOST / peak : 0;
     const Floats magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
     Ints sums{};
-    int32_t sum = 0;
     for (i = 0; i + LANES <= columns; i += LANES) {
       const Ints value = (Ints)(load_floats(x + i) * inverse + magic) - (Ints)magic;
       if constexpr (Slots<T>::OFFSET != 0) sums += value;
       store_integers(to + i, value);
     }
+    int32_t sum = sum_of(sums);
     for (; i < columns; ++i) sum += to[i] = static_cast<T>(std::lrint(real ? widen(x[i]) * inverse : 0.0f));
     for (; i < slots_of<T>(columns) * Slots<T>::DEPTH; ++i) to[i] = 0;  // weights that are filled up have an offset
-    for (int64_t lane = 0; lane < LANES; ++lane) sum += sums[lane];
     *offset = Slots<T>::OFFSET * sum;
   }
 };
@@ -147,24 +142,40 @@ void multiply(Left<T>& left, int64_t count, const Packed& a, Out* out, int64_t r
   const int64_t slots = slots_of<T>(a.columns), groups = left.groups;
   const Slot* weight = static_cast<const Slot*>(a.weight);
   Floats* totals = scratch(left.totals, count * VECTORS);
-  const auto put = [&](Floats value, int64_t m, int64_t n) {
-    const int64_t here = std::min(LANES, a.rows - n);
-    if constexpr (!std::is_same_v<T, float>) value *= load<Floats>(a.scale + n);
-    if (a.bias) value += load<Floats>(a.bias + n);
-    Out* to = out + m * row + n;
-    if (here == LANES) return store_floats(to, then(value, load_floats(to)));
-    Floats there{};
-    for (int64_t i = 0; i < here; ++i) there[i] = widen(to[i]);
-    value = then(value, there);
-    for (int64_t i = 0; i < here; ++i) narrow(value[i], to + i);
-  };
   in_parts((a.rows + LANES - 1) / LANES, [&](int64_t first, auto V) {
+    const int64_t n = first * LANES;
+    Floats scale[V], bias[V];
+    for (int v = 0; v < V; ++v) {
+      if constexpr (!std::is_same_v<T, float>) scale[v] = load<Floats>(a.scale + n + v * LANES);
+      bias[v] = a.bias ? load<Floats>(a.bias + n + v * LANES) : Floats{};
+    }
+    // What becomes of the totals of one activation.
+    const auto put = [&](const Floats* total, Out* to) {
+      UNROLLED for (int v = 0; v < V; ++v, to += LANES) {
+        Floats value = total[v];
+        if constexpr (!std::is_same_v<T, float>) value *= scale[v];
+        value += bias[v];
+        const int64_t here = a.rows - n - v * LANES;
+        if (here >= LANES) {
+          store_floats(to, then(value, load_floats(to)));
+          continue;
+        }
+        Floats there{};
+        for (int64_t i = 0; i < here; ++i) there[i] = widen(to[i]);
+        value = then(value, there);
+        for (int64_t i = 0; i < here; ++i) narrow(value[i], to + i);
+      }
+    };
     for (int64_t g = 0; g < groups; ++g) {
       const auto some = [&](int64_t m, auto Q) {
+        Out* to = out + m * row + n;
+        const bool last = g + 1 == groups;
+        // Where they go comes nearer while the last products are made.
+        for (int q = 0; last && q < Q; ++q)
+          for (int64_t i = 0; i < V * LANES; i += 64 / static_cast<int64_t>(sizeof(Out)))
+            __builtin_prefetch(to + q * row + i, 1);
         add_products<T, Q, V>(left, m, g, weight + first * slots * LANES, slots, totals + m * VECTORS);
-        if (g + 1 < groups) return;
-        for (int q = 0; q < Q; ++q)
-          UNROLLED for (int v = 0; v < V; ++v) put(totals[(m + q) * VECTORS + v], m + q, (first + v) * LANES);
+        for (int q = 0; last && q < Q; ++q) put(totals + (m + q) * VECTORS, to + q * row);
       };
       int64_t m = 0;
       for (; m + QUERIES <= count; m += QUERIES) some(m, std::integral_constant<int, QUERIES>{});

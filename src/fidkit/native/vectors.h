@@ -116,6 +116,7 @@ inline void store_integers(int8_t* to, Ints x) {  // step by step, as above
 }
 
 inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+inline Ints larger(Ints a, Ints b) { return a > b ? a : b; }
 
 // exp(x) as 2^n * polynomial(r), for x up to 88; below -87 as at -87. Relative error below 2e-7.
 inline Floats exponential(Floats x) {
@@ -272,16 +273,18 @@ inline V shuffled(V a, V b, Place place) {
 }
 
 // Halves folded onto each other: a few steps instead of many that wait for one another.
-template <int64_t APART = LANES / 2, class Fold>
-inline float folded(Floats x, Fold fold) {
+template <int64_t APART = LANES / 2, class V, class Fold>
+inline auto folded(V x, Fold fold) {
   if constexpr (APART == 0)
     return x[0];
   else
     return folded<APART / 2>(fold(x, shuffled(x, x, [](int64_t i) { return i ^ APART; })), fold);
 }
 
-inline float sum_of(Floats x) { return folded(x, [](Floats a, Floats b) { return a + b; }); }
-inline float largest_of(Floats x) { return folded(x, larger); }
+template <class V>
+inline auto sum_of(V x) { return folded(x, [](V a, V b) { return a + b; }); }
+template <class V>
+inline auto largest_of(V x) { return folded(x, [](V a, V b) { return larger(a, b); }); }
 
 template <class T>
 inline Floats gelu(Floats x) {  // the tanh form: x * sigmoid(2 u)
@@ -307,10 +310,12 @@ inline void with_count(int64_t count, Body body) {
 }
 
 // sum[q][v] = start(q, v) + sum over d of left[q][d] * right[d][v], for Q rows of slots and V vectors of
-// slots; finish(q, v, sum) takes each.
+// slots; finish(q, v, sum) takes each. Both by reference: a copy of what they hold is written in parts and read at
+// once, and a CPU waits for that as long as a twentieth of the products takes.
 template <class T, int Q, int V, class Start, class Finish>
 inline void tile(const uint32_t* left, int64_t left_row, const typename Slots<T>::Packed* right,
-                 int64_t right_step, int64_t right_vector, int64_t depth, Start start, Finish finish) {
+                 int64_t right_step, int64_t right_vector, int64_t depth, const Start& start,
+                 const Finish& finish) {
   typename Slots<T>::Sum sum[Q][V];
   UNROLLED for (int q = 0; q < Q; ++q) UNROLLED for (int v = 0; v < V; ++v) sum[q][v] = start(q, v);
   for (int64_t d = 0; d < depth; ++d) {
