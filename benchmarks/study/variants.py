@@ -146,6 +146,8 @@ CONDITIONING = [
 
 MEMORIES = [Variant(f"memory-{n}", live="1/3", recipe=WHOLE, memory=n) for n in (6, 2, 3)]
 """The memory encoder of LUMEN with a third live has four layers; these have more or fewer in front of it."""
+DEEPER_LONGER = Variant("memory-6-longer", live="1/3", recipe=WHOLE, memory=6, share=Fraction(3))
+"""Live layers, which were trained to go on from the fourth layer, have more time to learn another memory."""
 
 HALF = Fraction(1, 2)
 WEBQ = (
@@ -182,6 +184,7 @@ TABLES: dict[str, list[Variant]] = {
     "lumen-codes": [LUMEN[1], CODES],
     "lumen-conditioning": [LUMEN[1], *CONDITIONING],
     "memory-shape": [LUMEN[1], *MEMORIES],
+    "memory-longer": [LUMEN_LONGER[0], DEEPER_LONGER],
     "transfer": TRANSFER,
     "figure-5": [*DEPTHS, WIDE],
     "tuned": TUNED_PAIR,

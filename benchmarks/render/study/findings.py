@@ -234,6 +234,11 @@ FINDINGS = (
     Finding(LUMEN, "A deeper memory encoder helps, with equal live layers", judge=_by_memory),
     Finding(
         LUMEN,
+        "… after three times the training, one of six layers is about as good as one of four",
+        judge=_good("memory-6-longer", "lumen-1-3-longer"),
+    ),
+    Finding(
+        LUMEN,
         "A wider memory encoder helps",
         skipped="no wider encoder of these words was pre-trained, and one that is grown from this one "
         "computes the same memory",

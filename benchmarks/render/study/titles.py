@@ -13,6 +13,7 @@ TITLES = {
     "lumen-codes": "LUMEN that learns with memory in codes",
     "lumen-conditioning": "LUMEN with a third live: who sees whom",
     "memory-shape": "LUMEN with a third live: deeper and shallower memory encoders",
+    "memory-longer": "LUMEN with a third live: a deeper memory encoder after three times the steps",
     "transfer": "LUMEN: transfer from other questions to WebQuestions",
     "codecs": "The memory of `pocket-lumen` in each codec",
     "reranking": "Readers that come along, with passages ranked again",
