@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from fidkit.passages.search.ways import Part
     from fidkit.types import Passage
 
-app = typer.Typer(
-    help="Build, search, describe and check a corpus.", no_args_is_help=True, rich_markup_mode=None
-)
+app = typer.Typer(help="Build, search, describe and check a corpus.", rich_markup_mode=None)
 
 app.command(cls=Verb)(build)
 

@@ -10,7 +10,7 @@ import typer
 
 from fidkit.cli.options import Verb
 
-app = typer.Typer(help="Keys of those who may ask a server.", rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(help="Keys of those who may ask a server.", rich_markup_mode=None)
 
 
 @app.callback()

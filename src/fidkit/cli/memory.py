@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Build, describe and check the memory of a corpus (LUMEN, MemoryFiD).",
-    no_args_is_help=True,
     rich_markup_mode=None,
 )
 
