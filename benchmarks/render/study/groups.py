@@ -69,13 +69,31 @@ def grouped(rows: Sequence[Mapping[str, Any]], changes: Sequence[str] = ()) -> d
     Rows of a recipe with these changes; those of the study have none. Readers that were trained have the
     start and the steps of most rows: those of others can't be set beside them.
     """
+    found: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for row in _comparable(rows, changes):
+        found.setdefault(row["variant"], {})[row["seed"]] = row
+    return {name: Group(dict(sorted(by_seed.items()))) for name, by_seed in found.items()}
+
+
+def repeated(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Group, Group]]:
+    """By reader that was trained more than once with a seed: its first rows, and its newest."""
+    comparable = [row for row in _comparable(rows, ()) if row["steps"]]
+    first, last = grouped(comparable[::-1]), grouped(comparable)
+    twice = Counter((row["variant"], row["seed"]) for row in comparable)
+    found: dict[str, tuple[Group, Group]] = {}
+    for name in last:
+        seeds = [seed for seed in last[name].rows if twice[name, seed] > 1]
+        if seeds:
+            one, other = (Group({seed: group[name].rows[seed] for seed in seeds}) for group in (first, last))
+            found[name] = (one, other)
+    return found
+
+
+def _comparable(rows: Sequence[Mapping[str, Any]], changes: Sequence[str]) -> list[Mapping[str, Any]]:
     shared = Counter(_shared(row) for row in rows if row["steps"])
     ((most, _),) = shared.most_common(1) or [(None, 0)]
-    found: dict[str, dict[int, Mapping[str, Any]]] = {}
-    for row in rows:
-        if row["set"] == list(changes) and (not row["steps"] or _shared(row) == most):
-            found.setdefault(row["variant"], {})[row["seed"]] = row
-    return {name: Group(dict(sorted(by_seed.items()))) for name, by_seed in found.items()}
+    wanted = list(changes)
+    return [row for row in rows if row["set"] == wanted and (not row["steps"] or _shared(row) == most)]
 
 
 def _shared(row: Mapping[str, Any]) -> tuple[str | None, int]:

@@ -14,12 +14,14 @@ from fidkit.checkpoint.shared import sha256
 from render.pictures import Points
 from render.study import shipped, tables
 from render.study.findings import ALPHAS, FINDINGS, Finding, Groups, lumen
-from render.study.groups import BUDGETS, grouped
+from render.study.groups import BUDGETS, Group, grouped, repeated
 from render.study.titles import NOTES, TITLES
 from render.study.verdicts import RULES
 from render.summaries import NONE, NOTHING, line, rule
 
 Rows = Sequence[Mapping[str, Any]]
+Repeated = Mapping[str, tuple[Group, Group]]
+"""By reader, its first rows and its newest."""
 HEAD = """\
 ## What the papers say of quality
 
@@ -67,7 +69,8 @@ def part(rows: Rows, asked: Rows = ()) -> str:
     blocks = [head, "### Verdicts", verdicts(groups)]
     if any(lumen(alpha) in groups for alpha in ALPHAS) or "fid" in groups:
         blocks.append("![Quality against time in the decoder, and against the live proportion](study.png)")
-    blocks += [_section(table, groups) for table in TITLES]
+    again = repeated(rows)
+    blocks += [_section(table, groups, again) for table in TITLES]
     if asked:
         blocks += ["### Passages that are read", passages(asked)]
     return "\n\n".join(blocks)
@@ -91,7 +94,7 @@ def _commands(row: Mapping[str, Any]) -> str:
     ])  # fmt: skip
 
 
-def _section(table: str, groups: Groups) -> str:
+def _section(table: str, groups: Groups, again: Repeated) -> str:
     """A table with its title, and what has to be known; without rows, how they are made."""
     names = [one.name for one in (TABLES[table] if table in TABLES else SHIPPED[table])]
     found = {name: groups[name] for name in names if name in groups}
@@ -102,7 +105,21 @@ def _section(table: str, groups: Groups) -> str:
         blocks.append(tables.trained(found, table))
     else:
         blocks.append(shipped.TABLES[table](found))
+    if all(name in again for name in names):
+        blocks.append(_repeated({name: again[name] for name in names}))
     return "\n\n".join(blocks)
+
+
+def _repeated(twice: Repeated) -> str:
+    """How far a table that was run again is from what it was."""
+    seeds = [(one.em()[seed], other.em()[seed]) for one, other in twice.values() for seed in one.rows]
+    widest = max(max(one.em().values()) - min(one.em().values()) for one, _ in twice.values())
+    row = next(iter(twice.values()))[1].any
+    return (
+        f"All {len(seeds)} readers were trained once more, from scratch in a fresh clone "
+        f"(`{row['command']}`): exact match of a seed differs by {max(abs(a - b) for a, b in seeds):.1f} "
+        f"points at most, where seeds of a reader differ by up to {widest:.1f}."
+    )
 
 
 def passages(asked: Rows) -> str:

@@ -21,6 +21,7 @@ _SEEN = (
     "lumen-1-3-question-frozen",
 )  # fmt: skip
 _CODES = ("lumen-1-3", "lumen-1-3-codes")
+_MEMORY = ("memory-2", "memory-3", "lumen-1-3", "memory-6", "lumen-1-3-longer", "memory-6-longer")
 _FIRST = ("lsa-6", "light-6", "lsa-6-tuned", "light-6-tuned")
 
 _WHERE = "More of them, and how they are made: [reproduce.md](reproduce.md#what-the-papers-say-of-quality)."
@@ -66,7 +67,10 @@ def rates(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"At 5e-4:\n\n{first}\n\nAt 1.5e-4:\n\n{table(rows, _RATE)}"
 
 
-_TRIALS = {"larger": _LARGER, "blind": _BLIND, "first": _FIRST, "seen": _SEEN, "codes": _CODES}
+_TRIALS = {
+    "larger": _LARGER, "blind": _BLIND, "first": _FIRST, "seen": _SEEN, "codes": _CODES,
+    "memory": _MEMORY,
+}  # fmt: skip
 
 TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
     f"study-{mark}": (partial(table, names=names), "study.jsonl") for mark, names in _TRIALS.items()

@@ -223,6 +223,24 @@ def test_readers_of_as_many_steps_stand_beside_each_other() -> None:
         }
 
 
+def test_a_table_that_was_run_again_says_how_far_off_it_is() -> None:
+    def again(ems: list[float], seed: int = 0) -> list[dict[str, Any]]:
+        return [row(name, seed, em, command="study.py table-4") for name, em in zip(names, ems, strict=False)]
+
+    names = [variant.name for variant in TABLES["table-4"]]
+    first = [row(name, seed, 40.0 + seed) for name in names for seed in (0, 1)]
+    assert "once more" not in part.part(first)
+    assert "once more" not in part.part([*first, *again([40.5] * (len(names) - 1))])  # not all of them
+    text = part.part([*first, *again([40.5] * (len(names) - 1) + [39.2]), row("lumen-0", 0, 3.0)])
+    assert text.count("once more") == 1
+    assert f"All {len(names)} readers were trained once more" in text
+    assert "(`study.py table-4`): exact match of a seed differs by 0.8 points at most, where" in text
+    assert "seeds of a reader differ by up to 0.0." in text
+    text = part.part([*first, *again([40.5] * len(names)), *again([41.0] * len(names), seed=1)])
+    assert f"All {2 * len(names)} readers were trained once more" in text
+    assert "differs by 0.5 points at most, where seeds of a reader differ by up to 1.0." in text
+
+
 def test_the_page_has_it_and_what_stands_beside_lumen_behind(tmp_path: Path) -> None:
     documents.reproduce(tmp_path, tmp_path, check=False)
     text = (tmp_path / "reproduce.md").read_text(encoding="utf-8")
