@@ -69,7 +69,7 @@ def rates(rows: Sequence[Mapping[str, Any]]) -> str:
 
 _TRIALS = {
     "larger": _LARGER, "blind": _BLIND, "first": _FIRST, "seen": _SEEN, "codes": _CODES,
-    "memory": _MEMORY,
+    "memory": _MEMORY, "moments": ("moments-carry", "moments-fresh"),
 }  # fmt: skip
 
 TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
