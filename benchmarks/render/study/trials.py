@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from study.variants import SETS
+from study.variants import TRANSFER
 
 from render.study.groups import grouped
 from render.summaries import NOTHING, line, rule, spread
@@ -22,13 +22,14 @@ _SEEN = (
 )  # fmt: skip
 _CODES = ("lumen-1-3", "lumen-1-3-codes")
 _MEMORY = ("memory-2", "memory-3", "lumen-1-3", "memory-6", "lumen-1-3-longer", "memory-6-longer")
+_TRANSFER = tuple(variant.name for variant in TRANSFER)
 _FIRST = ("lsa-6", "light-6", "lsa-6-tuned", "light-6-tuned")
 
 _WHERE = "More of them, and how they are made: [reproduce.md](reproduce.md#what-the-papers-say-of-quality)."
 
 
 def table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], changes: Sequence[str] = ()) -> str:
-    """Exact match of each reader that has rows, by set, after so many steps, and where more is said.
+    """Exact match of each reader that has rows, by set that decides, after so many steps, and where more is said.
 
     Args:
         rows: of `benchmarks/study.py`.
@@ -42,11 +43,12 @@ def table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], changes: Sequ
 def _readers(rows: Sequence[Mapping[str, Any]], names: Sequence[str], changes: Sequence[str]) -> str:
     """The table alone; empty without rows."""
     groups = grouped(rows, changes)
-    lines = [line("reader", "steps", "seeds", *(f"{name}: EM" for name in SETS)), rule(3 + len(SETS))]
     found = [name for name in names if name in groups]
+    sets = groups[found[0]].decides if found else ()
+    lines = [line("reader", "steps", "seeds", *(f"{name}: EM" for name in sets)), rule(3 + len(sets))]
     for name in found:
         of_seeds = list(groups[name].rows.values())
-        cells = [spread([row[one]["em"] for row in of_seeds], seeds=len(of_seeds) > 1) for one in SETS]
+        cells = [spread([row[one]["em"] for row in of_seeds], seeds=len(of_seeds) > 1) for one in sets]
         lines.append(line(f"`{name}`", str(_steps(of_seeds[0])), str(len(of_seeds)), *cells))
     return "\n".join(lines) if found else ""
 
@@ -69,7 +71,7 @@ def rates(rows: Sequence[Mapping[str, Any]]) -> str:
 
 _TRIALS = {
     "larger": _LARGER, "blind": _BLIND, "first": _FIRST, "seen": _SEEN, "codes": _CODES,
-    "memory": _MEMORY, "moments": ("moments-carry", "moments-fresh"),
+    "memory": _MEMORY, "transfer": _TRANSFER, "moments": ("moments-carry", "moments-fresh"),
 }  # fmt: skip
 
 TABLES: dict[str, tuple[Callable[[list[dict[str, Any]]], str], str]] = {
