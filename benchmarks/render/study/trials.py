@@ -29,7 +29,7 @@ _WHERE = "More of them, and how they are made: [reproduce.md](reproduce.md#what-
 
 
 def table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], changes: Sequence[str] = ()) -> str:
-    """Exact match of each reader that has rows, by set that decides, after so many steps, and where more is said.
+    """Exact match of each reader that has rows, by set that decides, after its steps, and where more is said.
 
     Args:
         rows: of `benchmarks/study.py`.
