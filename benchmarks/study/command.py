@@ -20,6 +20,7 @@ from fidkit import checkpoint, native
 from fidkit.bench import ceilings
 from fidkit.checkpoint.shared import sha256
 from fidkit.engine.cpu.encoder import NativeEncoder
+from fidkit.errors import FidkitError
 from fidkit.nn.encoder import EncoderLayers, Run
 from study.ranked import Ranked
 from study.remembered import Remembered
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _train(variants: Sequence[Variant], options: argparse.Namespace) -> None:
     sets = judging.gold(options.data, options.corpus, options.limit, (*SETS, *OTHERS))
     changes = [f"data={options.data}", f"passages=[{str(options.corpus.absolute())!r}]", *options.set]
-    deadline = Deadline(options.limit_minutes)
+    deadline, failed = Deadline(options.limit_minutes), 0
     run = encoding() if options.device == CPU else EncoderLayers.__call__
     for seed, variant in itertools.product(options.seeds, variants):
         wanted = key(variant.name, options, seed=seed)
@@ -54,13 +55,20 @@ def _train(variants: Sequence[Variant], options: argparse.Namespace) -> None:
             if deadline.over:
                 sys.exit("Stopped after --limit-minutes; the same command goes on with what has no row yet.")
             folder, states = options.runs / f"{variant.name}-{seed}", States(options.states, run)
-            outcome = trained(
-                variant, seed, options.steps, changes, states, sets, folder, options.start, options.device
-            )
+            try:
+                outcome = trained(
+                    variant, seed, options.steps, changes, states, sets, folder, options.start, options.device
+                )
+            except FidkitError as error:  # a training that diverged; others needn't
+                print(f"{variant.name}, seed {seed}, has no row: {error}", file=sys.stderr, flush=True)
+                failed += 1
+                continue
             record = rows.row("study", **wanted, **outcome)
             if options.device != CPU:
                 record["hardware"]["device"] = ceilings.describe(torch.device(options.device))
             rows.append(options.to, record)
+    if failed:
+        sys.exit(f"Trainings without a row: {failed}. Other seeds may have one (--seeds).")
 
 
 def _judge(several: Sequence[Shipped], options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from proportions import split
-from study import measure, ranked, runs
+from study import command, measure, ranked, runs
 from study.coded import coded
 from study.command import begun, main
 from study.ranked import Ranked
@@ -38,6 +38,7 @@ from study.variants import (
 from fidkit import Corpus
 from fidkit.bench.rows import read
 from fidkit.context import Batch, collate, pad
+from fidkit.errors import FidkitError
 from fidkit.evaluate.evaluate import Result
 from fidkit.nn.encoder import EncoderLayers
 from fidkit.preset import named
@@ -379,6 +380,36 @@ def test_a_command_trains_no_other_reader_when_its_minutes_are_over(tmp_path: Pa
         main([*typed, "--limit-minutes", "0"])
     assert not (tmp_path / "study.jsonl").exists()
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_training_that_diverges_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def trained(variant: Variant, seed: int, *_: Any) -> dict[str, Any]:
+        if (variant.name, seed) == ("lsa-6", 0):
+            raise FidkitError("step 3 diverged")
+        return {"squad": {"em": 50.0}}
+
+    data, corpus = write_data(tmp_path / "data")
+    monkeypatch.setattr(command, "trained", trained)
+    typed = ["table-4", "--data", str(data), "--corpus", str(corpus), "--states", str(tmp_path / "states")]
+    typed += [
+        "--to",
+        str(tmp_path / "study.jsonl"),
+        "--limit",
+        "1",
+        "--only",
+        "fid",
+        "lsa-6",
+        "--seeds",
+        "0",
+        "1",
+    ]
+    with pytest.raises(SystemExit, match="without a row: 1"):
+        main(typed)
+    assert "lsa-6, seed 0, has no row: step 3 diverged" in capsys.readouterr().err
+    found = [(row["variant"], row["seed"]) for row in read(tmp_path / "study.jsonl")]
+    assert found == [("fid", 0), ("fid", 1), ("lsa-6", 1)]
 
 
 @pytest.mark.slow

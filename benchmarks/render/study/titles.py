@@ -27,6 +27,10 @@ NOTES = {
         "Readers are judged after a quarter, half and all of the steps. These are points of one "
         "training, whose rate falls towards its end: a training that ends earlier would be better there."
     ),
+    "lumen-longer": (
+        "The third seed is 3, since with seed 2 the training of `lumen-1-longer` diverged after 426 of 720 "
+        "steps."
+    ),
     "lumen-codes": (
         "Memory is rounded to 4,096 codes for each 16 dimensions, which k-means found (`lumen-1-3-codes`), "
         "while live layers, question encoder and decoder learn, and while they are judged. In the paper, "
@@ -39,6 +43,7 @@ NOTES = {
         "another memory encoder leaves off. A wider one isn't tried: no wider encoder of these words "
         "was pre-trained."
     ),
+    "memory-longer": "Whether live layers find their way from another memory, if they have more time.",
     "transfer": (
         "Readers learn from WebQuestions for half of the steps. Before that they learn nothing else, "
         "or from the questions of all other tables for as many steps: live layers, question encoder "
