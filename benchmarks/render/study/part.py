@@ -131,7 +131,10 @@ def passages(asked: Rows) -> str:
     for name in names:
         lines.append(line(name, *(_answered(found.get((name, n)), n) for n in counts)))
     last = asked[-1]
-    about = f"The first {last['n']} questions of each set, where the reader has to answer; percent."
+    about = (
+        f"The first {last['n']} questions of each set, where the reader has to answer; percent. "
+        "It learnt with up to 20 passages."
+    )
     return "\n".join([*lines, "", f"{about} `{last['command']}`"])
 
 
