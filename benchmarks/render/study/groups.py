@@ -90,10 +90,9 @@ def repeated(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Group, Group]
 
 
 def _comparable(rows: Sequence[Mapping[str, Any]], changes: Sequence[str]) -> list[Mapping[str, Any]]:
-    shared = Counter(_shared(row) for row in rows if row["steps"])
-    ((most, _),) = shared.most_common(1) or [(None, 0)]
+    most = [shared for shared, _ in Counter(_shared(row) for row in rows if row["steps"]).most_common(1)]
     wanted = list(changes)
-    return [row for row in rows if row["set"] == wanted and (not row["steps"] or _shared(row) == most)]
+    return [row for row in rows if row["set"] == wanted and (not row["steps"] or _shared(row) in most)]
 
 
 def _shared(row: Mapping[str, Any]) -> tuple[str | None, int]:
