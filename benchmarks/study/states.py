@@ -73,10 +73,10 @@ class States:
 
     @torch.no_grad()
     def _kept(self, layers: EncoderLayers, x_XD: Tensor, rows: Rows, norm: nn.Module | None) -> Tensor:
-        of_layers, of_rows = self._digest(layers, norm), x_XD.float().split(rows.lengths.tolist())
+        of_layers, apart = self._digest(layers, norm), rows.lengths.tolist()
+        of_rows, contents = x_XD.float().split(apart), x_XD.float().cpu().split(apart)  # one way for all
         keys = [
-            hashlib.blake2b(x.cpu().numpy().tobytes(), key=of_layers, digest_size=16).digest()
-            for x in of_rows
+            hashlib.blake2b(x.numpy().tobytes(), key=of_layers, digest_size=16).digest() for x in contents
         ]
         missing = [number for number, key in enumerate(keys) if key not in self._places]
         if missing:

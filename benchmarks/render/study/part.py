@@ -114,11 +114,11 @@ def _repeated(twice: Repeated) -> str:
     """How far a table that was run again is from what it was."""
     seeds = [(one.em()[seed], other.em()[seed]) for one, other in twice.values() for seed in one.rows]
     widest = max(max(one.em().values()) - min(one.em().values()) for one, _ in twice.values())
+    furthest = max(abs(a - b) for a, b in seeds)
     row = next(iter(twice.values()))[1].any
     return (
-        f"All {len(seeds)} readers were trained once more, from scratch in a fresh clone "
-        f"(`{row['command']}`): exact match of a seed differs by {max(abs(a - b) for a, b in seeds):.1f} "
-        f"points at most, where seeds of a reader differ by up to {widest:.1f}."
+        f"All {len(seeds)} readers were trained once more (`{row['command']}`): exact match of a seed "
+        f"differs by {furthest:.1f} points at most, where seeds of a reader differ by up to {widest:.1f}."
     )
 
 
