@@ -87,13 +87,13 @@ struct Softmax {
   float largest, sum;
 };
 
-// Attention of `queries` (at most QUERIES, rows of slots) to packed keys and values; rows of mixtures, not yet
-// divided by the sum of their weights. `bias` has a row a query, one float before the next, and may be read up
+// Attention of `queries` (at most QUERIES, rows of slots) to packed keys and values; put(query, first element, mixture)
+// takes what becomes of LANES elements, not yet divided by the sum of their weights. `bias` has a row a query, one float before the next, and may be read up
 // to the next LANES keys; null for none.
-template <class T>
+template <class T, class Put>
 void attend(const uint32_t* query, int64_t query_row, int64_t queries, const uint32_t* keys,
             const uint32_t* values, int64_t count, int64_t head, const float* bias, float* scores,
-            uint32_t* weights, Softmax* softmaxes, float* out, int64_t out_row) {
+            uint32_t* weights, Softmax* softmaxes, const Put& put) {
   constexpr int64_t DEPTH = Slots<T>::DEPTH;
   const int64_t slots = head / DEPTH, width = rounded_up(count, LANES), weight_row = width / DEPTH;
   const Floats nothing = broadcast(-std::numeric_limits<float>::infinity());
@@ -122,7 +122,7 @@ void attend(const uint32_t* query, int64_t query_row, int64_t queries, const uin
       tile<T, Q, V>(
           weights, weight_row, values + first * LANES, head, LANES, (count + DEPTH - 1) / DEPTH,
           [](int, int) { return Floats{}; },
-          [&](int q, int v, Floats sum) { store(out + q * out_row + (first + v) * LANES, sum); });
+          [&](int q, int v, Floats sum) { put(q, (first + v) * LANES, sum); });
     });
   });
 }
@@ -131,7 +131,7 @@ void attend(const uint32_t* query, int64_t query_row, int64_t queries, const uin
 template <class T>
 struct RowAttention {
   const T *q, *k, *v;   // vectors `stride` apart
-  int64_t stride;
+  int64_t stride;       // whole slots
   T* out;               // vectors `out_stride` apart
   int64_t out_stride;
   const int64_t* starts;
@@ -140,17 +140,14 @@ struct RowAttention {
   int64_t reach;
 
   void operator()(int64_t row, int64_t h) const {
-    static thread_local std::vector<uint32_t> key_space, value_space, query_space, weight_space;
-    static thread_local std::vector<float> score_space, mix_space, bias_space;
+    static thread_local std::vector<uint32_t> key_space, value_space, weight_space;
+    static thread_local std::vector<float> score_space, bias_space;
     const int64_t first = starts[row], count = starts[row + 1] - first, width = rounded_up(count, LANES);
-    const int64_t slots = head / Slots<T>::DEPTH;
     if (!count) return;
     uint32_t* keys = scratch(key_space, packed_slots<T>(count, head));
     uint32_t* values = scratch(value_space, packed_slots<T>(count, head));
-    uint32_t* query = scratch(query_space, QUERIES * slots);
     uint32_t* weights = scratch(weight_space, QUERIES * width);
     float* scores = scratch(score_space, QUERIES * width);
-    float* mixed = scratch(mix_space, QUERIES * head);
     const int64_t offset = first * stride + h * head;
     pack_keys(k + offset, stride, count, head, keys);
     pack_values(v + offset, stride, count, head, values);
@@ -160,15 +157,13 @@ struct RowAttention {
     if (near) std::memcpy(near, bias + h * (2 * reach - 1) + reach - count, (2 * count - 1) * sizeof(float));
     for (int64_t i = 0; i < count; i += QUERIES) {
       const int64_t here = std::min<int64_t>(QUERIES, count - i);
-      for (int64_t j = 0; j < here; ++j)
-        std::memcpy(query + j * slots, q + offset + (i + j) * stride, slots * sizeof(uint32_t));
+      T* to = out + (first + i) * out_stride + h * head;
       Softmax softmaxes[QUERIES];
-      attend<T>(query, slots, here, keys, values, count, head, near ? near + count - 1 - i : nullptr, scores,
-                weights, softmaxes, mixed, head);
-      for (int64_t j = 0; j < here; ++j)
-        for (int64_t d = 0; d < head; d += LANES)
-          store_floats(out + (first + i + j) * out_stride + h * head + d,
-                       load<Floats>(mixed + j * head + d) / softmaxes[j].sum);
+      attend<T>(reinterpret_cast<const uint32_t*>(q + offset + i * stride), stride / Slots<T>::DEPTH, here, keys,
+                values, count, head, near ? near + count - 1 - i : nullptr, scores, weights, softmaxes,
+                [&](int j, int64_t d, Floats mixture) {
+                  store_floats(to + j * out_stride + d, mixture * (1.0f / softmaxes[j].sum));
+                });
     }
   }
 };

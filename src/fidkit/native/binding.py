@@ -207,7 +207,8 @@ class Kernels:
         """Attention [X, H, h] of each row to itself, of T; h is a multiple of 16.
 
         Args:
-            q_XHh: queries of all rows, T; the heads of a vector stand together, vectors may lie apart.
+            q_XHh: queries of all rows, T; the heads of a vector stand together, vectors may lie apart, by an
+                even number of elements.
             k_XHh: keys, laid out as the queries.
             v_XHh: values, too.
             starts: [R + 1] int64, where rows begin.

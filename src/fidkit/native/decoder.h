@@ -339,7 +339,9 @@ class ThreadView {
         if (count > 0)
           attend<T>(reinterpret_cast<const uint32_t*>(all.query.data()) + query * slots, slots, here, keys,
                     values, count, s.head, nullptr, scores, weights, softmaxes,
-                    all.part.data() + (query * all.chunks + chunk) * s.head, all.chunks * s.head);
+                    [&](int64_t q, int64_t d, Floats mixture) {
+                      store(all.part.data() + ((query + q) * all.chunks + chunk) * s.head + d, mixture);
+                    });
         for (int64_t j = 0; j < here; ++j)
           all.softmaxes[(query + j) * all.chunks + chunk] =
               count > 0 ? softmaxes[j] : Softmax{-std::numeric_limits<float>::infinity(), 0};

@@ -38,6 +38,8 @@ inline int64_t slots_of(int64_t columns) {
 // Columns of an activation that share a unit. A few activations are much larger than the others, inside T5's
 // feed-forwards above all: what stands far from them keeps its bits.
 constexpr int64_t GROUP = 256;
+template <class T>
+constexpr int64_t STEP = GROUP / Slots<T>::DEPTH;  // slots of a group
 
 // Vectors of activations as slots of T, which is float, int16_t or int8_t.
 template <class T>
@@ -105,29 +107,56 @@ struct Left {
 constexpr auto PUT = [](Floats product, Floats) { return product; };
 constexpr auto ADD = [](Floats product, Floats there) { return there + product; };
 
+// A group of V vectors of rows of a weight, of `slots` each, that is multiplied next. It comes nearer in as many parts
+// as there are products of the present one, since memory takes longer than any of them: a third of all time is lost
+// otherwise where other programs use the memory too.
+template <class T>
+class Coming {
+ public:
+  Coming() = default;
+  Coming(const typename Slots<T>::Packed* from, int64_t slots, int64_t V, int64_t activations)
+      : from(from), slots(slots), left(V * STEP<T>) {
+    while (size < STEP<T> && size * (activations / QUERIES) < left) size *= 2;
+  }
+
+  Ahead<T> part() {
+    if (!left) return {nullptr, 0};
+    const Ahead<T> next{from + done / STEP<T> * slots * LANES + done % STEP<T> * LANES, size};
+    done += size;
+    left -= size;
+    return next;
+  }
+
+ private:
+  const typename Slots<T>::Packed* from = nullptr;
+  int64_t slots = 0, left = 0, done = 0, size = 1;  // the last three in vectors of slots
+};
+
 // totals[q][v] = (of the first group) or += the products of Q activations, from the m-th on, with V vectors of rows
 // of a weight, over the columns of group g; floats have one group. A function of its own, whatever becomes of the
 // totals: compilers keep sums in registers where there is little else to keep.
 template <class T, int Q, int V>
 __attribute__((noinline)) void add_products(const Left<T>& left, int64_t m, int64_t g,
                                             const typename Slots<T>::Packed* weight, int64_t slots,
-                                            Floats* totals) {
+                                            Floats* totals, Ahead<T> ahead) {
   using Sum = typename Slots<T>::Sum;
   if constexpr (std::is_same_v<T, float>) {
     tile<T, Q, V>(
         left.slots + m * left.row, left.row, weight, LANES, slots * LANES, slots,
         [](int, int) { return Sum{}; }, [&](int q, int v, Sum sum) { totals[q * VECTORS + v] = sum; });
   } else {
-    constexpr int64_t STEP = GROUP / Slots<T>::DEPTH;
     const float* units = &left.units[m * left.groups + g];
     const int32_t* offsets = &left.offsets[m * left.groups + g];
+    const int64_t depth = std::min(STEP<T>, slots - g * STEP<T>);
+    ahead.count = std::min(ahead.count, depth);
     const auto with = [&](auto then) {
       tile<T, Q, V>(
-          left.slots + m * left.row + g * STEP, left.row, weight + g * STEP * LANES, LANES, slots * LANES,
-          std::min(STEP, slots - g * STEP), [&](int q, int) { return Sum{} - offsets[q * left.groups]; },
+          left.slots + m * left.row + g * STEP<T>, left.row, weight + g * STEP<T> * LANES, LANES, slots * LANES,
+          depth, [&](int q, int) { return Sum{} - offsets[q * left.groups]; },
           [&](int q, int v, Sum sum) {
             then(totals[q * VECTORS + v], __builtin_convertvector(sum, Floats) * units[q * left.groups]);
-          });
+          },
+          ahead);
     };
     if (g) with([](Floats& total, Floats product) { total += product; });
     else with([](Floats& total, Floats product) { total = product; });
@@ -142,7 +171,8 @@ void multiply(Left<T>& left, int64_t count, const Packed& a, Out* out, int64_t r
   const int64_t slots = slots_of<T>(a.columns), groups = left.groups;
   const Slot* weight = static_cast<const Slot*>(a.weight);
   Floats* totals = scratch(left.totals, count * VECTORS);
-  in_parts((a.rows + LANES - 1) / LANES, [&](int64_t first, auto V) {
+  const int64_t vectors = (a.rows + LANES - 1) / LANES;
+  in_parts(vectors, [&](int64_t first, auto V) {
     const int64_t n = first * LANES;
     Floats scale[V], bias[V];
     for (int v = 0; v < V; ++v) {
@@ -151,30 +181,34 @@ void multiply(Left<T>& left, int64_t count, const Packed& a, Out* out, int64_t r
     }
     // What becomes of the totals of one activation.
     const auto put = [&](const Floats* total, Out* to) {
-      UNROLLED for (int v = 0; v < V; ++v, to += LANES) {
+      for (int v = 0; v < V; ++v) {
         Floats value = total[v];
         if constexpr (!std::is_same_v<T, float>) value *= scale[v];
         value += bias[v];
+        Out* at = to + v * LANES;
         const int64_t here = a.rows - n - v * LANES;
         if (here >= LANES) {
-          store_floats(to, then(value, load_floats(to)));
+          store_floats(at, then(value, load_floats(at)));
           continue;
         }
         Floats there{};
-        for (int64_t i = 0; i < here; ++i) there[i] = widen(to[i]);
+        for (int64_t i = 0; i < here; ++i) there[i] = widen(at[i]);
         value = then(value, there);
-        for (int64_t i = 0; i < here; ++i) narrow(value[i], to + i);
+        for (int64_t i = 0; i < here; ++i) narrow(value[i], at + i);
       }
     };
     for (int64_t g = 0; g < groups; ++g) {
+      const bool last = g + 1 == groups;
+      Coming<T> coming;
+      if (!last) coming = {weight + (first * slots + (g + 1) * STEP<T>) * LANES, slots, V, count};
+      else if (first + V < vectors) coming = {weight + (first + V) * slots * LANES, slots, V, count};
       const auto some = [&](int64_t m, auto Q) {
         Out* to = out + m * row + n;
-        const bool last = g + 1 == groups;
         // Where they go comes nearer while the last products are made.
         for (int q = 0; last && q < Q; ++q)
           for (int64_t i = 0; i < V * LANES; i += 64 / static_cast<int64_t>(sizeof(Out)))
             __builtin_prefetch(to + q * row + i, 1);
-        add_products<T, Q, V>(left, m, g, weight + first * slots * LANES, slots, totals + m * VECTORS);
+        add_products<T, Q, V>(left, m, g, weight + first * slots * LANES, slots, totals + m * VECTORS, coming.part());
         for (int q = 0; last && q < Q; ++q) put(totals + (m + q) * VECTORS, to + q * row);
       };
       int64_t m = 0;
