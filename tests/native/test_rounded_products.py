@@ -23,6 +23,8 @@ from vectors import EVERY_KIND, kernels_with
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 ACTIVATIONS = pytest.mark.parametrize("activations", [16, 8])
+GROUP = 256
+"""Columns of an activation that share a unit, as in `native/products.h`."""
 
 
 @pytest.fixture(scope="module", params=EVERY_KIND)
@@ -37,7 +39,7 @@ def most(built: Kernels, activations: Bits) -> int:
 
 def groups_of(columns: int) -> np.ndarray:
     """Where groups of columns that share a unit begin."""
-    return np.arange(0, columns, 256)
+    return np.arange(0, columns, GROUP)
 
 
 def weights(rng: np.random.Generator, rows: int, columns: int) -> Weight:
@@ -70,12 +72,12 @@ def test_sums_are_those_of_integers(
     largest = most(built, activations)
     integers = rng.integers(-largest, largest + 1, (count, columns))
     for first in groups_of(columns):
-        group = integers[:, first : first + 256]
+        group = integers[:, first : first + GROUP]
         group[np.arange(count), rng.integers(0, group.shape[1], count)] = largest * rng.choice([-1, 1], count)
         group[rng.random(count) < 0.2] = 0
     units = 2.0 ** rng.integers(-20, 20, (count, len(groups_of(columns))))
     x = np.full((count, columns + spare), 1e9, np.float32)  # vectors that lie apart
-    x[:, :columns] = integers * units.repeat(256, 1)[:, :columns]
+    x[:, :columns] = integers * units.repeat(GROUP, 1)[:, :columns]
     found = LaidOut.of(weight, bias, built.lanes, activations)(built, x[:, :columns])
     expected = wanted(weight, bias, x[:, :columns].astype(np.float64))
     near = 1e-5 * np.abs(expected).max(1, keepdims=True)

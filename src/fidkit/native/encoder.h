@@ -196,10 +196,7 @@ class EncoderRun {
       make(layer.gate, [](Floats x, Floats) { return gelu<A>(x); });
       make(layer.inner, [](Floats x, Floats gate) { return gate * x; });
     } else if (e.norms_behind) {
-      make(layer.inner, [](Floats x, Floats) {
-        if constexpr (std::is_same_v<A, bfloat16>) return rough_exact_gelu(x);
-        else return exact_gelu(x);
-      });
+      make(layer.inner, [](Floats x, Floats) { return erf_gelu<A>(x); });
     } else {
       make(layer.inner, [](Floats x, Floats) { return larger(x, Floats{}); });
     }

@@ -40,6 +40,7 @@ inline int64_t slots_of(int64_t columns) {
 constexpr int64_t GROUP = 256;
 template <class T>
 constexpr int64_t STEP = GROUP / Slots<T>::DEPTH;  // slots of a group
+static_assert(GROUP * 32767 * 128 <= std::numeric_limits<int32_t>::max());
 
 // Vectors of activations as slots of T, which is float, int16_t or int8_t.
 template <class T>
@@ -116,7 +117,8 @@ class Coming {
   Coming() = default;
   Coming(const typename Slots<T>::Packed* from, int64_t slots, int64_t V, int64_t activations)
       : from(from), slots(slots), left(V * STEP<T>) {
-    while (size < STEP<T> && size * (activations / QUERIES) < left) size *= 2;
+    // Parts are of one vector of rows each, and no more than there are products to fetch them meanwhile.
+    while (size % 2 == 0 && 2 * left / size <= activations / QUERIES) size /= 2;
   }
 
   Ahead<T> part() {
@@ -129,7 +131,7 @@ class Coming {
 
  private:
   const typename Slots<T>::Packed* from = nullptr;
-  int64_t slots = 0, left = 0, done = 0, size = 1;  // the last three in vectors of slots
+  int64_t slots = 0, left = 0, done = 0, size = STEP<T>;  // the last three in vectors of slots
 };
 
 // totals[q][v] = (of the first group) or += the products of Q activations, from the m-th on, with V vectors of rows
