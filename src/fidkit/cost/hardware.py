@@ -270,8 +270,8 @@ HARDWARE = {
             },
             # Norms, residuals and activations, from caches rather than from memory.
             elementwise=1.2,
-            # One row meets 28 billion weights of 8 bits a second on one thread, and 19 billion on one of a Zen 4.
-            widening=2.8,
+            # One row meets 19 billion weights of 8 bits a second on one thread of a Zen 4.
+            widening=1.2,
             step_us=100,
             packs=True,
         ),
