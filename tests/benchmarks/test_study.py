@@ -393,18 +393,8 @@ def test_a_training_that_diverges_stops_no_other(
     data, corpus = write_data(tmp_path / "data")
     monkeypatch.setattr(command, "trained", trained)
     typed = ["table-4", "--data", str(data), "--corpus", str(corpus), "--states", str(tmp_path / "states")]
-    typed += [
-        "--to",
-        str(tmp_path / "study.jsonl"),
-        "--limit",
-        "1",
-        "--only",
-        "fid",
-        "lsa-6",
-        "--seeds",
-        "0",
-        "1",
-    ]
+    typed += ["--to", str(tmp_path / "study.jsonl"), "--limit", "1"]
+    typed += ["--only", "fid", "lsa-6", "--seeds", "0", "1"]
     with pytest.raises(SystemExit, match="without a row: 1"):
         main(typed)
     assert "lsa-6, seed 0, has no row: step 3 diverged" in capsys.readouterr().err

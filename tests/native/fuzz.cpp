@@ -372,7 +372,7 @@ void call_encoder(const EncoderWeights& weights, Random& random) {
 template <class T>
 void call_row_attention(Random& random) {
   const int64_t heads = random.between(1, 4), head = head_width(random), inside = heads * head;
-  const int64_t reach = random.size(70), spare = random.once_in(2) ? 0 : 2 * random.between(1, 5);  // whole slots
+  const int64_t reach = random.size(70), spare = random.once_in(2) ? 0 : Slots<T>::DEPTH * random.between(1, 9);
   const Exact<int64_t> starts = starts_of(random, reach);
   const int64_t rows = starts.size() - 1, vectors = starts[rows], stride = 3 * inside + spare;
   const bool over = random.once_in(3);  // what comes out over the queries

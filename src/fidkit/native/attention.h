@@ -87,9 +87,9 @@ struct Softmax {
   float largest, sum;
 };
 
-// Attention of `queries` (at most QUERIES, rows of slots) to packed keys and values; put(query, first element, mixture)
-// takes what becomes of LANES elements, not yet divided by the sum of their weights. `bias` has a row a query, one float before the next, and may be read up
-// to the next LANES keys; null for none.
+// Attention of `queries` (at most QUERIES, rows of slots) to packed keys and values; put(query, first element,
+// mixture) takes what becomes of LANES elements, not yet divided by the sum of their weights. `bias` has a row a
+// query, one float before the next, and may be read up to the next LANES keys; null for none.
 template <class T, class Put>
 void attend(const uint32_t* query, int64_t query_row, int64_t queries, const uint32_t* keys,
             const uint32_t* values, int64_t count, int64_t head, const float* bias, float* scores,

@@ -207,8 +207,8 @@ class Kernels:
         """Attention [X, H, h] of each row to itself, of T; h is a multiple of 16.
 
         Args:
-            q_XHh: queries of all rows, T; the heads of a vector stand together, vectors may lie apart, by an
-                even number of elements.
+            q_XHh: queries of all rows, T; the heads of a vector stand together, vectors may lie apart, by a
+                multiple of four bytes.
             k_XHh: keys, laid out as the queries.
             v_XHh: values, too.
             starts: [R + 1] int64, where rows begin.
@@ -217,8 +217,11 @@ class Kernels:
         """
         _, H, h = q_XHh.shape
         out = _new(q_XHh, q_XHh.shape) if out_XHh is None else out_XHh
+        at = _apart(q_XHh, k_XHh, v_XHh)
+        # Queries are read four bytes at a time.
+        assert len(q_XHh) < 2 or at[-1] * q_XHh.itemsize % 4 == 0
         self._library.fidkit_row_attention(
-            type_of(q_XHh), *_apart(q_XHh, k_XHh, v_XHh), *_apart(out), *_at(starts),
+            type_of(q_XHh), *at, *_apart(out), *_at(starts),
             len(starts) - 1, H, h, *_at(bias_by_distance), (bias_by_distance.shape[1] + 1) // 2, threads(),
         )  # fmt: skip
         return out

@@ -210,7 +210,8 @@ void multiply(Left<T>& left, int64_t count, const Packed& a, Out* out, int64_t r
         for (int q = 0; last && q < Q; ++q)
           for (int64_t i = 0; i < V * LANES; i += 64 / static_cast<int64_t>(sizeof(Out)))
             __builtin_prefetch(to + q * row + i, 1);
-        add_products<T, Q, V>(left, m, g, weight + first * slots * LANES, slots, totals + m * VECTORS, coming.part());
+        add_products<T, Q, V>(left, m, g, weight + first * slots * LANES, slots, totals + m * VECTORS,
+                              coming.part());
         for (int q = 0; last && q < Q; ++q) put(totals + (m + q) * VECTORS, to + q * row);
       };
       int64_t m = 0;

@@ -322,8 +322,10 @@ inline Floats gelu(Floats x) {
   if constexpr (std::is_same_v<T, bfloat16>)
     return rough_gelu(x, -3.39774723e-9f, 2.61635876e-7f, -8.76358433e-6f, 1.70203945e-4f, -2.17148875e-3f,
                       1.96461372e-2f, -1.32829562e-1f, 7.97632489e-1f);
-  const Floats u = 0.7978845608f * (x + 0.044715f * x * x * x);
-  return x / (1.0f + exponential(-2.0f * larger(u, broadcast(-43.0f))));
+  else {
+    const Floats u = 0.7978845608f * (x + 0.044715f * x * x * x);
+    return x / (1.0f + exponential(-2.0f * larger(u, broadcast(-43.0f))));
+  }
 }
 
 // Calls `body` with a compile-time count, 1 to MOST.
