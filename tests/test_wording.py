@@ -2,7 +2,7 @@
 
 import pytest
 
-from fidkit.wording import counted, withheld
+from fidkit.wording import counted, shortened, unwrapped, withheld
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,17 @@ def test_a_single_one_is_said_otherwise(number: int, said: str) -> None:
 )
 def test_a_guess_is_said_if_it_is_worth_anything(guess: str, confidence: float, said: str) -> None:
     assert withheld(guess, confidence) == said
+
+
+@pytest.mark.parametrize(
+    ("most", "said"),
+    [
+        (21, "paid on the third day"),
+        (20, "paid on the third …"),
+        (11, "paid on the …"),
+        (10, "paid on …"),
+        (3, "pai …"),
+    ],
+)
+def test_a_text_is_shortened_between_words(most: int, said: str) -> None:
+    assert shortened(unwrapped("paid  on the\n third day"), most) == said

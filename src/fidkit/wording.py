@@ -68,3 +68,15 @@ def some(names: Sequence[str], most: int = 3) -> str:
     """
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(in_one_line(name) for name in names[:most]) + more
+
+
+def unwrapped(text: str) -> str:
+    """A text with one space for its line breaks and what surrounds them."""
+    return " ".join(text.split())
+
+
+def shortened(text: str, most: int) -> str:
+    """The first words of a text: at most so many characters, and ` …` where there are more."""
+    if len(text) <= most:
+        return text
+    return text[: most + 1].rsplit(" ", 1)[0][:most] + " …"

@@ -205,7 +205,9 @@ def test_notes_go_to_stderr_and_into_the_json(
     [
         ([" "], 2, "the question is empty"),
         (["who?", "--passages", "0"], 2, "--passages is 0"),
-        (["who?", "--beams", "0"], 2, "beams is 0; expected 1 or more"),
+        (["who?", "--beams", "0"], 2, "--beams is 0; expected 1 or more"),
+        (["who?", "--max-tokens", "0"], 2, "--max-tokens is 0; expected 1 or more"),
+        (["who?", "--top-k", "3"], 2, "--temperature is 0, which draws none; set a temperature"),
         (["who?", "--beams", "2", "--temperature", "1"], 2, "expected beam search or sampling"),
         (["who?", "--stream"], 2, "--stream and --json exclude each other"),
         (["who?", "--in", "no/such/folder"], 1, "no/such/folder"),

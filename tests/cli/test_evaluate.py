@@ -186,7 +186,7 @@ def test_a_person_reads_one_line(world: Path, capsys: pytest.CaptureFixture[str]
     [
         (["--passages", "0"], 2, "--passages is 0"),
         (["--limit", "0"], 2, "--limit is 0"),
-        (["--n-best", "2"], 2, "n_best is 2 but beams 1"),
+        (["--n-best", "2"], 2, "--n-best is 2 but --beams 1"),
         (["--context", "golden"], 2, "expected one of retrieved, gold, near, foreign, foreign-gold, none"),
         (["--data", "missing.jsonl"], 1, "missing.jsonl"),
         (["--corpus", "missing.corpus"], 1, "missing.corpus"),

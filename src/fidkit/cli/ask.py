@@ -17,7 +17,16 @@ from fidkit.cli.options import Where
 from fidkit.engine.asked import is_blank
 from fidkit.engine.generation.decoding import Decoding
 from fidkit.errors import FidkitError, UsageError
-from fidkit.wording import MARKS, NO_GUESS, counted, in_one_line, is_told, withheld
+from fidkit.wording import (
+    MARKS,
+    NO_GUESS,
+    counted,
+    in_one_line,
+    is_told,
+    shortened,
+    unwrapped,
+    withheld,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,7 +152,7 @@ class _Shown:
             return
         _show_answer(answer, printed or _Printed(), calibrated=calibrated)
         for other in answer.alternatives:
-            print(f"\nor: {_unwrapped(other.text) or '(no answer)'}  (score {other.score:.2f})", end="")
+            print(f"\nor: {unwrapped(other.text) or '(no answer)'}  (score {other.score:.2f})", end="")
         _show_evidence(answer)
         if first and self.reader in assets.READERS:
             print("The bundled reader is small: check the evidence, or pass --reader.", file=sys.stderr)
@@ -205,7 +214,7 @@ class _Printed:
     text = ""
 
     def __call__(self, text: str) -> None:
-        text = _unwrapped(text)
+        text = unwrapped(text)
         # What was streamed is as the reader wrote it; in a passage it may be written otherwise.
         again = "" if text.startswith(self.text) else "\n"
         print(again + text.removeprefix(self.text), end="", flush=True)
@@ -227,39 +236,29 @@ def _excerpt(evidence: Evidence) -> str:
     """The sentence with the answer, marked, or how the passage begins; cut to a few lines."""
     text, place = evidence.passage.text, evidence.place
     if place is None:
-        return _short(_unwrapped(text))
+        return shortened(unwrapped(text), _EXCERPT_CHARACTERS)
     marked = text[: place[0]] + MARKS[0] + text[slice(*place)] + MARKS[1] + text[place[1] :]
     # The same words may stand in the passage before, as in rows of a table.
     at = max(0, text.find(evidence.sentence, max(0, place[1] - len(evidence.sentence))))
-    around = _unwrapped(marked[at : at + len(evidence.sentence) + sum(map(len, MARKS))])
+    around = unwrapped(marked[at : at + len(evidence.sentence) + sum(map(len, MARKS))])
     # A long sentence begins some words before the answer.
     first = max(0, around.find(MARKS[0]) - _EXCERPT_CHARACTERS // 2)
-    return _short("… " + around[first:].split(" ", 1)[-1] if first else around)
-
-
-def _unwrapped(text: str) -> str:
-    """A text with one space for its line breaks and what surrounds them."""
-    return " ".join(text.split())
+    begun = "… " + around[first:].split(" ", 1)[-1] if first else around
+    return shortened(begun, _EXCERPT_CHARACTERS)
 
 
 def _without(without: Without, answer: Answer) -> str:
     """What leaving the passage out does."""
-    then = "the same" if without.text == answer.guess else _unwrapped(without.text) or "nothing"
-    of = repr(_unwrapped(answer.guess))
+    then = "the same" if without.text == answer.guess else unwrapped(without.text) or "nothing"
+    of = repr(unwrapped(answer.guess))
     return f"without it: {then}  (score of {of}: {answer.score:.2f}, without it {without.score:.2f})"
-
-
-def _short(text: str) -> str:
-    if len(text) <= _EXCERPT_CHARACTERS:
-        return text
-    return text[:_EXCERPT_CHARACTERS].rsplit(" ", 1)[0] + " …"
 
 
 def _show_evidence(answer: Answer) -> None:
     print("\n")
     for evidence in _telling(answer):
         passage = evidence.passage
-        title = _unwrapped(passage.title)
+        title = unwrapped(passage.title)
         print(f"{evidence.score:4.0%}  {title}  [{in_one_line(_place(evidence))}]")
         print(f"      {_excerpt(evidence)}")
         if evidence.without is not None:

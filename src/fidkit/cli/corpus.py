@@ -17,7 +17,7 @@ from fidkit.cli.building import build
 from fidkit.cli.options import AsJson, Directory, Documents, Verb, Where
 from fidkit.errors import FidkitError, UsageError
 from fidkit.passages.local.amounts import MOST_COMPARED
-from fidkit.wording import counted, in_one_line
+from fidkit.wording import counted, in_one_line, shortened, unwrapped
 
 if TYPE_CHECKING:
     from fidkit.passages import CorpusInfo
@@ -211,7 +211,7 @@ def _part(part: Part | None) -> dict[str, Any] | None:
 def _show(found: Explained, *, explain: bool) -> None:
     """A hit, for a person."""
     passage = found.hit.passage
-    excerpt = " ".join(passage.text.split())[:_EXCERPT_CHARACTERS]
+    excerpt = shortened(unwrapped(passage.text), _EXCERPT_CHARACTERS)
     print(f"{found.hit.score:7.2f}  {_called(passage)}\n         {excerpt}")
     if explain:
         print(f"         {_opinion('words', found.words)}; {_opinion('meaning', found.meaning)}")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import typer
 
 from fidkit.devices import HELP
 from fidkit.engine.generation.decoding import Decoding
+from fidkit.errors import UsageError
 
 DeviceName = Annotated[str, typer.Option("--device", help=HELP)]
 Extractive = Annotated[
@@ -91,10 +93,24 @@ def takes_decoding(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**given: object) -> None:
         chosen = {name: given.pop(name) for name in shared}
-        command(**given, decoding=options(**chosen))  # type: ignore[arg-type]
+        try:
+            decoding = options(**chosen)  # type: ignore[arg-type]
+        except UsageError as error:
+            raise UsageError(_as_options(str(error), shared)) from error
+        command(**given, decoding=decoding)
 
     kept = [parameter for name, parameter in own.items() if name != "decoding"]
     parameters = [*kept, *shared.values()]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _as_options(message: str, names: Iterable[str]) -> str:
+    """What `Decoding` says of a value, with its names as they are typed: `--max-tokens` for `max_tokens`."""
+    named = {name: "--" + name.replace("_", "-") for name in names}
+    for name, option in named.items():
+        # One that is also a word is an option where a value is said of it.
+        word = name if "_" in name else rf"{name}(?= (?:is |to )?[-+\d.(])"
+        message = re.sub(rf"(?<![\w-]){word}\b", option, message)
+    return message
