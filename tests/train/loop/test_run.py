@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fidkit.errors import ConfigError
+from fidkit.errors import ConfigError, FidkitError
 from fidkit.train.distributed.group import Group
-from fidkit.train.loop.run import RunDirectory, differences
+from fidkit.train.loop.run import LOCK, RunDirectory, differences
 from fidkit.train.loop.training import Trainer
 from train.toy import world
 
@@ -86,6 +86,16 @@ def test_a_run_that_goes_on_with_other_passages_says_so(
     assert "the passages aren't those" not in caplog.text
 
 
+def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path) -> None:
+    recipe = world(tmp_path, SHORT, "evaluation.files={}")
+    first, second = Trainer(recipe), Trainer(recipe)
+    with first.directory.held(), pytest.raises(FidkitError, match="run: another process is training this run"):
+        second.run()
+    assert not (tmp_path / "run" / "last").exists()
+    Trainer(recipe).run()
+    assert (tmp_path / "run" / "last").exists()
+
+
 def test_differences_are_by_dotted_name(tmp_path: Path) -> None:
     a, b = world(tmp_path), world(tmp_path, "reader.changes.dropout=0.3", "stages.0.mix={ cloze = 1.0 }")
     assert differences(a, a) == {}
@@ -102,6 +112,6 @@ def test_every_file_of_a_run_is_explained(tmp_path: Path) -> None:
     Trainer(world(tmp_path, SHORT, "tensorboard=true", "save_every=1")).run()
     text = (tmp_path / "run" / "README.txt").read_text(encoding="utf-8")
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"README.txt", "recipe.json", "log.jsonl", "last", "previous", "best", "tensorboard"}
+    assert names == {"README.txt", "recipe.json", "log.jsonl", "last", "previous", "best", "tensorboard"} | {LOCK}
     for name in names - {"README.txt"}:
         assert any(line.startswith(name) for line in text.splitlines()), name

@@ -6,6 +6,7 @@ import errno
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from fidkit import checkpoint
 from fidkit.checkpoint.moments import Moments, save_moments
 from fidkit.config import ReaderConfig
+from fidkit.disk import held
 from fidkit.errors import ConfigError, FidkitError
 from fidkit.tokens import Tokenizer
 from fidkit.train.distributed.group import Group
@@ -37,6 +39,8 @@ FREE = (
 STEPS = re.compile(r"stages\.\d+\.steps")
 """Keys that may change where no step that was done would have been another."""
 SHOWN = 5
+LOCK = "training.lock"
+BUSY = "another process is training this run; wait until it is done, end it, or choose another output"
 
 README = """\
 A training run of fidkit: https://pypi.org/project/fidkit
@@ -58,6 +62,7 @@ last/training what going on needs: state.pt (step, data, random numbers), optimi
 previous/     the save before; the run goes back to it if `last` turns out to be from a diverging stretch
 best/         the reader with the highest mean F1 on the evaluation questions
 tensorboard/  the log for `tensorboard --logdir`, where the recipe has `tensorboard = true`
+training.lock held while a process trains the run, so that no other does
 
 To go on after an interruption, run the same `fidkit train` again. To answer with a reader:
 
@@ -137,6 +142,16 @@ class RunDirectory:
             raise FidkitError(
                 f"{self.path}: can't write the run there ({error}); choose another output"
             ) from error
+
+    def held(self) -> AbstractContextManager[object]:
+        """Hold the run: two trainings of one run would overwrite each other's checkpoints.
+
+        The system lets it go when the process dies, however it dies.
+
+        Raises:
+            FidkitError: another process is training it, or the directory can't be written.
+        """
+        return held(self.path / LOCK, FidkitError, BUSY) if self.group.leads else nullcontext()
 
     def keep_best(
         self,

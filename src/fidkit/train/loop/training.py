@@ -136,9 +136,10 @@ class Trainer:
         """Train to the end of the recipe, from wherever the run stands.
 
         Raises:
-            FidkitError: the run diverges again and again, or its directory can't be written.
+            FidkitError: the run diverges again and again, another process trains it, or its directory can't
+                be written.
         """
-        with closing(self.checkpoints):
+        with closing(self.checkpoints), self.directory.held():
             self._begin()
             meter = Meter(self.reader.config, self.recipe.precision, self.group)
             while self.step < self.recipe.steps:
