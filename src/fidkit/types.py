@@ -132,6 +132,7 @@ class Answer:
         confidence: probability that the guess is right, by the reader's calibration; without one, the
             probability that the reader gives to its own answer.
         signals: what confidence was computed from (`fidkit.calibration.SIGNALS`).
+        cut: the reader had written all tokens that it may (`Decoding.max_tokens`) before it came to an end.
     """
 
     text: str
@@ -144,6 +145,7 @@ class Answer:
     guess: str = ""
     confidence: float = 0.0
     signals: dict[str, float] = field(default_factory=dict)
+    cut: bool = False
 
     def __post_init__(self) -> None:
         if not self.guess:

@@ -170,10 +170,10 @@ def test_what_was_taken_out_is_not_said_to_be_away(tmp_path, caplog):
     library._say = said.append
     try:
         library.add("a.txt", io.BytesIO(b"a"))
-        library._say_fault(AwayError("gone"))
+        library._say_fault(AwayError("gone"), "index")
         library.remove("a.txt")
-        library._say_fault(AwayError("gone"))
-        library._say_fault(CorpusError("full"))
+        library._say_fault(AwayError("gone"), "index")
+        library._say_fault(CorpusError("full"), "index")
         assert [one["event"] for one in said] == ["error", "error"]
         assert re.findall("gone|full", caplog.text) == ["gone", "full"]
     finally:

@@ -139,6 +139,22 @@ def test_what_was_added_is_indexed_when_the_fault_is_mended(docs, soon, caplog):
         until(lambda: keeper(client) == "Nora Fahy")
 
 
+def test_a_folder_that_is_away_is_told_of_until_it_is_there_again(docs, soon, caplog):
+    def told():
+        [corpus] = client.get("/v1/corpora").json()
+        return [note for note in corpus["notes"] if "is still served" in note]
+
+    with running(docs) as client:
+        assert told() == []
+        docs.rename(docs.with_name("away"))
+        until(told)
+        assert told() == ["docs: could not be read; what was indexed before is still served"]
+        assert "; what was indexed before is served meanwhile" in caplog.text
+        assert guess(client) == ANSWER
+        docs.with_name("away").rename(docs)
+        until(lambda: not told())
+
+
 def test_what_was_added_while_a_folder_was_away_stays(docs, soon):
     with running(docs) as client:
         docs.rename(docs.with_name("away"))

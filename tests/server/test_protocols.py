@@ -87,7 +87,17 @@ def test_an_answer_is_as_long_as_it_may_be(sdk):
     for limit in ({"max_tokens": 1}, {"max_completion_tokens": 1}):
         done = sdk.chat.completions.create(model="pocket", messages=messages, **limit)
         assert done.guess != ANSWER
-    assert sdk.responses.create(model="pocket", input=QUESTION, max_output_tokens=1).output_text != ANSWER
+        assert done.choices[0].finish_reason == "length"
+        chunks = list(sdk.chat.completions.create(model="pocket", messages=messages, stream=True, **limit))
+        assert chunks[-1].choices[0].finish_reason == "length"
+    done = sdk.responses.create(model="pocket", input=QUESTION, max_output_tokens=1)
+    assert done.output_text != ANSWER
+    assert (done.status, done.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+    assert [message.status for message in done.output] == ["incomplete"]
+    with sdk.responses.stream(model="pocket", input=QUESTION, max_output_tokens=1) as stream:
+        events = list(stream)
+    assert events[0].response.incomplete_details is None
+    assert (events[-1].type, events[-1].response.status) == ("response.incomplete", "incomplete")
 
 
 def test_what_the_documents_don_t_say_is_said_and_the_guess_cited(sdk):

@@ -106,6 +106,8 @@ def ask(
         from fidkit.cli.prompt import answer_each
 
         answer_each(lambda line: shown.try_to_answer(qa, line))
+        if shown.failed and not sys.stdin.isatty():
+            raise typer.Exit(1)
 
 
 def _check(question: str | None, passages: int, *, stream: bool, as_json: bool) -> None:
@@ -130,6 +132,7 @@ class _Shown:
     stream: bool
     as_json: bool
     noted: bool = False
+    failed: int = 0
 
     def answer(self, qa: Answerer, question: str) -> None:
         """Ask, and print."""
@@ -168,7 +171,12 @@ class _Shown:
         try:
             self.answer(qa, question)
         except FidkitError as error:
+            self.failed += 1
             print(f"error: {error}", file=sys.stderr)
+            if self.as_json:
+                from fidkit.tokens import well_formed
+
+                print(json.dumps({"question": well_formed(question), "error": str(error)}), flush=True)
 
 
 def _filter(where: list[str] | None) -> Filter | None:

@@ -14,7 +14,7 @@ from fidkit.context import IGNORED, Context, collate, collate_memory
 from fidkit.engine.asked import check_passages, check_question
 from fidkit.engine.evidence import look_back
 from fidkit.engine.generation.decoding import Decoding
-from fidkit.engine.generation.generate import generating
+from fidkit.engine.generation.generate import cut_off, generating
 from fidkit.engine.generation.steps import Stepwise, whole, within
 from fidkit.engine.judging import in_words_of, judged, quoted
 from fidkit.engine.locating import by_share, in_their_words
@@ -123,6 +123,7 @@ def answering(
             looked = look_back(runner, context, generated.best, max(map(len, read)))
             answers = quoted(tokenizer, generated, read, looked, how)
             answers = judged(answers, questions, looked, runner.calibration, embed)
+            cut = cut_off(runner.config, context, generated, how, tokenizer)
         if test_evidence:
             orders = [by_share(s[: len(p)]) for s, p in zip(looked.shares, read, strict=True)]
             first = [order[:test_evidence] for order in orders]
@@ -131,9 +132,11 @@ def answering(
             with clock.stage("test"):
                 answers = _with_tests(answers, orders, read, without, how)
     notes, said = _not_stored(encoded, passages, read, memory), []
-    for answer, question, ids in zip(answers, questions, asked, strict=True):
+    too_long = f"the answer was cut after {counted(how.max_tokens, 'token')}; a larger max_tokens goes on"
+    for answer, question, ids, is_cut in zip(answers, questions, asked, cut, strict=True):
         own = (*answer.notes, *_read_otherwise(question, ids, runner.config))
-        said.append(replace(answer, timings_ms=clock.timings(), notes=(*own, *notes)))
+        behind = (*notes, too_long) if is_cut else notes
+        said.append(replace(answer, timings_ms=clock.timings(), notes=(*own, *behind), cut=is_cut))
     return said
 
 

@@ -235,12 +235,14 @@ class Library:
             try:
                 found, begun = self._listed(), time.perf_counter()
                 if found == self._indexed and not self._is_replaced():
+                    self._went_well("index")
                     continue
                 self._build()
             except (FidkitError, OSError) as error:
-                self._say_fault(error)
+                self._say_fault(error, "index")
                 self._wake.wait(_AGAIN_SECONDS)  # or until something else is added
             else:
+                self._went_well("index")
                 self._indexed = found
                 self._say({"event": "indexed", "seconds": round(time.perf_counter() - begun, 3)})
 
@@ -293,18 +295,27 @@ class Library:
                 if isinstance(report, CorpusBusyError):
                     continue  # what it builds is the same, and is looked at again
                 if isinstance(report, FidkitError):
-                    self._say_fault(report)
-                elif report.files_read or report.files_removed:
+                    self._say_fault(report, "follow")
+                    continue
+                self._went_well("follow")
+                if report.files_read or report.files_removed:
                     self._say({"event": "indexed", "seconds": report.seconds})
 
     def _progress(self, progress: BuildProgress) -> None:
         self._say({"event": "progress", **asdict(progress)})
 
-    def _say_fault(self, error: FidkitError | OSError) -> None:
+    def _say_fault(self, error: FidkitError | OSError, work: str) -> None:
         if isinstance(error, AwayError) and self.folder is not None and not os.listdir(self.folder):
             return  # the last of what was added was taken out just now, and what is indexed next is without
-        _log.warning("%s", error)
-        self._say({"event": "error", "message": of_indexing(error, self._sources)})
+        _log.warning("%s; what was indexed before is served meanwhile", error)
+        told = of_indexing(error, self._sources)
+        if self._service is not None:
+            self._service.tell_of(work, told)
+        self._say({"event": "error", "message": told})
+
+    def _went_well(self, work: str) -> None:
+        assert self._service is not None
+        self._service.tell_of(work)
 
     def _say(self, event: dict[str, Any]) -> None:
         if self._loop is not None and not self._loop.is_closed():

@@ -103,6 +103,7 @@ class Service:
             raise UsageError("no reader to serve; expected one or more")
         self.limits = limits or Limits()
         self._notes, self.capacity, self.corpus_name = tuple(notes), 0.0, name
+        self._faults: dict[str, str] = {}
         self.answered: Callable[[Answer], None] = lambda answer: None
         self._device, self._precision = device, precision
         self._replacing, self._swapping = threading.Lock(), threading.Lock()
@@ -138,7 +139,19 @@ class Service:
     def notes(self) -> tuple[str, ...]:
         """What a person should know of the documents that are served now."""
         lacking = (remembered.told(name, held.what) for name, held in self._answerers.items())
-        return (*self._notes, *filter(None, lacking))
+        return (*self._notes, *tuple(self._faults.values()), *filter(None, lacking))
+
+    def tell_of(self, work: str, fault: str = "") -> None:
+        """Have `notes` say why the documents can't be brought up to date, until that work goes well again.
+
+        Args:
+            work: that failed, or went well.
+            fault: for callers; empty where there is none any more.
+        """
+        if fault:
+            self._faults[work] = fault
+        else:
+            self._faults.pop(work, None)
 
     def memory_is_another(self, name: str) -> bool:
         """Whether a memory is stored now that wasn't when this reader was opened, and it has use for one."""

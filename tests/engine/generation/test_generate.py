@@ -1,5 +1,5 @@
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from fidkit.context import IGNORED
 from fidkit.engine.generation import beam
 from fidkit.engine.generation import generate as generation
 from fidkit.engine.generation.decoding import Decoding
-from fidkit.engine.generation.generate import generate, greedy
+from fidkit.engine.generation.generate import cut_off, generate, greedy
 from fidkit.engine.generation.steps import time_to_look
 from fidkit.engine.runner import Runner
 from fidkit.reader import Reader
@@ -195,6 +195,23 @@ def test_looking_seldom_changes_nothing(decoding: Decoding, monkeypatch: pytest.
     assert seldom.ids_BT.tolist() == often.ids_BT.tolist()
     assert seldom.log_probabilities_BT.tolist() == often.log_probabilities_BT.tolist()
     assert often.lengths.max() < 20
+
+
+@pytest.mark.parametrize("how", [{}, {"beams": 3, "n_best": 2}, {"temperature": 1, "n_best": 3}])
+def test_an_answer_is_cut_off_where_it_would_have_gone_on(how: dict[str, Any]) -> None:
+    toy, context = Toy(), contexts_of(*range(12))
+    for most in (1, 2, 3):
+        decoding = Decoding(max_tokens=most, **how)
+        generated = generate(toy, context, decoding)
+        cut = cut_off(toy.config, context, generated, decoding)
+        ends = [row[row != IGNORED].tolist()[-1] == toy.config.end_token for row in generated.best.ids_BT]
+        assert cut == [not ended for ended in ends]
+        assert any(cut)
+    assert not all(cut)
+    # A stop that comes with the last token is an end too.
+    stopped = replace(decoding, stop=tuple((token,) for token in range(toy.config.vocabulary_size)))
+    assert cut_off(toy.config, context, generated, stopped) == [False] * 12
+    assert cut_off(toy.config, context, generated, replace(decoding, max_tokens=4)) == [False] * 12
 
 
 def test_a_device_is_looked_at_every_few_steps() -> None:

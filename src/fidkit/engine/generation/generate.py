@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fidkit import arrays
 from fidkit.arrays import Array
+from fidkit.config import ReaderConfig
 from fidkit.context import IGNORED, Context
 from fidkit.engine.generation.beam import searching_beams
 from fidkit.engine.generation.decoding import GREEDY, Decoding
@@ -77,6 +78,23 @@ def greedy(source: Steps[C], context: Context, max_tokens: int = 32, watch: Watc
     return generate(source, context, Decoding(max_tokens=max_tokens), watch)
 
 
+def cut_off(
+    config: ReaderConfig,
+    context: Context,
+    generated: Generated,
+    decoding: Decoding,
+    tokenizer: Tokenizer | None = None,
+) -> list[bool]:
+    """Of the best answer to each question, whether it had all its tokens before it came to an end."""
+    best = generated.best
+    if best.ids_BT.shape[1] < decoding.max_tokens:
+        return [False] * len(best.ids_BT)
+    rules = Rules.of(config, context, decoding, tokenizer)
+    full_B = best.lengths == decoding.max_tokens
+    cut: list[bool] = (full_B & ~rules.ended(best.ids_BT)).tolist()
+    return cut
+
+
 def _one_by_one(
     source: Steps[C], context: Context, decoding: Decoding, rules: Rules, watch: Watch | None
 ) -> Stepwise[Generated]:
@@ -108,4 +126,4 @@ def _of(log_probabilities_NV: Array, ids_N: Array) -> Array:
     return arrays.gather(log_probabilities_NV, ids_N[:, None], 1)[:, 0]
 
 
-__all__ = ["Cache", "Generated", "Steps", "Watch", "generate", "generating", "greedy"]
+__all__ = ["Cache", "Generated", "Steps", "Watch", "cut_off", "generate", "generating", "greedy"]

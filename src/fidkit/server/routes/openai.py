@@ -224,26 +224,27 @@ def _chat(
 ) -> Response:
     read, written = usage_of(answer)
     usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    finish = "length" if answer is not None and answer.cut else "stop"
     if body.stream:
         with_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-        chunks = _chunks(head, said, usage if with_usage else None, more)
+        chunks = _chunks(head, said, finish, usage if with_usage else None, more)
         return StreamingResponse(chunks, media_type="text/event-stream")
     message = {"role": "assistant", "content": said.text, "refusal": None, "annotations": _annotations(said)}
-    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+    choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
     record = {**head, "object": "chat.completion", "choices": [choice], "usage": usage, **more}
     return Response(json.dumps(record), media_type="application/json")
 
 
 def _chunks(
-    head: dict[str, Any], said: Cited, usage: dict[str, int] | None, more: dict[str, Any]
+    head: dict[str, Any], said: Cited, finish: str, usage: dict[str, int] | None, more: dict[str, Any]
 ) -> Iterator[str]:
     """The chunks of an answer that is whole.
 
     A piece of a passage may yet become another while it is written, and this protocol takes nothing back.
     """
 
-    def chunk(delta: dict[str, Any] | None, finish: str | None = None, **others: object) -> str:
-        choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
+    def chunk(delta: dict[str, Any] | None, reason: str | None = None, **others: object) -> str:
+        choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": reason}]
         record = {**head, "object": "chat.completion.chunk", "choices": choices, **others}
         return f"data: {json.dumps(record)}\n\n"
 
@@ -251,7 +252,7 @@ def _chunks(
     yield chunk({"content": said.text})
     if said.citations:
         yield chunk({"annotations": _annotations(said)})
-    yield chunk({}, "stop", **more)
+    yield chunk({}, finish, **more)
     if usage is not None:
         yield chunk(None, usage=usage)
     yield "data: [DONE]\n\n"

@@ -100,10 +100,11 @@ def _record(body: ResponsesRequest, reader: str, said: Cited, answer: Answer) ->
         "annotations": [{"type": "url_citation", **citation} for citation in said.citations],
         "logprobs": [],
     }
+    status = "incomplete" if answer.cut else "completed"
     message = {
         "type": "message",
         "id": f"msg_{uuid.uuid4().hex}",
-        "status": "completed",
+        "status": status,
         "role": "assistant",
         "content": [part],
     }
@@ -112,12 +113,12 @@ def _record(body: ResponsesRequest, reader: str, said: Cited, answer: Answer) ->
         "id": f"resp_{uuid.uuid4().hex}",
         "object": "response",
         "created_at": now,
-        "completed_at": now,
-        "status": "completed",
+        "completed_at": None if answer.cut else now,
+        "status": status,
         "model": body.model or reader.removesuffix(WITH_SOURCES),
         "output": [message],
         "error": None,
-        "incomplete_details": None,
+        "incomplete_details": {"reason": "max_output_tokens"} if answer.cut else None,
         "instructions": body.instructions,
         "metadata": body.metadata or {},
         "previous_response_id": None,
@@ -161,7 +162,8 @@ def _events(record: dict[str, Any]) -> Iterator[str]:
         told = {"type": kind, "sequence_number": number, **fields}
         return f"event: {kind}\ndata: {json.dumps(told)}\n\n"
 
-    begun = {**record, "status": "in_progress", "completed_at": None, "output": [], "usage": None}
+    begun = {**record, "status": "in_progress", "completed_at": None, "incomplete_details": None}
+    begun |= {"output": [], "usage": None}
     at = {"item_id": message["id"], "output_index": 0, "content_index": 0}
     empty = {**part, "text": "", "annotations": []}
     yield event("response.created", response=begun)
@@ -177,5 +179,5 @@ def _events(record: dict[str, Any]) -> Iterator[str]:
     yield event("response.output_text.done", **at, text=part["text"], logprobs=[])
     yield event("response.content_part.done", **at, part=part)
     yield event("response.output_item.done", output_index=0, item=message)
-    yield event("response.completed", response=record)
+    yield event(f"response.{record['status']}", response=record)
     yield "data: [DONE]\n\n"
