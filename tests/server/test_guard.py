@@ -404,12 +404,13 @@ def test_a_client_that_leaves_gives_its_place(folder):
         assert (scheduler.waiting, scheduler.running) == (0, 0)
 
 
-def test_a_server_that_is_stuck_says_so(client, monkeypatch):
-    monkeypatch.setattr(state, "STUCK_SECONDS", -1.0)
-    stuck = client.get("/readyz")
-    assert (stuck.status_code, stuck.json()["status"]) == (503, "stuck")
-    monkeypatch.undo()
-    assert client.get("/readyz").status_code == 200
+def test_a_server_that_is_stuck_says_so(folder, monkeypatch):
+    with running(folder) as client:
+        monkeypatch.setattr(state, "STUCK_SECONDS", -1.0)
+        stuck = client.get("/readyz")
+        assert (stuck.status_code, stuck.json()["status"]) == (503, "stuck")
+        monkeypatch.undo()
+        assert client.get("/readyz").status_code == 200
 
 
 def test_a_full_queue_says_when_to_come_again(folder):
