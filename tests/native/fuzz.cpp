@@ -162,6 +162,11 @@ void compare(const std::string& what, const T* found, const naive::Numbers& want
 
 // --- Weights ---
 
+// Of weights in 8 bits: each row has another.
+float scale_of_row(Random& random, double gain, int64_t columns) {
+  return static_cast<float>((1 + random.normal() / 5) * gain / std::sqrt(columns) / 64);
+}
+
 // As products.h has it: [row / LANES][slot of columns][LANES rows], filled up with 0.
 class LaidOut {
  public:
@@ -178,7 +183,7 @@ class LaidOut {
     if (rounded) scale = Exact<float>(up);
     if (biased) bias = Exact<float>(up);
     for (int64_t n = 0; n < up; ++n) {
-      if (rounded) scale[n] = n < rows ? static_cast<float>(gain / std::sqrt(columns) / 64) : 0;
+      if (rounded) scale[n] = n < rows ? scale_of_row(random, gain, columns) : 0;
       if (biased) bias[n] = n < rows ? static_cast<float>(random.normal() / 2) : 0;
       if (n < rows && biased) meant.bias.push_back(bias[n]);
       for (int64_t k = 0; n < rows && k < columns; ++k) {
@@ -218,7 +223,7 @@ class Plain {
     weight = Exact<char>(rows * columns * (type == FLOAT32 ? 4 : type == BFLOAT16 ? 2 : 1));
     if (type == INT8) scale = Exact<float>(rows);
     for (int64_t n = 0; n < rows; ++n) {
-      if (type == INT8) scale[n] = static_cast<float>(gain / std::sqrt(columns) / 64);
+      if (type == INT8) scale[n] = scale_of_row(random, gain, columns);
       for (int64_t k = 0; k < columns; ++k) put(random, n, n * columns + k, gain / std::sqrt(columns));
     }
   }
@@ -732,6 +737,18 @@ void call_decoder(const DecoderWeights& w, Random& random) {
   if (!keys.untouched(position + 1) || !values.untouched(position + 1)) fail("something behind the position");
 }
 
+// --- Curves ---
+
+// GELU where activations are bfloat16, at all numbers that it treats in any way of its own. Both forms are so near to
+// one another that random layers don't tell them apart.
+void compare_gelus() {
+  for (double x = -6; x <= 6; x += 1.0 / 512) {
+    const Floats at = broadcast(static_cast<float>(x));
+    if (!(std::fabs(erf_gelu<bfloat16>(at)[0] - naive::exact_gelu(x)) < 1.35e-4)) fail("BERT's GELU at " + std::to_string(x));
+    if (!(std::fabs(gelu<bfloat16>(at)[0] - naive::tanh_gelu(x)) < 1.35e-4)) fail("T5's GELU at " + std::to_string(x));
+  }
+}
+
 // --- Rounds ---
 
 struct Calls {
@@ -782,6 +799,7 @@ int main(int count, char** words) {
   const int64_t wanted = std::strtoll(words[2], nullptr, 10);
   callers = count > 3 ? std::max(1, std::atoi(words[3])) : 1;
   if (__sanitizer_set_death_callback) __sanitizer_set_death_callback(say_seed);
+  compare_gelus();
   Calls calls;
   for (uint64_t i = 0; calls.encoder + calls.decoder < wanted; ++i) {
     seed_now = seed + i;

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fidkit.checkpoint.stored import Weight
 from fidkit.engine.cpu.weights import LaidOut, rounded
-from fidkit.native import LANES, Bits, Kernels, kernels
+from fidkit.native import LANES, Bits, Encoder, Kernels, Step, address, kernels
 from fidkit.nn.attention import attend_rows
 from fidkit.nn.rows import Rows
 from oracles import quick
@@ -55,6 +55,71 @@ def test_scores_of_any_size_stay_finite(built: Kernels) -> None:
     torch.testing.assert_close(found, v[:1].expand(2, 1, 16))
 
 
+@pytest.mark.parametrize("off", [-1600.0, -200.0, 88.5])
+def test_the_largest_score_is_taken_off_wherever_scores_lie(built: Kernels, off: float) -> None:
+    """All scores far below 0, or where exp is just a number still."""
+    none = torch.zeros(3, 1, 16)
+    distances = torch.tensor([2.0, 1.0, 0.0, 1.0, 2.0])
+    found = built.row_attention(
+        none, none.clone(), torch.eye(3, 16)[:, None], torch.tensor([0, 3]), (off - distances)[None]
+    )
+    positions = torch.arange(3.0)
+    wanted = torch.softmax(-(positions[None] - positions[:, None]).abs(), 1)
+    torch.testing.assert_close(found[:, 0, :3], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_memory_that_lies_otherwise_is_refused(built: Kernels) -> None:
+    """Kernels would read what isn't there; these are faults of the caller's code."""
+    starts, bias = torch.tensor([0, 2]), torch.zeros(1, 3)
+    q = torch.randn(2, 1, 16)
+    odd = torch.randn(34).bfloat16().as_strided((2, 1, 16), (17, 16, 1))
+    wider = torch.randn(2, 1, 32)[..., :16]
+    matrix = LaidOut.of(Weight(np.zeros((32, 16), np.float32)), None, built.lanes, 32).packed()
+    room = torch.zeros(1, LANES, 16)
+    calls = [
+        lambda: built.row_attention(odd, odd, odd, starts, bias),
+        lambda: built.row_attention(q, wider, q, starts, bias),
+        lambda: built.row_attention(q, q, wider, starts, bias),
+        lambda: built.row_attention(q, q, q, starts, torch.zeros(3, 2).T[:1]),
+        lambda: built.encode(Encoder(head=24), 32),
+        lambda: built.decoder_step(Step(head=24), "float32"),
+        lambda: built.pack_context(torch.zeros(LANES + 1, 1, 16), torch.zeros(LANES + 1, 1, 16), room, room),
+        lambda: built.pack_context(q, q, room, room, 1),
+        lambda: built.project_context(torch.zeros(LANES + 1, 16), [matrix], 32, [(room, room)]),
+    ]
+    for call in calls:
+        with pytest.raises(AssertionError):
+            call()
+
+
+def test_layers_of_none_have_their_last_norm(built: Kernels) -> None:
+    states, norm, starts = torch.randn(3, 20), torch.rand(20), np.array([0, 3])
+    wanted = F.rms_norm(states, (20,), norm, 1e-6)
+    built.encode(
+        Encoder(
+            states=address(states), starts=address(starts), rows=1, width=20, heads=1, head=16,
+            feed_forward=1, reach=3, layers=0, final_norm=address(norm), epsilon=1e-6, scale=1.0,
+        ),
+        32,
+    )  # fmt: skip
+    torch.testing.assert_close(states, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weight", "kept"), [(1 + 2**-8, 1.0), (1 + 3 * 2**-8, 1 + 2**-6), (1 + 2**-8 + 2**-23, 1 + 2**-7)]
+)
+def test_numbers_in_the_middle_become_the_even_one(built: Kernels, weight: float, kept: float) -> None:
+    out = torch.empty(1, 1, dtype=torch.bfloat16)
+    assert built.add_norm(torch.ones(1, 1), None, torch.tensor([weight]), 0.0, out).item() == kept
+
+
+def test_what_is_no_number_stays_none_in_bfloat16(built: Kernels) -> None:
+    """Also one whose bits would be -0 if they were rounded as a number's."""
+    states = torch.tensor([[0x7FFF_FFFF, 0x3F80_0000, 0x3F80_0000]], dtype=torch.int32).view(torch.float32)
+    out = torch.empty(1, 3, dtype=torch.bfloat16)
+    assert built.add_norm(states, None, torch.ones(3), 1e-6, out).isnan().all()
+
+
 @TYPES
 @quick
 @given(rows=st.integers(1, 9), width=st.integers(1, 70), change=st.booleans())
@@ -82,8 +147,9 @@ def test_gated_gelu(built: Kernels, dtype, size: int) -> None:
 def test_packed_context(built: Kernels, dtype, keys: int, groups: int, first: int) -> None:
     """Keys by blocks of one vector, values by slots of one float or two neighbouring bfloat16."""
     h, lanes, room = 16, built.lanes, first + -(-keys // LANES) * LANES
+    end = first + -(-keys // lanes) * lanes  # of the last block that is begun
     k, v = (torch.randn(keys, groups, h).to(dtype) for _ in range(2))
-    to_k, to_v = (torch.zeros(groups, room, h, dtype=dtype) for _ in range(2))
+    to_k, to_v = (torch.full((groups, room, h), torch.nan, dtype=dtype) for _ in range(2))
     built.pack_context(k, v, to_k, to_v, first)
     deep = 4 // dtype.itemsize
     unpacked_k = (
@@ -92,8 +158,9 @@ def test_packed_context(built: Kernels, dtype, keys: int, groups: int, first: in
     unpacked_v = to_v.view(groups, room // deep, h, deep).transpose(2, 3).reshape(groups, room, h)
     for found, wanted in ((unpacked_k, k), (unpacked_v, v)):
         assert torch.equal(found[:, first : first + keys], wanted.transpose(0, 1))
-        assert not found[:, :first].any()
-        assert not found[:, first + keys :].any()
+        assert not found[:, first + keys : end].any()
+        assert found[:, :first].isnan().all()
+        assert found[:, end:].isnan().all()
 
 
 @pytest.mark.parametrize(

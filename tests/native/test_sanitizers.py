@@ -55,7 +55,7 @@ def test_the_first_build_is_for_this_cpu() -> None:
 
 
 def test_some_calls(pytestconfig: pytest.Config, tmp_path: Path) -> None:
-    """Of the narrowest vectors, and hardly optimised: most of the time is the compiler's."""
+    """Of other vectors than this CPU's, and hardly optimised: most of the time is the compiler's."""
     print(fuzz(pytestconfig, tmp_path, f"{builds()[-1]} -Og", 100))
 
 

@@ -1,6 +1,8 @@
 """The threads that kernels share work among (threads.h): by themselves (threads.cpp), and from Python."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +54,35 @@ def test_a_child_has_threads_of_its_own(built: Kernels, monkeypatch: pytest.Monk
     def work() -> None:
         for _ in range(100):
             np.testing.assert_array_equal(sums(built), wanted)
+
+    assert forked(work) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_signals_go_to_the_threads_of_the_program(built: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours take none, but for what one of them did wrong itself."""
+    monkeypatch.setattr(binding, "threads", lambda: 3)
+
+    def blocked(thread: Path) -> int:
+        [mask] = re.findall(r"^SigBlk:\s*(\w+)$", (thread / "status").read_text(), re.MULTILINE)
+        return int(mask, 16)
+
+    def work() -> None:
+        before = set(Path("/proc/self/task").iterdir())
+        sums(built)
+        ours = set(Path("/proc/self/task").iterdir()) - before
+        assert ours
+        for mask in map(blocked, ours):
+            assert all(mask >> one - 1 & 1 for one in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))
+            faults = (
+                signal.SIGSEGV,
+                signal.SIGBUS,
+                signal.SIGFPE,
+                signal.SIGILL,
+                signal.SIGTRAP,
+                signal.SIGABRT,
+            )
+            assert not any(mask >> one - 1 & 1 for one in faults)
 
     assert forked(work) == 0
 

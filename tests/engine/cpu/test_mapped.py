@@ -16,9 +16,9 @@ import pytest
 from fidkit.checkpoint import WEIGHTS
 from fidkit.checkpoint.files import locate, open_directory
 from fidkit.checkpoint.shapes import shapes_of
-from fidkit.checkpoint.stored import stored_weights
+from fidkit.checkpoint.stored import Weight, stored_weights
 from fidkit.engine.cpu.reader import NativeReader
-from fidkit.engine.cpu.weights import LaidOut, laid_out_bytes
+from fidkit.engine.cpu.weights import LaidOut, laid_out_bytes, to_int8
 from fidkit.engine.schedule import room
 from fidkit.errors import CheckpointError, UsageError
 from fidkit.native import kernels
@@ -43,19 +43,22 @@ def read(made: NativeReader) -> np.ndarray:
         return made.encode_passages(np.arange(2, 8).reshape(1, 6), np.array([6]))
 
 
-@pytest.mark.parametrize("change", ["written to", "cut", "longer"])
+@pytest.mark.parametrize("change", ["written to", "cut", "longer", "longer, as of before"])
 def test_weights_that_change_while_they_are_mapped(tmp_path: Path, change: str) -> None:
     """In a child: what was cut ends a process that looks at it."""
     made = opened(tmp_path)
     with made.at_work():
         pass
     path = tmp_path / WEIGHTS
+    before = path.stat()
     with path.open("r+b") as file:
         if change == "cut":
             file.truncate(4096)
         else:
             file.seek(-4 if change == "written to" else 0, os.SEEK_END)
             file.write(b"1234")
+    if change == "longer, as of before":
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     def ask() -> None:
         with pytest.raises(CheckpointError, match="it was written to while a reader had it open"):
@@ -115,8 +118,11 @@ def test_weights_without_room_say_how_much_they_need(tmp_path: Path, monkeypatch
     weights = stored_weights(directory)
     assert laid_out_bytes(weights, "always") == laid_out
     assert laid_out_bytes(weights, "never") == 4 * laid_out
-    stored = sum(w.values.nbytes for n, w in weights.items() if n.endswith("attention.key.weight"))
-    assert 0 < stored < laid_out_bytes(weights, "lossless") <= 4 * laid_out
+    floats = {name: Weight(weight.floats()) for name, weight in weights.items()}
+    one = next(name for name in weights if name.endswith("cross_attention.key.weight"))
+    mixed = floats | {one: to_int8(floats[one].values)}
+    assert laid_out_bytes(floats, "lossless") == 4 * laid_out
+    assert laid_out_bytes(mixed, "lossless") == 4 * laid_out - 3 * math.prod(weights[one].shape)
     monkeypatch.setattr(room, "_SMALL", 0)
     monkeypatch.setattr(room, "available_bytes", lambda: laid_out - 1)
     with pytest.raises(

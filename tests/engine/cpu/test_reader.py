@@ -31,7 +31,7 @@ from fidkit.errors import CheckpointError
 from fidkit.native import Kernels
 from fidkit.nn.positions import RelativeBias
 from fidkit.reader import Reader
-from oracles import batch_of, questions, quick, random_reader, small, stack
+from oracles import VOCABULARY, batch_of, questions, quick, random_reader, small, stack
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 DECODINGS = [
@@ -131,6 +131,23 @@ def test_it_looks_where_the_plain_reader_looks(config, examples, seed: int) -> N
     np.testing.assert_allclose(found.logits_BTV[real], wanted.logits_BTV.numpy()[real], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found.mass_BM, wanted.mass_BM.numpy(), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.first_BM, wanted.first_BM.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_many_heads_share_keys_of_a_long_context() -> None:
+    """More heads than are scored at a time, and more keys than are summed up at a time."""
+    encoder, decoder = (stack(2, width=24, heads=heads, head_width=16) for heads in (3, 8))
+    reader = random_reader(small(encoder=encoder, decoder=decoder, self_kv_heads=1, cross_kv_heads=1), 1)
+    passages = [[(7 * n + p) % (VOCABULARY - 2) + 1 for n in range(60)] for p in range(12)]
+    batch = batch_of([([3, 4], passages, [2, 5, 3, 1])])
+    made, ids_BT = without_torch(reader), batch.labels.clone()
+    with torch.no_grad():
+        context = reader.read(batch)
+        wanted = reader.look(ids_BT, context)
+    assert context.mask_BM.sum() > 600
+    found = made.look(ids_BT.numpy(), made.read(of_numpy(batch)))
+    np.testing.assert_allclose(found.logits_BTV, wanted.logits_BTV.numpy(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.mass_BM, wanted.mass_BM.numpy(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found.first_BM, wanted.first_BM.numpy(), rtol=1e-4, atol=1e-6)
 
 
 @quick
