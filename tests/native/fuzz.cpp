@@ -162,11 +162,6 @@ void compare(const std::string& what, const T* found, const naive::Numbers& want
 
 // --- Weights ---
 
-// Of weights in 8 bits: each row has another.
-float scale_of_row(Random& random, double gain, int64_t columns) {
-  return static_cast<float>((1 + random.normal() / 5) * gain / std::sqrt(columns) / 64);
-}
-
 // As products.h has it: [row / LANES][slot of columns][LANES rows], filled up with 0.
 class LaidOut {
  public:
@@ -183,7 +178,7 @@ class LaidOut {
     if (rounded) scale = Exact<float>(up);
     if (biased) bias = Exact<float>(up);
     for (int64_t n = 0; n < up; ++n) {
-      if (rounded) scale[n] = n < rows ? scale_of_row(random, gain, columns) : 0;
+      if (rounded) scale[n] = n < rows ? static_cast<float>(gain / std::sqrt(columns) / 64) : 0;
       if (biased) bias[n] = n < rows ? static_cast<float>(random.normal() / 2) : 0;
       if (n < rows && biased) meant.bias.push_back(bias[n]);
       for (int64_t k = 0; n < rows && k < columns; ++k) {
@@ -223,7 +218,7 @@ class Plain {
     weight = Exact<char>(rows * columns * (type == FLOAT32 ? 4 : type == BFLOAT16 ? 2 : 1));
     if (type == INT8) scale = Exact<float>(rows);
     for (int64_t n = 0; n < rows; ++n) {
-      if (type == INT8) scale[n] = scale_of_row(random, gain, columns);
+      if (type == INT8) scale[n] = static_cast<float>(gain / std::sqrt(columns) / 64);
       for (int64_t k = 0; k < columns; ++k) put(random, n, n * columns + k, gain / std::sqrt(columns));
     }
   }
