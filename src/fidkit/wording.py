@@ -38,6 +38,11 @@ def withheld(guess: str, confidence: float, least: float = NO_GUESS) -> str:
     return f"{SILENT} Best guess ({confidence:.0%} sure): {guess}"
 
 
+def cut_after(tokens: int) -> str:
+    """What a person is told of an answer that had all its tokens before it came to an end."""
+    return f"the answer was cut after {counted(tokens, 'token')}; a larger max_tokens goes on"
+
+
 def counted(number: int, one: str, many: str = "") -> str:
     """A number and what it counts: `1 file`, `2,000 files`.
 

@@ -179,6 +179,12 @@ def test_options_reach_the_decoding(reader: str, docs: Path, more: list[str], mo
     assert seen == [Decoding(**{name: float(more[1])}, stop=("a", "b"))]
 
 
+def test_an_answer_that_is_cut_is_said(reader: str, docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = "note: the answer was cut after 2 tokens; a larger max_tokens goes on"
+    assert run(["ask", QUESTION, "--in", str(docs), "--reader", reader, "--max-tokens", "2"]) == 0
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("question", "said"), [("xyzzy?", "no passage shares a word"), ("tea " * 99, "tokens long")]
 )
@@ -189,8 +195,8 @@ def test_notes_go_to_stderr_and_into_the_json(
     Corpus.build(docs, default_location([docs]), encoder=minilm, vectors=False).close()
     assert run(["ask", question, "--in", str(docs), "--reader", reader, "--json"]) == 0
     out, err = capsys.readouterr()
-    left_out, *others = json.loads(out)["notes"]
-    [note] = [other for other in others if said in other]
+    left_out, note, _raw = json.loads(out)["notes"]
+    assert said in note
     assert f"note: {note}" in err
     # Of the folder's three files, one is no text.
     assert left_out.startswith("1 of 3 files were left out (picture.txt: ")

@@ -88,6 +88,7 @@ def test_an_answer_is_as_long_as_it_may_be(sdk):
         done = sdk.chat.completions.create(model="pocket", messages=messages, **limit)
         assert done.guess != ANSWER
         assert done.choices[0].finish_reason == "length"
+        assert done.notes == ["the answer was cut after 1 token; a larger max_tokens goes on"]
         chunks = list(sdk.chat.completions.create(model="pocket", messages=messages, stream=True, **limit))
         assert chunks[-1].choices[0].finish_reason == "length"
     done = sdk.responses.create(model="pocket", input=QUESTION, max_output_tokens=1)

@@ -21,6 +21,7 @@ from fidkit.wording import (
     MARKS,
     NO_GUESS,
     counted,
+    cut_after,
     in_one_line,
     is_told,
     shortened,
@@ -146,7 +147,8 @@ class _Shown:
         said = (*qa.notes, *answer.notes, *(() if calibrated else (RAW,)))
         first, self.noted = not self.noted, True
         answer = replace(answer, notes=said if first else answer.notes)
-        for note in answer.notes:
+        cut = (cut_after(self.decoding.max_tokens),) if answer.cut else ()
+        for note in (*answer.notes, *cut):
             print(f"note: {in_one_line(note)}", file=sys.stderr)
         if self.as_json:
             from fidkit.tokens import well_formed

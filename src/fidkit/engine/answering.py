@@ -132,11 +132,9 @@ def answering(
             with clock.stage("test"):
                 answers = _with_tests(answers, orders, read, without, how)
     notes, said = _not_stored(encoded, passages, read, memory), []
-    too_long = f"the answer was cut after {counted(how.max_tokens, 'token')}; a larger max_tokens goes on"
     for answer, question, ids, is_cut in zip(answers, questions, asked, cut, strict=True):
         own = (*answer.notes, *_read_otherwise(question, ids, runner.config))
-        behind = (*notes, too_long) if is_cut else notes
-        said.append(replace(answer, timings_ms=clock.timings(), notes=(*own, *behind), cut=is_cut))
+        said.append(replace(answer, timings_ms=clock.timings(), notes=(*own, *notes), cut=is_cut))
     return said
 
 

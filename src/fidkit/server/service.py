@@ -28,6 +28,7 @@ from fidkit.server.limits import Limits
 from fidkit.server.scheduler import Asked, Scheduler, abandon
 from fidkit.server.told import without_places
 from fidkit.types import Answer, Hit, Passage
+from fidkit.wording import cut_after
 
 if TYPE_CHECKING:
     from fidkit.engine.answering import Stream
@@ -213,8 +214,10 @@ class Service:
                     abandon(one)
                 raise
             finished = [
-                _finished(answer, waited, corpus, passages, search_ms)
-                for (answer, waited), (passages, search_ms) in zip(made, found, strict=True)
+                _finished(answer, question, waited, corpus, passages, search_ms)
+                for (answer, waited), question, (passages, search_ms) in zip(
+                    made, questions, found, strict=True
+                )
             ]
         for answer in finished:
             self.answered(answer)
@@ -331,7 +334,12 @@ def _stamped(readers: Mapping[str, str]) -> dict[str, tuple[str, Stamp]]:
 
 
 def _finished(
-    answer: Answer, waited: float, corpus: Passages, passages: Sequence[Passage], search_ms: float | None
+    answer: Answer,
+    question: Question,
+    waited: float,
+    corpus: Passages,
+    passages: Sequence[Passage],
+    search_ms: float | None,
 ) -> Answer:
     """An answer with its places in the documents, and what the stages before it took."""
     timings = {} if search_ms is None else {"search": search_ms}
@@ -342,6 +350,8 @@ def _finished(
         timings_ms={**timings, **answer.timings_ms, "total": total},
         notes=tuple(without_places(answer.notes)),
     )
+    if answer.cut:
+        answer = replace(answer, notes=(*answer.notes, cut_after(question.decoding.max_tokens)))
     if search_ms is None:
         return answer
     if not passages:
