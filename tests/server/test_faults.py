@@ -23,7 +23,7 @@ from fidkit.reader import Reader
 from fidkit.server import errors, library, renewal
 from fidkit.server.limits import Limits
 from fidkit.server.scheduler import OverloadedError
-from fidkit.server.service import _finished
+from fidkit.server.service import Question, _finished
 from fidkit.server.told import of_indexing, without_places
 from fidkit.types import Answer
 from served import running
@@ -458,7 +458,8 @@ def test_notes_name_no_place(note, told):
 
 def test_an_answer_s_notes_name_no_place():
     note = "2 of 3 passages have no stored memory and were encoded now; `fidkit memory build /x` stores it"
-    made = _finished(Answer("tea", 0.0, timings_ms={"total": 1.0}, notes=(note,)), 0.0, None, [], None)
+    answer = Answer("tea", 0.0, timings_ms={"total": 1.0}, notes=(note,))
+    made = _finished(answer, Question("what is grown?"), 0.0, None, [], None)
     assert made.notes == ("2 of 3 passages have no stored memory and were encoded now",)
 
 
