@@ -10,7 +10,7 @@ from fidkit.config import ReaderConfig
 from fidkit.errors import UsageError
 from fidkit.tokens import Tokenizer
 from fidkit.types import Passage
-from fidkit.wording import counted
+from fidkit.wording import counted, shortened, unwrapped
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 
@@ -85,9 +85,7 @@ def rows_apart(passages: Sequence[Passage], tokenizer: Tokenizer) -> list[list[i
 
 def _the_first(texts: Sequence[str]) -> str:
     """Which text is spoken of, for a person who looks for it."""
-    words = " ".join(texts[0][: 10 * _SHOWN_CHARACTERS].split())
-    if len(words) > _SHOWN_CHARACTERS:
-        words = words[:_SHOWN_CHARACTERS].rsplit(" ", 1)[0] + " …"
+    words = shortened(unwrapped(texts[0][: 10 * _SHOWN_CHARACTERS]), _SHOWN_CHARACTERS)
     return f'{"it" if len(texts) == 1 else "the first"} begins with "{words}"'
 
 

@@ -89,7 +89,7 @@ def cut_off(
     best = generated.best
     if best.ids_BT.shape[1] < decoding.max_tokens:
         return [False] * len(best.ids_BT)
-    rules = Rules.of(config, context, decoding, tokenizer)
+    rules = Rules(decoding, config.end_token, context.mask_BM, tokenizer)
     full_B = best.lengths == decoding.max_tokens
     cut: list[bool] = (full_B & ~rules.ended(best.ids_BT)).tolist()
     return cut
