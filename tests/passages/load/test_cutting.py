@@ -291,7 +291,11 @@ def test_a_megabyte_of_anything_is_cut_in_seconds(text):
 def test_offsets_count_characters_of_the_file_as_it_is():
     data = "\ufeffZoë naïve\r\n\r\n茶 and 🍵 tea".encode()
     (row,) = read_rows(io.BytesIO(data), "notes/x.txt")
-    assert (row.id, row.title, row.text) == ("notes/x.txt#1", "x", "Zoë naïve\r\n\r\n茶 and 🍵 tea")
+    assert (row.id, row.title, row.text) == (
+        "notes/x.txt#1",
+        "x: Zoë naïve",
+        "Zoë naïve\r\n\r\n茶 and 🍵 tea",
+    )
     assert data.decode("utf-8")[row.start : row.end] == row.text
 
 

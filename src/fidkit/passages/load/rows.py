@@ -10,6 +10,7 @@ from typing import BinaryIO, cast
 
 from fidkit.passages.load.cutting import WORDS, cut
 from fidkit.passages.load.document import Document
+from fidkit.passages.load.headings import called, first_line
 from fidkit.passages.load.outline import stem
 from fidkit.passages.load.record import Row, UnreadableFile
 from fidkit.passages.load.table import NAMED, PACKED, loader_of
@@ -68,11 +69,22 @@ def names_of(source: str) -> Iterator[tuple[str, str]]:
 def passages_of(document: Document, name: str, words: int = WORDS, overlap: int = 0) -> Iterator[Row]:
     """A document's passages, with ids `name#1`, `name#2`, or `name/member#1` for a member of a file.
 
-    They are titled by the document's title, or else its name, and the section that they stand in.
+    They are titled by the document's title, or else its name and what it begins with, and the section that
+    they stand in.
     """
     whole = source_of(name, document.member)
-    title = " ".join(document.title.split()) or stem(document.member or name)
+    title = " ".join(document.title.split()) or _named(document, stem(document.member or name))
     for number, piece in enumerate(cut(document, words, overlap), start=1):
         section = " ".join(piece.section.split())
         full = f"{title}: {section}" if section not in ("", title) else title
         yield Row(f"{whole}#{number}", full, document.text[piece.start : piece.end], piece.start, piece.end)
+
+
+def _named(document: Document, name: str) -> str:
+    """What a document without a title is called: files are often named by their kind alone (`manual.txt`)."""
+    first = document.blocks[0] if document.blocks else None
+    if first is None or first.kind not in ("heading", "paragraph"):
+        return name
+    paragraph = document.text[first.start : first.end]
+    alone = len(document.blocks) == 1 and "\n" not in paragraph
+    return name if alone else called(name, first_line(paragraph))
