@@ -30,6 +30,8 @@ from fidkit.passages.load.text import read_text
         ("12 AB", ""),
         ("one two three four five six seven eight nine ten eleven twelve thirteen", ""),
         ("Donaudampfschifffahrtsgesellschaft" * 3, ""),
+        ("Dashes " + "-" * 500_000 + " within", ""),
+        ("a" * 500_000, ""),
         ("", ""),
         ("\n----\n", ""),
     ],

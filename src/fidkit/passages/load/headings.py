@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import string
 
 _LONGEST = 80  # characters
 _MOST_WORDS = 12
 _MOST_WORDS_BARE = 6
 """Of a heading that has neither number nor capitals nor a rule beneath it."""
+_LINES = 100
+"""So far a subject is looked for: the head of a mail may be long, and a log has no end."""
 
 _WORD = re.compile(r"\w+")
 _NAMING = re.compile(r"[^\W\d_]{3}")
 # Rules beneath a heading, and frames of one character around it.
 RULE = re.compile(r"\s*([-=_*#~+])\1{2,}\s*")
-_FRAME = re.compile(r"^[\s*=#~_|-]+|[\s*=#~_|-]+$")
+_FRAME = "*=#~_|-" + string.whitespace
 _COLUMNS = re.compile(r"(?<=\S)(?: {3,}|\t\s*)(?=\S)")
 _SENTENCE_END = tuple(".,;:?!")
 _CODE = re.compile(r"[\[\]{}<>=$|\\]")
@@ -39,14 +42,14 @@ def first_line(text: str) -> str:
     Returns:
         One line, or nothing: sentences, fields (`Date: …`), code, and long lines are no titles.
     """
-    lines = [line for line in text.splitlines() if line.strip() and not RULE.fullmatch(line)]
+    lines = [line for line in text.splitlines()[:_LINES] if line.strip() and not RULE.fullmatch(line)]
     for line in lines:
         if subject := _SUBJECT.fullmatch(line.strip()):
             return " ".join(subject[1].split())[:_LONGEST]
     if not lines:
         return ""
     # What stands far to the right is a date or an address beside the title.
-    line = _bare(_COLUMNS.split(_FRAME.sub("", lines[0]), maxsplit=1)[0])
+    line = _bare(_COLUMNS.split(lines[0].strip(_FRAME), maxsplit=1)[0])
     given = sum(map(str.isalpha, line))
     if not _short(line, _MOST_WORDS) or 2 * given <= len(line.replace(" ", "")):
         return ""
@@ -99,7 +102,7 @@ def bare_heading(line: str, behind: str) -> str:
 
 
 def _bare(line: str) -> str:
-    return " ".join(_FRAME.sub("", line).split())
+    return " ".join(line.strip(_FRAME).split())
 
 
 def _short(line: str, words: int) -> bool:
