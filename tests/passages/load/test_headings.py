@@ -2,8 +2,9 @@ import io
 
 import pytest
 
+from fidkit.passages.load.document import Block, Document
 from fidkit.passages.load.headings import bare_heading, called, first_line, heading
-from fidkit.passages.load.rows import Row, read_rows
+from fidkit.passages.load.rows import Row, passages_of, read_rows
 from fidkit.passages.load.text import read_text
 
 
@@ -19,6 +20,8 @@ from fidkit.passages.load.text import read_text
         ("From: Ann <a@b.example>\nSubject: Re: AW: Proofs and delivery\nDate: today", "Proofs and delivery"),
         ("Betreff:  Ihr   Angebot", "Ihr Angebot"),
         ("Betreff / Subject: Your order", "Your order"),
+        ("Who are we?", "Who are we?"),
+        ("Harbour rules\n" + "x\n" * 120 + "Subject: too far", "Harbour rules"),
         ("Subject: " + "long " * 40, ("long " * 40)[:80]),
         # What is none: sentences, greetings, fields, code, numbers, what is long, and nothing.
         ("The drum is secured for transport.", ""),
@@ -28,6 +31,8 @@ from fidkit.passages.load.text import read_text
         ("[server]\nport = 1", ""),
         ("2025-11-01 12:00:01 INFO up", ""),
         ("12 AB", ""),
+        ("Order no. 12345678", ""),
+        ("Present are:", ""),
         ("one two three four five six seven eight nine ten eleven twelve thirteen", ""),
         ("Donaudampfschifffahrtsgesellschaft" * 3, ""),
         ("Dashes " + "-" * 500_000 + " within", ""),
@@ -47,6 +52,7 @@ def test_what_a_text_begins_with_is_its_title(text, title):
         ("itinerary", "YOUR ITINERARY", "YOUR ITINERARY"),
         ("bread-challah-two-braids", "CHALLAH - TWO BRAIDS", "bread-challah-two-braids"),
         ("notes", "", "notes"),
+        ("Rules", "RULES", "Rules"),
     ],
 )
 def test_a_document_is_called_by_name_and_first_line(name, line, whole):
@@ -65,7 +71,8 @@ def test_a_document_is_called_by_name_and_first_line(name, line, whole):
         ("§ 3  Miete", "", "§ 3 Miete"),
         ("2  PROGRAMMES", "", "2 PROGRAMMES"),
         ("B.1  Back-ups could not be restored", "", "B.1 Back-ups could not be restored"),
-        ("IV. Money", "", "IV. Money"),
+        ("VIII. Money", "", "VIII. Money"),
+        ("4. How do I join?", "", "4. How do I join?"),
         ("3.    Detergent", "", "3. Detergent"),
         # A number alone makes no heading of a line that goes on, nor do capitals of a row of columns.
         ("1. Preheat the oven", "and grease the tin", ""),
@@ -73,6 +80,8 @@ def test_a_document_is_called_by_name_and_first_line(name, line, whole):
         ("1. The sum is due.", "", ""),
         ("a) cash", "", ""),
         ("12 marks", "", ""),
+        ("2  15 marks", "", ""),
+        ("Why?", "", ""),
         ("> QUOTED", "", ""),
         ("PLEASE NOTE,", "", ""),
         ("AB", "", ""),
@@ -98,7 +107,9 @@ PROSE = "Mr Quennell fell from a stepladder on 17 September while he was picking
         ("History", "To: somebody who will read it some day, and then more words that follow on", ""),
         ("history", PROSE, ""),
         ("Room 12", PROSE, ""),
-        ("if (a = b) {", PROSE, ""),
+        ("How do I join?", PROSE, "How do I join?"),
+        ("What follows:", PROSE, ""),
+        ("Return (a = b)", PROSE, ""),
         ("Hammer     Saw", PROSE, ""),
         ("This has one word too many", PROSE, "This has one word too many"),
         ("This has one word too many now", PROSE, ""),
@@ -124,6 +135,9 @@ def test_one_line_that_stands_alone_is_no_outline():
     one, more = f"A letter\n\nHistory\n\n{PROSE}", f"\n\nPlan\n\n{PROSE}"
     assert sections(one) == []
     assert [label for label, _ in sections(one + more)] == ["History", "Plan"]
+    # Nor are lines that others stand beneath.
+    below = f"A letter\n\nHistory\nof it\n\n{PROSE}\n\nPlan\nof it\n\n{PROSE}"
+    assert sections(below) == []
 
 
 def test_no_character_is_lost_by_headings():
@@ -153,3 +167,31 @@ def test_passages_are_titled_by_what_the_document_begins_with():
     # What is all of a document is no title of it.
     assert [row.title for row in read_rows(io.BytesIO(b"Harbour rules\n"), "d.txt")] == ["d"]
     assert [row.title for row in read_rows(io.BytesIO(b"Rules\nNo swimming.\n"), "d.txt")] == ["d: Rules"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "title"),
+    [
+        ("heading", "a: Harbour rules"),
+        ("paragraph", "a: Harbour rules"),
+        ("code", "a"),
+        ("row", "a"),
+        ("item", "a"),
+    ],
+)
+def test_only_a_heading_or_paragraph_gives_a_document_its_name(kind, title):
+    text = "Harbour rules\nNo swimming"
+    document = Document("", text, (Block(0, 13, kind), Block(14, len(text))))
+    assert [row.title for row in passages_of(document, "a.pdf")] == [title]
+    (row,) = passages_of(Document("Rules", text, document.blocks), "a.pdf")
+    assert row.title == ("Rules: Harbour rules" if kind == "heading" else "Rules")
+
+
+def test_a_first_heading_is_in_the_title_of_all_passages_and_never_twice():
+    texts = ["Harbour rules", f"{PROSE} {PROSE} {PROSE}", "Depths", f"{PROSE} {PROSE} {PROSE}"]
+    text, blocks = "\n".join(texts), list[Block]()
+    for at, part in enumerate(texts):
+        start = len("\n".join(texts[:at])) + (at > 0)
+        blocks.append(Block(start, start + len(part), "paragraph" if at % 2 else "heading"))
+    rows = list(passages_of(Document("", text, tuple(blocks)), "a.pdf"))
+    assert [row.title for row in rows] == ["a: Harbour rules", "a: Harbour rules: Depths"]

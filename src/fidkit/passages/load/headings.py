@@ -18,7 +18,8 @@ _NAMING = re.compile(r"[^\W\d_]{3}")
 RULE = re.compile(r"\s*([-=_*#~+])\1{2,}\s*")
 _FRAME = "*=#~_|-" + string.whitespace
 _COLUMNS = re.compile(r"(?<=\S)(?: {3,}|\t\s*)(?=\S)")
-_SENTENCE_END = tuple(".,;:?!")
+_UNFINISHED = tuple(".,;!")
+"""A title or heading doesn't end with these; a heading may be a question, and lead to what follows."""
 _CODE = re.compile(r"[\[\]{}<>=$|\\]")
 _FIELD = re.compile(r"[^:]{1,30}:(?:\s|$)")
 _SUBJECT = re.compile(
@@ -29,7 +30,7 @@ _SUBJECT = re.compile(
 _PART = "article|section|chapter|part|clause|appendix|annex|artikel|kapitel|abschnitt|teil|anhang|chapitre"
 _NUMBER = re.compile(
     rf"(?:(?i:{_PART})\s+|§+\s*)?(?:\d{{1,3}}(?:\.\d{{1,3}}){{0,3}}|[IVXLC]{{1,5}}|[A-Z](?:\.\d{{1,3}})?)"
-    r"(?:[.:)]\s+|\s+[-\u2013\u2014]\s+|\s{2,}|\s+(?=[A-Z]{3}))(?=\D)"
+    r"(?:[.:)]\s+|\s+[-\u2013\u2014]\s+|\s{2,}|\s+(?=[A-Z]{3}))(?![\d\s])"
 )
 
 
@@ -53,7 +54,7 @@ def first_line(text: str) -> str:
     given = sum(map(str.isalpha, line))
     if not _short(line, _MOST_WORDS) or 2 * given <= len(line.replace(" ", "")):
         return ""
-    return "" if line.endswith(_SENTENCE_END) or _FIELD.match(line) or _CODE.search(line) else line
+    return "" if line.endswith((*_UNFINISHED, ":")) or _FIELD.match(line) or _CODE.search(line) else line
 
 
 def called(name: str, line: str) -> str:
@@ -81,9 +82,8 @@ def heading(line: str, below: str) -> str:
         return ""
     if RULE.fullmatch(below):
         return label
-    if label.endswith(_SENTENCE_END) and not (label.endswith(("?", ":")) and label.isupper()):
-        return ""
-    return label if label.isupper() or (numbered and not below) else ""
+    named = label.isupper() or (numbered and not below)
+    return label if named and not label.endswith(_UNFINISHED) else ""
 
 
 def bare_heading(line: str, behind: str) -> str:
@@ -94,7 +94,7 @@ def bare_heading(line: str, behind: str) -> str:
         behind: the next paragraph.
     """
     label = _bare(line)
-    if not _short(label, _MOST_WORDS_BARE) or not label[0].isupper() or label.endswith(_SENTENCE_END):
+    if not _short(label, _MOST_WORDS_BARE) or not label[0].isupper() or label.endswith((*_UNFINISHED, ":")):
         return ""
     if any(map(str.isdigit, label)) or _CODE.search(line) or _COLUMNS.search(line.strip()):
         return ""

@@ -73,18 +73,20 @@ def passages_of(document: Document, name: str, words: int = WORDS, overlap: int 
     they stand in.
     """
     whole = source_of(name, document.member)
-    title = " ".join(document.title.split()) or _named(document, stem(document.member or name))
+    title = " ".join(document.title.split())
+    line = "" if title else _first_line(document)
+    title = title or called(stem(document.member or name), line)
     for number, piece in enumerate(cut(document, words, overlap), start=1):
         section = " ".join(piece.section.split())
-        full = f"{title}: {section}" if section not in ("", title) else title
+        full = title if section in ("", title, line) else f"{title}: {section}"
         yield Row(f"{whole}#{number}", full, document.text[piece.start : piece.end], piece.start, piece.end)
 
 
-def _named(document: Document, name: str) -> str:
-    """What a document without a title is called: files are often named by their kind alone (`manual.txt`)."""
+def _first_line(document: Document) -> str:
+    """What tells a document from others, whose files are often named by their kind alone (`manual.txt`)."""
     first = document.blocks[0] if document.blocks else None
     if first is None or first.kind not in ("heading", "paragraph"):
-        return name
+        return ""
     paragraph = document.text[first.start : first.end]
     alone = len(document.blocks) == 1 and "\n" not in paragraph
-    return name if alone else called(name, first_line(paragraph))
+    return "" if alone else first_line(paragraph)
