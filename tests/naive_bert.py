@@ -15,6 +15,8 @@ Tokens = list[int]
 class NaiveBert:
     """By names of parameters. As a decoder, layers are causal and read the context in between."""
 
+    epsilon = 1e-12
+
     def __init__(self, config: ReaderConfig, stack: StackConfig, weights: dict[str, Tensor]) -> None:
         self.config, self.stack, self.w = config, stack, weights
 
@@ -57,8 +59,12 @@ class NaiveBert:
 
     def norm(self, x: Tensor, name: str) -> Tensor:
         centred = x - x.mean(-1, keepdim=True)
-        scaled = centred / (centred.pow(2).mean(-1, keepdim=True) + 1e-12).sqrt()
+        scaled = centred / (centred.pow(2).mean(-1, keepdim=True) + self.epsilon).sqrt()
         return scaled * self.w[f"{name}.weight"] + self.w[f"{name}.bias"]
+
+    def bias(self, name: str, head: int, length: int) -> Tensor:
+        """What the scores of an attention get by distance [queries, keys], or one number for all."""
+        return torch.zeros(())
 
     def _think(self, layer: str, x: Tensor) -> Tensor:
         inner = self._times(f"{layer}.feed_forward.inner", x)
@@ -75,7 +81,7 @@ class NaiveBert:
             shared = head // (self.stack.heads // kv_heads)
             own = slice(head * width, (head + 1) * width)
             theirs = slice(shared * width, (shared + 1) * width)
-            scores = q[:, own] @ k[:, theirs].T / math.sqrt(width) + hidden
+            scores = q[:, own] @ k[:, theirs].T / math.sqrt(width) + self.bias(name, head, len(x)) + hidden
             mixed.append(scores.softmax(-1) @ v[:, theirs])
         return self._times(f"{name}.out", torch.cat(mixed, 1))
 

@@ -20,6 +20,7 @@ from fidkit.config import ReaderConfig, StackConfig
 from fidkit.context import Batch, collate
 from fidkit.reader import Reader
 from naive_bert import NaiveBert
+from naive_mpnet import NaiveMPNet
 from naive_t5 import NaiveT5, NaiveT5v11
 from naive_umt5 import NaiveUmt5
 
@@ -99,7 +100,7 @@ def batch_of(examples) -> Batch:
 
 # Readers put together from their families' oracles
 
-NAIVE = {"t5": NaiveT5, "t5-v1.1": NaiveT5v11, "umt5": NaiveUmt5, "bert": NaiveBert}
+NAIVE = {"t5": NaiveT5, "t5-v1.1": NaiveT5v11, "umt5": NaiveUmt5, "bert": NaiveBert, "mpnet": NaiveMPNet}
 
 
 class NaiveReader:

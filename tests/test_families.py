@@ -48,11 +48,18 @@ def of(family: str, *args, **sizes) -> StackConfig:
 
 def can_share(encoder: str, decoder: str) -> bool:
     """Words can be shared with any encoder; a decoder with positions of its own needs one of its family."""
-    return decoder != "bert" or encoder == "bert"
+    return decoder not in ("bert", "mpnet") or encoder == decoder
 
 
 MIXED = small(encoder=of(T5), decoder=of(V1_1, 2))
 OWN = {"memory_encoder": of(T5, 2), "memory_vocabulary_size": 23, "live_layers": 1}
+
+
+@pytest.mark.parametrize(("encoder", "decoder"), [("bert", "mpnet"), ("mpnet", "bert"), ("t5", "mpnet")])
+def test_an_embedding_with_positions_is_shared_within_a_family(encoder: str, decoder: str) -> None:
+    with pytest.raises(ValueError, match="needs embeddings of one kind"):
+        small(encoder=of(encoder), decoder=of(decoder, 2), shared_embedding=True)
+    small(encoder=of(decoder), decoder=of(decoder, 2), shared_embedding=True)
 
 
 def test_every_family_has_both_halves_and_an_oracle() -> None:

@@ -16,7 +16,7 @@ from fidkit.reader import Reader, parameter_count
 from oracles import NaiveReader, batch_of, questions, quick, random_reader, small, stack, tokens
 
 LAYERS = 3
-ENCODERS = st.sampled_from(["t5", "t5-v1.1", "bert"])
+ENCODERS = st.sampled_from(["t5", "t5-v1.1", "bert", "mpnet"])
 DECODERS = st.sampled_from(["t5", "t5-v1.1", "umt5"])
 alphas = st.integers(0, LAYERS)
 SIGHTS = ["full", "passage-sees-question", "question-sees-passage", "apart"]

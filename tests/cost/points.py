@@ -41,7 +41,9 @@ def configs(draw) -> ReaderConfig:
 
     # A decoder with positions of its own can't share the words of an encoder that has none.
     families = draw(
-        st.sampled_from([("t5",) * 2, ("t5-v1.1",) * 2, ("bert", "t5"), ("bert",) * 2, ("umt5", "t5")])
+        st.sampled_from(
+            [("t5",) * 2, ("t5-v1.1",) * 2, ("bert", "t5"), ("bert",) * 2, ("umt5", "t5"), ("mpnet",) * 2]
+        )
     )
     encoder, decoder = (stack().replace(family=family) for family in families)
     live = draw(st.integers(0, encoder.layers))

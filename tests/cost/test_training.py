@@ -37,6 +37,7 @@ READERS = {
     "fid": READER,
     "t5": READER.replace(block="t5"),
     "bert": READER.replace(encoder=ENCODER.replace(family="bert"), live_layers=3),
+    "mpnet": READER.replace(encoder=ENCODER.replace(family="mpnet"), live_layers=3),
     "umt5": READER.replace(block="umt5", live_layers=3),
     "frozen words": READER.replace(frozen=("embedding",)),
     "fido": READER.replace(cross_attention_every=3, self_kv_heads=1, cross_kv_heads=1),

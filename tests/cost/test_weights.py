@@ -41,6 +41,7 @@ def stage_of(name: str) -> str:
         {"encoder": {**TINY.model_dump(), "family": "bert"}, "live_layers": 1},
         {"block": "bert", "live_layers": 2, "memory_encoder": WIDER, "shared_embedding": False},
         {"block": "umt5", "live_layers": 1, "cross_attention_every": 2},
+        {"block": "mpnet", "live_layers": 2, "shared_embedding": False},
         {"shared_embedding": False, "cross_attention_every": 2, "cross_kv_heads": 2},
     ],
 )

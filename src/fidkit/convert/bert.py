@@ -59,12 +59,12 @@ LAYER = {
 
 def table(config: ReaderConfig) -> dict[str, str]:
     """BERT's name of every parameter of a reader's encoder, all of it live -> ours."""
-    names = {f"embeddings.{theirs}": f"embedding.{ours}" for theirs, ours in EMBEDDINGS.items()}
+    names = {f"embeddings.{theirs}": f"embedding.{mine}" for theirs, mine in EMBEDDINGS.items()}
     for number in range(config.encoder.layers):
-        for theirs, ours in LAYER.items():
+        for theirs, mine in LAYER.items():
             for leaf in ("weight", "bias"):
                 place = f"encoder.layer.{number}.{theirs}.{leaf}"
-                names[place] = f"live_encoder.layers.{number}.{ours}.{leaf}"
+                names[place] = f"live_encoder.layers.{number}.{mine}.{leaf}"
     return names
 
 
@@ -75,27 +75,59 @@ def read(found: Foreign) -> tuple[ReaderConfig, Weights, Notes]:
         CheckpointError: other layers than BERT's, no vocabulary with BERT's tokens, or tensors missing,
             unknown or of another shape.
     """
-    config = _config(found.record, found.backend, found.where)
-    tensors, left = _plain(found.tensors)
+    expect(found, EXPECTED)
+    positions = positions_of(found.record.get("max_position_embeddings", 512), found.where)
+    config = config_of(found, "bert", positions, START, END)
+    tensors, left = of_the_encoder(found.tensors)
+    weights = ours(config, table(config), tensors, found.where)
+    return config, weights, Notes(remarks=remarks_on(found, config, tensors, left))
+
+
+def expect(found: Foreign, expected: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:
+    """Layers compute what ours do.
+
+    Args:
+        found: the checkpoint.
+        expected: what `config.json` may say.
+        defaults: what is meant where it says nothing, if not the same.
+
+    Raises:
+        CheckpointError: it says something else.
+    """
+    for name, value in expected.items():
+        said = found.record.get(name)
+        said = (defaults or {}).get(name, value) if said is None else said
+        if said != value:
+            raise CheckpointError(f"{found.where}: {name} is {said!r}, expected {value!r}")
+
+
+def positions_of(given: Any, where: str) -> int:
+    """Of learned positions, how many there are."""
+    if not isinstance(given, int) or given < 16:
+        raise CheckpointError(f"{where}: max_position_embeddings is {given!r}, expected 16 or more")
+    return given
+
+
+def remarks_on(found: Foreign, config: ReaderConfig, tensors: Weights, left: list[str]) -> tuple[str, ...]:
+    """What is said of an encoder that was read: what was left out, widened, or has no use."""
     remarks = []
     if left:
         shown = ", ".join(left[:3]) + (", …" if len(left) > 3 else "")
         remarks.append(f"left out what readers have no use for: {len(left)} tensors ({shown})")
-    weights = _ours(config, tensors, found.where)
     narrow = sorted({str(t.dtype).removeprefix("torch.") for t in tensors.values()} - {"float32"})
     if narrow:
         remarks.append(f"weights stored as {', '.join(narrow)} are kept as float32")
     assert found.backend is not None
     if (spare := config.vocabulary_size - found.backend.get_vocab_size()) > 0:
         remarks.append(f"{spare} of its {config.vocabulary_size} embeddings have no token")
-    return config, weights, Notes(remarks=tuple(remarks))
+    return tuple(remarks)
 
 
-def _plain(tensors: Weights) -> tuple[Weights, list[str]]:
-    """Of the encoder alone, by today's names; and the names of what is left out."""
+def of_the_encoder(tensors: Weights, others: tuple[str, ...] = ()) -> tuple[Weights, list[str]]:
+    """Of the encoder alone, by today's names; and the names of what is left out, `others` among them."""
     plain, left = {}, []
     for name, tensor in tensors.items():
-        if name.startswith(LEFT_OUT):
+        if name.startswith((*LEFT_OUT, *others)):
             left.append(name)
             continue
         for old, new in OLD_NAMES.items():
@@ -104,12 +136,21 @@ def _plain(tensors: Weights) -> tuple[Weights, list[str]]:
     return plain, sorted(left)
 
 
-def _config(record: dict[str, Any], backend: tokenizers.Tokenizer | None, where: str) -> ReaderConfig:
-    """Our configuration for transformers' `BertConfig`, whose defaults are filled in."""
-    for name, expected in EXPECTED.items():
-        if record.get(name, expected) not in (expected, None):
-            raise CheckpointError(f"{where}: {name} is {record[name]!r}, expected {expected!r}")
-    start, end = _ends(backend, where)
+def config_of(found: Foreign, family: str, positions: int, start: str, end: str) -> ReaderConfig:
+    """Our configuration for transformers' `BertConfig` and its like, whose defaults are filled in.
+
+    Args:
+        found: the checkpoint.
+        family: of its layers.
+        positions: that it has learned.
+        start: token that begins a row.
+        end: token that ends a text.
+
+    Raises:
+        CheckpointError: sizes that can't be, or a vocabulary without these tokens.
+    """
+    record, where = found.record, found.where
+    start_token, end_token = _ends(found.backend, where, start, end)
     width, heads = record.get("hidden_size", 768), record.get("num_attention_heads", 12)
     if not isinstance(width, int) or not isinstance(heads, int) or heads < 1 or width % heads:
         raise CheckpointError(f"{where}: {heads!r} num_attention_heads must divide hidden_size {width!r}")
@@ -119,11 +160,8 @@ def _config(record: dict[str, Any], backend: tokenizers.Tokenizer | None, where:
         "heads": heads,
         "head_width": width // heads,
         "feed_forward": record.get("intermediate_size", 3072),
-        "family": "bert",
+        "family": family,
     }
-    positions = record.get("max_position_embeddings", 512)
-    if not isinstance(positions, int) or positions < 16:
-        raise CheckpointError(f"{where}: max_position_embeddings is {positions!r}, expected 16 or more")
     question = min(QUESTION_TOKENS, positions // 4)
     fields = {
         "encoder": encoder,
@@ -142,24 +180,24 @@ def _config(record: dict[str, Any], backend: tokenizers.Tokenizer | None, where:
         "question_format": "{question}",
         "passage_format": TWO_PARTS,
         "pad_token": record.get("pad_token_id", 0),
-        "start_token": start,
-        "question_end_token": end,
-        "title_end_token": end,
-        "end_token": end,
+        "start_token": start_token,
+        "question_end_token": end_token,
+        "title_end_token": end_token,
+        "end_token": end_token,
     }
     config: ReaderConfig = parse(ReaderConfig, fields, where)
     return config
 
 
-def _ends(backend: tokenizers.Tokenizer | None, where: str) -> tuple[int, int]:
+def _ends(backend: tokenizers.Tokenizer | None, where: str, *names: str) -> tuple[int, int]:
     """What begins a row, and what ends a text; its vocabulary gets a decoder where it has none."""
     if backend is None:
         raise CheckpointError(
             f"{where}: no vocabulary; expected its tokenizer.json or vocab.txt beside the weights"
         )
-    start, end = backend.token_to_id(START), backend.token_to_id(END)
+    start, end = map(backend.token_to_id, names)
     if start is None or end is None:
-        missing = [name for name, token in ((START, start), (END, end)) if token is None]
+        missing = [name for name, token in zip(names, (start, end), strict=True) if token is None]
         raise CheckpointError(
             f"{where}: its vocabulary lacks {', '.join(missing)}; expected that of BERT (WordPiece)"
         )
@@ -168,11 +206,10 @@ def _ends(backend: tokenizers.Tokenizer | None, where: str) -> tuple[int, int]:
     return start, end
 
 
-def _ours(config: ReaderConfig, tensors: Weights, where: str) -> Weights:
-    """Our names; every tensor of the table is there, in its shape, and no other."""
+def ours(config: ReaderConfig, names: dict[str, str], tensors: Weights, where: str) -> Weights:
+    """Our names; every tensor of the table `names` is there, in its shape, and no other."""
     shapes = {name: p.shape for name, p in Reader.without_weights(config).named_parameters()}
-    names = table(config)
-    expected = {theirs: shapes[ours] for theirs, ours in names.items()}
+    expected = {theirs: shapes[mine] for theirs, mine in names.items()}
     checkpoint.compare(expected, tensors, where, "download the checkpoint again, or mend its config.json")
     return {names[name]: tensor for name, tensor in tensors.items()}
 
@@ -199,4 +236,4 @@ def record(config: ReaderConfig) -> dict[str, Any]:
 
 def foreign(config: ReaderConfig, weights: Weights) -> dict[str, Tensor]:
     """BERT's names for the encoder of a reader with all layers live."""
-    return {theirs: weights[ours].cpu().contiguous() for theirs, ours in table(config).items()}
+    return {theirs: weights[mine].cpu().contiguous() for theirs, mine in table(config).items()}

@@ -14,14 +14,19 @@ from fidkit.convert.reshape import Weights
 from fidkit.errors import CheckpointError
 
 _T5 = "fidkit.convert.t5:read"
-KINDS = {"t5": _T5, "mt5": _T5, "umt5": _T5, "bert": "fidkit.convert.bert:read"}
+KINDS = {
+    "t5": _T5,
+    "mt5": _T5,
+    "umt5": _T5,
+    "bert": "fidkit.convert.bert:read",
+    "mpnet": "fidkit.convert.mpnet:read",
+}
 """A function as `read` is, by its module and name; imported when needed."""
 _ROBERTA = "its positions count from its padding token on, and it has one type of text"
 OTHERS = {
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
     "distilbert": "it has no types of text",
-    "mpnet": "it has positions by distance",
 }
 """Encoders that are near to BERT, and what keeps them from being read as such."""
 

@@ -7,11 +7,12 @@ and modules in `fidkit.nn.families`. docs/architecture.md says how to add one.
 from __future__ import annotations
 
 from fidkit.families.bert import BERT
+from fidkit.families.mpnet import MPNET
 from fidkit.families.record import Family, Kernels, Matrix
 from fidkit.families.t5 import T5, T5_V1_1
 from fidkit.families.umt5 import UMT5
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (T5, T5_V1_1, UMT5, BERT)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (T5, T5_V1_1, UMT5, BERT, MPNET)}
 
 
 def family(name: str) -> Family:

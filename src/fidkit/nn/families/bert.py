@@ -29,15 +29,16 @@ _TYPE: dict[Side, int] = {"question": 0, "passage": 1}
 class LayerNorm(Vectorwise):
     """Centre and scale in float32, then `weight` and `bias`."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, epsilon: float) -> None:
         super().__init__()
+        self.epsilon = epsilon
         self.weight = nn.Parameter(torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape and dtype as `x` [..., width]."""
-        normed = F.layer_norm(x.float(), self.weight.shape, self.weight.float(), self.bias.float(), EPSILON)
-        return normed.to(x.dtype)
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.layer_norm(x.float(), weight.shape, weight, bias, self.epsilon).to(x.dtype)
 
     def draw(self, generator: torch.Generator | None) -> None:
         self.weight.fill_(1.0)
@@ -58,12 +59,14 @@ class Positions(PositionTable):
 class BertEmbedding(Embedding):
     """Words, positions and types of text, summed and normed."""
 
-    def __init__(self, vocabulary: int, width: int, positions: int, passage_position: int) -> None:
+    def __init__(
+        self, vocabulary: int, width: int, positions: int, passage_position: int, epsilon: float
+    ) -> None:
         super().__init__(vocabulary, width)
         self.passage_position = passage_position
         self.positions = Positions(positions, width)
         self.types = Positions(TOKEN_TYPES, width)
-        self.norm = LayerNorm(width)
+        self.norm = LayerNorm(width, epsilon)
 
     def of_rows(self, ids_X: Tensor, rows: Rows, side: Side) -> Tensor:
         first = self.passage_position if side == "passage" else 0
@@ -95,12 +98,12 @@ class BertFeedForward(Vectorwise):
 class BertEncoderLayer(EncoderLayer):
     """Self-attention and feed-forward, each with its norm behind the sum."""
 
-    def __init__(self, config: ReaderConfig, stack: StackConfig) -> None:
+    def __init__(self, config: ReaderConfig, stack: StackConfig, epsilon: float) -> None:
         super().__init__()
         self.attention = RowAttention(stack, config.dropout)
-        self.attention_norm = LayerNorm(stack.width)
+        self.attention_norm = LayerNorm(stack.width, epsilon)
         self.feed_forward = BertFeedForward(stack, config.dropout)
-        self.feed_forward_norm = LayerNorm(stack.width)
+        self.feed_forward_norm = LayerNorm(stack.width, epsilon)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, rows: Rows, bias: Tensor) -> Tensor:
@@ -115,18 +118,18 @@ class BertEncoderLayer(EncoderLayer):
 class BertDecoderLayer(DecoderLayer):
     """The same with cross-attention in between, where the layer has it."""
 
-    def __init__(self, config: ReaderConfig, reads_context: bool) -> None:
+    def __init__(self, config: ReaderConfig, reads_context: bool, epsilon: float) -> None:
         super().__init__()
         stack = config.decoder
         self_kv_heads, cross_kv_heads = config.kv_heads
         self.self_attention = SelfAttention(stack, self_kv_heads, config.dropout)
-        self.self_attention_norm = LayerNorm(stack.width)
+        self.self_attention_norm = LayerNorm(stack.width, epsilon)
         self.cross_attention = None
         if reads_context:
             self.cross_attention = CrossAttention(stack, cross_kv_heads, config.context_width, config.dropout)
-            self.cross_attention_norm = LayerNorm(stack.width)
+            self.cross_attention_norm = LayerNorm(stack.width, epsilon)
         self.feed_forward = BertFeedForward(stack, config.dropout)
-        self.feed_forward_norm = LayerNorm(stack.width)
+        self.feed_forward_norm = LayerNorm(stack.width, epsilon)
         self.dropout = Dropout(config.dropout)
 
     def mix(self, x: Tensor, bias: Tensor, remember: Callable[[KeysValues], KeysValues]) -> Tensor:
@@ -150,16 +153,22 @@ class BertDecoderLayer(DecoderLayer):
 
 
 class BertBlocks(Blocks):
-    """BERT's; as a decoder, its causal form with cross-attention."""
+    """BERT's; as a decoder, its causal form with cross-attention.
+
+    Attributes:
+        epsilon: of all norms, added to the variance.
+    """
+
+    epsilon = EPSILON
 
     def embedding(self, config: ReaderConfig, stack: StackConfig, vocabulary: int) -> BertEmbedding:
-        return BertEmbedding(vocabulary, stack.width, config.positions, config.passage_position)
+        return BertEmbedding(vocabulary, stack.width, config.positions, config.passage_position, self.epsilon)
 
     def encoder_layer(self, config: ReaderConfig, stack: StackConfig) -> BertEncoderLayer:
-        return BertEncoderLayer(config, stack)
+        return BertEncoderLayer(config, stack, self.epsilon)
 
     def decoder_layer(self, config: ReaderConfig, reads_context: bool) -> BertDecoderLayer:
-        return BertDecoderLayer(config, reads_context)
+        return BertDecoderLayer(config, reads_context, self.epsilon)
 
     def last_norm(self, stack: StackConfig) -> nn.Module:
         return nn.Identity()
