@@ -59,13 +59,23 @@ LAYER = {
 
 def table(config: ReaderConfig) -> dict[str, str]:
     """BERT's name of every parameter of a reader's encoder, all of it live -> ours."""
-    names = {f"embeddings.{theirs}": f"embedding.{mine}" for theirs, mine in EMBEDDINGS.items()}
+    return of_embeddings(EMBEDDINGS) | of_layers(config, LAYER)
+
+
+def of_embeddings(names: dict[str, str]) -> dict[str, str]:
+    """Names of the parameters of an embedding, each under what all of them are of."""
+    return {f"embeddings.{theirs}": f"embedding.{mine}" for theirs, mine in names.items()}
+
+
+def of_layers(config: ReaderConfig, names: dict[str, str]) -> dict[str, str]:
+    """The same of all layers; `names` are of the modules of one, each with a weight and a bias."""
+    found = {}
     for number in range(config.encoder.layers):
-        for theirs, mine in LAYER.items():
+        for theirs, mine in names.items():
             for leaf in ("weight", "bias"):
                 place = f"encoder.layer.{number}.{theirs}.{leaf}"
-                names[place] = f"live_encoder.layers.{number}.{mine}.{leaf}"
-    return names
+                found[place] = f"live_encoder.layers.{number}.{mine}.{leaf}"
+    return found
 
 
 def read(found: Foreign) -> tuple[ReaderConfig, Weights, Notes]:

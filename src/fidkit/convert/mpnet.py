@@ -48,18 +48,9 @@ LAYER = {
 
 def table(config: ReaderConfig) -> dict[str, str]:
     """MPNet's name of every parameter that it has of a reader's encoder, all of it live -> ours."""
-    names = {
-        f"embeddings.{theirs}": f"embedding.{mine}"
-        for theirs, mine in bert.EMBEDDINGS.items()
-        if f"embedding.{mine}" != TYPES
-    }
-    names[BIAS] = "live_encoder.relative_bias.weight"
-    for number in range(config.encoder.layers):
-        for theirs, mine in LAYER.items():
-            for leaf in ("weight", "bias"):
-                place = f"encoder.layer.{number}.{theirs}.{leaf}"
-                names[place] = f"live_encoder.layers.{number}.{mine}.{leaf}"
-    return names
+    embedding = bert.of_embeddings(bert.EMBEDDINGS)
+    mine = {theirs: ours for theirs, ours in embedding.items() if ours != TYPES}
+    return mine | {BIAS: "live_encoder.relative_bias.weight"} | bert.of_layers(config, LAYER)
 
 
 def read(found: Foreign) -> tuple[ReaderConfig, Weights, Notes]:
