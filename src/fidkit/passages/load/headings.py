@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import string
 
+from fidkit.passages.load.prose import flat
+
 _LONGEST = 80  # characters
 _MOST_WORDS = 12
 _MOST_WORDS_BARE = 6
@@ -46,7 +48,7 @@ def first_line(text: str) -> str:
     lines = [line for line in text.splitlines()[:_LINES] if line.strip() and not RULE.fullmatch(line)]
     for line in lines:
         if subject := _SUBJECT.fullmatch(line.strip()):
-            return " ".join(subject[1].split())[:_LONGEST]
+            return flat(subject[1])[:_LONGEST]
     if not lines:
         return ""
     # What stands far to the right is a date or an address beside the title.
@@ -102,7 +104,7 @@ def bare_heading(line: str, behind: str) -> str:
 
 
 def _bare(line: str) -> str:
-    return " ".join(line.strip(_FRAME).split())
+    return flat(line.strip(_FRAME))
 
 
 def _short(line: str, words: int) -> bool:

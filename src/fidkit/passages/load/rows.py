@@ -12,6 +12,7 @@ from fidkit.passages.load.cutting import WORDS, cut
 from fidkit.passages.load.document import Document
 from fidkit.passages.load.headings import called, first_line
 from fidkit.passages.load.outline import stem
+from fidkit.passages.load.prose import flat
 from fidkit.passages.load.record import Row, UnreadableFile
 from fidkit.passages.load.table import NAMED, PACKED, loader_of
 
@@ -73,11 +74,11 @@ def passages_of(document: Document, name: str, words: int = WORDS, overlap: int 
     they stand in.
     """
     whole = source_of(name, document.member)
-    title = " ".join(document.title.split())
+    title = flat(document.title)
     line = "" if title else _first_line(document)
     title = title or called(stem(document.member or name), line)
     for number, piece in enumerate(cut(document, words, overlap), start=1):
-        section = " ".join(piece.section.split())
+        section = flat(piece.section)
         full = title if section in ("", title, line) else f"{title}: {section}"
         yield Row(f"{whole}#{number}", full, document.text[piece.start : piece.end], piece.start, piece.end)
 

@@ -54,7 +54,7 @@ def _headings(text: str, paragraphs: Sequence[Span]) -> dict[int, tuple[int, str
     found, alone = dict[int, tuple[int, str]](), dict[int, tuple[int, str]]()
     pairs = pairwise([*paragraphs, (len(text), len(text))])
     for (start, end), (next_start, next_end) in islice(pairs, 1, None):
-        lines = [(start + a, start + b) for a, b in lines_of(text[start:end])][:2]
+        lines = [(start + a, start + b) for a, b in islice(lines_of(text[start:end]), 2)]
         line, below = ([text[a:b] for a, b in lines] + ["", ""])[:2]
         if label := heading(line, below):
             found[start] = lines[1][1] if RULE.fullmatch(below) else lines[0][1], label
