@@ -131,6 +131,26 @@ def test_evidence_of_a_reader_that_reranks_is_what_it_ranked_by() -> None:
     assert asking(glimmer).read(QUESTIONS[0], [], 3).evidence == ()
 
 
+@torch.no_grad()
+def test_a_reader_that_reranks_says_where_it_looked_in_what_it_kept() -> None:
+    glimmer = sharpened("tiny-glimmer")
+    glimmer.reranker.weight.normal_(std=0.5)
+    tokenizer = glimmer.tokenizer
+    ids = torch.tensor([[5, 6, tokenizer.config.end_token]])
+    for question, passages in zip(QUESTIONS, READ, strict=True):
+        context = glimmer.read(collate([tokenizer.question(question).ids], [tokenizer.passages(passages)]))
+        generated = Generated(ids, torch.zeros(1, 3))
+        first_M = glimmer.look(ids, context).first_BM[0]
+        looked = look_back(glimmer, context, generated, len(passages)).tokens[0]
+        for number, token in enumerate(looked):
+            own_M = (context.passage_BM[0] == number) & (context.token_BM[0] >= 0)
+            if not own_M.any():
+                assert token is None
+                continue
+            assert first_M[own_M][context.token_BM[0][own_M] == token] == first_M[own_M].max()
+        assert sum(token is not None for token in looked) == min(2, len(passages))
+
+
 def test_a_batch_answers_as_one_by_one(reader: Reader) -> None:
     together = asking(reader).read(QUESTIONS, READ, 5)
     for question, passages, answer in zip(QUESTIONS, READ, together, strict=True):

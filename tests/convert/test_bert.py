@@ -303,4 +303,6 @@ def test_wrong_use(made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     t5 = random_reader(small(encoder=stack(), decoder=stack(2)))
     export_t5(t5, tmp_path / "t5")
     assert run(["convert", str(tmp_path / "t5"), str(tmp_path / "x"), "--to", "hf-bert"]) == 1
-    assert "BERT can't hold this reader" in capsys.readouterr().err
+    refusal = capsys.readouterr().err
+    assert "BERT can't hold this reader" in refusal
+    assert "export it with --to hf-t5" in refusal

@@ -98,6 +98,9 @@ def test_what_is_drawn_has_none() -> None:
     without = {name for name, p in reader.named_parameters() if p.requires_grad} - found.tensors.keys()
     assert without == {"memory_projection.weight", "reranker.norm.weight", "reranker.weight"}
     again = reshape_moments(reader.config, moments_for(reader), rerank=RerankConfig(after=1, keep=3))
+    assert {"reranker.norm.weight", "reranker.weight"} <= again.tensors.keys()  # they stay where they were
+    ranking = random_reader(small(live_layers=2, rerank={"after": 1, "keep": 2}))
+    again = reshape_moments(ranking.config, moments_for(ranking), rerank=RerankConfig(after=2, keep=2))
     assert not any(name.startswith("reranker") for name in again.tensors)
 
 

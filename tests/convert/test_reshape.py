@@ -195,13 +195,30 @@ def test_another_place_for_the_scores_starts_them_anew() -> None:
     ranking, _ = reshape(random_reader(FID), rerank=RerankConfig(after=3, keep=2))
     with torch.no_grad():
         ranking.reranker.weight.normal_()
+        ranking.reranker.norm.weight.normal_()
     kept, _ = reshape(ranking, kv_heads=1)
     assert torch.equal(kept.reranker.weight, ranking.reranker.weight)
-    moved, _ = reshape(ranking, live_layers=1, rerank=RerankConfig(after=1, keep=4))
-    assert moved.config.rerank == RerankConfig(after=1, keep=4)
+    moved, _ = reshape(ranking, rerank=RerankConfig(after=2, keep=4))
+    assert moved.config.rerank == RerankConfig(after=2, keep=4)
     assert moved.reranker.weight.abs().sum() == 0
+    assert (moved.reranker.norm.weight == 1).all()
     with pytest.raises(ConfigError, match=r"rerank\.after is 3, more than the live layers"):
         reshape(ranking, live_layers=1)
+
+
+def test_scores_in_the_same_place_stay() -> None:
+    ranking, _ = reshape(random_reader(FID), rerank=RerankConfig(after=3, keep=2))
+    with torch.no_grad():
+        ranking.reranker.weight.normal_()
+        ranking.reranker.norm.weight.normal_()
+    for knobs in (
+        {"rerank": RerankConfig(after=3, keep=1)},
+        {"live_layers": 1, "rerank": RerankConfig(after=1, keep=4)},
+    ):
+        same, _ = reshape(ranking, **knobs)
+        assert same.config.rerank == knobs["rerank"]
+        assert torch.equal(same.reranker.weight, ranking.reranker.weight)
+        assert torch.equal(same.reranker.norm.weight, ranking.reranker.norm.weight)
 
 
 def test_no_live_layers_put_the_question_once_into_the_context() -> None:

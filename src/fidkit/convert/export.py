@@ -81,8 +81,10 @@ def export_bert(reader: Reader, directory: str | Path, pooling: Pooling | None =
     """
     config = reader.config
     if config.encoder.family != "bert":
+        fits = config.encoder.family in (*FAMILIES, UMT5)
+        advice = "export it with --to hf-t5" if fits else "nothing that can be exported is of that family"
         raise CheckpointError(
-            f"BERT can't hold this reader: its encoder is {config.encoder.family}; export it with --to hf-t5"
+            f"BERT can't hold this reader: its encoder is {config.encoder.family}; {advice}"
         )
     config, weights = join_encoder(config, {name: p.detach() for name, p in reader.named_parameters()})
     tensors = bert.foreign(config, weights)

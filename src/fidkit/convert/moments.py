@@ -11,7 +11,7 @@ from fidkit.config import ReaderConfig
 from fidkit.convert.grow import move_layers
 from fidkit.convert.heads import USUAL, merge_moments
 from fidkit.convert.notes import Notes
-from fidkit.convert.reshape import TABLE, Knobs, reshape_weights
+from fidkit.convert.reshape import TABLE, Knobs, keeps_scores, reshape_weights
 from fidkit.reader import Reader
 
 
@@ -21,7 +21,7 @@ def reshape_moments(config: ReaderConfig, moments: Moments, **knobs: Unpack[Knob
     What is drawn or starts at zero has none: scores, a projection of memory, a memory encoder that was taken
     from elsewhere, and whatever has grown.
     """
-    tensors = dict(moments.tensors)
+    before, tensors = config, dict(moments.tensors)
     if knobs.get("live_layers") is not None:
         tensors = {name: t for name, t in tensors.items() if not _is_copy(config, name)}
     if knobs.get("memory_encoder") is not None:
@@ -37,7 +37,7 @@ def reshape_moments(config: ReaderConfig, moments: Moments, **knobs: Unpack[Knob
     drawn: tuple[str, ...] = ()
     if knobs.get("memory_encoder") is not None:
         drawn += ("memory_",)
-    if knobs.get("rerank") is not None:
+    if knobs.get("rerank") is not None and not keeps_scores(before, new):
         drawn += ("reranker.",)
     return Moments({name: t for name, t in tensors.items() if not name.startswith(drawn)}, moments.steps)
 

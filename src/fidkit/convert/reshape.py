@@ -51,7 +51,8 @@ class Knobs(TypedDict, total=False):
         live_layers: encoder layers that run per question, as a number or a proportion such as `"1/3"`; the
             others become memory and question encoder.
         memory_encoder: a reader whose encoder becomes the memory encoder.
-        rerank: score passages after some live layers and keep the best.
+        rerank: score passages after some live layers and keep the best. Scores that were made of what the
+            same layer leaves are kept; others start at zero.
         decoder: sizes that the decoder grows to, as the same function; see `fidkit.convert.grow`.
         decoder_layers, seed: layers of the decoder that is drawn for a checkpoint without one, and the seed
             that it is drawn with; see `fidkit.convert.fresh`.
@@ -126,7 +127,7 @@ def reshape_weights(
     **knobs: Unpack[Knobs],
 ) -> tuple[ReaderConfig, Weights, Notes]:
     """`reshape` on a configuration and the weights and vocabulary that belong to it."""
-    notes = Notes()
+    notes, given, given_weights = Notes(), config, weights
     require_no_decoder(knobs.get("decoder_layers"), knobs.get("seed"))
     if (every := knobs.get("cross_attention_every")) is not None:
         mean = knobs.get("cross_attention_from") == "mean"
@@ -148,7 +149,8 @@ def reshape_weights(
         config, weights, more = take_memory_encoder(config, weights, backend, memory)
         notes += more
     if rerank is not None:
-        config, weights = _with_scores(config, weights, rerank)
+        config = config.replace(rerank=rerank.model_dump())
+        weights |= _scores(given, config, given_weights)
     return config, weights, notes
 
 
@@ -263,11 +265,19 @@ def _without_scores(config: ReaderConfig, weights: Weights) -> tuple[ReaderConfi
     return config.replace(rerank=None), left
 
 
-def _with_scores(
-    config: ReaderConfig, weights: Weights, rerank: RerankConfig
-) -> tuple[ReaderConfig, Weights]:
-    """Scores that are all zero, as in a new reader: passages keep their order until they are trained."""
-    new: ReaderConfig = config.replace(rerank=rerank.model_dump())
-    width = new.encoder.width
-    scores = {"reranker.norm.weight": torch.ones(width), "reranker.weight": torch.zeros(width)}
-    return new, weights | scores
+def keeps_scores(before: ReaderConfig, after: ReaderConfig) -> bool:
+    """Whether both rerank by what the same layer of the encoder leaves, counted from its first one."""
+    if before.rerank is None or after.rerank is None:
+        return False
+    return before.rerank.after - before.live == after.rerank.after - after.live
+
+
+def _scores(before: ReaderConfig, after: ReaderConfig, weights: Weights) -> Weights:
+    """Weights of scores: those that were there, or in another place zeros, as in a new reader.
+
+    With zeros passages keep their order until they are trained.
+    """
+    if keeps_scores(before, after):
+        return {name: weight for name, weight in weights.items() if name.startswith("reranker.")}
+    width = after.encoder.width
+    return {"reranker.norm.weight": torch.ones(width), "reranker.weight": torch.zeros(width)}

@@ -31,7 +31,7 @@ class Looked:
     Attributes:
         shares: [B][passages], of each passage in the answer; a question's sum to 1.
         tokens: [B][passages], the token of each passage that was looked at most when the answer began; None
-            where no vector of it is in the context, and everywhere in a reader that reranks.
+            where no vector of it is in the context.
         signals: [B], of the answer's tokens (`fidkit.calibration.SIGNALS`).
     """
 
@@ -53,15 +53,14 @@ def look_back(source: Looks, context: Context, generated: Generated, passages: i
     ids_BT = generated.ids_BT
     sight = source.look(ids_BT, context)
     signals = of_tokens(sight.logits_BTV, ids_BT, source.config.end_token)
+    tokens = _most_looked_at(context, sight.first_BM, passages)
     if context.scores_BN is not None:
-        shares_BN = arrays.softmax(context.scores_BN)
-        nowhere: list[list[int | None]] = [[None] * passages for _ in range(len(shares_BN))]
-        return Looked(shares_BN.tolist(), nowhere, signals)
+        return Looked(arrays.softmax(context.scores_BN).tolist(), tokens, signals)
     mass_BM = arrays.masked(sight.mass_BM, context.passage_BM < 0, 0.0)
     shares_BN = arrays.full((len(mass_BM), passages), 0.0, mass_BM)
     shares_BN = arrays.added(shares_BN, context.passage_BM.clip(min=0), mass_BM)
     shares_BN = shares_BN / shares_BN.sum(1)[:, None].clip(min=1e-30)
-    return Looked(shares_BN.tolist(), _most_looked_at(context, sight.first_BM, passages), signals)
+    return Looked(shares_BN.tolist(), tokens, signals)
 
 
 def _most_looked_at(context: Context, first_BM: Array, passages: int) -> list[list[int | None]]:

@@ -13,8 +13,8 @@ from pydantic import Field, model_validator
 from fidkit.config import Strict
 
 Part = Literal["embedding", "encoder", "decoder", "auxiliary"]
-"""What may have a rate of its own: tables of tokens; the rest of all encoders; the rest of the decoder; the
-auxiliary heads."""
+"""What may have a rate of its own: tables of tokens; the rest of all encoders; the rest of the decoder, and
+the weights of scores; the auxiliary heads."""
 AuxiliaryLoss = Literal["guide", "pointer", "overlap"]
 EvaluationContext = Literal["positive", "retrieved", "foreign"]
 Unread = Literal["near", "retrieved", "foreign"]
@@ -119,8 +119,10 @@ class StageSpec(Strict):
         noise, removed: of cloze questions, see `fidkit.train.data.cloze.make_cloze`.
         auxiliary: weight of the auxiliary losses (`guide`, `pointer`, `overlap`): of all, or of each by its
             name; 0 leaves them out.
-        rerank: weight of perplexity distillation, in a reader that reranks; 0 leaves it out.
-        rerank_temperature: see `fidkit.train.losses.distillation`.
+        rerank: weight of the loss of the passages' scores, in a reader that reranks; 0 leaves it out.
+        rerank_by: what scores learn from: how likely each passage alone makes the answer (`likelihood`,
+            perplexity distillation), or in which passages the `answer` stands.
+        rerank_temperature: of perplexity distillation; see `fidkit.train.losses.distillation`.
         answer: weight of the answer's cross-entropy. Where it is 0, with nothing to distil and no `guide`,
             the decoder is not even run.
         distil: weight of the divergence from the teacher's distribution over tokens; 0 leaves it out.
@@ -144,6 +146,7 @@ class StageSpec(Strict):
     removed: float = Field(default=0.0, ge=0, le=1)
     auxiliary: Weight | dict[AuxiliaryLoss, Weight] = 0.0
     rerank: float = Field(default=0.0, ge=0)
+    rerank_by: Literal["likelihood", "answer"] = "likelihood"
     rerank_temperature: float = Field(default=1.0, gt=0)
     answer: float = Field(default=1.0, ge=0)
     distil: float = Field(default=0.0, ge=0)

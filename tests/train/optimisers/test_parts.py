@@ -24,7 +24,7 @@ def test_every_parameter_is_of_the_part_that_its_name_says(shape: str) -> None:
     parts = parts_of(reader, auxiliary := Auxiliary(reader))
     for name, p in reader.named_parameters():
         table = name.endswith("embedding.weight")
-        expected = "decoder" if name.split(".")[0] in ("decoder", "head") else "encoder"
+        expected = "decoder" if name.split(".")[0] in ("decoder", "head", "reranker") else "encoder"
         assert parts[p] == ("embedding" if table else expected), name
     assert {parts[p] for p in auxiliary.parameters()} == {"auxiliary"}
     assert len(parts) == len([*reader.parameters(), *auxiliary.parameters()])

@@ -21,7 +21,9 @@ RULE = re.compile(r"\s*([-=_*#~+])\1{2,}\s*")
 _FRAME = "*=#~_|-" + string.whitespace
 _COLUMNS = re.compile(r"(?<=\S)(?: {3,}|\t\s*)(?=\S)")
 _UNFINISHED = tuple(".,;!")
-"""A title or heading doesn't end with these; a heading may be a question, and lead to what follows."""
+"""A heading doesn't end with these; it may be a question, and lead to what follows."""
+_LEADING_ON = (*_UNFINISHED, ":")
+"""A title doesn't end with these either, nor a bare line that is a heading."""
 _CODE = re.compile(r"[\[\]{}<>=$|\\]")
 _FIELD = re.compile(r"[^:]{1,30}:(?:\s|$)")
 _SUBJECT = re.compile(
@@ -56,7 +58,7 @@ def first_line(text: str) -> str:
     given = sum(map(str.isalpha, line))
     if not _short(line, _MOST_WORDS) or 2 * given <= len(line.replace(" ", "")):
         return ""
-    return "" if line.endswith((*_UNFINISHED, ":")) or _FIELD.match(line) or _CODE.search(line) else line
+    return "" if line.endswith(_LEADING_ON) or _FIELD.match(line) or _CODE.search(line) else line
 
 
 def called(name: str, line: str) -> str:
@@ -96,7 +98,7 @@ def bare_heading(line: str, behind: str) -> str:
         behind: the next paragraph.
     """
     label = _bare(line)
-    if not _short(label, _MOST_WORDS_BARE) or not label[0].isupper() or label.endswith((*_UNFINISHED, ":")):
+    if not _short(label, _MOST_WORDS_BARE) or not label[0].isupper() or label.endswith(_LEADING_ON):
         return ""
     if any(map(str.isdigit, label)) or _CODE.search(line) or _COLUMNS.search(line.strip()):
         return ""

@@ -16,6 +16,7 @@ from fidkit.reader import Reader
 from fidkit.train.data.examples import Example, collate_examples
 from fidkit.train.losses.auxiliary import Auxiliary, find_places
 from fidkit.train.losses.distillation import answer_likelihoods, perplexity_distillation
+from fidkit.train.losses.relevance import holding, relevance_loss
 from fidkit.train.losses.teacher import Teacher, check_states, state_distillation, token_distillation
 from fidkit.train.recipe import Recipe
 from fidkit.train.specs import StageSpec
@@ -47,8 +48,8 @@ class Objectives:
         if recipe.teacher is not None:
             name = recipe.teacher.reader
             self.teacher = Teacher(Reader.from_pretrained(name), reader, name)
-            if any(stage.states for stage in recipe.stages):
-                check_states(self.teacher.reader.config, reader.config)
+            if read := [stage.passages for stage in recipe.stages if stage.states]:
+                check_states(self.teacher.reader.config, reader.config, max(read))
 
     def taught(self, part: Sequence[Example], stage: StageSpec) -> list[Example]:
         """The part with the targets that the stage wants."""
@@ -70,12 +71,11 @@ class Objectives:
         with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             memory_XD = self.reader.encode_passages(batch.passage_ids, batch.passage_lengths, self.run)
             # First: auxiliary losses are about what the reader read last.
-            wanted_BN = answer_likelihoods(self.reader, batch, memory_XD) if stage.rerank else None
+            itself = stage.rerank and stage.rerank_by == "likelihood"
+            wanted_BN = answer_likelihoods(self.reader, batch, memory_XD) if itself else None
             context = self.reader.read_memory(batch, memory_XD, self.run)
-            if wanted_BN is not None and context.scores_BN is not None:
-                losses["rerank"] = perplexity_distillation(
-                    context.scores_BN, wanted_BN, stage.rerank_temperature
-                )
+            if stage.rerank:
+                losses["rerank"] = self._ranking_loss(part, context.scores_BN, wanted_BN, stage)
             wanted = self.teacher.read(batch) if self.teacher and (stage.distil or stage.states) else None
             if wanted is not None and stage.states:
                 losses["states"] = state_distillation(context, wanted, self.reader.config.encoder.width)
@@ -87,6 +87,16 @@ class Objectives:
                 losses |= self.auxiliary.losses(batch, context, places, stage.auxiliaries)
         # A batch that nothing is found in still has a gradient, of zeros: processes wait for one another's.
         return losses or {"pointer": 0.0 * context.states_BMD.float().sum()}
+
+    def _ranking_loss(
+        self, part: Sequence[Example], scores_BN: Tensor | None, wanted_BN: Tensor | None, stage: StageSpec
+    ) -> Tensor:
+        """Of the scores of all passages, by how likely they make the answer or by where it stands."""
+        assert scores_BN is not None, "a stage that reranks is refused to a reader that doesn't"
+        if wanted_BN is not None:
+            return perplexity_distillation(scores_BN, wanted_BN, stage.rerank_temperature)
+        holds_BN = holding([e.passages for e in part], [e.target for e in part]).to(scores_BN.device)
+        return relevance_loss(scores_BN, holds_BN)
 
     def _target_losses(
         self,

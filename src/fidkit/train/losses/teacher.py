@@ -106,18 +106,29 @@ def _tokens(tokenizer: Tokenizer | None) -> dict[str, int]:
     return {} if tokenizer is None else tokenizer.backend.get_vocab()
 
 
-def check_states(teacher: ReaderConfig, student: ReaderConfig) -> None:
+def check_states(teacher: ReaderConfig, student: ReaderConfig, passages: int) -> None:
     """Refuse a teacher whose context has other vectors than the reader's.
+
+    Args:
+        teacher: of the reader that is learnt from.
+        student: of the reader that learns.
+        passages: that are read for a question, at most; a reader that reranks has to keep all of them.
 
     Raises:
         ConfigError: names the first knob that makes the difference.
     """
-    for name in ("question_in_context", "kept_vectors", "rerank"):
+    for name in ("question_in_context", "kept_vectors"):
         theirs, ours = getattr(teacher, name), getattr(student, name)
-        if theirs != ours or (name == "rerank" and ours is not None):
+        if theirs != ours:
             raise ConfigError(
                 f"states of the teacher: {name} is {theirs} there and {ours} here, so that the decoders read "
-                "other vectors; choose a teacher with the reader's, and without reranking"
+                "other vectors; choose a teacher with the reader's"
+            )
+    for whose, rerank in (("the teacher", teacher.rerank), ("the reader", student.rerank)):
+        if rerank is not None and rerank.keep < passages:
+            raise ConfigError(
+                f"states of the teacher: of {passages} passages {whose} keeps {rerank.keep}, perhaps others "
+                "than the other does; convert it to keep all (--rerank-keep)"
             )
     if teacher.encoder.width != student.encoder.width:
         raise ConfigError(

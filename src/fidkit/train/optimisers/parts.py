@@ -10,7 +10,8 @@ from fidkit.nn.blocks import Embedding
 from fidkit.reader import Reader
 from fidkit.train.specs import Part
 
-DECODER = ("decoder.", "head.")
+DECODER = ("decoder.", "head.", "reranker.")
+"""What reads what the encoder leaves; scores of passages as well."""
 
 
 def parts_of(reader: Reader, auxiliary: nn.Module) -> dict[Tensor, Part]:
