@@ -195,6 +195,17 @@ def test_a_picture_needs_characters_of_a_page(docs, tmp_path, capsys, source):
     assert "no page to make a picture of; expected characters of a PDF, such as" in capsys.readouterr().err
 
 
+def test_a_picture_is_a_png_and_called_so(docs, lease, tmp_path, capsys):
+    Corpus.build(docs, tmp_path / "built").close()
+    arguments = ["show", "lease.pdf:0-3", "--in", str(tmp_path / "built"), "--picture"]
+    assert run([*arguments, str(tmp_path / "page.txt")]) == 2
+    assert f"page.txt: pictures are PNG; call it {tmp_path / 'page.png'}" in capsys.readouterr().err
+    assert not (tmp_path / "page.txt").exists()
+    for name in ("page", "PAGE.PNG"):
+        assert run([*arguments, str(tmp_path / name)]) == 0
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
 def test_long_surroundings_are_cut_between_words():
     text = "word " * 1000
     low, high = surroundings(text, (Block(0, 4999),), 2500, 2504)

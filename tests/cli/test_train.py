@@ -104,6 +104,8 @@ def test_rows_of_the_log_read_well() -> None:
     assert line(row) == "step 50: loss 1.235, rate 0.0003, 12,345 tokens/s, 1:01:01 left"
     known = "step 50: loss 1.235, rate 0.0003, 12,345 tokens/s, 41.2% of peak, 1:01:01 left"
     assert line(row | {"peak_share": 0.4123}) == known
+    ranked = "step 50: loss 1.235, distil 0.500, rerank 2.000, rate 0.0003, 12,345 tokens/s, 1:01:01 left"
+    assert line(row | {"rerank": 2.0, "distil": 0.5}) == ranked
     back = {"kind": "restart", "step": 50, "reason": "spike", "back_to": 40, "rate_factor": 0.1}
     assert line(back) == "step 50: spike; back to step 40, with 0.1 times the rate"
     changed = {"kind": "change", "step": 50, "keys": {"save_every": [5, 9]}}
@@ -129,7 +131,26 @@ def test_a_dry_run_foretells_and_trains_nothing(tmp_path: Path, capsys: pytest.C
     ]
     assert "for weights, gradients and the optimiser" in memory
     assert "h200: NVIDIA H200" in err
+    assert "note:" not in err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_says_which_data_it_has_not_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    away = {
+        "passages": '["no.jsonl"]',
+        "held_out": '["out.jsonl"]',
+        "tasks.facts.files": '["questions.jsonl", "q.jsonl"]',
+        "tasks.facts.retrieved": '["r.jsonl"]',
+    }
+    assert run([*train(tmp_path, **away), "--dry-run", "--hardware", "h200"]) == 0
+    missing = ", ".join(str(tmp_path / name) for name in ("no.jsonl", "out.jsonl", "q.jsonl"))
+    assert f"note: training will need what isn't there: {missing}, ..." in capsys.readouterr().err
+    judged = {"evaluation.files": '{ a = "a.jsonl" }', "evaluation.unanswerable": '{ b = "b.jsonl" }'}
+    assert run([*train(tmp_path, **judged), "--dry-run", "--hardware", "h200"]) == 0
+    missing = ", ".join(str(tmp_path / name) for name in ("a.jsonl", "b.jsonl"))
+    assert f"isn't there: {missing}\n" in capsys.readouterr().err
 
 
 def test_a_dry_run_refuses_what_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -123,6 +123,8 @@ def _write_picture(to: Path, document: StoredDocument, span: tuple[int, int] | N
     """The first page that the span is on, marked."""
     from fidkit.passages.showing import picture
 
+    if to.suffix.lower() not in ("", ".png"):
+        raise UsageError(f"--picture {to}: pictures are PNG; call it {to.with_suffix('.png')}")
     page, drawn = picture(document, span, where)
     try:
         to.write_bytes(drawn)

@@ -26,6 +26,8 @@ COLUMNS = (
     "in all",
     "memory",
 )
+LOSSES = ("loss", "distil", "states", "rerank", "guide", "pointer", "overlap")
+"""As a row of the log names what is learnt; `loss` is that of the answers."""
 
 
 def train(
@@ -91,9 +93,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def _train(row: dict[str, Any]) -> str:
-    learnt = [
-        f"{name} {row[name]:.3f}" for name in ("loss", "states", "guide", "pointer", "overlap") if name in row
-    ]
+    learnt = [f"{name} {row[name]:.3f}" for name in LOSSES if name in row]
     parts = [*learnt, f"rate {row['rate']:.2g}", f"{row['tokens_per_s']:,} tokens/s"]
     if "cut" in row:
         parts.append(f"{row['cut']:,} texts cut")
@@ -188,6 +188,8 @@ def _foretell(recipe: Recipe, machine: Hardware) -> None:
         "are taken to be as long as the reader allows"
     )
     print(f"{machine.name}: {machine.source}", file=sys.stderr)
+    if missing := list(map(str, recipe.missing())):
+        print(f"note: training will need what isn't there: {_some(missing)}", file=sys.stderr)
     if found.bytes > machine.usable_bytes:
         raise FidkitError(
             f"{_gb(found.bytes)} needed, {_gb(machine.usable_bytes)} usable on {machine.name}; "

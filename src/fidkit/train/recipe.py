@@ -114,6 +114,15 @@ class Recipe(Strict):
         """A data path of the recipe as a path of this machine."""
         return Path(self.data, name)
 
+    def missing(self) -> list[Path]:
+        """Files and folders of data that it names and that aren't there, in order."""
+        named = [*self.passages, *self.held_out]
+        for task in self.tasks.values():
+            named += [*task.files, *task.retrieved]
+        for sets in (self.evaluation.files, self.evaluation.retrieved, self.evaluation.unanswerable):
+            named += sets.values()
+        return [path for path in map(self.path, dict.fromkeys(named)) if not path.exists()]
+
 
 OLD_KEYS = {"sources": "tasks"}
 """What keys of a recipe were called before, to what they are called."""
