@@ -125,8 +125,8 @@ def test_documents_are_filtered(client):
         ({"question": "a", "test_evidence": 21}, 422, "test_evidence", "21 passages to be left out"),
         ({"question": "a", "max_tokens": 257}, 422, "max_tokens", "257 tokens"),
         ({"question": "a", "max_tokens": 0}, 422, "max_tokens", "expected 1 or more, got 0"),
-        ({"question": "a", "reader": "nobody"}, 422, None, "no reader 'nobody' is served"),
-        ({"question": "a", "where": ["colour"]}, 422, None, "colour"),
+        ({"question": "a", "reader": "nobody"}, 422, "reader", "no reader 'nobody' is served"),
+        ({"question": "a", "where": ["colour"]}, 422, "where", "colour"),
         ({"question": "a", "colour": 1}, 422, "colour", "unknown field 'colour' (known: question, passages,"),
         ({"question": ["a"], "stream": True}, 422, "stream", "one question"),
         ({"question": "a", "stream": "yes"}, 422, "stream", "expected true or false, got \"yes\""),
@@ -135,7 +135,7 @@ def test_documents_are_filtered(client):
             {"question": 1, "passages": "a", "stream": 2, "colour": 3, "where": 4}, 422, "question",
             "; where: expected a list, got 4; and 2 other fields; /api describes",
         ),
-        ({"question": "a", "stream": True, "reader": "nobody"}, 422, None, "no reader 'nobody' is served"),
+        ({"question": "a", "stream": True, "reader": "nobody"}, 422, "reader", "no reader 'nobody'"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(client, request_, status, param, says):
@@ -143,6 +143,11 @@ def test_what_is_wrong_is_said(client, request_, status, param, says):
     error = response.json()["error"]
     assert (response.status_code, error["param"]) == (status, param)
     assert says in error["message"]
+
+
+def test_a_search_says_which_field_is_wrong(client):
+    response = client.post("/v1/search", json={"question": "a", "where": ["colour"]})
+    assert (response.status_code, response.json()["error"]["param"]) == (422, "where")
 
 
 def test_what_is_just_within_the_limits_is_taken():

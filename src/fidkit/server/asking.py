@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import fields
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from fastapi import Request
 
 from fidkit.engine.asked import is_blank
 from fidkit.engine.generation.decoding import Decoding
+from fidkit.errors import UsageError
 from fidkit.passages.filter import Filter
 from fidkit.server.errors import RequestError
 from fidkit.server.limits import Limits
@@ -27,15 +28,14 @@ def asked(request: AnswerRequest, limits: Limits) -> list[Question]:
     """The questions of a request.
 
     Raises:
-        RequestError: beyond a limit; says which, and what was given.
-        UsageError: a condition on documents that is none.
+        RequestError: beyond a limit, or a condition on documents that is none; says what was given.
     """
     within("max_tokens", request.max_tokens, limits.answer_tokens, "tokens of an answer")
     within("test_evidence", request.test_evidence, limits.tests, "passages to be left out")
     given = request.passages
     k, passages = (given, None) if isinstance(given, int) else (1, _given(given, limits))
     counted_passages(k, limits)
-    where = Filter.parse(request.where) if request.where else None
+    where = _conditions(request.where)
     return [
         Question(
             text, request.reader, k, where, passages, request.test_evidence,
@@ -51,14 +51,27 @@ async def searched(
     """The questions, and the passages that match each best.
 
     Raises:
-        RequestError: beyond a limit.
-        UsageError: a condition on documents that is none.
+        RequestError: beyond a limit, or a condition on documents that is none.
     """
     texts = questions(question, service.limits)
     counted_passages(k, service.limits)
-    chosen = Filter.parse(where) if where else None
+    chosen = _conditions(where)
     found = await asyncio.gather(*(service.search(text, k, chosen) for text in texts))
     return list(zip(texts, found, strict=True))
+
+
+@contextlib.contextmanager
+def given_as(param: str) -> Iterator[None]:
+    """What is refused within is said to be of this field of a request."""
+    try:
+        yield
+    except UsageError as error:
+        raise RequestError(422, str(error), param) from error
+
+
+def _conditions(given: list[str]) -> Filter | None:
+    with given_as("where"):
+        return Filter.parse(given) if given else None
 
 
 def questions(given: str | list[str], limits: Limits) -> list[str]:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from fidkit.server import errors
-from fidkit.server.asking import asked, searched, while_there
+from fidkit.server.asking import asked, given_as, searched, while_there
 from fidkit.server.errors import RequestError
 from fidkit.server.schemas import Answer, AnswerRequest, Answers, Error, HitsOfAll, SearchRequest
 from fidkit.server.service import Question, Service
@@ -37,13 +37,13 @@ def router(service: Service) -> APIRouter:
     async def answer(body: AnswerRequest, request: Request) -> Response:
         """Answer one question or several, with evidence."""
         asking = asked(body, service.limits)
+        with given_as("reader"):
+            reader = service.reader(body.reader)
         if body.stream:
             if len(asking) > 1 or not isinstance(body.question, str):
                 raise RequestError(422, "stream: shows one answer; ask one question with it", "stream")
-            service.reader(body.reader)
             return streamed(service, asking[0])
         answers = await while_there(request, service.answer(asking))
-        reader = service.reader(body.reader)
         records = [a.to_json(q.text, reader) for a, q in zip(answers, asking, strict=True)]
         return _json(records[0] if isinstance(body.question, str) else {"answers": records})
 
