@@ -25,6 +25,16 @@ def test_passages_hold_a_target_that_stands_in_them_without_its_end() -> None:
     assert found.tolist() == [[True, True, False], [False, False, False], [False, True, False]]
 
 
+def test_a_question_without_passages_has_a_score_and_no_answer() -> None:
+    examples = [Example([4], [], [10, 1])]
+    reader = random_reader(small(rerank={"after": 1, "keep": 2}))
+    scores = reader.read(collate_examples(examples).to("cpu")).scores_BN
+    holds = holding([[]], [[10, 1]])
+    assert holds.tolist() == [[False]]
+    assert scores.shape == holds.shape
+    assert relevance_loss(scores, holds).isfinite()
+
+
 def test_the_loss_is_minus_the_log_of_what_is_right() -> None:
     def share(right: list[float], wrong: list[float]) -> float:
         whole = sum(math.exp(x) for x in [*right, *wrong])

@@ -19,10 +19,11 @@ def holding(passages: Sequence[Sequence[Sequence[int]]], targets: Sequence[Seque
     """[B, N], True for passages that hold their question's target as it is written.
 
     Args:
-        passages: tokens of each passage of each question.
+        passages: tokens of each passage of each question; one without any reads an empty one.
         targets: tokens of each target, end of sequence included; an empty target stands nowhere.
     """
-    holds = torch.zeros(len(passages), max(map(len, passages), default=0), dtype=torch.bool)
+    most = max(1, *map(len, passages))
+    holds = torch.zeros(len(passages), most, dtype=torch.bool)
     for number, (of_question, target) in enumerate(zip(passages, targets, strict=True)):
         answer = list(target[:-1])
         for passage, tokens in enumerate(of_question):
