@@ -22,7 +22,7 @@ def holding(passages: Sequence[Sequence[Sequence[int]]], targets: Sequence[Seque
         passages: tokens of each passage of each question; one without any reads an empty one.
         targets: tokens of each target, end of sequence included; an empty target stands nowhere.
     """
-    most = max(1, *map(len, passages))
+    most = max([1, *map(len, passages)])
     holds = torch.zeros(len(passages), most, dtype=torch.bool)
     for number, (of_question, target) in enumerate(zip(passages, targets, strict=True)):
         answer = list(target[:-1])
