@@ -26,6 +26,7 @@ from fidkit.reader import Reader
 from fidkit.tokens import FILE as TOKENIZER
 
 FAMILIES = {ours: theirs for theirs, ours in FEED_FORWARD.items()}
+_OF_T5 = (*FAMILIES, UMT5)
 
 
 def export_t5(reader: Reader, directory: str | Path) -> Notes:
@@ -81,7 +82,7 @@ def export_bert(reader: Reader, directory: str | Path, pooling: Pooling | None =
     """
     config = reader.config
     if config.encoder.family != "bert":
-        fits = config.encoder.family in (*FAMILIES, UMT5)
+        fits = config.encoder.family in _OF_T5
         advice = "export it with --to hf-t5" if fits else "nothing that can be exported is of that family"
         raise CheckpointError(
             f"BERT can't hold this reader: its encoder is {config.encoder.family}; {advice}"
@@ -131,7 +132,7 @@ def _t5_shaped(reader: Reader) -> tuple[ReaderConfig, Weights]:
     ]
     if not config.shared_embedding:
         reasons.append("encoder and decoder have an embedding each")
-    if config.encoder.family not in (*FAMILIES, UMT5):
+    if config.encoder.family not in _OF_T5:
         reasons.append(f"the encoder is {config.encoder.family}")
     if config.token_skip or config.standardised_embedding or config.head_bias:
         reasons.append(

@@ -187,6 +187,16 @@ class StageSpec(Strict):
         return bool(self.answer or self.distil or "guide" in self.auxiliaries)
 
     @property
+    def ranks_by_answer(self) -> bool:
+        """Whether scores are learnt from where answers stand."""
+        return self.rerank > 0 and self.rerank_by == "answer"
+
+    @property
+    def needs_places(self) -> bool:
+        """Whether anything is learnt from where answers stand."""
+        return bool(self.auxiliaries) or self.ranks_by_answer
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether anything of this stage comes from a teacher."""
         return self.distil > 0 or self.states > 0 or self.targets == "teacher"

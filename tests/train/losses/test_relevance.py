@@ -8,7 +8,7 @@ import torch
 
 from fidkit.reader import Reader
 from fidkit.train.data.examples import Example, collate_examples
-from fidkit.train.losses.auxiliary import Auxiliary
+from fidkit.train.losses.auxiliary import Auxiliary, find_places
 from fidkit.train.losses.objectives import Objectives
 from fidkit.train.losses.relevance import holding, relevance_loss
 from fidkit.train.recipe import Recipe
@@ -21,7 +21,7 @@ HOLDS = torch.tensor([[True, False, True], [False, True, False], [False, False, 
 
 def test_passages_hold_a_target_that_stands_in_them_without_its_end() -> None:
     passages = [[[5, 9, 6, 7], [9, 6], [6, 9]], [[3, 4]], [[], [8]]]
-    found = holding(passages, [[9, 6, 1], [1], [8, 1]])
+    found = holding(find_places(passages, [[9, 6, 1], [1], [8, 1]]), SCORES)
     assert found.tolist() == [[True, True, False], [False, False, False], [False, True, False]]
 
 
@@ -29,7 +29,7 @@ def test_a_question_without_passages_has_a_score_and_no_answer() -> None:
     examples = [Example([4], [], [10, 1])]
     reader = random_reader(small(rerank={"after": 1, "keep": 2}))
     scores = reader.read(collate_examples(examples).to("cpu")).scores_BN
-    holds = holding([[]], [[10, 1]])
+    holds = holding(find_places([[]], [[10, 1]]), scores)
     assert holds.tolist() == [[False]]
     assert scores.shape == holds.shape
     assert relevance_loss(scores, holds).isfinite()

@@ -14,7 +14,7 @@ from fidkit.nn.decoder import LayerProbe
 from fidkit.nn.encoder import EncoderLayers, Run
 from fidkit.reader import Reader
 from fidkit.train.data.examples import Example, collate_examples
-from fidkit.train.losses.auxiliary import Auxiliary, find_places
+from fidkit.train.losses.auxiliary import Auxiliary, Places, find_places
 from fidkit.train.losses.distillation import answer_likelihoods, perplexity_distillation
 from fidkit.train.losses.relevance import holding, relevance_loss
 from fidkit.train.losses.teacher import Teacher, check_states, state_distillation, token_distillation
@@ -70,33 +70,25 @@ class Objectives:
         losses = {}
         with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             memory_XD = self.reader.encode_passages(batch.passage_ids, batch.passage_lengths, self.run)
+            places = None
+            if stage.needs_places:
+                places = find_places([e.passages for e in part], [e.target for e in part]).to(device)
             # First: auxiliary losses are about what the reader read last.
-            itself = stage.rerank and stage.rerank_by == "likelihood"
+            itself = stage.rerank and not stage.ranks_by_answer
             wanted_BN = answer_likelihoods(self.reader, batch, memory_XD) if itself else None
             context = self.reader.read_memory(batch, memory_XD, self.run)
             if stage.rerank:
-                losses["rerank"] = self._ranking_loss(part, context.scores_BN, wanted_BN, stage)
+                losses["rerank"] = _ranking_loss(context.scores_BN, wanted_BN, places, stage)
             wanted = self.teacher.read(batch) if self.teacher and (stage.distil or stage.states) else None
             if wanted is not None and stage.states:
                 losses["states"] = state_distillation(context, wanted, self.reader.config.encoder.width)
             if stage.decodes:
                 probe = self.auxiliary.probe if stage.auxiliaries else None
                 losses |= self._target_losses(batch, context, wanted, stage, probe)
-            if stage.auxiliaries:
-                places = find_places([e.passages for e in part], [e.target for e in part]).to(device)
+            if stage.auxiliaries and places is not None:
                 losses |= self.auxiliary.losses(batch, context, places, stage.auxiliaries)
         # A batch that nothing is found in still has a gradient, of zeros: processes wait for one another's.
         return losses or {"pointer": 0.0 * context.states_BMD.float().sum()}
-
-    def _ranking_loss(
-        self, part: Sequence[Example], scores_BN: Tensor | None, wanted_BN: Tensor | None, stage: StageSpec
-    ) -> Tensor:
-        """Of the scores of all passages, by how likely they make the answer or by where it stands."""
-        assert scores_BN is not None, "a stage that reranks is refused to a reader that doesn't"
-        if wanted_BN is not None:
-            return perplexity_distillation(scores_BN, wanted_BN, stage.rerank_temperature)
-        holds_BN = holding([e.passages for e in part], [e.target for e in part]).to(scores_BN.device)
-        return relevance_loss(scores_BN, holds_BN)
 
     def _target_losses(
         self,
@@ -118,6 +110,17 @@ class Objectives:
             "answer": F.cross_entropy(logits_KV, labels_BT[real], reduction="sum"),
             "distil": token_distillation(logits_KV, wanted_KV, stage.distil_temperature),
         }
+
+
+def _ranking_loss(
+    scores_BN: Tensor | None, wanted_BN: Tensor | None, places: Places | None, stage: StageSpec
+) -> Tensor:
+    """Of the scores of all passages, by how likely they make the answer or by where it stands."""
+    assert scores_BN is not None, "a stage that reranks is refused to a reader that doesn't"
+    if wanted_BN is not None:
+        return perplexity_distillation(scores_BN, wanted_BN, stage.rerank_temperature)
+    assert places is not None, "a stage ranks by the one or by the other"
+    return relevance_loss(scores_BN, holding(places, scores_BN))
 
 
 def weighted(losses: Mapping[str, Tensor], stage: StageSpec, fade: float = 1.0) -> Tensor:

@@ -7,28 +7,17 @@ likely it is that none does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from fidkit.engine.generation.rules import occurrences
+from fidkit.train.losses.auxiliary import Places
 
 
-def holding(passages: Sequence[Sequence[Sequence[int]]], targets: Sequence[Sequence[int]]) -> Tensor:
-    """[B, N], True for passages that hold their question's target as it is written.
-
-    Args:
-        passages: tokens of each passage of each question; one without any reads an empty one.
-        targets: tokens of each target, end of sequence included; an empty target stands nowhere.
-    """
-    most = max([1, *map(len, passages)])
-    holds = torch.zeros(len(passages), most, dtype=torch.bool)
-    for number, (of_question, target) in enumerate(zip(passages, targets, strict=True)):
-        answer = list(target[:-1])
-        for passage, tokens in enumerate(of_question):
-            holds[number, passage] = bool(occurrences(tokens, answer))
-    return holds
+def holding(places: Places, scores_BN: Tensor) -> Tensor:
+    """[B, N], True for the scores of passages in which their question's target stands."""
+    holds_BN = torch.zeros_like(scores_BN, dtype=torch.bool)
+    holds_BN[places.question, places.passage] = True
+    return holds_BN
 
 
 def relevance_loss(scores_BN: Tensor, holds_BN: Tensor) -> Tensor:
