@@ -147,9 +147,13 @@ def test_a_dry_run_says_which_data_it_has_not_found(
     assert run([*train(tmp_path, **away), "--dry-run", "--hardware", "h200"]) == 0
     missing = ", ".join(str(tmp_path / name) for name in ("no.jsonl", "out.jsonl", "q.jsonl"))
     assert f"note: training will need what isn't there: {missing}, ..." in capsys.readouterr().err
-    judged = {"evaluation.files": '{ a = "a.jsonl" }', "evaluation.unanswerable": '{ b = "b.jsonl" }'}
+    judged = {
+        "evaluation.files": '{ a = "a.jsonl" }',
+        "evaluation.retrieved": '{ a = "ranked.jsonl" }',
+        "evaluation.unanswerable": '{ b = "b.jsonl" }',
+    }
     assert run([*train(tmp_path, **judged), "--dry-run", "--hardware", "h200"]) == 0
-    missing = ", ".join(str(tmp_path / name) for name in ("a.jsonl", "b.jsonl"))
+    missing = ", ".join(str(tmp_path / name) for name in ("a.jsonl", "ranked.jsonl", "b.jsonl"))
     assert f"isn't there: {missing}\n" in capsys.readouterr().err
 
 

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from fidkit.config import RerankConfig
 from fidkit.context import IGNORED
+from fidkit.convert import reshape
 from fidkit.errors import CheckpointError, ConfigError
 from fidkit.preset import named
 from fidkit.reader import Reader
@@ -174,6 +176,21 @@ def test_a_teacher_with_other_vectors_is_refused(changes: dict[str, Any], messag
     wider = ours.replace(shared_embedding=False, encoder=ours.encoder.replace(width=2 * ours.encoder.width))
     with pytest.raises(ConfigError, match=r"states of the teacher are \d+ wide, the reader's \d+"):
         check_states(wider, ours, 1)
+
+
+def test_the_stage_that_reads_most_decides_what_is_kept(tmp_path: Path) -> None:
+    tiny(1).save_pretrained(tmp_path / "teacher")
+    keeping, _ = reshape(tiny(2), rerank=RerankConfig(after=1, keep=3))
+    stages = [{"steps": 1, "mix": {"facts": 1.0}, "passages": n, "states": 1.0} for n in (1, 4, 2)]
+    recipe = {
+        "output": "x",
+        "reader": {"preset": "tiny-fid"},
+        "teacher": {"reader": str(tmp_path / "teacher")},
+        "tasks": {"facts": {"kind": "cloze"}},
+        "stages": stages,
+    }
+    with pytest.raises(ConfigError, match="of 4 passages the reader keeps 3"):
+        Objectives(Recipe.model_validate(recipe), keeping, Auxiliary(keeping))
 
 
 # Answers as targets
