@@ -11,6 +11,7 @@ import pytest
 from fidkit import Answerer, Filter
 from fidkit.errors import CorpusError, DataError, UsageError
 from fidkit.passages import Corpus, Passages
+from fidkit.passages.local import cuts
 from fidkit.passages.opening import open_sources
 from word_vectors import encoder
 
@@ -230,6 +231,14 @@ def test_passages_may_be_cut_in_another_way(docs, place):
         assert corpus.info().passage_words == 20
     with Corpus.build(docs, place) as corpus:
         assert corpus.report.files_read == 0
+
+
+def test_documents_are_read_again_once_fidkit_reads_them_otherwise(docs, place, monkeypatch):
+    Corpus.build(docs, place).close()
+    monkeypatch.setattr(cuts, "LOADERS", cuts.LOADERS + 1)
+    for files_read in (3, 0):
+        with Corpus.build(docs, place) as corpus:
+            assert corpus.report.files_read == files_read
 
 
 def test_nothing_to_read_is_an_error(tmp_path, place):

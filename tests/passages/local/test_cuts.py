@@ -1,6 +1,9 @@
 """How documents are cut is kept with a corpus, and changes all of it or nothing."""
 
+import hashlib
+import json
 import logging
+import sqlite3
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +13,7 @@ from fidkit import Corpus
 from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.load import table
 from fidkit.passages.load.table import Loader
-from fidkit.passages.local import builder
+from fidkit.passages.local import builder, cuts
 
 
 def sentences(first: int, count: int) -> str:
@@ -57,6 +60,49 @@ def test_a_change_reads_all_again_and_is_kept(docs: Path, tmp_path: Path, caplog
     assert Corpus.build(docs, to, overlap=0).info().passage_words == 24
     again = Corpus.build(docs, to, passage_words=100)
     assert seen(again) == seen(Corpus.build(docs, tmp_path / "default"))
+
+
+def test_documents_are_read_again_once_fidkit_reads_them_otherwise(
+    docs: Path, tmp_path: Path, monkeypatch, caplog
+) -> None:
+    to = tmp_path / "c"
+    for number in range(2):
+        (docs / f"c{number}.txt").write_text(sentences(1000 * number, 40))
+    Corpus.build(docs, to, passage_words=30).close()
+    monkeypatch.setattr(cuts, "LOADERS", cuts.LOADERS + 1)
+    monkeypatch.setattr(builder, "_COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(builder, "_COMMIT_SHARE", 0)
+
+    def stop(state) -> None:
+        if state.stage == "read" and state.done_files == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.INFO):
+        Corpus.build(docs, to, stop)
+    assert "documents are read in another way from now on: all documents are read again" in caplog.text
+    rest = Corpus.build(docs, to)
+    assert 0 < rest.report.files_read < 4  # passages that were cut before stay as they are
+    assert rest.info().passage_words == 30
+    assert Corpus.build(docs, to).report.files_read == 0
+
+
+def test_documents_of_a_corpus_that_says_no_way_to_read_are_read_again(docs: Path, tmp_path: Path) -> None:
+    to = tmp_path / "c"
+    Corpus.build(docs, to).close()
+    with sqlite3.connect(to / "catalogue.sqlite") as sql:
+        assert sql.execute("DELETE FROM meta WHERE key = 'loaders'").rowcount == 1
+    assert len(Corpus.open(to)) > 3
+    assert Corpus.build(docs, to).report.files_read == 2
+    assert Corpus.build(docs, to).report.files_read == 0
+
+
+def test_what_documents_become_has_a_number(tmp_path: Path) -> None:
+    documents = Path(__file__).parents[3] / "examples" / "own-folder" / "documents"
+    with Corpus.build(documents, tmp_path / "c") as corpus:
+        made = json.dumps(seen(corpus), ensure_ascii=False).encode()
+    assert (cuts.LOADERS, hashlib.sha256(made).hexdigest()[:16]) == (2, "e78ad3823c37d789"), (
+        "the same documents become other passages: if that is meant, raise LOADERS and note the new sum"
+    )
 
 
 def test_what_is_repeated_stands_where_it_says(docs: Path, tmp_path: Path) -> None:
@@ -126,10 +172,8 @@ def test_what_cannot_be_is_refused_before_anything_is_made(docs: Path, tmp_path:
 
 
 def test_impossible_facts_are_damage(docs: Path, tmp_path: Path) -> None:
-    import sqlite3
-
     Corpus.build(docs, tmp_path / "c").close()
     with sqlite3.connect(tmp_path / "c" / "catalogue.sqlite") as sql:
-        sql.execute("INSERT INTO meta VALUES ('passage_words', '3')")
+        sql.execute("INSERT OR REPLACE INTO meta VALUES ('passage_words', '3')")
     with pytest.raises(CorpusError, match="its catalogue is damaged"):
         Corpus.build(docs, tmp_path / "c")

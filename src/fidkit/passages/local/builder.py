@@ -23,7 +23,7 @@ from fidkit.passages.load.record import UnreadableFile
 from fidkit.passages.load.sources import SourceFile, nothing_usable
 from fidkit.passages.local.away import mounts_below, mounts_of, require_sources, stored_mounts
 from fidkit.passages.local.catalogue import Catalogue
-from fidkit.passages.local.cuts import WantedCutting, cut_otherwise
+from fidkit.passages.local.cuts import WantedCutting, cut_otherwise, is_read_otherwise
 from fidkit.passages.local.layout import (
     FORMAT_VERSION,
     LEXICAL,
@@ -112,7 +112,8 @@ class Builder:
         if again is not None:
             self._catalogue.remove_others()
         if self._new_cutting and old is not None:
-            _log.info("passages are cut in another way from now on: all documents are read again")
+            why = "documents are read" if is_read_otherwise(self._meta) else "passages are cut"
+            _log.info("%s in another way from now on: all documents are read again", why)
         self._meta |= self._new_cutting
         if plan is None:
             files = self._catalogue.files()

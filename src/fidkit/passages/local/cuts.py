@@ -1,7 +1,8 @@
-"""How a corpus cuts its documents, and which of them were cut otherwise before.
+"""How a corpus cuts its documents, and which of them were read or cut otherwise before.
 
 Files are numbered once, in the order in which they were read: one number says which of them were read before
-the way to cut changed. So a build that was interrupted goes on, and nothing stays cut in the former way.
+the way to cut changed, or fidkit's way to read. So a build that was interrupted goes on, and nothing stays as
+it was read formerly.
 """
 
 from __future__ import annotations
@@ -13,8 +14,14 @@ from fidkit.errors import CorpusError, UsageError
 from fidkit.passages.load.cutting import Cutting
 from fidkit.passages.local.records import FileRecord
 
-_WORDS, _OVERLAP, _SINCE = "passage_words", "overlap", "cut_since"
-NUMBERS = (_WORDS, _OVERLAP, _SINCE)
+LOADERS = 2
+"""How documents are read, as a number that grows whenever a document becomes other passages than before.
+
+A corpus keeps the one that it was built with, and reads its documents again once fidkit has another. Those
+that were built before there was one have 1.
+"""
+_WORDS, _OVERLAP, _LOADERS, _SINCE = "passage_words", "overlap", "loaders", "cut_since"
+NUMBERS = (_WORDS, _OVERLAP, _LOADERS, _SINCE)
 """What a catalogue keeps of it."""
 
 
@@ -38,10 +45,11 @@ class WantedCutting:
     def facts(self, meta: dict[str, str]) -> dict[str, str]:
         """What the catalogue is to keep from now on, where that is something else."""
         cutting = self.after(meta)
-        if cutting == cutting_of(meta):
+        if cutting == cutting_of(meta) and not is_read_otherwise(meta):
             return {}
         since = meta.get("next_file", "1")
-        return {_WORDS: str(cutting.words), _OVERLAP: str(cutting.overlap), _SINCE: since}
+        now = {_WORDS: cutting.words, _OVERLAP: cutting.overlap, _LOADERS: LOADERS}
+        return {name: str(number) for name, number in now.items()} | {_SINCE: since}
 
 
 def cutting_of(meta: dict[str, str]) -> Cutting:
@@ -55,6 +63,11 @@ def cutting_of(meta: dict[str, str]) -> Cutting:
         return Cutting(int(meta.get(_WORDS, default.words)), int(meta.get(_OVERLAP, default.overlap)))
     except UsageError as error:
         raise CorpusError(f"its catalogue is damaged ({error}); build the corpus again elsewhere") from error
+
+
+def is_read_otherwise(meta: dict[str, str]) -> bool:
+    """Whether a corpus was built by another way to read documents than this fidkit has."""
+    return meta.get(_LOADERS, "1") != str(LOADERS)
 
 
 def cut_otherwise(meta: dict[str, str], files: Iterable[FileRecord]) -> frozenset[int]:

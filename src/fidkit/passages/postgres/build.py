@@ -21,7 +21,7 @@ from fidkit.passages.load.address import absolute
 from fidkit.passages.load.record import UnreadableFile
 from fidkit.passages.load.sources import SourceFile, discover, nothing_usable
 from fidkit.passages.local.away import require_sources
-from fidkit.passages.local.cuts import WantedCutting, cut_otherwise
+from fidkit.passages.local.cuts import NUMBERS, WantedCutting, cut_otherwise
 from fidkit.passages.local.layout import real_path, stored_path
 from fidkit.passages.local.plan import Plan, make_plan, tries_after, trusted_time
 from fidkit.passages.local.reading import FileReading, Part, Reading
@@ -29,8 +29,6 @@ from fidkit.passages.local.records import FileRecord
 from fidkit.passages.local.report import BuildProgress, BuildReport
 from fidkit.passages.postgres.change import Change, NewFile, files_of
 from fidkit.passages.postgres.log import Log, State
-
-_CUTTING = ("passage_words", "overlap", "cut_since")
 
 
 def build(
@@ -87,7 +85,7 @@ class _Build:
     ) -> None:
         self._log, self._corpus, self._roots, self._progress = log, state.corpus, roots, progress
         self._facts: dict[str, Any] = dict(state.facts)
-        meta = {key: str(self._facts[key]) for key in _CUTTING if key in self._facts}
+        meta = {key: str(self._facts[key]) for key in NUMBERS if key in self._facts}
         meta["next_file"] = str(log.database.run(_next_file))
         self._new_cutting = wanted.facts(meta)
         self.reading = Reading(None, wanted.after(meta), by)
@@ -100,7 +98,7 @@ class _Build:
 
     def run(self, found: list[SourceFile], began: float) -> BuildReport:
         files = self._log.database.run(lambda connection: files_of(connection, self._corpus))
-        meta = {key: str(self._facts[key]) for key in _CUTTING if key in self._facts}
+        meta = {key: str(self._facts[key]) for key in NUMBERS if key in self._facts}
         require_sources([real_path(root) for root in self._roots], found, files)
         plan = make_plan(found, files, cut_otherwise(meta, files))
         self._read_since_ns = plan.since_ns
