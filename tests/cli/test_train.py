@@ -112,7 +112,7 @@ def test_rows_of_the_log_read_well() -> None:
     assert line(changed) == "step 50: now save_every = 9 (was 5)"
     carried = {"kind": "moments", "step": 0, "fresh": []}
     assert line(carried) == "step 0: second moments carried on"
-    partly = "step 0: second moments carried on, but for 4 parameters that begin anew (a, b, c, ...)"
+    partly = "step 0: second moments carried on, but for 4 parameters that begin anew (a, b, c and 1 more)"
     assert line(carried | {"fresh": list("abcd")}) == partly
     scores = {"kind": "evaluation", "step": 50, "mean_f1": 3.0, "nq": {"em": 2.0, "f1": 3.04}}
     assert line(scores) == "step 50: nq EM 2.0 F1 3.0"
@@ -146,7 +146,7 @@ def test_a_dry_run_says_which_data_it_has_not_found(
     }
     assert run([*train(tmp_path, **away), "--dry-run", "--hardware", "h200"]) == 0
     missing = ", ".join(str(tmp_path / name) for name in ("no.jsonl", "out.jsonl", "q.jsonl"))
-    assert f"note: training will need what isn't there: {missing}, ..." in capsys.readouterr().err
+    assert f"note: training will need what isn't there: {missing} and 1 more" in capsys.readouterr().err
     judged = {
         "evaluation.files": '{ a = "a.jsonl" }',
         "evaluation.retrieved": '{ a = "ranked.jsonl" }',

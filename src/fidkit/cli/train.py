@@ -10,6 +10,7 @@ import typer
 
 from fidkit.cli.decoding import DeviceName
 from fidkit.cli.progress import clock
+from fidkit.wording import some
 
 if TYPE_CHECKING:
     from fidkit.cost import Hardware
@@ -124,11 +125,7 @@ def _moments(row: dict[str, Any]) -> str:
     fresh = row["fresh"]
     if not fresh:
         return "second moments carried on"
-    return f"second moments carried on, but for {len(fresh)} parameters that begin anew ({_some(fresh)})"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join([*names[:3], "..."] if len(names) > 3 else names)
+    return f"second moments carried on, but for {len(fresh)} parameters that begin anew ({some(fresh)})"
 
 
 _TEXTS = {
@@ -189,7 +186,7 @@ def _foretell(recipe: Recipe, machine: Hardware) -> None:
     )
     print(f"{machine.name}: {machine.source}", file=sys.stderr)
     if missing := list(map(str, recipe.missing())):
-        print(f"note: training will need what isn't there: {_some(missing)}", file=sys.stderr)
+        print(f"note: training will need what isn't there: {some(missing)}", file=sys.stderr)
     if found.bytes > machine.usable_bytes:
         raise FidkitError(
             f"{_gb(found.bytes)} needed, {_gb(machine.usable_bytes)} usable on {machine.name}; "
