@@ -157,6 +157,16 @@ def test_a_dry_run_says_which_data_it_has_not_found(
     assert f"isn't there: {missing}\n" in capsys.readouterr().err
 
 
+def test_a_dry_run_says_that_there_is_no_such_reader_before_it_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fidkit.train.loop.meter.this_machine", lambda: None)
+    monkeypatch.setattr("fidkit.cli.plan.find_or_measure", lambda name: pytest.fail(f"measured {name}"))
+    away = train(tmp_path, **{"reader": '{ start = "no/such" }'})
+    assert run([*away, "--dry-run"]) == 1
+    assert "no reader 'no/such'" in capsys.readouterr().err
+
+
 def test_a_dry_run_refuses_what_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     huge = train(tmp_path, **{"reader": '{ preset = "fid-xxl" }'})
     assert run([*huge, "--dry-run", "--hardware", "h100"]) == 1

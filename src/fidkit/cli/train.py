@@ -57,6 +57,9 @@ def train(
 
     loaded = load_recipe(recipe, changes or [])
     if dry_run:
+        from fidkit.train.forecast import config_of
+
+        config_of(loaded)  # that there is no such reader is said before a machine is measured
         return _foretell(loaded, _machine(hardware))
     if hardware is not None:
         raise UsageError(f"--hardware {hardware} goes with --dry-run; training runs on this machine")
