@@ -10,9 +10,14 @@ from types import ModuleType
 import pytest
 import torch
 
-from fidkit import Corpus, Reader
+import berts
+from fidkit import Corpus, Passage, Reader
 from fidkit.engine.meaning import minilm
+from fidkit.errors import CheckpointError
+from fidkit.preset import named
 from fidkit.questions.files import read_questions
+from fidkit.tokens import Tokenizer
+from fidkit.train.data.examples import Example, collate_examples
 from fidkit.train.data.joined import read_ranked
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -153,6 +158,62 @@ def test_the_mean_of_readers_is_that_of_their_weights(
         mean.main()
     assert "another reader than" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+def test_a_reader_reads_as_before_with_its_words_in_the_order_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = ["<s>", "<pad>", "</s>", "<unk>", *reversed(berts.WORDS), "[UNK]", "<mask>"]
+    own = _reader_of_words(tmp_path / "own", theirs, pad="<pad>", start="<s>", end="</s>")
+    other = _reader_of_words(tmp_path / "other", berts.VOCABULARY, pad="[PAD]", start="[CLS]", end="[SEP]")
+    vocabulary = script(RECIPES / "vocabulary.py")
+    where = [str(tmp_path / name) for name in ("own", "other", "to")]
+    monkeypatch.setattr(sys, "argv", ["vocabulary.py", where[0], "--of", where[1], "--to", where[2]])
+    vocabulary.main()
+    made = Reader.from_pretrained(tmp_path / "to")
+    assert made.config == own.config.replace(
+        vocabulary_size=len(berts.VOCABULARY),
+        **{name: getattr(other.config, name) for name in vocabulary.TOKENS},
+    )
+    assert made.tokenizer is not None
+    assert made.tokenizer.backend.get_vocab() == {word: n for n, word in enumerate(berts.VOCABULARY)}
+    before, after = (_logits(reader, "who wrote abc?", "it the text abc.", "abc") for reader in (own, made))
+    order = [theirs.index(vocabulary.NAMES.get(word, word)) for word in berts.VOCABULARY]
+    torch.testing.assert_close(after, before[..., order], rtol=1e-5, atol=1e-5)
+    with pytest.raises(CheckpointError, match=r"2 of 3 tokens .* 'b' among them"):
+        vocabulary.places({"a": 0}, {"c": 2, "a": 0, "b": 1})
+
+
+def _reader_of_words(directory: Path, words: list[str], pad: str, start: str, end: str) -> Reader:
+    """A reader with random weights, of which none is zero, stored in a directory."""
+    directory.mkdir()
+    berts.save_vocabulary(directory, words)
+    config = named("tiny-fid").replace(
+        vocabulary_size=len(words),
+        tied_head=True,
+        head_bias=True,
+        question_format="{question}",
+        passage_format="{title}{text}",
+        pad_token=words.index(pad),
+        start_token=words.index(start),
+        **dict.fromkeys(("end_token", "question_end_token", "title_end_token"), words.index(end)),
+    )
+    reader = Reader(config, Tokenizer.load(directory / "tokenizer.json", config)).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in reader.parameters():
+            weight.normal_(0.0, 0.3, generator=generator)
+    reader.save_pretrained(directory)
+    return reader
+
+
+def _logits(reader: Reader, question: str, text: str, answer: str) -> torch.Tensor:
+    tokens = reader.tokenizer
+    assert tokens is not None
+    passages = tokens.passages([Passage("1", "", text)])
+    example = Example(tokens.question(question).ids, passages, tokens.target(answer))
+    with torch.no_grad():
+        return reader(collate_examples([example]).to("cpu")).logits
 
 
 def test_confidence_is_fitted_on_every_second_question(
