@@ -233,10 +233,15 @@ def test_passages_may_be_cut_in_another_way(docs, place):
         assert corpus.report.files_read == 0
 
 
-def test_documents_are_read_again_once_fidkit_reads_them_otherwise(docs, place, monkeypatch):
+def test_documents_are_read_again_once_a_newer_fidkit_reads_them_otherwise(docs, place, monkeypatch):
     Corpus.build(docs, place).close()
-    monkeypatch.setattr(cuts, "LOADERS", cuts.LOADERS + 1)
-    for files_read in (3, 0):
+    loaders = cuts.LOADERS
+    for number, files_read in (
+        (loaders + 1, 3),
+        (loaders + 1, 0),
+        (loaders, 0),
+    ):  # the last is an older fidkit
+        monkeypatch.setattr(cuts, "LOADERS", number)
         with Corpus.build(docs, place) as corpus:
             assert corpus.report.files_read == files_read
 

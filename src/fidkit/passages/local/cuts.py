@@ -17,8 +17,9 @@ from fidkit.passages.local.records import FileRecord
 LOADERS = 2
 """How documents are read, as a number that grows whenever a document becomes other passages than before.
 
-A corpus keeps the one that it was built with, and reads its documents again once fidkit has another. Those
-that were built before there was one have 1.
+A corpus keeps the one that it was built with, and reads its documents again once fidkit has a larger one; not
+a smaller one, or two versions that share a corpus would read all of it in turns. Those that were built before
+there was one have 1.
 """
 _WORDS, _OVERLAP, _LOADERS, _SINCE = "passage_words", "overlap", "loaders", "cut_since"
 NUMBERS = (_WORDS, _OVERLAP, _LOADERS, _SINCE)
@@ -66,8 +67,8 @@ def cutting_of(meta: dict[str, str]) -> Cutting:
 
 
 def is_read_otherwise(meta: dict[str, str]) -> bool:
-    """Whether a corpus was built by another way to read documents than this fidkit has."""
-    return meta.get(_LOADERS, "1") != str(LOADERS)
+    """Whether a corpus was built by a version of fidkit that reads documents otherwise, and is older."""
+    return int(meta.get(_LOADERS, 1)) < LOADERS
 
 
 def cut_otherwise(meta: dict[str, str], files: Iterable[FileRecord]) -> frozenset[int]:
