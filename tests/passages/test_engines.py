@@ -235,12 +235,8 @@ def test_passages_may_be_cut_in_another_way(docs, place):
 
 def test_documents_are_read_again_once_a_newer_fidkit_reads_them_otherwise(docs, place, monkeypatch):
     Corpus.build(docs, place).close()
-    loaders = cuts.LOADERS
-    for number, files_read in (
-        (loaders + 1, 3),
-        (loaders + 1, 0),
-        (loaders, 0),
-    ):  # the last is an older fidkit
+    newer, older = cuts.LOADERS + 1, cuts.LOADERS
+    for number, files_read in ((newer, 3), (newer, 0), (older, 0)):
         monkeypatch.setattr(cuts, "LOADERS", number)
         with Corpus.build(docs, place) as corpus:
             assert corpus.report.files_read == files_read
