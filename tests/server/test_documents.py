@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
@@ -90,6 +91,29 @@ def test_what_changes_in_a_folder_is_taken_up(own):
     until(lambda: guess(own, "who designed the bridge at Corra?") == "Ida Voss")
     (own.folder / "bridge.txt").unlink()
     until(lambda: guess(own, "who designed the bridge at Corra?") != "Ida Voss")
+
+
+def test_the_end_of_a_server_does_not_wait_for_a_build(tmp_path):
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    (folder / "first.txt").write_text("The first of them.")
+    told, begun = [], threading.Event()
+    with running(folder) as client:
+        ended = client.library._stop
+
+        def say(event):
+            if event["event"] == "progress":
+                told.append(ended.is_set())
+                begun.set()
+                ended.wait(20)
+
+        client.library._say = say
+        for number in range(30):
+            (folder / f"{number}.txt").write_text(f"Number {number} of them.")
+        assert begun.wait(20)
+    assert told == [False]  # and nothing behind that
+    with running(folder) as client:
+        assert client.get("/v1/documents").json()["total"] == 31
 
 
 def test_what_can_t_be_read_says_why(own):

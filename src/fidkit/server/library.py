@@ -12,7 +12,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,6 +65,10 @@ class Added:
     reason: str = ""
 
 
+class _Ended(Exception):
+    """Nobody waits for what is being built any more."""
+
+
 class Library:
     """Documents as they are served, kept up to date.
 
@@ -102,12 +106,13 @@ class Library:
         self._service = service
         self._loop = asyncio.get_running_loop()
         for work in (self._index, self._follow) if self.folder else (self._index,):
-            thread = threading.Thread(target=work, name=f"fidkit-{work.__name__.strip('_')}", daemon=True)
+            name = f"fidkit-{work.__name__.strip('_')}"
+            thread = threading.Thread(target=self._until_ended, args=(work,), name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """End, after a build that is under way."""
+        """End. A build that is under way ends too, and goes on where it was when the documents are opened."""
         for event in (self._stop, self._changed, self._wake):
             event.set()
         for thread in self._threads:
@@ -222,6 +227,10 @@ class Library:
                     found.append((entry.name, status.st_size, status.st_mtime_ns))
         return sorted(found)
 
+    def _until_ended(self, work: Callable[[], None]) -> None:
+        with suppress(_Ended):
+            work()
+
     def _index(self) -> None:
         """Index what was added or removed, here or by another server, and open a corpus that was replaced.
 
@@ -302,6 +311,8 @@ class Library:
                     self._say({"event": "indexed", "seconds": report.seconds})
 
     def _progress(self, progress: BuildProgress) -> None:
+        if self._stop.is_set():
+            raise _Ended
         self._say({"event": "progress", **asdict(progress)})
 
     def _say_fault(self, error: FidkitError | OSError, work: str) -> None:
