@@ -92,14 +92,19 @@ def _cell(record: dict[str, Any]) -> str:
 
 
 def own_folder(records: list[dict[str, Any]]) -> str:
-    """Readers and language models on the folder of examples/own-folder, a line each, as measured last."""
+    """Readers and language models on the folder of examples/own-folder, as measured last.
+
+    A line each; those of one reader stand together, that with fewer passages first.
+    """
     if not records:
         return NOTHING
     last = {(r["reader"], r["passages"]): r for r in records}
+    readers = [*dict.fromkeys(r["reader"] for r in records)]
+    ordered = sorted(last.items(), key=lambda one: (readers.index(one[0][0]), one[0][1]))
     heads = ["passages", "right exactly", "answer contained", "absences said", "withheld", "loops"]
     heads += ["s a question", "MB"]
     lines = [f"| | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
-    for (name, passages), r in last.items():
+    for (name, passages), r in ordered:
         counts = [
             f"{r[key]} of {r[of]}"
             for key, of in (
@@ -112,7 +117,9 @@ def own_folder(records: list[dict[str, Any]]) -> str:
         ]
         cells = [f"`{name}`", str(passages), *counts, f"{r['seconds_per_question']:.2f}"]
         lines.append(f"| {' | '.join(cells)} | {r['megabytes']:.0f} |")
-    return "\n".join(lines)
+    processors = ", ".join(sorted({r["hardware"]["cpu"] for r in last.values()}))
+    commands = ", ".join(f"`{command}`" for command in dict.fromkeys(r["command"] for _, r in ordered))
+    return "\n".join([*lines, "", f"{processors}. {commands}"])
 
 
 def tested_evidence(records: list[dict[str, Any]]) -> str:

@@ -9,13 +9,17 @@ ROW = {
 
 
 def test_a_folder_of_ones_own_has_a_line_a_reader_as_measured_last() -> None:
-    rows = [{"reader": "pocket"} | ROW, {"reader": "other"} | ROW, {"reader": "pocket"} | ROW | {"right": 60}]
-    head, rule, *lines = summaries.own_folder(rows).splitlines()
+    row = ROW | {"hardware": {"cpu": "EPYC"}, "command": "measure pocket"}
+    rows = [{"reader": "pocket"} | row | {"passages": 20}, {"reader": "other"} | row | {"command": "measure"}]
+    rows += [{"reader": "pocket"} | row, {"reader": "pocket"} | row | {"right": 60}]
+    head, rule, *lines, empty, below = summaries.own_folder(rows).splitlines()
     assert lines == [
         "| `pocket` | 3 | 60 of 70 | 16 of 70 | 2 of 20 | 15 of 70 | 5 of 90 | 7.30 | 253 |",
+        "| `pocket` | 20 | 11 of 70 | 16 of 70 | 2 of 20 | 15 of 70 | 5 of 90 | 7.30 | 253 |",
         "| `other` | 3 | 11 of 70 | 16 of 70 | 2 of 20 | 15 of 70 | 5 of 90 | 7.30 | 253 |",
     ]
     assert head.count("|") == rule.count("|") == lines[0].count("|")
+    assert (empty, below) == ("", "EPYC. `measure pocket`, `measure`")
     assert summaries.own_folder([]) == summaries.NOTHING
 
 
