@@ -52,6 +52,13 @@ def test_letters_that_fold_into_more_keep_their_places() -> None:
     assert found("istanbul", "İSTANBUL") == ["İSTANBUL"]
 
 
+@pytest.mark.parametrize(
+    "text", ["It is Moritz B\ufffdauer.", "It is Mo\0ritz Bauer.", "It is Mo\x01ritz\x1f Bauer."]
+)
+def test_what_vocabularies_leave_out_is_quoted_with_the_rest(text: str) -> None:
+    assert found("moritz bauer", text) == [text[6:-1]]
+
+
 def test_scripts_without_spaces_have_no_words_to_begin_or_end() -> None:
     assert found("東京", "彼は東京都に住む") == ["東京"]
 

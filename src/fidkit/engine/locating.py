@@ -6,6 +6,7 @@ of a document is none of that: what is quoted should be what stands there.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,10 @@ from fidkit.types import Answer, Evidence, Passage
 
 _EMPHASIS = ("**", "__")
 """Marks of Markdown that open and close."""
+_LEFT_OUT = ("Mn", "Cf", "Cc")
+_UNREAD = "\N{REPLACEMENT CHARACTER}"
+_CONTROL = re.compile(r"[\0-\x08\x0e-\x1b\x7f]")
+"""Of ASCII, but for white space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,7 @@ def occurrences(answer: str, text: str, *, whole_words: bool = True) -> list[Pla
     if not wanted:
         return []
     # Most passages don't have it, and most are of characters that fold into one: that is seen much sooner.
-    if text.isascii() and wanted not in "".join(text.casefold().split()):
+    if text.isascii() and not _CONTROL.search(text) and wanted not in "".join(text.casefold().split()):
         return []
     folded, at = _folded(text)
     found, begin = [], folded.find(wanted)
@@ -188,12 +193,16 @@ def in_document(passage: Passage, place: Place) -> tuple[int, int]:
 
 
 def _folded(text: str) -> tuple[str, list[int]]:
-    """Letters and marks alone, and which character of the text each of them is of."""
+    """Letters and marks alone, and which character of the text each of them is of.
+
+    What vocabularies leave out is none of them: accents, control characters, and the sign that stands for a
+    character which couldn't be read.
+    """
     letters: list[str] = []
     at: list[int] = []
     for index, character in enumerate(text):
         for letter in unicodedata.normalize("NFKD", character).casefold():
-            if not letter.isspace() and unicodedata.category(letter) not in ("Mn", "Cf"):
+            if not (letter.isspace() or letter == _UNREAD or unicodedata.category(letter) in _LEFT_OUT):
                 letters.append(letter)
                 at.append(index)
     return "".join(letters), at
