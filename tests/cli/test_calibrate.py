@@ -36,9 +36,10 @@ def test_a_calibration_is_fitted_kept_and_used(
     world: Path, capsys: pytest.CaptureFixture[str], right_now_and_then: None
 ) -> None:
     assert calibrate(world, "--json", "--passages", "2") == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert out.count("\n") == 1
     record = json.loads(out)
+    assert f"note: fitted on {record['n']} answers alone" in err
     assert list(record) == ["n", "right", "silent", "threshold", "calibration", "reader"]
     kept = Calibration.load(world / "reader" / FILE)
     assert kept.threshold == record["threshold"]

@@ -66,6 +66,20 @@ def test_foreign_is_what_the_question_half_a_file_away_gets(foreign: ContextKind
     assert list(given.values()) == order[len(order) // 2 :] + order[: len(order) // 2]
 
 
+def test_how_many_questions_name_no_such_passage_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    known = Question("1", "who?", ["b"], positive_ids=["p"], passages=[Passage("p", "", "a b")])
+    questions = [known, Question("2", "where?", ["b"]), Question("3", "when?", ["b"])]
+    assert [asked.id for asked, _ in passages_for(questions, "gold", 1, None)] == ["1"]
+    assert [*passages_for(questions, "near", 1, None)] == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "2 of 3 questions left out of what reads gold passages: without `positive_ids`",
+        "3 of 3 questions left out of what reads near passages: without `near_ids`",
+    ]
+    caplog.clear()
+    assert len([*passages_for([known], "gold", 1, None)]) == 1
+    assert not caplog.records
+
+
 def test_none_reads_nothing_and_needs_no_corpus() -> None:
     given = passages_for(QUESTIONS, "none", 2, None)
     assert [(asked.question, passages) for asked, passages in given] == [(f"q{n}", []) for n in range(5)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from fidkit.types import Passage
 
 _PASSAGES = 5
+_FEW = 100
+"""Answers, below which the share of right ones among those with one confidence says little."""
 _IN_TURN = ("retrieved", "gold", "foreign")
 _WITHOUT_ANSWER: Sequence[ContextKind] = ("near", "retrieved")
 """What questions read that no passage answers, in turn."""
@@ -57,6 +60,9 @@ def calibrate(
     read = f"{', '.join(map(str, counts))} {'passage' if counts == [1] else 'passages'}"
     what = f"{', '.join(path.name for path in data)}; {', '.join(kinds)}; {read}"
     record = _fit(reader, results, keep / 100, what)
+    if record["n"] < _FEW:
+        few = counted(record["n"], "answer")
+        print(f"note: fitted on {few} alone, and hardly to be relied on; give some hundreds", file=sys.stderr)
     if as_json:
         print(json.dumps(record))
         return

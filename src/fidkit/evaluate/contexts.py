@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -9,12 +10,14 @@ from fidkit.errors import DataError
 from fidkit.passages.protocol import Passages
 from fidkit.questions.files import Question
 from fidkit.types import Passage, distinct
+from fidkit.wording import counted
 
 ContextKind = Literal["retrieved", "gold", "near", "foreign", "foreign-gold", "none"]
 """`retrieved`: the best by search, or the file's own. `gold`: one passage known to hold the answer.
 `near`: one on the topic known to hold none. `foreign` and `foreign-gold`: what another question of the file
 would get. `none`: no passage at all."""
 
+_log = logging.getLogger(__name__)
 _NO_CORPUS = "the questions bring no passages of their own (`ctxs`); give --corpus to search in"
 
 
@@ -38,9 +41,9 @@ def passages_for(
             and there is no corpus to search in.
     """
     if kind in ("gold", "foreign-gold"):
-        questions = [question for question in questions if question.positive_ids]
+        questions = _knowing("positive_ids", kind, questions)
     if kind == "near":
-        questions = [question for question in questions if question.near_ids]
+        questions = _knowing("near_ids", kind, questions)
     if kind in ("retrieved", "foreign") and corpus is None:
         _require_passages(questions)
     shift = len(questions) // 2 if kind in ("foreign", "foreign-gold") else 0
@@ -58,6 +61,17 @@ def passages_for(
             yield question, _known(other, other.positive_ids, corpus)
         else:
             yield question, distinct(other.passages)[:n] or _found(other, n, corpus)
+
+
+def _knowing(
+    key: Literal["positive_ids", "near_ids"], kind: ContextKind, questions: Sequence[Question]
+) -> list[Question]:
+    """Those that name such a passage; that others don't is said."""
+    kept = [question for question in questions if getattr(question, key)]
+    if left := len(questions) - len(kept):
+        of = counted(len(questions), "question")
+        _log.warning("%s of %s left out of what reads %s passages: without `%s`", f"{left:,}", of, kind, key)
+    return kept
 
 
 def _found(question: Question, n: int, corpus: Passages | None) -> list[Passage]:
