@@ -1,6 +1,6 @@
 """Gives a reader the vocabulary of another one that has the same words in another order.
 
-    fidkit convert MPNET runs/mpnet-own
+    fidkit convert MPNET runs/mpnet-own --decoder-layers 2
     python recipes/vocabulary.py runs/mpnet-own --of pocket --to runs/mpnet
 
 all-mpnet-base-v2 has BERT's words, a few places further on, and other names for what begins, ends, pads and
